@@ -1,0 +1,1 @@
+"""An OCI registry as a library: an ASGI handler over any backend."""

@@ -1,0 +1,255 @@
+"""The protocol in Rust: grammar, request parsing, ranges, hashing, manifests.
+
+Everything here is pure computation: no sockets, no files, no clock. Names follow the distribution
+spec; behaviour that the spec leaves open follows Go's `cuelabs.dev/go/oci/ociregistry`.
+"""
+
+from typing import Final, Literal, final
+
+__version__: Final[str]
+"""Version of the package, from the workspace's Cargo.toml, in PEP 440 form."""
+
+build_profile: Final[Literal["debug", "release"]]
+"""How this extension was compiled; a debug build is many times slower."""
+
+MAX_MANIFEST_DEPTH: Final[int]
+"""Deepest nesting of JSON that a manifest may have before it is refused."""
+
+MAX_MANIFEST_REFERENCES: Final[int]
+"""Most descriptors that one manifest may hold before it is refused."""
+
+MAX_RANGES: Final[int]
+"""Most ranges that one Range header may ask for (16); more is `416`."""
+
+Kind = Literal[
+    "ping",
+    "blob_get",
+    "blob_head",
+    "blob_delete",
+    "upload_start",
+    "upload_blob",
+    "blob_mount",
+    "upload_info",
+    "upload_chunk",
+    "upload_complete",
+    "upload_cancel",
+    "manifest_get",
+    "manifest_head",
+    "manifest_put",
+    "manifest_delete",
+    "tags_list",
+    "referrers_list",
+    "catalog_list",
+]
+
+REQUEST_KINDS: Final[tuple[Kind, ...]]
+"""Every value that `Request.kind` can have, in the order of the spec's table of endpoints."""
+
+@final
+class Request:
+    """One well-formed request of the distribution API. Immutable, compared by value.
+
+    `repr` is the constructor call. Fields that a kind does not use are None (`()` for `tags`).
+    """
+
+    def __new__(
+        cls,
+        kind: Kind,
+        *,
+        repository: str | None = None,
+        digest: str | None = None,
+        tag: str | None = None,
+        tags: tuple[str, ...] = (),
+        from_repository: str | None = None,
+        upload_id: str | None = None,
+        digest_algorithm: str | None = None,
+        n: int | None = None,
+        last: str | None = None,
+        artifact_type: str | None = None,
+        namespace: str | None = None,
+    ) -> Request:
+        """Make a request by hand, checked like a parsed one.
+
+        Raises:
+            ValueError: a field has a bad form, is missing, or does not belong to the kind.
+        """
+
+    @property
+    def kind(self) -> Kind: ...
+    @property
+    def repository(self) -> str | None:
+        """All but ping and catalog_list."""
+    @property
+    def digest(self) -> str | None:
+        """blob_*, upload_blob, upload_complete, referrers_list (the subject); manifest_* by digest."""
+    @property
+    def tag(self) -> str | None:
+        """manifest_* by tag."""
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """manifest_put: the `tag` parameters, in order, without repeats (spec: end-7b)."""
+    @property
+    def from_repository(self) -> str | None:
+        """blob_mount: None asks for a mount from wherever the blob is (anonymous mount)."""
+    @property
+    def upload_id(self) -> str | None:
+        """upload_info, upload_chunk, upload_complete, upload_cancel: the backend's id, decoded."""
+    @property
+    def digest_algorithm(self) -> str | None:
+        """upload_start: sha256, sha384 or sha512 if `digest-algorithm` was given (end-4c)."""
+    @property
+    def n(self) -> int | None:
+        """tags_list, catalog_list: most entries wanted; None is no limit; never negative."""
+    @property
+    def last(self) -> str | None:
+        """tags_list, catalog_list, referrers_list: entries strictly after this one; None or non-empty."""
+    @property
+    def artifact_type(self) -> str | None:
+        """referrers_list: the filter; None or non-empty."""
+    @property
+    def namespace(self) -> str | None:
+        """Any kind: the `ns` parameter, as sent; None or non-empty."""
+
+    def build(self) -> tuple[str, str]:
+        """Return (method, URL path with query). `parse_request` of it gives an equal request."""
+
+def parse_request(method: str, path: bytes, query: bytes, root_path: bytes = b"") -> Request:
+    """Parse a request line into a typed request.
+
+    Args:
+        method: as received; methods are case-sensitive.
+        path: the raw path, still percent-encoded, without the query.
+        query: the raw query, without the `?`.
+        root_path: raw prefix that the application is mounted under; taken off the front of `path`
+            where it stands there as whole path elements.
+
+    Raises:
+        ociserver.errors.ParseError: with the code, status and message of the first check that failed.
+    """
+
+def next_link(path: bytes, query: bytes, last: str) -> str:
+    """The value of a Link header for the next page: `</path?query>;rel="next"`.
+
+    The path and query are the request's own with `last` set (percent-encoded); `n` and the others
+    stay as they were (RFC 8288; spec: listing tags).
+    """
+
+def upload_path(repository: str, upload_id: str) -> str:
+    """`/v2/<repository>/blobs/uploads/<id>`, the id as unpadded base64url of its UTF-8 bytes."""
+
+def is_repository(text: str) -> bool: ...
+def is_tag(text: str) -> bool: ...
+def is_digest(text: str) -> bool: ...
+
+def parse_reference(text: str, *, relative: bool) -> tuple[str, str, str, str]:
+    """Split `host/repository[:tag][@digest]` into (host, repository, tag, digest); "" where absent.
+
+    Go's ociref.Parse (`relative=False`: the host is required) and ociref.ParseRelative.
+
+    Raises:
+        ValueError: with the message of Go's error.
+    """
+
+def is_host(text: str) -> bool:
+    """Go's ociref.IsValidHost."""
+
+@final
+class ByteRange:
+    """One range of a Range header, not yet resolved against a size (RFC 9110, 14.1.2).
+
+    `first` None is a suffix range of `last` bytes; `last` None is open-ended; both ends inclusive.
+    """
+
+    def __new__(cls, first: int | None, last: int | None) -> ByteRange:
+        """Raises ValueError if both are None, one is negative, or first > last."""
+    @property
+    def first(self) -> int | None: ...
+    @property
+    def last(self) -> int | None: ...
+    def resolve(self, size: int) -> tuple[int, int] | None:
+        """(start, stop) in a content of `size` bytes, stop exclusive; None if it cannot be satisfied."""
+
+def parse_range(header: bytes) -> list[ByteRange] | None:
+    """Read a Range header. None: no range (an unknown unit, or `bytes=` with nothing): send it all.
+
+    Raises:
+        ociserver.errors.OCIError: RANGE_INVALID/416 for a malformed set, first > last, or more than
+            MAX_RANGES ranges.
+    """
+
+def parse_content_range(header: bytes) -> tuple[int, int]:
+    """Read the `start-end` of an upload's Content-Range; both inclusive. `N-(N-1)` is empty at N.
+
+    Raises:
+        ociserver.errors.OCIError: UNSUPPORTED/400 `we don't understand your Content-Range`.
+    """
+
+@final
+class Hasher:
+    """A streaming SHA-2 hasher that can be saved and resumed. Safe to share; updates are serialised."""
+
+    def __new__(cls, algorithm: str = "sha256") -> Hasher:
+        """Raises ValueError for anything but sha256, sha384, sha512."""
+    @property
+    def algorithm(self) -> str: ...
+    @property
+    def length(self) -> int:
+        """Bytes hashed so far."""
+    def update(self, data: bytes) -> None:
+        """Add bytes. Lets go of the GIL when that is worth more than it costs."""
+    def digest(self) -> str:
+        """`algorithm:hex` of the bytes so far; more may follow."""
+    def save(self) -> bytes:
+        """The midstate, to continue elsewhere. Not secret, not portable across major versions."""
+    @staticmethod
+    def resume(state: bytes) -> Hasher:
+        """Continue from `save`. Raises ValueError if it is not such a state."""
+
+def digest_of(data: bytes, algorithm: str = "sha256") -> str:
+    """`algorithm:hex` of the bytes. Raises ValueError for an unknown algorithm."""
+
+@final
+class Reference:
+    """A descriptor found in a manifest."""
+
+    @property
+    def field(self) -> str:
+        """Where it stands: `config`, `layers[3]`, `manifests[0]`, `blobs[0]`, `fsLayers[2]`, or a path."""
+    @property
+    def kind(self) -> Literal["blob", "manifest", "unknown"]:
+        """What it points at; unknown where the manifest's own type is not known."""
+    @property
+    def digest(self) -> str: ...
+    @property
+    def required(self) -> bool:
+        """Must be present in the repository for a strict push: not non-distributable, not a subject."""
+
+@final
+class ManifestInfo:
+    """What a registry needs to know about a manifest's content."""
+
+    @property
+    def kind(self) -> Literal["image", "index", "other", "opaque"]:
+        """OCI image manifest, OCI index, any other JSON (Docker's too), or not readable as JSON."""
+    @property
+    def references(self) -> list[Reference]:
+        """In order of appearance, without the subject. Empty if opaque."""
+    @property
+    def subject(self) -> str | None:
+        """Digest of the subject; only for image and index."""
+    @property
+    def artifact_type(self) -> str | None:
+        """The manifest's own, or for an image the config's media type (spec: listing referrers)."""
+    @property
+    def annotations(self) -> dict[str, str]: ...
+
+def read_manifest(content: bytes, media_type: str) -> ManifestInfo:
+    """Read a manifest; parameters of the media type are ignored.
+
+    Only the two OCI media types are held to their schema. Other JSON is searched for descriptors,
+    and whatever is not JSON is opaque.
+
+    Raises:
+        ociserver.errors.OCIError: MANIFEST_INVALID/400 for an OCI manifest that is not valid JSON, has
+            a bad descriptor (digest, media type, size), or passes a bound of depth or count.
+    """

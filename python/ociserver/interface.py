@@ -1,0 +1,376 @@
+"""The backend interface: what the handler calls, and what every registry behind it implements.
+
+Python's spelling of Go's `ociregistry.Interface`. Four parts, so that a backend can have some of them;
+a method that a backend does not have raises UNSUPPORTED. Repositories, tags and digests cross this
+interface as `str` that have been validated against the spec's grammar; a backend called directly
+validates what it turns into keys or paths.
+
+Errors are `ociserver.OCIError` with the codes that each method names. Any other exception is a fault of
+the backend: the client gets a 500 and the log the traceback.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Final, NoReturn, Protocol, Self
+
+from ociserver._core import ByteRange
+from ociserver.errors import OCIError
+
+__all__ = [
+    "UNKNOWN_SIZE",
+    "Backend",
+    "BlobReader",
+    "BlobWriter",
+    "Deleter",
+    "Descriptor",
+    "File",
+    "Lister",
+    "Manifest",
+    "PushedManifest",
+    "Reader",
+    "Url",
+    "Writer",
+]
+
+UNKNOWN_SIZE: Final = -1
+"""`Descriptor.size` of a content whose length its sender has not said."""
+
+
+@dataclass(frozen=True, slots=True)
+class Descriptor:
+    """A content and how to find it (image-spec: descriptor).
+
+    Args:
+        media_type: type of the content, as it was pushed.
+        digest: `algorithm:hex`.
+        size: bytes; `UNKNOWN_SIZE` only on the way into `push_blob`.
+        artifact_type: only on the way out of `referrers`.
+        annotations: only on the way out of `referrers`.
+    """
+
+    media_type: str
+    digest: str
+    size: int
+    artifact_type: str | None = None
+    annotations: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """A manifest whole: its descriptor and its bytes, exactly as pushed."""
+
+    descriptor: Descriptor
+    content: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class PushedManifest:
+    """What `push_manifest` did: the manifest's descriptor, the tags it set, the subject it recorded."""
+
+    descriptor: Descriptor
+    tags: tuple[str, ...] = ()
+    subject: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """Where a blob's bytes lie: an open descriptor, the first byte, and how many; the reader closes it."""
+
+    descriptor: int
+    offset: int
+    length: int
+
+
+@dataclass(frozen=True, slots=True)
+class Url:
+    """Where a client may be sent for a blob's bytes."""
+
+    url: str
+
+
+class BlobReader(Protocol):
+    """A blob, or one range of it, open for reading. Iterate it once, then `aclose` it."""
+
+    @property
+    def descriptor(self) -> Descriptor:
+        """Of the whole blob, whatever the range."""
+
+    @property
+    def range(self) -> tuple[int, int]:
+        """(start, stop) of what is read, stop exclusive; (0, size) for the whole."""
+
+    @property
+    def location(self) -> File | Url | None:
+        """Where else the same bytes are, for a server that can use it."""
+
+    def __aiter__(self) -> AsyncIterator[bytes]: ...
+
+    async def aclose(self) -> None:
+        """Let go of what reading holds. May be called more than once."""
+
+
+class BlobWriter(Protocol):
+    """One upload, open for writing by one request (spec: pushing a blob in chunks).
+
+    An upload outlives its writers: `aclose` suspends it, and `push_blob_chunked_resume` continues it
+    by its `id`, in any process.
+    """
+
+    @property
+    def id(self) -> str:
+        """Names the upload, before the first write and after `aclose`. Any characters."""
+
+    @property
+    def size(self) -> int:
+        """Bytes received so far, by all writers."""
+
+    @property
+    def chunk_size(self) -> int:
+        """Smallest chunk that the backend likes, in bytes (OCI-Chunk-Min-Length); 0 for no wish."""
+
+    async def write(self, data: bytes) -> None:
+        """Append bytes.
+
+        Raises:
+            OCIError: RANGE_INVALID if the upload is not at the offset that the writer was opened for
+                (seen here and not when opening, so that an empty closing PUT never fails on it), or
+                another writer is at work; BLOB_UPLOAD_UNKNOWN if the upload has ended meanwhile.
+        """
+
+    async def commit(self, digest: str) -> Descriptor:
+        """Verify the digest over everything received, and make it a blob of the repository.
+
+        Raises:
+            OCIError: DIGEST_INVALID if it does not match, and BLOB_UPLOAD_UNKNOWN if the upload has ended.
+        """
+
+    async def cancel(self) -> None:
+        """End the upload and forget its bytes. A no-op after `commit` or another `cancel`."""
+
+    async def aclose(self) -> None:
+        """Suspend: keep what was received and let go of the writer. A no-op after `commit` or `cancel`."""
+
+
+def _unsupported(method: str) -> NoReturn:
+    raise OCIError("UNSUPPORTED", f"this registry does not support {method.replace('_', ' ')}")
+
+
+class Reader:
+    """Reads contents. Every method raises NAME_UNKNOWN for a repository that does not exist."""
+
+    async def get_blob(self, repository: str, digest: str, range: ByteRange | None = None) -> BlobReader:
+        """Open a blob, or the part of it that `range` asks for.
+
+        Raises:
+            OCIError: BLOB_UNKNOWN; RANGE_INVALID with the blob's size in `detail["size"]` if the range
+                lies outside it.
+        """
+        _unsupported("get_blob")
+
+    async def get_manifest(self, repository: str, digest: str) -> Manifest:
+        """Read a manifest by digest. Raises MANIFEST_UNKNOWN."""
+        _unsupported("get_manifest")
+
+    async def get_tag(self, repository: str, tag: str) -> Manifest:
+        """Read the manifest that a tag points at. Raises MANIFEST_UNKNOWN."""
+        _unsupported("get_tag")
+
+    async def resolve_blob(self, repository: str, digest: str) -> Descriptor:
+        """Describe a blob. Raises BLOB_UNKNOWN."""
+        _unsupported("resolve_blob")
+
+    async def resolve_manifest(self, repository: str, digest: str) -> Descriptor:
+        """Describe a manifest by digest. Raises MANIFEST_UNKNOWN."""
+        _unsupported("resolve_manifest")
+
+    async def resolve_tag(self, repository: str, tag: str) -> Descriptor:
+        """Describe the manifest that a tag points at. Raises MANIFEST_UNKNOWN."""
+        _unsupported("resolve_tag")
+
+
+class Writer:
+    """Writes contents. A repository comes into being with its first blob, manifest or upload."""
+
+    async def push_blob(self, repository: str, descriptor: Descriptor, chunks: AsyncIterable[bytes]) -> Descriptor:
+        """Store a blob in one go.
+
+        Args:
+            repository: where to.
+            descriptor: its digest and size count; a size of `UNKNOWN_SIZE` is not checked.
+            chunks: the bytes, in pieces of any size.
+
+        Raises:
+            OCIError: DIGEST_INVALID or SIZE_INVALID if the bytes are others than described.
+        """
+        _unsupported("push_blob")
+
+    async def push_blob_chunked(
+        self, repository: str, *, chunk_size: int = 0, algorithm: str = "sha256"
+    ) -> BlobWriter:
+        """Start an upload.
+
+        Args:
+            repository: where to.
+            chunk_size: bytes that the caller would like to send at a time; 0 for no wish.
+            algorithm: what the closing digest will probably use (spec: `digest-algorithm`).
+        """
+        _unsupported("push_blob_chunked")
+
+    async def push_blob_chunked_resume(
+        self, repository: str, upload_id: str, *, offset: int | None, digest: str | None = None
+    ) -> BlobWriter:
+        """Continue an upload.
+
+        Args:
+            repository: the one that it was started in.
+            upload_id: `BlobWriter.id`.
+            offset: where the caller's bytes begin; None for wherever it stopped. A wrong one is
+                reported by the first `write`.
+            digest: what the closing request already names, so that a backend may stream its body on.
+
+        Raises:
+            OCIError: BLOB_UPLOAD_UNKNOWN.
+        """
+        _unsupported("push_blob_chunked_resume")
+
+    async def mount_blob(self, from_repository: str | None, to_repository: str, digest: str) -> Descriptor:
+        """Link a blob of another repository into this one, without its bytes.
+
+        Args:
+            from_repository: where it is; None for anywhere that the caller may read.
+            to_repository: where to link it.
+            digest: which one.
+
+        Raises:
+            OCIError: NAME_UNKNOWN, BLOB_UNKNOWN, UNSUPPORTED: the server then starts an upload instead.
+        """
+        _unsupported("mount_blob")
+
+    async def push_manifest(
+        self,
+        repository: str,
+        content: bytes,
+        media_type: str,
+        *,
+        digest: str | None = None,
+        tags: Sequence[str] = (),
+    ) -> PushedManifest:
+        """Store a manifest and set its tags: all of them, or nothing at all.
+
+        Args:
+            repository: where to.
+            content: the bytes, kept exactly.
+            media_type: as sent; decides how the content is read.
+            digest: what the content must hash to; None for its sha256.
+            tags: tags to point at it.
+
+        Raises:
+            OCIError: DIGEST_INVALID, MANIFEST_INVALID, MANIFEST_BLOB_UNKNOWN, DENIED.
+        """
+        _unsupported("push_manifest")
+
+
+class Deleter:
+    """Deletes. Every method raises NAME_UNKNOWN for a repository that does not exist."""
+
+    async def delete_blob(self, repository: str, digest: str) -> None:
+        """Unlink a blob from this repository; others keep theirs. Raises BLOB_UNKNOWN, DENIED."""
+        _unsupported("delete_blob")
+
+    async def delete_manifest(self, repository: str, digest: str) -> None:
+        """Delete a manifest and the tags that point at it. Raises MANIFEST_UNKNOWN, DENIED."""
+        _unsupported("delete_manifest")
+
+    async def delete_tag(self, repository: str, tag: str) -> None:
+        """Delete a tag; the manifest stays. Raises MANIFEST_UNKNOWN, DENIED."""
+        _unsupported("delete_tag")
+
+
+class Lister:
+    """Lists, sorted by code point, strictly after `start_after`.
+
+    `limit` is how many the caller will take: a hint that lets a page cost a page. Without it a list is
+    read page by page: each page is consistent in itself.
+    """
+
+    def repositories(self, *, start_after: str = "", limit: int | None = None) -> AsyncIterator[str]:
+        """Names of the repositories that hold something."""
+        _unsupported("repositories")
+
+    def tags(self, repository: str, *, start_after: str = "", limit: int | None = None) -> AsyncIterator[str]:
+        """Tags of a repository. The first step raises NAME_UNKNOWN if there is no such repository."""
+        _unsupported("tags")
+
+    def referrers(
+        self,
+        repository: str,
+        digest: str,
+        artifact_type: str | None = None,
+        *,
+        start_after: str = "",
+        limit: int | None = None,
+    ) -> AsyncIterator[Descriptor]:
+        """Manifests whose subject is `digest`, sorted by digest, with artifact type and annotations.
+
+        Args:
+            repository: where to look.
+            digest: the subject; it need not exist.
+            artifact_type: only those of this type.
+            start_after: a digest.
+            limit: see the class.
+        """
+        _unsupported("referrers")
+
+
+class Backend(Reader, Writer, Deleter, Lister):
+    """A registry: all four parts, opened and closed as an async context manager.
+
+    Subclass this and override what you have. A wrapper opens and closes what it wraps.
+    """
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        return None
+
+
+_METHODS: Final = tuple(name for part in (Reader, Writer, Deleter, Lister) for name in vars(part) if name[0] != "_")
+
+
+def complete(backend: Any) -> Backend:
+    """Give any object with some of the methods the rest of them, which raise UNSUPPORTED.
+
+    Raises:
+        TypeError: it has none of the methods.
+    """
+    if isinstance(backend, Backend):
+        return backend
+    if not any(hasattr(backend, name) for name in _METHODS):
+        raise TypeError(f"{backend!r} is not a backend: it has no method of ociserver.Backend, such as get_manifest")
+    return _Completed(backend)
+
+
+class _Completed(Backend):
+    def __init__(self, inner: Any) -> None:
+        self._inner = inner
+        for name in _METHODS:
+            method = getattr(inner, name, None)
+            if method is not None:
+                setattr(self, name, method)
+
+    async def __aenter__(self) -> Self:
+        if hasattr(self._inner, "__aenter__"):
+            await self._inner.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if hasattr(self._inner, "__aexit__"):
+            await self._inner.__aexit__(kind, error, traceback)
