@@ -1,0 +1,138 @@
+# The one command file: people, hooks and CI call the same targets. `make help` lists them.
+#
+# Needs Python >= 3.11, a Rust toolchain and make; everything else is put into .venv, target and .tools.
+# The tests also want Go (conformance suite, clients) and skopeo; see tests/tools/install.
+
+PYTHON ?= python3
+HOST   ?= 127.0.0.1
+PORT   ?= 5000
+# Arguments of `make serve` and of `make test-python`: make serve SERVE='--memory --immutable-tags'
+SERVE  ?= --memory
+TESTS  ?=
+
+VENV := .venv
+# Absolute: a program that is started in another folder must find it too.
+BIN  := $(CURDIR)/$(VENV)/bin
+PIP  := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+# maturin reads VIRTUAL_ENV; somebody else's active environment must not be the one it installs into.
+export VIRTUAL_ENV := $(CURDIR)/$(VENV)
+unexport CONDA_PREFIX PYTHONPATH PYTHONHOME
+
+RUST_FILES := Cargo.toml $(wildcard Cargo.lock) $(shell find rust -name '*.rs' -o -name Cargo.toml)
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+.PHONY: help  ## List the targets
+help:
+	@sed -n 's/^\.PHONY: \([a-z-]*\)  *## /\1|/p' Makefile | awk -F'|' '{ printf "  make %-18s %s\n", $$1, $$2 }'
+
+# --- environment: one stamp file for each thing that takes time, so that a second call is quick -----
+
+$(VENV)/created:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "ociserver needs Python >= 3.11; '$(PYTHON)' is not one. Try: make PYTHON=python3.12 ..."; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || \
+		{ rm -rf $(VENV); echo "no virtual environment: Debian and Ubuntu want 'apt-get install python3-venv'"; exit 1; }
+# The pip of Python 3.11 does not know dependency groups.
+	$(PIP) 'pip>=25.1'
+	@touch $@
+
+$(VENV)/built: $(VENV)/created pyproject.toml $(RUST_FILES)
+	@command -v cargo >/dev/null || { echo "no cargo: install Rust from https://rustup.rs"; exit 1; }
+	$(PIP) --group build
+# Optimised, as it is shipped. Python files are used from python/ and need no new build.
+	$(BIN)/maturin develop --release --quiet
+	@touch $@
+
+$(VENV)/dev: $(VENV)/built pyproject.toml
+	$(PIP) --group dev
+	@touch $@
+
+# Exit code 3 says that something could not be had, and was named: the tests that need it are skipped.
+.tools/installed: tests/tools/install tests/tools/go.mod tests/tools/go.sum
+	@tests/tools/install && touch $@ || [ $$? = 3 ]
+
+.PHONY: build  ## Build the package into .venv
+build: $(VENV)/built
+
+.PHONY: dev  ## Build, and install all that tests and lint need into .venv
+dev: $(VENV)/dev
+
+.PHONY: tools  ## Get the programs that the tests run against the server into .tools
+tools: .tools/installed
+
+.PHONY: serve  ## Build, and serve a registry on localhost:5000 (HOST=, PORT=, SERVE='--memory ...')
+serve: build
+	@exec $(BIN)/ociserver serve --host $(HOST) --port $(PORT) $(SERVE)
+
+# --- tests -----------------------------------------------------------------------------------------
+
+.PHONY: test  ## Build, and run every test there is
+test: dev tools test-rust
+	$(BIN)/pytest
+
+.PHONY: test-rust  ## Run the tests of the Rust core
+test-rust:
+# rust/py only converts types and errors: it is tested from Python, against the built module.
+	cargo test --locked --quiet --manifest-path rust/core/Cargo.toml
+
+.PHONY: test-python  ## Run the Python tests without the conformance suite and the clients (TESTS='-k name')
+test-python: dev
+	$(BIN)/pytest --ignore tests/conformance --ignore tests/clients $(TESTS)
+
+.PHONY: test-conformance  ## Run the conformance suite of the distribution spec against the server
+test-conformance: dev tools
+	$(BIN)/pytest tests/conformance
+
+.PHONY: test-clients  ## Push and pull with skopeo, crane, oras and regctl
+test-clients: dev tools
+	$(BIN)/pytest tests/clients
+
+.PHONY: bench  ## Run the benchmarks
+bench: dev tools
+	$(BIN)/pytest --benchmark-enable --benchmark-only --timeout 0 benches
+
+# --- lint ------------------------------------------------------------------------------------------
+
+.PHONY: lint  ## Check format, style and types of Rust and Python, and the stubs against the binary
+lint: lint-rust lint-python
+
+.PHONY: lint-rust  ## cargo fmt, clippy
+lint-rust:
+	cargo fmt --all --check
+	cargo clippy --locked --quiet --workspace --all-targets -- -D warnings
+
+.PHONY: lint-python  ## ruff, mypy, stubtest
+lint-python: dev
+	$(BIN)/ruff check --quiet
+	$(BIN)/ruff format --quiet --check
+	$(BIN)/mypy
+	$(BIN)/stubtest --mypy-config-file pyproject.toml ociserver._core
+
+.PHONY: format  ## Format Rust and Python, and mend what can be mended
+format: dev
+	cargo fmt --all
+	$(BIN)/ruff check --fix-only --quiet
+	$(BIN)/ruff format --quiet
+
+# --- what is given to others -----------------------------------------------------------------------
+
+.PHONY: docs  ## Render the reference of the Python API into target/docs
+docs: dev
+	$(BIN)/python -W error -m pdoc --docformat google --output-directory target/docs ociserver
+	@echo "target/docs/index.html"
+
+.PHONY: wheel  ## Build wheel and sdist into dist
+wheel: $(VENV)/built
+	rm -rf dist
+	$(BIN)/maturin build --release --quiet --out dist
+	$(BIN)/maturin sdist --quiet --out dist
+	@ls -l dist
+
+.PHONY: clean  ## Remove everything that was built
+clean:
+	rm -rf $(VENV) .tools target dist results .mypy_cache .ruff_cache .pytest_cache .hypothesis .benchmarks
+	find python tests benches -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
+	rm -f python/ociserver/_core*.so
