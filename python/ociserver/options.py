@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from ociserver.interface import Descriptor
+from ociserver.types import Scope
 
 __all__ = ["LocationForUploadId", "LocationsForDescriptor", "Options", "Response", "WriteError"]
 
@@ -19,8 +19,6 @@ class Response:
     headers: Mapping[str, str] = field(default_factory=dict)
     content: bytes = b""
 
-
-Scope = MutableMapping[str, Any]
 
 WriteError = Callable[[Scope, Exception], Response | Awaitable[Response]]
 LocationForUploadId = Callable[[str], str | Awaitable[str]]

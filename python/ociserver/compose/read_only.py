@@ -1,0 +1,9 @@
+"""A registry that can only be read (Go: `ocifilter.ReadOnly`)."""
+
+from ociserver.compose.wrapper import ListerOf, ReaderOf, Wrapper
+
+__all__ = ["ReadOnly"]
+
+
+class ReadOnly(ReaderOf, ListerOf, Wrapper):
+    """Passes reads and lists on; every write and every deletion is UNSUPPORTED."""

@@ -1,0 +1,135 @@
+"""What every wrapper shares: it opens and closes what it wraps, and passes on what it does not change."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, AsyncIterator, Sequence
+from types import TracebackType
+from typing import Any, Self
+
+from ociserver._core import ByteRange
+from ociserver.interface import (
+    Backend,
+    BlobReader,
+    BlobWriter,
+    Deleter,
+    Descriptor,
+    Lister,
+    Manifest,
+    PushedManifest,
+    Reader,
+    Writer,
+    complete,
+)
+
+__all__ = ["DeleterOf", "ListerOf", "ReaderOf", "Wrapper", "WriterOf"]
+
+
+class Wrapper(Backend):
+    """Wraps a backend, `inner`. Alone it supports nothing: mix in the parts that pass through."""
+
+    def __init__(self, backend: Any) -> None:
+        self.inner: Backend = complete(backend)
+
+    async def __aenter__(self) -> Self:
+        await self.inner.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.inner.__aexit__(kind, error, traceback)
+
+
+class ReaderOf(Reader):
+    """Passes reads on to `inner`."""
+
+    inner: Backend
+
+    async def get_blob(self, repository: str, digest: str, range: ByteRange | None = None) -> BlobReader:
+        return await self.inner.get_blob(repository, digest, range)
+
+    async def get_manifest(self, repository: str, digest: str) -> Manifest:
+        return await self.inner.get_manifest(repository, digest)
+
+    async def get_tag(self, repository: str, tag: str) -> Manifest:
+        return await self.inner.get_tag(repository, tag)
+
+    async def resolve_blob(self, repository: str, digest: str) -> Descriptor:
+        return await self.inner.resolve_blob(repository, digest)
+
+    async def resolve_manifest(self, repository: str, digest: str) -> Descriptor:
+        return await self.inner.resolve_manifest(repository, digest)
+
+    async def resolve_tag(self, repository: str, tag: str) -> Descriptor:
+        return await self.inner.resolve_tag(repository, tag)
+
+
+class WriterOf(Writer):
+    """Passes writes on to `inner`."""
+
+    inner: Backend
+
+    async def push_blob(self, repository: str, descriptor: Descriptor, chunks: AsyncIterable[bytes]) -> Descriptor:
+        return await self.inner.push_blob(repository, descriptor, chunks)
+
+    async def push_blob_chunked(
+        self, repository: str, *, chunk_size: int = 0, algorithm: str = "sha256"
+    ) -> BlobWriter:
+        return await self.inner.push_blob_chunked(repository, chunk_size=chunk_size, algorithm=algorithm)
+
+    async def push_blob_chunked_resume(
+        self, repository: str, upload_id: str, *, offset: int | None, digest: str | None = None
+    ) -> BlobWriter:
+        return await self.inner.push_blob_chunked_resume(repository, upload_id, offset=offset, digest=digest)
+
+    async def mount_blob(self, from_repository: str | None, to_repository: str, digest: str) -> Descriptor:
+        return await self.inner.mount_blob(from_repository, to_repository, digest)
+
+    async def push_manifest(
+        self,
+        repository: str,
+        content: bytes,
+        media_type: str,
+        *,
+        digest: str | None = None,
+        tags: Sequence[str] = (),
+    ) -> PushedManifest:
+        return await self.inner.push_manifest(repository, content, media_type, digest=digest, tags=tags)
+
+
+class DeleterOf(Deleter):
+    """Passes deletions on to `inner`."""
+
+    inner: Backend
+
+    async def delete_blob(self, repository: str, digest: str) -> None:
+        await self.inner.delete_blob(repository, digest)
+
+    async def delete_manifest(self, repository: str, digest: str) -> None:
+        await self.inner.delete_manifest(repository, digest)
+
+    async def delete_tag(self, repository: str, tag: str) -> None:
+        await self.inner.delete_tag(repository, tag)
+
+
+class ListerOf(Lister):
+    """Passes lists on to `inner`."""
+
+    inner: Backend
+
+    def repositories(self, *, start_after: str = "", limit: int | None = None) -> AsyncIterator[str]:
+        return self.inner.repositories(start_after=start_after, limit=limit)
+
+    def tags(self, repository: str, *, start_after: str = "", limit: int | None = None) -> AsyncIterator[str]:
+        return self.inner.tags(repository, start_after=start_after, limit=limit)
+
+    def referrers(
+        self,
+        repository: str,
+        digest: str,
+        artifact_type: str | None = None,
+        *,
+        start_after: str = "",
+        limit: int | None = None,
+    ) -> AsyncIterator[Descriptor]:
+        return self.inner.referrers(repository, digest, artifact_type, start_after=start_after, limit=limit)

@@ -1,0 +1,44 @@
+"""What a backend may know of the request that it serves, and what it may add to the answer."""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from typing import Any, Final
+
+__all__ = ["MAX_WARNINGS", "RequestContext", "request_context"]
+
+MAX_WARNINGS: Final = 16
+"""Most Warning headers on one response: a header block has to stay small enough for every client."""
+
+
+class RequestContext:
+    """The side channel between the handler and a backend; there is no other.
+
+    In: `request_id`; `user` and `auth`, as an authentication middleware left them in the ASGI scope
+    (who asks, what they may do); `namespace`, the `ns` parameter. Out: `warn`, and `served_from`, the
+    namespace that answered (sent as OCI-Namespace).
+    """
+
+    __slots__ = ("auth", "namespace", "request_id", "served_from", "user", "warnings")
+
+    def __init__(
+        self, request_id: str, *, user: Any = None, auth: Any = None, namespace: str | None = None
+    ) -> None:
+        self.request_id = request_id
+        self.user = user
+        self.auth = auth
+        self.namespace = namespace
+        self.served_from: str | None = None
+        self.warnings: list[str] = []
+
+    def warn(self, text: str) -> None:
+        """Tell the client something that does not fail the request (spec: warnings).
+
+        Sent as `Warning: 299 - "text"`; what is no printable ASCII becomes `?`, and `MAX_WARNINGS` count.
+        """
+        if len(self.warnings) < MAX_WARNINGS:
+            self.warnings.append(text)
+
+
+request_context: ContextVar[RequestContext | None] = ContextVar("ociserver_request", default=None)
+"""The request that the current task serves; None outside of one."""

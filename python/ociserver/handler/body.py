@@ -1,0 +1,127 @@
+"""A request's body: read with bounded memory, one piece ahead of whoever consumes it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Iterable
+from typing import Final, Self
+
+from ociserver.errors import HTTPError, OCIError
+from ociserver.types import Receive
+
+__all__ = ["CHUNK_SIZE", "Body", "ClientDisconnectedError"]
+
+CHUNK_SIZE: Final = 512 * 1024
+"""Bytes that are joined before a backend sees them, so that hashing and writing pay for a thread switch.
+Two such pieces are in flight at once: one being consumed, one being received."""
+
+IDLE_TIMEOUT_S: Final = 60.0
+"""A client that sends nothing for this long is given up; as long as bytes come, a body may take for ever."""
+
+DRAIN_IDLE_S: Final = 5.0
+DRAIN_TOTAL_S: Final = 30.0
+"""How long a body is still read after the answer has been sent, so that a client that does not look at the
+answer before it has sent everything gets it, and not a reset (nginx: lingering_timeout, lingering_time)."""
+
+
+class ClientDisconnectedError(HTTPError):
+    """The client went away in the middle of its request; nobody will read the answer."""
+
+    def __init__(self) -> None:
+        super().__init__(499, "client closed the connection")
+
+
+class Body:
+    """The body of one request. Iterate it for pieces of about `CHUNK_SIZE`, or `read` it whole."""
+
+    def __init__(self, receive: Receive, headers: dict[bytes, bytes]) -> None:
+        self._receive = receive
+        self.received = 0
+        length = headers.get(b"content-length")
+        self.length = int(length) if length is not None and length.isdigit() else None
+        self._announced = bool(self.length) or b"transfer-encoding" in headers
+        self._ended = False
+        self._ahead: asyncio.Future[bytes] | None = None
+        self._failure: HTTPError | None = None
+
+    @property
+    def pending(self) -> bool:
+        """Whether the client has announced a body of which some may still come (RFC 9112, 6.3)."""
+        return self._announced and not self._ended
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        piece = await (self._ahead or self._gather())
+        self._ahead = None
+        if not piece:
+            if self._failure:
+                raise self._failure
+            raise StopAsyncIteration
+        if not self._ended:
+            # The next piece is received while this one is hashed and written.
+            self._ahead = asyncio.ensure_future(self._gather())
+        return piece
+
+    async def read(self, limit: int) -> bytes:
+        """The whole body.
+
+        Raises:
+            OCIError: SIZE_INVALID/413 if it is longer than `limit` bytes.
+        """
+        too_large = OCIError("SIZE_INVALID", f"the content is larger than {limit} bytes", status=413)
+        if self.length is not None and self.length > limit:
+            raise too_large
+        pieces: list[bytes] = []
+        while not self._ended:
+            pieces.append(await self._event(IDLE_TIMEOUT_S))
+            if self.received > limit:
+                raise too_large
+        if self._failure:
+            raise self._failure
+        return _join(pieces)
+
+    async def drain(self) -> None:
+        """Read and forget the rest, within bounds of time."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(DRAIN_TOTAL_S):
+                if self._ahead is not None:
+                    await self._ahead
+                while not self._ended:
+                    await self._event(DRAIN_IDLE_S)
+
+    async def _gather(self) -> bytes:
+        pieces: list[bytes] = []
+        size = 0
+        while size < CHUNK_SIZE and not self._ended:
+            piece = await self._event(IDLE_TIMEOUT_S)
+            pieces.append(piece)
+            size += len(piece)
+        return _join(pieces)
+
+    async def _event(self, timeout_s: float) -> bytes:
+        try:
+            async with asyncio.timeout(timeout_s):
+                message = await self._receive()
+        except TimeoutError:
+            # Kept for later, and not raised: what came before it is still worth storing.
+            self._fail(HTTPError(408, f"no byte of the body came for {timeout_s:g} seconds"))
+            return b""
+        if message["type"] != "http.request":
+            self._fail(ClientDisconnectedError())
+            return b""
+        piece: bytes = message.get("body", b"")
+        self.received += len(piece)
+        self._ended = not message.get("more_body", False)
+        return piece
+
+    def _fail(self, failure: HTTPError) -> None:
+        self._ended = True
+        self._failure = failure
+
+
+def _join(pieces: Iterable[bytes]) -> bytes:
+    pieces = list(pieces)
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)

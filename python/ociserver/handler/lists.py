@@ -1,0 +1,180 @@
+"""Lists: tags, repositories, referrers (spec: end-8, end-12)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from ociserver._core import next_link
+from ociserver.errors import HTTPError, OCIError
+
+if TYPE_CHECKING:
+    from ociserver.handler.call import Call, Headers
+    from ociserver.interface import Descriptor
+
+__all__ = ["catalog", "referrers", "tags"]
+
+MAX_PAGE: Final = 10_000
+"""Most names in one page with `n`, so that a page's memory is bounded; the rest follows by Link."""
+
+STREAM_PIECE: Final = 1_000
+"""Names that are sent at a time when a whole list is asked for."""
+
+MAX_REFERRERS: Final = 1_000
+MAX_REFERRERS_SIZE: Final = 4 * 1024 * 1024
+"""A page of referrers is an index, and clients bound an index like any manifest: entries, and bytes of JSON."""
+
+_JSON: Final = (b"content-type", b"application/json")
+_INDEX: Final = b"application/vnd.oci.image.index.v1+json"
+
+Item = TypeVar("Item")
+Names = Callable[[str, int | None], AsyncIterator[str]]
+
+
+async def tags(call: Call) -> None:
+    """end-8, GET /v2/<name>/tags/list?n=<integer>&last=<tag>: 200, 404."""
+    repository = call.request.repository
+    assert repository
+    backend = call.handler.backend
+
+    def names(after: str, limit: int | None) -> AsyncIterator[str]:
+        return backend.tags(repository, start_after=after, limit=limit)
+
+    await _list(call, names, b'{"name":%s,"tags":[' % json.dumps(repository).encode())
+
+
+async def catalog(call: Call) -> None:
+    """GET /v2/_catalog?n=<integer>&last=<repository> (Docker registry v2): 200."""
+    backend = call.handler.backend
+
+    def names(after: str, limit: int | None) -> AsyncIterator[str]:
+        return backend.repositories(start_after=after, limit=limit)
+
+    await _list(call, names, b'{"repositories":[')
+
+
+async def _list(call: Call, names: Names, head: bytes) -> None:
+    options = call.handler.options
+    n, last = (None, "") if options.ignore_pagination else (call.request.n, call.request.last or "")
+    if n == 0:
+        await call.respond_json(200, [_JSON], head + b"]}")
+        return
+    if n is not None and 0 < options.max_list_page_size < n:
+        raise OCIError(
+            "UNSUPPORTED", f"query parameter n is too large (n={n}, max={options.max_list_page_size})"
+        )
+    if n is None:
+        await _send_all(call, names(last, None), head)
+    else:
+        await _send_page(call, names, head, min(n, MAX_PAGE), last)
+
+
+async def _send_page(call: Call, names: Names, head: bytes, size: int, last: str) -> None:
+    # One more than fits tells whether a next page exists: an exactly full last page has no Link.
+    page: list[str] = []
+    async with _closing(names(last, size + 1)) as found:
+        async for name in found:
+            page.append(name)
+            if len(page) > size:
+                break
+    headers: Headers = [_JSON]
+    if len(page) > size:
+        del page[size:]
+        _link(call, headers, page[-1])
+    await call.respond_json(200, headers, head + _items(page) + b"]}")
+
+
+async def _send_all(call: Call, names: AsyncIterator[str], head: bytes) -> None:
+    """A whole list, in one answer if it is short, else piece by piece in bounded memory."""
+    piece: list[str] = []
+    prefix = head
+    async with _closing(names) as found:
+        async for name in found:
+            if len(piece) == STREAM_PIECE:
+                if not call.status:
+                    await call.start(200, [_JSON])
+                await call.write(prefix + _items(piece), more=True)
+                prefix = b","
+                piece.clear()
+            piece.append(name)
+    end = prefix + _items(piece) + b"]}"
+    if call.status:
+        await call.write(end, more=False)
+    else:
+        await call.respond_json(200, [_JSON], end)
+
+
+async def referrers(call: Call) -> None:
+    """end-12, GET /v2/<name>/referrers/<digest>?artifactType=<type>: 200, 404/400."""
+    request, options = call.request, call.handler.options
+    assert request.repository
+    assert request.digest
+    if options.disable_referrers_api:
+        raise HTTPError(404, "referrers API has been disabled")
+    artifact_type = None if options.disable_referrers_filtering else request.artifact_type
+    entries: list[bytes] = []
+    size, last, more = 0, "", False
+    try:
+        found = call.handler.backend.referrers(
+            request.repository,
+            request.digest,
+            artifact_type,
+            start_after=request.last or "",
+            limit=MAX_REFERRERS + 1,
+        )
+        async with _closing(found) as descriptors:
+            async for descriptor in descriptors:
+                entry = _entry(descriptor)
+                size += len(entry) + 1
+                if entries and (len(entries) == MAX_REFERRERS or size > MAX_REFERRERS_SIZE):
+                    more = True
+                    break
+                entries.append(entry)
+                last = descriptor.digest
+    except OCIError as error:
+        # Spec: a registry that has the API must not answer 404; nothing is known to refer to it.
+        if error.code != "NAME_UNKNOWN":
+            raise
+    headers: Headers = [(b"content-type", _INDEX)]
+    if artifact_type:
+        headers.append((b"oci-filters-applied", b"artifactType"))
+    if more:
+        _link(call, headers, last)
+    content = b'{"schemaVersion":2,"mediaType":"%s","manifests":[%s]}' % (_INDEX, b",".join(entries))
+    await call.respond_json(200, headers, content)
+
+
+def _entry(descriptor: Descriptor) -> bytes:
+    entry: dict[str, Any] = {
+        "mediaType": descriptor.media_type,
+        "digest": descriptor.digest,
+        "size": descriptor.size,
+    }
+    if descriptor.artifact_type:
+        entry["artifactType"] = descriptor.artifact_type
+    if descriptor.annotations:
+        entry["annotations"] = dict(descriptor.annotations)
+    return json.dumps(entry, ensure_ascii=False, separators=(",", ":")).encode(errors="replace")
+
+
+def _items(names: list[str]) -> bytes:
+    return json.dumps(names, ensure_ascii=False, separators=(",", ":")).encode(errors="replace")[1:-1]
+
+
+def _link(call: Call, headers: Headers, last: str) -> None:
+    if call.handler.options.omit_link_header_from_responses:
+        return
+    headers.append((b"link", next_link(call.own_path(), call.scope["query_string"], last).encode()))
+
+
+@asynccontextmanager
+async def _closing(items: AsyncIterator[Item]) -> AsyncIterator[AsyncIterator[Item]]:
+    """Close a list that is left early at once, and not when it is collected, if it is a generator."""
+    try:
+        yield items
+    finally:
+        aclose = getattr(items, "aclose", None)
+        if aclose is not None:
+            await aclose()

@@ -1,0 +1,103 @@
+"""Manifests and tags: pull, ask for, push, delete (spec: end-3, end-7, end-9)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from ociserver.errors import OCIError
+from ociserver.handler.responses import content_headers, pushed_location
+
+if TYPE_CHECKING:
+    from ociserver.handler.call import Call
+    from ociserver.interface import Descriptor
+
+__all__ = ["MAX_MANIFEST_SIZE", "delete", "get", "head", "put"]
+
+MAX_MANIFEST_SIZE: Final = 4 * 1024 * 1024
+"""Bytes that a manifest may have (spec: pushing manifests: at least 4 megabytes, 413 above the limit)."""
+
+MAX_MEDIA_TYPE: Final = 255
+"""Characters of a media type (RFC 6838, 4.2: two names of up to 127 and a slash)."""
+
+
+async def get(call: Call) -> None:
+    """end-3, GET /v2/<name>/manifests/<reference>: 200, 304, 404."""
+    request, backend = call.request, call.handler.backend
+    repository, tag = request.repository, request.tag
+    assert repository
+    if tag is not None:
+        manifest = await backend.get_tag(repository, tag)
+    else:
+        assert request.digest
+        manifest = await backend.get_manifest(repository, request.digest)
+    content = manifest.content
+    headers = content_headers(manifest.descriptor, len(content))
+    if tag is not None and call.handler.options.omit_digest_from_tag_get_response:
+        del headers[2]
+    if call.not_modified(b'"%s"' % manifest.descriptor.digest.encode()):
+        await call.respond(304, headers[2:])
+        return
+    await call.respond(200, headers, content)
+
+
+async def head(call: Call) -> None:
+    """end-3, HEAD /v2/<name>/manifests/<reference>: 200, 304, 404."""
+    request, backend = call.request, call.handler.backend
+    assert request.repository
+    descriptor: Descriptor
+    if request.tag is not None:
+        descriptor = await backend.resolve_tag(request.repository, request.tag)
+    else:
+        assert request.digest
+        descriptor = await backend.resolve_manifest(request.repository, request.digest)
+    headers = content_headers(descriptor, descriptor.size)
+    if call.not_modified(b'"%s"' % descriptor.digest.encode()):
+        await call.respond(304, headers[2:])
+        return
+    await call.respond(200, headers)
+
+
+async def put(call: Call) -> None:
+    """end-7, PUT /v2/<name>/manifests/<reference>: 201, 400, 404, 413."""
+    request, options = call.request, call.handler.options
+    assert request.repository
+    media_type = _media_type(call)
+    content = await call.body.read(MAX_MANIFEST_SIZE)
+    tags = (request.tag, *(tag for tag in request.tags if tag != request.tag)) if request.tag else request.tags
+    pushed = await call.handler.backend.push_manifest(
+        request.repository, content, media_type, digest=request.digest, tags=tags
+    )
+    headers = [
+        await pushed_location(call, pushed.descriptor, is_manifest=True),
+        (b"docker-content-digest", pushed.descriptor.digest.encode()),
+    ]
+    if pushed.subject and not options.disable_referrers_api:
+        # It says that clients need not keep the referrers tag, so it goes with the referrers API.
+        headers.append((b"oci-subject", pushed.subject.encode()))
+    accepted = [tag for tag in pushed.tags if tag in request.tags]
+    if accepted:
+        headers.append((b"oci-tag", ", ".join(accepted).encode()))
+    await call.respond_empty(201, headers)
+
+
+async def delete(call: Call) -> None:
+    """end-9, DELETE /v2/<name>/manifests/<reference>: 202, 404/400/405."""
+    request, backend = call.request, call.handler.backend
+    assert request.repository
+    if request.tag is not None:
+        await backend.delete_tag(request.repository, request.tag)
+    else:
+        assert request.digest
+        await backend.delete_manifest(request.repository, request.digest)
+    await call.respond_empty(202, [])
+
+
+def _media_type(call: Call) -> str:
+    header = call.headers.get(b"content-type", b"").strip()
+    if not header:
+        return "application/octet-stream"
+    if len(header) > MAX_MEDIA_TYPE:
+        raise OCIError("MANIFEST_INVALID", f"the Content-Type is longer than {MAX_MEDIA_TYPE} characters")
+    if not header.isascii() or not header.decode().isprintable():
+        raise OCIError("MANIFEST_INVALID", "the Content-Type is not printable ASCII")
+    return header.decode()

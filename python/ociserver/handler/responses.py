@@ -1,0 +1,54 @@
+"""Header fields that several endpoints share, built in one way."""
+
+from __future__ import annotations
+
+import inspect
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from ociserver.handler.call import Call, Headers
+    from ociserver.interface import Descriptor
+
+__all__ = ["ACCEPT_RANGES", "content_headers", "etag", "locations", "pushed_location", "text"]
+
+ACCEPT_RANGES: Final = (b"accept-ranges", b"bytes")
+
+
+def text(value: str) -> bytes:
+    """A header value. Media types and URLs come from clients and callbacks; HTTP/1 carries latin-1."""
+    return value.encode("latin-1", "replace")
+
+
+def etag(digest: str) -> bytes:
+    """A content's digest is its strong validator (RFC 9110, 8.8.3)."""
+    return b'"%s"' % digest.encode()
+
+
+def content_headers(descriptor: Descriptor, length: int) -> Headers:
+    """What describes a content, for GET and HEAD alike."""
+    digest = descriptor.digest.encode()
+    return [
+        (b"content-type", descriptor.media_type.encode("latin-1", "replace")),
+        (b"content-length", b"%d" % length),
+        (b"docker-content-digest", digest),
+        (b"etag", b'"%s"' % digest),
+    ]
+
+
+async def pushed_location(call: Call, descriptor: Descriptor, *, is_manifest: bool) -> tuple[bytes, bytes]:
+    """The Location of something that was pushed: the option's first URL, or the path to pull it by."""
+    urls = await locations(call, descriptor, is_manifest=is_manifest)
+    if urls:
+        return (b"location", text(urls[0]))
+    endpoint = "manifests" if is_manifest else "blobs"
+    path = f"/v2/{call.request.repository}/{endpoint}/{descriptor.digest}"
+    return (b"location", call.path(path).encode())
+
+
+async def locations(call: Call, descriptor: Descriptor, *, is_manifest: bool) -> list[str]:
+    """What `Options.locations_for_descriptor` says; empty without the option."""
+    option = call.handler.options.locations_for_descriptor
+    if option is None:
+        return []
+    urls = option(is_manifest, descriptor)
+    return list(await urls if inspect.isawaitable(urls) else urls)

@@ -1,0 +1,153 @@
+"""Uploads: in one request, in chunks, from another repository (spec: end-4, end-5, end-6, end-11, end-13, end-14)."""
+
+from __future__ import annotations
+
+import inspect
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Final
+
+from ociserver._core import parse_content_range, upload_path
+from ociserver.errors import OCIError
+from ociserver.handler.responses import pushed_location, text
+from ociserver.interface import UNKNOWN_SIZE, BlobWriter, Descriptor
+
+if TYPE_CHECKING:
+    from ociserver.handler.call import Call, Headers
+
+__all__ = ["cancel", "chunk", "complete", "info", "mount", "push", "start"]
+
+_MEDIA_TYPE: Final = "application/octet-stream"
+
+_CANNOT_MOUNT: Final = frozenset({"NAME_UNKNOWN", "BLOB_UNKNOWN", "UNSUPPORTED"})
+"""Why a mount may fail without failing the request: the client then uploads the blob itself."""
+
+
+async def start(call: Call) -> None:
+    """end-4a, POST /v2/<name>/blobs/uploads/: 202, 404; end-4c with `digest-algorithm`."""
+    request = call.request
+    assert request.repository
+    writer = await call.handler.backend.push_blob_chunked(
+        request.repository, algorithm=request.digest_algorithm or "sha256"
+    )
+    async with aclosing(writer):
+        await call.respond_empty(202, await _progress(call, writer))
+
+
+async def push(call: Call) -> None:
+    """end-4b, POST /v2/<name>/blobs/uploads/?digest=<digest>: 201/202, 404/400."""
+    if call.handler.options.disable_single_post_upload:
+        # 202 tells the client that nothing of the body was taken, and where to upload to instead.
+        await start(call)
+        return
+    repository, digest = call.request.repository, call.request.digest
+    assert repository
+    assert digest
+    size = UNKNOWN_SIZE if call.body.length is None else call.body.length
+    descriptor = await call.handler.backend.push_blob(repository, Descriptor(_MEDIA_TYPE, digest, size), call.body)
+    await _created(call, descriptor)
+
+
+async def mount(call: Call) -> None:
+    """end-11, POST /v2/<name>/blobs/uploads/?mount=<digest>&from=<other_name>: 201/202, 404."""
+    request = call.request
+    assert request.repository
+    assert request.digest
+    try:
+        descriptor = await call.handler.backend.mount_blob(
+            request.from_repository, request.repository, request.digest
+        )
+    except OCIError as error:
+        if error.code not in _CANNOT_MOUNT:
+            raise
+        await start(call)
+        return
+    await _created(call, descriptor)
+
+
+async def info(call: Call) -> None:
+    """end-13, GET <location>: 204, 404."""
+    async with aclosing(await _resume(call, None)) as writer:
+        await call.respond(204, await _progress(call, writer))
+
+
+async def chunk(call: Call) -> None:
+    """end-5, PATCH <location>: 202, 404/416."""
+    async with aclosing(await _resume(call, _offset(call))) as writer:
+        await _receive(call, writer)
+        headers = await _progress(call, writer)
+    await call.respond_empty(202, headers)
+
+
+async def complete(call: Call) -> None:
+    """end-6, PUT <location>?digest=<digest>: 201, 404/400/416."""
+    digest = call.request.digest
+    assert digest
+    async with aclosing(await _resume(call, _offset(call))) as writer:
+        await _receive(call, writer)
+        descriptor = await writer.commit(digest)
+    await _created(call, descriptor)
+
+
+async def cancel(call: Call) -> None:
+    """end-14, DELETE <location>: 204, 404."""
+    async with aclosing(await _resume(call, None)) as writer:
+        await writer.cancel()
+    await call.respond(204, [])
+
+
+async def _resume(call: Call, offset: int | None) -> BlobWriter:
+    request = call.request
+    assert request.repository
+    assert request.upload_id
+    return await call.handler.backend.push_blob_chunked_resume(
+        request.repository, request.upload_id, offset=offset, digest=request.digest
+    )
+
+
+async def _receive(call: Call, writer: BlobWriter) -> None:
+    async for data in call.body:
+        await writer.write(data)
+
+
+def _offset(call: Call) -> int:
+    """Where the body begins, as its Content-Range says; without one it is the whole blob."""
+    header = call.headers.get(b"content-range")
+    if header is None:
+        return 0
+    first, last = parse_content_range(header)
+    length = call.body.length
+    # `0-0` is one byte, and how some clients write none; with a length it is clear which.
+    if length is not None and length != last - first + 1 and not (length == 0 and first == last == 0):
+        raise OCIError(
+            "UNSUPPORTED", f"the Content-Range is of {last - first + 1} bytes, but the Content-Length is {length}"
+        )
+    return first
+
+
+async def _created(call: Call, descriptor: Descriptor) -> None:
+    location = await pushed_location(call, descriptor, is_manifest=False)
+    await call.respond_empty(201, [location, (b"docker-content-digest", descriptor.digest.encode())])
+
+
+async def _progress(call: Call, writer: BlobWriter) -> Headers:
+    """Where the upload goes on, and how far it is."""
+    headers = [
+        (b"location", await _location(call, writer.id)),
+        # Zero bytes and one byte look alike: the form has no way to say none (spec: pushing a blob in chunks).
+        (b"range", b"0-%d" % max(writer.size - 1, 0)),
+    ]
+    if writer.chunk_size > 0:
+        headers.append((b"oci-chunk-min-length", b"%d" % writer.chunk_size))
+    return headers
+
+
+async def _location(call: Call, upload_id: str) -> bytes:
+    option = call.handler.options.location_for_upload_id
+    if option is not None:
+        url = option(upload_id)
+        if inspect.isawaitable(url):
+            url = await url
+        if url:
+            return text(url)
+    assert call.request.repository
+    return call.path(upload_path(call.request.repository, upload_id)).encode()

@@ -1,0 +1,383 @@
+"""The memory backend."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections import OrderedDict
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
+from typing import Final
+
+from ociserver._core import (
+    ByteRange,
+    ManifestInfo,
+    digest_of,
+    is_digest,
+    is_repository,
+    is_tag,
+    read_manifest,
+)
+from ociserver.errors import OCIError
+from ociserver.interface import (
+    UNKNOWN_SIZE,
+    Backend,
+    Descriptor,
+    Manifest,
+    PushedManifest,
+)
+from ociserver.memory.content import Blob, Reader
+from ociserver.memory.repository import Repository, SortedNames, Stored
+from ociserver.memory.upload import Session, Upload
+
+__all__ = ["Memory"]
+
+PAGE: Final = 1_000
+"""Names that a list without a limit reads at a time; each such page is consistent in itself."""
+
+
+class Memory(Backend):
+    """A registry in memory (Go: `ocimem`). What it holds ends with the process.
+
+    Args:
+        immutable_tags: a tag keeps its manifest, and nothing that a tag reaches can be deleted: DENIED.
+        lax_child_references: accept manifests whose blobs or children are not there.
+        max_bytes: most bytes of contents, unfinished uploads among them; a push beyond it is refused with
+            507 and leaves everything else as it was. None: no bound.
+        upload_timeout_s: seconds after which an upload that nobody writes to is forgotten.
+
+    One event loop may use it at a time; every method is safe to call concurrently there.
+    """
+
+    def __init__(
+        self,
+        *,
+        immutable_tags: bool = False,
+        lax_child_references: bool = False,
+        max_bytes: int | None = None,
+        upload_timeout_s: float = 3600.0,
+    ) -> None:
+        if max_bytes is not None and max_bytes < 0:
+            raise ValueError(f"max_bytes is {max_bytes}; it must be 0 or more, or None for no bound")
+        if not upload_timeout_s > 0:
+            raise ValueError(f"upload_timeout_s is {upload_timeout_s}; it must be above 0")
+        self._immutable_tags = immutable_tags
+        self._lax = lax_child_references
+        self._max_bytes = max_bytes
+        self._upload_timeout_s = upload_timeout_s
+        self._bytes = 0
+        self._repositories: dict[str, Repository] = {}
+        self._names = SortedNames()
+        self._blobs: dict[str, Blob] = {}
+        # In the order of their last use, so that those which time out stand in front.
+        self._sessions: OrderedDict[str, Session] = OrderedDict()
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of all contents, each counted once, and of unfinished uploads."""
+        return self._bytes
+
+    # Reader
+
+    async def get_blob(self, repository: str, digest: str, range: ByteRange | None = None) -> Reader:
+        descriptor = self._blob(repository, digest)
+        span = (0, descriptor.size) if range is None else range.resolve(descriptor.size)
+        if span is None:
+            raise OCIError("RANGE_INVALID", detail={"size": descriptor.size})
+        return Reader(descriptor, self._blobs[digest], *span)
+
+    async def get_manifest(self, repository: str, digest: str) -> Manifest:
+        return self._manifest(repository, digest).manifest
+
+    async def get_tag(self, repository: str, tag: str) -> Manifest:
+        return self._repository(repository).tagged(tag)
+
+    async def resolve_blob(self, repository: str, digest: str) -> Descriptor:
+        return self._blob(repository, digest)
+
+    async def resolve_manifest(self, repository: str, digest: str) -> Descriptor:
+        return self._manifest(repository, digest).manifest.descriptor
+
+    async def resolve_tag(self, repository: str, tag: str) -> Descriptor:
+        return self._repository(repository).tagged(tag).descriptor
+
+    # Writer
+
+    async def push_blob(self, repository: str, descriptor: Descriptor, chunks: AsyncIterable[bytes]) -> Descriptor:
+        _check_digest(descriptor.digest)
+        session = Session("", repository, descriptor.digest.partition(":")[0])
+        upload = Upload(self, session, 0)
+        try:
+            if descriptor.size != UNKNOWN_SIZE:
+                # Refused before the first byte and not after the last, where the size already says so.
+                self.reserve(descriptor.size)
+                self.release(descriptor.size)
+            async for data in chunks:
+                await upload.write(data)
+            if descriptor.size not in (UNKNOWN_SIZE, session.size):
+                raise OCIError("SIZE_INVALID", detail={"expected": descriptor.size, "received": session.size})
+            return await upload.commit(descriptor.digest)
+        finally:
+            self.end(session)
+
+    async def push_blob_chunked(
+        self, repository: str, *, chunk_size: int = 0, algorithm: str = "sha256"
+    ) -> Upload:
+        self._expire()
+        self._create(repository)
+        session = Session(secrets.token_hex(32), repository, algorithm)
+        self._sessions[session.id] = session
+        return Upload(self, session, 0)
+
+    async def push_blob_chunked_resume(
+        self, repository: str, upload_id: str, *, offset: int | None, digest: str | None = None
+    ) -> Upload:
+        self._expire()
+        session = self._sessions.get(upload_id)
+        if session is None or session.repository != repository:
+            raise OCIError("BLOB_UPLOAD_UNKNOWN")
+        return Upload(self, session, offset)
+
+    async def mount_blob(self, from_repository: str | None, to_repository: str, digest: str) -> Descriptor:
+        if from_repository is not None:
+            descriptor = self._blob(from_repository, digest)
+        else:
+            blob = self._blobs.get(digest)
+            if blob is None:
+                raise OCIError("BLOB_UNKNOWN")
+            descriptor = Descriptor("application/octet-stream", digest, blob.size)
+        self._link(to_repository, descriptor)
+        return descriptor
+
+    async def push_manifest(
+        self,
+        repository: str,
+        content: bytes,
+        media_type: str,
+        *,
+        digest: str | None = None,
+        tags: Sequence[str] = (),
+    ) -> PushedManifest:
+        if digest is not None:
+            _check_digest(digest)
+        for tag in tags:
+            if not is_tag(tag):
+                raise OCIError("MANIFEST_INVALID", f"{tag!r} is not a tag")
+        found = digest_of(content, digest.partition(":")[0] if digest else "sha256")
+        if digest not in (None, found):
+            raise OCIError("DIGEST_INVALID", detail={"digest": digest, "content": found})
+        descriptor = Descriptor(media_type, found, len(content))
+        held = self._repositories.get(repository) or Repository()
+        if self._immutable_tags:
+            self._check_tags(held, descriptor, tags)
+        info = read_manifest(content, media_type)
+        if not self._lax:
+            _check_references(held, info)
+        referrer = Descriptor(media_type, found, len(content), info.artifact_type, info.annotations)
+        old = held.manifests.get(found)
+        if old is None:
+            self.reserve(len(content))
+        held = self._create(repository)
+        held.put(Stored(Manifest(descriptor, content), info, referrer))
+        for tag in tags:
+            held.tag(tag, found)
+        return PushedManifest(descriptor, tuple(tags), info.subject)
+
+    # Deleter
+
+    async def delete_blob(self, repository: str, digest: str) -> None:
+        held = self._repository(repository)
+        self._blob(repository, digest)
+        self._check_deletable(held, digest)
+        del held.blobs[digest]
+        blob = self._blobs[digest]
+        blob.links -= 1
+        if blob.links == 0:
+            del self._blobs[digest]
+            self.release(blob.size)
+
+    async def delete_manifest(self, repository: str, digest: str) -> None:
+        held = self._repository(repository)
+        stored = self._manifest(repository, digest)
+        self._check_deletable(held, digest)
+        held.remove(digest)
+        self.release(len(stored.manifest.content))
+
+    async def delete_tag(self, repository: str, tag: str) -> None:
+        held = self._repository(repository)
+        if tag not in held.tags:
+            raise OCIError("MANIFEST_UNKNOWN", "tag does not exist")
+        if self._immutable_tags:
+            raise OCIError("DENIED", "tags are immutable in this registry")
+        held.untag(tag)
+
+    # Lister
+
+    async def repositories(self, *, start_after: str = "", limit: int | None = None) -> AsyncIterator[str]:
+        async for name in _pages(self._names.after, start_after, limit):
+            yield name
+
+    async def tags(self, repository: str, *, start_after: str = "", limit: int | None = None) -> AsyncIterator[str]:
+        async for name in _pages(self._repository(repository).tag_names.after, start_after, limit):
+            yield name
+
+    async def referrers(
+        self,
+        repository: str,
+        digest: str,
+        artifact_type: str | None = None,
+        *,
+        start_after: str = "",
+        limit: int | None = None,
+    ) -> AsyncIterator[Descriptor]:
+        held = self._repository(repository)
+        names = held.referrers.get(digest)
+        if names is None:
+            return
+        # With a filter the limit counts what passes it, so pages are read until enough did.
+        async for name in _pages(names.after, start_after, None if artifact_type else limit):
+            stored = held.manifests.get(name)
+            if stored and (artifact_type is None or stored.referrer.artifact_type == artifact_type):
+                yield stored.referrer
+
+    # What uploads need of the registry
+
+    def reserve(self, size: int) -> None:
+        """Count bytes before they are kept. Raises UNKNOWN/507 beyond the bound."""
+        if self._max_bytes is not None and self._bytes + size > self._max_bytes:
+            self._expire()
+        if self._max_bytes is not None and self._bytes + size > self._max_bytes:
+            raise OCIError(
+                "UNKNOWN",
+                f"the registry is full: it holds {self._bytes} of at most {self._max_bytes} bytes in memory, "
+                f"and {size} more do not fit; delete something or raise max_bytes",
+                status=507,
+            )
+        self._bytes += size
+
+    def release(self, size: int) -> None:
+        """Take back what `reserve` counted."""
+        self._bytes -= size
+
+    def touch(self, session: Session) -> None:
+        """Note that a session is in use."""
+        session.touched = time.monotonic()
+        if session.id in self._sessions:
+            self._sessions.move_to_end(session.id)
+
+    def finish(self, session: Session, digest: str) -> Descriptor:
+        """Make a verified session's bytes a blob of its repository, and end it."""
+        if digest not in self._blobs:
+            # Its bytes stay counted, as a blob's from here on.
+            self._blobs[digest] = Blob(session.pieces)
+            self._bytes += session.size
+        descriptor = Descriptor("application/octet-stream", digest, session.size)
+        self._link(session.repository, descriptor)
+        self.end(session)
+        return descriptor
+
+    def end(self, session: Session) -> None:
+        """Forget a session and the bytes that no blob has taken over. A no-op the second time."""
+        if session.ended:
+            return
+        session.ended = True
+        self._sessions.pop(session.id, None)
+        self.release(session.size)
+        session.pieces = []
+
+    # Shared
+
+    def _repository(self, repository: str) -> Repository:
+        held = self._repositories.get(repository)
+        if held is None:
+            raise OCIError("NAME_UNKNOWN")
+        return held
+
+    def _create(self, repository: str) -> Repository:
+        held = self._repositories.get(repository)
+        if held is None:
+            if not is_repository(repository):
+                raise OCIError("NAME_INVALID")
+            held = self._repositories[repository] = Repository()
+            self._names.add(repository)
+        return held
+
+    def _blob(self, repository: str, digest: str) -> Descriptor:
+        descriptor = self._repository(repository).blobs.get(digest)
+        if descriptor is None:
+            raise OCIError("BLOB_UNKNOWN")
+        return descriptor
+
+    def _manifest(self, repository: str, digest: str) -> Stored:
+        stored = self._repository(repository).manifests.get(digest)
+        if stored is None:
+            raise OCIError("MANIFEST_UNKNOWN")
+        return stored
+
+    def _link(self, repository: str, descriptor: Descriptor) -> None:
+        held = self._create(repository)
+        if descriptor.digest not in held.blobs:
+            held.blobs[descriptor.digest] = descriptor
+            self._blobs[descriptor.digest].links += 1
+
+    def _expire(self) -> None:
+        """End the uploads that nobody has written to for too long: those in front of the order."""
+        limit = time.monotonic() - self._upload_timeout_s
+        while self._sessions:
+            session = next(iter(self._sessions.values()))
+            if session.touched > limit:
+                return
+            if session.writer is not None:
+                # A request is at work on it, however slowly; it counts from the end of that.
+                self.touch(session)
+            else:
+                self.end(session)
+
+    def _check_tags(self, held: Repository, descriptor: Descriptor, tags: Sequence[str]) -> None:
+        stored = held.manifests.get(descriptor.digest)
+        if (
+            stored
+            and stored.manifest.descriptor.media_type != descriptor.media_type
+            and held.is_held_by_tag(descriptor.digest)
+        ):
+            raise OCIError("DENIED", "mismatched media type: a tagged manifest keeps its own")
+        for tag in tags:
+            if held.tags.get(tag, descriptor.digest) != descriptor.digest:
+                raise OCIError("DENIED", f"cannot overwrite tag {tag}: tags are immutable in this registry")
+
+    def _check_deletable(self, held: Repository, digest: str) -> None:
+        if self._immutable_tags and held.is_held_by_tag(digest):
+            raise OCIError("DENIED", "a tag needs this content, and tags are immutable in this registry")
+
+
+def _check_digest(digest: str) -> None:
+    if not is_digest(digest):
+        raise OCIError("DIGEST_INVALID", "badly formed digest")
+
+
+def _check_references(held: Repository, info: ManifestInfo) -> None:
+    if info.kind not in ("image", "index"):
+        return
+    for reference in info.references:
+        known = held.blobs if reference.kind == "blob" else held.manifests
+        if reference.required and reference.digest not in known:
+            raise OCIError(
+                "MANIFEST_BLOB_UNKNOWN",
+                f"invalid manifest: {reference.kind} for {reference.field} not found",
+                detail={"digest": reference.digest},
+            )
+
+
+async def _pages(
+    after: Callable[[str, int], list[str]], start_after: str, limit: int | None
+) -> AsyncIterator[str]:
+    """Names page by page, so that what is written meanwhile disturbs no page that is being read."""
+    while limit is None or limit > 0:
+        size = PAGE if limit is None else min(PAGE, limit)
+        page = after(start_after, size)
+        for name in page:
+            yield name
+        if len(page) < size:
+            return
+        start_after = page[-1]
+        if limit is not None:
+            limit -= size

@@ -1,0 +1,151 @@
+"""Uploads: sessions that outlive the requests which write to them."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Final
+
+from ociserver._core import Hasher, is_digest
+from ociserver.errors import OCIError
+from ociserver.interface import Descriptor
+
+if TYPE_CHECKING:
+    from ociserver.memory.backend import Memory
+
+__all__ = ["Session", "Upload"]
+
+INLINE_HASH: Final = 64 * 1024
+"""Bytes up to which hashing on the event loop (some 40 microseconds) is cheaper than a thread's round trip."""
+
+
+SMALL_PIECE: Final = 16 * 1024
+"""Bytes up to which pieces are joined: an upload of single bytes must not cost an object for each."""
+
+
+class Session:
+    """The state of one upload."""
+
+    __slots__ = ("algorithm", "ended", "hasher", "id", "pieces", "repository", "size", "touched", "writer")
+
+    def __init__(self, upload_id: str, repository: str, algorithm: str) -> None:
+        self.id = upload_id
+        self.repository = repository
+        self.algorithm = algorithm
+        self.pieces: list[bytes] = []
+        self.size = 0
+        # None once a write was broken off while its bytes were being hashed: commit then hashes again.
+        self.hasher: Hasher | None = Hasher(algorithm)
+        self.writer: Upload | None = None
+        self.ended = False
+        self.touched = time.monotonic()
+
+
+class Upload:
+    """A `BlobWriter`: one request's hold on a session, taken at its first write or commit."""
+
+    chunk_size = 0
+
+    def __init__(self, registry: Memory, session: Session, offset: int | None) -> None:
+        self._registry = registry
+        self._session = session
+        self._offset = offset
+
+    @property
+    def id(self) -> str:
+        return self._session.id
+
+    @property
+    def size(self) -> int:
+        return self._session.size
+
+    async def write(self, data: bytes) -> None:
+        if not data:
+            return
+        session = self._take()
+        self._registry.reserve(len(data))
+        try:
+            await self._hash(session, data)
+        except BaseException:
+            self._registry.release(len(data))
+            raise
+        if session.ended:
+            # Cancelled or timed out while the bytes were being hashed.
+            self._registry.release(len(data))
+            raise OCIError("BLOB_UPLOAD_UNKNOWN")
+        if session.pieces and len(session.pieces[-1]) + len(data) <= SMALL_PIECE:
+            session.pieces[-1] += data
+        else:
+            session.pieces.append(data)
+        session.size += len(data)
+
+    async def commit(self, digest: str) -> Descriptor:
+        if not is_digest(digest):
+            raise OCIError("DIGEST_INVALID", "badly formed digest")
+        session = self._take()
+        algorithm = digest.partition(":")[0]
+        if session.hasher is not None and session.algorithm == algorithm:
+            found = session.hasher.digest()
+        else:
+            found = await _hash_again(session, algorithm)
+        if session.ended:
+            raise OCIError("BLOB_UPLOAD_UNKNOWN")
+        if found != digest:
+            raise OCIError("DIGEST_INVALID", detail={"digest": digest, "content": found})
+        return self._registry.finish(session, digest)
+
+    async def cancel(self) -> None:
+        self._registry.end(self._session)
+
+    async def aclose(self) -> None:
+        session = self._session
+        if session.writer is self:
+            session.writer = None
+        self._registry.touch(session)
+
+    def _take(self) -> Session:
+        session = self._session
+        if session.ended:
+            raise OCIError("BLOB_UPLOAD_UNKNOWN")
+        if session.writer is not self:
+            if session.writer is not None:
+                raise OCIError("RANGE_INVALID", "another request is writing to this upload")
+            session.writer = self
+        if self._offset is not None:
+            if self._offset != session.size:
+                session.writer = None
+                cause = OCIError("RANGE_INVALID")
+                raise OCIError(
+                    "RANGE_INVALID",
+                    f"invalid offset {self._offset} in resumed upload (actual offset {session.size})",
+                ) from cause
+            self._offset = None
+        return session
+
+    @staticmethod
+    async def _hash(session: Session, data: bytes) -> None:
+        if session.hasher is None:
+            return
+        if len(data) <= INLINE_HASH:
+            session.hasher.update(data)
+            return
+        try:
+            await asyncio.to_thread(session.hasher.update, data)
+        except asyncio.CancelledError:
+            session.hasher = None
+            raise
+
+
+async def _hash_again(session: Session, algorithm: str) -> str:
+    """Digest of everything received, in another algorithm than the one that was kept up."""
+    hasher = Hasher(algorithm)
+
+    def update() -> None:
+        for piece in session.pieces:
+            hasher.update(piece)
+
+    if session.size <= INLINE_HASH:
+        update()
+    else:
+        await asyncio.to_thread(update)
+    return hasher.digest()
