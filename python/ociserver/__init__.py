@@ -1,6 +1,6 @@
 """An OCI registry as a library: an ASGI handler over any backend.
 
-    app = ociserver.Handler(ociserver.Memory())
+app = ociserver.Handler(ociserver.Memory())
 """
 
 from ociserver import compose, errors

@@ -4,7 +4,7 @@ Everything here is pure computation: no sockets, no files, no clock. Names follo
 spec; behaviour that the spec leaves open follows Go's `cuelabs.dev/go/oci/ociregistry`.
 """
 
-from typing import Final, Literal, final
+from typing import Final, Literal, TypeAlias, final
 
 __version__: Final[str]
 """Version of the package, from the workspace's Cargo.toml, in PEP 440 form."""
@@ -21,7 +21,7 @@ MAX_MANIFEST_REFERENCES: Final[int]
 MAX_RANGES: Final[int]
 """Most ranges that one Range header may ask for (16); more is `416`."""
 
-Kind = Literal[
+Kind: TypeAlias = Literal[
     "ping",
     "blob_get",
     "blob_head",
@@ -140,7 +140,6 @@ def upload_path(repository: str, upload_id: str) -> str:
 def is_repository(text: str) -> bool: ...
 def is_tag(text: str) -> bool: ...
 def is_digest(text: str) -> bool: ...
-
 def parse_reference(text: str, *, relative: bool) -> tuple[str, str, str, str]:
     """Split `host/repository[:tag][@digest]` into (host, repository, tag, digest); "" where absent.
 

@@ -21,9 +21,7 @@ class RequestContext:
 
     __slots__ = ("auth", "namespace", "request_id", "served_from", "user", "warnings")
 
-    def __init__(
-        self, request_id: str, *, user: Any = None, auth: Any = None, namespace: str | None = None
-    ) -> None:
+    def __init__(self, request_id: str, *, user: Any = None, auth: Any = None, namespace: str | None = None) -> None:
         self.request_id = request_id
         self.user = user
         self.auth = auth

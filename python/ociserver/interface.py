@@ -207,9 +207,7 @@ class Writer:
         """
         _unsupported("push_blob")
 
-    async def push_blob_chunked(
-        self, repository: str, *, chunk_size: int = 0, algorithm: str = "sha256"
-    ) -> BlobWriter:
+    async def push_blob_chunked(self, repository: str, *, chunk_size: int = 0, algorithm: str = "sha256") -> BlobWriter:
         """Start an upload.
 
         Args:

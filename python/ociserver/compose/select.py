@@ -56,9 +56,7 @@ class Select(ReaderOf, WriterOf, DeleterOf, ListerOf, Wrapper):
         self._writable(repository)
         return await self.inner.push_blob(repository, descriptor, chunks)
 
-    async def push_blob_chunked(
-        self, repository: str, *, chunk_size: int = 0, algorithm: str = "sha256"
-    ) -> BlobWriter:
+    async def push_blob_chunked(self, repository: str, *, chunk_size: int = 0, algorithm: str = "sha256") -> BlobWriter:
         self._writable(repository)
         return await self.inner.push_blob_chunked(repository, chunk_size=chunk_size, algorithm=algorithm)
 

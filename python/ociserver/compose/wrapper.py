@@ -72,9 +72,7 @@ class WriterOf(Writer):
     async def push_blob(self, repository: str, descriptor: Descriptor, chunks: AsyncIterable[bytes]) -> Descriptor:
         return await self.inner.push_blob(repository, descriptor, chunks)
 
-    async def push_blob_chunked(
-        self, repository: str, *, chunk_size: int = 0, algorithm: str = "sha256"
-    ) -> BlobWriter:
+    async def push_blob_chunked(self, repository: str, *, chunk_size: int = 0, algorithm: str = "sha256") -> BlobWriter:
         return await self.inner.push_blob_chunked(repository, chunk_size=chunk_size, algorithm=algorithm)
 
     async def push_blob_chunked_resume(

@@ -197,7 +197,9 @@ class Handler:
                 response = await response
         else:
             response = Response(wire.status, {"Content-Type": "application/json", **wire.headers}, wire.content)
-        headers = [(name.lower().encode(), value.encode("latin-1", "replace")) for name, value in response.headers.items()]
+        headers = [
+            (name.lower().encode(), value.encode("latin-1", "replace")) for name, value in response.headers.items()
+        ]
         headers.append((b"content-length", b"%d" % len(response.content)))
         content = b"" if call.scope["method"] == "HEAD" else response.content
         await call.respond(response.status, headers, content)

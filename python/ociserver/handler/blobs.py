@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import secrets
-from contextlib import aclosing
-from typing import TYPE_CHECKING
+from collections.abc import AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+from typing import TYPE_CHECKING, Final
 
 from ociserver._core import ByteRange, parse_range
 from ociserver.errors import OCIError
+from ociserver.handler.body import ClientDisconnectedError
 from ociserver.handler.responses import ACCEPT_RANGES, content_headers, etag, locations, text
 
 if TYPE_CHECKING:
-    from ociserver.handler.call import Call, Headers
+    from ociserver.handler.call import Call
     from ociserver.interface import BlobReader, Descriptor
 
 __all__ = ["delete", "get", "head"]
+
+WATCH_SIZE: Final = 1024 * 1024
+"""Bytes of an answer up to which a client that goes away costs less than the task that would notice."""
 
 
 async def head(call: Call) -> None:
@@ -49,8 +56,8 @@ async def get(call: Call) -> None:
         reader = await call.handler.backend.get_blob(request.repository, request.digest, ranges[0] if ranges else None)
     except OCIError as error:
         raise _with_content_range(error) from None
-    async with aclosing(reader):
-        start, stop = reader.range
+    start, stop = reader.range
+    async with aclosing(reader), _watched(call, stop - start):
         headers = [*content_headers(reader.descriptor, stop - start), ACCEPT_RANGES]
         if ranges:
             headers.append(_content_range(start, stop, reader.descriptor.size))
@@ -111,17 +118,35 @@ async def _get_several(call: Call, ranges: list[ByteRange]) -> None:
     length = sum(map(len, heads)) + sum(stop - start for start, stop in spans) + len(tail)
     headers = [*content_headers(descriptor, length), ACCEPT_RANGES]
     headers[0] = (b"content-type", b"multipart/byteranges; boundary=" + boundary)
-    started = False
-    for part, (start, stop) in zip(heads, spans, strict=True):
-        reader = await call.handler.backend.get_blob(repository, digest, ByteRange(start, stop - 1))
-        async with aclosing(reader):
-            if not started:
-                # Only now is it certain that the first part can be read.
-                await call.start(206, headers)
-                started = True
-            await call.write(part, more=True)
-            await _send(call, reader, more=True)
-    await call.write(tail, more=False)
+    async with _watched(call, length):
+        for part, (start, stop) in zip(heads, spans, strict=True):
+            reader = await call.handler.backend.get_blob(repository, digest, ByteRange(start, stop - 1))
+            async with aclosing(reader):
+                if not call.status:
+                    # Only now is it certain that the first part can be read.
+                    await call.start(206, headers)
+                await call.write(part, more=True)
+                await _send(call, reader, more=True)
+        await call.write(tail, more=False)
+
+
+@asynccontextmanager
+async def _watched(call: Call, size: int) -> AsyncIterator[None]:
+    """Notice when the client goes away, for an answer of `size` bytes.
+
+    ASGI servers swallow what is sent to nobody, so without this a blob would be read to its end for a
+    client that has long gone.
+    """
+    if size <= WATCH_SIZE:
+        yield
+        return
+    call.watch = asyncio.ensure_future(call.body.disconnected())
+    try:
+        yield
+    finally:
+        call.watch.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await call.watch
 
 
 async def _send(call: Call, reader: BlobReader, *, more: bool) -> None:
@@ -134,9 +159,13 @@ async def _send(call: Call, reader: BlobReader, *, more: bool) -> None:
         if left < 0:
             break
         await call.write(data, more=more or left > 0)
+        if call.watch is not None and call.watch.done() and (left > 0 or more):
+            raise ClientDisconnectedError
     if left != 0:
         # The answer has promised another length: cut it, so that nobody takes it for the blob.
-        raise RuntimeError(f"{reader.descriptor.digest}: the backend gave {stop - start - left} of {stop - start} bytes")
+        raise RuntimeError(
+            f"{reader.descriptor.digest}: the backend gave {stop - start - left} of {stop - start} bytes"
+        )
 
 
 def _merge(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:

@@ -92,6 +92,14 @@ class Body:
                 while not self._ended:
                     await self._event(DRAIN_IDLE_S)
 
+    async def disconnected(self) -> None:
+        """Wait until the client goes away, forgetting what it may still send."""
+        while not isinstance(self._failure, ClientDisconnectedError):
+            message = await self._receive()
+            self._ended = True
+            if message["type"] != "http.request":
+                self._fail(ClientDisconnectedError())
+
     async def _gather(self) -> bytes:
         pieces: list[bytes] = []
         size = 0

@@ -12,6 +12,7 @@ from ociserver.handler.body import Body
 from ociserver.types import Message, Scope, Send
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Iterable
 
     from ociserver.handler.app import Handler
@@ -56,7 +57,19 @@ class Event:
 class Call:
     """A request, parsed, with the means to answer it."""
 
-    __slots__ = ("_send", "body", "context", "handler", "headers", "request", "root", "scope", "sent", "status")
+    __slots__ = (
+        "_send",
+        "body",
+        "context",
+        "handler",
+        "headers",
+        "request",
+        "root",
+        "scope",
+        "sent",
+        "status",
+        "watch",
+    )
 
     request: Request
 
@@ -70,6 +83,8 @@ class Call:
         self.root: str = ""
         self.status = 0
         self.sent = 0
+        # Done when the client has gone away; only long answers are watched.
+        self.watch: asyncio.Future[None] | None = None
         self._send = send
 
     async def start(self, status: int, headers: Headers) -> None:

@@ -62,9 +62,7 @@ async def _list(call: Call, names: Names, head: bytes) -> None:
         await call.respond_json(200, [_JSON], head + b"]}")
         return
     if n is not None and 0 < options.max_list_page_size < n:
-        raise OCIError(
-            "UNSUPPORTED", f"query parameter n is too large (n={n}, max={options.max_list_page_size})"
-        )
+        raise OCIError("UNSUPPORTED", f"query parameter n is too large (n={n}, max={options.max_list_page_size})")
     if n is None:
         await _send_all(call, names(last, None), head)
     else:

@@ -53,9 +53,7 @@ async def mount(call: Call) -> None:
     assert request.repository
     assert request.digest
     try:
-        descriptor = await call.handler.backend.mount_blob(
-            request.from_repository, request.repository, request.digest
-        )
+        descriptor = await call.handler.backend.mount_blob(request.from_repository, request.repository, request.digest)
     except OCIError as error:
         if error.code not in _CANNOT_MOUNT:
             raise

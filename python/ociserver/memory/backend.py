@@ -119,9 +119,7 @@ class Memory(Backend):
         finally:
             self.end(session)
 
-    async def push_blob_chunked(
-        self, repository: str, *, chunk_size: int = 0, algorithm: str = "sha256"
-    ) -> Upload:
+    async def push_blob_chunked(self, repository: str, *, chunk_size: int = 0, algorithm: str = "sha256") -> Upload:
         self._expire()
         self._create(repository)
         session = Session(secrets.token_hex(32), repository, algorithm)
@@ -367,9 +365,7 @@ def _check_references(held: Repository, info: ManifestInfo) -> None:
             )
 
 
-async def _pages(
-    after: Callable[[str, int], list[str]], start_after: str, limit: int | None
-) -> AsyncIterator[str]:
+async def _pages(after: Callable[[str, int], list[str]], start_after: str, limit: int | None) -> AsyncIterator[str]:
     """Names page by page, so that what is written meanwhile disturbs no page that is being read."""
     while limit is None or limit > 0:
         size = PAGE if limit is None else min(PAGE, limit)
