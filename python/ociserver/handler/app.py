@@ -174,9 +174,6 @@ class Handler:
 
     async def _fail(self, call: Call, error: Exception) -> None:
         request_id = call.context.request_id
-        if isinstance(error, ClientDisconnectedError):
-            _log.debug("%s: %s", request_id, error)
-            return
         wire = marshal_error(error)
         if wire.status >= 500:
             ours = _is_ours(error)
@@ -188,6 +185,8 @@ class Handler:
         else:
             _log.debug("%s: %s", request_id, error)
         if call.status:
+            if isinstance(error, ClientDisconnectedError):
+                return
             # Too late for another answer. The server closes the connection, so that the client sees a
             # body that is too short, and not one that looks whole.
             raise error

@@ -26,10 +26,10 @@ answer before it has sent everything gets it, and not a reset (nginx: lingering_
 
 
 class ClientDisconnectedError(HTTPError):
-    """The client went away in the middle of its request; nobody will read the answer."""
+    """The body ended before its end: the client went away, or sent a malformed chunk (servers tell neither apart)."""
 
     def __init__(self) -> None:
-        super().__init__(499, "client closed the connection")
+        super().__init__(400, "the body ended early: the connection was closed, or a chunk was malformed")
 
 
 class Body:
@@ -41,14 +41,17 @@ class Body:
         length = headers.get(b"content-length")
         self.length = int(length) if length is not None and length.isdigit() else None
         self._announced = bool(self.length) or b"transfer-encoding" in headers
+        self._begun = False
+        # Such a client sends nothing before it is asked to, which the first receive() does (RFC 9110, 10.1.1).
+        self._waits = headers.get(b"expect", b"").lower() == b"100-continue"
         self._ended = False
         self._ahead: asyncio.Future[bytes] | None = None
         self._failure: HTTPError | None = None
 
     @property
     def pending(self) -> bool:
-        """Whether the client has announced a body of which some may still come (RFC 9112, 6.3)."""
-        return self._announced and not self._ended
+        """Whether the client is sending a body of which some may still come (RFC 9112, 6.3)."""
+        return self._announced and not self._ended and (self._begun or not self._waits)
 
     def __aiter__(self) -> Self:
         return self
@@ -111,6 +114,7 @@ class Body:
 
     async def _event(self, timeout_s: float) -> bytes:
         try:
+            self._begun = True
             async with asyncio.timeout(timeout_s):
                 message = await self._receive()
         except TimeoutError:
