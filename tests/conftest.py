@@ -1,0 +1,30 @@
+"""Fixtures of all tests: the server as a process, in each of its setups."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+
+import pytest
+
+from tests.support.server import Server
+from tests.support.servers import SETUPS, Setup
+
+
+@pytest.fixture(scope="module", params=SETUPS, ids=lambda setup: setup.name)
+def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A running server, in each setup of `tests.support.servers`, shared by the tests of one file."""
+    setup: Setup = request.param
+    with setup.start(tmp_path_factory.mktemp(f"server-{setup.name}")) as server:
+        yield server
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Show what the server printed beside a test that failed against it."""
+    report = yield
+    if report.failed and isinstance(item, pytest.Function):
+        servers = (value for value in item.funcargs.values() if isinstance(value, Server))
+        report.sections += [("server log", server.log_tail()) for server in servers]
+    return report

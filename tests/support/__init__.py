@@ -1,0 +1,1 @@
+"""What the tests share: starting the server, finding and running clients, making images."""

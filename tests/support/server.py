@@ -1,0 +1,114 @@
+"""`ociserver serve` as a process of its own, the way a user runs it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http.client import HTTPConnection
+from pathlib import Path
+
+START_TIMEOUT_S = 30.0
+STOP_TIMEOUT_S = 30.0
+_LOG_TAIL_BYTES = 16 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A server that is running."""
+
+    host: str
+    port: int
+    pid: int
+    log: Path
+
+    @property
+    def address(self) -> str:
+        """`host:port`, as it stands in front of a repository."""
+        return f"{self.host}:{self.port}"
+
+    @property
+    def url(self) -> str:
+        return f"http://{self.address}"
+
+    def log_tail(self) -> str:
+        """The end of what the server has printed."""
+        return self.log.read_bytes()[-_LOG_TAIL_BYTES:].decode(errors="replace")
+
+
+@contextmanager
+def serve(arguments: Sequence[str], folder: Path, *, python: str = sys.executable) -> Iterator[Server]:
+    """Run `ociserver serve` with these arguments until the block ends; its log goes into `folder`.
+
+    A server that ends by itself, leaves with an error or prints a traceback fails the test, whatever the
+    client saw: an answer of 500 must not hide behind a client that tries again.
+    """
+    host, port = "127.0.0.1", free_port()
+    log = folder / "server.log"
+    command = [python, "-m", "ociserver", "serve", *arguments, "--host", host, "--port", str(port)]
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            # A group of its own: its workers can be ended with it, and a Ctrl-C is ours to pass on.
+            start_new_session=True,
+        )
+    server = Server(host, port, process.pid, log)
+    try:
+        _wait_until_ready(process, server)
+        yield server
+        assert process.poll() is None, f"the server ended by itself ({process.returncode}):\n{server.log_tail()}"
+    finally:
+        _stop(process)
+    text = log.read_text(errors="replace")
+    code, at = process.returncode, text.find("Traceback")
+    assert code in {0, -signal.SIGTERM}, f"the server left with {code}:\n{server.log_tail()}"
+    assert at == -1, f"the server printed a traceback:\n{text[at : at + _LOG_TAIL_BYTES]}"
+
+
+def free_port() -> int:
+    """A port that nobody listens on just now."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
+
+
+def _wait_until_ready(process: subprocess.Popen[bytes], server: Server) -> None:
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while not _is_ready(server):
+        code = process.poll()
+        if code is not None:
+            raise RuntimeError(f"the server ended before it was ready ({code}):\n{server.log_tail()}")
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"the server was not ready in {START_TIMEOUT_S} s:\n{server.log_tail()}")
+        time.sleep(0.05)
+
+
+def _is_ready(server: Server) -> bool:
+    connection = HTTPConnection(server.host, server.port, timeout=5)
+    try:
+        connection.request("GET", "/readyz")
+        return connection.getresponse().status == 200
+    except OSError:
+        return False
+    finally:
+        connection.close()
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    if process.poll() is None:
+        process.terminate()
+    try:
+        process.wait(STOP_TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
