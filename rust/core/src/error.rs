@@ -1,0 +1,59 @@
+//! Why an input was refused. `Display` is the message that a client sees.
+
+use crate::kind::Methods;
+
+/// What every fallible function of this crate returns.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// One reason per way that a registry answers; text that echoes input is bounded (see [`crate::text`]).
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// The path is outside `/v2/`: `NAME_UNKNOWN`, 404.
+    #[error("unknown URL path")]
+    UnknownUrlPath,
+    /// No endpoint has this path: 404.
+    #[error("page not found")]
+    PageNotFound,
+    /// The endpoint exists, but not for this method: 405. Holds the methods that it has.
+    #[error("method not allowed")]
+    MethodNotAllowed(Methods),
+    /// Anything else wrong with a request line: 400.
+    #[error("{0}")]
+    BadRequest(String),
+    /// Not `algorithm:hex` of a known algorithm: `DIGEST_INVALID`, 400.
+    #[error("badly formed digest")]
+    BadlyFormedDigest,
+    /// An algorithm that is not one of [`crate::digest::Algorithm`]: `DIGEST_INVALID`, 400.
+    #[error("unknown digest algorithm {0}: it is not one of sha256, sha384, sha512")]
+    UnknownAlgorithm(String),
+    /// Not a repository name: `NAME_INVALID`, 400.
+    #[error("invalid repository name")]
+    InvalidRepositoryName,
+    /// A repository name of too many characters: `NAME_INVALID`, 400.
+    #[error(
+        "invalid repository name: longer than {} characters",
+        crate::name::MAX_REPOSITORY_LENGTH
+    )]
+    RepositoryNameTooLong,
+    /// Not a tag.
+    #[error("invalid tag {0}")]
+    InvalidTag(String),
+    /// Fields of a request that do not go together.
+    #[error("{0}")]
+    InvalidRequest(String),
+    /// Not a reference to an image, with the text of Go's `ociref`.
+    #[error("{0}")]
+    InvalidReference(String),
+    /// A Range header that is malformed or asks for too much: `RANGE_INVALID`, 416.
+    #[error("{0}")]
+    InvalidRange(&'static str),
+    /// A Content-Range that is not `start-end`: `UNSUPPORTED`, 400.
+    #[error("we don't understand your Content-Range")]
+    InvalidContentRange,
+    /// A manifest that breaks its schema or a bound: `MANIFEST_INVALID`, 400.
+    #[error("invalid manifest: {0}")]
+    InvalidManifest(String),
+    /// Bytes that [`crate::hash::Hasher::save`] did not make.
+    #[error("not a saved state of a hash")]
+    InvalidHashState,
+}

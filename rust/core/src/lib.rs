@@ -1,0 +1,24 @@
+//! The OCI distribution protocol as pure computation: no sockets, no files, no clock, no Python.
+//!
+//! Written after the [distribution spec] and the [image spec]; where they leave a choice, after Go's
+//! `cuelabs.dev/go/oci/ociregistry`. All input is hostile: every function takes time and memory linear
+//! in its input, within bounds that have names, and none panics.
+//!
+//! [distribution spec]: https://github.com/opencontainers/distribution-spec/blob/967efdc/spec.md
+//! [image spec]: https://github.com/opencontainers/image-spec/blob/main/spec.md
+
+pub mod digest;
+mod error;
+pub mod hash;
+pub mod kind;
+pub mod link;
+pub mod manifest;
+pub mod name;
+pub mod percent;
+pub mod query;
+pub mod range;
+pub mod reference;
+pub mod request;
+pub mod text;
+
+pub use error::{Error, Result};

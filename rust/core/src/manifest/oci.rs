@@ -1,0 +1,131 @@
+//! Image manifests and indexes (image-spec 1.1), in one pass over their bytes.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, Visitor};
+
+use super::descriptor::{DescriptorAt, DescriptorList, push};
+use super::field::{Field, Reference, ReferenceKind};
+use super::text::{Key, Keys, Text};
+use super::{ManifestInfo, ManifestKind};
+
+/// Read a manifest of one of the two kinds.
+///
+/// Config is required of an image; lists may be empty, null or absent. Keys that are not read may be
+/// there, and hold anything.
+pub(super) fn read(content: &[u8], kind: ManifestKind) -> serde_json::Result<ManifestInfo> {
+    let mut deserializer = serde_json::Deserializer::from_slice(content);
+    let info = deserializer.deserialize_any(Manifest(kind))?;
+    deserializer.end()?;
+    Ok(info)
+}
+
+struct Manifest(ManifestKind);
+
+impl<'de> Visitor<'de> for Manifest {
+    type Value = ManifestInfo;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<ManifestInfo, A::Error> {
+        let is_image = self.0 == ManifestKind::Image;
+        let mut info = ManifestInfo::new(self.0, Vec::new());
+        let mut config_type = None;
+        let mut keys = Keys::new([
+            "config",
+            "layers",
+            "manifests",
+            "subject",
+            "artifactType",
+            "annotations",
+        ]);
+        while let Some(key) = map.next_key_seed(Key)? {
+            match keys.find(&key)? {
+                Some("config") if is_image => {
+                    if let Some(config) = map.next_value_seed(DescriptorAt(&Field::Config))? {
+                        config_type = Some(config.media_type);
+                        let (field, kind) = (Field::Config, ReferenceKind::Blob);
+                        push(
+                            &mut info.references,
+                            Reference {
+                                field,
+                                kind,
+                                digest: config.digest,
+                                required: true,
+                            },
+                        )?;
+                    }
+                }
+                Some(name @ "layers") if is_image => map.next_value_seed(DescriptorList {
+                    name,
+                    place: Field::Layer,
+                    kind: ReferenceKind::Blob,
+                    references: &mut info.references,
+                })?,
+                Some(name @ "manifests") if !is_image => map.next_value_seed(DescriptorList {
+                    name,
+                    place: Field::Manifest,
+                    kind: ReferenceKind::Manifest,
+                    references: &mut info.references,
+                })?,
+                Some("subject") => {
+                    info.subject = map
+                        .next_value_seed(DescriptorAt(&Field::Subject))?
+                        .map(|subject| subject.digest);
+                }
+                Some(name @ "artifactType") => {
+                    let own = map.next_value_seed(Text(name))?;
+                    info.artifact_type = own.filter(|own| !own.is_empty()).map(Into::into);
+                }
+                Some("annotations") => info.annotations = map.next_value_seed(Annotations)?,
+                _ => {
+                    map.next_value::<IgnoredAny>()?;
+                }
+            }
+        }
+        if is_image {
+            let config_type = config_type.ok_or_else(|| A::Error::custom("no descriptor in config"))?;
+            // Listing referrers: an image without a type of its own has that of its config.
+            info.artifact_type.get_or_insert_with(|| config_type.into());
+        }
+        Ok(info)
+    }
+}
+
+/// Reads an object of strings. `null` is an empty one, as in Go.
+struct Annotations;
+
+impl<'de> DeserializeSeed<'de> for Annotations {
+    type Value = Vec<(String, String)>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Annotations {
+    type Value = Vec<(String, String)>;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("an object of strings as annotations")
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<Self::Value, E> {
+        Ok(Vec::new())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut annotations = BTreeMap::new();
+        while let Some(key) = map.next_key_seed(Key)? {
+            let value = map.next_value_seed(Text("value in annotations"))?;
+            let value = value.ok_or_else(|| A::Error::custom("null as value in annotations"))?;
+            if annotations.insert(key.into_owned(), value.into_owned()).is_some() {
+                return Err(A::Error::custom("a key of annotations stands there twice"));
+            }
+        }
+        Ok(annotations.into_iter().collect())
+    }
+}

@@ -1,0 +1,47 @@
+//! `ociserver._core`: the protocol for Python. Converts types and errors; the rest is in `ociserver-core`.
+
+mod errors;
+mod grammar;
+mod hash;
+mod manifest;
+mod range;
+mod request;
+
+/// The extension module; its documentation is `python/ociserver/_core.pyi`.
+#[pyo3::pymodule(gil_used = false)]
+mod _core {
+    use pyo3::prelude::*;
+
+    #[pymodule_export]
+    use crate::grammar::{is_digest, is_host, is_repository, is_tag, next_link, parse_reference, upload_path};
+    #[pymodule_export]
+    use crate::hash::{PyHasher, digest_of};
+    #[pymodule_export]
+    use crate::manifest::{PyManifestInfo, PyReference, read_manifest};
+    #[pymodule_export]
+    use crate::range::{PyByteRange, parse_content_range, parse_range};
+    #[pymodule_export]
+    use crate::request::{PyRequest, parse_request};
+
+    #[pymodule_export]
+    const MAX_MANIFEST_DEPTH: usize = ociserver_core::manifest::MAX_DEPTH;
+    #[pymodule_export]
+    const MAX_MANIFEST_REFERENCES: usize = ociserver_core::manifest::MAX_REFERENCES;
+    #[pymodule_export]
+    const MAX_RANGES: usize = ociserver_core::range::MAX_RANGES;
+
+    #[pymodule_init]
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        // Cargo's spelling of a pre-release is not Python's (PEP 440).
+        let version = env!("CARGO_PKG_VERSION")
+            .replace("-alpha.", "a")
+            .replace("-beta.", "b")
+            .replace("-rc.", "rc");
+        module.add("__version__", version)?;
+        module.add(
+            "build_profile",
+            if cfg!(debug_assertions) { "debug" } else { "release" },
+        )?;
+        module.add("REQUEST_KINDS", crate::request::kinds(module.py())?)
+    }
+}

@@ -1,0 +1,210 @@
+//! Requests.
+
+use std::fmt::Write;
+use std::str::FromStr;
+
+use ociserver_core::digest::{Algorithm, Digest};
+use ociserver_core::kind::Kind;
+use ociserver_core::name::{Repository, Tag};
+use ociserver_core::request::{self, Request};
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyDict, PyInt, PyString, PyTuple};
+
+use crate::errors::{protocol_error, value_error};
+use crate::range::unsigned;
+
+#[pyclass(frozen, eq, hash, name = "Request", module = "ociserver._core")]
+#[derive(PartialEq, Eq, Hash)]
+pub(crate) struct PyRequest(Request);
+
+#[pymethods]
+impl PyRequest {
+    // One argument for each field, all but the first by name: the constructor is what `repr` shows. PyO3
+    // hands sequences over by value.
+    #[allow(clippy::too_many_arguments, clippy::needless_pass_by_value)]
+    #[new]
+    #[pyo3(signature = (
+        kind, *, repository = None, digest = None, tag = None, tags = Vec::new(), from_repository = None,
+        upload_id = None, digest_algorithm = None, n = None, last = None, artifact_type = None, namespace = None,
+    ), text_signature = "(kind, *, repository=None, digest=None, tag=None, tags=(), from_repository=None, \
+        upload_id=None, digest_algorithm=None, n=None, last=None, artifact_type=None, namespace=None)")]
+    fn new(
+        kind: &str,
+        repository: Option<&str>,
+        digest: Option<&str>,
+        tag: Option<&str>,
+        tags: Vec<String>,
+        from_repository: Option<&str>,
+        upload_id: Option<&str>,
+        digest_algorithm: Option<&str>,
+        n: Option<&Bound<'_, PyInt>>,
+        last: Option<&str>,
+        artifact_type: Option<&str>,
+        namespace: Option<&str>,
+    ) -> PyResult<Self> {
+        let kind = Kind::ALL.into_iter().find(|known| known.name() == kind);
+        let kind = kind.ok_or_else(|| PyValueError::new_err("kind is not one of REQUEST_KINDS"))?;
+        let request = Request {
+            kind,
+            repository: parsed(repository)?,
+            digest: parsed(digest)?,
+            tag: parsed(tag)?,
+            tags: tags
+                .iter()
+                .map(|tag| tag.parse())
+                .collect::<Result<_, _>>()
+                .map_err(value_error)?,
+            from_repository: parsed(from_repository)?,
+            upload_id: upload_id.map(Box::from),
+            digest_algorithm: parsed(digest_algorithm)?,
+            n: n.map(unsigned).transpose()?,
+            last: last.map(Box::from),
+            artifact_type: artifact_type.map(Box::from),
+            namespace: namespace.map(Box::from),
+        };
+        request.check().map_err(value_error)?;
+        Ok(Self(request))
+    }
+
+    #[getter]
+    fn kind(&self, py: Python<'_>) -> &'static Py<PyString> {
+        &names(py)[self.0.kind as usize]
+    }
+
+    #[getter]
+    fn repository(&self) -> Option<&str> {
+        self.0.repository.as_ref().map(Repository::as_str)
+    }
+
+    #[getter]
+    fn digest(&self) -> Option<&str> {
+        self.0.digest.as_ref().map(Digest::as_str)
+    }
+
+    #[getter]
+    fn tag(&self) -> Option<&str> {
+        self.0.tag.as_ref().map(Tag::as_str)
+    }
+
+    #[getter]
+    fn tags<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
+        PyTuple::new(py, self.0.tags.iter().map(Tag::as_str))
+    }
+
+    #[getter(from_repository)]
+    fn source(&self) -> Option<&str> {
+        self.0.from_repository.as_ref().map(Repository::as_str)
+    }
+
+    #[getter]
+    fn upload_id(&self) -> Option<&str> {
+        self.0.upload_id.as_deref()
+    }
+
+    #[getter]
+    fn digest_algorithm(&self) -> Option<&'static str> {
+        self.0.digest_algorithm.map(Algorithm::name)
+    }
+
+    #[getter]
+    fn n(&self) -> Option<u64> {
+        self.0.n
+    }
+
+    #[getter]
+    fn last(&self) -> Option<&str> {
+        self.0.last.as_deref()
+    }
+
+    #[getter]
+    fn artifact_type(&self) -> Option<&str> {
+        self.0.artifact_type.as_deref()
+    }
+
+    #[getter]
+    fn namespace(&self) -> Option<&str> {
+        self.0.namespace.as_deref()
+    }
+
+    fn build(&self) -> (&'static str, String) {
+        self.0.build()
+    }
+
+    fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
+        let mut text = format!("Request('{}'", self.0.kind.name());
+        for (name, value) in self.fields(py)? {
+            let _ = write!(text, ", {name}={}", value.repr()?);
+        }
+        text.push(')');
+        Ok(text)
+    }
+
+    fn __getnewargs_ex__<'py>(&self, py: Python<'py>) -> PyResult<((&'static str,), Bound<'py, PyDict>)> {
+        let keywords = PyDict::new(py);
+        for (name, value) in self.fields(py)? {
+            keywords.set_item(name, value)?;
+        }
+        Ok(((self.0.kind.name(),), keywords))
+    }
+}
+
+impl PyRequest {
+    /// The keyword arguments that make this request.
+    fn fields<'py>(&self, py: Python<'py>) -> PyResult<Vec<(&'static str, Bound<'py, PyAny>)>> {
+        let mut fields = Vec::new();
+        let mut push = |name, value: Option<&str>| {
+            if let Some(value) = value {
+                fields.push((name, PyString::new(py, value).into_any()));
+            }
+        };
+        push("repository", self.repository());
+        push("digest", self.digest());
+        push("tag", self.tag());
+        push("from_repository", self.source());
+        push("upload_id", self.upload_id());
+        push("digest_algorithm", self.digest_algorithm());
+        push("last", self.last());
+        push("artifact_type", self.artifact_type());
+        push("namespace", self.namespace());
+        if !self.0.tags.is_empty() {
+            fields.push(("tags", self.tags(py)?.into_any()));
+        }
+        if let Some(n) = self.0.n {
+            fields.push(("n", n.into_pyobject(py)?.into_any()));
+        }
+        Ok(fields)
+    }
+}
+
+fn parsed<T: FromStr<Err = ociserver_core::Error>>(text: Option<&str>) -> PyResult<Option<T>> {
+    text.map(str::parse).transpose().map_err(value_error)
+}
+
+/// The names of the kinds, interned once: `kind` costs a reference, and a dict finds it by identity.
+fn names(py: Python<'_>) -> &'static [Py<PyString>; Kind::ALL.len()] {
+    static NAMES: PyOnceLock<[Py<PyString>; Kind::ALL.len()]> = PyOnceLock::new();
+    NAMES.get_or_init(py, || Kind::ALL.map(|kind| PyString::intern(py, kind.name()).unbind()))
+}
+
+/// `REQUEST_KINDS`.
+pub(crate) fn kinds(py: Python<'_>) -> PyResult<Bound<'_, PyTuple>> {
+    PyTuple::new(py, names(py))
+}
+
+#[pyfunction]
+#[pyo3(signature = (method, path, query, root_path = b"".as_slice()), text_signature = "(method, path, query, root_path=b'')")]
+pub(crate) fn parse_request(
+    py: Python<'_>,
+    method: &Bound<'_, PyString>,
+    path: &[u8],
+    query: &[u8],
+    root_path: &[u8],
+) -> PyResult<PyRequest> {
+    // Lone surrogates are in no method that an endpoint has.
+    let method = method.to_str().unwrap_or_default();
+    request::parse(method, path, query, root_path)
+        .map(PyRequest)
+        .map_err(|error| protocol_error(py, &error))
+}
