@@ -20,6 +20,7 @@ from ociserver._core import ByteRange
 from ociserver.errors import OCIError
 
 __all__ = [
+    "CHUNK_SIZE",
     "UNKNOWN_SIZE",
     "Backend",
     "BlobReader",
@@ -37,6 +38,10 @@ __all__ = [
 
 UNKNOWN_SIZE: Final = -1
 """`Descriptor.size` of a content whose length its sender has not said."""
+
+CHUNK_SIZE: Final = 8 * 1024
+"""What our backends ask clients for as the smallest chunk of an upload, as Go's do. Smaller ones are taken: the
+request around them only costs more than what they carry."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from ociserver._core import Hasher, is_digest
 from ociserver.errors import OCIError
-from ociserver.interface import Descriptor
+from ociserver.interface import CHUNK_SIZE, Descriptor
 
 if TYPE_CHECKING:
     from ociserver.memory.backend import Memory
@@ -44,7 +44,7 @@ class Session:
 class Upload:
     """A `BlobWriter`: one request's hold on a session, taken at its first write or commit."""
 
-    chunk_size = 0
+    chunk_size = CHUNK_SIZE
 
     def __init__(self, registry: Memory, session: Session, offset: int | None) -> None:
         self._registry = registry
@@ -63,6 +63,13 @@ class Upload:
         if not data:
             return
         session = self._take()
+        if self._offset not in (None, session.size):
+            self._release()
+            cause = OCIError("RANGE_INVALID")
+            raise OCIError(
+                "RANGE_INVALID", f"invalid offset {self._offset} in resumed upload (actual offset {session.size})"
+            ) from cause
+        self._offset = None
         self._registry.reserve(len(data))
         try:
             await self._hash(session, data)
@@ -98,10 +105,12 @@ class Upload:
         self._registry.end(self._session)
 
     async def aclose(self) -> None:
-        session = self._session
-        if session.writer is self:
-            session.writer = None
-        self._registry.touch(session)
+        self._release()
+        self._registry.touch(self._session)
+
+    def _release(self) -> None:
+        if self._session.writer is self:
+            self._session.writer = None
 
     def _take(self) -> Session:
         session = self._session
@@ -111,15 +120,6 @@ class Upload:
             if session.writer is not None:
                 raise OCIError("RANGE_INVALID", "another request is writing to this upload")
             session.writer = self
-        if self._offset is not None:
-            if self._offset != session.size:
-                session.writer = None
-                cause = OCIError("RANGE_INVALID")
-                raise OCIError(
-                    "RANGE_INVALID",
-                    f"invalid offset {self._offset} in resumed upload (actual offset {session.size})",
-                ) from cause
-            self._offset = None
         return session
 
     @staticmethod

@@ -1,0 +1,77 @@
+"""Reading a blob: from the database's row, or from its file."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from typing import Final
+
+from ociserver.interface import Descriptor, File
+from ociserver.store.directory import Directory
+
+__all__ = ["FileReader", "InlineReader"]
+
+READ_SIZE: Final = 512 * 1024
+"""Bytes read at a time, one piece ahead of the one that is being sent."""
+
+
+class InlineReader:
+    """A small blob, or a part of it, that is in memory already."""
+
+    location = None
+
+    def __init__(self, descriptor: Descriptor, content: bytes, start: int, stop: int) -> None:
+        self.descriptor = descriptor
+        self.range = (start, stop)
+        self._content = content
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        start, stop = self.range
+        if start < stop:
+            whole = (start, stop) == (0, len(self._content))
+            yield self._content if whole else self._content[start:stop]
+
+    async def aclose(self) -> None:
+        """Nothing is held."""
+
+
+class FileReader:
+    """An open file; deleting it meanwhile disturbs nobody who reads it."""
+
+    def __init__(self, directory: Directory, descriptor: Descriptor, fd: int, start: int, stop: int) -> None:
+        self.descriptor = descriptor
+        self.range = (start, stop)
+        self._directory = directory
+        self._fd = fd
+        self._ahead: asyncio.Future[bytes] | None = None
+
+    @property
+    def location(self) -> File:
+        """The open file, for a server that can send it by itself."""
+        start, stop = self.range
+        return File(self._fd, start, stop - start)
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        position, stop = self.range
+        while position < stop:
+            data = await (self._ahead or self._read(position))
+            if not data:
+                return  # truncated meanwhile; whoever sends it sees that it is too short
+            position += len(data)
+            self._ahead = self._read(position) if position < stop else None
+            yield data
+
+    async def aclose(self) -> None:
+        fd, self._fd = self._fd, -1
+        if fd < 0:
+            return
+        if self._ahead is None or self._ahead.done():
+            os.close(fd)
+        else:
+            # A thread still reads from it.
+            self._ahead.add_done_callback(lambda _: os.close(fd))
+
+    def _read(self, position: int) -> asyncio.Future[bytes]:
+        fd, size = self._fd, min(READ_SIZE, self.range[1] - position)
+        return asyncio.ensure_future(self._directory.run(lambda: os.pread(fd, size, position)))

@@ -1,0 +1,161 @@
+"""What the store asks its metadata: one statement each where it matters, the rest only on the way to an error."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Final, NoReturn
+
+from ociserver.errors import OCIError
+from ociserver.interface import Descriptor, Manifest
+from ociserver.store.work import Row, Work
+
+__all__ = [
+    "BLOB_TYPE",
+    "Copy",
+    "UploadRow",
+    "copy_of",
+    "find_blob",
+    "find_manifest",
+    "find_tag",
+    "find_upload",
+    "referrers_after",
+    "repositories_after",
+    "repository_id",
+    "resolve_manifest",
+    "resolve_tag",
+    "tags_after",
+]
+
+BLOB_TYPE: Final = "application/octet-stream"
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """A stored copy of a content: small ones are here, of others the key of their file."""
+
+    id: int
+    size: int
+    key: str | None
+    content: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class UploadRow:
+    """An upload as it was last recorded."""
+
+    id: str
+    algorithm: str
+    size: int
+    state: bytes
+
+
+_TAG: Final = (
+    "SELECT m.media_type, m.digest, m.size{content} FROM repositories r JOIN tags t ON t.repository_id = r.id"
+    " JOIN manifests m ON m.id = t.manifest_id WHERE r.name = ? AND t.name = ?"
+)
+_MANIFEST: Final = (
+    "SELECT m.media_type, m.digest, m.size{content} FROM repositories r JOIN manifests m ON m.repository_id = r.id"
+    " WHERE r.name = ? AND m.digest = ?"
+)
+_GET_TAG: Final = _TAG.format(content=", m.content")
+_RESOLVE_TAG: Final = _TAG.format(content="")
+_GET_MANIFEST: Final = _MANIFEST.format(content=", m.content")
+_RESOLVE_MANIFEST: Final = _MANIFEST.format(content="")
+_BLOB: Final = (
+    "SELECT c.id, c.size, c.key, c.content, l.renewed, l.repository_id FROM repositories r"
+    " JOIN copies c ON c.digest = ? JOIN links l ON l.repository_id = r.id AND l.copy_id = c.id WHERE r.name = ?"
+)
+
+
+def find_tag(repository: str, tag: str) -> Work[Manifest]:
+    rows = yield _GET_TAG, (repository, tag)
+    return _manifest(rows[0]) if rows else (yield from _missing(repository, "MANIFEST_UNKNOWN"))
+
+
+def find_manifest(repository: str, digest: str) -> Work[Manifest]:
+    rows = yield _GET_MANIFEST, (repository, digest)
+    return _manifest(rows[0]) if rows else (yield from _missing(repository, "MANIFEST_UNKNOWN"))
+
+
+def resolve_tag(repository: str, tag: str) -> Work[Descriptor]:
+    rows = yield _RESOLVE_TAG, (repository, tag)
+    return Descriptor(*rows[0]) if rows else (yield from _missing(repository, "MANIFEST_UNKNOWN"))
+
+
+def resolve_manifest(repository: str, digest: str) -> Work[Descriptor]:
+    rows = yield _RESOLVE_MANIFEST, (repository, digest)
+    return Descriptor(*rows[0]) if rows else (yield from _missing(repository, "MANIFEST_UNKNOWN"))
+
+
+def find_blob(repository: str, digest: str) -> Work[tuple[Copy, int, int]]:
+    """The copy, when its link was last renewed, and the repository's number."""
+    rows = yield _BLOB, (digest, repository)
+    if not rows:
+        yield from _missing(repository, "BLOB_UNKNOWN")
+    *copy, renewed, number = rows[0]
+    return Copy(*copy), renewed, number
+
+
+def copy_of(digest: str) -> Work[Copy | None]:
+    """The stored copy of a content, whoever links it."""
+    rows = yield "SELECT id, size, key, content FROM copies WHERE digest = ?", (digest,)
+    return Copy(*rows[0]) if rows else None
+
+
+def find_upload(repository: str, upload_id: str) -> Work[UploadRow]:
+    rows = yield (
+        (
+            "SELECT u.id, u.algorithm, u.size, u.state FROM uploads u JOIN repositories r ON r.id = u.repository_id"
+            " WHERE u.id = ? AND r.name = ?"
+        ),
+        (upload_id, repository),
+    )
+    if not rows:
+        raise OCIError("BLOB_UPLOAD_UNKNOWN")
+    return UploadRow(*rows[0])
+
+
+def repositories_after(name: str, limit: int) -> Work[list[str]]:
+    rows = yield "SELECT name FROM repositories WHERE name > ? ORDER BY name LIMIT ?", (name, limit)
+    return [row[0] for row in rows]
+
+
+def tags_after(repository: str, name: str, limit: int) -> Work[list[str]]:
+    number = yield from repository_id(repository)
+    rows = yield (
+        "SELECT name FROM tags WHERE repository_id = ? AND name > ? ORDER BY name LIMIT ?",
+        (number, name, limit),
+    )
+    return [row[0] for row in rows]
+
+
+def referrers_after(
+    repository: str, subject: str, artifact_type: str | None, digest: str, limit: int
+) -> Work[list[Descriptor]]:
+    number = yield from repository_id(repository)
+    rows = yield (
+        "SELECT media_type, digest, size, artifact_type, annotations FROM manifests WHERE repository_id = ?"
+        " AND subject = ? AND digest > ?" + (" AND artifact_type = ?" if artifact_type else "") + " ORDER BY digest"
+        " LIMIT ?",
+        (number, subject, digest, *([artifact_type] if artifact_type else []), limit),
+    )
+    return [Descriptor(*row[:4], json.loads(row[4]) if row[4] else {}) for row in rows]
+
+
+def repository_id(repository: str) -> Work[int]:
+    rows = yield "SELECT id FROM repositories WHERE name = ?", (repository,)
+    if not rows:
+        raise OCIError("NAME_UNKNOWN")
+    number: int = rows[0][0]
+    return number
+
+
+def _manifest(row: Row) -> Manifest:
+    media_type, digest, size, content = row
+    return Manifest(Descriptor(media_type, digest, size), content)
+
+
+def _missing(repository: str, code: str) -> Work[NoReturn]:
+    yield from repository_id(repository)
+    raise OCIError(code)

@@ -1,0 +1,62 @@
+"""The tables, and how an older folder gets them.
+
+Written for SQLite and PostgreSQL alike; the words in braces are where their types differ.
+Times are whole seconds since 1970. Digests are the spec's text form everywhere.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+__all__ = ["MIGRATIONS", "VERSION"]
+
+MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
+    (
+        "CREATE TABLE repositories (id {identity}, name TEXT NOT NULL UNIQUE)",
+        # A stored copy of a content: small ones in `content`, others in the file named by `key`, which is
+        # written once and never used again. `idle_since` is when the last link to it went.
+        (
+            "CREATE TABLE copies (id {identity}, digest TEXT NOT NULL UNIQUE, size BIGINT NOT NULL, key TEXT UNIQUE,"
+            " idle_since BIGINT, content {bytes}, CHECK ((key IS NULL) <> (content IS NULL)))"
+        ),
+        "CREATE INDEX copies_idle ON copies (idle_since) WHERE idle_since IS NOT NULL",
+        # A blob is a link of a repository to a copy. `renewed` is when it was last pushed, mounted or asked for.
+        (
+            "CREATE TABLE links (repository_id BIGINT NOT NULL REFERENCES repositories, copy_id BIGINT NOT NULL"
+            " REFERENCES copies, renewed BIGINT NOT NULL, PRIMARY KEY (repository_id, copy_id)){without_rowid}"
+        ),
+        "CREATE INDEX links_copy ON links (copy_id)",
+        "CREATE INDEX links_renewed ON links (renewed)",
+        # `kind` is image, index, other or opaque; nothing of a repository with an opaque one is unlinked by reference.
+        (
+            "CREATE TABLE manifests (id {identity}, repository_id BIGINT NOT NULL REFERENCES repositories,"
+            " digest TEXT NOT NULL, media_type TEXT NOT NULL, kind TEXT NOT NULL, size BIGINT NOT NULL,"
+            " pushed BIGINT NOT NULL, subject TEXT, artifact_type TEXT, annotations TEXT, content {bytes} NOT NULL,"
+            " UNIQUE (repository_id, digest))"
+        ),
+        "CREATE INDEX manifests_subject ON manifests (repository_id, subject, digest) WHERE subject IS NOT NULL",
+        "CREATE INDEX manifests_opaque ON manifests (repository_id) WHERE kind = 'opaque'",
+        # What a manifest references, its subject apart.
+        (
+            "CREATE TABLE refs (manifest_id BIGINT NOT NULL REFERENCES manifests ON DELETE CASCADE,"
+            " repository_id BIGINT NOT NULL, digest TEXT NOT NULL, PRIMARY KEY (manifest_id, digest)){without_rowid}"
+        ),
+        "CREATE INDEX refs_digest ON refs (repository_id, digest)",
+        (
+            "CREATE TABLE tags (repository_id BIGINT NOT NULL REFERENCES repositories, name TEXT NOT NULL,"
+            " manifest_id BIGINT NOT NULL REFERENCES manifests ON DELETE CASCADE, PRIMARY KEY (repository_id, name))"
+            "{without_rowid}"
+        ),
+        "CREATE INDEX tags_manifest ON tags (manifest_id)",
+        # An upload under way. Its file's key is its id; `state` is the blob part's own, to go on from `size`.
+        (
+            "CREATE TABLE uploads (id TEXT PRIMARY KEY, repository_id BIGINT NOT NULL REFERENCES repositories,"
+            " algorithm TEXT NOT NULL, size BIGINT NOT NULL, state {bytes} NOT NULL, touched BIGINT NOT NULL)"
+            "{without_rowid}"
+        ),
+        "CREATE INDEX uploads_touched ON uploads (touched)",
+    ),
+)
+"""One tuple of statements for each version, in order; a folder's version is how many of them it has had."""
+
+VERSION: Final = len(MIGRATIONS)

@@ -1,0 +1,39 @@
+"""How SQL is written once for every database: as generators that ask for statements and get rows.
+
+A `Work` yields `(statement, parameters)` and is sent the rows; what it returns is the result. It does no
+I/O of its own, so that one text runs in SQLite's writer thread, on the event loop for a read, or over an
+asynchronous connection. Placeholders are `?`, in order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import Any, Protocol, TypeVar
+
+__all__ = ["Database", "Row", "Work"]
+
+Result = TypeVar("Result")
+Row = tuple[Any, ...]
+Work = Generator[tuple[str, tuple[Any, ...]], list[Row], Result]
+
+
+class Database(Protocol):
+    """Where the metadata is."""
+
+    async def open(self) -> None:
+        """Connect, and bring the tables up to date. Raises StoreError with what to do if that cannot be."""
+
+    async def close(self) -> None:
+        """Let what is being written finish, and disconnect."""
+
+    async def read(self, work: Work[Result]) -> Result:
+        """Run a work that only reads; it sees what was committed before, and never waits for a writer."""
+
+    async def write(self, work: Work[Result], *, durable: bool = True) -> Result:
+        """Run a work in a transaction; when this returns, it is committed.
+
+        Args:
+            work: all of it happens, or nothing; an exception that it raises undoes it and comes out here.
+            durable: whether it must survive a power cut before this returns. What survives `kill -9`
+                is everything that was committed.
+        """
