@@ -92,17 +92,12 @@ impl Digest {
             return Err(Error::BadlyFormedDigest);
         }
         let text = std::str::from_utf8(bytes).map_err(|_| Error::BadlyFormedDigest)?;
-        Ok(Self {
-            algorithm,
-            text: text.into(),
-        })
+        Ok(Self { algorithm, text: text.into() })
     }
 
     /// The digest that a finished hash makes. `hash` has [`Algorithm::size`] bytes.
     pub(crate) fn from_hash(algorithm: Algorithm, hash: &[u8]) -> Self {
-        const HEX: [char; 16] = [
-            '0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f',
-        ];
+        const HEX: [char; 16] = ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f'];
         let mut text = String::with_capacity(algorithm.name().len() + 1 + 2 * hash.len());
         text.push_str(algorithm.name());
         text.push(':');
@@ -110,10 +105,7 @@ impl Digest {
             text.push(HEX[usize::from(byte >> 4)]);
             text.push(HEX[usize::from(byte & 15)]);
         }
-        Self {
-            algorithm,
-            text: text.into(),
-        }
+        Self { algorithm, text: text.into() }
     }
 
     /// What stands before the colon.
@@ -199,10 +191,7 @@ mod tests {
     #[test]
     fn names_the_algorithms() {
         let error = Algorithm::from_str("md5").expect_err("unknown").to_string();
-        assert_eq!(
-            error,
-            "unknown digest algorithm \"md5\": it is not one of sha256, sha384, sha512"
-        );
+        assert_eq!(error, "unknown digest algorithm \"md5\": it is not one of sha256, sha384, sha512");
     }
 
     #[test]

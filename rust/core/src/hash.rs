@@ -119,16 +119,8 @@ struct Layout {
 }
 
 impl Layout {
-    const SHA256: Self = Self {
-        chaining: 32,
-        count: 8,
-        block: 64,
-    };
-    const SHA512: Self = Self {
-        chaining: 64,
-        count: 16,
-        block: 128,
-    };
+    const SHA256: Self = Self { chaining: 32, count: 8, block: 64 };
+    const SHA512: Self = Self { chaining: 64, count: 16, block: 128 };
 
     fn pack(&self, serialized: &[u8], length: u64, saved: &mut Vec<u8>) {
         let buffer = self.chaining + self.count + 1;
@@ -179,10 +171,7 @@ mod tests {
     #[test]
     fn known_digests() {
         for (algorithm, want) in [
-            (
-                Algorithm::Sha256,
-                "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",
-            ),
+            (Algorithm::Sha256, "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"),
             (
                 Algorithm::Sha384,
                 "sha384:cb00753f45a35e8bb5a03d699ac65007272c32ab0eded1631a8b605a43ff5bed\

@@ -44,11 +44,7 @@ pub enum Kind {
 /// The methods that an endpoint has, and what each makes of it.
 pub type Methods = &'static [(&'static str, Kind)];
 
-pub(crate) const BLOB: Methods = &[
-    ("GET", Kind::BlobGet),
-    ("HEAD", Kind::BlobHead),
-    ("DELETE", Kind::BlobDelete),
-];
+pub(crate) const BLOB: Methods = &[("GET", Kind::BlobGet), ("HEAD", Kind::BlobHead), ("DELETE", Kind::BlobDelete)];
 pub(crate) const UPLOADS: Methods = &[("POST", Kind::UploadStart)];
 pub(crate) const UPLOAD: Methods = &[
     ("GET", Kind::UploadInfo),

@@ -1,4 +1,4 @@
-//! The OCI distribution protocol as pure computation: no sockets, no files, no clock, no Python.
+//! The OCI distribution protocol as pure computation: no sockets, no clock, no Python. Only [`file`] does I/O.
 //!
 //! Written after the [distribution spec] and the [image spec]; where they leave a choice, after Go's
 //! `cuelabs.dev/go/oci/ociregistry`. All input is hostile: every function takes time and memory linear
@@ -9,6 +9,7 @@
 
 pub mod digest;
 mod error;
+pub mod file;
 pub mod hash;
 pub mod kind;
 pub mod link;

@@ -30,25 +30,10 @@ mod tests {
     #[test]
     fn sets_last_and_keeps_the_rest() {
         for (path, query, last, want) in [
-            (
-                "/v2/foo/tags/list",
-                "n=1",
-                "latest",
-                "</v2/foo/tags/list?n=1&last=latest>",
-            ),
+            ("/v2/foo/tags/list", "n=1", "latest", "</v2/foo/tags/list?n=1&last=latest>"),
             ("/v2/_catalog", "", "a/b", "</v2/_catalog?last=a%2Fb>"),
-            (
-                "/v2/_catalog",
-                "last=x&n=2&last=y&l%61st=z&last",
-                "b",
-                "</v2/_catalog?n=2&last=b>",
-            ),
-            (
-                "/v2/a%2Fb/tags/list",
-                "n=%31&x",
-                "é +&",
-                "</v2/a%2Fb/tags/list?n=%31&x&last=%C3%A9%20%2B%26>",
-            ),
+            ("/v2/_catalog", "last=x&n=2&last=y&l%61st=z&last", "b", "</v2/_catalog?n=2&last=b>"),
+            ("/v2/a%2Fb/tags/list", "n=%31&x", "é +&", "</v2/a%2Fb/tags/list?n=%31&x&last=%C3%A9%20%2B%26>"),
         ] {
             let link = next_link(path.as_bytes(), query.as_bytes(), last);
             assert_eq!(link, format!("{want};rel=\"next\""));
@@ -58,9 +43,6 @@ mod tests {
     #[test]
     fn cannot_be_broken_out_of() {
         let link = next_link(b"/v2/x>\r\nEvil: 1", b"n=1>;rel=\"prev\"", "\r\n>");
-        assert_eq!(
-            link,
-            "</v2/x%3E%0D%0AEvil:%201?n=1%3E;rel=%22prev%22&last=%0D%0A%3E>;rel=\"next\""
-        );
+        assert_eq!(link, "</v2/x%3E%0D%0AEvil:%201?n=1%3E;rel=%22prev%22&last=%0D%0A%3E>;rel=\"next\"");
     }
 }

@@ -160,11 +160,7 @@ mod tests {
             "", "/", "a/", "/a", "a//b", "a..b", "a.", ".a", "a-", "-a", "_a", "a_", "a___b", "a._b", "a_.b", "a-_b",
             "a.-b", "a/-b", "A", "aB", "café", "foo@bar", "foo:bar", "foo\n", "foo\0", " foo", "a b",
         ] {
-            assert_eq!(
-                invalid.parse::<Repository>(),
-                Err(Error::InvalidRepositoryName),
-                "{invalid:?}"
-            );
+            assert_eq!(invalid.parse::<Repository>(), Err(Error::InvalidRepositoryName), "{invalid:?}");
         }
     }
 
@@ -179,32 +175,11 @@ mod tests {
     #[test]
     fn tags() {
         let longest = "a".repeat(128);
-        for valid in [
-            "hello",
-            "v1.2.3-alpha.0",
-            "_",
-            "_x",
-            "___",
-            "ABC_D",
-            "foo....___---",
-            "0",
-            &longest,
-        ] {
+        for valid in ["hello", "v1.2.3-alpha.0", "_", "_x", "___", "ABC_D", "foo....___---", "0", &longest] {
             assert_eq!(valid.parse::<Tag>().map(|t| t.to_string()), Ok(valid.to_owned()));
         }
         let too_long = "a".repeat(129);
-        for invalid in [
-            "",
-            ".a",
-            "-a",
-            "café",
-            "foo@bar",
-            "v4.3+something",
-            "a/b",
-            "a:b",
-            "latest\n",
-            &too_long,
-        ] {
+        for invalid in ["", ".a", "-a", "café", "foo@bar", "v4.3+something", "a/b", "a:b", "latest\n", &too_long] {
             assert!(invalid.parse::<Tag>().is_err(), "{invalid:?}");
         }
     }
@@ -212,9 +187,6 @@ mod tests {
     #[test]
     fn invalid_utf8_is_invalid() {
         assert!(Repository::from_bytes(b"a\xff").is_err());
-        assert_eq!(
-            Tag::from_bytes(b"a\xff"),
-            Err(Error::InvalidTag(r#""a\xff""#.to_owned()))
-        );
+        assert_eq!(Tag::from_bytes(b"a\xff"), Err(Error::InvalidTag(r#""a\xff""#.to_owned())));
     }
 }

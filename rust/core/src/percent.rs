@@ -70,9 +70,7 @@ fn escaped(after: &[u8]) -> Result<(u8, &[u8]), BadEscape> {
 }
 
 fn hex(digit: u8) -> Option<u8> {
-    char::from(digit)
-        .to_digit(16)
-        .and_then(|value| u8::try_from(value).ok())
+    char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok())
 }
 
 /// Append bytes to a URL, all but RFC 3986's unreserved characters encoded.
@@ -84,9 +82,7 @@ pub fn encode_into(url: &mut String, bytes: &[u8]) {
 ///
 /// So it can stand in a header, between `<` and `>`, whatever the client sent.
 pub fn sanitize_into(url: &mut String, part: &[u8]) {
-    push(url, part, |byte| {
-        is_unreserved(byte) || b"%:/?#[]@!$&'()*+,;=".contains(&byte)
-    });
+    push(url, part, |byte| is_unreserved(byte) || b"%:/?#[]@!$&'()*+,;=".contains(&byte));
 }
 
 fn push(url: &mut String, bytes: &[u8], keep: impl Fn(u8) -> bool) {
@@ -119,10 +115,7 @@ mod tests {
             ("caf%C3%A9", "café", "café"),
             ("%c3%a9", "é", "é"),
         ] {
-            assert_eq!(
-                decode(encoded.as_bytes(), Plus::Literal).as_deref(),
-                Ok(path.as_bytes())
-            );
+            assert_eq!(decode(encoded.as_bytes(), Plus::Literal).as_deref(), Ok(path.as_bytes()));
             assert_eq!(decode(encoded.as_bytes(), Plus::Space).as_deref(), Ok(query.as_bytes()));
             assert_eq!(check(encoded.as_bytes()), Ok(()));
         }
@@ -140,10 +133,7 @@ mod tests {
             ("ok%41%\n", r#""%\n""#),
         ] {
             let want = format!("invalid URL escape {shown}");
-            assert_eq!(
-                decode(encoded.as_bytes(), Plus::Literal).map_err(|e| e.to_string()),
-                Err(want.clone())
-            );
+            assert_eq!(decode(encoded.as_bytes(), Plus::Literal).map_err(|e| e.to_string()), Err(want.clone()));
             assert_eq!(check(encoded.as_bytes()).map_err(|e| e.to_string()), Err(want));
         }
     }

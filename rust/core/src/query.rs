@@ -27,18 +27,14 @@ impl<'a> Query<'a> {
             return Err(bad("invalid semicolon separator in query"));
         }
         for (key, value) in pieces(raw) {
-            check(key)
-                .and_then(|()| check(value))
-                .map_err(|escape| bad(&escape.to_string()))?;
+            check(key).and_then(|()| check(value)).map_err(|escape| bad(&escape.to_string()))?;
         }
         Ok(Self(raw))
     }
 
     /// Every value of a parameter, decoded, in order.
     pub fn all(self, name: &'static str) -> impl Iterator<Item = Cow<'a, [u8]>> {
-        pieces(self.0)
-            .filter(move |(key, _)| decoded(key).as_ref() == name.as_bytes())
-            .map(|(_, value)| decoded(value))
+        pieces(self.0).filter(move |(key, _)| decoded(key).as_ref() == name.as_bytes()).map(|(_, value)| decoded(value))
     }
 
     /// The first value of a parameter, decoded; None if that is empty.
@@ -57,12 +53,10 @@ impl<'a> Query<'a> {
 
 /// The `key=value` pairs of a raw query, not decoded; a piece without `=` is a key alone.
 fn pieces(raw: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
-    raw.split(|&byte| byte == b'&')
-        .filter(|piece| !piece.is_empty())
-        .map(|piece| {
-            let equals = piece.iter().position(|&byte| byte == b'=');
-            equals.map_or((piece, &b""[..]), |at| (&piece[..at], &piece[at + 1..]))
-        })
+    raw.split(|&byte| byte == b'&').filter(|piece| !piece.is_empty()).map(|piece| {
+        let equals = piece.iter().position(|&byte| byte == b'=');
+        equals.map_or((piece, &b""[..]), |at| (&piece[..at], &piece[at + 1..]))
+    })
 }
 
 /// Decode what [`Query::parse`] has checked; the raw bytes stand in for an error that cannot be.

@@ -119,10 +119,7 @@ fn parse_digits(digits: &[u8]) -> Option<u64> {
 pub fn parse_content_range(header: &[u8]) -> Result<(u64, u64)> {
     let exact = |digits: &[u8]| parse_digits(digits).filter(|&value| i64::try_from(value).is_ok());
     let header = header.trim_ascii();
-    let dash = header
-        .iter()
-        .position(|&byte| byte == b'-')
-        .ok_or(Error::InvalidContentRange)?;
+    let dash = header.iter().position(|&byte| byte == b'-').ok_or(Error::InvalidContentRange)?;
     match (exact(&header[..dash]), exact(&header[dash + 1..])) {
         (Some(start), Some(end)) if start <= end + 1 => Ok((start, end)),
         _ => Err(Error::InvalidContentRange),
@@ -144,10 +141,7 @@ mod tests {
             ("bytes=3-", vec![from(3, None)]),
             ("bytes=-5", vec![ByteRange::Suffix(5)]),
             ("bytes=-0", vec![ByteRange::Suffix(0)]),
-            (
-                "Bytes = 1 - 2 , 3-4 ,, -5\t",
-                vec![from(1, Some(2)), from(3, Some(4)), ByteRange::Suffix(5)],
-            ),
+            ("Bytes = 1 - 2 , 3-4 ,, -5\t", vec![from(1, Some(2)), from(3, Some(4)), ByteRange::Suffix(5)]),
             ("bytes=0-99999999999999999999999", vec![from(0, Some(u64::MAX))]),
         ] {
             assert_eq!(parse_range(header.as_bytes()), Ok(Some(want)), "{header}");
@@ -223,13 +217,7 @@ mod tests {
 
     #[test]
     fn content_ranges() {
-        for (header, want) in [
-            ("0-0", (0, 0)),
-            ("0-2", (0, 2)),
-            ("3-5", (3, 5)),
-            ("7-6", (7, 6)),
-            (" 1-2 ", (1, 2)),
-        ] {
+        for (header, want) in [("0-0", (0, 0)), ("0-2", (0, 2)), ("3-5", (3, 5)), ("7-6", (7, 6)), (" 1-2 ", (1, 2))] {
             assert_eq!(parse_content_range(header.as_bytes()), Ok(want));
         }
         for header in [
@@ -249,11 +237,7 @@ mod tests {
             "0-9223372036854775808",
             "1-99999999999999999999",
         ] {
-            assert_eq!(
-                parse_content_range(header.as_bytes()),
-                Err(Error::InvalidContentRange),
-                "{header}"
-            );
+            assert_eq!(parse_content_range(header.as_bytes()), Err(Error::InvalidContentRange), "{header}");
         }
     }
 }

@@ -29,9 +29,7 @@ impl<'a> Reference<'a> {
     pub fn parse(text: &'a str) -> Result<Self> {
         let reference = Self::parse_relative(text)?;
         if reference.host.is_empty() {
-            return Err(Error::InvalidReference(
-                "reference does not contain host name".to_owned(),
-            ));
+            return Err(Error::InvalidReference("reference does not contain host name".to_owned()));
         }
         Ok(reference)
     }
@@ -89,12 +87,7 @@ fn split_rest(text: &str) -> Option<Reference<'_>> {
         Some((repository, tag)) => (repository, tag),
         None => (named, ""),
     };
-    matches_repository(repository.as_bytes()).then_some(Reference {
-        host: "",
-        repository,
-        tag,
-        digest,
-    })
+    matches_repository(repository.as_bytes()).then_some(Reference { host: "", repository, tag, digest })
 }
 
 /// The three errors of go-digest, so that each message says what is wrong.
@@ -117,9 +110,7 @@ fn check_digest(digest: &str) -> Result<()> {
 fn is_other_digest(algorithm: &str, encoded: &str) -> bool {
     let component = |part: &str| !part.is_empty() && part.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9'));
     algorithm.split(['.', '+', '_', '-']).all(component)
-        && encoded
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'=' | b'_' | b'-'))
+        && encoded.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'=' | b'_' | b'-'))
 }
 
 fn check_tag(tag: &str) -> Result<()> {
@@ -127,18 +118,12 @@ fn check_tag(tag: &str) -> Result<()> {
         return Err(invalid("tag too long".to_owned()));
     }
     if !tag.bytes().next().is_some_and(is_word) {
-        return Err(invalid(format!(
-            "tag {} does not start with word character",
-            quoted(tag)
-        )));
+        return Err(invalid(format!("tag {} does not start with word character", quoted(tag))));
     }
     let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
     match tag.chars().find(|&c| !allowed(c)) {
         // "invalid invalid" is Go's, kept so that the two say the same.
-        Some(c) => Err(invalid(format!(
-            "tag {} contains invalid invalid character {c:?}",
-            quoted(tag)
-        ))),
+        Some(c) => Err(invalid(format!("tag {} contains invalid invalid character {c:?}", quoted(tag)))),
         None => Ok(()),
     }
 }
@@ -203,14 +188,8 @@ mod tests {
             ("a/b", ("", "a/b", "", "")),
             ("foo.com", ("", "foo.com", "", "")),
             ("lowercase:Uppercase", ("", "lowercase", "Uppercase", "")),
-            (
-                "sub-dom1.foo.com/bar/baz/quux:some-long-tag",
-                ("sub-dom1.foo.com", "bar/baz/quux", "some-long-tag", ""),
-            ),
-            (
-                "xn--n3h.com/myimage:xn--n3h.com",
-                ("xn--n3h.com", "myimage", "xn--n3h.com", ""),
-            ),
+            ("sub-dom1.foo.com/bar/baz/quux:some-long-tag", ("sub-dom1.foo.com", "bar/baz/quux", "some-long-tag", "")),
+            ("xn--n3h.com/myimage:xn--n3h.com", ("xn--n3h.com", "myimage", "xn--n3h.com", "")),
             ("foo_bar.com:8080", ("", "foo_bar.com", "8080", "")),
             ("foo/foo_bar.com:8080", ("", "foo/foo_bar.com", "8080", "")),
             ("192.168.1.1", ("", "192.168.1.1", "", "")),
@@ -273,27 +252,15 @@ mod tests {
             ),
             (
                 format!("repo@sha256:{}", hex.to_uppercase()),
-                format!(
-                    "invalid digest \"sha256:{}\": invalid checksum digest format",
-                    hex.to_uppercase()
-                ),
+                format!("invalid digest \"sha256:{}\": invalid checksum digest format", hex.to_uppercase()),
             ),
-            (
-                "repo@md5:ff".to_owned(),
-                r#"invalid digest "md5:ff": unsupported digest algorithm"#.to_owned(),
-            ),
-            (
-                "repo@sha256".to_owned(),
-                r#"invalid digest "sha256": invalid checksum digest format"#.to_owned(),
-            ),
+            ("repo@md5:ff".to_owned(), r#"invalid digest "md5:ff": unsupported digest algorithm"#.to_owned()),
+            ("repo@sha256".to_owned(), r#"invalid digest "sha256": invalid checksum digest format"#.to_owned()),
             (
                 "test:5000/Uppercase/lowercase:tag".to_owned(),
                 r#"tag "5000/Uppercase/lowercase:tag" contains invalid invalid character '/'"#.to_owned(),
             ),
-            (
-                "a:-x".to_owned(),
-                r#"tag "-x" does not start with word character"#.to_owned(),
-            ),
+            ("a:-x".to_owned(), r#"tag "-x" does not start with word character"#.to_owned()),
         ] {
             assert_eq!(why(&text), want);
         }
@@ -308,15 +275,7 @@ mod tests {
 
     #[test]
     fn hosts() {
-        for host in [
-            "foo.com",
-            "foo.com:5000",
-            "localhost:1234",
-            "[::1]",
-            "[::1]:3456",
-            "1.2.3.4",
-            "a-b.C",
-        ] {
+        for host in ["foo.com", "foo.com:5000", "localhost:1234", "[::1]", "[::1]:3456", "1.2.3.4", "a-b.C"] {
             assert!(is_host(host), "{host}");
         }
         for text in [

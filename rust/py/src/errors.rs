@@ -55,21 +55,15 @@ fn parse_error(
         keywords.set_item("allow", allow)?;
     }
     let err = errors.getattr(constant)?;
-    Ok(PyErr::from_value(
-        errors.getattr("ParseError")?.call((err,), Some(&keywords))?,
-    ))
+    Ok(PyErr::from_value(errors.getattr("ParseError")?.call((err,), Some(&keywords))?))
 }
 
 fn oci_error(py: Python<'_>, code: &str, error: &Error) -> PyResult<PyErr> {
-    Ok(PyErr::from_value(
-        errors(py)?.getattr("OCIError")?.call1((code, error.to_string()))?,
-    ))
+    Ok(PyErr::from_value(errors(py)?.getattr("OCIError")?.call1((code, error.to_string()))?))
 }
 
 /// The module that owns the exceptions; imported late, so that it may import this one.
 fn errors(py: Python<'_>) -> PyResult<&Bound<'_, PyModule>> {
     static ERRORS: PyOnceLock<Py<PyModule>> = PyOnceLock::new();
-    Ok(ERRORS
-        .get_or_try_init(py, || py.import("ociserver.errors").map(Bound::unbind))?
-        .bind(py))
+    Ok(ERRORS.get_or_try_init(py, || py.import("ociserver.errors").map(Bound::unbind))?.bind(py))
 }

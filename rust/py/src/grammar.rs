@@ -34,11 +34,7 @@ pub(crate) fn is_host(text: &Bound<'_, PyString>) -> bool {
 #[pyfunction]
 #[pyo3(signature = (text, *, relative))]
 pub(crate) fn parse_reference(text: &str, relative: bool) -> PyResult<(&str, &str, &str, &str)> {
-    let parse = if relative {
-        Reference::parse_relative
-    } else {
-        Reference::parse
-    };
+    let parse = if relative { Reference::parse_relative } else { Reference::parse };
     let reference = parse(text).map_err(value_error)?;
     Ok((reference.host, reference.repository, reference.tag, reference.digest))
 }

@@ -19,7 +19,7 @@ pub(crate) struct PyHasher(Mutex<Hasher>);
 impl PyHasher {
     /// Work under the lock. Whoever waits for it does so without the GIL, or one long update would stop
     /// every thread.
-    fn with<T: Send>(&self, py: Python<'_>, detach: bool, work: impl FnOnce(&mut Hasher) -> T + Send) -> T {
+    pub(crate) fn with<T: Send>(&self, py: Python<'_>, detach: bool, work: impl FnOnce(&mut Hasher) -> T + Send) -> T {
         if !detach {
             if let Ok(mut hasher) = self.0.try_lock() {
                 return work(&mut hasher);
@@ -62,9 +62,7 @@ impl PyHasher {
 
     #[staticmethod]
     fn resume(state: &[u8]) -> PyResult<Self> {
-        Hasher::resume(state)
-            .map(|hasher| Self(Mutex::new(hasher)))
-            .map_err(value_error)
+        Hasher::resume(state).map(|hasher| Self(Mutex::new(hasher))).map_err(value_error)
     }
 }
 

@@ -1,6 +1,7 @@
 //! `ociserver._core`: the protocol for Python. Converts types and errors; the rest is in `ociserver-core`.
 
 mod errors;
+mod file;
 mod grammar;
 mod hash;
 mod manifest;
@@ -12,6 +13,8 @@ mod request;
 mod _core {
     use pyo3::prelude::*;
 
+    #[pymodule_export]
+    use crate::file::{append_to, hash_range, read_at};
     #[pymodule_export]
     use crate::grammar::{is_digest, is_host, is_repository, is_tag, next_link, parse_reference, upload_path};
     #[pymodule_export]
@@ -33,15 +36,9 @@ mod _core {
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         // Cargo's spelling of a pre-release is not Python's (PEP 440).
-        let version = env!("CARGO_PKG_VERSION")
-            .replace("-alpha.", "a")
-            .replace("-beta.", "b")
-            .replace("-rc.", "rc");
+        let version = env!("CARGO_PKG_VERSION").replace("-alpha.", "a").replace("-beta.", "b").replace("-rc.", "rc");
         module.add("__version__", version)?;
-        module.add(
-            "build_profile",
-            if cfg!(debug_assertions) { "debug" } else { "release" },
-        )?;
+        module.add("build_profile", if cfg!(debug_assertions) { "debug" } else { "release" })?;
         module.add("REQUEST_KINDS", crate::request::kinds(module.py())?)
     }
 }

@@ -37,17 +37,8 @@ impl PyReference {
     }
 
     fn __repr__(&self) -> String {
-        let Reference {
-            field,
-            kind,
-            digest,
-            required,
-        } = &self.0;
-        format!(
-            "<Reference {field}: {} {digest}{}>",
-            kind.name(),
-            if *required { ", required" } else { "" }
-        )
+        let Reference { field, kind, digest, required } = &self.0;
+        format!("<Reference {field}: {} {digest}{}>", kind.name(), if *required { ", required" } else { "" })
     }
 }
 
@@ -86,11 +77,7 @@ impl PyManifestInfo {
     }
 
     fn __repr__(&self) -> String {
-        format!(
-            "<ManifestInfo {}, {} references>",
-            self.0.kind.name(),
-            self.0.references.len()
-        )
+        format!("<ManifestInfo {}, {} references>", self.0.kind.name(), self.0.references.len())
     }
 }
 

@@ -47,9 +47,7 @@ impl PyByteRange {
 
 /// An int that is out of bounds is a wrong value, not an `OverflowError`.
 pub(crate) fn unsigned(value: &Bound<'_, PyInt>) -> PyResult<u64> {
-    value
-        .extract()
-        .map_err(|_| PyValueError::new_err("an integer is negative or above 2**64-1"))
+    value.extract().map_err(|_| PyValueError::new_err("an integer is negative or above 2**64-1"))
 }
 
 #[pyfunction]

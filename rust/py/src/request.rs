@@ -51,11 +51,7 @@ impl PyRequest {
             repository: parsed(repository)?,
             digest: parsed(digest)?,
             tag: parsed(tag)?,
-            tags: tags
-                .iter()
-                .map(|tag| tag.parse())
-                .collect::<Result<_, _>>()
-                .map_err(value_error)?,
+            tags: tags.iter().map(|tag| tag.parse()).collect::<Result<_, _>>().map_err(value_error)?,
             from_repository: parsed(from_repository)?,
             upload_id: upload_id.map(Box::from),
             digest_algorithm: parsed(digest_algorithm)?,
@@ -204,7 +200,5 @@ pub(crate) fn parse_request(
 ) -> PyResult<PyRequest> {
     // Lone surrogates are in no method that an endpoint has.
     let method = method.to_str().unwrap_or_default();
-    request::parse(method, path, query, root_path)
-        .map(PyRequest)
-        .map_err(|error| protocol_error(py, &error))
+    request::parse(method, path, query, root_path).map(PyRequest).map_err(|error| protocol_error(py, &error))
 }

@@ -147,15 +147,7 @@ impl<'de> Visitor<'de> for DescriptorList<'_> {
             let descriptor = descriptor.ok_or_else(|| A::Error::custom(format_args!("no descriptor in {field}")))?;
             // Only a layer may be kept elsewhere; what an index lists is what it is made of.
             let required = self.kind != ReferenceKind::Blob || is_distributable(&descriptor.media_type);
-            push(
-                self.references,
-                Reference {
-                    field,
-                    kind: self.kind,
-                    digest: descriptor.digest,
-                    required,
-                },
-            )?;
+            push(self.references, Reference { field, kind: self.kind, digest: descriptor.digest, required })?;
         }
         Ok(())
     }

@@ -5,10 +5,8 @@ use super::field::{Field, ReferenceKind};
 
 /// Layers that clients fetch elsewhere: a registry may never see them (image-spec: layer, and Docker's
 /// foreign layers).
-const NON_DISTRIBUTABLE: [&str; 2] = [
-    "application/vnd.oci.image.layer.nondistributable.",
-    "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip",
-];
+const NON_DISTRIBUTABLE: [&str; 2] =
+    ["application/vnd.oci.image.layer.nondistributable.", "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"];
 
 /// How to read a manifest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,11 +78,7 @@ impl Shape {
 
 /// Must a layer of this type be in the repository?
 pub(super) fn is_distributable(media_type: &str) -> bool {
-    let starts = |prefix: &&str| {
-        media_type
-            .get(..prefix.len())
-            .is_some_and(|start| start.eq_ignore_ascii_case(prefix))
-    };
+    let starts = |prefix: &&str| media_type.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix));
     !NON_DISTRIBUTABLE.iter().any(starts)
 }
 
@@ -115,12 +109,8 @@ mod tests {
         ] {
             assert!(!is_distributable(media_type), "{media_type}");
         }
-        for media_type in [
-            "",
-            "é",
-            "application/vnd.oci.image.layer.v1.tar",
-            "application/vnd.oci.image.layer.nondist",
-        ] {
+        for media_type in ["", "é", "application/vnd.oci.image.layer.v1.tar", "application/vnd.oci.image.layer.nondist"]
+        {
             assert!(is_distributable(media_type), "{media_type}");
         }
     }

@@ -10,6 +10,8 @@ mod media_type;
 mod nesting;
 mod oci;
 mod search;
+#[cfg(test)]
+mod tests;
 mod text;
 
 pub use field::{Field, Reference, ReferenceKind};
@@ -72,13 +74,7 @@ pub struct ManifestInfo {
 
 impl ManifestInfo {
     fn new(kind: ManifestKind, references: Vec<Reference>) -> Self {
-        Self {
-            kind,
-            references,
-            subject: None,
-            artifact_type: None,
-            annotations: Vec::new(),
-        }
+        Self { kind, references, subject: None, artifact_type: None, annotations: Vec::new() }
     }
 }
 
@@ -98,11 +94,7 @@ pub fn read(content: &[u8], media_type: &str) -> Result<ManifestInfo> {
             oci::read(content, kind).map_err(|error| Error::InvalidManifest(printable(&error.to_string(), MAX_MESSAGE)))
         }
         Schema::Other(shape) => {
-            let found = if shallow {
-                search::read(content, shape).ok()
-            } else {
-                None
-            };
+            let found = if shallow { search::read(content, shape).ok() } else { None };
             Ok(found.map_or_else(
                 || ManifestInfo::new(ManifestKind::Opaque, Vec::new()),
                 |references| ManifestInfo::new(ManifestKind::Other, references),

@@ -34,29 +34,14 @@ impl<'de> Visitor<'de> for Manifest {
         let is_image = self.0 == ManifestKind::Image;
         let mut info = ManifestInfo::new(self.0, Vec::new());
         let mut config_type = None;
-        let mut keys = Keys::new([
-            "config",
-            "layers",
-            "manifests",
-            "subject",
-            "artifactType",
-            "annotations",
-        ]);
+        let mut keys = Keys::new(["config", "layers", "manifests", "subject", "artifactType", "annotations"]);
         while let Some(key) = map.next_key_seed(Key)? {
             match keys.find(&key)? {
                 Some("config") if is_image => {
                     if let Some(config) = map.next_value_seed(DescriptorAt(&Field::Config))? {
                         config_type = Some(config.media_type);
                         let (field, kind) = (Field::Config, ReferenceKind::Blob);
-                        push(
-                            &mut info.references,
-                            Reference {
-                                field,
-                                kind,
-                                digest: config.digest,
-                                required: true,
-                            },
-                        )?;
+                        push(&mut info.references, Reference { field, kind, digest: config.digest, required: true })?;
                     }
                 }
                 Some(name @ "layers") if is_image => map.next_value_seed(DescriptorList {
@@ -72,9 +57,7 @@ impl<'de> Visitor<'de> for Manifest {
                     references: &mut info.references,
                 })?,
                 Some("subject") => {
-                    info.subject = map
-                        .next_value_seed(DescriptorAt(&Field::Subject))?
-                        .map(|subject| subject.digest);
+                    info.subject = map.next_value_seed(DescriptorAt(&Field::Subject))?.map(|subject| subject.digest);
                 }
                 Some(name @ "artifactType") => {
                     let own = map.next_value_seed(Text(name))?;

@@ -20,11 +20,7 @@ use crate::text::printable;
 /// # Errors
 /// If it is not JSON, or has more references than are allowed. Depth is the caller's to bound.
 pub(super) fn read(content: &[u8], shape: Shape) -> serde_json::Result<Vec<Reference>> {
-    let mut search = Search {
-        shape,
-        path: Vec::new(),
-        references: Vec::new(),
-    };
+    let mut search = Search { shape, path: Vec::new(), references: Vec::new() };
     let mut deserializer = serde_json::Deserializer::from_slice(content);
     Value(&mut search).deserialize(&mut deserializer)?;
     deserializer.end()?;
@@ -61,15 +57,7 @@ impl Search<'_> {
             _ => None,
         };
         let (field, kind) = place.unwrap_or_else(|| (Field::Path(show(parents)), ReferenceKind::Unknown));
-        push(
-            &mut self.references,
-            Reference {
-                field,
-                kind,
-                digest,
-                required: false,
-            },
-        )
+        push(&mut self.references, Reference { field, kind, digest, required: false })
     }
 }
 

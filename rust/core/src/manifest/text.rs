@@ -75,10 +75,7 @@ pub(super) struct Keys<const N: usize> {
 
 impl<const N: usize> Keys<N> {
     pub(super) fn new(known: [&'static str; N]) -> Self {
-        Self {
-            known,
-            seen: [false; N],
-        }
+        Self { known, seen: [false; N] }
     }
 
     /// Which of the known keys it is; None for one that is not read.
@@ -122,15 +119,9 @@ mod tests {
         assert_eq!(find("size"), Ok(Some("size")));
         assert_eq!(find("size"), Err("size stands there twice".to_owned()));
         for variant in ["Digest", "DIGEST", "dige\u{17f}t"] {
-            assert_eq!(
-                find(variant),
-                Err("a key that differs from digest in case alone".to_owned())
-            );
+            assert_eq!(find(variant), Err("a key that differs from digest in case alone".to_owned()));
         }
-        assert_eq!(
-            find("\u{212a}ind"),
-            Err("a key that differs from kind in case alone".to_owned())
-        );
+        assert_eq!(find("\u{212a}ind"), Err("a key that differs from kind in case alone".to_owned()));
         assert_eq!(find("other"), Ok(None));
     }
 }

@@ -13,10 +13,7 @@ impl Request {
     /// The method, and the URL path with its query. [`super::parse`] of it gives an equal request, if
     /// [`Request::check`] accepts it.
     pub fn build(&self) -> (&'static str, String) {
-        let mut url = Url {
-            text: self.path(),
-            separator: '?',
-        };
+        let mut url = Url { text: self.path(), separator: '?' };
         match self.kind {
             Kind::BlobMount => {
                 url.push("mount", self.digest.as_ref().map(Digest::as_str));

@@ -22,18 +22,8 @@ enum Field {
 use Field::{ArtifactType, Digest, DigestAlgorithm, FromRepository, Last, N, Repository, Tag, Tags, UploadId};
 
 impl Field {
-    const ALL: [Self; 10] = [
-        Repository,
-        Digest,
-        Tag,
-        Tags,
-        FromRepository,
-        UploadId,
-        DigestAlgorithm,
-        N,
-        Last,
-        ArtifactType,
-    ];
+    const ALL: [Self; 10] =
+        [Repository, Digest, Tag, Tags, FromRepository, UploadId, DigestAlgorithm, N, Last, ArtifactType];
 
     fn name(self) -> &'static str {
         match self {
@@ -118,14 +108,8 @@ impl Request {
                 return Err(invalid(format!("{name} is empty; leave it out instead")));
             }
         }
-        if self
-            .upload_id
-            .as_ref()
-            .is_some_and(|id| id.len() > MAX_UPLOAD_ID_LENGTH)
-        {
-            return Err(invalid(format!(
-                "upload_id is longer than {MAX_UPLOAD_ID_LENGTH} bytes"
-            )));
+        if self.upload_id.as_ref().is_some_and(|id| id.len() > MAX_UPLOAD_ID_LENGTH) {
+            return Err(invalid(format!("upload_id is longer than {MAX_UPLOAD_ID_LENGTH} bytes")));
         }
         if self.n.is_some_and(|n| i64::try_from(n).is_err()) {
             return Err(invalid(format!("n is more than {}", i64::MAX)));
@@ -133,11 +117,7 @@ impl Request {
         if self.tags.len() > MAX_TAGS {
             return Err(invalid(format!("more than {MAX_TAGS} tags")));
         }
-        if let Some(tag) = self
-            .tags
-            .iter()
-            .enumerate()
-            .find_map(|(i, tag)| self.tags[..i].contains(tag).then_some(tag))
+        if let Some(tag) = self.tags.iter().enumerate().find_map(|(i, tag)| self.tags[..i].contains(tag).then_some(tag))
         {
             return Err(invalid(format!("tags repeats {tag}")));
         }
@@ -230,11 +210,7 @@ mod tests {
         assert!(check(Kind::Ping, |r| r.namespace = Some("docker.io".into())).is_ok());
         assert!(check(Kind::Ping, |r| r.namespace = Some("".into())).is_err());
         assert!(check(Kind::ManifestPut, |r| r.tags = vec!["a".parse().expect("valid"); 2]).is_err());
-        let tags = |count: usize| {
-            (0..count)
-                .map(|i| format!("t{i}").parse().expect("valid"))
-                .collect::<Vec<_>>()
-        };
+        let tags = |count: usize| (0..count).map(|i| format!("t{i}").parse().expect("valid")).collect::<Vec<_>>();
         let mut request = least(Kind::ManifestPut);
         request.tags = tags(MAX_TAGS);
         assert_eq!(request.check(), Ok(()));

@@ -3,6 +3,8 @@
 mod build;
 mod check;
 mod parse;
+#[cfg(test)]
+mod parse_tests;
 
 pub use build::upload_path;
 pub use parse::parse;

@@ -53,10 +53,7 @@ fn route(method: &str, path: &[u8], query: Query<'_>) -> Result<Request> {
         request.last = query.text("last");
         return Ok(request);
     }
-    if let Some(repository) = path
-        .strip_suffix(b"/blobs/uploads/")
-        .or_else(|| path.strip_suffix(b"/blobs/uploads"))
-    {
+    if let Some(repository) = path.strip_suffix(b"/blobs/uploads/").or_else(|| path.strip_suffix(b"/blobs/uploads")) {
         return start_upload(method, repository, query);
     }
     let (path, last) = cut_last(path).ok_or(Error::PageNotFound)?;
@@ -64,12 +61,7 @@ fn route(method: &str, path: &[u8], query: Query<'_>) -> Result<Request> {
     match word {
         b"blobs" => blob(method, path, last),
         b"manifests" => manifest(method, path, last, query),
-        b"uploads" => upload(
-            method,
-            path.strip_suffix(b"/blobs").ok_or(Error::PageNotFound)?,
-            last,
-            query,
-        ),
+        b"uploads" => upload(method, path.strip_suffix(b"/blobs").ok_or(Error::PageNotFound)?, last, query),
         b"tags" if last == b"list" => tags(method, path, query),
         b"referrers" => referrers(method, path, last, query),
         _ => Err(Error::PageNotFound),
@@ -103,18 +95,13 @@ fn start_upload(method: &str, repository: &[u8], query: Query<'_>) -> Result<Req
     if let Some(mount) = query.first("mount") {
         request.kind = Kind::BlobMount;
         request.digest = Some(Digest::from_bytes(&mount)?);
-        request.from_repository = query
-            .first("from")
-            .map(|from| Repository::from_bytes(&from))
-            .transpose()?;
+        request.from_repository = query.first("from").map(|from| Repository::from_bytes(&from)).transpose()?;
     } else if let Some(digest) = query.first("digest") {
         request.kind = Kind::UploadBlob;
         request.digest = Some(Digest::from_bytes(&digest)?);
     } else {
-        request.digest_algorithm = query
-            .first("digest-algorithm")
-            .map(|name| Algorithm::from_bytes(&name))
-            .transpose()?;
+        request.digest_algorithm =
+            query.first("digest-algorithm").map(|name| Algorithm::from_bytes(&name)).transpose()?;
     }
     Ok(request)
 }
@@ -139,18 +126,14 @@ fn parse_upload_id(encoded: &[u8]) -> Result<Box<str>> {
     }
     // Four characters carry three bytes.
     if encoded.len() > MAX_UPLOAD_ID_LENGTH.div_ceil(3) * 4 {
-        return Err(Error::BadRequest(format!(
-            "invalid upload ID: longer than {MAX_UPLOAD_ID_LENGTH} bytes"
-        )));
+        return Err(Error::BadRequest(format!("invalid upload ID: longer than {MAX_UPLOAD_ID_LENGTH} bytes")));
     }
     let quoted = || quote(encoded, MAX_ECHO);
     let id = URL_SAFE_NO_PAD
         .decode(encoded)
         .map_err(|_| Error::BadRequest(format!("invalid upload ID {} (cannot decode)", quoted())))?;
     if id.len() > MAX_UPLOAD_ID_LENGTH {
-        return Err(Error::BadRequest(format!(
-            "invalid upload ID: longer than {MAX_UPLOAD_ID_LENGTH} bytes"
-        )));
+        return Err(Error::BadRequest(format!("invalid upload ID: longer than {MAX_UPLOAD_ID_LENGTH} bytes")));
     }
     let id = String::from_utf8(id)
         .map_err(|_| Error::BadRequest(format!("upload ID {} decoded to invalid utf8", quoted())))?;
@@ -182,9 +165,7 @@ fn parse_tags(query: Query<'_>) -> Result<Vec<Tag>> {
     for (index, value) in query.all("tag").enumerate() {
         // Counted before repeats are dropped: that bounds the time that finding them takes.
         if index == MAX_TAGS {
-            return Err(Error::BadRequest(format!(
-                "too many tag parameters: at most {MAX_TAGS} are accepted"
-            )));
+            return Err(Error::BadRequest(format!("too many tag parameters: at most {MAX_TAGS} are accepted")));
         }
         let tag = Tag::from_bytes(&value).map_err(|error| Error::BadRequest(error.to_string()))?;
         if !tags.contains(&tag) {
@@ -219,9 +200,7 @@ fn parse_n(query: Query<'_>) -> Result<Option<u64>> {
         return Ok(None);
     };
     // Rust's rules for i64 are those of Go: ASCII digits after one sign, nothing else.
-    let n = std::str::from_utf8(&value)
-        .ok()
-        .and_then(|text| text.parse::<i64>().ok());
+    let n = std::str::from_utf8(&value).ok().and_then(|text| text.parse::<i64>().ok());
     let n = n.ok_or_else(|| Error::BadRequest("query parameter n is not a valid integer".to_owned()))?;
     let n = u64::try_from(n).map_err(|_| Error::BadRequest("query parameter n must not be negative".to_owned()))?;
     Ok(Some(n))

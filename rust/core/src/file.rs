@@ -1,0 +1,121 @@
+//! Files and their hashes in one pass: what is written is hashed while it is still in the cache.
+
+use std::fs::File;
+use std::io;
+use std::mem::ManuallyDrop;
+use std::os::fd::{FromRawFd as _, RawFd};
+use std::os::unix::fs::FileExt as _;
+
+use crate::hash::Hasher;
+
+/// Bytes that are read, or written and hashed, in one step: small enough for the second-level cache.
+const STEP: usize = 128 << 10;
+
+/// A descriptor that somebody else owns, as a file; dropping it does not close it.
+fn borrowed(fd: RawFd) -> ManuallyDrop<File> {
+    // SAFETY: the file is never dropped, so the descriptor is not closed here, and a descriptor that is not
+    // open makes the calls below fail with EBADF. The caller keeps it open and does not reuse the number.
+    #[allow(unsafe_code)]
+    ManuallyDrop::new(unsafe { File::from_raw_fd(fd) })
+}
+
+/// Write `data` at `offset` and add it to the hash.
+///
+/// # Errors
+/// The system's. The hash may then have bytes that the file lacks, and is of no more use.
+pub fn append(fd: RawFd, offset: u64, data: &[u8], hasher: &mut Hasher) -> io::Result<()> {
+    let file = borrowed(fd);
+    let mut position = offset;
+    for step in data.chunks(STEP) {
+        hasher.update(step);
+        file.write_all_at(step, position)?;
+        position += step.len() as u64;
+    }
+    Ok(())
+}
+
+/// Add `length` bytes from `offset` on to the hash.
+///
+/// # Errors
+/// The system's, and `UnexpectedEof` if the file ends before.
+pub fn hash_range(fd: RawFd, offset: u64, length: u64, hasher: &mut Hasher) -> io::Result<()> {
+    let file = borrowed(fd);
+    let mut buffer = vec![0; STEP];
+    let mut position = offset;
+    let end = offset + length;
+    while position < end {
+        let wanted = usize::try_from(end - position).map_or(STEP, |left| left.min(STEP));
+        let step = &mut buffer[..wanted];
+        file.read_exact_at(step, position)?;
+        hasher.update(step);
+        position += wanted as u64;
+    }
+    Ok(())
+}
+
+/// Read up to `buffer.len()` bytes from `offset` on; fewer only at the end of the file.
+///
+/// # Errors
+/// The system's.
+pub fn read(fd: RawFd, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
+    let file = borrowed(fd);
+    let mut read = 0;
+    while read < buffer.len() {
+        match file.read_at(&mut buffer[read..], offset + read as u64) {
+            Ok(0) => break,
+            Ok(count) => read += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(read)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsRawFd as _;
+
+    use super::*;
+    use crate::digest::Algorithm;
+    use crate::hash::digest_of;
+
+    fn scratch(name: &str) -> File {
+        let path = std::env::temp_dir().join(format!("ociserver-{}-{name}", std::process::id()));
+        let file = File::options()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .open(&path)
+            .expect("a temporary file");
+        std::fs::remove_file(path).expect("its name can go");
+        file
+    }
+
+    #[test]
+    fn what_is_appended_is_what_is_hashed_and_read_back() {
+        let file = scratch("append");
+        let data: Vec<u8> = (0..STEP * 2 + 77).map(|n| u8::try_from(n % 251).unwrap_or(0)).collect();
+        let mut hasher = Hasher::new(Algorithm::Sha256);
+        append(file.as_raw_fd(), 0, &data[..1000], &mut hasher).expect("room");
+        append(file.as_raw_fd(), 1000, &data[1000..], &mut hasher).expect("room");
+        let expected = digest_of(Algorithm::Sha256, &data);
+        assert_eq!(hasher.digest(), expected);
+
+        let mut again = Hasher::new(Algorithm::Sha256);
+        hash_range(file.as_raw_fd(), 0, data.len() as u64, &mut again).expect("readable");
+        assert_eq!(again.digest(), expected);
+
+        let mut buffer = vec![0; data.len() + 10];
+        assert_eq!(read(file.as_raw_fd(), 5, &mut buffer).expect("readable"), data.len() - 5);
+        assert_eq!(buffer[..data.len() - 5], data[5..]);
+    }
+
+    #[test]
+    fn a_file_that_is_too_short_is_an_error_and_not_a_shorter_hash() {
+        let file = scratch("short");
+        let mut hasher = Hasher::new(Algorithm::Sha256);
+        let error = hash_range(file.as_raw_fd(), 0, 1, &mut hasher).expect_err("an empty file");
+        assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
+    }
+}

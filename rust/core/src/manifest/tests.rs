@@ -1,0 +1,301 @@
+//! Manifests, whole: what is accepted, what is found, what is refused and how.
+
+use super::{MAX_DEPTH, MAX_REFERENCES, ManifestInfo, ManifestKind, read};
+
+const IMAGE: &str = "application/vnd.oci.image.manifest.v1+json";
+const INDEX: &str = "application/vnd.oci.image.index.v1+json";
+const D1: &str = "sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a";
+const D2: &str = "sha256:2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae";
+const EMPTY: &str = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+const EMPTY_512: &str = "sha512:cf83e1357eefb8bdf1542850d66d8007d620e4050b5715dc83f4a921d36ce9ce\
+    47d0d13c5d85f2b0ff8318d2877eec2f63b931bd47417a81a538327af927da3e";
+
+/// Fill in `{c}` for a config, `{l}` for a layer, `{1}` and `{2}` for digests.
+fn filled(template: &str) -> String {
+    template
+        .replace("{c}", r#"{"mediaType":"app/config","digest":"{1}","size":2}"#)
+        .replace("{l}", r#"{"mediaType":"app/layer","digest":"{2}","size":3}"#)
+        .replace("{1}", D1)
+        .replace("{2}", D2)
+}
+
+fn image(template: &str) -> Result<ManifestInfo, String> {
+    read(filled(template).as_bytes(), IMAGE).map_err(|error| error.to_string())
+}
+
+fn index(template: &str) -> Result<ManifestInfo, String> {
+    read(filled(template).as_bytes(), INDEX).map_err(|error| error.to_string())
+}
+
+fn other(template: &str, media_type: &str) -> ManifestInfo {
+    read(filled(template).as_bytes(), media_type).expect("never refused")
+}
+
+/// The references as `field kind digest`, with `!` for a required one.
+fn references(info: &ManifestInfo) -> Vec<String> {
+    let show = |digest: &str| if digest == D1 { "{1}" } else { "{2}" };
+    let mut found = Vec::new();
+    for reference in &info.references {
+        let mark = if reference.required { "!" } else { "" };
+        found.push(format!("{} {}{mark} {}", reference.field, reference.kind.name(), show(reference.digest.as_str())));
+    }
+    found
+}
+
+/// The error without the place that `serde_json` adds.
+fn why(result: Result<ManifestInfo, String>) -> String {
+    let error = result.expect_err("refused");
+    let error = error.strip_prefix("invalid manifest: ").expect("Go's form").to_owned();
+    error.split(" at line ").next().unwrap_or_default().to_owned()
+}
+
+#[test]
+fn an_image() {
+    let info = image(
+        r#"{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","config":{c},"layers":[{l},{l}],
+        "subject":{"mediaType":"a/b","digest":"{2}","size":246},"annotations":{"b":"2","a":"1"},"x":{"digest":1}}"#,
+    )
+    .expect("valid");
+    assert_eq!(info.kind, ManifestKind::Image);
+    assert_eq!(references(&info), ["config blob! {1}", "layers[0] blob! {2}", "layers[1] blob! {2}"]);
+    assert_eq!(info.subject.map(|subject| subject.to_string()).as_deref(), Some(D2));
+    assert_eq!(info.artifact_type.as_deref(), Some("app/config"));
+    let annotations: Vec<_> = info.annotations.iter().map(|(key, value)| (&key[..], &value[..])).collect();
+    assert_eq!(annotations, [("a", "1"), ("b", "2")]);
+}
+
+#[test]
+fn an_index() {
+    let info = index(r#"{"manifests":[{l},{c}],"artifactType":"own/type","subject":{c}}"#).expect("valid");
+    assert_eq!(info.kind, ManifestKind::Index);
+    assert_eq!(references(&info), ["manifests[0] manifest! {2}", "manifests[1] manifest! {1}"]);
+    assert_eq!(info.subject.map(|subject| subject.to_string()).as_deref(), Some(D1));
+    assert_eq!(info.artifact_type.as_deref(), Some("own/type"));
+}
+
+#[test]
+fn references_stand_in_order_of_appearance() {
+    let info = image(r#"{"layers":[{l}],"config":{c}}"#).expect("valid");
+    assert_eq!(references(&info), ["layers[0] blob! {2}", "config blob! {1}"]);
+}
+
+#[test]
+fn what_may_be_absent() {
+    for template in [
+        r#"{"config":{c}}"#,
+        r#"{"config":{c},"layers":[]}"#,
+        r#"{"config":{c},"layers":null,"subject":null,"annotations":null,"artifactType":null}"#,
+        r#"{"config":{c},"artifactType":""}"#,
+        // Not an image's key: nobody reads it.
+        r#"{"config":{c},"manifests":5}"#,
+    ] {
+        let info = image(template).expect(template);
+        assert_eq!(references(&info), ["config blob! {1}"]);
+        assert_eq!((info.subject, info.annotations), (None, Vec::new()));
+        assert_eq!(info.artifact_type.as_deref(), Some("app/config"));
+    }
+    for template in
+        ["{}", r#"{"manifests":[]}"#, r#"{"manifests":null,"artifactType":""}"#, r#"{"layers":5,"config":{}}"#]
+    {
+        let info = index(template).expect(template);
+        assert_eq!((info.references, info.artifact_type), (Vec::new(), None));
+    }
+}
+
+#[test]
+fn an_index_lists_children_of_any_type() {
+    let info = index(
+        r#"{"manifests":[
+            {"size":3,"digest":"{2}","mediaType":"application/vnd.oci.image.layer.nondistributable.v1.tar+gzip"},
+            {"size":3,"digest":"{2}","mediaType":"application/xml"}]}"#,
+    );
+    let want = ["manifests[0] manifest! {2}", "manifests[1] manifest! {2}"];
+    assert_eq!(references(&info.expect("valid")), want);
+}
+
+#[test]
+fn layers_kept_elsewhere_are_not_required() {
+    let info = image(
+        r#"{"config":{c},"layers":[
+            {"size":3,"digest":"{2}","mediaType":"application/vnd.oci.image.layer.nondistributable.v1.tar+zstd"},
+            {"size":3,"digest":"{2}","mediaType":"application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"}]}"#,
+    );
+    let want = ["config blob! {1}", "layers[0] blob {2}", "layers[1] blob {2}"];
+    assert_eq!(references(&info.expect("valid")), want);
+}
+
+#[test]
+fn only_empty_content_has_size_zero() {
+    for digest in [EMPTY, EMPTY_512] {
+        let descriptor = format!(r#"{{"mediaType":"a/b","digest":"{digest}","size":0}}"#);
+        assert!(image(&format!(r#"{{"config":{descriptor}}}"#)).is_ok());
+    }
+    let error = why(image(r#"{"config":{"mediaType":"a/b","digest":"{1}","size":0}}"#));
+    assert_eq!(error, "bad descriptor in config: zero sized content with mismatching digest");
+}
+
+#[test]
+fn bad_descriptors_are_named() {
+    for (descriptor, want) in [
+        (r#"{"digest":"{1}","size":2}"#, "bad descriptor in layers[1]: no media type in descriptor"),
+        (r#"{"mediaType":"","digest":"{1}","size":2}"#, "bad descriptor in layers[1]: no media type in descriptor"),
+        (r#"{"mediaType":null,"digest":"{1}","size":2}"#, "bad descriptor in layers[1]: no media type in descriptor"),
+        (r#"{"mediaType":"a","size":2}"#, "bad descriptor in layers[1]: invalid digest \"\""),
+        (
+            r#"{"mediaType":"a","digest":"sha256:x","size":2}"#,
+            "bad descriptor in layers[1]: invalid digest \"sha256:x\"",
+        ),
+        (r#"{"mediaType":"a","digest":"{1}"}"#, "bad descriptor in layers[1]: no size"),
+        (r#"{"mediaType":"a","digest":"{1}","size":null}"#, "bad descriptor in layers[1]: no size"),
+        ("{}", "bad descriptor in layers[1]: invalid digest \"\""),
+        ("null", "no descriptor in layers[1]"),
+        ("5", "invalid type: integer `5`, expected a descriptor as layers[1]"),
+        ("[]", "invalid type: sequence, expected a descriptor as layers[1]"),
+        (
+            r#"{"mediaType":"a","digest":"{1}","size":-1}"#,
+            "invalid type: integer `-1`, expected an integer from 0 to 2^63-1 as size of layers[1]",
+        ),
+        (
+            r#"{"mediaType":"a","digest":"{1}","size":9223372036854775808}"#,
+            "invalid value: integer `9223372036854775808`, expected an integer from 0 to 2^63-1 as size of layers[1]",
+        ),
+        (
+            r#"{"mediaType":"a","digest":"{1}","size":2.0}"#,
+            "invalid type: floating point `2.0`, expected an integer from 0 to 2^63-1 as size of layers[1]",
+        ),
+        (
+            r#"{"mediaType":"a","digest":5,"size":2}"#,
+            "invalid type: integer `5`, expected a string as digest of layers[1]",
+        ),
+        (
+            r#"{"mediaType":{},"digest":"{1}","size":2}"#,
+            "invalid type: map, expected a string as mediaType of layers[1]",
+        ),
+    ] {
+        assert_eq!(why(image(&format!(r#"{{"config":{{c}},"layers":[{{l}},{descriptor}]}}"#))), want, "{descriptor}");
+    }
+    assert_eq!(why(image("{}")), "no descriptor in config");
+    assert_eq!(why(image(r#"{"config":null}"#)), "no descriptor in config");
+    assert_eq!(why(index(r#"{"manifests":[{}]}"#)), "bad descriptor in manifests[0]: invalid digest \"\"");
+    assert_eq!(why(index(r#"{"subject":{}}"#)), "bad descriptor in subject: invalid digest \"\"");
+}
+
+#[test]
+fn other_fields_are_held_to_their_types() {
+    for (template, want) in [
+        ("", "EOF while parsing a value"),
+        ("foo", "expected ident"),
+        ("{} x", "trailing characters"),
+        ("\u{feff}{}", "expected value"),
+        ("[]", "invalid type: sequence, expected an object"),
+        ("null", "invalid type: null, expected an object"),
+        (r#"{"manifests":{}}"#, "invalid type: map, expected an array as manifests"),
+        (r#"{"artifactType":5}"#, "invalid type: integer `5`, expected a string as artifactType"),
+        (r#"{"annotations":[]}"#, "invalid type: sequence, expected an object of strings as annotations"),
+        (r#"{"annotations":{"a":1}}"#, "invalid type: integer `1`, expected a string as value in annotations"),
+        (r#"{"annotations":{"a":null}}"#, "null as value in annotations"),
+    ] {
+        assert_eq!(why(index(template)), want, "{template}");
+    }
+}
+
+#[test]
+fn ambiguous_keys_are_refused() {
+    for (template, want) in [
+        (r#"{"manifests":[],"manifests":[]}"#, "manifests stands there twice"),
+        (r#"{"manifests":[],"manif\u0065sts":[]}"#, "manifests stands there twice"),
+        (r#"{"Manifests":[]}"#, "a key that differs from manifests in case alone"),
+        (r#"{"subject":null,"subject":{c}}"#, "subject stands there twice"),
+        (r#"{"annotations":{"a":"1","a":"2"}}"#, "a key of annotations stands there twice"),
+        (r#"{"manifests":[{"mediaType":"a","digest":"{1}","digest":"{2}","size":2}]}"#, "digest stands there twice"),
+        (
+            r#"{"manifests":[{"mediaType":"a","digest":"{1}","Digest":"{2}","size":2}]}"#,
+            "a key that differs from digest in case alone",
+        ),
+    ] {
+        assert_eq!(why(index(template)), want, "{template}");
+    }
+    // What is not read may be there twice, and annotations differ by case.
+    assert!(index(r#"{"x":1,"x":2,"annotations":{"a":"1","A":"2"},"manifests":[]}"#).is_ok());
+}
+
+#[test]
+fn messages_are_bounded_and_printable() {
+    let long = format!(r#"{{"artifactType":5,"layers":"{}"}}"#, "x".repeat(1 << 20));
+    assert!(index(&long).expect_err("refused").len() < 400);
+    let long = format!(r#"{{"manifests":"\u001b[2J{}"}}"#, "x".repeat(1 << 20));
+    let error = index(&long).expect_err("refused");
+    assert!(error.chars().count() < 400 && !error.contains('\u{1b}'), "{error}");
+}
+
+#[test]
+fn docker_types_are_searched_not_enforced() {
+    let schema2 = other(
+        r#"{"schemaVersion":2,"config":{c},"layers":[{l},{"digest":"{1}"},{"digest":"bad"}],"x":{"digest":"{2}"}}"#,
+        "application/vnd.docker.distribution.manifest.v2+json",
+    );
+    assert_eq!(schema2.kind, ManifestKind::Other);
+    let want = ["config blob {1}", "layers[0] blob {2}", "layers[1] blob {1}", "x unknown {2}"];
+    assert_eq!(references(&schema2), want);
+    let list = other(r#"{"manifests":[{l}]}"#, "application/vnd.docker.distribution.manifest.list.v2+json; q=1");
+    assert_eq!(references(&list), ["manifests[0] manifest {2}"]);
+    let schema1 = other(
+        r#"{"schemaVersion":1,"fsLayers":[{"blobSum":"{1}"},{"blobSum":"{2}"}],"history":[{"v1Compatibility":"{}"}]}"#,
+        "application/vnd.docker.distribution.manifest.v1+prettyjws",
+    );
+    assert_eq!(references(&schema1), ["fsLayers[0] blob {1}", "fsLayers[1] blob {2}"]);
+    let artifact = other(
+        r#"{"blobs":[{l}],"subject":{c},"annotations":{"a":"b"}}"#,
+        "application/vnd.oci.artifact.manifest.v1+json",
+    );
+    assert_eq!(references(&artifact), ["blobs[0] blob {2}", "subject unknown {1}"]);
+    assert_eq!((artifact.subject, artifact.annotations), (None, Vec::new()));
+}
+
+#[test]
+fn any_other_json_is_searched_for_digests() {
+    let info = other(
+        r#"{"config":{c},"a":[[{"b":{"digest":"{2}"}}],{"digest":["{1}"]},{"digest":"x"}],"digest":"{2}",
+            "blobSum":"{1}","sum":"{1}","e\u0073c":{"digest":"{1}"},"n":[1,-1,1.5,true,null,"x"]}"#,
+        "application/json",
+    );
+    let want = ["config unknown {1}", "a[0][0].b unknown {2}", ". unknown {2}", ". unknown {1}", "esc unknown {1}"];
+    assert_eq!(references(&info), want);
+    for template in ["[]", "5", r#""{1}""#, "null"] {
+        let info = other(template, "application/json");
+        assert_eq!((info.kind, info.references), (ManifestKind::Other, Vec::new()), "{template}");
+    }
+    assert_eq!(references(&other(r#"[{"digest":"{1}"}]"#, "a/b")), ["[0] unknown {1}"]);
+}
+
+#[test]
+fn paths_are_bounded_and_printable() {
+    let template = format!(r#"{{"{}":[{{"digest":"{D1}"}}]}}"#, "\\u001b".repeat(1000));
+    let field = other(&template, "a/b").references[0].field.to_string();
+    assert!(field.chars().count() <= 129 && field.starts_with("\\x1b\\x1b"), "{field}");
+}
+
+#[test]
+fn what_cannot_be_read_is_opaque() {
+    let deep = "[".repeat(MAX_DEPTH + 1) + &"]".repeat(MAX_DEPTH + 1);
+    let many = format!("[{}]", vec![format!(r#"{{"digest":"{D1}"}}"#); MAX_REFERENCES + 1].join(","));
+    for content in ["", "foo", "{", r#"{"digest":"#, "{} {}", &deep, &many] {
+        let info = other(content, "application/octet-stream");
+        assert_eq!((info.kind, info.references), (ManifestKind::Opaque, Vec::new()));
+    }
+    let latin1 = read(b"{\"caf\xe9\":1}", "a/b").expect("never refused");
+    assert_eq!(latin1.kind, ManifestKind::Opaque);
+}
+
+#[test]
+fn bounds_of_depth_and_count() {
+    let nested = |levels: usize| format!(r#"{{"config":{{c}},"x":{}{}}}"#, "[".repeat(levels), "]".repeat(levels));
+    assert!(image(&nested(MAX_DEPTH - 1)).is_ok());
+    let error = image(&nested(MAX_DEPTH)).expect_err("too deep");
+    assert_eq!(error, "invalid manifest: nested deeper than 64 levels");
+    assert!(image(&nested(1 << 20)).is_err());
+
+    let children = |count: usize| format!(r#"{{"manifests":[{}]}}"#, vec!["{l}"; count].join(","));
+    assert_eq!(index(&children(MAX_REFERENCES)).map(|info| info.references.len()), Ok(MAX_REFERENCES));
+    assert_eq!(why(index(&children(MAX_REFERENCES + 1))), "more than 10000 descriptors");
+}
