@@ -1,6 +1,6 @@
 """The protocol in Rust: grammar, request parsing, ranges, hashing, manifests.
 
-Everything here is pure computation: no sockets, no files, no clock. Names follow the distribution
+Everything but `append_to`, `hash_range` and `read_at` is pure computation. Names follow the distribution
 spec; behaviour that the spec leaves open follows Go's `cuelabs.dev/go/oci/ociregistry`.
 """
 
@@ -206,6 +206,23 @@ class Hasher:
 
 def digest_of(data: bytes, algorithm: str = "sha256") -> str:
     """`algorithm:hex` of the bytes. Raises ValueError for an unknown algorithm."""
+
+def append_to(fd: int, offset: int, data: bytes, hasher: Hasher) -> None:
+    """Write bytes to an open file at `offset`, and add them to the hash. Without the GIL.
+
+    Raises:
+        OSError: the hash may then have bytes that the file lacks, and is of no more use.
+    """
+
+def hash_range(fd: int, offset: int, length: int, hasher: Hasher) -> None:
+    """Add `length` bytes of an open file to the hash. Without the GIL.
+
+    Raises:
+        OSError: it cannot be read, or ends before.
+    """
+
+def read_at(fd: int, offset: int, length: int) -> bytes:
+    """Up to `length` bytes of an open file; fewer only at its end. Without the GIL. Raises OSError."""
 
 @final
 class Reference:

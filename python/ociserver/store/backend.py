@@ -23,7 +23,7 @@ from ociserver.store.work import Database, Work
 
 __all__ = ["Store"]
 
-Item = TypeVar("Item", str, Descriptor)
+Item = TypeVar("Item")
 
 PAGE: Final = 1_000
 """Rows that a list without a limit reads at a time; no transaction stays open between pages."""
@@ -208,14 +208,14 @@ class Store(Backend):
     # Lister
 
     async def repositories(self, *, start_after: str = "", limit: int | None = None) -> AsyncIterator[str]:
-        async for name in self._pages(reads.repositories_after, start_after, limit):
+        async for name in self._pages(reads.repositories_after, str, start_after, limit):
             yield name
 
     async def tags(self, repository: str, *, start_after: str = "", limit: int | None = None) -> AsyncIterator[str]:
         def page(after: str, size: int) -> Work[list[str]]:
             return reads.tags_after(repository, after, size)
 
-        async for name in self._pages(page, start_after, limit):
+        async for name in self._pages(page, str, start_after, limit):
             yield name
 
     async def referrers(
@@ -230,7 +230,7 @@ class Store(Backend):
         def page(after: str, size: int) -> Work[list[Descriptor]]:
             return reads.referrers_after(repository, digest, artifact_type, after, size)
 
-        async for descriptor in self._pages(page, start_after, limit):
+        async for descriptor in self._pages(page, _digest, start_after, limit):
             yield descriptor
 
     # What uploads need of the store
@@ -273,7 +273,11 @@ class Store(Backend):
         return fd
 
     async def _pages(
-        self, page: Callable[[str, int], Work[list[Item]]], start_after: str, limit: int | None
+        self,
+        page: Callable[[str, int], Work[list[Item]]],
+        position: Callable[[Item], str],
+        start_after: str,
+        limit: int | None,
     ) -> AsyncIterator[Item]:
         while limit is None or limit > 0:
             size = PAGE if limit is None else min(PAGE, limit)
@@ -282,10 +286,13 @@ class Store(Backend):
                 yield item
             if len(items) < size:
                 return
-            last = items[-1]
-            start_after = last if isinstance(last, str) else last.digest
+            start_after = position(items[-1])
             if limit is not None:
                 limit -= size
+
+
+def _digest(descriptor: Descriptor) -> str:
+    return descriptor.digest
 
 
 def _check_digest(digest: str) -> None:

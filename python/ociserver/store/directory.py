@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeVar
 
-from ociserver._core import Hasher
+from ociserver._core import Hasher, append_to, hash_range
 from ociserver.errors import OCIError
 from ociserver.store.sqlite import disk_full
 
@@ -125,7 +125,12 @@ class Directory:
         """Delete files; one that is not there is deleted already."""
         paths = [self.path(key) for key in keys]
         if paths:
-            await self.run(lambda: [path.unlink(missing_ok=True) for path in paths])
+
+            def unlink() -> None:
+                for path in paths:
+                    path.unlink(missing_ok=True)
+
+            await self.run(unlink)
 
     def keys(self) -> Iterator[Found]:
         """Every file there is, in no order. Blocks: for a thread of its own."""
@@ -175,7 +180,7 @@ class FileWriter:
             if there == size and boot == self._directory.boot and boot != _NO_BOOT:
                 return there, Hasher.resume(saved)
             hasher = Hasher(self._algorithm)
-            hasher.update_from(self._fd, 0, there)
+            hash_range(self._fd, 0, there, hasher)
             return there, hasher
 
         self.size, self._hasher = await self._directory.run(restore)
@@ -186,7 +191,7 @@ class FileWriter:
         fd, size = self._fd, self.size
 
         def append() -> None:
-            hasher.append_to(fd, size, data)
+            append_to(fd, size, data, hasher)
 
         try:
             await self._do(append)
@@ -243,7 +248,7 @@ class FileWriter:
     async def _rehash(self, algorithm: str | None = None) -> Hasher:
         hasher = Hasher(algorithm or self._algorithm)
         fd, size = self._fd, self.size
-        await self._directory.run(lambda: hasher.update_from(fd, 0, size))
+        await self._directory.run(lambda: hash_range(fd, 0, size, hasher))
         if hasher.algorithm == self._algorithm:
             self._hasher = hasher
         return hasher

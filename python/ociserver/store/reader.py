@@ -7,6 +7,7 @@ import os
 from collections.abc import AsyncIterator
 from typing import Final
 
+from ociserver._core import read_at
 from ociserver.interface import Descriptor, File
 from ociserver.store.directory import Directory
 
@@ -74,4 +75,4 @@ class FileReader:
 
     def _read(self, position: int) -> asyncio.Future[bytes]:
         fd, size = self._fd, min(READ_SIZE, self.range[1] - position)
-        return asyncio.ensure_future(self._directory.run(lambda: os.pread(fd, size, position)))
+        return asyncio.ensure_future(self._directory.run(lambda: read_at(fd, position, size)))

@@ -62,6 +62,10 @@ _GET_TAG: Final = _TAG.format(content=", m.content")
 _RESOLVE_TAG: Final = _TAG.format(content="")
 _GET_MANIFEST: Final = _MANIFEST.format(content=", m.content")
 _RESOLVE_MANIFEST: Final = _MANIFEST.format(content="")
+_REFERRERS: Final = (
+    "SELECT media_type, digest, size, artifact_type, annotations FROM manifests WHERE repository_id = ?"
+    " AND subject = ?{filter} AND digest > ? ORDER BY digest LIMIT ?"
+)
 _BLOB: Final = (
     "SELECT c.id, c.size, c.key, c.content, l.renewed, l.repository_id FROM repositories r"
     " JOIN copies c ON c.digest = ? JOIN links l ON l.repository_id = r.id AND l.copy_id = c.id WHERE r.name = ?"
@@ -134,13 +138,14 @@ def referrers_after(
     repository: str, subject: str, artifact_type: str | None, digest: str, limit: int
 ) -> Work[list[Descriptor]]:
     number = yield from repository_id(repository)
-    rows = yield (
-        "SELECT media_type, digest, size, artifact_type, annotations FROM manifests WHERE repository_id = ?"
-        " AND subject = ? AND digest > ?" + (" AND artifact_type = ?" if artifact_type else "") + " ORDER BY digest"
-        " LIMIT ?",
-        (number, subject, digest, *([artifact_type] if artifact_type else []), limit),
-    )
-    return [Descriptor(*row[:4], json.loads(row[4]) if row[4] else {}) for row in rows]
+    if artifact_type is None:
+        rows = yield _REFERRERS.format(filter=""), (number, subject, digest, limit)
+    else:
+        rows = yield _REFERRERS.format(filter=" AND artifact_type = ?"), (number, subject, artifact_type, digest, limit)
+    return [
+        Descriptor(media_type, found, size, kind, json.loads(annotations) if annotations else {})
+        for media_type, found, size, kind, annotations in rows
+    ]
 
 
 def repository_id(repository: str) -> Work[int]:

@@ -35,6 +35,10 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
             " UNIQUE (repository_id, digest))"
         ),
         "CREATE INDEX manifests_subject ON manifests (repository_id, subject, digest) WHERE subject IS NOT NULL",
+        (
+            "CREATE INDEX manifests_artifact_type ON manifests (repository_id, subject, artifact_type, digest)"
+            " WHERE subject IS NOT NULL"
+        ),
         "CREATE INDEX manifests_opaque ON manifests (repository_id) WHERE kind = 'opaque'",
         # What a manifest references, its subject apart.
         (

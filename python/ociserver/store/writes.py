@@ -318,8 +318,8 @@ def _is_held_by_tag(number: int, digest: str) -> Work[bool]:
         current = waiting.pop()
         rows = yield (
             (
-                "SELECT 1 FROM manifests m JOIN tags t ON t.manifest_id = m.id WHERE m.repository_id = ? AND m.digest = ?"
-                " LIMIT 1"
+                "SELECT 1 FROM manifests m JOIN tags t ON t.manifest_id = m.id WHERE m.repository_id = ?"
+                " AND m.digest = ? LIMIT 1"
             ),
             (number, current),
         )

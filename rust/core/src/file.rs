@@ -81,13 +81,8 @@ mod tests {
 
     fn scratch(name: &str) -> File {
         let path = std::env::temp_dir().join(format!("ociserver-{}-{name}", std::process::id()));
-        let file = File::options()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .open(&path)
-            .expect("a temporary file");
+        let file =
+            File::options().read(true).write(true).create(true).truncate(true).open(&path).expect("a temporary file");
         std::fs::remove_file(path).expect("its name can go");
         file
     }

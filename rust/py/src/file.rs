@@ -8,16 +8,12 @@ use crate::hash::PyHasher;
 
 #[pyfunction]
 pub(crate) fn append_to(py: Python<'_>, fd: i32, offset: u64, data: &[u8], hasher: &PyHasher) -> PyResult<()> {
-    hasher
-        .with(py, true, |hasher| file::append(fd, offset, data, hasher))
-        .map_err(PyErr::from)
+    hasher.with(py, true, |hasher| file::append(fd, offset, data, hasher)).map_err(PyErr::from)
 }
 
 #[pyfunction]
 pub(crate) fn hash_range(py: Python<'_>, fd: i32, offset: u64, length: u64, hasher: &PyHasher) -> PyResult<()> {
-    hasher
-        .with(py, true, |hasher| file::hash_range(fd, offset, length, hasher))
-        .map_err(PyErr::from)
+    hasher.with(py, true, |hasher| file::hash_range(fd, offset, length, hasher)).map_err(PyErr::from)
 }
 
 #[pyfunction]
@@ -27,9 +23,5 @@ pub(crate) fn read_at(py: Python<'_>, fd: i32, offset: u64, length: usize) -> Py
         read = py.detach(|| file::read(fd, offset, buffer))?;
         Ok(())
     })?;
-    Ok(if read == length {
-        bytes
-    } else {
-        PyBytes::new(py, &bytes.as_bytes()[..read])
-    })
+    Ok(if read == length { bytes } else { PyBytes::new(py, &bytes.as_bytes()[..read]) })
 }
