@@ -1,0 +1,19 @@
+"""The command line, `ociserver`."""
+
+from __future__ import annotations
+
+import click
+
+from ociserver import __version__
+from ociserver.cli.serve import serve
+
+__all__ = ["main"]
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="ociserver", message="%(prog)s %(version)s")
+def main() -> None:
+    """An OCI registry: docker, podman, skopeo, crane, oras and regctl push to it and pull from it."""
+
+
+main.add_command(serve)

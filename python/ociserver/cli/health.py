@@ -1,0 +1,58 @@
+"""`/healthz` and `/readyz`, in front of the handler.
+
+* `/healthz`: the process answers. 200 as long as it runs.
+* `/readyz`: send requests here. 200 once the backend is open and until the shutdown begins, else 503.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from ociserver.types import Receive, Scope, Send
+
+__all__ = ["HEALTH", "READY", "Readiness", "with_health"]
+
+HEALTH: Final = "/healthz"
+READY: Final = "/readyz"
+
+Application = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+
+class Readiness:
+    """Whether requests are welcome; `reason` says why not, and is None when they are."""
+
+    __slots__ = ("reason",)
+
+    def __init__(self, reason: str | None) -> None:
+        self.reason = reason
+
+
+def with_health(app: Application, readiness: Readiness) -> Application:
+    """Answer the two paths, and give everything else to `app`."""
+
+    # A plain function: what is not for us costs a dictionary look-up, and no further coroutine.
+    def health_or_app(scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        if scope["path"] in (HEALTH, READY):
+            return _answer(scope, send, readiness)
+        return app(scope, receive, send)
+
+    return health_or_app
+
+
+async def _answer(scope: Scope, send: Send, readiness: Readiness) -> None:
+    headers: list[tuple[bytes, bytes]] = [
+        (b"content-type", b"text/plain; charset=utf-8"),
+        (b"cache-control", b"no-store"),
+    ]
+    if scope["method"] not in ("GET", "HEAD"):
+        status, text = 405, "method not allowed"
+        headers.append((b"allow", b"GET, HEAD"))
+    elif scope["path"] == READY and readiness.reason is not None:
+        status, text = 503, readiness.reason
+    else:
+        status, text = 200, "ok"
+    content = f"{text}\n".encode()
+    headers.append((b"content-length", b"%d" % len(content)))
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else content})

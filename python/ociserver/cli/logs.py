@@ -1,0 +1,117 @@
+"""The log of `serve`: the access log, our own messages and those of the libraries, in one format and one stream."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+import time
+from typing import Any, Final, Literal
+
+from ociserver.cli.lines import LineWriter
+from ociserver.cli.log_format import Format, FormatName, make_format
+from ociserver.handler import Event
+
+__all__ = ["GRANIAN_LOG_CONFIG", "LEVELS", "Level", "Log"]
+
+Level = Literal["debug", "info", "warning", "error"]
+LEVELS: Final[tuple[Level, ...]] = ("debug", "info", "warning", "error")
+
+FLUSH_S: Final = 2.0
+"""How long the end of the process waits for a log that is not being read."""
+
+_EXPERIMENTAL: Final = "Embedded server is experimental!"
+_RAISED: Final = "Application callable raised an exception"
+_LOGGED: Final = "_ociserver_logged"
+
+GRANIAN_LOG_CONFIG: Final[dict[str, Any]] = {
+    # Changes nothing but a level: otherwise granian replaces every handler with its own.
+    "version": 1,
+    "incremental": True,
+    "formatters": {},
+    "handlers": {},
+    "loggers": {},
+}
+
+
+class Log:
+    """Writes lines to a file descriptor, from a thread of its own.
+
+    Args:
+        descriptor: where to.
+        format_name: text or json.
+        level: the least of the messages that are shown; the access log is not subject to it.
+    """
+
+    def __init__(self, descriptor: int, format_name: FormatName, level: Level) -> None:
+        self._format = make_format(format_name)
+        self._writer: LineWriter[str | tuple[float, Event]] = LineWriter(descriptor, self._line, self._dropped)
+        self._handler = _Handler(self._format, self._writer)
+        _configure(self._handler, level)
+
+    def access(self, event: Event) -> None:
+        """Log a finished request (`Handler`'s `observe`): queue it, and format it later."""
+        self._writer.put((time.time(), event))
+
+    def say(self, text: str, **fields: Any) -> None:
+        """Log what the user asked for and so is shown at every level."""
+        self._writer.put(self._format.message(time.time(), "info", text, fields), important=True)
+
+    def show(self, text: str) -> None:
+        """Print for people, as it is."""
+        self._writer.put(text, important=True)
+
+    def close(self) -> None:
+        """Write what waits. What is logged after this is lost."""
+        self._writer.close(FLUSH_S)
+
+    def _line(self, entry: str | tuple[float, Event]) -> str:
+        return entry if isinstance(entry, str) else self._format.access(*entry)
+
+    def _dropped(self, count: int) -> str:
+        text = f"{count} log lines were dropped: the log is read more slowly than requests come in"
+        return self._format.message(time.time(), "warning", text, {"dropped": count})
+
+
+class _Handler(logging.Handler):
+    """Puts log records into the queue. They are formatted at once: their arguments may change."""
+
+    def __init__(self, form: Format, writer: LineWriter[Any]) -> None:
+        super().__init__()
+        self._format = form
+        self._writer = writer
+        self.addFilter(_worth_showing)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            line = self._format.record(record)
+        except Exception:
+            self.handleError(record)
+            return
+        self._writer.put(line, important=record.levelno >= logging.WARNING)
+        error = record.exc_info[1] if record.exc_info else None
+        if error is not None:
+            error.__dict__[_LOGGED] = True
+
+
+def _configure(handler: logging.Handler, level: Level) -> None:
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    logging.captureWarnings(capture=True)
+    own = logging.getLevelNamesMapping()[level.upper()]
+    # At info, libraries tell what concerns their authors: granian, a line for each chunk that nobody takes.
+    root.setLevel(own if level == "debug" else max(own, logging.WARNING))
+    logging.getLogger("ociserver").setLevel(own)
+
+
+def _worth_showing(record: logging.LogRecord) -> bool:
+    """Leave out of granian's messages what is said already, or is no news."""
+    if not record.name.startswith("_granian"):
+        return True
+    text = record.getMessage()
+    if text.startswith(_RAISED):
+        # granian reports each exception that leaves the application, while it handles it. The handler has
+        # logged its own with the request id; a request that is cut off at shutdown is cancelled on purpose.
+        error = sys.exc_info()[1]
+        return not (isinstance(error, asyncio.CancelledError) or _LOGGED in getattr(error, "__dict__", {}))
+    return text != _EXPERIMENTAL

@@ -1,0 +1,206 @@
+"""`ociserver serve`: the flags, and how they become a running server."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from ociserver import __version__, build_profile
+from ociserver.cli import messages, server, sockets, tls
+from ociserver.cli import options as handler_options
+from ociserver.cli.limits import connections_within_limits
+from ociserver.cli.log_format import FORMATS
+from ociserver.cli.logs import LEVELS, Log
+from ociserver.cli.parameters import Command, option
+from ociserver.cli.stores import Store, memory
+from ociserver.cli.units import parse_duration, parse_port, parse_size
+from ociserver.handler import Handler
+
+__all__ = ["serve"]
+
+_WHERE: Final = "Where to listen"
+_KEEP: Final = "Where to keep contents, and what to accept"
+_LOG: Final = "Log"
+_LIMITS: Final = "Limits"
+
+_EPILOG: Final = """\
+Each flag can also be set by the environment variable that stands beside it; the flag wins. Flags without
+a value are set by 1, true, yes or on, and left unset by 0, false, no or off.
+
+SIGINT and SIGTERM stop the server: it accepts no more connections and lets requests finish. /healthz says
+whether the process is alive, /readyz whether it takes requests.
+"""
+
+
+@click.command(
+    cls=Command,
+    context_settings={"show_default": True},
+    epilog=_EPILOG,
+    short_help="Serve a registry.",
+)
+@option(
+    "--host",
+    section=_WHERE,
+    default="localhost",
+    metavar="HOST",
+    help="Address or name to listen on. localhost is 127.0.0.1 and ::1, for clients on this machine; 0.0.0.0 "
+    "is every IPv4 address that it has, :: every address.",
+)
+@option(
+    "--port", section=_WHERE, type=parse_port, default="5000", metavar="PORT", help="TCP port; 0 takes any free one."
+)
+@option(
+    "--tls-cert",
+    section=_WHERE,
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Certificate chain (PEM): serve https instead of http. Wants --tls-key.",
+)
+@option(
+    "--tls-key",
+    section=_WHERE,
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Private key of the certificate (PEM, not encrypted).",
+)
+@option(
+    "--memory",
+    section=_KEEP,
+    is_flag=True,
+    help="Keep everything in memory; it is lost when the server stops. The default, and the only store yet.",
+)
+@option(
+    "--memory-limit",
+    section=_KEEP,
+    type=parse_size,
+    default="50%",
+    metavar="SIZE",
+    help="Most that the store in memory may hold: 512MiB, 2GiB, or a share of the memory that this machine "
+    "or container has. A push beyond it is refused with 507.",
+)
+@option(
+    "--immutable-tags",
+    section=_KEEP,
+    is_flag=True,
+    help="A tag that is set stays as it is, and nothing that a tag reaches can be deleted: 403 DENIED.",
+)
+@option(
+    "--lax-child-references",
+    section=_KEEP,
+    is_flag=True,
+    help="Accept manifests whose blobs or child manifests are not in the repository, instead of refusing "
+    "them with MANIFEST_BLOB_UNKNOWN.",
+)
+@option(
+    "--workers",
+    section=_LIMITS,
+    type=click.IntRange(1),
+    default=1,
+    metavar="N",
+    help="Processes that serve. A store in memory belongs to one process, so only 1 is possible yet.",
+)
+@option(
+    "--max-connections",
+    section=_LIMITS,
+    type=click.IntRange(1),
+    default=4096,
+    metavar="N",
+    help="Connections open at a time, idle ones included; further ones wait to be accepted.",
+)
+@option(
+    "--graceful-timeout",
+    section=_LIMITS,
+    type=parse_duration,
+    default="30s",
+    metavar="DURATION",
+    help="How long requests may go on after SIGINT or SIGTERM before they are cut off.",
+)
+@option("--log-level", section=_LOG, type=click.Choice(LEVELS), default="info", help="Least messages to show.")
+@option(
+    "--log-format",
+    section=_LOG,
+    type=click.Choice(FORMATS),
+    default="text",
+    help="A line for people, or a JSON object a line. Everything goes to stdout.",
+)
+@option(
+    "--access-log/--no-access-log",
+    section=_LOG,
+    default=True,
+    help="Log each request when it is done. Under more load than the log is read, lines are dropped and counted.",
+)
+def serve(**values: Any) -> None:
+    """Serve a registry over HTTP.
+
+    \b
+    ociserver serve                          on localhost:5000, in memory
+    ociserver serve --host 0.0.0.0 --tls-cert cert.pem --tls-key key.pem
+    """
+    certificate = _certificate(values["tls_cert"], values["tls_key"])
+    _refuse_workers(values["workers"])
+    options = handler_options.options_from(values)
+    store = _store(values)
+    if certificate:
+        tls.check(certificate)
+    listeners = sockets.listen(values["host"], values["port"])
+    port: int = listeners[0].getsockname()[1]
+
+    log = Log(sys.stdout.fileno(), values["log_format"], values["log_level"])
+    if build_profile == "debug":
+        log.say("this build is not optimised, and many times slower than a release; see CONTRIBUTING.md")
+    limits = server.Limits(connections_within_limits(values["max_connections"]), values["graceful_timeout"])
+    if limits.max_connections < values["max_connections"]:
+        log.say(f"the limit of open files (ulimit -n) is good for {limits.max_connections} connections only")
+    handler = Handler(store.backend, options, observe=log.access if values["access_log"] else None)
+
+    def tell() -> None:
+        _welcome(log, values["log_format"], values["host"], port, store, is_tls=certificate is not None)
+
+    outcome = server.run(handler, listeners, limits, certificate, tell)
+    log.close()
+    if not outcome.clean:
+        # Threads of the server still hold connections; ending the interpreter under them is not safe.
+        os._exit(outcome.status)
+    sys.exit(outcome.status)
+
+
+serve.params += handler_options.flags()
+
+
+def _certificate(chain: Path | None, key: Path | None) -> tls.Certificate | None:
+    if chain is None and key is None:
+        return None
+    if chain is None or key is None:
+        given, missing = ("--tls-key", "--tls-cert") if chain is None else ("--tls-cert", "--tls-key")
+        raise click.UsageError(f"{given} wants {missing} too: TLS takes a certificate and its key.")
+    return tls.Certificate(chain, key)
+
+
+def _refuse_workers(workers: int) -> None:
+    if workers > 1:
+        raise click.UsageError(
+            f"--workers {workers} does not go with a store in memory: each process would have a registry of its own, "
+            "and a client would find what it pushed only when it happens to reach the same one. Leave --workers "
+            "away: one process serves many clients at once."
+        )
+
+
+def _store(values: dict[str, Any]) -> Store:
+    return memory(
+        max_bytes=values["memory_limit"],
+        immutable_tags=values["immutable_tags"],
+        lax_child_references=values["lax_child_references"],
+    )
+
+
+def _welcome(log: Log, log_format: str, host: str, port: int, store: Store, *, is_tls: bool) -> None:
+    url = f"{'https' if is_tls else 'http'}://{messages.address(host, port)}"
+    push = messages.push_command(host, port, tls=is_tls)
+    if log_format == "json":
+        log.say(f"listening on {url}", version=__version__, url=url, data=store.place, push=push)
+    else:
+        log.show(messages.welcome(__version__, url, store.place, push))

@@ -1,0 +1,257 @@
+"""Runs the handler on granian until a signal says to stop, and then lets requests finish.
+
+One process: granian's embedded server, in an event loop that is ours. Its server of several processes
+does not do here: from the third signal on (Ctrl-C twice in a terminal) its workers hang, GIL held, in
+the middle of the requests that they should finish (granian 2.8.7), and they outlive a killed parent.
+
+The stop: SIGINT or SIGTERM closes the listening sockets and idle connections at once. Requests under way
+go on for as long as `graceful_timeout_s`; after that, or at a second signal, they are cut off.
+Then the backend is closed. The exit status is 0 if nothing had to be cut off.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import importlib.util
+import logging
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from granian import net
+from granian.constants import HTTPModes, Interfaces, SSLProtocols
+from granian.http import HTTP1Settings
+from granian.log import LogLevels
+from granian.server.embed import Server
+
+from ociserver.cli.health import Application, Readiness, with_health
+from ociserver.cli.logs import GRANIAN_LOG_CONFIG
+from ociserver.cli.probe import wait_until_ready
+from ociserver.cli.sockets import BACKLOG
+from ociserver.cli.tls import Certificate
+from ociserver.handler import Handler
+
+__all__ = ["Limits", "Outcome", "run"]
+
+_log = logging.getLogger("ociserver.serve")
+
+IDLE_TIMEOUT_S: Final = 75
+"""A connection without a request, or with half of one, is closed after this time (nginx's keepalive_timeout).
+A body under way is not concerned: the handler watches over its progress."""
+
+CUT_OFF_S: Final = 1.0
+"""How long requests that were cut off may take to clean up, and connections to end."""
+
+NOTICE_S: Final = 0.25
+"""A stop that takes longer than this says what it is waiting for."""
+
+_REQUEST_TASK: Final = "future_watcher"
+"""Name of the coroutine that granian makes for each request."""
+
+_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds of the server.
+
+    Args:
+        max_connections: accepted at a time; more wait in the kernel.
+        graceful_timeout_s: see the module.
+    """
+
+    max_connections: int
+    graceful_timeout_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How serving ended: `status` for the shell; `clean` if nothing is left running in the background."""
+
+    status: int
+    clean: bool
+
+
+class _Server(Server):
+    """granian's embedded server, over a socket that listens already."""
+
+    def __init__(
+        self, app: Application, listener: socket.socket, limits: Limits, certificate: Certificate | None
+    ) -> None:
+        super().__init__(
+            target=app,
+            # The handler is opened and closed here, once, and not by one lifespan for each socket.
+            interface=Interfaces.ASGINL,
+            # HTTP/1.1 only: on one HTTP/2 connection a slow upload holds up the others, in the window they share.
+            http=HTTPModes.http1,
+            http1_settings=HTTP1Settings(header_read_timeout=IDLE_TIMEOUT_S * 1000),
+            websockets=False,
+            backpressure=limits.max_connections,
+            log_dictconfig=GRANIAN_LOG_CONFIG,
+            # The Rust side asks Python for its level once; below this it would send every record over.
+            log_level=LogLevels.debug if _log.isEnabledFor(logging.DEBUG) else LogLevels.warning,
+            ssl_cert=certificate.chain if certificate else None,
+            ssl_key=certificate.key if certificate else None,
+            ssl_protocol_min=SSLProtocols.tls12,
+        )
+        self._listener = listener
+        self._shd: Any = None
+
+    def _init_shared_socket(self) -> None:
+        # The descriptor is granian's from here on: it closes it when it stops accepting.
+        self._shd = _socket_holder(self._listener.detach(), False, *_BACKLOG)  # noqa: FBT003 - positional in Rust
+
+
+# granian exports it for its own pickling only, and its stub leaves the constructor out.
+_socket_holder: Final[Any] = vars(net)["SocketHolder"]
+_BACKLOG: Final = (BACKLOG,) if sys.platform.startswith(("linux", "freebsd")) else ()
+"""SocketHolder has this argument where granian listens per worker."""
+
+
+def run(
+    handler: Handler,
+    listeners: list[socket.socket],
+    limits: Limits,
+    certificate: Certificate | None,
+    on_ready: Callable[[], None],
+) -> Outcome:
+    """Serve until a signal, or until the server ends by itself.
+
+    Args:
+        handler: not yet open; it is opened and closed here.
+        listeners: listening sockets; they are closed here.
+        limits: see there.
+        certificate: checked already; None for plain HTTP.
+        on_ready: called when the server answers requests.
+    """
+    runner = asyncio.Runner(loop_factory=_loop_factory())
+    outcome = runner.run(_Run(handler, listeners, limits, certificate).until_stopped(on_ready))
+    if outcome.clean:
+        runner.close()
+    return outcome
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """uvloop where it is installed: some 10 % more requests a second."""
+    if importlib.util.find_spec("uvloop") is None:
+        return None
+    factory: Callable[[], asyncio.AbstractEventLoop] = importlib.import_module("uvloop").new_event_loop
+    return factory
+
+
+class _Run:
+    """One run of the server, from its first connection to its last."""
+
+    def __init__(
+        self, handler: Handler, listeners: list[socket.socket], limits: Limits, certificate: Certificate | None
+    ) -> None:
+        self._handler = handler
+        self._limits = limits
+        self._tls = certificate is not None
+        self._readiness = Readiness("the store is being opened")
+        self._signals = 0
+        self._stop = asyncio.Event()
+        self._hurry = asyncio.Event()
+        self._addresses = [(listener.family, *listener.getsockname()[:2]) for listener in listeners]
+        app = with_health(handler, self._readiness)
+        self._servers = [_Server(app, listener, limits, certificate) for listener in listeners]
+
+    async def until_stopped(self, on_ready: Callable[[], None]) -> Outcome:
+        loop = asyncio.get_running_loop()
+        for number in _SIGNALS:
+            loop.add_signal_handler(number, self._on_signal)
+        serving = [asyncio.create_task(server.serve()) for server in self._servers]
+        starting = asyncio.create_task(self._start(on_ready))
+        stopping = asyncio.create_task(self._stop.wait())
+        # The three ways in which this can go on: it starts (and then the other two are left), a server ends
+        # by itself, a signal.
+        await asyncio.wait([starting, stopping, *serving], return_when=asyncio.FIRST_COMPLETED)
+        failed = await _failure(starting)
+        if not failed and not self._stop.is_set():
+            await asyncio.wait([stopping, *serving], return_when=asyncio.FIRST_COMPLETED)
+            if not self._stop.is_set():
+                failed = True
+                _log.error("the server ended by itself")
+        stopping.cancel()
+        finished = await self._finish(serving)
+        closed = await self._close()
+        return Outcome(status=int(failed or not finished or not closed), clean=all(task.done() for task in serving))
+
+    async def _start(self, on_ready: Callable[[], None]) -> None:
+        # The sockets accept before the store is open, so that /healthz can say that the process is well
+        # while /readyz says that opening takes its time.
+        await self._handler.__aenter__()
+        self._readiness.reason = None
+        await wait_until_ready(self._addresses, tls=self._tls)
+        on_ready()
+
+    def _on_signal(self) -> None:
+        self._signals += 1
+        if self._signals == 1:
+            self._stop.set()
+            return
+        self._hurry.set()
+        # Whoever sends a third one wants the process gone, whatever it is doing.
+        for number in _SIGNALS:
+            signal.signal(number, signal.SIG_DFL)
+
+    async def _finish(self, serving: list[asyncio.Task[None]]) -> bool:
+        """Let requests finish, within bounds; says whether all did."""
+        self._readiness.reason = "the server is shutting down"
+        for server in self._servers:
+            server.stop()  # type: ignore[no-untyped-call]
+        _, busy = await asyncio.wait(serving, timeout=min(NOTICE_S, self._limits.graceful_timeout_s))
+        if not busy:
+            return True
+        bound = self._limits.graceful_timeout_s
+        _log.info("stopping: %s; waiting %g s at most, or for a second signal", _under_way(), bound)
+        hurry = asyncio.create_task(self._hurry.wait())
+        ended = asyncio.gather(*busy, return_exceptions=True)
+        either: list[asyncio.Future[Any]] = [hurry, ended]
+        await asyncio.wait(either, timeout=bound, return_when=asyncio.FIRST_COMPLETED)
+        hurry.cancel()
+        if ended.done():
+            return True
+        _log.warning("stopping: cut off: %s", _under_way())
+        for task in _requests():
+            task.cancel()
+        await asyncio.wait([ended], timeout=CUT_OFF_S)
+        return False
+
+    async def _close(self) -> bool:
+        try:
+            await self._handler.aclose()
+        except Exception:
+            _log.exception("the store did not close")
+            return False
+        return True
+
+
+async def _failure(starting: asyncio.Task[None]) -> bool:
+    """End the start if it is still under way; says whether it failed."""
+    starting.cancel()
+    try:
+        await starting
+    except asyncio.CancelledError:
+        return False
+    except Exception:
+        _log.exception("the store did not open")
+        return True
+    return False
+
+
+def _requests() -> list[asyncio.Task[Any]]:
+    """The tasks that serve requests. Looked up when they are needed, so that no request has to be counted."""
+    return [task for task in asyncio.all_tasks() if getattr(task.get_coro(), "__name__", "") == _REQUEST_TASK]
+
+
+def _under_way() -> str:
+    count = len(_requests())
+    if not count:
+        # The application is done with them, but the client still takes the answer.
+        return "answers are still being sent"
+    return f"{count} request{'s' if count > 1 else ''} under way"

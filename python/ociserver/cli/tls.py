@@ -1,0 +1,60 @@
+"""Checks the TLS files before anything starts, and says in plain words what is wrong with them."""
+
+from __future__ import annotations
+
+import ssl
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+from ociserver.cli.errors import CannotServeError
+
+__all__ = ["Certificate", "check"]
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """The files of a certificate chain and its private key, both PEM."""
+
+    chain: Path
+    key: Path
+
+
+def check(certificate: Certificate) -> None:
+    """Make sure that both files can be read and belong together.
+
+    Raises:
+        CannotServeError: they cannot, or do not.
+    """
+    _must_hold(
+        certificate.chain, "--tls-cert", "CERTIFICATE", "a certificate (the server's own first, then its issuers)"
+    )
+    _must_hold(certificate.key, "--tls-key", "PRIVATE KEY", "a private key")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    try:
+        context.load_cert_chain(certificate.chain, certificate.key, password=lambda: _refuse_password(certificate.key))
+    except ssl.SSLError as error:
+        if error.reason == "KEY_VALUES_MISMATCH":
+            problem = f"the key in {certificate.key} is not the one of the certificate in {certificate.chain}"
+        else:
+            reason = (error.reason or str(error)).replace("_", " ").lower()
+            problem = (
+                f"the certificate in {certificate.chain} or the key in {certificate.key} cannot be read ({reason})"
+            )
+        raise CannotServeError(f"cannot serve TLS: {problem}.") from error
+
+
+def _must_hold(path: Path, flag: str, label: str, what: str) -> None:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise CannotServeError(f"cannot serve TLS: {flag} {path}: {error.strerror}.") from error
+    if f"{label}-----".encode() not in content:
+        raise CannotServeError(f"cannot serve TLS: {flag} {path} holds no PEM block of {what}.")
+
+
+def _refuse_password(key: Path) -> NoReturn:
+    raise CannotServeError(
+        f"cannot serve TLS: the key in {key} is encrypted, and there is nobody to ask for its password. "
+        f"Store it decrypted, readable only for this user: openssl pkey -in {key} -out server.key"
+    )
