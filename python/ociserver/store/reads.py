@@ -36,6 +36,7 @@ class Copy:
 
     id: int
     size: int
+    bad: bool
     key: str | None
     content: bytes | None
 
@@ -67,7 +68,7 @@ _REFERRERS: Final = (
     " AND subject = ?{filter} AND digest > ? ORDER BY digest LIMIT ?"
 )
 _BLOB: Final = (
-    "SELECT c.id, c.size, c.key, c.content, l.renewed, l.repository_id FROM repositories r"
+    "SELECT c.id, c.size, c.bad, c.key, c.content, l.renewed, l.repository_id FROM repositories r"
     " JOIN copies c ON c.digest = ? JOIN links l ON l.repository_id = r.id AND l.copy_id = c.id WHERE r.name = ?"
 )
 
@@ -103,7 +104,7 @@ def find_blob(repository: str, digest: str) -> Work[tuple[Copy, int, int]]:
 
 def copy_of(digest: str) -> Work[Copy | None]:
     """The stored copy of a content, whoever links it."""
-    rows = yield "SELECT id, size, key, content FROM copies WHERE digest = ?", (digest,)
+    rows = yield "SELECT id, size, bad, key, content FROM copies WHERE digest = ?", (digest,)
     return Copy(*rows[0]) if rows else None
 
 

@@ -14,10 +14,12 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
     (
         "CREATE TABLE repositories (id {identity}, name TEXT NOT NULL UNIQUE)",
         # A stored copy of a content: small ones in `content`, others in the file named by `key`, which is
-        # written once and never used again. `idle_since` is when the last link to it went.
+        # written once and never used again. `idle_since` is when the last link to it went; `bad` marks rot, which a
+        # re-push heals.
         (
             "CREATE TABLE copies (id {identity}, digest TEXT NOT NULL UNIQUE, size BIGINT NOT NULL, key TEXT UNIQUE,"
-            " idle_since BIGINT, content {bytes}, CHECK ((key IS NULL) <> (content IS NULL)))"
+            " idle_since BIGINT, bad INTEGER NOT NULL DEFAULT 0, content {bytes},"
+            " CHECK ((key IS NULL) <> (content IS NULL)))"
         ),
         "CREATE INDEX copies_idle ON copies (idle_since) WHERE idle_since IS NOT NULL",
         # A blob is a link of a repository to a copy. `renewed` is when it was last pushed, mounted or asked for.

@@ -21,6 +21,10 @@ INLINE_SIZE: Final = 16 * 1024
 """Bytes up to which a blob lives in the database: one commit instead of a file, its sync and its folder's."""
 
 
+TOUCH_AFTER_S: Final = 60
+"""How often an upload under way is noted, so that collection leaves it alone."""
+
+
 class Upload:
     """A `BlobWriter` of the store.
 
@@ -39,6 +43,7 @@ class Upload:
         self._file: FileWriter | None = None
         self._ended = False
         self._changed = False
+        self._touched = int(time.time())
 
     @property
     def id(self) -> str:
@@ -60,6 +65,7 @@ class Upload:
                 ) from cause
             self._offset = None
         self._changed = True
+        await self._touch()
         if self._file is None and len(self._buffer) + len(data) <= INLINE_SIZE:
             self._buffer += data
             return
@@ -107,6 +113,13 @@ class Upload:
                 )
         finally:
             self._close()
+
+    async def _touch(self) -> None:
+        """A request that takes very long must not look abandoned."""
+        now = int(time.time())
+        if now - self._touched >= TOUCH_AFTER_S:
+            self._touched = now
+            await self._store.database.write(writes.touch_upload(self._row.id, now), durable=False)
 
     async def _take(self) -> None:
         """Take hold of the upload's file, if it has one."""

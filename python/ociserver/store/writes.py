@@ -16,6 +16,7 @@ __all__ = [
     "Linked",
     "delete_blob",
     "delete_manifest",
+    "delete_repository",
     "delete_tag",
     "end_upload",
     "finish_blob",
@@ -24,6 +25,8 @@ __all__ = [
     "renew",
     "start_upload",
     "suspend_upload",
+    "touch_upload",
+    "unlink",
 ]
 
 
@@ -59,6 +62,13 @@ def suspend_upload(upload_id: str, size: int, state: bytes, now: int) -> Work[No
         "UPDATE uploads SET size = ?, state = ?, touched = ? WHERE id = ? RETURNING id",
         (size, state, now, upload_id),
     )
+    if not rows:
+        raise OCIError("BLOB_UPLOAD_UNKNOWN")
+
+
+def touch_upload(upload_id: str, now: int) -> Work[None]:
+    """Note that an upload is being written to. Raises BLOB_UPLOAD_UNKNOWN if it has been ended meanwhile."""
+    rows = yield "UPDATE uploads SET touched = ? WHERE id = ? RETURNING id", (now, upload_id)
     if not rows:
         raise OCIError("BLOB_UPLOAD_UNKNOWN")
 
@@ -109,12 +119,12 @@ def finish_blob(
         copy_id = rows[0][0]
     else:
         copy_id = copy.id
-        if copy.content is not None or copy.key == healthy:
+        if not copy.bad and (copy.content is not None or copy.key == healthy):
             if key is not None:
                 dropped.append(key)
         else:
             yield (
-                "UPDATE copies SET size = ?, key = ?, content = ? WHERE id = ?",
+                "UPDATE copies SET size = ?, bad = 0, key = ?, content = ? WHERE id = ?",
                 (size, key, content, copy_id),
             )
             if copy.key is not None:
@@ -128,7 +138,7 @@ def mount(from_repository: str | None, to_repository: str, digest: str, now: int
     if from_repository is None:
         rows = yield (
             (
-                "SELECT c.id, c.size, c.key, c.content FROM copies c WHERE c.digest = ?"
+                "SELECT c.id, c.size, c.bad, c.key, c.content FROM copies c WHERE c.digest = ?"
                 " AND EXISTS (SELECT 1 FROM links l WHERE l.copy_id = c.id)"
             ),
             (digest,),
@@ -137,7 +147,7 @@ def mount(from_repository: str | None, to_repository: str, digest: str, now: int
         source = yield from repository_id(from_repository)
         rows = yield (
             (
-                "SELECT c.id, c.size, c.key, c.content FROM copies c JOIN links l ON l.copy_id = c.id"
+                "SELECT c.id, c.size, c.bad, c.key, c.content FROM copies c JOIN links l ON l.copy_id = c.id"
                 " WHERE c.digest = ? AND l.repository_id = ?"
             ),
             (digest, source),
@@ -244,6 +254,17 @@ def delete_manifest(repository: str, digest: str, *, immutable_tags: bool) -> Wo
     if immutable_tags:
         yield from _check_deletable(number, digest)
     yield "DELETE FROM manifests WHERE id = ?", (rows[0][0],)
+
+
+def delete_repository(repository: str, now: int) -> Work[None]:
+    """Delete a repository and all that it holds; uploads under way end, and copies begin their grace."""
+    number = yield from repository_id(repository)
+    yield "DELETE FROM manifests WHERE repository_id = ?", (number,)
+    rows = yield "SELECT copy_id FROM links WHERE repository_id = ?", (number,)
+    for (copy_id,) in rows:
+        yield from unlink(number, copy_id, now)
+    yield "DELETE FROM uploads WHERE repository_id = ?", (number,)
+    yield "DELETE FROM repositories WHERE id = ?", (number,)
 
 
 def delete_tag(repository: str, tag: str, *, immutable_tags: bool) -> Work[None]:

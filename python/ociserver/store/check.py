@@ -1,0 +1,211 @@
+"""Checking: whether everything that the metadata names is there, whole and right; and mending what can be."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from typing import Final, Literal
+
+from ociserver._core import Hasher, digest_of, hash_range, read_manifest
+from ociserver.errors import OCIError
+from ociserver.store import audit, sweep
+from ociserver.store.backend import Store
+
+__all__ = ["Checked", "Finding", "Kind", "check"]
+
+PAGE: Final = 128
+"""Rows of one read."""
+
+Kind = Literal[
+    "database",
+    "blob missing",
+    "blob size",
+    "blob digest",
+    "blob marked",
+    "manifest digest",
+    "references",
+    "dangling",
+    "unlinked bytes",
+]
+
+HARMLESS: Final = frozenset({"dangling", "unlinked bytes"})
+"""Not a fault of the store: lax registries take manifests without their blobs, and collection frees bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that is not as it should be.
+
+    Args:
+        kind: what is wrong.
+        what: a digest, or a file's key.
+        repository: None where it belongs to none.
+        message: for people.
+        repaired: whether it is mended now.
+    """
+
+    kind: Kind
+    what: str
+    repository: str | None
+    message: str
+    repaired: bool = False
+
+
+@dataclass(slots=True)
+class Checked:
+    """What a check saw."""
+
+    copies: int = 0
+    manifests: int = 0
+    files: int = 0
+    bytes_hashed: int = 0
+    findings: list[Finding] = field(default_factory=list)
+
+    @property
+    def faults(self) -> list[Finding]:
+        """Findings that are faults."""
+        return [finding for finding in self.findings if finding.kind not in HARMLESS]
+
+
+async def check(
+    store: Store,
+    *,
+    content: bool = False,
+    repair: bool = False,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Checked:
+    """Compare metadata and files; beside a running server too.
+
+    Args:
+        store: an open store.
+        content: read and hash every blob, and not only look at its size.
+        repair: mark rotten copies, so that a client's next push heals them; delete manifests that are not
+            what their digest says; record references that are missing.
+        on_progress: called with (rows done, rows in all).
+    """
+    checked = Checked()
+    copies, manifests = await store.database.read(audit.count_rows())
+    steps = (
+        _database(store),
+        _copies(store, checked, content=content, repair=repair),
+        _manifests(store, checked, repair=repair),
+        _files(store, checked),
+    )
+    for step in steps:
+        async for finding in step:
+            if finding is not None:
+                checked.findings.append(finding)
+            elif on_progress:
+                on_progress(checked.copies + checked.manifests, copies + manifests)
+    return checked
+
+
+Step = AsyncIterator[Finding | None]
+"""Yields what it finds, and None where it has made progress."""
+
+
+async def _database(store: Store) -> Step:
+    for problem in await store.database.read(audit.foreign_keys()):
+        yield Finding("database", "registry.db", None, problem)
+
+
+async def _copies(store: Store, checked: Checked, *, content: bool, repair: bool) -> Step:
+    after = 0
+    limit = asyncio.Semaphore((os.cpu_count() or 1) + 1)  # one more than hashes, so that the disk is never idle
+
+    async def look(row: tuple[int, str, int, int, str | None, bytes | None, int]) -> Finding | None:
+        copy_id, digest, size, bad, key, inline, linked = row
+        async with limit:
+            kind, message = await _verdict(store, digest, size, key, inline, content=content)
+        if content and kind in (None, "blob digest"):
+            checked.bytes_hashed += size
+        if kind is None and bad:
+            kind, message = "blob marked", "an earlier check marked it; pushing it again heals it"
+        if kind is None:
+            if not linked:
+                return Finding("unlinked bytes", digest, None, f"{size} bytes that collection will free")
+            return None
+        again = await store.database.read(sweep.copy_key(copy_id))
+        if again != [key]:
+            return None  # replaced or collected while it was looked at
+        if repair and not bad:
+            await store.database.write(audit.mark_bad(copy_id, key))
+        return Finding(kind, digest, None, message, repaired=repair)
+
+    while rows := await store.database.read(audit.copies_page(after, PAGE)):
+        for found in await asyncio.gather(*(look(row) for row in rows)):
+            if found:
+                yield found
+        checked.copies += len(rows)
+        after = rows[-1][0]
+        yield None
+
+
+async def _verdict(
+    store: Store, digest: str, size: int, key: str | None, inline: bytes | None, *, content: bool
+) -> tuple[Kind | None, str]:
+    algorithm = digest.partition(":")[0]
+    if inline is not None:
+        right = len(inline) == size and digest_of(inline, algorithm) == digest
+        return (None, "") if right else ("blob digest", "its bytes in the database are others than its digest says")
+    assert key is not None
+    there = store.blobs.size(key)
+    if there is None:
+        return "blob missing", f"its file {key} is not there"
+    if there != size:
+        return "blob size", f"its file {key} has {there} bytes, and should have {size}"
+    fd = store.blobs.open_file(key, size) if content else None
+    if fd is None:
+        return None, ""
+    hasher = Hasher(algorithm)
+    try:
+        await store.blobs.run(lambda: hash_range(fd, 0, size, hasher))
+    except OSError as error:
+        return "blob digest", f"its file {key} cannot be read: {error}"
+    finally:
+        os.close(fd)
+    if hasher.digest() != digest:
+        return "blob digest", f"its file {key} hashes to {hasher.digest()}"
+    return None, ""
+
+
+async def _manifests(store: Store, checked: Checked, *, repair: bool) -> Step:
+    after = 0
+    while rows := await store.database.read(audit.manifests_page(after, PAGE)):
+        for manifest_id, number, repository, digest, media_type, kind, size, _, content in rows:
+            after = manifest_id
+            checked.manifests += 1
+            if len(content) != size or digest_of(content, digest.partition(":")[0]) != digest:
+                if repair:
+                    await store.database.write(audit.delete_bad_manifest(manifest_id))
+                yield Finding(
+                    "manifest digest", digest, repository, "its bytes are others than its digest says", repair
+                )
+                continue
+            try:
+                info = read_manifest(content, media_type)
+            except OCIError:
+                continue  # a lax registry took it
+            wanted = list(dict.fromkeys(reference.digest for reference in info.references))
+            if set(wanted) != await store.database.read(audit.references_of(manifest_id)):
+                if repair:
+                    await store.database.write(audit.record_references(manifest_id, number, wanted))
+                yield Finding("references", digest, repository, "what it references is not recorded", repair)
+            required = [reference.digest for reference in info.references if reference.required]
+            if kind in ("image", "index"):
+                for missing in await store.database.read(audit.missing_references(number, required)):
+                    yield Finding("dangling", digest, repository, f"it references {missing}, which is not there")
+        yield None
+
+
+async def _files(store: Store, checked: Checked) -> Step:
+    found = iter(store.blobs.keys())
+    while batch := await store.blobs.run(lambda: list(itertools.islice(found, PAGE))):
+        checked.files += len(batch)
+        known = await store.database.read(sweep.known_keys([file.key for file in batch]))
+        for file in batch:
+            if file.key not in known:
+                yield Finding("unlinked bytes", file.key, None, f"{file.size} bytes of a file that nothing knows")

@@ -1,0 +1,211 @@
+"""Collection: freeing what nothing needs any more, while pushes and pulls run, in any process.
+
+Two clocks make it safe (design: invariant 5). `unreferenced_after` unlinks a blob that no manifest of its
+repository references, and has to be longer than a push takes; pushing, mounting and asking for a blob start
+it again. `grace` deletes a copy that nothing links, and can be zero: whoever pushes the content again at
+that moment makes a new copy with a new key, and whoever reads the old one has it open.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import itertools
+import os
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Final, Literal
+
+from ociserver.store import sweep
+from ociserver.store.backend import Store
+from ociserver.store.sqlite import StoreError
+from ociserver.store.work import Row, Work
+
+__all__ = ["Freed", "Policy", "Report", "collect"]
+
+PAGE: Final = 256
+"""Rows looked at in one read, about a millisecond, after which waiting requests have their turn."""
+
+Reason = Literal["untagged", "abandoned", "unreferenced", "unlinked", "unknown"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """What may go. Times in seconds.
+
+    Args:
+        unreferenced_after_s: since a blob was last pushed, mounted or asked for, until it is unlinked
+            from a repository none of whose manifests references it.
+        grace_s: since the last link to a copy went, until its bytes are deleted.
+        upload_timeout_s: since an upload was last written to, until it is ended.
+        delete_untagged_after_s: since a manifest was pushed, until it is deleted if no tag, no index and
+            no living subject keeps it. None: manifests stay.
+    """
+
+    unreferenced_after_s: float = 24 * 3600
+    grace_s: float = 600
+    upload_timeout_s: float = 24 * 3600
+    delete_untagged_after_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Freed:
+    """One thing that went, or would go.
+
+    Args:
+        reason: `untagged` manifest, `abandoned` upload, `unreferenced` blob (a link), `unlinked` copy,
+            `unknown` file.
+        what: a digest, an upload's id or a file's key.
+        repository: None where it belongs to none.
+        size: bytes; a link frees none by itself.
+    """
+
+    reason: Reason
+    what: str
+    repository: str | None
+    size: int
+
+
+@dataclass(slots=True)
+class Report:
+    """What a collection did: how many, and how many bytes, for each reason."""
+
+    counts: dict[Reason, int] = field(default_factory=dict)
+    sizes: dict[Reason, int] = field(default_factory=dict)
+
+    def add(self, freed: Freed) -> None:
+        """Count one."""
+        self.counts[freed.reason] = self.counts.get(freed.reason, 0) + 1
+        self.sizes[freed.reason] = self.sizes.get(freed.reason, 0) + freed.size
+
+    @property
+    def freed_bytes(self) -> int:
+        """Bytes that are free again. Links free none themselves, and manifests lie in the database."""
+        return sum(self.sizes.get(reason, 0) for reason in ("abandoned", "unlinked", "unknown"))
+
+
+async def collect(
+    store: Store,
+    policy: Policy | None = None,
+    *,
+    dry_run: bool = False,
+    on_freed: Callable[[Freed], None] | None = None,
+) -> Report:
+    """Free what the policy lets go; one collector at a time for each store.
+
+    Args:
+        store: an open store.
+        policy: what may go.
+        dry_run: only look. What would go because of something else that would go is not seen.
+        on_freed: called for each thing, as it goes.
+
+    Raises:
+        StoreError: another collection is at work.
+    """
+    report = Report()
+    with _alone(store):
+        async for freed in _sweep(store, policy or Policy(), dry_run=dry_run):
+            report.add(freed)
+            if on_freed:
+                on_freed(freed)
+    return report
+
+
+async def _sweep(store: Store, policy: Policy, *, dry_run: bool) -> AsyncIterator[Freed]:
+    if policy.delete_untagged_after_s is not None:
+        async for freed in _manifests(store, _before(policy.delete_untagged_after_s), dry_run=dry_run):
+            yield freed
+    async for freed in _uploads(store, _before(policy.upload_timeout_s), dry_run=dry_run):
+        yield freed
+    async for freed in _links(store, _before(policy.unreferenced_after_s), dry_run=dry_run):
+        yield freed
+    async for freed in _copies(store, _before(policy.grace_s), dry_run=dry_run):
+        yield freed
+    async for freed in _files(store, dry_run=dry_run):
+        yield freed
+
+
+async def _manifests(store: Store, before: int, *, dry_run: bool) -> AsyncIterator[Freed]:
+    after = 0
+    while rows := await _page(store, sweep.untagged_manifests(before, after, PAGE)):
+        for manifest_id, repository, digest, size in rows:
+            if dry_run or await store.database.write(sweep.drop_manifest(manifest_id, before)):
+                yield Freed("untagged", digest, repository, size)
+            after = manifest_id
+
+
+async def _uploads(store: Store, before: int, *, dry_run: bool) -> AsyncIterator[Freed]:
+    while rows := await _page(store, sweep.abandoned_uploads(before, PAGE)):
+        for upload_id, repository, size in rows:
+            if not dry_run:
+                # First the row, so that a commit of it fails; then the file, which is nobody's from then on.
+                if not await store.database.write(sweep.drop_upload(upload_id, before), durable=False):
+                    continue
+                await store.blobs.delete([upload_id])
+            yield Freed("abandoned", upload_id, repository, size)
+        if dry_run:
+            return
+
+
+async def _links(store: Store, before: int, *, dry_run: bool) -> AsyncIterator[Freed]:
+    after = (-1, -1, -1)
+    while rows := await _page(store, sweep.old_links(before, after, PAGE)):
+        for renewed, number, copy_id, repository, digest, size, referenced in rows:
+            after = (renewed, number, copy_id)
+            if referenced:
+                continue
+            work = sweep.unlink_unreferenced(number, copy_id, before, int(time.time()))
+            if dry_run or await store.database.write(work):
+                yield Freed("unreferenced", digest, repository, size)
+
+
+async def _copies(store: Store, before: int, *, dry_run: bool) -> AsyncIterator[Freed]:
+    after = 0
+    while rows := await _page(store, sweep.idle_copies(before, after, PAGE)):
+        for copy_id, digest, size in rows:
+            after = copy_id
+            if not dry_run:
+                # Synced before the file goes: after a power cut no row may name a file that is not there.
+                keys = await store.database.write(sweep.drop_copy(copy_id, before))
+                if keys is None:
+                    continue
+                await store.blobs.delete(keys)
+            yield Freed("unlinked", digest, None, size)
+
+
+async def _files(store: Store, *, dry_run: bool) -> AsyncIterator[Freed]:
+    # An upload's row is there before its file, and one transaction turns it into a copy's: so a file that
+    # neither knows, after it was seen in the folder, is nobody's.
+    found = iter(store.blobs.keys())
+    while batch := await store.blobs.run(lambda: list(itertools.islice(found, PAGE))):
+        known = await store.database.read(sweep.known_keys([file.key for file in batch]))
+        for file in batch:
+            if file.key in known:
+                continue
+            if not dry_run:
+                await store.blobs.delete([file.key])
+            yield Freed("unknown", file.key, None, file.size)
+
+
+async def _page(store: Store, work: Work[list[Row]]) -> list[Row]:
+    await asyncio.sleep(0)
+    return await store.database.read(work)
+
+
+def _before(age_s: float) -> int:
+    return int(time.time() - age_s)
+
+
+@contextlib.contextmanager
+def _alone(store: Store) -> Iterator[None]:
+    fd = os.open(store.path / "collect.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise StoreError(f"{store.path}: another collection is at work; wait for it to end") from None
+        yield
+    finally:
+        os.close(fd)

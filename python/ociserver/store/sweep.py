@@ -1,0 +1,137 @@
+"""What collection asks of the metadata, a page at a time, and how it deletes, a few rows a transaction.
+
+Every deletion looks again, in its own transaction, at what made its row a candidate: between the two looks
+a client may have pushed, mounted or asked for the content.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ociserver.store.work import Row, Work
+from ociserver.store.writes import unlink
+
+__all__ = [
+    "abandoned_uploads",
+    "copy_key",
+    "drop_copy",
+    "drop_manifest",
+    "drop_upload",
+    "idle_copies",
+    "known_keys",
+    "old_links",
+    "unlink_unreferenced",
+    "untagged_manifests",
+]
+
+_REFERENCED = (
+    "EXISTS (SELECT 1 FROM refs f WHERE f.repository_id = l.repository_id AND f.digest = c.digest)"
+    " OR EXISTS (SELECT 1 FROM manifests m WHERE m.repository_id = l.repository_id AND m.kind = 'opaque')"
+)
+_KEPT = (
+    "EXISTS (SELECT 1 FROM tags t WHERE t.manifest_id = m.id)"
+    " OR EXISTS (SELECT 1 FROM refs f WHERE f.repository_id = m.repository_id AND f.digest = m.digest)"
+    " OR EXISTS (SELECT 1 FROM manifests s WHERE s.repository_id = m.repository_id AND s.digest = m.subject)"
+)
+
+
+def untagged_manifests(before: int, after: int, limit: int) -> Work[list[Row]]:
+    """(id, repository, digest, size) of manifests that no tag, no index and no living subject keeps."""
+    return (
+        yield (
+            "SELECT m.id, r.name, m.digest, m.size FROM manifests m JOIN repositories r ON r.id = m.repository_id"
+            f" WHERE m.id > ? AND m.pushed < ? AND NOT ({_KEPT}) ORDER BY m.id LIMIT ?",
+            (after, before, limit),
+        )
+    )
+
+
+def drop_manifest(manifest_id: int, before: int) -> Work[bool]:
+    """Delete one of them, if it still is one; whether it was."""
+    rows = yield (
+        f"DELETE FROM manifests AS m WHERE m.id = ? AND m.pushed < ? AND NOT ({_KEPT}) RETURNING id",
+        (manifest_id, before),
+    )
+    return bool(rows)
+
+
+def abandoned_uploads(before: int, limit: int) -> Work[list[Row]]:
+    """(id, repository, size) of uploads that nobody has written to since."""
+    return (
+        yield (
+            "SELECT u.id, r.name, u.size FROM uploads u JOIN repositories r ON r.id = u.repository_id"
+            " WHERE u.touched < ? ORDER BY u.touched LIMIT ?",
+            (before, limit),
+        )
+    )
+
+
+def drop_upload(upload_id: str, before: int) -> Work[bool]:
+    """End an upload, unless somebody has written to it meanwhile; a later commit of it fails."""
+    rows = yield "DELETE FROM uploads WHERE id = ? AND touched < ? RETURNING id", (upload_id, before)
+    return bool(rows)
+
+
+def old_links(before: int, after: tuple[int, int, int], limit: int) -> Work[list[Row]]:
+    """(renewed, repository id, copy id, repository, digest, size, whether referenced) of links that are old enough."""
+    return (
+        yield (
+            "SELECT l.renewed, l.repository_id, l.copy_id, r.name, c.digest, c.size,"
+            f" CASE WHEN {_REFERENCED} THEN 1 ELSE 0 END FROM links l"
+            " JOIN copies c ON c.id = l.copy_id JOIN repositories r ON r.id = l.repository_id"
+            " WHERE l.renewed < ? AND (l.renewed, l.repository_id, l.copy_id) > (?, ?, ?)"
+            " ORDER BY l.renewed, l.repository_id, l.copy_id LIMIT ?",
+            (before, *after, limit),
+        )
+    )
+
+
+def unlink_unreferenced(number: int, copy_id: int, before: int, now: int) -> Work[bool]:
+    """Take a link away, if it still is old and no manifest of its repository references it."""
+    rows = yield (
+        "SELECT 1 FROM links l JOIN copies c ON c.id = l.copy_id WHERE l.repository_id = ? AND l.copy_id = ?"
+        f" AND l.renewed < ? AND NOT ({_REFERENCED})",
+        (number, copy_id, before),
+    )
+    if rows:
+        yield from unlink(number, copy_id, now)
+    return bool(rows)
+
+
+def idle_copies(before: int, after: int, limit: int) -> Work[list[Row]]:
+    """(id, digest, size) of copies that nothing has linked since."""
+    return (
+        yield (
+            "SELECT id, digest, size FROM copies WHERE idle_since IS NOT NULL AND idle_since <= ? AND id > ?"
+            " ORDER BY id LIMIT ?",
+            (before, after, limit),
+        )
+    )
+
+
+def drop_copy(copy_id: int, before: int) -> Work[list[str] | None]:
+    """Forget a copy, if still nothing links it; the keys whose files are then nobody's, None if it stays."""
+    rows = yield (
+        "DELETE FROM copies WHERE id = ? AND idle_since <= ?"
+        " AND NOT EXISTS (SELECT 1 FROM links WHERE copy_id = ?) RETURNING key",
+        (copy_id, before, copy_id),
+    )
+    return [row[0] for row in rows if row[0] is not None] if rows else None
+
+
+def known_keys(keys: Sequence[str]) -> Work[set[str]]:
+    """Which of these keys some copy or some upload has, at one moment."""
+    marks = ", ".join("?" * len(keys))
+    parameters: tuple[Any, ...] = (*keys, *keys)
+    rows = yield (
+        f"SELECT key FROM copies WHERE key IN ({marks}) UNION SELECT id FROM uploads WHERE id IN ({marks})",
+        parameters,
+    )
+    return {row[0] for row in rows}
+
+
+def copy_key(copy_id: int) -> Work[list[str | None]]:
+    """The key of a copy, in a list; an empty one if it is gone."""
+    rows = yield "SELECT key FROM copies WHERE id = ?", (copy_id,)
+    return [row[0] for row in rows]
