@@ -1,0 +1,27 @@
+"""The tables of requests and answers, over every backend and over real servers."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.cases.runner import Case, run
+from tests.contract.registries import BACKENDS
+from tests.serving.site import Site
+
+CASES: list[Case] = json.loads(Path(__file__).with_name("cases.json").read_text())
+
+
+def test_no_case_is_missing() -> None:
+    assert len({case["name"] for case in CASES}) == len(CASES) == 148
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case["name"])
+@pytest.mark.parametrize("registry", [registry.name for registry in BACKENDS])
+def test_case(case: Case, registry: str, cases_site: Site, cases_run: dict[str, bool]) -> None:
+    cases_run[case["name"]] = False
+    differences = run(case, cases_site, registry)
+    cases_run[case["name"]] = not differences
+    assert differences == []

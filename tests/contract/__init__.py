@@ -1,0 +1,1 @@
+"""What every backend has to do, tested against the interface and without HTTP."""

@@ -1,0 +1,85 @@
+"""The backends that the contract suite and the cases are run over: one line for each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from ociserver import Backend, Memory, compose
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How a registry is to behave; those of `Memory`."""
+
+    immutable_tags: bool = False
+    lax_child_references: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What a backend can do by its nature. Where it cannot, the suite expects the refusal that is named.
+
+    Args:
+        writes: pushes, uploads and mounts; else UNSUPPORTED.
+        deletes: deletions; else `deletion_code`.
+        moves_tags: a tag can be pushed again with another manifest; else DENIED.
+        mounts_from_anywhere: `mount_blob` without a source; else UNSUPPORTED.
+        settings: it takes `Settings`, or passes on what takes them.
+    """
+
+    writes: bool = True
+    deletes: bool = True
+    deletion_code: str = "DENIED"
+    moves_tags: bool = True
+    mounts_from_anywhere: bool = True
+    settings: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """A backend under test, and the registry where its contents are put: itself, unless it cannot write."""
+
+    backend: Backend
+    filled: Backend
+    can: Capabilities
+
+
+@dataclass(frozen=True, slots=True)
+class Registry:
+    """A kind of backend. `make` gets an empty folder that is its own; `wrap` puts a wrapper before it."""
+
+    name: str
+    make: Callable[[Path, Settings], Backend]
+    wrap: Callable[[Backend], Backend] | None = None
+    can: Capabilities = Capabilities()
+
+    def subject(self, folder: Path, settings: Settings) -> Subject:
+        inner = self.make(folder, settings)
+        backend = self.wrap(inner) if self.wrap else inner
+        return Subject(backend, backend if self.can.writes and self.can.moves_tags else inner, self.can)
+
+
+def _memory(folder: Path, settings: Settings) -> Backend:
+    return Memory(immutable_tags=settings.immutable_tags, lax_child_references=settings.lax_child_references)
+
+
+BACKENDS = (Registry("memory", _memory),)
+"""Registries of their own."""
+
+WRAPPERS = (
+    Registry(
+        "read-only", _memory, compose.ReadOnly, Capabilities(writes=False, deletes=False, deletion_code="UNSUPPORTED")
+    ),
+    Registry("immutable", _memory, compose.Immutable, Capabilities(deletes=False, moves_tags=False)),
+    Registry(
+        "select",
+        _memory,
+        lambda inner: compose.Select(inner, lambda repository: not repository.startswith("hidden")),
+        Capabilities(mounts_from_anywhere=False),
+    ),
+)
+"""Wrappers, which do what they wrap does, as far as they let it."""
+
+REGISTRIES = BACKENDS + WRAPPERS
