@@ -6,7 +6,7 @@
 PYTHON ?= python3
 HOST   ?= 127.0.0.1
 PORT   ?= 5000
-# Arguments of `make serve` and of `make test-python`: make serve SERVE='--memory --immutable-tags'
+# Arguments for `ociserver serve` and for pytest: make serve SERVE='--memory --immutable-tags'
 SERVE  ?= --memory
 TESTS  ?=
 
@@ -43,7 +43,8 @@ $(VENV)/built: $(VENV)/created pyproject.toml $(RUST_FILES)
 	@command -v cargo >/dev/null || { echo "no cargo: install Rust from https://rustup.rs"; exit 1; }
 	$(PIP) --group build
 # Optimised, as it is shipped. Python files are used from python/ and need no new build.
-	$(BIN)/maturin develop --release --quiet
+# Without a group maturin would install `dev` too, which `make serve` has no use for.
+	PIP_QUIET=1 $(BIN)/maturin develop --release --quiet --group build
 	@touch $@
 
 $(VENV)/dev: $(VENV)/built pyproject.toml
@@ -78,7 +79,7 @@ test-rust:
 # rust/py only converts types and errors: it is tested from Python, against the built module.
 	cargo test --locked --quiet --manifest-path rust/core/Cargo.toml
 
-.PHONY: test-python  ## Run the Python tests without the conformance suite and the clients (TESTS='-k name')
+.PHONY: test-python  ## Run the Python tests without the conformance suite and the clients (TESTS='-k ...')
 test-python: dev
 	$(BIN)/pytest --ignore tests/conformance --ignore tests/clients $(TESTS)
 

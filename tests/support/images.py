@@ -99,7 +99,8 @@ class Layout:
     def tag(self, descriptor: Json, name: str) -> str:
         """Give a manifest a name in this layout; returns its digest."""
         self._tagged.append({**descriptor, "annotations": {"org.opencontainers.image.ref.name": name}})
-        (self.path / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": self._tagged}))
+        index = {"schemaVersion": 2, "mediaType": INDEX, "manifests": self._tagged}
+        (self.path / "index.json").write_text(json.dumps(index))
         digest: str = descriptor["digest"]
         return digest
 

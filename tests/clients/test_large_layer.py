@@ -1,0 +1,67 @@
+"""A layer of 2 GiB: above every 31-bit length, and more than one wants to see in memory twice."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.client import Client
+from tests.support.images import LAYER_TAR, Layout, random_bytes
+from tests.support.server import Server
+
+GIB = 1 << 30
+# One byte more than fits into a signed 32-bit length, and not a multiple of any buffer.
+SIZE = 2 * GIB + 1
+
+
+@pytest.fixture
+def large_image(tmp_path: Path) -> Iterator[tuple[Layout, str]]:
+    """A layout with one image of one such layer, and the layer's digest; the disk gets its room back."""
+    layout = Layout(tmp_path / "large")
+    layer = layout.large_blob(_content(), LAYER_TAR)
+    assert layer["size"] == SIZE
+    layout.tag(layout.image_of([layer], [layer["digest"]], {"os": "linux", "architecture": "amd64"}), "large")
+    yield layout, layer["digest"]
+    shutil.rmtree(layout.path)
+
+
+@pytest.mark.timeout(600)
+def test_push_and_pull(server: Server, skopeo: Client, crane: Client, large_image: tuple[Layout, str]) -> None:
+    layout, digest = large_image
+    image = f"{server.address}/large/image"
+    # Digests preserved: skopeo would else compress the layer on the way.
+    skopeo.run(
+        "copy", "--dest-tls-verify=false", "--preserve-digests", f"oci:{layout.path}:large", f"docker://{image}:v1"
+    )
+    assert _pull(crane, f"{image}@{digest}") == (SIZE, digest)
+
+
+def _content() -> Iterator[bytes]:
+    """SIZE bytes, no MiB of which equals another."""
+    block = bytearray(random_bytes(1 << 20, seed=12))
+    left = SIZE
+    for number in itertools.count():
+        if left == 0:
+            return
+        block[:8] = number.to_bytes(8, "big")
+        yield bytes(block[:left])
+        left -= min(left, len(block))
+
+
+def _pull(crane: Client, reference: str) -> tuple[int, str]:
+    """Size and digest of what a pull gives, without a file for it."""
+    hasher, size = hashlib.sha256(), 0
+    command = [str(crane.program), *crane.options, "blob", reference]
+    with subprocess.Popen(command, env=dict(crane.environment), stdout=subprocess.PIPE) as process:
+        assert process.stdout
+        while chunk := process.stdout.read(1 << 20):
+            hasher.update(chunk)
+            size += len(chunk)
+    assert process.returncode == 0
+    return size, f"sha256:{hasher.hexdigest()}"
