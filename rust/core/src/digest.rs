@@ -88,7 +88,9 @@ impl Digest {
         };
         // All three names are six letters long.
         let hex = &bytes["sha256:".len()..];
-        if hex.len() != 2 * algorithm.size() || !hex.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')) {
+        // Without a way out of the loop, so that the compiler can look at many digits at once.
+        let is_hex = |byte: &u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+        if hex.len() != 2 * algorithm.size() || !hex.iter().fold(true, |so_far, byte| so_far & is_hex(byte)) {
             return Err(Error::BadlyFormedDigest);
         }
         let text = std::str::from_utf8(bytes).map_err(|_| Error::BadlyFormedDigest)?;

@@ -70,7 +70,7 @@ impl PyManifestInfo {
     #[getter]
     fn annotations<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let annotations = PyDict::new(py);
-        for (key, value) in &self.0.annotations {
+        for (key, value) in self.0.annotations.iter() {
             annotations.set_item(key, value)?;
         }
         Ok(annotations)

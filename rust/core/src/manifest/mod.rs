@@ -4,6 +4,7 @@
 //! type, annotations. Other JSON is searched for descriptors, so that garbage collection knows what it
 //! references; whatever is not JSON is opaque. Bounds hold before any of that, in one pass over the bytes.
 
+mod annotations;
 mod descriptor;
 mod field;
 mod media_type;
@@ -14,6 +15,7 @@ mod search;
 mod tests;
 mod text;
 
+pub use annotations::Annotations;
 pub use field::{Field, Reference, ReferenceKind};
 
 use crate::digest::Digest;
@@ -68,13 +70,13 @@ pub struct ManifestInfo {
     pub subject: Option<Digest>,
     /// The type that a list of referrers shows: the manifest's own, or for an image its config's.
     pub artifact_type: Option<String>,
-    /// Sorted by key.
-    pub annotations: Vec<(String, String)>,
+    /// Only of an image or an index.
+    pub annotations: Annotations,
 }
 
 impl ManifestInfo {
     fn new(kind: ManifestKind, references: Vec<Reference>) -> Self {
-        Self { kind, references, subject: None, artifact_type: None, annotations: Vec::new() }
+        Self { kind, references, subject: None, artifact_type: None, annotations: Annotations::default() }
     }
 }
 

@@ -1,10 +1,10 @@
 //! Image manifests and indexes (image-spec 1.1), in one pass over their bytes.
 
-use std::collections::BTreeMap;
 use std::fmt;
 
-use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, Visitor};
+use serde::de::{Deserializer, Error, IgnoredAny, MapAccess, Visitor};
 
+use super::annotations::AnnotationsSeed;
 use super::descriptor::{DescriptorAt, DescriptorList, push};
 use super::field::{Field, Reference, ReferenceKind};
 use super::text::{Key, Keys, Text};
@@ -63,7 +63,7 @@ impl<'de> Visitor<'de> for Manifest {
                     let own = map.next_value_seed(Text(name))?;
                     info.artifact_type = own.filter(|own| !own.is_empty()).map(Into::into);
                 }
-                Some("annotations") => info.annotations = map.next_value_seed(Annotations)?,
+                Some("annotations") => info.annotations = map.next_value_seed(AnnotationsSeed)?,
                 _ => {
                     map.next_value::<IgnoredAny>()?;
                 }
@@ -75,40 +75,5 @@ impl<'de> Visitor<'de> for Manifest {
             info.artifact_type.get_or_insert_with(|| config_type.into());
         }
         Ok(info)
-    }
-}
-
-/// Reads an object of strings. `null` is an empty one, as in Go.
-struct Annotations;
-
-impl<'de> DeserializeSeed<'de> for Annotations {
-    type Value = Vec<(String, String)>;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Annotations {
-    type Value = Vec<(String, String)>;
-
-    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("an object of strings as annotations")
-    }
-
-    fn visit_unit<E: Error>(self) -> Result<Self::Value, E> {
-        Ok(Vec::new())
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut annotations = BTreeMap::new();
-        while let Some(key) = map.next_key_seed(Key)? {
-            let value = map.next_value_seed(Text("value in annotations"))?;
-            let value = value.ok_or_else(|| A::Error::custom("null as value in annotations"))?;
-            if annotations.insert(key.into_owned(), value.into_owned()).is_some() {
-                return Err(A::Error::custom("a key of annotations stands there twice"));
-            }
-        }
-        Ok(annotations.into_iter().collect())
     }
 }

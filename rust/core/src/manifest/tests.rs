@@ -1,6 +1,6 @@
 //! Manifests, whole: what is accepted, what is found, what is refused and how.
 
-use super::{MAX_DEPTH, MAX_REFERENCES, ManifestInfo, ManifestKind, read};
+use super::{Annotations, MAX_DEPTH, MAX_REFERENCES, ManifestInfo, ManifestKind, read};
 
 const IMAGE: &str = "application/vnd.oci.image.manifest.v1+json";
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
@@ -60,8 +60,8 @@ fn an_image() {
     assert_eq!(references(&info), ["config blob! {1}", "layers[0] blob! {2}", "layers[1] blob! {2}"]);
     assert_eq!(info.subject.map(|subject| subject.to_string()).as_deref(), Some(D2));
     assert_eq!(info.artifact_type.as_deref(), Some("app/config"));
-    let annotations: Vec<_> = info.annotations.iter().map(|(key, value)| (&key[..], &value[..])).collect();
-    assert_eq!(annotations, [("a", "1"), ("b", "2")]);
+    let annotations: Vec<_> = info.annotations.iter().collect();
+    assert_eq!(annotations, [("b", "2"), ("a", "1")]);
 }
 
 #[test]
@@ -91,7 +91,7 @@ fn what_may_be_absent() {
     ] {
         let info = image(template).expect(template);
         assert_eq!(references(&info), ["config blob! {1}"]);
-        assert_eq!((info.subject, info.annotations), (None, Vec::new()));
+        assert_eq!((info.subject, info.annotations), (None, Annotations::default()));
         assert_eq!(info.artifact_type.as_deref(), Some("app/config"));
     }
     for template in
@@ -249,7 +249,7 @@ fn docker_types_are_searched_not_enforced() {
         "application/vnd.oci.artifact.manifest.v1+json",
     );
     assert_eq!(references(&artifact), ["blobs[0] blob {2}", "subject unknown {1}"]);
-    assert_eq!((artifact.subject, artifact.annotations), (None, Vec::new()));
+    assert_eq!((artifact.subject, artifact.annotations), (None, Annotations::default()));
 }
 
 #[test]
