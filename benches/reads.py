@@ -1,0 +1,107 @@
+"""Small reads through granian: our handler over the memory backend, against a constant answer of the same bytes."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from benches import heads, wrk
+from benches.baseline import ANSWER_PATH
+from benches.connection import Answer, Connection
+from benches.contents import REPOSITORY, SMALL_BLOBS, TAGS, digest_of, manifest, small_blob, tag
+from benches.figures import Figure
+from benches.overwriting import Overwriter
+from benches.servers import serve
+from tests.serving.site import Site
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """A kind of read: the paths that are asked for at random, and how."""
+
+    name: str
+    paths: Sequence[str]
+    method: str = "GET"
+    headers: dict[str, str] = field(default_factory=dict)
+    overwrite: bool = False
+    target: float | None = None
+
+
+_TAG_PATHS = [f"/v2/{REPOSITORY}/manifests/{tag(number)}" for number in range(TAGS)]
+_DIGESTS = [digest_of(manifest(number)) for number in range(TAGS)]
+_BLOBS = [digest_of(small_blob(number)) for number in range(SMALL_BLOBS)]
+
+READS = (
+    Read("GET manifest by tag, tags being overwritten", _TAG_PATHS, overwrite=True, target=0.85),
+    Read("GET manifest by tag", _TAG_PATHS),
+    Read("HEAD manifest by tag", _TAG_PATHS, "HEAD"),
+    Read("GET manifest by digest", [f"/v2/{REPOSITORY}/manifests/{digest}" for digest in _DIGESTS]),
+    # One digest, as wrk sends the same headers with every path.
+    Read(
+        "GET manifest by digest, 304",
+        [f"/v2/{REPOSITORY}/manifests/{_DIGESTS[0]}"],
+        headers={"If-None-Match": f'"{_DIGESTS[0]}"'},
+    ),
+    Read("GET blob of 4 KiB", [f"/v2/{REPOSITORY}/blobs/{digest}" for digest in _BLOBS]),
+    Read("HEAD blob", [f"/v2/{REPOSITORY}/blobs/{digest}" for digest in _BLOBS], "HEAD"),
+)
+
+
+def measure(rounds: int, seconds: int, only: str = "") -> Iterator[Figure]:
+    """Measure each kind of read, ours and the constant answer in turn, in every round."""
+    with (
+        serve("benches.registry:application") as registry,
+        serve("benches.baseline:constant") as constant,
+        tempfile.TemporaryDirectory() as folder,
+    ):
+        # One for the whole run: it knows what the tags point at.
+        overwriters = [Overwriter(registry, check=True), Overwriter(constant, check=False)]
+        for read in READS:
+            if only not in read.name:
+                continue
+            paths = Path(folder) / "paths"
+            paths.write_text("".join(f"{path}\n" for path in read.paths))
+            _copy_answer(registry, constant, read, read.paths[0])
+            figure = Figure(read.name, "/s", "constant answer", read.target)
+            for round_number in range(rounds):
+                loads = {}
+                # Each goes first in every other round.
+                for index in (0, 1) if round_number % 2 else (1, 0):
+                    with overwriters[index] if read.overwrite else contextlib.nullcontext():
+                        site = (registry, constant)[index]
+                        if read.method == "HEAD":
+                            loads[index] = heads.run(site, read.paths, seconds)
+                        else:
+                            loads[index] = wrk.run(site, paths, read.headers, seconds)
+                figure.add(
+                    loads[0].rate,
+                    loads[1].rate,
+                    cpu_us=loads[0].cpu_us,
+                    base_cpu_us=loads[1].cpu_us,
+                    p99_us=loads[0].p99_us,
+                    base_p99_us=loads[1].p99_us,
+                )
+            if read.overwrite:
+                figure.add_note("overwrites", overwriters[0].writes)
+                figure.add_note("checked_reads", overwriters[0].reads)
+            yield figure
+
+
+def _copy_answer(registry: Site, constant: Site, read: Read, path: str) -> None:
+    """Let the constant application answer as the registry does, but for what granian adds to either."""
+    with Connection(registry) as connection:
+        answer = connection.request(read.method, path, headers=read.headers)
+    headers = [(name, value) for name, value in answer.headers if name not in {"date", "server"}]
+    content = {"status": answer.status, "headers": headers, "body": answer.body.decode("latin-1")}
+    with Connection(constant) as connection:
+        connection.request("PUT", ANSWER_PATH, json.dumps(content).encode())
+        copied = connection.request(read.method, path, headers=read.headers)
+    assert _without_date(copied) == _without_date(answer), f"{copied} is not {answer}"
+
+
+def _without_date(answer: Answer) -> tuple[int, list[tuple[str, str]], bytes]:
+    return answer.status, [header for header in answer.headers if header[0] != "date"], answer.body

@@ -1,0 +1,23 @@
+"""granian with the settings that every application here gets."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.serving.granian_process import serve_with_granian
+from tests.serving.site import Site
+
+SETTINGS = ("--workers", "1", "--http", "1", "--loop", "asyncio", "--task-impl", "asyncio", "--log-level", "warning")
+
+
+@contextmanager
+def serve(target: str) -> Iterator[Site]:
+    """Serve `module:attribute` until the block ends."""
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        serve_with_granian(target, Path(folder) / "log", *SETTINGS) as site,
+    ):
+        yield site
