@@ -4,10 +4,8 @@
 # The tests also want Go (conformance suite, clients) and skopeo; see tests/tools/install.
 
 PYTHON ?= python3
-HOST   ?= 127.0.0.1
-PORT   ?= 5000
-# Arguments for `ociserver serve` and for pytest: make serve SERVE='--memory --immutable-tags'
-SERVE  ?= --memory
+# Arguments for `ociserver serve` and for pytest: make serve SERVE='--port 5001 --immutable-tags'
+SERVE  ?=
 TESTS  ?=
 
 VENV := .venv
@@ -64,9 +62,9 @@ dev: $(VENV)/dev
 .PHONY: tools  ## Get the programs that the tests run against the server into .tools
 tools: .tools/installed
 
-.PHONY: serve  ## Build, and serve a registry on localhost:5000 (HOST=, PORT=, SERVE='--memory ...')
+.PHONY: serve  ## Build, and serve a registry on localhost:5000 (SERVE='--port 5001 ...')
 serve: build
-	@exec $(BIN)/ociserver serve --host $(HOST) --port $(PORT) $(SERVE)
+	@exec $(BIN)/ociserver serve $(SERVE)
 
 # --- tests -----------------------------------------------------------------------------------------
 
@@ -90,6 +88,10 @@ test-conformance: dev tools
 .PHONY: test-clients  ## Push and pull with skopeo, crane, oras and regctl
 test-clients: dev tools
 	$(BIN)/pytest tests/clients
+
+.PHONY: test-package  ## Install wheel and sdist into empty environments, and push and pull with each
+test-package: wheel
+	tests/packaging/check $(BIN)/python
 
 .PHONY: bench  ## Run the benchmarks
 bench: dev tools
@@ -129,7 +131,7 @@ docs: dev
 wheel: $(VENV)/built
 	rm -rf dist
 	$(BIN)/maturin build --release --quiet --out dist
-	$(BIN)/maturin sdist --quiet --out dist
+	$(BIN)/maturin sdist --out dist
 	@ls -l dist
 
 .PHONY: clean  ## Remove everything that was built
