@@ -259,11 +259,12 @@ class ManifestInfo:
     @property
     def annotations(self) -> dict[str, str]: ...
 
-def read_manifest(content: bytes, media_type: str) -> ManifestInfo:
+def read_manifest(content: bytes, media_type: str, *, lax: bool = False) -> ManifestInfo:
     """Read a manifest; parameters of the media type are ignored.
 
     Only the two OCI media types are held to their schema. Other JSON is searched for descriptors,
-    and whatever is not JSON is opaque.
+    and whatever is not JSON is opaque. With `lax` an OCI type is held to its JSON alone: where its schema does
+    not fit it is searched like any other, and has no subject.
 
     Raises:
         ociserver.errors.OCIError: MANIFEST_INVALID/400 for an OCI manifest that is not valid JSON, has

@@ -167,7 +167,7 @@ class Memory(Backend):
         held = self._repositories.get(repository) or Repository()
         if self._immutable_tags:
             self._check_tags(held, descriptor, tags)
-        info = read_manifest(content, media_type)
+        info = read_manifest(content, media_type, lax=self._lax)
         if not self._lax:
             _check_references(held, info)
         referrer = Descriptor(media_type, found, len(content), info.artifact_type, info.annotations)

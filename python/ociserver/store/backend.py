@@ -178,7 +178,7 @@ class Store(Backend):
         found = digest_of(content, digest.partition(":")[0] if digest else "sha256")
         if digest not in (None, found):
             raise OCIError("DIGEST_INVALID", detail={"digest": digest, "content": found})
-        info = read_manifest(content, media_type)
+        info = read_manifest(content, media_type, lax=self._lax)
         descriptor = Descriptor(media_type, found, len(content))
         await self.database.write(
             writes.push_manifest(

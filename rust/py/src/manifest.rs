@@ -82,11 +82,10 @@ impl PyManifestInfo {
 }
 
 #[pyfunction]
-pub(crate) fn read_manifest(py: Python<'_>, content: &[u8], media_type: &str) -> PyResult<PyManifestInfo> {
-    let info = if content.len() < DETACH_SIZE {
-        manifest::read(content, media_type)
-    } else {
-        py.detach(|| manifest::read(content, media_type))
-    };
+#[pyo3(signature = (content, media_type, *, lax = false))]
+pub(crate) fn read_manifest(py: Python<'_>, content: &[u8], media_type: &str, lax: bool) -> PyResult<PyManifestInfo> {
+    let read = if lax { manifest::read_lax } else { manifest::read };
+    let info =
+        if content.len() < DETACH_SIZE { read(content, media_type) } else { py.detach(|| read(content, media_type)) };
     info.map(PyManifestInfo).map_err(|error| protocol_error(py, &error))
 }

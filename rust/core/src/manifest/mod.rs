@@ -21,7 +21,7 @@ pub use field::{Field, Reference, ReferenceKind};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::text::printable;
-use media_type::Schema;
+use media_type::{Schema, Shape};
 
 /// Deepest nesting of JSON. The image-spec needs four levels; this leaves room for whatever an unknown
 /// type carries, and is far below what would exhaust a stack.
@@ -103,4 +103,20 @@ pub fn read(content: &[u8], media_type: &str) -> Result<ManifestInfo> {
             ))
         }
     }
+}
+
+/// Read a manifest for a registry that takes it whatever it references: of an OCI type only the JSON is
+/// held to anything. Where its schema does not fit, it is searched for descriptors like any other JSON, and
+/// has no subject.
+///
+/// # Errors
+/// [`Error::InvalidManifest`] for one of an OCI type that is not JSON, or is beyond the bounds.
+pub fn read_lax(content: &[u8], media_type: &str) -> Result<ManifestInfo> {
+    read(content, media_type).or_else(|error| match Schema::of(media_type) {
+        Schema::Oci(kind) if nesting::is_within(content, MAX_DEPTH) => {
+            let found = search::read(content, Shape::Unknown).map_err(|_| error)?;
+            Ok(ManifestInfo::new(kind, found))
+        }
+        _ => Err(error),
+    })
 }

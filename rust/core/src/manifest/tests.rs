@@ -1,6 +1,6 @@
 //! Manifests, whole: what is accepted, what is found, what is refused and how.
 
-use super::{Annotations, MAX_DEPTH, MAX_REFERENCES, ManifestInfo, ManifestKind, read};
+use super::{Annotations, MAX_DEPTH, MAX_REFERENCES, ManifestInfo, ManifestKind, read, read_lax};
 
 const IMAGE: &str = "application/vnd.oci.image.manifest.v1+json";
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
@@ -298,4 +298,20 @@ fn bounds_of_depth_and_count() {
     let children = |count: usize| format!(r#"{{"manifests":[{}]}}"#, vec!["{l}"; count].join(","));
     assert_eq!(index(&children(MAX_REFERENCES)).map(|info| info.references.len()), Ok(MAX_REFERENCES));
     assert_eq!(why(index(&children(MAX_REFERENCES + 1))), "more than 10000 descriptors");
+}
+
+#[test]
+fn lax_reading_holds_an_oci_type_to_its_json_only() {
+    let bad_descriptor =
+        format!(r#"{{"config":{{"digest":"sha256:bad"}},"layers":[{{"digest":"sha256:{}"}}]}}"#, "a".repeat(64));
+    assert!(read(bad_descriptor.as_bytes(), IMAGE).is_err());
+    let info = read_lax(bad_descriptor.as_bytes(), IMAGE).expect("JSON");
+    assert_eq!((info.kind, info.subject), (ManifestKind::Image, None));
+    let found: Vec<_> =
+        info.references.iter().map(|reference| (reference.digest.as_str().len(), reference.required)).collect();
+    assert_eq!(found, [(71, false)]);
+
+    for not_json in ["", "{", "{} {}", &"[".repeat(MAX_DEPTH + 1)] {
+        assert!(read_lax(not_json.as_bytes(), IMAGE).is_err(), "{not_json}");
+    }
 }
