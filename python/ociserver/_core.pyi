@@ -6,6 +6,35 @@ spec; behaviour that the spec leaves open follows Go's `cuelabs.dev/go/oci/ocire
 
 from typing import Final, Literal, TypeAlias, final
 
+__all__ = [
+    "MAX_MANIFEST_DEPTH",
+    "MAX_MANIFEST_REFERENCES",
+    "MAX_RANGES",
+    "REQUEST_KINDS",
+    "ByteRange",
+    "Hasher",
+    "ManifestInfo",
+    "Reference",
+    "Request",
+    "__version__",
+    "append_to",
+    "build_profile",
+    "digest_of",
+    "hash_range",
+    "is_digest",
+    "is_host",
+    "is_repository",
+    "is_tag",
+    "next_link",
+    "parse_content_range",
+    "parse_range",
+    "parse_reference",
+    "parse_request",
+    "read_at",
+    "read_manifest",
+    "upload_path",
+]
+
 __version__: Final[str]
 """Version of the package, from the workspace's Cargo.toml, in PEP 440 form."""
 
@@ -21,7 +50,7 @@ MAX_MANIFEST_REFERENCES: Final[int]
 MAX_RANGES: Final[int]
 """Most ranges that one Range header may ask for (16); more is `416`."""
 
-Kind: TypeAlias = Literal[
+_Kind: TypeAlias = Literal[
     "ping",
     "blob_get",
     "blob_head",
@@ -42,7 +71,7 @@ Kind: TypeAlias = Literal[
     "catalog_list",
 ]
 
-REQUEST_KINDS: Final[tuple[Kind, ...]]
+REQUEST_KINDS: Final[tuple[_Kind, ...]]
 """Every value that `Request.kind` can have, in the order of the spec's table of endpoints."""
 
 @final
@@ -54,7 +83,7 @@ class Request:
 
     def __new__(
         cls,
-        kind: Kind,
+        kind: _Kind,
         *,
         repository: str | None = None,
         digest: str | None = None,
@@ -75,7 +104,7 @@ class Request:
         """
 
     @property
-    def kind(self) -> Kind: ...
+    def kind(self) -> _Kind: ...
     @property
     def repository(self) -> str | None:
         """All but ping and catalog_list."""

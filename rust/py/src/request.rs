@@ -137,40 +137,38 @@ impl PyRequest {
         Ok(text)
     }
 
-    fn __getnewargs_ex__<'py>(&self, py: Python<'py>) -> PyResult<((&'static str,), Bound<'py, PyDict>)> {
+    /// For pickle and copy: the constructor takes its fields by name, which needs a helper of theirs.
+    fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyTuple>)> {
+        let py = slf.py();
         let keywords = PyDict::new(py);
-        for (name, value) in self.fields(py)? {
+        for (name, value) in slf.get().fields(py)? {
             keywords.set_item(name, value)?;
         }
-        Ok(((self.0.kind.name(),), keywords))
+        let arguments = (slf.get_type(), (slf.get().0.kind.name(),), keywords).into_pyobject(py)?;
+        Ok((py.import("copyreg")?.getattr("__newobj_ex__")?, arguments))
     }
 }
 
 impl PyRequest {
-    /// The keyword arguments that make this request.
+    /// The keyword arguments that make this request, in the order of the constructor.
     fn fields<'py>(&self, py: Python<'py>) -> PyResult<Vec<(&'static str, Bound<'py, PyAny>)>> {
-        let mut fields = Vec::new();
-        let mut push = |name, value: Option<&str>| {
-            if let Some(value) = value {
-                fields.push((name, PyString::new(py, value).into_any()));
-            }
-        };
-        push("repository", self.repository());
-        push("digest", self.digest());
-        push("tag", self.tag());
-        push("from_repository", self.source());
-        push("upload_id", self.upload_id());
-        push("digest_algorithm", self.digest_algorithm());
-        push("last", self.last());
-        push("artifact_type", self.artifact_type());
-        push("namespace", self.namespace());
-        if !self.0.tags.is_empty() {
-            fields.push(("tags", self.tags(py)?.into_any()));
-        }
-        if let Some(n) = self.0.n {
-            fields.push(("n", n.into_pyobject(py)?.into_any()));
-        }
-        Ok(fields)
+        let text = |value: Option<&str>| value.map(|value| PyString::new(py, value).into_any());
+        let tags = if self.0.tags.is_empty() { None } else { Some(self.tags(py)?.into_any()) };
+        let n = self.0.n.map(|n| n.into_pyobject(py)).transpose()?.map(Bound::into_any);
+        let fields = [
+            ("repository", text(self.repository())),
+            ("digest", text(self.digest())),
+            ("tag", text(self.tag())),
+            ("tags", tags),
+            ("from_repository", text(self.source())),
+            ("upload_id", text(self.upload_id())),
+            ("digest_algorithm", text(self.digest_algorithm())),
+            ("n", n),
+            ("last", text(self.last())),
+            ("artifact_type", text(self.artifact_type())),
+            ("namespace", text(self.namespace())),
+        ];
+        Ok(fields.into_iter().filter_map(|(name, value)| Some((name, value?))).collect())
     }
 }
 
