@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ociserver import Backend, Memory, compose
@@ -19,27 +19,24 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """What a backend can do by its nature. Where it cannot, the suite expects the refusal that is named.
+    """What a backend can do by its nature. Where it cannot, `test_refusals` demands the refusal.
 
     Args:
-        writes: pushes, uploads and mounts; else UNSUPPORTED.
-        deletes: deletions; else `deletion_code`.
-        moves_tags: a tag can be pushed again with another manifest; else DENIED.
+        writes: pushes, uploads, mounts; else UNSUPPORTED.
+        deletes: deletions, and tags that move; else `refusal`.
+        refusal: the code of a refused deletion.
         mounts_from_anywhere: `mount_blob` without a source; else UNSUPPORTED.
-        settings: it takes `Settings`, or passes on what takes them.
     """
 
     writes: bool = True
     deletes: bool = True
-    deletion_code: str = "DENIED"
-    moves_tags: bool = True
+    refusal: str = "DENIED"
     mounts_from_anywhere: bool = True
-    settings: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """A backend under test, and the registry where its contents are put: itself, unless it cannot write."""
+    """A backend under test, and the registry that is filled for it: itself, unless it cannot be written to."""
 
     backend: Backend
     filled: Backend
@@ -53,12 +50,12 @@ class Registry:
     name: str
     make: Callable[[Path, Settings], Backend]
     wrap: Callable[[Backend], Backend] | None = None
-    can: Capabilities = Capabilities()
+    can: Capabilities = field(default_factory=Capabilities)
 
     def subject(self, folder: Path, settings: Settings) -> Subject:
         inner = self.make(folder, settings)
         backend = self.wrap(inner) if self.wrap else inner
-        return Subject(backend, backend if self.can.writes and self.can.moves_tags else inner, self.can)
+        return Subject(backend, backend if self.can.writes else inner, self.can)
 
 
 def _memory(folder: Path, settings: Settings) -> Backend:
@@ -69,10 +66,8 @@ BACKENDS = (Registry("memory", _memory),)
 """Registries of their own."""
 
 WRAPPERS = (
-    Registry(
-        "read-only", _memory, compose.ReadOnly, Capabilities(writes=False, deletes=False, deletion_code="UNSUPPORTED")
-    ),
-    Registry("immutable", _memory, compose.Immutable, Capabilities(deletes=False, moves_tags=False)),
+    Registry("read-only", _memory, compose.ReadOnly, Capabilities(writes=False, deletes=False, refusal="UNSUPPORTED")),
+    Registry("immutable", _memory, compose.Immutable, Capabilities(deletes=False)),
     Registry(
         "select",
         _memory,

@@ -1,0 +1,321 @@
+"""Manifests are kept to the byte, under the digest that was asked for, with all of their tags or none."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from ociserver import Backend, Descriptor
+from tests.contract.contents import (
+    CONFIG,
+    IMAGE,
+    INDEX,
+    LAYER,
+    REPOSITORY,
+    Json,
+    collect,
+    descriptor,
+    digest_of,
+    encode,
+    image,
+    index,
+    push_blob,
+    push_image,
+    push_manifest,
+    tags_of,
+)
+from tests.contract.errors import refused
+from tests.contract.registries import Settings
+
+pytestmark = pytest.mark.anyio
+
+LAX = pytest.mark.parametrize("settings", [Settings(lax_child_references=True)])
+PLAIN = "text/plain"
+CHILD = image(b"config of a child", b"layer of a child")
+
+
+async def test_without_a_tag(writable: Backend) -> None:
+    content = await push_image(writable)
+    assert (await writable.get_manifest(REPOSITORY, digest_of(content))).content == content
+    assert await tags_of(writable) == []
+
+
+async def test_what_a_push_tells(writable: Backend) -> None:
+    pushed = await push_manifest(writable, b"text", PLAIN, "one", "two")
+    assert pushed.descriptor == Descriptor(PLAIN, digest_of(b"text"), 4)
+    assert sorted(pushed.tags) == ["one", "two"]
+    assert pushed.subject is None
+
+
+async def test_several_tags(writable: Backend) -> None:
+    tags = [f"tag-{number}" for number in range(20)]
+    await push_manifest(writable, b"text", PLAIN, *tags)
+    assert await tags_of(writable) == sorted(tags)
+    for tag in tags:
+        assert (await writable.get_tag(REPOSITORY, tag)).content == b"text"
+
+
+async def test_a_tag_moves(backend: Backend) -> None:
+    await push_manifest(backend, b"old", PLAIN, "latest", "old")
+    await push_manifest(backend, b"new", PLAIN, "latest")
+    assert (await backend.get_tag(REPOSITORY, "latest")).content == b"new"
+    assert (await backend.resolve_tag(REPOSITORY, "latest")).digest == digest_of(b"new")
+    assert (await backend.get_tag(REPOSITORY, "old")).content == b"old"
+    assert await tags_of(backend) == ["latest", "old"]
+
+
+async def test_pushing_again_adds_tags(writable: Backend) -> None:
+    await push_manifest(writable, b"text", PLAIN, "one")
+    await push_manifest(writable, b"text", PLAIN, "two")
+    await push_manifest(writable, b"text", PLAIN)
+    assert await tags_of(writable) == ["one", "two"]
+
+
+@pytest.mark.parametrize("bad", ["", "a/b", "-a", ".a", "a" * 129, "a b", "é", "a\n", "../x"])
+async def test_a_malformed_tag_sets_none(writable: Backend, bad: str) -> None:
+    await push_blob(writable, b"anything")
+    with refused("MANIFEST_INVALID", "UNSUPPORTED", "NAME_INVALID", "TAG_INVALID"):
+        await push_manifest(writable, b"text", PLAIN, "good", bad)
+    assert await tags_of(writable) == []
+    with refused("MANIFEST_UNKNOWN"):
+        await writable.get_manifest(REPOSITORY, digest_of(b"text"))
+
+
+@pytest.mark.parametrize("algorithm", ["sha256", "sha384", "sha512"])
+async def test_the_digest_that_was_asked_for(writable: Backend, algorithm: str) -> None:
+    digest = digest_of(b"text", algorithm)
+    pushed = await writable.push_manifest(REPOSITORY, b"text", PLAIN, digest=digest, tags=["latest"])
+    assert pushed.descriptor.digest == digest
+    assert (await writable.get_manifest(REPOSITORY, digest)).descriptor.digest == digest
+    # By tag too: never another algorithm than it was pushed with.
+    assert (await writable.get_tag(REPOSITORY, "latest")).descriptor.digest == digest
+    assert (await writable.resolve_tag(REPOSITORY, "latest")).digest == digest
+
+
+@pytest.mark.parametrize("algorithm", ["sha256", "sha384", "sha512"])
+async def test_a_wrong_digest_stores_nothing(writable: Backend, algorithm: str) -> None:
+    await push_blob(writable, b"anything")
+    digest = digest_of(b"other", algorithm)
+    with refused("DIGEST_INVALID"):
+        await writable.push_manifest(REPOSITORY, b"text", PLAIN, digest=digest, tags=["latest"])
+    for wanted in (digest, digest_of(b"text"), digest_of(b"text", algorithm)):
+        with refused("MANIFEST_UNKNOWN"):
+            await writable.get_manifest(REPOSITORY, wanted)
+    assert await tags_of(writable) == []
+
+
+@pytest.mark.parametrize("digest", ["", "sha256:abc", "md5:" + "0" * 32, "sha256:" + "A" * 64])
+async def test_a_malformed_digest(writable: Backend, digest: str) -> None:
+    with refused("DIGEST_INVALID"):
+        await writable.push_manifest(REPOSITORY, b"text", PLAIN, digest=digest)
+
+
+@pytest.mark.parametrize(
+    "media_type",
+    [
+        IMAGE + "; charset=utf-8",
+        "application/vnd.docker.distribution.manifest.v2+json",
+        "application/vnd.docker.distribution.manifest.list.v2+json",
+        "application/vnd.docker.distribution.manifest.v1+prettyjws",
+        "application/vnd.example+json;v=2",
+        "application/octet-stream",
+        'text/plain; x="quoted; text"',
+    ],
+)
+@LAX
+async def test_the_media_type_is_kept(writable: Backend, media_type: str) -> None:
+    content = image(b"config")
+    await push_manifest(writable, content, media_type, "latest")
+    found = await writable.get_tag(REPOSITORY, "latest")
+    assert found == await writable.get_manifest(REPOSITORY, digest_of(content))
+    assert found.descriptor == Descriptor(media_type, digest_of(content), len(content))
+    assert found.content == content
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"{", b"\x00\xff\xfe", b"[]", b'"text"', image(b"no such config", b"no such layer"), b'{"layers": 5}'],
+)
+@pytest.mark.parametrize("media_type", ["application/vnd.docker.distribution.manifest.v2+json", "text/plain"])
+async def test_other_types_are_stored_as_they_are(writable: Backend, content: bytes, media_type: str) -> None:
+    await push_manifest(writable, content, media_type, "latest")
+    assert (await writable.get_tag(REPOSITORY, "latest")).content == content
+
+
+GOOD: Json = {"mediaType": LAYER, "digest": digest_of(b"layer"), "size": 5}
+MALFORMED: list[tuple[str, Any]] = [
+    ("no digest", {"mediaType": LAYER, "size": 5}),
+    ("malformed digest", GOOD | {"digest": "sha256:abc"}),
+    ("upper case digest", GOOD | {"digest": GOOD["digest"].upper()}),
+    ("unknown algorithm", GOOD | {"digest": "md5:d41d8cd98f00b204e9800998ecf8427e"}),
+    ("digest of another type", GOOD | {"digest": 5}),
+    ("no media type", {"digest": GOOD["digest"], "size": 5}),
+    ("empty media type", GOOD | {"mediaType": ""}),
+    # behaviour: "not be size 0 unless it is the empty digest"
+    ("size 0", GOOD | {"size": 0}),
+    ("negative size", GOOD | {"size": -1}),
+    ("size as text", GOOD | {"size": "5"}),
+    ("no object", "layer"),
+]
+
+
+@pytest.mark.parametrize("bad", [pytest.param(bad, id=name) for name, bad in MALFORMED])
+@pytest.mark.parametrize("media_type", [IMAGE, INDEX, IMAGE + ";charset=utf-8"])
+async def test_a_bad_descriptor(writable: Backend, media_type: str, bad: Any) -> None:
+    await push_blob(writable, b"{}")
+    await push_blob(writable, b"layer")
+    if media_type == INDEX:
+        content = encode({"schemaVersion": 2, "manifests": [bad]})
+    else:
+        content = encode({"schemaVersion": 2, "config": descriptor(CONFIG, b"{}"), "layers": [GOOD, bad]})
+    with refused("MANIFEST_INVALID"):
+        await push_manifest(writable, content, media_type, "latest")
+    assert await tags_of(writable) == []
+
+
+NOT_JSON = [b"", b"{", b"\x00\xff", b"{} x", b'{"layers": [}']
+NOT_AN_IMAGE = [b"null", b"[]", b'"text"', b'{"layers": 5}', b'{"config": [], "layers": []}']
+
+
+@pytest.mark.parametrize("content", [*NOT_JSON, *NOT_AN_IMAGE])
+async def test_an_image_that_is_none(writable: Backend, content: bytes) -> None:
+    await push_blob(writable, b"anything")
+    with refused("MANIFEST_INVALID"):
+        await push_manifest(writable, content, IMAGE, "latest")
+    assert await tags_of(writable) == []
+
+
+@pytest.mark.parametrize("content", NOT_JSON)
+@pytest.mark.parametrize("media_type", [IMAGE, INDEX])
+@LAX
+async def test_lax_still_wants_json(writable: Backend, content: bytes, media_type: str) -> None:
+    await push_blob(writable, b"anything")
+    with refused("MANIFEST_INVALID"):
+        await push_manifest(writable, content, media_type, "latest")
+    assert await tags_of(writable) == []
+
+
+@pytest.mark.parametrize("content", NOT_AN_IMAGE)
+@LAX
+async def test_lax_wants_no_more_than_json(writable: Backend, content: bytes) -> None:
+    await push_manifest(writable, content, IMAGE, "latest")
+    assert (await writable.get_tag(REPOSITORY, "latest")).content == content
+
+
+async def test_an_empty_descriptor_may_have_size_0(writable: Backend) -> None:
+    await push_blob(writable, b"")
+    await push_image(writable, "latest", layers=[b""])
+
+
+async def test_missing_blobs_are_named(writable: Backend) -> None:
+    await push_blob(writable, b"config")
+    with refused("MANIFEST_BLOB_UNKNOWN") as caught:
+        await push_manifest(writable, image(b"config", b"missing layer"), IMAGE, "latest")
+    assert "layers[0]" in str(caught.value)
+    await push_blob(writable, b"layer")
+    with refused("MANIFEST_BLOB_UNKNOWN") as caught:
+        await push_manifest(writable, image(b"missing config", b"layer"), IMAGE, "latest")
+    assert "config" in str(caught.value)
+    assert await tags_of(writable) == []
+    await push_manifest(writable, image(b"config", b"layer"), IMAGE, "latest")
+
+
+async def test_blobs_of_another_repository_do_not_count(writable: Backend) -> None:
+    await push_image(writable, repository="other")
+    with refused("MANIFEST_BLOB_UNKNOWN"):
+        await push_manifest(writable, image(b"{}"), IMAGE)
+    await push_blob(writable, b"{}")
+    await push_manifest(writable, image(b"{}"), IMAGE)
+
+
+async def test_blobs_of_an_upload_do_not_count(writable: Backend) -> None:
+    writer = await writable.push_blob_chunked(REPOSITORY)
+    await writer.write(b"{}")
+    with refused("MANIFEST_BLOB_UNKNOWN"):
+        await push_manifest(writable, image(b"{}"), IMAGE)
+    await writer.commit(digest_of(b"{}"))
+    await writer.aclose()
+    await push_manifest(writable, image(b"{}"), IMAGE)
+
+
+async def test_missing_children_are_named(writable: Backend) -> None:
+    content = index(CHILD)
+    with refused("MANIFEST_BLOB_UNKNOWN") as caught:
+        await push_manifest(writable, content, INDEX, "latest")
+    assert "manifests[0]" in str(caught.value)
+    # A blob of the same bytes is no manifest.
+    await push_blob(writable, CHILD)
+    with refused("MANIFEST_BLOB_UNKNOWN"):
+        await push_manifest(writable, content, INDEX, "latest")
+
+
+async def test_an_index_of_indexes(writable: Backend) -> None:
+    child = await push_image(writable, config=b"one")
+    inner = index(child)
+    await push_manifest(writable, inner, INDEX)
+    outer = encode({"schemaVersion": 2, "manifests": [descriptor(INDEX, inner), descriptor(IMAGE, child)]})
+    await push_manifest(writable, outer, INDEX, "latest")
+    assert (await writable.get_tag(REPOSITORY, "latest")).content == outer
+
+
+async def test_an_empty_index(writable: Backend) -> None:
+    await push_manifest(writable, index(), INDEX, "latest")
+    await push_manifest(writable, b'{"schemaVersion":2,"manifests":null}', INDEX, "null")
+
+
+@pytest.mark.parametrize("suffix", ["tar", "tar+gzip", "tar+zstd"])
+async def test_layers_that_must_not_be_distributed_are_not_required(writable: Backend, suffix: str) -> None:
+    await push_blob(writable, b"{}")
+    layer = descriptor(f"application/vnd.oci.image.layer.nondistributable.v1.{suffix}", b"elsewhere")
+    content = encode({"schemaVersion": 2, "config": descriptor(CONFIG, b"{}"), "layers": [layer]})
+    await push_manifest(writable, content, IMAGE, "latest")
+
+
+async def test_a_subject_may_be_missing(writable: Backend) -> None:
+    subject = descriptor(IMAGE, b"never pushed")
+    await push_blob(writable, b"{}")
+    pushed = await push_manifest(writable, image(b"{}", subject=subject), IMAGE, "image")
+    assert pushed.subject == subject["digest"]
+    pushed = await push_manifest(writable, index(subject=subject), INDEX, "index")
+    assert pushed.subject == subject["digest"]
+
+
+async def test_pushing_again_tells_the_subject_again(writable: Backend) -> None:
+    """Or the client would take it for a registry without the referrers API (spec: pushing manifests with subject)."""
+    subject = descriptor(IMAGE, b"never pushed")
+    content = index(subject=subject)
+    for _ in range(2):
+        pushed = await push_manifest(writable, content, INDEX, "latest")
+        assert pushed.subject == subject["digest"]
+        assert pushed.tags == ("latest",)
+
+
+@LAX
+async def test_lax_takes_what_is_incomplete(writable: Backend) -> None:
+    await push_manifest(writable, image(b"missing", b"missing too"), IMAGE, "image")
+    await push_manifest(writable, index(CHILD), INDEX, "index")
+    assert await tags_of(writable) == ["image", "index"]
+
+
+async def test_the_same_bytes_as_another_type(backend: Backend) -> None:
+    """Whichever type is kept, everything that is asked says the same."""
+    digest = digest_of(b"text")
+    await push_manifest(backend, b"text", PLAIN, "one")
+    await push_manifest(backend, b"text", "text/html", "two")
+    wanted = (await backend.get_manifest(REPOSITORY, digest)).descriptor
+    assert wanted.media_type == "text/html"
+    for tag in ("one", "two"):
+        assert (await backend.get_tag(REPOSITORY, tag)).descriptor == wanted
+        assert await backend.resolve_tag(REPOSITORY, tag) == wanted
+
+
+async def test_a_manifest_of_4_mib(writable: Backend) -> None:
+    content = encode({"annotations": {"large": "x" * (4 * 1024 * 1024 - 100)}})
+    await push_manifest(writable, content, "application/vnd.example+json", "latest")
+    assert (await writable.get_tag(REPOSITORY, "latest")).content == content
+
+
+async def test_a_manifest_makes_its_repository(writable: Backend) -> None:
+    await push_manifest(writable, b"text", PLAIN)
+    assert await collect(writable.repositories()) == [REPOSITORY]
