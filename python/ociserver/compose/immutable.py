@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NoReturn
 
-from ociserver._core import digest_of
+from ociserver._core import digest_of, is_digest, read_manifest
 from ociserver.compose.wrapper import ListerOf, ReaderOf, Wrapper, WriterOf
 from ociserver.errors import OCIError
 from ociserver.interface import PushedManifest
@@ -26,6 +26,8 @@ class Immutable(ReaderOf, WriterOf, ListerOf, Wrapper):
         tags: Sequence[str] = (),
     ) -> PushedManifest:
         """Push, unless a tag is taken. Pushing what the tags already point at changes nothing."""
+        if digest is not None and not is_digest(digest):
+            raise OCIError("DIGEST_INVALID", "badly formed digest")
         wanted = digest_of(content, digest.partition(":")[0] if digest else "sha256")
         if digest not in (None, wanted):
             raise OCIError("DIGEST_INVALID", detail={"digest": digest, "content": wanted})
@@ -35,7 +37,9 @@ class Immutable(ReaderOf, WriterOf, ListerOf, Wrapper):
                 _refuse(f"tag {tag} cannot be overwritten")
         if tags and all(known):
             descriptor = await self.inner.resolve_tag(repository, tags[0])
-            return PushedManifest(descriptor, tuple(tags))
+            return PushedManifest(
+                descriptor, tuple(tags), read_manifest(content, descriptor.media_type, lax=True).subject
+            )
         pushed = await self.inner.push_manifest(repository, content, media_type, digest=digest, tags=tags)
         for tag in tags:
             if await self._find(repository, tag) != wanted:
