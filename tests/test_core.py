@@ -1,0 +1,575 @@
+"""The compiled module, one section for each of its stub's: what crosses the boundary, and how it fails.
+
+The grammar and the order of checks are pinned in the Rust crate's own tests; here a few rows of each show
+that Python gets the same.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import os
+import pickle
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ociserver import _core, errors
+from ociserver._core import (
+    ByteRange,
+    Hasher,
+    ManifestInfo,
+    Request,
+    append_to,
+    digest_of,
+    hash_range,
+    is_digest,
+    is_host,
+    is_repository,
+    is_tag,
+    next_link,
+    parse_content_range,
+    parse_range,
+    parse_reference,
+    parse_request,
+    read_at,
+    read_manifest,
+    upload_path,
+)
+
+D = "sha256:2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae"
+C = "sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a"
+IMAGE = "application/vnd.oci.image.manifest.v1+json"
+INDEX = "application/vnd.oci.image.index.v1+json"
+ALGORITHMS = ["sha256", "sha384", "sha512"]
+
+
+def parse(line: str) -> Request:
+    """Parse `METHOD path[?query]`, with `{d}` for a digest."""
+    method, _, url = line.replace("{d}", D).partition(" ")
+    path, _, query = url.partition("?")
+    return parse_request(method, path.encode(), query.encode())
+
+
+# --- the module -----------------------------------------------------------------------------------
+
+
+def test_module() -> None:
+    assert _core.__version__.count(".") >= 2
+    assert _core.build_profile in ("debug", "release")
+    assert (_core.MAX_MANIFEST_DEPTH, _core.MAX_MANIFEST_REFERENCES, _core.MAX_RANGES) == (64, 10_000, 16)
+    assert len(set(_core.REQUEST_KINDS)) == len(_core.REQUEST_KINDS) == 18
+
+
+def test_classes_name_their_module() -> None:
+    for cls in (ByteRange, Hasher, _core.ManifestInfo, _core.Reference, Request):
+        assert cls.__module__ == "ociserver._core"
+
+
+# --- requests -------------------------------------------------------------------------------------
+
+REQUESTS = {
+    "GET /v2/": Request("ping"),
+    "GET /v2/foo/blobs/{d}": Request("blob_get", repository="foo", digest=D),
+    "HEAD /v2/foo/blobs/{d}": Request("blob_head", repository="foo", digest=D),
+    "DELETE /v2/foo/blobs/{d}": Request("blob_delete", repository="foo", digest=D),
+    "POST /v2/foo/blobs/uploads/": Request("upload_start", repository="foo"),
+    "POST /v2/foo/blobs/uploads/?digest-algorithm=sha512": Request(
+        "upload_start", repository="foo", digest_algorithm="sha512"
+    ),
+    "POST /v2/foo/blobs/uploads/?digest={d}": Request("upload_blob", repository="foo", digest=D),
+    "POST /v2/foo/blobs/uploads/?mount={d}": Request("blob_mount", repository="foo", digest=D),
+    "POST /v2/foo/blobs/uploads/?mount={d}&from=a/b": Request(
+        "blob_mount", repository="foo", digest=D, from_repository="a/b"
+    ),
+    "GET /v2/foo/blobs/uploads/eHh4": Request("upload_info", repository="foo", upload_id="xxx"),
+    "PATCH /v2/foo/blobs/uploads/eHh4": Request("upload_chunk", repository="foo", upload_id="xxx"),
+    "PUT /v2/foo/blobs/uploads/eHh4?digest={d}": Request(
+        "upload_complete", repository="foo", upload_id="xxx", digest=D
+    ),
+    "DELETE /v2/foo/blobs/uploads/eHh4": Request("upload_cancel", repository="foo", upload_id="xxx"),
+    "GET /v2/foo/manifests/latest": Request("manifest_get", repository="foo", tag="latest"),
+    "HEAD /v2/foo/manifests/{d}": Request("manifest_head", repository="foo", digest=D),
+    "PUT /v2/foo/manifests/{d}?tag=a&tag=b&tag=a": Request("manifest_put", repository="foo", digest=D, tags=("a", "b")),
+    "DELETE /v2/foo/manifests/latest": Request("manifest_delete", repository="foo", tag="latest"),
+    "GET /v2/foo/tags/list?n=0&last=a%26b": Request("tags_list", repository="foo", n=0, last="a&b"),
+    "GET /v2/foo/referrers/{d}?artifactType=a/b&last=c": Request(
+        "referrers_list", repository="foo", digest=D, artifact_type="a/b", last="c"
+    ),
+    "GET /v2/_catalog?n=9223372036854775807&ns=docker.io": Request("catalog_list", n=2**63 - 1, namespace="docker.io"),
+}
+
+FIELDS = [
+    "repository",
+    "digest",
+    "tag",
+    "from_repository",
+    "upload_id",
+    "digest_algorithm",
+    "n",
+    "last",
+    "artifact_type",
+    "namespace",
+]
+
+
+@pytest.mark.parametrize("line", REQUESTS)
+def test_request_parses(line: str) -> None:
+    assert parse(line) == REQUESTS[line]
+
+
+def test_requests_show_every_kind() -> None:
+    assert {request.kind for request in REQUESTS.values()} == set(_core.REQUEST_KINDS)
+
+
+@pytest.mark.parametrize("request_", REQUESTS.values(), ids=repr)
+def test_request_is_a_value(request_: Request) -> None:
+    method, url = request_.build()
+    assert parse(f"{method} {url}") == request_
+    for twin in (eval(repr(request_), {"Request": Request}), pickle.loads(pickle.dumps(request_)), copy.copy(request_)):  # noqa: S301, S307
+        assert twin == request_
+        assert hash(twin) == hash(request_)
+    others = [other for other in REQUESTS.values() if other is not request_]
+    assert request_ not in others
+    assert request_ != object()
+
+
+def test_request_fields() -> None:
+    request = Request("blob_mount", repository="foo/bar", digest=D, from_repository="other", namespace="é")
+    found = {name: getattr(request, name) for name in FIELDS if getattr(request, name) is not None}
+    assert found == {"repository": "foo/bar", "digest": D, "from_repository": "other", "namespace": "é"}
+    assert request.tags == ()
+    assert repr(request) == (
+        f"Request('blob_mount', repository='foo/bar', digest='{D}', from_repository='other', namespace='é')"
+    )
+    ping = Request("ping")
+    assert [getattr(ping, name) for name in FIELDS] == [None] * len(FIELDS)
+    assert (ping.kind, ping.tags, repr(ping)) == ("ping", (), "Request('ping')")
+
+
+def test_request_kind_is_interned() -> None:
+    assert parse("GET /v2/").kind is sys.intern("ping")
+
+
+def test_request_is_frozen() -> None:
+    request: Any = Request("ping")
+    with pytest.raises(AttributeError):
+        request.kind = "blob_get"
+    with pytest.raises(AttributeError):
+        request.other = 1
+
+
+@pytest.mark.parametrize(
+    "kind, fields, message",
+    [
+        ("nothing", {}, "kind is not one of REQUEST_KINDS"),
+        ("ping", {"repository": "foo"}, "ping has no repository"),
+        ("blob_get", {"repository": "foo"}, "blob_get needs digest"),
+        ("blob_get", {"repository": "FOO", "digest": D}, "invalid repository name"),
+        ("blob_get", {"repository": "foo", "digest": "sha256:x"}, "badly formed digest"),
+        ("manifest_get", {"repository": "foo"}, "manifest_get needs either tag or digest"),
+        ("manifest_get", {"repository": "foo", "tag": "a", "digest": D}, "manifest_get needs either tag or digest"),
+        ("manifest_put", {"repository": "foo", "tag": "a", "tags": ("b", "b")}, "tags repeats b"),
+        ("manifest_put", {"repository": "foo", "tag": "a", "tags": ("-",)}, 'invalid tag "-"'),
+        ("upload_start", {"repository": "foo", "digest_algorithm": "md5"}, 'unknown digest algorithm "md5"'),
+        ("upload_info", {"repository": "foo", "upload_id": ""}, "upload_id is empty"),
+        ("tags_list", {"repository": "foo", "n": -1}, "an integer is negative"),
+        ("tags_list", {"repository": "foo", "n": 2**63}, "n is more than 9223372036854775807"),
+    ],
+)
+def test_request_is_checked(kind: Any, fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Request(kind, **fields)
+
+
+@pytest.mark.parametrize(
+    "line, err, message",
+    [
+        ("GET /", errors.UNKNOWN_URL_PATH, "unknown URL path"),
+        ("GET /v2/bad", errors.PAGE_NOT_FOUND, "page not found"),
+        ("GET /v2/foo/manifests/", errors.PAGE_NOT_FOUND, "page not found"),
+        ("GET /v2/FOO/tags/list", errors.INVALID_REPOSITORY_NAME, "invalid repository name"),
+        (f"GET /v2/{'a' * 256}/tags/list", errors.INVALID_REPOSITORY_NAME, "longer than 255 characters"),
+        ("GET /v2/foo/blobs/md5:00", errors.BADLY_FORMED_DIGEST, "badly formed digest"),
+        ("PUT /v2/foo/manifests/sha256:bad", errors.BADLY_FORMED_DIGEST, "badly formed digest"),
+        ("POST /v2/foo/blobs/uploads/?digest-algorithm=x", errors.BADLY_FORMED_DIGEST, "sha256, sha384, sha512"),
+        ("GET /v2/?a=%zz", errors.BAD_REQUEST, 'invalid query parameters: invalid URL escape "%zz"'),
+        ("GET /v2/%zz", errors.BAD_REQUEST, 'invalid URL escape "%zz"'),
+        ("GET /v2/_catalog?n=x", errors.BAD_REQUEST, "query parameter n is not a valid integer"),
+        ("GET /v2/_catalog?n=-1", errors.BAD_REQUEST, "query parameter n must not be negative"),
+        ("GET /v2/foo/blobs/uploads/=", errors.BAD_REQUEST, 'invalid upload ID "=" (cannot decode)'),
+        ("PUT /v2/foo/manifests/a?tag=%0A", errors.BAD_REQUEST, r'invalid tag "\n"'),
+    ],
+)
+def test_parse_error(line: str, err: Exception, message: str) -> None:
+    with pytest.raises(errors.ParseError) as caught:
+        parse(line)
+    assert caught.value.err is err
+    assert message in caught.value.message
+    assert caught.value.allow == ()
+    assert 400 <= errors.marshal_error(caught.value).status < 500
+
+
+@pytest.mark.parametrize(
+    "line, allow",
+    [
+        ("POST /v2/foo/blobs/{d}", ("GET", "HEAD", "DELETE")),
+        ("GET /v2/foo/blobs/uploads/", ("POST",)),
+        ("POST /v2/foo/blobs/uploads/eHh4", ("GET", "PATCH", "PUT", "DELETE")),
+        ("BAR /v2/foo/manifests/latest", ("GET", "HEAD", "PUT", "DELETE")),
+        ("HEAD /v2/foo/tags/list", ("GET",)),
+        ("HEAD /v2/foo/referrers/{d}", ("GET",)),
+        ("get /v2/_catalog", ("GET",)),
+    ],
+)
+def test_method_not_allowed(line: str, allow: tuple[str, ...]) -> None:
+    with pytest.raises(errors.ParseError) as caught:
+        parse(line)
+    assert caught.value.err is errors.METHOD_NOT_ALLOWED
+    assert caught.value.allow == allow
+    assert errors.marshal_error(caught.value).status == 405
+
+
+def test_root_path() -> None:
+    assert parse_request("GET", b"/a/b/v2/_catalog", b"", b"/a/b").kind == "catalog_list"
+    assert parse_request("GET", b"/a%2Fb/v2/", b"", root_path=b"/a/b").kind == "ping"
+    with pytest.raises(errors.ParseError):
+        parse_request("GET", b"/ab/v2/", b"", b"/a")
+
+
+@given(st.text(max_size=5), st.binary(max_size=40), st.binary(max_size=40), st.binary(max_size=5))
+def test_any_request_line_is_answered(method: str, path: bytes, query: bytes, root_path: bytes) -> None:
+    for line in (path, b"/v2/" + path):
+        try:
+            parse_request(method, line, query, root_path)
+        except errors.ParseError as error:
+            assert error.message.isprintable()  # noqa: PT017 - not every line is refused
+
+
+def test_method_may_be_any_text() -> None:
+    with pytest.raises(errors.ParseError):
+        parse_request("\udcff", b"/v2/_catalog", b"")
+
+
+# --- links and names ------------------------------------------------------------------------------
+
+
+def test_next_link() -> None:
+    link = next_link(b"/v2/foo/tags/list", b"n=2&last=old&x=%41", "a/b")
+    assert link == '</v2/foo/tags/list?n=2&x=%41&last=a%2Fb>;rel="next"'
+    assert next_link(b"/v2/_catalog", b"", "b") == '</v2/_catalog?last=b>;rel="next"'
+
+
+def test_upload_path() -> None:
+    upload_id = "https://example.com/x?a=b&c=é"
+    path = upload_path("foo/bar", upload_id)
+    assert path.startswith("/v2/foo/bar/blobs/uploads/")
+    assert parse(f"PATCH {path}").upload_id == upload_id
+
+
+def test_grammars() -> None:
+    assert is_repository("a/b.c/d__e/f--g")
+    assert is_tag("v1.0_x-y")
+    assert is_digest(D)
+    assert is_host("localhost:1234")
+    for predicate in (is_repository, is_tag, is_digest, is_host):
+        for text in ("", "é", "a\n", "\udcff", "/"):
+            assert predicate(text) is False, (predicate, text)
+    assert not is_repository("a" * 256)
+    assert not is_tag("a" * 129)
+    assert not is_host("localhost")
+
+
+def test_parse_reference() -> None:
+    assert parse_reference(f"foo.com:5000/a/b:tag@{D}", relative=False) == ("foo.com:5000", "a/b", "tag", D)
+    assert parse_reference("a/b", relative=True) == ("", "a/b", "", "")
+
+
+@pytest.mark.parametrize(
+    "text, relative, message",
+    [
+        ("a/b", False, "reference does not contain host name"),
+        ("foo:", True, 'invalid reference syntax ("foo:")'),
+        ("a:" + "t" * 129, True, "tag too long"),
+        ("a/" * 128 + "a", True, "repository name too long"),
+        ("a@sha256:00", True, 'invalid digest "sha256:00": invalid checksum digest length'),
+    ],
+)
+def test_bad_reference(text: str, relative: bool, message: str) -> None:  # noqa: FBT001 - a table's column
+    with pytest.raises(ValueError, match=r".") as caught:
+        parse_reference(text, relative=relative)
+    assert str(caught.value) == message
+
+
+# --- ranges ---------------------------------------------------------------------------------------
+
+
+def test_byte_range() -> None:
+    for first, last, resolved in [
+        (0, 0, (0, 1)),
+        (3, None, (3, 10)),
+        (None, 5, (5, 10)),
+        (None, 50, (0, 10)),
+        (3, 50, (3, 10)),
+        (10, None, None),
+        (None, 0, None),
+        (0, 2**64 - 1, (0, 10)),
+    ]:
+        found = ByteRange(first, last)
+        assert (found.first, found.last, found.resolve(10)) == (first, last, resolved)
+        assert repr(found) == f"ByteRange({first}, {last})"
+        twin = pickle.loads(pickle.dumps(found))  # noqa: S301 - our own
+        assert twin == found
+        assert hash(twin) == hash(found)
+    assert ByteRange(0, 1) != ByteRange(0, 2)
+
+
+@pytest.mark.parametrize("first, last", [(None, None), (2, 1), (-1, None), (None, -1), (0, 2**64), (-(2**70), 0)])
+def test_bad_byte_range(first: int | None, last: int | None) -> None:
+    with pytest.raises(ValueError, match=r"range|integer"):
+        ByteRange(first, last)
+
+
+def test_resolve_needs_a_size() -> None:
+    with pytest.raises(ValueError, match="integer"):
+        ByteRange(0, 1).resolve(-1)
+
+
+def test_parse_range() -> None:
+    assert parse_range(b"bytes=0-4, -5,7-") == [ByteRange(0, 4), ByteRange(None, 5), ByteRange(7, None)]
+    assert parse_range(b"bytes=") is None
+    assert parse_range(b"items=0-4") is None
+    assert len(parse_range(b"bytes=" + b"0-0," * 16) or []) == _core.MAX_RANGES
+
+
+@pytest.mark.parametrize("header", [b"", b"bytes=5-0", b"bytes=x", b"bytes=-", b"\xff", b"bytes=" + b"0-0," * 17])
+def test_bad_range(header: bytes) -> None:
+    with pytest.raises(errors.OCIError) as caught:
+        parse_range(header)
+    wire = errors.marshal_error(caught.value)
+    assert (wire.code, wire.status) == ("RANGE_INVALID", 416)
+
+
+def test_parse_content_range() -> None:
+    assert parse_content_range(b"0-0") == (0, 0)
+    assert parse_content_range(b"5-9") == (5, 9)
+    assert parse_content_range(b"5-4") == (5, 4)
+    for header in (b"", b"0-bar", b"bytes 0-5/6", b"5-3", b"0--1", b"\xff-1"):
+        with pytest.raises(errors.OCIError) as caught:
+            parse_content_range(header)
+        wire = errors.marshal_error(caught.value)
+        assert (wire.code, wire.status) == ("UNSUPPORTED", 400)
+        assert wire.message == "we don't understand your Content-Range"
+
+
+# --- hashes ---------------------------------------------------------------------------------------
+
+
+def expected(algorithm: str, data: bytes) -> str:
+    return f"{algorithm}:{hashlib.new(algorithm, data).hexdigest()}"
+
+
+@given(st.sampled_from(ALGORITHMS), st.lists(st.binary(max_size=200), max_size=5))
+def test_hasher_is_hashlib(algorithm: str, chunks: list[bytes]) -> None:
+    hasher = Hasher(algorithm)
+    for chunk in chunks:
+        hasher.update(chunk)
+        hasher = Hasher.resume(hasher.save())
+    data = b"".join(chunks)
+    assert hasher.digest() == hasher.digest() == digest_of(data, algorithm) == expected(algorithm, data)
+    assert (hasher.algorithm, hasher.length) == (algorithm, len(data))
+
+
+def test_hasher_defaults_to_sha256() -> None:
+    assert Hasher().digest() == digest_of(b"") == expected("sha256", b"")
+
+
+def test_bad_algorithm() -> None:
+    with pytest.raises(ValueError, match="sha256, sha384, sha512"):
+        Hasher("md5")
+    with pytest.raises(ValueError, match="sha256, sha384, sha512"):
+        digest_of(b"", "SHA256")
+
+
+@pytest.mark.parametrize("state", [b"", b"\x01", b"\x02" + Hasher().save()[1:], Hasher().save() + b"x", b"\xff" * 42])
+def test_bad_state(state: bytes) -> None:
+    with pytest.raises(ValueError, match="not a saved state of a hash"):
+        Hasher.resume(state)
+
+
+@pytest.mark.parametrize("size", [100, 4095, 4096, 1 << 20])
+def test_hasher_is_shared_between_threads(size: int) -> None:
+    hasher, data = Hasher(), b"\0" * size
+
+    # All updates are the same, so their order does not matter; none may be lost or torn.
+    def work() -> None:
+        for _ in range(10):
+            hasher.update(data)
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert hasher.length == 40 * size
+    assert hasher.digest() == expected("sha256", bytes(40 * size))
+
+
+# --- files ----------------------------------------------------------------------------------------
+
+
+def test_files(tmp_path: Path) -> None:
+    hasher, data = Hasher(), os.urandom(300_000)
+    with (tmp_path / "file").open("w+b") as file:
+        append_to(file.fileno(), 0, data[:1000], hasher)
+        append_to(file.fileno(), 1000, data[1000:], hasher)
+        assert hasher.digest() == expected("sha256", data)
+        assert read_at(file.fileno(), 10, 20) == data[10:30]
+        assert read_at(file.fileno(), len(data) - 5, 20) == data[-5:]
+        again = Hasher("sha512")
+        hash_range(file.fileno(), 1, 200_000, again)
+        assert again.digest() == expected("sha512", data[1:200_001])
+        with pytest.raises(OSError, match=r"."):
+            hash_range(file.fileno(), 0, len(data) + 1, Hasher())
+    with (tmp_path / "file").open("rb") as file, pytest.raises(OSError, match=r"."):
+        append_to(file.fileno(), 0, b"x", Hasher())
+
+
+# --- manifests ------------------------------------------------------------------------------------
+
+
+def descriptor(digest: str = D, size: int = 3, media_type: str = "a/b") -> dict[str, Any]:
+    return {"mediaType": media_type, "digest": digest, "size": size}
+
+
+def read(content: Any, media_type: str) -> ManifestInfo:
+    return read_manifest(json.dumps(content).encode(), media_type)
+
+
+def references(info: ManifestInfo) -> list[tuple[str, str, str, bool]]:
+    return [(found.field, found.kind, found.digest, found.required) for found in info.references]
+
+
+def test_image() -> None:
+    info = read(
+        {
+            "config": descriptor(C, media_type="app/config"),
+            "layers": [descriptor(), descriptor(media_type="application/vnd.oci.image.layer.nondistributable.v1.tar")],
+            "subject": descriptor(C),
+            "annotations": {"a": "1", "é": "\n"},
+        },
+        IMAGE + "; charset=utf-8",
+    )
+    assert info.kind == "image"
+    assert references(info) == [
+        ("config", "blob", C, True),
+        ("layers[0]", "blob", D, True),
+        ("layers[1]", "blob", D, False),
+    ]
+    assert (info.subject, info.artifact_type) == (C, "app/config")
+    assert info.annotations == {"a": "1", "é": "\n"}
+    assert repr(info) == "<ManifestInfo image, 3 references>"
+
+
+def test_index() -> None:
+    info = read({"manifests": [descriptor()], "artifactType": "own/type"}, INDEX)
+    assert references(info) == [("manifests[0]", "manifest", D, True)]
+    assert (info.kind, info.subject, info.artifact_type, info.annotations) == ("index", None, "own/type", {})
+
+
+def test_reference_is_a_value() -> None:
+    info = read({"manifests": [descriptor(), descriptor()]}, INDEX)
+    first, second = info.references
+    assert first == info.references[0] != second
+    assert hash(first) == hash(info.references[0])
+    assert repr(first) == f"<Reference manifests[0]: manifest {D}, required>"
+    # What one caller does to its list is no business of the next.
+    info.references.clear()
+    info.annotations["x"] = "y"
+    assert len(info.references) == 2
+    assert info.annotations == {}
+
+
+@pytest.mark.parametrize(
+    "media_type, content, found",
+    [
+        (
+            "manifest.v2",
+            {"config": descriptor(C), "layers": [descriptor()]},
+            [("config", "blob"), ("layers[0]", "blob")],
+        ),
+        ("manifest.list.v2", {"manifests": [descriptor()]}, [("manifests[0]", "manifest")]),
+        ("manifest.v1", {"fsLayers": [{"blobSum": D}]}, [("fsLayers[0]", "blob")]),
+        ("unknown", {"a": [{"b": descriptor()}]}, [("a[0].b", "unknown")]),
+    ],
+)
+def test_other_json_is_searched(media_type: str, content: Any, found: list[tuple[str, str]]) -> None:
+    info = read(content, f"application/vnd.docker.distribution.{media_type}+json")
+    assert info.kind == "other"
+    assert [(field, kind) for field, kind, _, _ in references(info)] == found
+    assert not any(reference.required for reference in info.references)
+    assert (info.subject, info.artifact_type) == (None, None)
+
+
+@pytest.mark.parametrize("content", [b"", b"foo", b"\xff", b"[" * 65, b"{} {}"])
+def test_what_is_no_json_is_opaque(content: bytes) -> None:
+    info = read_manifest(content, "application/octet-stream")
+    assert (info.kind, info.references) == ("opaque", [])
+    for lax in (False, True):
+        with pytest.raises(errors.OCIError):
+            read_manifest(content, IMAGE, lax=lax)
+
+
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        ({}, "invalid manifest: no descriptor in config"),
+        ({"config": descriptor(), "layers": [descriptor(size=-1)]}, "size of layers[0]"),
+        ({"config": descriptor(), "layers": [descriptor("x")]}, 'bad descriptor in layers[0]: invalid digest "x"'),
+        ({"config": descriptor(size=0)}, "bad descriptor in config: zero sized content with mismatching digest"),
+        ({"config": descriptor(media_type="")}, "bad descriptor in config: no media type in descriptor"),
+        ({"config": descriptor(), "subject": {}}, "bad descriptor in subject"),
+        ({"config": descriptor(), "annotations": {"a": 1}}, "annotations"),
+        ({"config": descriptor(), "Layers": []}, "a key that differs from layers in case alone"),
+        ([], "expected an object"),
+    ],
+)
+def test_bad_image(content: Any, message: str) -> None:
+    with pytest.raises(errors.OCIError) as caught:
+        read(content, IMAGE)
+    wire = errors.marshal_error(caught.value)
+    assert (wire.code, wire.status) == ("MANIFEST_INVALID", 400)
+    assert message in wire.message
+
+
+def test_duplicate_keys() -> None:
+    with pytest.raises(errors.OCIError, match="manifests stands there twice"):
+        read_manifest(b'{"manifests":[],"manifests":[]}', INDEX)
+
+
+def test_lax_reading_holds_to_json_alone() -> None:
+    info = read_manifest(json.dumps({"config": {"digest": D}}).encode(), IMAGE, lax=True)
+    assert (info.kind, references(info)) == ("image", [("config", "unknown", D, False)])
+
+
+def test_large_manifests() -> None:
+    # Above the size from which they are read without the GIL.
+    info = read({"annotations": {"a": "x" * 3_900_000}}, INDEX)
+    assert len(info.annotations["a"]) == 3_900_000
+    with pytest.raises(errors.OCIError, match="more than 10000 descriptors"):
+        read({"manifests": [descriptor()] * 10_001}, INDEX)
+
+
+@given(st.binary(max_size=60), st.sampled_from([IMAGE, INDEX, "text/plain", ""]))
+def test_any_manifest_is_answered(content: bytes, media_type: str) -> None:
+    for text in (content, b'{"config":{' + content + b"}}"):
+        try:
+            read_manifest(text, media_type)
+        except errors.OCIError as error:
+            assert error.code == "MANIFEST_INVALID"  # noqa: PT017 - not every content is refused
