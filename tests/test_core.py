@@ -7,6 +7,7 @@ that Python gets the same.
 from __future__ import annotations
 
 import copy
+import errno
 import hashlib
 import json
 import os
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ociserver import _core, errors
@@ -243,6 +244,7 @@ def test_root_path() -> None:
         parse_request("GET", b"/ab/v2/", b"", b"/a")
 
 
+@settings(deadline=None)  # a busy machine is no error
 @given(st.text(max_size=5), st.binary(max_size=40), st.binary(max_size=40), st.binary(max_size=5))
 def test_any_request_line_is_answered(method: str, path: bytes, query: bytes, root_path: bytes) -> None:
     for line in (path, b"/v2/" + path):
@@ -375,6 +377,7 @@ def expected(algorithm: str, data: bytes) -> str:
     return f"{algorithm}:{hashlib.new(algorithm, data).hexdigest()}"
 
 
+@settings(deadline=None)  # a busy machine is no error
 @given(st.sampled_from(ALGORITHMS), st.lists(st.binary(max_size=200), max_size=5))
 def test_hasher_is_hashlib(algorithm: str, chunks: list[bytes]) -> None:
     hasher = Hasher(algorithm)
@@ -439,6 +442,23 @@ def test_files(tmp_path: Path) -> None:
             hash_range(file.fileno(), 0, len(data) + 1, Hasher())
     with (tmp_path / "file").open("rb") as file, pytest.raises(OSError, match=r"."):
         append_to(file.fileno(), 0, b"x", Hasher())
+
+
+def test_file_errors_have_a_number(tmp_path: Path) -> None:
+    for fd in (-1, 2**31 - 1):
+        with pytest.raises(OSError, match=r".") as caught:
+            read_at(fd, 0, 1)
+        assert caught.value.errno == errno.EBADF
+    with (tmp_path / "file").open("w") as file, pytest.raises(OSError, match=r".") as caught:
+        append_to(file.fileno(), 2**63 - 1, b"xx", Hasher())
+    assert caught.value.errno in (errno.EINVAL, errno.EFBIG, errno.EOVERFLOW)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no /dev/full")
+def test_a_full_disk_can_be_told() -> None:
+    with Path("/dev/full").open("wb") as file, pytest.raises(OSError, match=r".") as caught:
+        append_to(file.fileno(), 0, b"x", Hasher())
+    assert caught.value.errno == errno.ENOSPC
 
 
 # --- manifests ------------------------------------------------------------------------------------
@@ -566,6 +586,7 @@ def test_large_manifests() -> None:
         read({"manifests": [descriptor()] * 10_001}, INDEX)
 
 
+@settings(deadline=None)  # a busy machine is no error
 @given(st.binary(max_size=60), st.sampled_from([IMAGE, INDEX, "text/plain", ""]))
 def test_any_manifest_is_answered(content: bytes, media_type: str) -> None:
     for text in (content, b'{"config":{' + content + b"}}"):

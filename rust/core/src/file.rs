@@ -12,11 +12,18 @@ use crate::hash::Hasher;
 const STEP: usize = 128 << 10;
 
 /// A descriptor that somebody else owns, as a file; dropping it does not close it.
-fn borrowed(fd: RawFd) -> ManuallyDrop<File> {
+///
+/// # Errors
+/// EBADF for a negative one, which is what a closed file's number is set to.
+fn borrowed(fd: RawFd) -> io::Result<ManuallyDrop<File>> {
+    const EBADF: i32 = 9;
+    if fd < 0 {
+        return Err(io::Error::from_raw_os_error(EBADF));
+    }
     // SAFETY: the file is never dropped, so the descriptor is not closed here, and a descriptor that is not
     // open makes the calls below fail with EBADF. The caller keeps it open and does not reuse the number.
     #[allow(unsafe_code)]
-    ManuallyDrop::new(unsafe { File::from_raw_fd(fd) })
+    Ok(ManuallyDrop::new(unsafe { File::from_raw_fd(fd) }))
 }
 
 /// Write `data` at `offset` and add it to the hash.
@@ -24,7 +31,7 @@ fn borrowed(fd: RawFd) -> ManuallyDrop<File> {
 /// # Errors
 /// The system's. The hash may then have bytes that the file lacks, and is of no more use.
 pub fn append(fd: RawFd, offset: u64, data: &[u8], hasher: &mut Hasher) -> io::Result<()> {
-    let file = borrowed(fd);
+    let file = borrowed(fd)?;
     let mut position = offset;
     for step in data.chunks(STEP) {
         hasher.update(step);
@@ -39,10 +46,10 @@ pub fn append(fd: RawFd, offset: u64, data: &[u8], hasher: &mut Hasher) -> io::R
 /// # Errors
 /// The system's, and `UnexpectedEof` if the file ends before.
 pub fn hash_range(fd: RawFd, offset: u64, length: u64, hasher: &mut Hasher) -> io::Result<()> {
-    let file = borrowed(fd);
+    let file = borrowed(fd)?;
     let mut buffer = vec![0; STEP];
     let mut position = offset;
-    let end = offset + length;
+    let end = offset.saturating_add(length);
     while position < end {
         let wanted = usize::try_from(end - position).map_or(STEP, |left| left.min(STEP));
         let step = &mut buffer[..wanted];
@@ -58,7 +65,7 @@ pub fn hash_range(fd: RawFd, offset: u64, length: u64, hasher: &mut Hasher) -> i
 /// # Errors
 /// The system's.
 pub fn read(fd: RawFd, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
-    let file = borrowed(fd);
+    let file = borrowed(fd)?;
     let mut read = 0;
     while read < buffer.len() {
         match file.read_at(&mut buffer[read..], offset + read as u64) {
@@ -104,6 +111,16 @@ mod tests {
         let mut buffer = vec![0; data.len() + 10];
         assert_eq!(read(file.as_raw_fd(), 5, &mut buffer).expect("readable"), data.len() - 5);
         assert_eq!(buffer[..data.len() - 5], data[5..]);
+    }
+
+    #[test]
+    fn numbers_that_are_no_files_are_errors() {
+        let mut hasher = Hasher::new(Algorithm::Sha256);
+        for fd in [-1, i32::MIN, i32::MAX] {
+            assert_eq!(append(fd, 0, b"x", &mut hasher).map_err(|error| error.raw_os_error()), Err(Some(9)));
+            assert_eq!(read(fd, 0, &mut [0]).map_err(|error| error.raw_os_error()), Err(Some(9)));
+            assert_eq!(hash_range(fd, 0, 1, &mut hasher).map_err(|error| error.raw_os_error()), Err(Some(9)));
+        }
     }
 
     #[test]

@@ -1,7 +1,9 @@
 //! From the core's errors to Python's, which `ociserver.errors` owns.
 
+use std::io;
+
 use ociserver_core::Error;
-use pyo3::exceptions::PyValueError;
+use pyo3::exceptions::{PyOSError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyTuple};
@@ -15,6 +17,15 @@ pub(crate) fn protocol_error(py: Python<'_>, error: &Error) -> PyErr {
 #[allow(clippy::needless_pass_by_value)]
 pub(crate) fn value_error(error: Error) -> PyErr {
     PyValueError::new_err(error.to_string())
+}
+
+/// What the system answers with. `OSError` picks its subclass by the number, and callers tell a full disk by
+/// it; `PyO3`'s own conversion leaves the number out.
+pub(crate) fn system_error(error: &io::Error) -> PyErr {
+    match error.raw_os_error() {
+        Some(number) => PyOSError::new_err((number, error.to_string())),
+        None => PyOSError::new_err(error.to_string()),
+    }
 }
 
 fn raise(py: Python<'_>, error: &Error) -> PyResult<PyErr> {
