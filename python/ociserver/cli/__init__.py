@@ -5,6 +5,9 @@ from __future__ import annotations
 import click
 
 from ociserver import __version__
+from ociserver.cli.check import check
+from ociserver.cli.collect import collect
+from ociserver.cli.delete import delete
 from ociserver.cli.serve import serve
 
 __all__ = ["main"]
@@ -16,4 +19,5 @@ def main() -> None:
     """An OCI registry: docker, podman, skopeo, crane, oras and regctl push to it and pull from it."""
 
 
-main.add_command(serve)
+for command in (serve, collect, check, delete):
+    main.add_command(command)

@@ -4,26 +4,35 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 import click
 
 from ociserver import __version__, build_profile
 from ociserver.cli import messages, server, sockets, tls
 from ociserver.cli import options as handler_options
+from ociserver.cli.collect import policy_options
+from ociserver.cli.data import default_folder
 from ociserver.cli.limits import connections_within_limits
 from ociserver.cli.log_format import FORMATS
 from ociserver.cli.logs import LEVELS, Log
 from ociserver.cli.parameters import Command, option
-from ociserver.cli.stores import Store, memory
+from ociserver.cli.schedule import Schedule
+from ociserver.cli.stores import Store, claim, folder, memory
 from ociserver.cli.units import parse_duration, parse_port, parse_size
+from ociserver.cli.workers import Worker, supervise
 from ociserver.handler import Handler
+from ociserver.store.sqlite import Durability
 
 __all__ = ["serve"]
 
 _WHERE: Final = "Where to listen"
 _KEEP: Final = "Where to keep contents, and what to accept"
+_COLLECT: Final = "When to collect"
 _LOG: Final = "Log"
 _LIMITS: Final = "Limits"
 
@@ -68,10 +77,27 @@ whether the process is alive, /readyz whether it takes requests.
     help="Private key of the certificate (PEM, not encrypted).",
 )
 @option(
+    "--data",
+    section=_KEEP,
+    type=click.Path(path_type=Path, file_okay=False),
+    default=default_folder,
+    show_default="the user's data directory",
+    metavar="DIR",
+    help="Folder to keep everything in; made if it is not there.",
+)
+@option(
+    "--durability",
+    section=_KEEP,
+    type=click.Choice(get_args(Durability)),
+    default="full",
+    help="What a power cut may take of what was acknowledged. full: nothing. normal: the last moments. off: anything. "
+    "A killed process loses nothing with any of them.",
+)
+@option(
     "--memory",
     section=_KEEP,
     is_flag=True,
-    help="Keep everything in memory; it is lost when the server stops. The default, and the only store yet.",
+    help="Keep everything in memory instead; it is lost when the server stops.",
 )
 @option(
     "--memory-limit",
@@ -101,7 +127,7 @@ whether the process is alive, /readyz whether it takes requests.
     type=click.IntRange(1),
     default=1,
     metavar="N",
-    help="Processes that serve. A store in memory belongs to one process, so only 1 is possible yet.",
+    help="Processes that serve. They share the folder; a store in memory belongs to one process.",
 )
 @option(
     "--max-connections",
@@ -119,6 +145,15 @@ whether the process is alive, /readyz whether it takes requests.
     metavar="DURATION",
     help="How long requests may go on after SIGINT or SIGTERM before they are cut off.",
 )
+@option(
+    "--collect-every",
+    section=_COLLECT,
+    type=parse_duration,
+    default="1h",
+    metavar="DURATION",
+    help="How often to free what nothing needs any more, beside the requests; 0 never. See `ociserver collect`.",
+)
+@policy_options
 @option("--log-level", section=_LOG, type=click.Choice(LEVELS), default="info", help="Least messages to show.")
 @option(
     "--log-format",
@@ -137,31 +172,47 @@ def serve(**values: Any) -> None:
     """Serve a registry over HTTP.
 
     \b
-    ociserver serve                          on localhost:5000, in memory
+    ociserver serve                          on localhost:5000, in the user's data directory
+    ociserver serve --memory                 the same, and nothing is kept
+    ociserver serve --data DIR --workers 2   two processes, one folder
     ociserver serve --host 0.0.0.0 --tls-cert cert.pem --tls-key key.pem
     """
     certificate = _certificate(values["tls_cert"], values["tls_key"])
-    _refuse_workers(values["workers"])
+    _refuse_workers(values)
     options = handler_options.options_from(values)
-    store = _store(values)
     if certificate:
         tls.check(certificate)
-    listeners = sockets.listen(values["host"], values["port"])
+    worker = Worker.from_environment()
+    if worker:
+        # Request ids are counted in each process: its number tells them apart.
+        options = replace(options, debug_id=f"{options.debug_id or 'ociserver'}{worker.number}")
+    store = _store(values)
+    if worker is None:
+        claimed = None if values["memory"] else claim(values["data"])
+        listeners = sockets.listen(values["host"], values["port"])
+    else:
+        claimed, listeners = None, worker.listeners
     port: int = listeners[0].getsockname()[1]
 
     log = Log(sys.stdout.fileno(), values["log_format"], values["log_level"])
-    if build_profile == "debug":
-        log.say("this build is not optimised, and many times slower than a release; see CONTRIBUTING.md")
     limits = server.Limits(connections_within_limits(values["max_connections"]), values["graceful_timeout"])
-    if limits.max_connections < values["max_connections"]:
-        log.say(f"the limit of open files (ulimit -n) is good for {limits.max_connections} connections only")
-    handler = Handler(store.backend, options, observe=log.access if values["access_log"] else None)
 
     def tell() -> None:
+        if build_profile == "debug":
+            log.say("this build is not optimised, and many times slower than a release; see CONTRIBUTING.md")
+        if limits.max_connections < values["max_connections"]:
+            log.say(f"the limit of open files (ulimit -n) is good for {limits.max_connections} connections only")
         _welcome(log, values["log_format"], values["host"], port, store, is_tls=certificate is not None)
 
-    outcome = server.run(handler, listeners, limits, certificate, tell)
+    with _collection(values, has_parent=worker is not None):
+        if worker is None and values["workers"] > 1:
+            outcome = server.Outcome(supervise(listeners, values["workers"], tell), clean=True)
+        else:
+            handler = Handler(store.backend, options, observe=log.access if values["access_log"] else None)
+            outcome = server.run(handler, listeners, limits, certificate, worker.tell if worker else tell)
     log.close()
+    if claimed is not None:
+        os.close(claimed)
     if not outcome.clean:
         # Threads of the server still hold connections; ending the interpreter under them is not safe.
         os._exit(outcome.status)
@@ -180,21 +231,38 @@ def _certificate(chain: Path | None, key: Path | None) -> tls.Certificate | None
     return tls.Certificate(chain, key)
 
 
-def _refuse_workers(workers: int) -> None:
-    if workers > 1:
+def _refuse_workers(values: dict[str, Any]) -> None:
+    if values["memory"] and values["workers"] > 1:
         raise click.UsageError(
-            f"--workers {workers} does not go with a store in memory: each process would have a registry of its own, "
+            f"--workers {values['workers']} does not go with --memory: each process would have a registry of its own, "
             "and a client would find what it pushed only when it happens to reach the same one. Leave --workers "
-            "away: one process serves many clients at once."
+            "away, since one process serves many clients at once, or leave --memory away."
         )
 
 
 def _store(values: dict[str, Any]) -> Store:
-    return memory(
-        max_bytes=values["memory_limit"],
-        immutable_tags=values["immutable_tags"],
-        lax_child_references=values["lax_child_references"],
-    )
+    accepts = {name: values[name] for name in ("immutable_tags", "lax_child_references")}
+    if values["memory"]:
+        return memory(max_bytes=values["memory_limit"], **accepts)
+    return folder(values["data"], durability=values["durability"], **accepts)
+
+
+@contextmanager
+def _collection(values: dict[str, Any], *, has_parent: bool) -> Iterator[None]:
+    """Collection by the schedule, once for all workers."""
+    if values["memory"] or has_parent or not values["collect_every"]:
+        yield
+        return
+    arguments = ["--data", str(values["data"])]
+    for name in ("unreferenced_after", "grace", "upload_timeout", "delete_untagged_after"):
+        if values[name] is not None:
+            arguments += [f"--{name.replace('_', '-')}", f"{values[name]}s"]
+    schedule = Schedule(arguments, values["collect_every"])
+    schedule.start()
+    try:
+        yield
+    finally:
+        schedule.stop()
 
 
 def _welcome(log: Log, log_format: str, host: str, port: int, store: Store, *, is_tls: bool) -> None:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 from dataclasses import dataclass
+from pathlib import Path
 
+from ociserver import store
+from ociserver.cli.errors import CannotServeError
 from ociserver.cli.units import format_size
 from ociserver.interface import Backend
 from ociserver.memory import Memory
+from ociserver.store.sqlite import Durability
 
-__all__ = ["Store", "memory"]
+__all__ = ["Store", "claim", "folder", "memory"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,3 +34,38 @@ def memory(*, max_bytes: int, immutable_tags: bool, lax_child_references: bool) 
     """A registry in memory."""
     backend = Memory(max_bytes=max_bytes, immutable_tags=immutable_tags, lax_child_references=lax_child_references)
     return Store(backend, f"in memory, {format_size(max_bytes)} at most, and is lost when this process ends")
+
+
+def folder(path: Path, *, durability: Durability, immutable_tags: bool, lax_child_references: bool) -> Store:
+    """A durable registry in one folder."""
+    backend = store.Store(
+        path, durability=durability, immutable_tags=immutable_tags, lax_child_references=lax_child_references
+    )
+    return Store(backend, f"in {path}")
+
+
+def claim(path: Path) -> int:
+    """Make the folder this server's, until the process ends; the descriptor that holds the claim.
+
+    Two servers on one folder would not harm the data, but each would collect, and answer, by its own flags.
+
+    Raises:
+        CannotServeError: another server has it, or it cannot be written to.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        fd = os.open(path / "server.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        raise CannotServeError(
+            f"cannot keep data in {path}: {error.strerror}. --data takes a folder that this user may write to; "
+            "--memory keeps nothing on disk."
+        ) from error
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(fd)
+        raise CannotServeError(
+            f"another `ociserver serve` is running on {path}. Stop it, or serve another folder with --data; more "
+            "processes of one server are had with --workers."
+        ) from None
+    return fd

@@ -1,0 +1,85 @@
+"""`ociserver check`: whether everything is there, whole and right."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from pathlib import Path
+from typing import Final
+
+import click
+
+from ociserver.cli.data import data_option, with_store
+from ociserver.cli.parameters import Command, option
+from ociserver.cli.table import rows_of
+from ociserver.cli.units import format_size
+from ociserver.store import Store
+from ociserver.store.check import HARMLESS, Checked
+from ociserver.store.check import check as check_store
+
+__all__ = ["LEFT", "REPAIRED", "check"]
+
+REPAIRED: Final = 3
+LEFT: Final = 4
+"""Exit statuses: faults were found and all were repaired, or some are left."""
+
+_HOW: Final = "How to go about it"
+
+_EPILOG: Final = """\
+Exit status: 0 nothing is wrong; 3 faults were found, and all repaired; 4 faults are left; 1 the store could not be
+checked; 2 the command line is wrong. Bytes that nothing links, and references that a lax registry took, are shown
+but are no faults.
+"""
+
+
+@click.command(
+    cls=Command,
+    short_help="Check a store, and repair it.",
+    epilog=_EPILOG,
+)
+@data_option
+@option("--content", section=_HOW, is_flag=True, help="Read every blob and compare its digest, not only its size.")
+@option(
+    "--repair",
+    section=_HOW,
+    is_flag=True,
+    help="Mark blobs that are missing or wrong, so that they answer 404 and the next push heals them; delete manifests "
+    "that are not what their digest says; record references that are missing.",
+)
+@option("--json", "as_json", section=_HOW, is_flag=True, help="Print what was found as a JSON object.")
+def check(*, data: Path, content: bool, repair: bool, as_json: bool) -> None:
+    """Compare what a store says that it has with what is there. A server may be running on it."""
+
+    async def work(store: Store) -> Checked:
+        with click.progressbar(length=1, label="checking", file=sys.stderr, hidden=not sys.stderr.isatty()) as bar:
+
+            def on_progress(done: int, total: int) -> None:
+                bar.length = max(total, 1)
+                bar.update(done - bar.pos)
+
+            return await check_store(store, content=content, repair=repair, on_progress=on_progress)
+
+    checked = with_store(data, work)
+    faults = checked.faults
+    if as_json:
+        click.echo(json.dumps(dataclasses.asdict(checked)))
+    else:
+        rows = [
+            (
+                "note" if finding.kind in HARMLESS else "repaired" if finding.repaired else "FAULT",
+                finding.kind,
+                f"{finding.repository or ''} {finding.what}".strip(),
+                finding.message,
+            )
+            for finding in checked.findings
+        ]
+        for line in rows_of(rows):
+            click.echo(line)
+        hashed = f", {format_size(checked.bytes_hashed)} hashed" if content else ""
+        click.echo(
+            f"{checked.copies} blobs, {checked.manifests} manifests, {checked.files} files{hashed}: "
+            + (f"{len(faults)} faults" if faults else "nothing is wrong")
+        )
+    if faults:
+        sys.exit(REPAIRED if all(finding.repaired for finding in faults) else LEFT)

@@ -1,0 +1,129 @@
+"""`ociserver collect`: free what nothing needs any more, beside a running server."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from ociserver.cli.data import data_option, with_store
+from ociserver.cli.parameters import Command, option
+from ociserver.cli.table import rows_of
+from ociserver.cli.units import format_size, parse_duration
+from ociserver.store import Store
+from ociserver.store.collect import Freed, Policy, Reason, Report
+from ociserver.store.collect import collect as collect_store
+
+__all__ = ["collect", "policy_from", "policy_options"]
+
+_WHAT: Final = "What may go"
+_HOW: Final = "How to go about it"
+
+_REASONS: Final[dict[Reason, str]] = {
+    "untagged": "manifests that nothing tags or references",
+    "abandoned": "uploads that nobody finished",
+    "unreferenced": "blobs taken out of a repository",
+    "unlinked": "contents that no repository has",
+    "unknown": "files that nothing knows",
+}
+
+
+_POLICY: Final = (
+    option(
+        "--unreferenced-after",
+        section=_WHAT,
+        type=parse_duration,
+        default="24h",
+        metavar="DURATION",
+        help="A blob that no manifest of its repository references goes this long after it was last pushed, mounted or "
+        "asked for. Longer than any push takes.",
+    ),
+    option(
+        "--grace",
+        section=_WHAT,
+        type=parse_duration,
+        default="10m",
+        metavar="DURATION",
+        help="A content that no repository has any more is kept for this long.",
+    ),
+    option(
+        "--upload-timeout",
+        section=_WHAT,
+        type=parse_duration,
+        default="24h",
+        metavar="DURATION",
+        help="An upload that nobody has written to for this long is ended.",
+    ),
+    option(
+        "--delete-untagged-after",
+        section=_WHAT,
+        type=parse_duration,
+        metavar="DURATION",
+        help="Delete manifests this long after their push, if no tag, no index and no living subject keeps them. "
+        "Without it manifests stay.",
+    ),
+)
+
+
+def policy_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The flags that say what may go; `serve` has them too."""
+    for decorate in reversed(_POLICY):
+        command = decorate(command)
+    return command
+
+
+def policy_from(values: dict[str, Any]) -> Policy:
+    """The policy that the flags say."""
+    return Policy(
+        unreferenced_after_s=values["unreferenced_after"],
+        grace_s=values["grace"],
+        upload_timeout_s=values["upload_timeout"],
+        delete_untagged_after_s=values["delete_untagged_after"],
+    )
+
+
+@click.command(cls=Command, short_help="Free what nothing needs any more.")
+@data_option
+@policy_options
+@option("--dry-run", section=_HOW, is_flag=True, help="Only say what would go.")
+@option("--verbose", "-v", section=_HOW, is_flag=True, help="Name each thing that goes, and why.")
+@option("--json", "as_json", section=_HOW, is_flag=True, help="Print the report as a JSON object.")
+def collect(*, data: Path, dry_run: bool, verbose: bool, as_json: bool, **values: Any) -> None:
+    """Free what nothing needs any more, while pushes and pulls go on.
+
+    What a push is just using is safe: see --unreferenced-after and --grace. `ociserver serve` does the same by itself,
+    by its --collect-every.
+    """
+
+    async def work(store: Store) -> Report:
+        with click.progressbar(length=0, label="collecting", file=sys.stderr, hidden=not sys.stderr.isatty()) as bar:
+
+            def on_freed(freed: Freed) -> None:
+                bar.update(1)
+                if verbose:
+                    where = f" in {freed.repository}" if freed.repository else ""
+                    click.echo(f"{freed.reason}: {freed.what}{where}, {format_size(freed.size)}")
+
+            return await collect_store(store, policy_from(values), dry_run=dry_run, on_freed=on_freed)
+
+    report = with_store(data, work)
+    if as_json:
+        click.echo(
+            json.dumps(
+                {"dry_run": dry_run, "counts": report.counts, "bytes": report.sizes, "freed_bytes": report.freed_bytes}
+            )
+        )
+        return
+    rows = [
+        (str(report.counts[reason]), text, format_size(report.sizes[reason]))
+        for reason, text in _REASONS.items()
+        if reason in report.counts
+    ]
+    for line in rows_of(rows):
+        click.echo(line)
+    verb = "would be freed" if dry_run else "freed"
+    click.echo(f"{format_size(report.freed_bytes)} {verb}" if rows else "nothing to collect")

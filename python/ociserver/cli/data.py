@@ -1,0 +1,58 @@
+"""The folder of a durable store, for the commands that work on one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import click
+from platformdirs import user_data_path
+
+from ociserver.cli.errors import CannotServeError
+from ociserver.cli.parameters import option
+from ociserver.store import Store, StoreError
+
+__all__ = ["data_option", "default_folder", "with_store"]
+
+Result = TypeVar("Result")
+
+_WHERE: Final = "Which store"
+
+
+def default_folder() -> Path:
+    """Where `serve` keeps its store if it is not told: the user's data directory."""
+    return user_data_path("ociserver")
+
+
+def data_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """`--data DIR`."""
+    return option(
+        "--data",
+        section=_WHERE,
+        type=click.Path(path_type=Path, file_okay=False),
+        default=default_folder,
+        show_default="the user's data directory",
+        metavar="DIR",
+        help="The folder that `ociserver serve` keeps its store in. A server may be running on it.",
+    )(command)
+
+
+def with_store(folder: Path, work: Callable[[Store], Coroutine[Any, Any, Result]]) -> Result:
+    """Open the store of a folder, do something with it, and close it.
+
+    Raises:
+        CannotServeError: there is no store, or it cannot be opened; in words, with what to do.
+    """
+    if not (folder / "registry.db").exists():
+        raise CannotServeError(f"{folder} holds no store: name the folder that `ociserver serve` was given by --data")
+
+    async def run() -> Result:
+        async with Store(folder) as store:
+            return await work(store)
+
+    try:
+        return asyncio.run(run())
+    except (StoreError, OSError) as error:
+        raise CannotServeError(str(error)) from error

@@ -1,0 +1,150 @@
+"""Several processes that serve one store together: a parent that starts, watches and stops them.
+
+Each worker is `ociserver serve` again, with the same arguments and the parent's listening sockets. It is
+started anew and not forked, so that no thread or lock of the parent is in it. A worker that ends by itself
+is replaced; a parent that is gone, even by `kill -9`, takes its workers with it, by a pipe that then ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Callable
+from typing import Final
+
+__all__ = ["Worker", "supervise"]
+
+_log = logging.getLogger("ociserver.workers")
+
+_VARIABLE: Final = "_OCISERVER_WORKER"
+"""How a worker knows that it is one: its number, the descriptors of its ends of two pipes, those of its sockets."""
+
+RESTART_S: Final = 1.0
+"""Pause before a worker is replaced, so that one that cannot live does not take the machine."""
+
+
+class Worker:
+    """A worker's side: what it has from its parent."""
+
+    def __init__(self, number: int, listeners: list[socket.socket], ready: int, life: int) -> None:
+        self.number = number
+        self.listeners = listeners
+        self._ready = ready
+        threading.Thread(target=self._watch, args=(life,), name="ociserver-parent", daemon=True).start()
+
+    @classmethod
+    def from_environment(cls) -> Worker | None:
+        """This process as a worker; None if it is not one."""
+        value = os.environ.pop(_VARIABLE, None)
+        if value is None:
+            return None
+        number, ready, life, *descriptors = (int(part) for part in value.split(","))
+        return cls(number, [socket.socket(fileno=descriptor) for descriptor in descriptors], ready, life)
+
+    def tell(self) -> None:
+        """Say that it serves."""
+        os.write(self._ready, b"1")
+        os.close(self._ready)
+
+    @staticmethod
+    def _watch(life: int) -> None:
+        os.read(life, 1)
+        # Nothing is ever written: the parent has gone.
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+def supervise(listeners: list[socket.socket], count: int, on_ready: Callable[[], None]) -> int:
+    """Run `count` workers until a signal; the status to exit with.
+
+    Args:
+        listeners: listening sockets, which all workers accept from.
+        count: how many.
+        on_ready: called when all of them serve.
+    """
+    return asyncio.run(_Supervisor(listeners, count).run(on_ready))
+
+
+class _Supervisor:
+    def __init__(self, listeners: list[socket.socket], count: int) -> None:
+        self._listeners = listeners
+        self._count = count
+        self._processes: dict[int, asyncio.subprocess.Process] = {}
+        self._signals = 0
+        self._stopping = asyncio.Event()
+        self._life, self._life_of_workers = 0, 0
+
+    async def run(self, on_ready: Callable[[], None]) -> int:
+        # The workers hold the reading end; the writing end is here alone, and ends with this process.
+        self._life_of_workers, self._life = os.pipe()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self._on_signal)
+        started = [loop.create_future() for _ in range(self._count)]
+        keepers = [asyncio.create_task(self._keep(number, started[number])) for number in range(self._count)]
+        ready = asyncio.create_task(self._tell(started, on_ready))
+        statuses = await asyncio.gather(*keepers)
+        ready.cancel()
+        return max(statuses)
+
+    async def _tell(self, started: list[asyncio.Future[None]], on_ready: Callable[[], None]) -> None:
+        await asyncio.gather(*started)
+        on_ready()
+
+    async def _keep(self, number: int, started: asyncio.Future[None]) -> int:
+        """Start a worker, and another one when it ends by itself; the status of the last."""
+        while True:
+            process, ready = await self._start(number)
+            if await asyncio.to_thread(os.read, ready, 1) and not started.done():
+                started.set_result(None)
+            os.close(ready)
+            status = await process.wait()
+            del self._processes[number]
+            if self._stopping.is_set():
+                return abs(status)
+            if not started.done():
+                # It could not even start, and has said why; the others would fare no better.
+                self._stop()
+                return abs(status) or 1
+            _log.error("worker %d ended by itself with status %d; starting another", number + 1, status)
+            try:
+                await asyncio.wait_for(self._stopping.wait(), RESTART_S)
+            except TimeoutError:
+                continue
+            return 1
+
+    async def _start(self, number: int) -> tuple[asyncio.subprocess.Process, int]:
+        ready, ready_of_worker = os.pipe()
+        descriptors = [ready_of_worker, self._life_of_workers, *(each.fileno() for each in self._listeners)]
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "ociserver",
+            *sys.argv[1:],
+            pass_fds=descriptors,
+            env={**os.environ, _VARIABLE: ",".join(map(str, (number + 1, *descriptors)))},
+            # A Ctrl-C in a terminal goes to the whole group; only the parent is to hear it.
+            start_new_session=True,
+        )
+        os.close(ready_of_worker)
+        self._processes[number] = process
+        if self._stopping.is_set():
+            process.terminate()
+        return process, ready
+
+    def _on_signal(self) -> None:
+        self._signals += 1
+        if self._signals > 2:
+            for process in self._processes.values():
+                process.kill()
+        else:
+            self._stop()
+
+    def _stop(self) -> None:
+        self._stopping.set()
+        for process in self._processes.values():
+            process.terminate()
