@@ -112,7 +112,7 @@ lint-python: dev
 	$(BIN)/ruff check --quiet
 	$(BIN)/ruff format --quiet --check
 	$(BIN)/mypy
-	$(BIN)/stubtest --mypy-config-file pyproject.toml --allowlist .mypy-stubtest-allowlist ociserver._core
+	$(BIN)/stubtest --mypy-config-file pyproject.toml ociserver._core
 
 .PHONY: format  ## Format Rust and Python, and mend what can be mended
 format: dev
