@@ -26,6 +26,7 @@ from ociserver.interface import (
 from ociserver.memory import Memory
 from ociserver.options import Options, Response
 from ociserver.reference import Reference
+from ociserver.store import Store, StoreError
 
 __all__ = [
     "UNKNOWN_SIZE",
@@ -51,6 +52,8 @@ __all__ = [
     "RegistryError",
     "RequestContext",
     "Response",
+    "Store",
+    "StoreError",
     "Url",
     "Writer",
     "__version__",
