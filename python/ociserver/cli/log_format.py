@@ -71,22 +71,14 @@ class JsonFormat:
         self._encode = json.JSONEncoder(separators=(",", ":")).encode
 
     def access(self, at: float, event: Event) -> str:
-        return self._encode(
-            {
-                "time": self._clock.text(at),
-                "level": "info",
-                "message": "request",
-                "request_id": event.request_id,
-                "client": event.client,
-                "method": event.method,
-                "path": event.path.decode("ascii", "backslashreplace"),
-                "kind": event.kind,
-                "repository": event.repository,
-                "status": event.status or None,
-                "received_bytes": event.received,
-                "sent_bytes": event.sent,
-                "duration_s": round(event.duration, 6),
-            }
+        # By hand: half the time of an encoder for the whole object, and there is one for each request.
+        return (
+            f'{{"time":"{self._clock.text(at)}","level":"info","message":"request",'
+            f'"request_id":{_string(event.request_id)},"client":{_string(event.client)},'
+            f'"method":{_string(event.method)},"path":{_string(event.path.decode("ascii", "backslashreplace"))},'
+            f'"kind":{_string_or_null(event.kind)},"repository":{_string_or_null(event.repository)},'
+            f'"status":{event.status or "null"},"received_bytes":{event.received},"sent_bytes":{event.sent},'
+            f'"duration_s":{event.duration:.6f}}}'
         )
 
     def message(self, at: float, level: str, text: str, fields: dict[str, Any]) -> str:
@@ -126,6 +118,14 @@ class _Clock:
             text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
             self._made = (second, text)
         return f"{text}.{int(at * 1000) % 1000:03d}Z"
+
+
+_string: Final = json.encoder.encode_basestring_ascii
+"""A text as a JSON string, quotes included."""
+
+
+def _string_or_null(text: str | None) -> str:
+    return "null" if text is None else _string(text)
 
 
 def _traceback(record: logging.LogRecord) -> str:

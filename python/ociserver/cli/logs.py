@@ -69,7 +69,7 @@ class Log:
         return entry if isinstance(entry, str) else self._format.access(*entry)
 
     def _dropped(self, count: int) -> str:
-        text = f"{count} log lines were dropped: the log is read more slowly than requests come in"
+        text = f"{count} log lines were dropped: the log cannot be written as fast as requests come in"
         return self._format.message(time.time(), "warning", text, {"dropped": count})
 
 

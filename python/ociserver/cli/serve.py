@@ -17,6 +17,7 @@ from ociserver.cli import messages, server, sockets, tls
 from ociserver.cli import options as handler_options
 from ociserver.cli.collect import policy_options
 from ociserver.cli.data import default_folder
+from ociserver.cli.errors import CannotServeError
 from ociserver.cli.limits import connections_within_limits
 from ociserver.cli.log_format import FORMATS
 from ociserver.cli.logs import LEVELS, Log
@@ -177,6 +178,9 @@ def serve(**values: Any) -> None:
     ociserver serve --data DIR --workers 2   two processes, one folder
     ociserver serve --host 0.0.0.0 --tls-cert cert.pem --tls-key key.pem
     """
+    # Python has none if it was closed, and the next descriptor that is opened would be taken for it.
+    if sys.stdout is None:
+        raise CannotServeError("stdout, where the log goes, is closed. Send it to a file, or to /dev/null.")
     certificate = _certificate(values["tls_cert"], values["tls_key"])
     _refuse_workers(values)
     options = handler_options.options_from(values)

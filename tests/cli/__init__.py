@@ -1,0 +1,1 @@
+"""Tests of the command line, against the process that a user starts."""

@@ -1,0 +1,181 @@
+"""What cannot be served is refused in words: what is wrong, and what to do.
+
+Status 2 says that the command line is wrong, 1 that the machine is not as it would have to be.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from ociserver.cli.sockets import why_not
+from tests.cli.process import command, run_to_end
+
+CERTIFICATES: Final = Path(__file__).parent / "certificates"
+CERT: Final = str(CERTIFICATES / "cert.pem")
+KEY: Final = str(CERTIFICATES / "key.pem")
+
+USAGE: Final = (
+    (["--workers", "2"], "--workers 2 does not go with --memory"),
+    (["--workers", "8"], "Leave --workers away, since one process serves many clients at once"),
+    (["--workers", "0"], "Invalid value for '--workers'"),
+    (["--port", "http"], "'http' is not a port; write a number from 0 to 65535."),
+    (["--port", "65536"], "'65536' is not a port"),
+    (["--port", "-1"], "'-1' is not a port"),
+    (["--memory-limit", "lots"], "'lots' is not a size; write 512MiB, 2GiB or 50%."),
+    (["--memory-limit", "101%"], "'101%' is not a size"),
+    (["--graceful-timeout", "soon"], "'soon' is not a duration; write 30s, 5m or 1h."),
+    (["--max-list-page-size", "ten"], "Invalid value for '--max-list-page-size'"),
+    (["--max-list-page-size", "-1"], "--max-list-page-size is -1; it must be 0 (no bound) or more."),
+    (["--max-connections", "0"], "Invalid value for '--max-connections'"),
+    (["--log-format", "xml"], "'xml' is not one of 'text', 'json'."),
+    (["--log-level", "loud"], "'loud' is not one of"),
+    (["--tls-cert", CERT], "--tls-cert wants --tls-key too: TLS takes a certificate and its key."),
+    (["--tls-key", KEY], "--tls-key wants --tls-cert too"),
+    (["--no-such-flag"], "--no-such-flag"),
+    (["folder"], "unexpected extra argument (folder)"),
+)
+
+ENVIRONMENT: Final = (
+    ("OCISERVER_MAX_LIST_PAGE_SIZE", "ten", "'--max-list-page-size' (env var: 'OCISERVER_MAX_LIST_PAGE_SIZE')"),
+    ("OCISERVER_IGNORE_PAGINATION", "maybe", "'--ignore-pagination' (env var: 'OCISERVER_IGNORE_PAGINATION')"),
+    ("OCISERVER_ACCESS_LOG", "maybe", "(env var: 'OCISERVER_ACCESS_LOG')"),
+    ("OCISERVER_WORKERS", "4", "--workers 4 does not go with --memory"),
+    ("OCISERVER_PORT", "tcp://10.0.0.1:5000", "what Kubernetes sets for a Service named ociserver"),
+)
+
+TLS: Final = (
+    ("missing.pem", "key.pem", "--tls-cert", "No such file or directory"),
+    ("cert.pem", "missing.pem", "--tls-key", "No such file or directory"),
+    ("key.pem", "key.pem", "--tls-cert", "holds no PEM block of a certificate"),
+    ("cert.pem", "cert.pem", "--tls-key", "holds no PEM block of a private key"),
+    ("cert.pem", "other-key.pem", "other-key.pem", "is not the one of the certificate in"),
+    ("cert.pem", "encrypted-key.pem", "encrypted-key.pem", "is encrypted"),
+    (".", "key.pem", "--tls-cert", "Is a directory"),
+)
+
+
+def refusal(arguments: list[str], status: int, environment: dict[str, str] | None = None) -> str:
+    """Run a command line that must be refused with this status; returns what it says."""
+    done = run_to_end("--memory", *arguments, environment=environment)
+    assert done.returncode == status, done.stderr
+    assert done.stdout == "", "nothing is started, and nothing is said of it"
+    assert "Traceback" not in done.stderr
+    return done.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments, words", USAGE, ids=lambda value: " ".join(value) if isinstance(value, list) else ""
+)
+def test_a_wrong_command_line(arguments: list[str], words: str) -> None:
+    said = refusal(arguments, 2)
+    assert words in said
+    assert "Try 'ociserver serve --help' for help." in said
+
+
+@pytest.mark.parametrize("name, value, words", ENVIRONMENT)
+def test_a_wrong_environment_variable(name: str, value: str, words: str) -> None:
+    assert words in refusal([], 2, {name: value})
+
+
+@pytest.mark.parametrize("cert, key, name, words", TLS)
+def test_tls_files_that_cannot_be_used(cert: str, key: str, name: str, words: str) -> None:
+    said = refusal(["--port", "0", "--tls-cert", str(CERTIFICATES / cert), "--tls-key", str(CERTIFICATES / key)], 1)
+    assert said.startswith("ociserver: cannot serve TLS: ")
+    assert said.count("\n") == 1
+    assert name in said
+    assert words in said
+
+
+def test_a_tls_file_that_is_none(tmp_path: Path) -> None:
+    """PEM labels with something else between them."""
+    cert = tmp_path / "cert.pem"
+    cert.write_text("-----BEGIN CERTIFICATE-----\nbm90IGEgY2VydGlmaWNhdGU=\n-----END CERTIFICATE-----\n")
+    said = refusal(["--port", "0", "--tls-cert", str(cert), "--tls-key", KEY], 1)
+    assert f"the certificate in {cert} or the key in {KEY} cannot be read" in said
+
+
+@pytest.mark.parametrize("host", ["no-such-host.invalid", "127.0.0.1.1", "..", "a" * 70])
+def test_a_host_that_is_none(host: str) -> None:
+    said = refusal(["--host", host, "--port", "0"], 1)
+    assert f"cannot listen on {host!r}: there is no host of that name" in said
+    assert said.count("\n") == 1
+
+
+def test_a_host_that_is_not_here() -> None:
+    said = refusal(["--host", "192.0.2.1", "--port", "0"], 1)
+    assert "this machine has no such address" in said
+
+
+@pytest.mark.parametrize("family, address", [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")])
+def test_a_port_that_is_taken(family: socket.AddressFamily, address: str) -> None:
+    with socket.socket(family) as other:
+        # As granian binds: it would let a second server in.
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        other.bind((address, 0))
+        other.listen()
+        port = other.getsockname()[1]
+        said = refusal(["--port", str(port)], 1)
+    assert f"cannot listen on localhost port {port}: another program has that port" in said
+    assert f"--port {port + 1}" in said
+    assert said.count("\n") == 1
+
+
+def test_two_servers_that_start_at_once(tmp_path: Path) -> None:
+    """Exactly one of them serves; none is told that it does while another has its connections."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    files = [tmp_path / str(number) for number in range(4)]
+    processes = []
+    for path in files:
+        with path.open("wb") as file:
+            arguments = [*command(), "--memory", "--port", str(port)]
+            processes.append(subprocess.Popen(arguments, stdout=file, stderr=subprocess.STDOUT))
+    try:
+        losers = [process for process in processes if _ends(process)]
+        assert len(losers) == len(processes) - 1, [path.read_text() for path in files]
+        assert {process.returncode for process in losers} == {1}
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+
+
+def _ends(process: subprocess.Popen[bytes]) -> bool:
+    try:
+        process.wait(5)
+    except subprocess.TimeoutExpired:
+        return False
+    return True
+
+
+def test_the_words_for_each_error() -> None:
+    """Some cannot be had everywhere: in most containers every user may have every port."""
+    assert "another program has that port" in why_not(OSError(errno.EADDRINUSE, ""), "localhost", 5000)
+    assert "Ports below 1024 need root or CAP_NET_BIND_SERVICE" in why_not(OSError(errno.EACCES, ""), "::", 80)
+    assert "no such address" in why_not(OSError(errno.EADDRNOTAVAIL, ""), "10.0.0.1", 5000)
+    assert "Too many open files" in why_not(OSError(errno.EMFILE, "Too many open files"), "localhost", 5000)
+    assert "--port 65534" in why_not(OSError(errno.EADDRINUSE, ""), "localhost", 65535)
+
+
+def test_a_closed_stdout() -> None:
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            f"import os; os.close(1); os.execv({sys.executable!r}, {[*command(), '--port', '0']!r})",
+        ],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr == "ociserver: stdout, where the log goes, is closed. Send it to a file, or to /dev/null.\n"
