@@ -7,7 +7,6 @@ import itertools
 import shutil
 import subprocess
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -20,10 +19,10 @@ GIB = 1 << 30
 SIZE = 2 * GIB + 1
 
 
-@pytest.fixture
-def large_image(tmp_path: Path) -> Iterator[tuple[Layout, str]]:
+@pytest.fixture(scope="module")
+def large_image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Layout, str]]:
     """A layout with one image of one such layer, and the layer's digest; the disk gets its room back."""
-    layout = Layout(tmp_path / "large")
+    layout = Layout(tmp_path_factory.mktemp("large") / "layout")
     layer = layout.large_blob(_content(), LAYER_TAR)
     assert layer["size"] == SIZE
     layout.tag(layout.image_of([layer], [layer["digest"]], {"os": "linux", "architecture": "amd64"}), "large")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,9 +20,17 @@ class Setup:
 
     @contextmanager
     def start(self, folder: Path) -> Iterator[Server]:
-        with serve([argument.format(folder=folder) for argument in self.arguments], folder) as server:
-            yield server
+        try:
+            with serve([argument.format(folder=folder) for argument in self.arguments], folder) as server:
+                yield server
+        finally:
+            # The log stays for whoever looks at a failure; gigabytes of layers do not.
+            shutil.rmtree(folder / "data", ignore_errors=True)
 
 
 # Lax child references: the suite pushes sparse images and indexes, whose children were never pushed.
-SETUPS = (Setup("memory", ("--memory", "--lax-child-references")),)
+SETUPS = (
+    Setup("memory", ("--memory", "--lax-child-references")),
+    Setup("store", ("--data", "{folder}/data", "--lax-child-references")),
+    Setup("store-2-workers", ("--data", "{folder}/data", "--workers", "2", "--lax-child-references")),
+)
