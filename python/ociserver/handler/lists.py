@@ -112,8 +112,9 @@ async def referrers(call: Call) -> None:
     if options.disable_referrers_api:
         raise HTTPError(404, "referrers API has been disabled")
     artifact_type = None if options.disable_referrers_filtering else request.artifact_type
+    head, tail = b'{"schemaVersion":2,"mediaType":"%s","manifests":[' % _INDEX, b"]}"
     entries: list[bytes] = []
-    size, last, more = 0, "", False
+    size, last, more = len(head) + len(tail), "", False
     try:
         found = call.handler.backend.referrers(
             request.repository,
@@ -140,8 +141,7 @@ async def referrers(call: Call) -> None:
         headers.append((b"oci-filters-applied", b"artifactType"))
     if more:
         _link(call, headers, last)
-    content = b'{"schemaVersion":2,"mediaType":"%s","manifests":[%s]}' % (_INDEX, b",".join(entries))
-    await call.respond_json(200, headers, content)
+    await call.respond_json(200, headers, head + b",".join(entries) + tail)
 
 
 def _entry(descriptor: Descriptor) -> bytes:
