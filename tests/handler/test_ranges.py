@@ -1,0 +1,174 @@
+"""Parts of a blob: one range, several as multipart/byteranges, and those that cannot be (RFC 9110, 14)."""
+
+from __future__ import annotations
+
+from email.message import EmailMessage
+from email.parser import BytesParser
+from email.policy import HTTP
+
+import pytest
+
+from ociserver import Handler, Memory
+from tests.contract.contents import REPOSITORY, digest_of, push_blob
+from tests.handler.driver import Reply, request
+from tests.handler.registry import BLOB, DIGEST, MANIFEST, TEXT, handler
+
+pytestmark = pytest.mark.anyio
+
+
+async def ask(header: str, method: str = "GET", path: str = BLOB) -> Reply:
+    return await request(await handler(), method, path, headers={"range": header})
+
+
+def parts_of(reply: Reply) -> list[tuple[str, bytes]]:
+    """The parts of a multipart answer, as the standard library reads them: (Content-Range, bytes)."""
+    head = f"Content-Type: {reply['content-type']}\r\n\r\n".encode()
+    message = BytesParser(EmailMessage, policy=HTTP).parsebytes(head + reply.body)
+    assert message.get_content_type() == "multipart/byteranges"
+    assert message.is_multipart()
+    assert not message.defects
+    parts = []
+    for part in message.iter_parts():
+        assert part.get_content_type() == "application/octet-stream"
+        content = part.get_payload(decode=True)
+        assert isinstance(content, bytes)
+        parts.append((str(part["content-range"]), content))
+    return parts
+
+
+@pytest.mark.parametrize(
+    "header, content_range, body",
+    [
+        ("bytes=0-0", "bytes 0-0/10", b"0"),
+        ("bytes=2-4", "bytes 2-4/10", b"234"),
+        ("bytes=0-9", "bytes 0-9/10", TEXT),
+        ("bytes=7-", "bytes 7-9/10", b"789"),
+        ("bytes=-3", "bytes 7-9/10", b"789"),
+        # The whole, and still a part: 206.
+        ("bytes=0-", "bytes 0-9/10", TEXT),
+        ("bytes=-99", "bytes 0-9/10", TEXT),
+        ("bytes=5-99", "bytes 5-9/10", b"56789"),
+        (f"bytes=5-{2**63 - 1}", "bytes 5-9/10", b"56789"),
+        (f"bytes=5-{10**30}", "bytes 5-9/10", b"56789"),
+        ("bytes= 2 - 4 ", "bytes 2-4/10", b"234"),
+        # RFC 9110, 14.1: range units are case-insensitive.
+        ("Bytes=2-4", "bytes 2-4/10", b"234"),
+    ],
+)
+async def test_one_range(header: str, content_range: str, body: bytes) -> None:
+    reply = await ask(header)
+    assert (reply.status, reply["content-range"], reply.body) == (206, content_range, body)
+    assert reply["content-length"] == str(len(body))
+    assert reply["docker-content-digest"] == digest_of(TEXT)
+    assert reply["accept-ranges"] == "bytes"
+
+
+@pytest.mark.parametrize("header", ["bytes=", "items=0-1", "seconds=-5"])
+async def test_no_range_at_all(header: str) -> None:
+    reply = await ask(header)
+    assert (reply.status, reply.body) == (200, TEXT)
+    assert not reply.all("content-range")
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "bytes=10-",
+        "bytes=10-12",
+        "bytes=99-100",
+        f"bytes={10**30}-",
+        "bytes=-0",
+        # Malformed, or first > last: RFC 9110 would let a server ignore it; the conformance suite wants 416.
+        "none",
+        "",
+        "bytes=5-0",
+        "bytes=4-3",
+        "bytes=a-b",
+        "bytes=-",
+        "bytes=1",
+        "bytes=--1",
+        "bytes=1-2-3",
+        "bytes=+1-2",
+        "bytes=1_0-",
+        "bytes=0x1-2",
+        "bytes=1-2,x",
+        "bytes=" + ",".join(["0-0"] * 17),
+        "bytes=20-30,40-50",
+    ],
+)
+async def test_what_cannot_be_satisfied_names_the_size(header: str) -> None:
+    reply = await ask(header)
+    assert (reply.status, reply.code) == (416, "RANGE_INVALID")
+    assert reply["content-range"] == "bytes */10"
+
+
+async def test_any_range_of_an_empty_blob() -> None:
+    backend = Memory()
+    path = f"/v2/{REPOSITORY}/blobs/{await push_blob(backend, b'')}"
+    for header in ("bytes=0-", "bytes=0-0", "bytes=-5", "bytes=0-0,-5"):
+        reply = await request(Handler(backend), "GET", path, headers={"range": header})
+        assert (reply.status, reply["content-range"]) == (416, "bytes */0")
+
+
+async def test_a_range_of_what_is_not_there() -> None:
+    path = BLOB[:-4] + "0000"
+    for header in ("bytes=0-1", "bytes=0-1,3-4", "bytes=5-0"):
+        reply = await ask(header, path=path)
+        assert (reply.status, reply.code) == (404, "BLOB_UNKNOWN")
+
+
+@pytest.mark.parametrize(
+    "header, parts",
+    [
+        ("bytes=0-1,4-5", [("bytes 0-1/10", b"01"), ("bytes 4-5/10", b"45")]),
+        ("bytes=0-0, 2-2 ,4-4", [("bytes 0-0/10", b"0"), ("bytes 2-2/10", b"2"), ("bytes 4-4/10", b"4")]),
+        ("bytes=-1,0-0", [("bytes 0-0/10", b"0"), ("bytes 9-9/10", b"9")]),
+        # Those that lie outside are left out, as long as one is inside.
+        ("bytes=0-0,50-60,8-", [("bytes 0-0/10", b"0"), ("bytes 8-9/10", b"89")]),
+        # Overlapping and adjoining ones are sent once (RFC 9110, 14.2: they cost the server more than the client).
+        ("bytes=0-5,3-7", [("bytes 0-7/10", b"01234567")]),
+        ("bytes=0-2,3-5,9-9", [("bytes 0-5/10", b"012345"), ("bytes 9-9/10", b"9")]),
+        ("bytes=0-9,0-9,0-9", [("bytes 0-9/10", TEXT)]),
+        ("bytes=5-,-8", [("bytes 2-9/10", b"23456789")]),
+        ("bytes=" + ",".join(["1-1"] * 15 + ["3-3"]), [("bytes 1-1/10", b"1"), ("bytes 3-3/10", b"3")]),
+    ],
+)
+async def test_several_ranges(header: str, parts: list[tuple[str, bytes]]) -> None:
+    reply = await ask(header)
+    assert reply.status == 206
+    assert sorted(parts_of(reply)) == sorted(parts)
+    assert reply["content-length"] == str(len(reply.body))
+    assert not reply.all("content-range")
+    assert reply["docker-content-digest"] == digest_of(TEXT)
+
+
+async def test_several_ranges_of_a_large_blob() -> None:
+    content = bytes(range(256)) * 20_000
+    backend = Memory()
+    digest = await push_blob(backend, content)
+    spans = [(number * 300_000, number * 300_000 + 200_000) for number in range(16)]
+    header = "bytes=" + ",".join(f"{start}-{stop - 1}" for start, stop in spans)
+    reply = await request(Handler(backend), "GET", f"/v2/{REPOSITORY}/blobs/{digest}", headers={"range": header})
+    assert reply.complete
+    assert reply["content-length"] == str(len(reply.body))
+    assert parts_of(reply) == [
+        (f"bytes {start}-{stop - 1}/{len(content)}", content[start:stop]) for start, stop in spans
+    ]
+
+
+async def test_boundaries_differ() -> None:
+    """One that could be foretold could be pushed inside of a blob."""
+    one, two = await ask("bytes=0-1,4-5"), await ask("bytes=0-1,4-5")
+    assert one["content-type"] != two["content-type"]
+
+
+async def test_head_has_no_ranges() -> None:
+    # RFC 9110, 14.2: a Range is for GET alone.
+    reply = await ask("bytes=2-4", "HEAD")
+    assert (reply.status, reply["content-length"], reply.body) == (200, "10", b"")
+
+
+async def test_manifests_have_no_ranges() -> None:
+    reply = await ask("bytes=0-0", path=MANIFEST)
+    assert (reply.status, reply["docker-content-digest"]) == (200, DIGEST)
+    assert reply["content-length"] == str(len(reply.body))
