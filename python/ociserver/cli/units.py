@@ -12,9 +12,9 @@ import click
 __all__ = ["MAX_PORT", "format_size", "machine_memory", "parse_duration", "parse_port", "parse_size"]
 
 # As dd has it: a letter alone is a power of 1024, and so is KiB; KB is a power of 1000.
-_SIZE: Final = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(|B|IB)", re.IGNORECASE | re.ASCII)
-_PERCENT: Final = re.compile(r"(\d{1,3})\s*%", re.ASCII)
-_DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|)", re.IGNORECASE | re.ASCII)
+_SIZE: Final = re.compile(r"(\d{1,15}(?:\.\d{1,9})?) ?([KMGT]?)(|B|IB)", re.IGNORECASE | re.ASCII)
+_PERCENT: Final = re.compile(r"(\d{1,3}) ?%", re.ASCII)
+_DURATION: Final = re.compile(r"(\d{1,9}(?:\.\d{1,9})?) ?(ms|s|m|h|)", re.IGNORECASE | re.ASCII)
 _PORT: Final = re.compile(r"\d{1,5}", re.ASCII)
 _SECONDS: Final = {"ms": 0.001, "": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
 _UNITS: Final = ("B", "KiB", "MiB", "GiB", "TiB")

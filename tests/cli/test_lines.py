@@ -1,0 +1,202 @@
+"""The writer of log lines: in order, bounded, and never in anybody's way."""
+
+from __future__ import annotations
+
+import os
+import select
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ociserver.cli.lines import MAX_LINES, RESERVE, WRITE_SIZE, LineWriter
+
+
+class Pipe:
+    """A pipe whose reader is the test."""
+
+    def __init__(self) -> None:
+        self.reading, self.writing = os.pipe()
+        self._open = {self.reading, self.writing}
+
+    def close(self, *descriptors: int) -> None:
+        """Close these, or what is still open."""
+        for descriptor in descriptors or tuple(self._open):
+            self._open.remove(descriptor)
+            os.close(descriptor)
+
+    def read(self) -> bytes:
+        """What is in it now."""
+        data = b""
+        while select.select([self.reading], [], [], 0)[0]:
+            piece = os.read(self.reading, 1 << 16)
+            if not piece:
+                break
+            data += piece
+        return data
+
+    def read_lines(self, count: int) -> list[str]:
+        """Read until so many lines have come."""
+        data = b""
+        while data.count(b"\n") < count:
+            data += os.read(self.reading, 1 << 16)
+        return data.decode().splitlines()
+
+
+@pytest.fixture
+def pipe() -> Iterator[Pipe]:
+    made = Pipe()
+    yield made
+    made.close()
+
+
+def writer(descriptor: int) -> LineWriter[str]:
+    return LineWriter(descriptor, str, lambda count: f"dropped {count}")
+
+
+def test_lines_come_in_order_and_all_at_the_end(pipe: Pipe) -> None:
+    log = writer(pipe.writing)
+    for number in range(1000):
+        log.put(str(number))
+    log.close(5)
+    assert pipe.read() == "".join(f"{number}\n" for number in range(1000)).encode()
+
+
+def test_a_line_alone_does_not_wait_for_others(pipe: Pipe) -> None:
+    log = writer(pipe.writing)
+    for text in ("first", "second"):
+        log.put(text)
+        assert pipe.read_lines(1) == [text]
+    log.close(5)
+
+
+def test_no_line_is_left_behind_whatever_the_timing(pipe: Pipe) -> None:
+    """Putters and the writer meet at every point of its loop: the last line of each round must come out by itself."""
+    log = writer(pipe.writing)
+    for number in range(60):
+        time.sleep((number % 7) / 300)
+        threads = [threading.Thread(target=log.put, args=(f"{number}",)) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert pipe.read_lines(3) == [f"{number}"] * 3
+    log.close(5)
+
+
+def test_the_queue_is_bounded_and_says_what_it_dropped(pipe: Pipe) -> None:
+    log = writer(pipe.writing)
+    line = "x" * 999
+    # The writer blocks on the full pipe with some lines in hand; the queue takes MAX_LINES more.
+    log.put(line)
+    time.sleep(0.2)
+    total = MAX_LINES + 5000
+    for _ in range(total):
+        log.put(line)
+    lines: list[str] = []
+    reader = threading.Thread(target=lambda: lines.extend(_until_end(pipe)))
+    reader.start()
+    log.close(30)
+    pipe.close(pipe.writing)
+    reader.join()
+    dropped = sum(int(text.split()[1]) for text in lines if text.startswith("dropped"))
+    written = sum(1 for text in lines if text == line)
+    assert 0 < dropped <= 5000
+    assert written + dropped == total + 1
+
+
+def _until_end(pipe: Pipe) -> list[str]:
+    with os.fdopen(os.dup(pipe.reading), "rb") as file:
+        return file.read().decode().splitlines()
+
+
+def test_important_lines_find_room_when_others_do_not(pipe: Pipe) -> None:
+    log = writer(pipe.writing)
+    line = "x" * 999
+    for _ in range(MAX_LINES + 5000):
+        log.put(line)
+    for number in range(RESERVE // 2):
+        log.put(f"important {number}", important=True)
+    lines: list[str] = []
+    reader = threading.Thread(target=lambda: lines.extend(_until_end(pipe)))
+    reader.start()
+    log.close(30)
+    pipe.close(pipe.writing)
+    reader.join()
+    assert [text for text in lines if text.startswith("important")] == [
+        f"important {number}" for number in range(RESERVE // 2)
+    ]
+
+
+def test_put_never_blocks(pipe: Pipe) -> None:
+    log = writer(pipe.writing)
+    began = time.monotonic()
+    for _ in range(100_000):
+        log.put("x" * 1000)
+    assert time.monotonic() - began < 5
+    # And a log that nobody reads does not hold the end.
+    log.close(0.1)
+    assert time.monotonic() - began < 6
+
+
+def test_a_reader_that_has_gone(pipe: Pipe) -> None:
+    log = writer(pipe.writing)
+    pipe.close(pipe.reading)
+    for number in range(1000):
+        log.put(str(number))
+    log.close(5)
+
+
+def test_a_descriptor_that_does_not_block(pipe: Pipe) -> None:
+    os.set_blocking(pipe.writing, False)
+    log = writer(pipe.writing)
+    for _ in range(2000):
+        log.put("x" * 99)
+    time.sleep(0.3)
+    assert pipe.read_lines(2000) == ["x" * 99] * 2000
+    log.close(5)
+
+
+def test_a_full_disk_is_told_of_when_there_is_room_again(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT)
+    full = os.open("/dev/full", os.O_WRONLY)
+    room = os.dup(descriptor)
+    os.dup2(full, descriptor)
+    log = writer(descriptor)
+    for number in range(3):
+        log.put(str(number))
+    time.sleep(0.2)
+    os.dup2(room, descriptor)
+    log.put("after")
+    log.close(5)
+    assert path.read_text().splitlines() == ["after", "dropped 3"]
+    for opened in (descriptor, full, room):
+        os.close(opened)
+
+
+WRITE_MANY = """
+import sys
+from ociserver.cli.lines import LineWriter
+log = LineWriter(1, str, str)
+for _ in range(5000):
+    log.put(sys.argv[1] * 150)
+log.close(30)
+"""
+
+
+def test_writes_are_small_enough_to_stay_whole(pipe: Pipe) -> None:
+    """Two processes that share a pipe do not tear each other's lines apart."""
+    command = [sys.executable, "-c", WRITE_MANY]
+    with (
+        subprocess.Popen([*command, "a"], stdout=pipe.writing) as first,
+        subprocess.Popen([*command, "b"], stdout=pipe.writing) as second,
+    ):
+        lines = pipe.read_lines(10_000)
+    assert (first.returncode, second.returncode) == (0, 0)
+    assert set(lines) == {"a" * 150, "b" * 150}
+    assert WRITE_SIZE <= select.PIPE_BUF
