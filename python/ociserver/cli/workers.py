@@ -105,7 +105,8 @@ class _Supervisor:
             status = await process.wait()
             del self._processes[number]
             if self._stopping.is_set():
-                return abs(status)
+                # Ended by the signal itself it was still starting, and had nothing to finish.
+                return 0 if status == -signal.SIGTERM else abs(status)
             if not started.done():
                 # It could not even start, and has said why; the others would fare no better.
                 self._stop()
@@ -146,5 +147,8 @@ class _Supervisor:
 
     def _stop(self) -> None:
         self._stopping.set()
+        # Nobody accepts from them any more: a connection that the kernel took here would wait in vain.
+        for listener in self._listeners:
+            listener.close()
         for process in self._processes.values():
             process.terminate()
