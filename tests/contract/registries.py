@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ociserver import Backend, Memory, compose
+from ociserver import Backend, Memory, Store, compose
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,15 @@ def _memory(folder: Path, settings: Settings) -> Backend:
     return Memory(immutable_tags=settings.immutable_tags, lax_child_references=settings.lax_child_references)
 
 
-BACKENDS = (Registry("memory", _memory),)
+def _store(folder: Path, settings: Settings) -> Backend:
+    return Store(
+        folder / "data",
+        immutable_tags=settings.immutable_tags,
+        lax_child_references=settings.lax_child_references,
+    )
+
+
+BACKENDS = (Registry("memory", _memory), Registry("store", _store))
 """Registries of their own."""
 
 WRAPPERS = (

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
+from ociserver._core import ManifestInfo
+from ociserver.store.manifests import annotations_text, record_references
 from ociserver.store.work import Row, Work
 
 __all__ = [
+    "Recorded",
     "copies_page",
     "count_rows",
     "delete_bad_manifest",
     "foreign_keys",
+    "manifest_of",
     "manifests_page",
-    "mark_bad",
+    "mark",
     "missing_references",
-    "record_references",
-    "references_of",
+    "record",
 ]
 
 
@@ -39,20 +43,35 @@ def copies_page(after: int, limit: int) -> Work[list[Row]]:
 
 
 def manifests_page(after: int, limit: int) -> Work[list[Row]]:
-    """(id, repository id, repository, digest, media type, kind, size, subject, content) after one."""
+    """(id, repository id, repository, digest, size) of the manifests after one."""
     return (
         yield (
-            "SELECT m.id, m.repository_id, r.name, m.digest, m.media_type, m.kind, m.size, m.subject, m.content"
-            " FROM manifests m JOIN repositories r ON r.id = m.repository_id WHERE m.id > ? ORDER BY m.id LIMIT ?",
+            "SELECT m.id, m.repository_id, r.name, m.digest, m.size FROM manifests m"
+            " JOIN repositories r ON r.id = m.repository_id WHERE m.id > ? ORDER BY m.id LIMIT ?",
             (after, limit),
         )
     )
 
 
-def references_of(manifest_id: int) -> Work[set[str]]:
-    """The digests that are recorded as referenced by a manifest."""
-    rows = yield "SELECT digest FROM refs WHERE manifest_id = ?", (manifest_id,)
-    return {row[0] for row in rows}
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What is recorded of a manifest."""
+
+    media_type: str
+    content: bytes
+    kind: str
+    subject: str | None
+    references: frozenset[str]
+
+
+def manifest_of(manifest_id: int) -> Work[Recorded | None]:
+    """A manifest as it is now; None if it is gone."""
+    rows = yield "SELECT media_type, content, kind, subject FROM manifests WHERE id = ?", (manifest_id,)
+    if not rows:
+        return None
+    references = yield "SELECT digest FROM refs WHERE manifest_id = ?", (manifest_id,)
+    media_type, content, kind, subject = rows[0]
+    return Recorded(media_type, content, kind, subject, frozenset(row[0] for row in references))
 
 
 def missing_references(number: int, digests: Sequence[str]) -> Work[list[str]]:
@@ -69,27 +88,26 @@ def missing_references(number: int, digests: Sequence[str]) -> Work[list[str]]:
     return missing
 
 
-def mark_bad(copy_id: int, key: str | None) -> Work[None]:
-    """Mark a copy as rotten, unless a push has replaced it meanwhile; it answers 404 until it is pushed again."""
-    if key is None:
-        yield "UPDATE copies SET bad = 1 WHERE id = ? AND key IS NULL", (copy_id,)
-    else:
-        yield "UPDATE copies SET bad = 1 WHERE id = ? AND key = ?", (copy_id, key)
+def mark(copy_id: int, key: str | None, *, bad: bool) -> Work[None]:
+    """Mark a copy as rotten or as good again, unless a push has replaced it meanwhile; a rotten one answers 404."""
+    yield "UPDATE copies SET bad = ? WHERE id = ? AND COALESCE(key, '') = ?", (int(bad), copy_id, key or "")
 
 
-def delete_bad_manifest(manifest_id: int) -> Work[None]:
-    """Delete a manifest that is not what its digest says: it cannot be served, and can be pushed again."""
-    yield "DELETE FROM manifests WHERE id = ?", (manifest_id,)
+def delete_bad_manifest(manifest_id: int, content: bytes) -> Work[None]:
+    """Delete a manifest that is not what its digest says, unless a push has healed it meanwhile."""
+    yield "DELETE FROM manifests WHERE id = ? AND content = ?", (manifest_id, content)
 
 
-def record_references(manifest_id: int, number: int, digests: Sequence[str]) -> Work[None]:
-    """Record what a manifest references, as its push should have."""
-    yield "DELETE FROM refs WHERE manifest_id = ?", (manifest_id,)
-    for digest in digests:
-        yield (
-            "INSERT INTO refs (manifest_id, repository_id, digest) VALUES (?, ?, ?)",
-            (manifest_id, number, digest),
-        )
+def record(manifest_id: int, number: int, media_type: str, info: ManifestInfo) -> Work[None]:
+    """Record what a manifest is and references, as its push should have, if it still is what was read."""
+    rows = yield (
+        "UPDATE manifests SET kind = ?, subject = ?, artifact_type = ?, annotations = ?"
+        " WHERE id = ? AND media_type = ? RETURNING id",
+        (info.kind, info.subject, info.artifact_type, annotations_text(info), manifest_id, media_type),
+    )
+    if rows:
+        yield "DELETE FROM refs WHERE manifest_id = ?", (manifest_id,)
+        yield from record_references(manifest_id, number, info)
 
 
 def foreign_keys() -> Work[list[str]]:

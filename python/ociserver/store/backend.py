@@ -2,37 +2,44 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import os
 import secrets
+import string
 import time
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self, TypeVar
+from typing import Final, Self
 
 from ociserver._core import ByteRange, digest_of, is_digest, is_tag, read_manifest
 from ociserver.errors import OCIError
-from ociserver.interface import UNKNOWN_SIZE, Backend, BlobReader, Descriptor, Manifest, PushedManifest
-from ociserver.store import reads, writes
+from ociserver.interface import UNKNOWN_SIZE, BlobReader, Descriptor, Manifest, PushedManifest
+from ociserver.store import manifests, reads, sweep, writes
 from ociserver.store.directory import Directory
+from ociserver.store.faults import StoreError, of_disk
+from ociserver.store.lists import Lists
 from ociserver.store.reader import FileReader, InlineReader
 from ociserver.store.reads import BLOB_TYPE, Copy, UploadRow
 from ociserver.store.sqlite import Durability, SQLite
 from ociserver.store.upload import INLINE_SIZE, Upload
-from ociserver.store.work import Database, Work
+from ociserver.store.work import Database
 
 __all__ = ["Store"]
-
-Item = TypeVar("Item")
-
-PAGE: Final = 1_000
-"""Rows that a list without a limit reads at a time; no transaction stays open between pages."""
 
 RENEW_AFTER_S: Final = 3600
 """A HEAD renews a link at most once in this time, so that asking for a blob is not a write each time."""
 
+RENEWAL_WAIT_S: Final = 0.1
+"""How long a HEAD waits for that: a read does not wait for a disk that is slow, or a database that is locked."""
 
-class Store(Backend):
+_HEXADECIMAL: Final = frozenset(string.hexdigits)
+
+_log = logging.getLogger("ociserver")
+
+
+class Store(Lists):
     """A registry in one folder: SQLite and files. Any number of processes may use it together.
 
     Args:
@@ -41,6 +48,8 @@ class Store(Backend):
         lax_child_references: accept manifests whose blobs or children are not there.
         durability: what a power cut may take of what was acknowledged. `full`: nothing. `normal`: the last
             moments. `off`: anything. What survives `kill -9` is the same in all three: everything.
+        renew_after_s: a HEAD renews a blob at most this often. Collection adds it to `unreferenced_after`, so
+            that whoever was told that a blob is there can count on all of that time.
 
     Raises:
         StoreError: when it is opened, if the folder cannot be used; the message says what to do.
@@ -53,39 +62,57 @@ class Store(Backend):
         immutable_tags: bool = False,
         lax_child_references: bool = False,
         durability: Durability = "full",
+        renew_after_s: float = RENEW_AFTER_S,
     ) -> None:
         self.path = Path(path)
+        self.renew_after_s = renew_after_s
+        self.writing: set[str] = set()
         self._immutable_tags = immutable_tags
         self._lax = lax_child_references
         self.database: Database = SQLite(self.path / "registry.db", durability)
         self.blobs = Directory(self.path / "blobs", sync=durability != "off")
 
     async def __aenter__(self) -> Self:
-        self.path.mkdir(parents=True, exist_ok=True)
-        await self.blobs.open()
-        await self.database.open()
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._check_complete()
+            await self.blobs.open()
+            await self.database.open()
+        except OSError as error:
+            await self._close()
+            raise StoreError(f"{self.path} cannot be used: {_reason(error)}") from error
+        except BaseException:
+            await self._close()
+            raise
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        await self.database.close()
-        await self.blobs.close()
+        await self._close()
 
     # Reader
 
     async def get_blob(self, repository: str, digest: str, range: ByteRange | None = None) -> BlobReader:
-        copy, _, _ = await self.database.read(reads.find_blob(repository, digest))
-        span = (0, copy.size) if range is None else range.resolve(copy.size)
-        if span is None:
-            raise OCIError("RANGE_INVALID", detail={"size": copy.size})
-        descriptor = Descriptor(BLOB_TYPE, digest, copy.size)
-        if copy.bad:
-            raise OCIError("BLOB_UNKNOWN")
-        if copy.content is not None:
-            return InlineReader(descriptor, copy.content, *span)
-        fd = await self._open(repository, digest, copy)
-        return FileReader(self.blobs, descriptor, fd, *span)
+        seen: str | None = None
+        while True:
+            copy, _, _ = await self.database.read(reads.find_blob(repository, digest))
+            if copy.bad:
+                raise OCIError("BLOB_UNKNOWN")
+            span = (0, copy.size) if range is None else range.resolve(copy.size)
+            if span is None:
+                raise OCIError("RANGE_INVALID", detail={"size": copy.size})
+            descriptor = Descriptor(BLOB_TYPE, digest, copy.size)
+            if copy.content is not None:
+                return InlineReader(descriptor, copy.content, *span)
+            assert copy.key is not None
+            fd = self.blobs.open_file(copy.key, copy.size)
+            if fd is not None:
+                return FileReader(self.blobs, descriptor, fd, *span)
+            if copy.key == seen:
+                raise OCIError("BLOB_UNKNOWN")
+            # A re-push may have replaced the copy between the two looks: then the next one is another.
+            seen = copy.key
 
     async def get_manifest(self, repository: str, digest: str) -> Manifest:
         return await self.database.read(reads.find_manifest(repository, digest))
@@ -96,11 +123,14 @@ class Store(Backend):
     async def resolve_blob(self, repository: str, digest: str) -> Descriptor:
         copy, renewed, number = await self.database.read(reads.find_blob(repository, digest))
         if not self._is_whole(copy):
-            # Answered as missing, so that a client pushes it again, which heals it.
-            raise OCIError("BLOB_UNKNOWN")
+            again, renewed, number = await self.database.read(reads.find_blob(repository, digest))
+            if again.key == copy.key or not self._is_whole(again):
+                # Answered as missing, so that a client pushes it again, which heals it.
+                raise OCIError("BLOB_UNKNOWN")
+            copy = again  # a re-push had replaced it between the two looks
         now = int(time.time())
-        if now - renewed > RENEW_AFTER_S:
-            await self.database.write(writes.renew(number, copy.id, now), durable=False)
+        if now - renewed > self.renew_after_s and not await self._renew(number, copy.id, now):
+            raise OCIError("BLOB_UNKNOWN")
         return Descriptor(BLOB_TYPE, digest, copy.size)
 
     async def resolve_manifest(self, repository: str, digest: str) -> Descriptor:
@@ -134,7 +164,7 @@ class Store(Backend):
             if found != descriptor.digest:
                 raise OCIError("DIGEST_INVALID", detail={"digest": descriptor.digest, "content": found})
             # One commit, and no upload that anybody could go on with.
-            return await self.link(repository, found, size, upload_id=None, content=head)
+            return await self.link(repository, found, size, upload=None, content=head)
         finally:
             if upload:
                 await upload.cancel()
@@ -148,6 +178,8 @@ class Store(Backend):
     async def push_blob_chunked_resume(
         self, repository: str, upload_id: str, *, offset: int | None, digest: str | None = None
     ) -> Upload:
+        if not _HEXADECIMAL.issuperset(upload_id):
+            raise OCIError("BLOB_UPLOAD_UNKNOWN")
         row = await self.database.read(reads.find_upload(repository, upload_id))
         if row.size > 0:
             # After a power cut less may be there than was recorded: the client is told what there is.
@@ -181,7 +213,7 @@ class Store(Backend):
         info = read_manifest(content, media_type, lax=self._lax)
         descriptor = Descriptor(media_type, found, len(content))
         await self.database.write(
-            writes.push_manifest(
+            manifests.push_manifest(
                 repository,
                 descriptor,
                 content,
@@ -202,10 +234,10 @@ class Store(Backend):
         )
 
     async def delete_manifest(self, repository: str, digest: str) -> None:
-        await self.database.write(writes.delete_manifest(repository, digest, immutable_tags=self._immutable_tags))
+        await self.database.write(manifests.delete_manifest(repository, digest, immutable_tags=self._immutable_tags))
 
     async def delete_tag(self, repository: str, tag: str) -> None:
-        await self.database.write(writes.delete_tag(repository, tag, immutable_tags=self._immutable_tags))
+        await self.database.write(manifests.delete_tag(repository, tag, immutable_tags=self._immutable_tags))
 
     async def delete_repository(self, repository: str) -> None:
         """Delete a repository and all that it holds, in one transaction: an extension, no request of the protocol.
@@ -215,101 +247,74 @@ class Store(Backend):
         Raises:
             OCIError: NAME_UNKNOWN; DENIED if tags are immutable and it has any.
         """
-        if self._immutable_tags:
-            async for _ in self.tags(repository, limit=1):
-                raise OCIError("DENIED", "the repository has tags, and tags are immutable in this registry")
-        await self.database.write(writes.delete_repository(repository, int(time.time())))
-
-    # Lister
-
-    async def repositories(self, *, start_after: str = "", limit: int | None = None) -> AsyncIterator[str]:
-        async for name in self._pages(reads.repositories_after, str, start_after, limit):
-            yield name
-
-    async def tags(self, repository: str, *, start_after: str = "", limit: int | None = None) -> AsyncIterator[str]:
-        def page(after: str, size: int) -> Work[list[str]]:
-            return reads.tags_after(repository, after, size)
-
-        async for name in self._pages(page, str, start_after, limit):
-            yield name
-
-    async def referrers(
-        self,
-        repository: str,
-        digest: str,
-        artifact_type: str | None = None,
-        *,
-        start_after: str = "",
-        limit: int | None = None,
-    ) -> AsyncIterator[Descriptor]:
-        def page(after: str, size: int) -> Work[list[Descriptor]]:
-            return reads.referrers_after(repository, digest, artifact_type, after, size)
-
-        async for descriptor in self._pages(page, _digest, start_after, limit):
-            yield descriptor
+        await self.database.write(
+            writes.delete_repository(repository, immutable_tags=self._immutable_tags, now=int(time.time()))
+        )
 
     # What uploads need of the store
 
     async def link(
-        self, repository: str, digest: str, size: int, *, upload_id: str | None, content: bytes | None
+        self, repository: str, digest: str, size: int, *, upload: UploadRow | None, content: bytes | None
     ) -> Descriptor:
         """Make verified and synced bytes a blob, and end their upload, if they came by one."""
         copy = await self.database.read(reads.copy_of(digest))
         healthy = copy.key if copy is not None and self._is_whole(copy) else None
         linked = await self.database.write(
             writes.finish_blob(
-                repository,
-                digest,
-                size,
-                upload_id=upload_id,
-                content=content,
-                healthy=healthy,
-                now=int(time.time()),
+                repository, digest, size, upload=upload, content=content, healthy=healthy, now=int(time.time())
             )
         )
-        await self.blobs.delete(linked.dropped)
+        try:
+            await self.blobs.delete(linked.dropped)
+        except OSError as error:
+            # The push has happened; collection finds the file again.
+            _log.warning("a file that nothing needs could not be deleted: %s", error)
         return linked.descriptor
 
+    async def discard(self, key: str) -> None:
+        """Delete the file of an upload that has ended, unless it has become a blob by that."""
+        if not await self.database.read(sweep.known_keys([key])):
+            await self.blobs.delete([key])
+
     # Shared
+
+    def _check_complete(self) -> None:
+        """An empty database would make collection delete every file: nothing would know them."""
+        database = self.path / "registry.db"
+        if not database.exists() and not self.blobs.is_empty() and not database.exists():
+            raise StoreError(
+                f"{database} is missing, but there are blobs beside it: put it back from a backup, or move "
+                f"{self.path / 'blobs'} away and let clients push again"
+            )
+
+    async def _close(self) -> None:
+        await self.database.close()
+        await self.blobs.close()
 
     def _is_whole(self, copy: Copy) -> bool:
         return not copy.bad and (copy.key is None or self.blobs.size(copy.key) == copy.size)
 
-    async def _open(self, repository: str, digest: str, copy: Copy) -> int:
-        assert copy.key is not None
-        fd = self.blobs.open_file(copy.key, copy.size)
-        if fd is None:
-            # A re-push may have replaced the copy between the two looks.
-            again, _, _ = await self.database.read(reads.find_blob(repository, digest))
-            if again.key is not None and again.key != copy.key:
-                fd = self.blobs.open_file(again.key, again.size)
-        if fd is None:
-            raise OCIError("BLOB_UNKNOWN")
-        return fd
-
-    async def _pages(
-        self,
-        page: Callable[[str, int], Work[list[Item]]],
-        position: Callable[[Item], str],
-        start_after: str,
-        limit: int | None,
-    ) -> AsyncIterator[Item]:
-        while limit is None or limit > 0:
-            size = PAGE if limit is None else min(PAGE, limit)
-            items = await self.database.read(page(start_after, size))
-            for item in items:
-                yield item
-            if len(items) < size:
-                return
-            start_after = position(items[-1])
-            if limit is not None:
-                limit -= size
-
-
-def _digest(descriptor: Descriptor) -> str:
-    return descriptor.digest
+    async def _renew(self, number: int, copy_id: int, now: int) -> bool:
+        """Renew a link; False if it has gone meanwhile."""
+        renewal = asyncio.ensure_future(self.database.write(writes.renew(number, copy_id, now), durable=False))
+        await asyncio.wait([renewal], timeout=RENEWAL_WAIT_S)
+        if not renewal.done():
+            renewal.add_done_callback(_log_failure)
+            return True
+        _log_failure(renewal)
+        return renewal.exception() is not None or renewal.result()
 
 
 def _check_digest(digest: str) -> None:
     if not is_digest(digest):
         raise OCIError("DIGEST_INVALID", "badly formed digest")
+
+
+def _reason(error: OSError) -> str:
+    known = of_disk(error)
+    return str(error) if known is error else f"{error} ({known})"
+
+
+def _log_failure(renewal: asyncio.Future[bool]) -> None:
+    if not renewal.cancelled() and (error := renewal.exception()) is not None:
+        _log.warning("a blob that was asked for could not be renewed: %s", error)

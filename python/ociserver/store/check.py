@@ -9,9 +9,10 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
-from ociserver._core import Hasher, digest_of, hash_range, read_manifest
+from ociserver._core import Hasher, ManifestInfo, digest_of, hash_range, read_manifest
 from ociserver.store import audit, sweep
 from ociserver.store.backend import Store
+from ociserver.store.work import Row
 
 __all__ = ["Checked", "Finding", "Kind", "check"]
 
@@ -81,8 +82,9 @@ async def check(
     Args:
         store: an open store.
         content: read and hash every blob, and not only look at its size.
-        repair: mark rotten copies, so that a client's next push heals them; delete manifests that are not
-            what their digest says; record references that are missing.
+        repair: mark rotten copies, so that a client's next push heals them, and take the mark from those that
+            are good again; delete manifests that are not what their digest says; record references that are
+            missing.
         on_progress: called with (rows done, rows in all).
     """
     checked = Checked()
@@ -130,9 +132,11 @@ async def _copies(store: Store, checked: Checked, *, content: bool, repair: bool
         again = await store.database.read(sweep.copy_key(copy_id))
         if again != [key]:
             return None  # replaced or collected while it was looked at
-        if repair and not bad:
-            await store.database.write(audit.mark_bad(copy_id, key))
-        return Finding(kind, digest, None, message, repaired=repair)
+        # One that is marked is good again if all of it has just been read, put back from a backup perhaps.
+        mends = repair and (content or kind != "blob marked")
+        if mends:
+            await store.database.write(audit.mark(copy_id, key, bad=kind != "blob marked"))
+        return Finding(kind, digest, None, message, repaired=mends)
 
     while rows := await store.database.read(audit.copies_page(after, PAGE)):
         for found in await asyncio.gather(*(look(row) for row in rows)):
@@ -161,7 +165,7 @@ async def _verdict(
         return None, ""
     hasher = Hasher(algorithm)
     try:
-        await store.blobs.run(lambda: hash_range(fd, 0, size, hasher))
+        await store.blobs.read(lambda: hash_range(fd, 0, size, hasher))
     except OSError as error:
         return "blob digest", f"its file {key} cannot be read: {error}"
     finally:
@@ -174,32 +178,49 @@ async def _verdict(
 async def _manifests(store: Store, checked: Checked, *, repair: bool) -> Step:
     after = 0
     while rows := await store.database.read(audit.manifests_page(after, PAGE)):
-        for manifest_id, number, repository, digest, media_type, kind, size, _, content in rows:
-            after = manifest_id
+        for row in rows:
+            after = row[0]
             checked.manifests += 1
-            if len(content) != size or digest_of(content, digest.partition(":")[0]) != digest:
-                if repair:
-                    await store.database.write(audit.delete_bad_manifest(manifest_id))
-                yield Finding(
-                    "manifest digest", digest, repository, "its bytes are others than its digest says", repair
-                )
-                continue
-            info = read_manifest(content, media_type, lax=True)
-            wanted = list(dict.fromkeys(reference.digest for reference in info.references))
-            if set(wanted) != await store.database.read(audit.references_of(manifest_id)):
-                if repair:
-                    await store.database.write(audit.record_references(manifest_id, number, wanted))
-                yield Finding("references", digest, repository, "what it references is not recorded", repair)
-            required = [reference.digest for reference in info.references if reference.required]
-            if kind in ("image", "index"):
-                for missing in await store.database.read(audit.missing_references(number, required)):
-                    yield Finding("dangling", digest, repository, f"it references {missing}, which is not there")
+            for finding in await _look_at_manifest(store, row, repair=repair):
+                yield finding
         yield None
+
+
+async def _look_at_manifest(store: Store, row: Row, *, repair: bool) -> list[Finding]:
+    manifest_id, number, repository, digest, size = row
+    found = await store.database.read(audit.manifest_of(manifest_id))
+    if found is None:
+        return []  # deleted meanwhile
+    if len(found.content) != size or digest_of(found.content, digest.partition(":")[0]) != digest:
+        if repair:
+            await store.database.write(audit.delete_bad_manifest(manifest_id, found.content))
+        return [Finding("manifest digest", digest, repository, "its bytes are others than its digest says", repair)]
+    info = read_manifest(found.content, found.media_type, lax=True)
+    findings = []
+    # Looked at twice: the first time a push or a deletion may have come between its two reads.
+    if not _is_recorded(found, info) and (found := await store.database.read(audit.manifest_of(manifest_id))):
+        info = read_manifest(found.content, found.media_type, lax=True)
+        if not _is_recorded(found, info):
+            if repair:
+                await store.database.write(audit.record(manifest_id, number, found.media_type, info))
+            findings.append(Finding("references", digest, repository, "what it references is not recorded", repair))
+    if info.kind in ("image", "index"):
+        required = [reference.digest for reference in info.references if reference.required]
+        findings += [
+            Finding("dangling", digest, repository, f"it references {missing}, which is not there")
+            for missing in await store.database.read(audit.missing_references(number, required))
+        ]
+    return findings
+
+
+def _is_recorded(found: audit.Recorded, info: ManifestInfo) -> bool:
+    references = frozenset(reference.digest for reference in info.references)
+    return (found.kind, found.subject, found.references) == (info.kind, info.subject, references)
 
 
 async def _files(store: Store, checked: Checked) -> Step:
     found = iter(store.blobs.keys())
-    while batch := await store.blobs.run(lambda: list(itertools.islice(found, PAGE))):
+    while batch := await store.blobs.read(lambda: list(itertools.islice(found, PAGE))):
         checked.files += len(batch)
         known = await store.database.read(sweep.known_keys([file.key for file in batch]))
         for file in batch:

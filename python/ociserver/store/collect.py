@@ -20,7 +20,7 @@ from typing import Final, Literal
 
 from ociserver.store import sweep
 from ociserver.store.backend import Store
-from ociserver.store.sqlite import StoreError
+from ociserver.store.faults import StoreError
 from ociserver.store.work import Row, Work
 
 __all__ = ["Freed", "Policy", "Report", "collect"]
@@ -119,7 +119,8 @@ async def _sweep(store: Store, policy: Policy, *, dry_run: bool) -> AsyncIterato
             yield freed
     async for freed in _uploads(store, _before(policy.upload_timeout_s), dry_run=dry_run):
         yield freed
-    async for freed in _links(store, _before(policy.unreferenced_after_s), dry_run=dry_run):
+    # A HEAD may have been answered up to `renew_after_s` after the time that is recorded.
+    async for freed in _links(store, _before(policy.unreferenced_after_s + store.renew_after_s), dry_run=dry_run):
         yield freed
     async for freed in _copies(store, _before(policy.grace_s), dry_run=dry_run):
         yield freed
@@ -137,16 +138,18 @@ async def _manifests(store: Store, before: int, *, dry_run: bool) -> AsyncIterat
 
 
 async def _uploads(store: Store, before: int, *, dry_run: bool) -> AsyncIterator[Freed]:
-    while rows := await _page(store, sweep.abandoned_uploads(before, PAGE)):
-        for upload_id, repository, size in rows:
+    after = (-1, "")
+    while rows := await _page(store, sweep.abandoned_uploads(before, after, PAGE)):
+        for touched, upload_id, repository, size in rows:
+            after = (touched, upload_id)
+            if store.blobs.is_held(upload_id):
+                continue  # by a client that is so slow that nothing of it could be recorded for long
             if not dry_run:
                 # First the row, so that a commit of it fails; then the file, which is nobody's from then on.
                 if not await store.database.write(sweep.drop_upload(upload_id, before), durable=False):
                     continue
                 await store.blobs.delete([upload_id])
             yield Freed("abandoned", upload_id, repository, size)
-        if dry_run:
-            return
 
 
 async def _links(store: Store, before: int, *, dry_run: bool) -> AsyncIterator[Freed]:

@@ -8,7 +8,7 @@ only the metadata knows.
 from __future__ import annotations
 
 import asyncio
-import errno
+import contextlib
 import fcntl
 import os
 from collections.abc import Callable, Iterable, Iterator
@@ -17,16 +17,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeVar
 
-from ociserver._core import Hasher, append_to, hash_range
+from ociserver._core import Hasher
 from ociserver.errors import OCIError
-from ociserver.store.sqlite import disk_full
+from ociserver.store.failpoint import reach
+from ociserver.store.faults import of_disk
+from ociserver.store.writer import NO_BOOT, FileWriter, sync_folder
 
-__all__ = ["Directory", "FileWriter", "Found"]
+__all__ = ["Directory", "Found"]
 
 Result = TypeVar("Result")
 
-THREADS: Final = 16
+WRITERS: Final = 16
 """Threads for what may wait for the disk. Hashing needs one a core; the others wait for syncs."""
+
+READERS: Final = 16
+"""Threads that only read: of their own, so that no reader waits behind the syncs of a slow disk."""
 
 _FAN_OUT: Final = 256
 
@@ -51,7 +56,8 @@ class Directory:
     def __init__(self, root: Path, *, sync: bool = True) -> None:
         self._root = root
         self._sync = sync
-        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="ociserver-disk")
+        self._writers: ThreadPoolExecutor | None = None
+        self._readers: ThreadPoolExecutor | None = None
         self._boot = _boot_id()
 
     async def open(self) -> None:
@@ -61,19 +67,28 @@ class Directory:
             self._root.mkdir(parents=True, exist_ok=True)
             for number in range(_FAN_OUT):
                 (self._root / f"{number:02x}").mkdir(exist_ok=True)
+            reach("folders made")
             if self._sync:
-                _sync_folder(self._root)
-                _sync_folder(self._root.parent)
+                _sync_names(self._root)
 
+        self._writers = ThreadPoolExecutor(WRITERS, thread_name_prefix="ociserver-disk")
+        self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="ociserver-read")
         await self.run(make)
 
     async def close(self) -> None:
         """Wait for what is under way."""
-        await asyncio.to_thread(self._threads.shutdown)
+        pools = [pool for pool in (self._writers, self._readers) if pool]
+        self._writers = self._readers = None
+        for pool in pools:
+            await asyncio.to_thread(pool.shutdown)
 
     async def run(self, function: Callable[[], Result]) -> Result:
         """Run what may wait for the disk off the event loop."""
-        return await asyncio.get_running_loop().run_in_executor(self._threads, function)
+        return await asyncio.get_running_loop().run_in_executor(_opened(self._writers), function)
+
+    async def read(self, function: Callable[[], Result]) -> Result:
+        """Likewise what only reads."""
+        return await asyncio.get_running_loop().run_in_executor(_opened(self._readers), function)
 
     def path(self, key: str) -> Path:
         """Where the file of a key is. Keys are made here, of hexadecimal digits; none comes from a client unchecked."""
@@ -88,6 +103,7 @@ class Directory:
 
         def lock() -> int:
             fd = os.open(self.path(key), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            reach("file opened")
             try:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
@@ -95,27 +111,50 @@ class Directory:
                 raise
             return fd
 
+        locking = asyncio.ensure_future(self.run(lock))
         try:
-            fd = await self.run(lock)
+            fd = await asyncio.shield(locking)
         except BlockingIOError:
             raise OCIError("RANGE_INVALID", "another request is writing to this upload") from None
         except OSError as error:
-            raise _translated(error) from error
+            raise of_disk(error) from error
+        except asyncio.CancelledError:
+            # Nobody would ever close it, and its lock would keep every later writer out.
+            locking.add_done_callback(_close_late)
+            raise
         return FileWriter(self, key, fd, Hasher(algorithm))
 
+    def is_held(self, key: str) -> bool:
+        """Whether some process is writing to the file of an upload just now."""
+        try:
+            fd = os.open(self.path(key), os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return False
+        try:
+            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(fd)
+        return False
+
     def size(self, key: str) -> int | None:
-        """Bytes of a file; None if it is not there."""
+        """Bytes of a file; None if it is not there. Only that means missing: another error says nothing of it."""
         try:
             return os.stat(self.path(key)).st_size
-        except OSError:
+        except FileNotFoundError:
             return None
+        except OSError as error:
+            raise of_disk(error) from error
 
     def open_file(self, key: str, size: int) -> int | None:
         """Open a copy for reading; None if it is missing or of another size."""
         try:
             fd = os.open(self.path(key), os.O_RDONLY | os.O_CLOEXEC)
-        except OSError:
+        except FileNotFoundError:
             return None
+        except OSError as error:
+            raise of_disk(error) from error
         if os.fstat(fd).st_size != size:
             os.close(fd)
             return None
@@ -128,7 +167,9 @@ class Directory:
 
             def unlink() -> None:
                 for path in paths:
+                    reach("before unlink")
                     path.unlink(missing_ok=True)
+                    reach("after unlink")
 
             await self.run(unlink)
 
@@ -143,6 +184,11 @@ class Directory:
                         continue
                     yield Found(entry.name, status.st_size, status.st_mtime)
 
+    def is_empty(self) -> bool:
+        """Whether there is no file at all."""
+        folders = (self._root / f"{number:02x}" for number in range(_FAN_OUT))
+        return not any(folder.is_dir() and any(folder.iterdir()) for folder in folders)
+
     @property
     def boot(self) -> bytes:
         """Names the time since the machine was started: within it, what was written is what is read."""
@@ -154,108 +200,15 @@ class Directory:
         return self._sync
 
 
-class FileWriter:
-    """An open file that grows, its hash with it. The lock on it ends with the descriptor, or the process."""
-
-    def __init__(self, directory: Directory, key: str, fd: int, hasher: Hasher) -> None:
-        self._directory = directory
-        self._key = key
-        self._fd = fd
-        self._hasher: Hasher | None = hasher
-        self._algorithm = hasher.algorithm
-        self._under_way: asyncio.Future[None] | None = None
-        self.size = 0
-
-    async def restore(self, size: int, state: bytes) -> None:
-        """Go on from what was recorded: without reading the file if this boot wrote it, else by hashing it again.
-
-        After a power cut the file may be shorter than was recorded, or hold other bytes: the new hash
-        then tells at commit. What is behind the recorded end was never acknowledged, and goes.
-        """
-        boot, saved = state[:_BOOT], state[_BOOT:]
-
-        def restore() -> tuple[int, Hasher]:
-            there = min(size, os.fstat(self._fd).st_size)
-            os.ftruncate(self._fd, there)
-            if there == size and boot == self._directory.boot and boot != _NO_BOOT:
-                return there, Hasher.resume(saved)
-            hasher = Hasher(self._algorithm)
-            hash_range(self._fd, 0, there, hasher)
-            return there, hasher
-
-        self.size, self._hasher = await self._directory.run(restore)
-
-    async def write(self, data: bytes) -> None:
-        """Append bytes. On a full disk nothing of them is kept, and the upload can go on later."""
-        hasher = self._hasher or await self._rehash()
-        fd, size = self._fd, self.size
-
-        def append() -> None:
-            append_to(fd, size, data, hasher)
-
-        try:
-            await self._do(append)
-        except OSError as error:
-            self._hasher = None
-            raise _translated(error) from error
-        except asyncio.CancelledError:
-            self._hasher = None
-            raise
-        self.size += len(data)
-
-    def suspend(self) -> bytes:
-        """The state to go on from, for `restore`."""
-        if self._hasher is None or self._hasher.length != self.size:
-            return _NO_BOOT
-        return self._directory.boot + self._hasher.save()
-
-    async def digest(self, algorithm: str) -> str:
-        """Digest of everything in the file; another algorithm than the upload's costs a second reading."""
-        hasher = self._hasher
-        if hasher is None or hasher.length != self.size or hasher.algorithm != algorithm:
-            hasher = await self._rehash(algorithm)
-        return hasher.digest()
-
-    async def finish(self) -> None:
-        """Make the file and its name survive a power cut."""
-        fd, folder = self._fd, self._directory.path(self._key).parent
-
-        def sync() -> None:
-            os.fsync(fd)
-            _sync_folder(folder)
-
-        if self._directory.syncs:
-            try:
-                await self._do(sync)
-            except OSError as error:
-                raise _translated(error) from error
-
-    def close(self) -> None:
-        """Let go of the file and of the lock, as soon as no thread uses them."""
-        fd, self._fd = self._fd, -1
-        if fd < 0:
-            return
-        if self._under_way is None or self._under_way.done():
-            os.close(fd)
-        else:
-            self._under_way.add_done_callback(lambda _: os.close(fd))
-
-    async def _do(self, function: Callable[[], None]) -> None:
-        # Shielded: a thread cannot be stopped when its request is, and its descriptor must outlive it.
-        self._under_way = asyncio.ensure_future(self._directory.run(function))
-        await asyncio.shield(self._under_way)
-
-    async def _rehash(self, algorithm: str | None = None) -> Hasher:
-        hasher = Hasher(algorithm or self._algorithm)
-        fd, size = self._fd, self.size
-        await self._directory.run(lambda: hash_range(fd, 0, size, hasher))
-        if hasher.algorithm == self._algorithm:
-            self._hasher = hasher
-        return hasher
+def _opened(pool: ThreadPoolExecutor | None) -> ThreadPoolExecutor:
+    if pool is None:
+        raise RuntimeError("the store is not open")
+    return pool
 
 
-_BOOT: Final = 16
-_NO_BOOT: Final = bytes(_BOOT)
+def _close_late(locking: asyncio.Future[int]) -> None:
+    if not locking.cancelled() and locking.exception() is None:
+        os.close(locking.result())
 
 
 def _boot_id() -> bytes:
@@ -263,16 +216,15 @@ def _boot_id() -> bytes:
         text = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii")
         return bytes.fromhex(text.strip().replace("-", ""))
     except (OSError, ValueError):
-        return _NO_BOOT  # unknown here: every resumed upload is hashed again
+        return NO_BOOT  # unknown here: every resumed upload is hashed again
 
 
-def _sync_folder(path: Path) -> None:
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
-def _translated(error: OSError) -> Exception:
-    return disk_full() if error.errno in (errno.ENOSPC, errno.EDQUOT) else error
+def _sync_names(folder: Path) -> None:
+    """Sync a folder, and all above it on the same disk: whoever made them may not have."""
+    device = folder.stat().st_dev
+    for path in (folder, *folder.absolute().parents):
+        # Of folders that are not ours to read, none was made here.
+        with contextlib.suppress(PermissionError):
+            if path.stat().st_dev != device:
+                return
+            sync_folder(path)

@@ -56,23 +56,34 @@ class FileReader:
     async def __aiter__(self) -> AsyncIterator[bytes]:
         position, stop = self.range
         while position < stop:
-            data = await (self._ahead or self._read(position))
+            if self._ahead is None:
+                self._ahead = self._read(position)
+            # Shielded: a thread cannot be stopped when its request is, and `aclose` has to know of it.
+            data = await asyncio.shield(self._ahead)
+            self._ahead = None
             if not data:
                 return  # truncated meanwhile; whoever sends it sees that it is too short
             position += len(data)
-            self._ahead = self._read(position) if position < stop else None
+            if position < stop:
+                self._ahead = self._read(position)
             yield data
 
     async def aclose(self) -> None:
         fd, self._fd = self._fd, -1
         if fd < 0:
             return
-        if self._ahead is None or self._ahead.done():
+        if self._ahead is None:
             os.close(fd)
         else:
-            # A thread still reads from it.
-            self._ahead.add_done_callback(lambda _: os.close(fd))
+            # A thread may still read from it.
+            self._ahead.add_done_callback(lambda ahead: _close(fd, ahead))
 
     def _read(self, position: int) -> asyncio.Future[bytes]:
         fd, size = self._fd, min(READ_SIZE, self.range[1] - position)
-        return asyncio.ensure_future(self._directory.run(lambda: read_at(fd, position, size)))
+        return asyncio.ensure_future(self._directory.read(lambda: read_at(fd, position, size)))
+
+
+def _close(fd: int, ahead: asyncio.Future[bytes]) -> None:
+    os.close(fd)
+    if not ahead.cancelled():
+        ahead.exception()  # nobody else will look at it

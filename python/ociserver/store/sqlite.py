@@ -5,20 +5,22 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
-import logging
 import os
 import queue
 import sqlite3
 import threading
+import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal, TypeVar
 
-from ociserver.errors import OCIError, RegistryError
+from ociserver.store.failpoint import reach
+from ociserver.store.faults import StoreError, damaged, of_database, of_disk
 from ociserver.store.schema import MIGRATIONS, VERSION
 from ociserver.store.work import Work
 
-__all__ = ["Durability", "SQLite", "StoreError"]
+__all__ = ["Durability", "SQLite"]
 
 Result = TypeVar("Result")
 Durability = Literal["full", "normal", "off"]
@@ -29,14 +31,17 @@ MAX_BATCH: Final = 256
 WAL_PAGES: Final = 4_000
 """Pages of 4 KiB after which the log is copied back: 16 MiB, so that its two extra syncs are rare."""
 
+WRITER_WAIT_S: Final = 10.0
+"""How long a write waits for another program that has locked the database, before it fails with 503."""
+
+READER_WAIT_S: Final = 0.1
+"""Likewise a read, which never waits for our own writers; it waits on the event loop, so only for a moment."""
+
+START_WAIT_S: Final = 30.0
+"""How long to wait for another process that is bringing the tables up to date."""
+
 _TYPES: Final = {"identity": "INTEGER PRIMARY KEY", "bytes": "BLOB", "without_rowid": " WITHOUT ROWID"}
 _MINIMUM: Final = (3, 35, 0)
-
-_log = logging.getLogger("ociserver")
-
-
-class StoreError(RegistryError):
-    """The folder cannot be used; the message says why, and what to do."""
 
 
 @dataclass(slots=True)
@@ -46,7 +51,10 @@ class _Job:
     loop: asyncio.AbstractEventLoop
     future: asyncio.Future[Any]
     result: Any = None
-    error: BaseException | None = None
+    error: Exception | None = None
+
+    def __str__(self) -> str:
+        return str(getattr(self.work, "__name__", self.work))
 
 
 class SQLite:
@@ -65,46 +73,47 @@ class SQLite:
         self._durability = durability
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
+        self._writer: sqlite3.Connection | None = None
         self._reader: sqlite3.Connection | None = None
         self._lock = -1
 
     async def open(self) -> None:
-        if sqlite3.sqlite_version_info < _MINIMUM:
-            raise StoreError(f"SQLite {sqlite3.sqlite_version} is too old: {'.'.join(map(str, _MINIMUM))} is needed")
-        # Writers of several processes queue on this file, which is fair; SQLite's own busy handler polls.
-        self._lock = os.open(self._path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        writer = self._connect()
-        fcntl.flock(self._lock, fcntl.LOCK_EX)
         try:
-            self._migrate(writer)
-        finally:
-            fcntl.flock(self._lock, fcntl.LOCK_UN)
-        self._reader = self._connect()
-        self._reader.execute("PRAGMA query_only = ON")
-        self._thread = threading.Thread(target=self._run, args=(writer,), name="ociserver-writer", daemon=True)
+            await asyncio.to_thread(self._open)
+        except (sqlite3.Error, OSError) as error:
+            await self.close()
+            raise StoreError(self._refusal(error)) from error
+        except BaseException:
+            await self.close()
+            raise
+        self._thread = threading.Thread(target=self._run, name="ociserver-writer", daemon=True)
         self._thread.start()
 
     async def close(self) -> None:
-        if self._thread is not None:
+        # Taken away first: what comes after the end of the queue would wait for ever.
+        thread, self._thread = self._thread, None
+        if thread is not None:
             self._jobs.put(None)
-            await asyncio.to_thread(self._thread.join)
-            self._thread = None
-        if self._reader is not None:
-            self._reader.close()
-            self._reader = None
+            await asyncio.to_thread(thread.join)
+        for connection in (self._writer, self._reader):
+            if connection is not None:
+                connection.close()
+        self._writer = self._reader = None
         if self._lock >= 0:
             os.close(self._lock)
             self._lock = -1
 
     async def read(self, work: Work[Result]) -> Result:
-        assert self._reader is not None, "the store is not open"
+        if self._reader is None:
+            raise RuntimeError("the store is not open")
         try:
             return _drive(self._reader, work)
         except sqlite3.Error as error:
-            raise _translated(error) from error
+            raise of_database(error) from error
 
     async def write(self, work: Work[Result], *, durable: bool = True) -> Result:
-        assert self._thread is not None, "the store is not open"
+        if self._thread is None:
+            raise RuntimeError("the store is not open")
         loop = asyncio.get_running_loop()
         job = _Job(work, durable, loop, loop.create_future())
         self._jobs.put(job)
@@ -112,18 +121,54 @@ class SQLite:
         result: Result = await asyncio.shield(job.future)
         return result
 
-    def _connect(self) -> sqlite3.Connection:
+    def _open(self) -> None:
+        if sqlite3.sqlite_version_info < _MINIMUM:
+            raise StoreError(f"SQLite {sqlite3.sqlite_version} is too old: {'.'.join(map(str, _MINIMUM))} is needed")
+        # Writers of several processes queue on this file, which is fair; SQLite's own busy handler polls.
+        self._lock = os.open(self._path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        self._writer = self._connect(WRITER_WAIT_S)
+        with self._locked_for_start():
+            self._migrate(self._writer)
+        self._reader = self._connect(READER_WAIT_S)
+        self._reader.execute("PRAGMA query_only = ON")
+
+    def _connect(self, wait_s: float) -> sqlite3.Connection:
+        connection = sqlite3.connect(
+            self._path, timeout=wait_s, isolation_level=None, check_same_thread=False, cached_statements=256
+        )
         try:
-            connection = sqlite3.connect(
-                self._path, timeout=60.0, isolation_level=None, check_same_thread=False, cached_statements=256
-            )
-            connection.execute("PRAGMA journal_mode = WAL")
+            (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
+            if mode != "wal":
+                raise StoreError(
+                    f"{self._path}: this file system does not let SQLite keep a write-ahead log (network file "
+                    "systems do not); use a local one"
+                )
             connection.execute("PRAGMA foreign_keys = ON")
             connection.execute(f"PRAGMA wal_autocheckpoint = {WAL_PAGES}")
             connection.execute(f"PRAGMA synchronous = {_SYNCHRONOUS[self._durability][False]}")
-        except sqlite3.Error as error:
-            raise StoreError(f"{self._path} cannot be opened: {error}") from error
+        except BaseException:
+            connection.close()
+            raise
         return connection
+
+    @contextlib.contextmanager
+    def _locked_for_start(self) -> Iterator[None]:
+        deadline = time.monotonic() + START_WAIT_S
+        while True:
+            try:
+                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise StoreError(
+                        f"{self._path}: another process has been writing for {START_WAIT_S:g} seconds; "
+                        "see who has registry.lock open, and end or wait for it"
+                    ) from None
+                time.sleep(0.01)
+        try:
+            yield
+        finally:
+            fcntl.flock(self._lock, fcntl.LOCK_UN)
 
     def _migrate(self, connection: sqlite3.Connection) -> None:
         (version,) = connection.execute("PRAGMA user_version").fetchone()
@@ -132,30 +177,49 @@ class SQLite:
                 f"{self._path} was written by a newer ociserver (its tables are version {version}, this one knows "
                 f"{VERSION}): upgrade ociserver, or serve another folder"
             )
+        (tables,) = connection.execute("SELECT COUNT(*) FROM sqlite_master WHERE name = 'copies'").fetchone()
+        (others,) = connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()
+        if (version > 0 and not tables) or (version == 0 and others):
+            raise StoreError(f"{self._path} is a database of another program: serve another folder")
         for number, statements in enumerate(MIGRATIONS[version:], start=version + 1):
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute("BEGIN IMMEDIATE")
             for statement in statements:
                 connection.execute(statement.format_map(_TYPES))
             connection.execute(f"PRAGMA user_version = {number}")
+            reach("before migration")
             connection.execute("COMMIT")
+            reach("after migration")
 
-    def _run(self, connection: sqlite3.Connection) -> None:
+    def _refusal(self, error: sqlite3.Error | OSError) -> str:
+        if isinstance(error, sqlite3.Error) and damaged(error):
+            return (
+                f"{self._path} is damaged ({error}): put back a backup of the folder, or move the folder away and "
+                "let clients push again; `sqlite3 registry.db .recover` saves what can be read of it"
+            )
+        known = of_disk(error) if isinstance(error, OSError) else of_database(error)
+        return f"{self._path} cannot be opened: {error if known is error else known}"
+
+    def _run(self) -> None:
+        assert self._writer is not None
         synchronous = ""
-        with contextlib.closing(connection):
-            while True:
-                batch, last = self._next_batch()
-                if batch:
-                    wanted = _SYNCHRONOUS[self._durability][any(job.durable for job in batch)]
-                    if wanted != synchronous:
-                        connection.execute(f"PRAGMA synchronous = {wanted}")
-                        synchronous = wanted
-                    self._commit(connection, batch)
-                    for loop in {job.loop for job in batch}:
-                        with contextlib.suppress(RuntimeError):  # a loop that has been closed waits for nothing
-                            loop.call_soon_threadsafe(_resolve, [job for job in batch if job.loop is loop])
-                if last:
-                    return
+        last = False
+        while not last:
+            batch, last = self._next_batch()
+            wanted = _SYNCHRONOUS[self._durability][any(job.durable for job in batch)]
+            try:
+                if wanted != synchronous:
+                    self._writer.execute(f"PRAGMA synchronous = {wanted}")
+                    synchronous = wanted
+                self._commit(self._writer, batch)
+            except Exception as error:
+                # The transaction itself failed (a full disk, an I/O error): nobody's work is there, and
+                # whoever failed by itself may have failed by a neighbour's work.
+                for job in batch:
+                    job.error = _error_of(error)
+            for loop in {job.loop for job in batch}:
+                with contextlib.suppress(RuntimeError):  # a loop that has been closed waits for nothing
+                    loop.call_soon_threadsafe(_resolve, [job for job in batch if job.loop is loop])
 
     def _next_batch(self) -> tuple[list[_Job], bool]:
         batch: list[_Job] = []
@@ -171,19 +235,21 @@ class SQLite:
         return batch, True
 
     def _commit(self, connection: sqlite3.Connection, batch: list[_Job]) -> None:
+        if not batch:
+            return
         fcntl.flock(self._lock, fcntl.LOCK_EX)
         try:
             connection.execute("BEGIN IMMEDIATE")
             for job in batch:
                 _attempt(connection, job)
+            reach("before commit of", batch)
             connection.execute("COMMIT")
-        except sqlite3.Error as error:
-            # The transaction itself failed (a full disk, an I/O error): nobody's work is there.
+            reach("after commit of", batch)
+        except BaseException:
             if connection.in_transaction:
                 with contextlib.suppress(sqlite3.Error):
                     connection.execute("ROLLBACK")
-            for job in batch:
-                job.error = job.error or _translated(error)
+            raise
         finally:
             fcntl.flock(self._lock, fcntl.LOCK_UN)
 
@@ -195,13 +261,10 @@ def _attempt(connection: sqlite3.Connection, job: _Job) -> None:
     connection.execute("SAVEPOINT job")
     try:
         job.result = _drive(connection, job.work)
-    except sqlite3.Error as error:
+    except Exception as error:
         if not connection.in_transaction:
             raise
-        job.error = _translated(error)
-    except Exception as error:
-        job.error = error
-    if job.error is not None:
+        job.error = _error_of(error)
         connection.execute("ROLLBACK TO job")
     connection.execute("RELEASE job")
 
@@ -227,12 +290,13 @@ def _resolve(batch: list[_Job]) -> None:
             job.future.set_exception(job.error)
 
 
-def _translated(error: sqlite3.Error) -> Exception:
-    if getattr(error, "sqlite_errorname", "").startswith("SQLITE_FULL"):
-        return disk_full()
-    return error
-
-
-def disk_full() -> OCIError:
-    """What a client gets while the disk has no room."""
-    return OCIError("UNKNOWN", "the registry's disk is full: free some space, or delete and collect", status=507)
+def _error_of(error: Exception) -> Exception:
+    """A new error for each caller: raised by many, one would gather the tracebacks of all."""
+    known = error
+    if isinstance(error, sqlite3.Error):
+        known = of_database(error)
+        if known is error:
+            return type(error)(*error.args).with_traceback(error.__traceback__)
+    elif isinstance(error, OSError):
+        known = of_disk(error)
+    return known

@@ -56,13 +56,13 @@ def drop_manifest(manifest_id: int, before: int) -> Work[bool]:
     return bool(rows)
 
 
-def abandoned_uploads(before: int, limit: int) -> Work[list[Row]]:
-    """(id, repository, size) of uploads that nobody has written to since."""
+def abandoned_uploads(before: int, after: tuple[int, str], limit: int) -> Work[list[Row]]:
+    """(touched, id, repository, size) of uploads that nobody has written to since."""
     return (
         yield (
-            "SELECT u.id, r.name, u.size FROM uploads u JOIN repositories r ON r.id = u.repository_id"
-            " WHERE u.touched < ? ORDER BY u.touched LIMIT ?",
-            (before, limit),
+            "SELECT u.touched, u.id, r.name, u.size FROM uploads u JOIN repositories r ON r.id = u.repository_id"
+            " WHERE u.touched < ? AND (u.touched, u.id) > (?, ?) ORDER BY u.touched, u.id LIMIT ?",
+            (before, *after, limit),
         )
     )
 

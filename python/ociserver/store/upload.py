@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import time
 from typing import TYPE_CHECKING, Final
 
@@ -12,8 +14,8 @@ from ociserver.store import reads, writes
 
 if TYPE_CHECKING:
     from ociserver.store.backend import Store
-    from ociserver.store.directory import FileWriter
     from ociserver.store.reads import UploadRow
+    from ociserver.store.writer import FileWriter
 
 __all__ = ["INLINE_SIZE", "Upload"]
 
@@ -30,6 +32,9 @@ class Upload:
 
     What a request brings stays in memory up to `INLINE_SIZE`, so that a small blob that comes in one request
     never touches a file. Beyond that, or when the request ends before the blob does, it goes to the file.
+
+    One writer at a time: within a process by the store's `writing`, between processes by the lock on the
+    file, and where there is no file yet by the size that the row must still have when this one is recorded.
     """
 
     chunk_size = CHUNK_SIZE
@@ -41,8 +46,10 @@ class Upload:
         self._offset = offset
         self._buffer = b""
         self._file: FileWriter | None = None
+        self._claimed = False
         self._ended = False
         self._changed = False
+        self._committing = False
         self._touched = int(time.time())
 
     @property
@@ -56,7 +63,7 @@ class Upload:
     async def write(self, data: bytes) -> None:
         if not data:
             return
-        await self._take()
+        await self._claim()
         if self._offset is not None:
             if self._offset != self.size:
                 cause = OCIError("RANGE_INVALID")
@@ -75,44 +82,74 @@ class Upload:
     async def commit(self, digest: str) -> Descriptor:
         if not is_digest(digest):
             raise OCIError("DIGEST_INVALID", "badly formed digest")
-        await self._take()
+        await self._claim()
         algorithm = digest.partition(":")[0]
         found = await self._file.digest(algorithm) if self._file else digest_of(self._buffer, algorithm)
         if found != digest:
             raise OCIError("DIGEST_INVALID", detail={"digest": digest, "content": found})
         if self._file:
-            await self._file.finish()
+            try:
+                await self._file.finish()
+            except Exception:
+                # Of a sync that failed nobody knows what reached the disk, and the next one says nothing of it.
+                await self.cancel()
+                raise
+        self._committing = True
         linked = await self._store.link(
             self._repository,
             digest,
             self.size,
-            upload_id=self._row.id,
+            upload=self._row,
             content=None if self._file else self._buffer,
         )
-        self._ended = True
-        self._close()
+        self._end()
         return linked
 
     async def cancel(self) -> None:
         if self._ended:
             return
         self._ended = True
-        await self._store.database.write(writes.end_upload(self._row.id), durable=False)
-        await self._store.blobs.delete([self._row.id])
-        self._close()
+        try:
+            # Only whoever ends the row may delete the file: a commit ends it too, and keeps the file.
+            if await self._store.database.write(writes.end_upload(self._row.id), durable=False):
+                await self._store.blobs.delete([self._row.id])
+        except Exception:
+            # On a full disk not even this can be written down; at least the bytes go.
+            if self._file and not self._committing:
+                with contextlib.suppress(Exception):
+                    await self._file.clear()
+            raise
+        finally:
+            self._end()
 
     async def aclose(self) -> None:
         if self._ended:
+            self._end()
             return
         self._ended = True
         try:
+            if self._file:
+                await self._file.settle()
             if self._changed:
-                file = await self._to_file()
-                await self._store.database.write(
-                    writes.suspend_upload(self._row.id, file.size, file.suspend(), int(time.time())), durable=False
-                )
+                await self._suspend()
         finally:
-            self._close()
+            self._end()
+
+    async def _suspend(self) -> None:
+        """Record how far it is, for whoever goes on with it."""
+        try:
+            file = await self._to_file()
+            size, state = file.size, file.suspend()
+            await self._store.database.write(
+                writes.suspend_upload(self._row.id, size, state, int(time.time())), durable=False
+            )
+        except OCIError as error:
+            if error.code != "BLOB_UPLOAD_UNKNOWN":
+                raise
+            await self._store.discard(self._row.id)
+            # A commit that was broken off has happened after all: then there is nothing to suspend.
+            if not self._committing:
+                raise
 
     async def _touch(self) -> None:
         """A request that takes very long must not look abandoned."""
@@ -121,19 +158,39 @@ class Upload:
             self._touched = now
             await self._store.database.write(writes.touch_upload(self._row.id, now), durable=False)
 
-    async def _take(self) -> None:
-        """Take hold of the upload's file, if it has one."""
+    async def _claim(self) -> None:
+        """Make sure that the upload is still there, and at the first time that nobody else writes to it."""
         if self._ended:
             raise OCIError("BLOB_UPLOAD_UNKNOWN")
-        if self._file is None and self._row.size > 0:
-            self._file = await self._hold()
+        try:
+            row = await self._store.database.read(reads.find_upload(self._repository, self._row.id))
+        except OCIError:
+            self._ended = True
+            await self._store.discard(self._row.id)
+            raise
+        if self._claimed:
+            return
+        if row.id in self._store.writing:
+            raise OCIError("RANGE_INVALID", "another request is writing to this upload")
+        self._store.writing.add(row.id)
+        try:
+            self._row = row
+            # A file beside a size of 0 is that of another process's writer, or what one that died has left.
+            if row.size > 0 or self._store.blobs.size(row.id) is not None:
+                self._file = await self._hold()
+        except BaseException:
+            self._store.writing.discard(row.id)
+            raise
+        self._claimed = True
 
     async def _to_file(self) -> FileWriter:
         if self._file is None:
             file = await self._hold()
-            self._file, buffer, self._buffer = file, self._buffer, b""
             if file.size > 0:
+                file.close()
+                self._changed = False
                 raise OCIError("RANGE_INVALID", "another request has written to this upload meanwhile")
+            self._file, buffer, self._buffer = file, self._buffer, b""
             if buffer:
                 await file.write(buffer)
         return self._file
@@ -146,12 +203,16 @@ class Upload:
             await file.restore(self._row.size, self._row.state)
         except BaseException as error:
             file.close()
-            if isinstance(error, OCIError):
-                # It was ended meanwhile, and its file made anew just now.
-                await self._store.blobs.delete([self._row.id])
+            if isinstance(error, OCIError) and error.code == "BLOB_UPLOAD_UNKNOWN":
+                # It was ended meanwhile, and its file perhaps made anew just now.
+                await asyncio.shield(self._store.discard(self._row.id))
             raise
         return file
 
-    def _close(self) -> None:
+    def _end(self) -> None:
+        self._ended = True
+        if self._claimed:
+            self._claimed = False
+            self._store.writing.discard(self._row.id)
         if self._file is not None:
             self._file.close()

@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from ociserver._core import ManifestInfo, is_repository
+from ociserver._core import is_repository
 from ociserver.errors import OCIError
 from ociserver.interface import Descriptor
-from ociserver.store.reads import BLOB_TYPE, Copy, copy_of, repository_id
+from ociserver.store.immutability import check_deletable, check_repository_deletable
+from ociserver.store.reads import BLOB_TYPE, Copy, UploadRow, copy_of, repository_id
 from ociserver.store.work import Work
 
 __all__ = [
     "Linked",
     "delete_blob",
-    "delete_manifest",
     "delete_repository",
-    "delete_tag",
     "end_upload",
+    "ensure_repository",
     "finish_blob",
     "mount",
-    "push_manifest",
     "renew",
     "start_upload",
     "suspend_upload",
@@ -84,7 +81,7 @@ def finish_blob(
     digest: str,
     size: int,
     *,
-    upload_id: str | None,
+    upload: UploadRow | None,
     content: bytes | None,
     healthy: str | None,
     now: int,
@@ -95,20 +92,21 @@ def finish_blob(
         repository: where it is linked.
         digest: what the bytes were verified to be.
         size: how many.
-        upload_id: the upload that ends by this, if there is one. Its bytes are in the file of that key, unless
-            `content` has them.
+        upload: the upload that ends by this, if there is one, as its writer knows it. Its bytes are in the file
+            of that key, unless `content` has them.
         content: the bytes of a small blob.
         healthy: the key of a copy whose file the caller has just seen whole. A copy by another key may be
             gone or short, and is replaced by what has just been pushed: that is how a re-push heals.
         now: seconds.
 
     Raises:
-        OCIError: BLOB_UPLOAD_UNKNOWN if the upload was ended meanwhile.
+        OCIError: BLOB_UPLOAD_UNKNOWN if the upload was ended meanwhile, RANGE_INVALID if somebody else has
+            written to it.
     """
-    if upload_id is not None and not (yield from end_upload(upload_id)):
-        raise OCIError("BLOB_UPLOAD_UNKNOWN")
+    if upload is not None:
+        yield from _end_unchanged(upload)
     number = yield from ensure_repository(repository)
-    key = upload_id if content is None else None
+    key = upload.id if upload is not None and content is None else None
     copy = yield from copy_of(digest)
     dropped: list[str] = []
     if copy is None:
@@ -133,12 +131,22 @@ def finish_blob(
     return Linked(Descriptor(BLOB_TYPE, digest, size), dropped)
 
 
+def _end_unchanged(upload: UploadRow) -> Work[None]:
+    rows = yield "DELETE FROM uploads WHERE id = ? AND size = ? RETURNING id", (upload.id, upload.size)
+    if rows:
+        return
+    rows = yield "SELECT 1 FROM uploads WHERE id = ?", (upload.id,)
+    if rows:
+        raise OCIError("RANGE_INVALID", "another request has written to this upload meanwhile")
+    raise OCIError("BLOB_UPLOAD_UNKNOWN")
+
+
 def mount(from_repository: str | None, to_repository: str, digest: str, now: int) -> Work[Copy]:
     """Link a blob of another repository; the same copy, no bytes."""
     if from_repository is None:
         rows = yield (
             (
-                "SELECT c.id, c.size, c.bad, c.key, c.content FROM copies c WHERE c.digest = ?"
+                "SELECT c.id, c.size, c.bad, c.key, c.content FROM copies c WHERE c.digest = ? AND c.bad = 0"
                 " AND EXISTS (SELECT 1 FROM links l WHERE l.copy_id = c.id)"
             ),
             (digest,),
@@ -148,7 +156,7 @@ def mount(from_repository: str | None, to_repository: str, digest: str, now: int
         rows = yield (
             (
                 "SELECT c.id, c.size, c.bad, c.key, c.content FROM copies c JOIN links l ON l.copy_id = c.id"
-                " WHERE c.digest = ? AND l.repository_id = ?"
+                " WHERE c.digest = ? AND l.repository_id = ? AND c.bad = 0"
             ),
             (digest, source),
         )
@@ -160,75 +168,13 @@ def mount(from_repository: str | None, to_repository: str, digest: str, now: int
     return copy
 
 
-def renew(number: int, copy_id: int, now: int) -> Work[None]:
-    """Note that a client has asked for a blob, and may count on it for a while."""
-    yield "UPDATE links SET renewed = ? WHERE repository_id = ? AND copy_id = ?", (now, number, copy_id)
-
-
-def push_manifest(
-    repository: str,
-    descriptor: Descriptor,
-    content: bytes,
-    info: ManifestInfo,
-    tags: Sequence[str],
-    *,
-    immutable_tags: bool,
-    lax: bool,
-    now: int,
-) -> Work[None]:
-    """Store a manifest and set its tags."""
-    number = yield from ensure_repository(repository)
+def renew(number: int, copy_id: int, now: int) -> Work[bool]:
+    """Note that a client has asked for a blob, and may count on it for a while; whether it is still linked."""
     rows = yield (
-        "SELECT id, media_type FROM manifests WHERE repository_id = ? AND digest = ?",
-        (number, descriptor.digest),
+        "UPDATE links SET renewed = ? WHERE repository_id = ? AND copy_id = ? RETURNING copy_id",
+        (now, number, copy_id),
     )
-    manifest_id, media_type = rows[0] if rows else (None, descriptor.media_type)
-    if immutable_tags:
-        if media_type != descriptor.media_type and (yield from _is_held_by_tag(number, descriptor.digest)):
-            raise OCIError("DENIED", "mismatched media type: a tagged manifest keeps its own")
-        yield from _check_tags(number, manifest_id, tags)
-    if not lax:
-        yield from _check_references(number, info)
-    values = (
-        descriptor.media_type,
-        info.kind,
-        now,
-        info.subject,
-        info.artifact_type,
-        json.dumps(info.annotations, ensure_ascii=False) if info.annotations else None,
-    )
-    if manifest_id is None:
-        rows = yield (
-            (
-                "INSERT INTO manifests (media_type, kind, pushed, subject, artifact_type, annotations, repository_id,"
-                " digest, size, content) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id"
-            ),
-            (*values, number, descriptor.digest, descriptor.size, content),
-        )
-        manifest_id = rows[0][0]
-    else:
-        yield (
-            (
-                "UPDATE manifests SET media_type = ?, kind = ?, pushed = ?, subject = ?, artifact_type = ?,"
-                " annotations = ? WHERE id = ?"
-            ),
-            (*values, manifest_id),
-        )
-        if media_type != descriptor.media_type:
-            yield "DELETE FROM refs WHERE manifest_id = ?", (manifest_id,)
-    for digest in dict.fromkeys(reference.digest for reference in info.references):
-        yield (
-            "INSERT INTO refs (manifest_id, repository_id, digest) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
-            (manifest_id, number, digest),
-        )
-    for tag in tags:
-        yield (
-            (
-                "INSERT INTO tags (repository_id, name, manifest_id) VALUES (?, ?, ?)"
-                " ON CONFLICT (repository_id, name) DO UPDATE SET manifest_id = excluded.manifest_id"
-            ),
-            (number, tag, manifest_id),
-        )
+    return bool(rows)
 
 
 def delete_blob(repository: str, digest: str, *, immutable_tags: bool, now: int) -> Work[None]:
@@ -241,41 +187,21 @@ def delete_blob(repository: str, digest: str, *, immutable_tags: bool, now: int)
     if not rows:
         raise OCIError("BLOB_UNKNOWN")
     if immutable_tags:
-        yield from _check_deletable(number, digest)
+        yield from check_deletable(number, digest)
     yield from unlink(number, rows[0][0], now)
 
 
-def delete_manifest(repository: str, digest: str, *, immutable_tags: bool) -> Work[None]:
-    """Delete a manifest, and with it its tags and what it references (by the tables' cascade)."""
-    number = yield from repository_id(repository)
-    rows = yield "SELECT id FROM manifests WHERE repository_id = ? AND digest = ?", (number, digest)
-    if not rows:
-        raise OCIError("MANIFEST_UNKNOWN")
-    if immutable_tags:
-        yield from _check_deletable(number, digest)
-    yield "DELETE FROM manifests WHERE id = ?", (rows[0][0],)
-
-
-def delete_repository(repository: str, now: int) -> Work[None]:
+def delete_repository(repository: str, *, immutable_tags: bool, now: int) -> Work[None]:
     """Delete a repository and all that it holds; uploads under way end, and copies begin their grace."""
     number = yield from repository_id(repository)
+    if immutable_tags:
+        yield from check_repository_deletable(number)
     yield "DELETE FROM manifests WHERE repository_id = ?", (number,)
     rows = yield "SELECT copy_id FROM links WHERE repository_id = ?", (number,)
     for (copy_id,) in rows:
         yield from unlink(number, copy_id, now)
     yield "DELETE FROM uploads WHERE repository_id = ?", (number,)
     yield "DELETE FROM repositories WHERE id = ?", (number,)
-
-
-def delete_tag(repository: str, tag: str, *, immutable_tags: bool) -> Work[None]:
-    """Delete a tag; the manifest stays."""
-    number = yield from repository_id(repository)
-    rows = yield "SELECT name FROM tags WHERE repository_id = ? AND name = ?", (number, tag)
-    if not rows:
-        raise OCIError("MANIFEST_UNKNOWN", "tag does not exist")
-    if immutable_tags:
-        raise OCIError("DENIED", "tags are immutable in this registry")
-    yield "DELETE FROM tags WHERE repository_id = ? AND name = ?", (number, tag)
 
 
 def unlink(number: int, copy_id: int, now: int) -> Work[None]:
@@ -296,64 +222,3 @@ def _link(number: int, copy_id: int, now: int) -> Work[None]:
         (number, copy_id, now),
     )
     yield "UPDATE copies SET idle_since = NULL WHERE id = ? AND idle_since IS NOT NULL", (copy_id,)
-
-
-def _check_tags(number: int, manifest_id: int | None, tags: Sequence[str]) -> Work[None]:
-    for tag in tags:
-        rows = yield "SELECT manifest_id FROM tags WHERE repository_id = ? AND name = ?", (number, tag)
-        if rows and rows[0][0] != manifest_id:
-            raise OCIError("DENIED", f"cannot overwrite tag {tag}: tags are immutable in this registry")
-
-
-def _check_references(number: int, info: ManifestInfo) -> Work[None]:
-    if info.kind not in ("image", "index"):
-        return
-    for reference in info.references:
-        if not reference.required:
-            continue
-        if reference.kind == "blob":
-            rows = yield (
-                "SELECT 1 FROM copies c JOIN links l ON l.copy_id = c.id AND l.repository_id = ? WHERE c.digest = ?",
-                (number, reference.digest),
-            )
-        else:
-            rows = yield "SELECT 1 FROM manifests WHERE repository_id = ? AND digest = ?", (number, reference.digest)
-        if not rows:
-            raise OCIError(
-                "MANIFEST_BLOB_UNKNOWN",
-                f"invalid manifest: {reference.kind} for {reference.field} not found",
-                detail={"digest": reference.digest},
-            )
-
-
-def _check_deletable(number: int, digest: str) -> Work[None]:
-    if (yield from _is_held_by_tag(number, digest)):
-        raise OCIError("DENIED", "a tag needs this content, and tags are immutable in this registry")
-
-
-def _is_held_by_tag(number: int, digest: str) -> Work[bool]:
-    """Whether some tag reaches a content through manifests, walking from the content upwards."""
-    seen = {digest}
-    waiting = [digest]
-    while waiting:
-        current = waiting.pop()
-        rows = yield (
-            (
-                "SELECT 1 FROM manifests m JOIN tags t ON t.manifest_id = m.id WHERE m.repository_id = ?"
-                " AND m.digest = ? LIMIT 1"
-            ),
-            (number, current),
-        )
-        if rows:
-            return True
-        rows = yield (
-            (
-                "SELECT m.digest FROM refs f JOIN manifests m ON m.id = f.manifest_id WHERE f.repository_id = ?"
-                " AND f.digest = ? UNION SELECT digest FROM manifests WHERE repository_id = ? AND subject = ?"
-            ),
-            (number, current, number, current),
-        )
-        new = {row[0] for row in rows} - seen
-        seen |= new
-        waiting.extend(new)
-    return False

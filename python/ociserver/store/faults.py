@@ -1,0 +1,59 @@
+"""What goes wrong below the store, in words for whoever gets to see it."""
+
+from __future__ import annotations
+
+import errno
+import sqlite3
+
+from ociserver.errors import OCIError, RegistryError
+
+__all__ = ["StoreError", "damaged", "disk_full", "of_database", "of_disk"]
+
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_REFUSED = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
+_EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE})
+
+
+class StoreError(RegistryError):
+    """The folder cannot be used; the message says why, and what to do."""
+
+
+def of_disk(error: OSError) -> Exception:
+    """What a client gets for an error of the file system; others stay as they are, for the log."""
+    if error.errno in _FULL:
+        return disk_full()
+    if error.errno in _REFUSED:
+        return _unavailable("the registry's folder cannot be written to just now")
+    if error.errno in _EXHAUSTED:
+        return _unavailable("the registry has too many files open just now")
+    return error
+
+
+def of_database(error: sqlite3.Error) -> Exception:
+    """What a client gets for an error of SQLite; others stay as they are, for the log."""
+    name: str = getattr(error, "sqlite_errorname", None) or ""
+    # The shared index of the log could not grow: there the disk is full too.
+    if name in ("SQLITE_FULL", "SQLITE_IOERR_SHMSIZE"):
+        return disk_full()
+    if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
+        return _unavailable("the registry's database is locked by another program")
+    if name.startswith("SQLITE_READONLY"):
+        return _unavailable("the registry's database cannot be written to just now")
+    if damaged(error):
+        return OCIError("UNKNOWN", f"the registry's database is damaged ({error})", status=500)
+    return error
+
+
+def damaged(error: sqlite3.Error) -> bool:
+    """Whether the database file is not what SQLite wrote."""
+    name: str = getattr(error, "sqlite_errorname", None) or ""
+    return name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB"))
+
+
+def disk_full() -> OCIError:
+    """What a client gets while the disk has no room."""
+    return OCIError("UNKNOWN", "the registry's disk is full: free some space, or delete and collect", status=507)
+
+
+def _unavailable(message: str) -> OCIError:
+    return OCIError("UNKNOWN", message, status=503)

@@ -1,0 +1,61 @@
+"""What immutable tags forbid: reads that a write makes in its own transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ociserver.errors import OCIError
+from ociserver.store.work import Work
+
+__all__ = ["check_deletable", "check_media_type", "check_repository_deletable", "check_tags"]
+
+
+def check_media_type(number: int, digest: str) -> Work[None]:
+    if (yield from _is_held_by_tag(number, digest)):
+        raise OCIError("DENIED", "mismatched media type: a tagged manifest keeps its own")
+
+
+def check_repository_deletable(number: int) -> Work[None]:
+    rows = yield "SELECT 1 FROM tags WHERE repository_id = ? LIMIT 1", (number,)
+    if rows:
+        raise OCIError("DENIED", "the repository has tags, and tags are immutable in this registry")
+
+
+def check_tags(number: int, manifest_id: int | None, tags: Sequence[str]) -> Work[None]:
+    for tag in tags:
+        rows = yield "SELECT manifest_id FROM tags WHERE repository_id = ? AND name = ?", (number, tag)
+        if rows and rows[0][0] != manifest_id:
+            raise OCIError("DENIED", f"cannot overwrite tag {tag}: tags are immutable in this registry")
+
+
+def check_deletable(number: int, digest: str) -> Work[None]:
+    if (yield from _is_held_by_tag(number, digest)):
+        raise OCIError("DENIED", "a tag needs this content, and tags are immutable in this registry")
+
+
+def _is_held_by_tag(number: int, digest: str) -> Work[bool]:
+    """Whether some tag reaches a content through manifests, walking from the content upwards."""
+    seen = {digest}
+    waiting = [digest]
+    while waiting:
+        current = waiting.pop()
+        rows = yield (
+            (
+                "SELECT 1 FROM manifests m JOIN tags t ON t.manifest_id = m.id WHERE m.repository_id = ?"
+                " AND m.digest = ? LIMIT 1"
+            ),
+            (number, current),
+        )
+        if rows:
+            return True
+        rows = yield (
+            (
+                "SELECT m.digest FROM refs f JOIN manifests m ON m.id = f.manifest_id WHERE f.repository_id = ?"
+                " AND f.digest = ? UNION SELECT digest FROM manifests WHERE repository_id = ? AND subject = ?"
+            ),
+            (number, current, number, current),
+        )
+        new = {row[0] for row in rows} - seen
+        seen |= new
+        waiting.extend(new)
+    return False

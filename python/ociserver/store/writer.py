@@ -1,0 +1,172 @@
+"""Writing the file of an upload: it grows, and its hash with it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from ociserver._core import Hasher, append_to, hash_range
+from ociserver.errors import OCIError
+from ociserver.store.failpoint import reach
+from ociserver.store.faults import of_disk
+
+if TYPE_CHECKING:
+    from ociserver.store.directory import Directory
+
+__all__ = ["BOOT_SIZE", "NO_BOOT", "FileWriter", "sync_folder"]
+
+BOOT_SIZE: Final = 16
+NO_BOOT: Final = bytes(BOOT_SIZE)
+"""In the place of a boot's name: never trust a state that has it."""
+
+
+class FileWriter:
+    """An open file that grows, its hash with it. The lock on it ends with the descriptor, or the process."""
+
+    def __init__(self, directory: Directory, key: str, fd: int, hasher: Hasher) -> None:
+        self._directory = directory
+        self._key = key
+        self._fd = fd
+        self._hasher: Hasher | None = hasher
+        self._algorithm = hasher.algorithm
+        self._under_way: asyncio.Future[None] | None = None
+        self.size = 0
+
+    async def restore(self, size: int, state: bytes) -> None:
+        """Go on from what was recorded: without reading the file if this boot wrote it, else by hashing it again.
+
+        After a power cut the file may be shorter than was recorded, or hold other bytes: the new hash
+        then tells at commit. What is behind the recorded end was never acknowledged, and goes.
+        """
+        fd = self._fd
+
+        def restore() -> None:
+            there = min(size, os.fstat(fd).st_size)
+            os.ftruncate(fd, there)
+            hasher = self._trusted(there, state) if there == size else None
+            if hasher is None:
+                hasher = Hasher(self._algorithm)
+                hash_range(fd, 0, there, hasher)
+            self.size, self._hasher = there, hasher
+
+        await self._do(restore)
+
+    async def write(self, data: bytes) -> None:
+        """Append bytes. On a full disk nothing of them is kept, and the upload can go on later."""
+        hasher = self._hasher or await self._rehash(self._algorithm)
+        fd, size = self._fd, self.size
+
+        def append() -> None:
+            try:
+                append_to(fd, size, data, hasher)
+            except OSError:
+                self._hasher = None
+                with contextlib.suppress(OSError):
+                    os.ftruncate(fd, size)
+                raise
+            # Here, and not by whoever waits: one that is cancelled leaves bytes behind that count.
+            self.size = size + len(data)
+            reach("chunk appended")
+
+        await self._do(append)
+
+    def suspend(self) -> bytes:
+        """The state to go on from, for `restore`."""
+        if self._hasher is None or self._hasher.length != self.size:
+            return NO_BOOT
+        return self._directory.boot + self._hasher.save()
+
+    async def digest(self, algorithm: str) -> str:
+        """Digest of everything in the file; another algorithm than the upload's costs a second reading."""
+        hasher = self._hasher
+        if hasher is None or hasher.length != self.size or hasher.algorithm != algorithm:
+            hasher = await self._rehash(algorithm)
+        return hasher.digest()
+
+    async def finish(self) -> None:
+        """Make the file and its name survive a power cut; nothing may be written after this.
+
+        Raises:
+            OCIError: BLOB_UPLOAD_INVALID if bytes have gone from the file behind our back.
+        """
+        fd, size, folder = self._fd, self.size, self._directory.path(self._key).parent
+        syncs = self._directory.syncs
+
+        def sync() -> None:
+            there = os.fstat(fd).st_size
+            if there < size:
+                raise OCIError("BLOB_UPLOAD_INVALID", f"only {there} of {size} bytes are still there")
+            if there > size:
+                os.ftruncate(fd, size)  # what a write that failed has left
+            if syncs:
+                os.fsync(fd)
+                reach("file synced")
+                sync_folder(folder)
+                reach("folder synced")
+
+        await self._do(sync)
+
+    async def clear(self) -> None:
+        """Give back the room that the bytes take."""
+        fd = self._fd
+
+        def clear() -> None:
+            self.size, self._hasher = 0, None
+            os.ftruncate(fd, 0)
+
+        await self._do(clear)
+
+    async def settle(self) -> None:
+        """Wait for what a cancelled caller has left running."""
+        if self._under_way is not None:
+            await asyncio.wait([self._under_way])
+
+    def close(self) -> None:
+        """Let go of the file and of the lock, as soon as no thread uses them."""
+        fd, self._fd = self._fd, -1
+        if fd < 0:
+            return
+        if self._under_way is None or self._under_way.done():
+            os.close(fd)
+        else:
+            self._under_way.add_done_callback(lambda _: os.close(fd))
+
+    async def _do(self, function: Callable[[], None]) -> None:
+        # Shielded: a thread cannot be stopped when its request is, and its descriptor must outlive it.
+        self._under_way = asyncio.ensure_future(self._directory.run(function))
+        try:
+            await asyncio.shield(self._under_way)
+        except OSError as error:
+            raise of_disk(error) from error
+
+    async def _rehash(self, algorithm: str) -> Hasher:
+        hasher = Hasher(algorithm)
+        fd, size = self._fd, self.size
+        await self._do(lambda: hash_range(fd, 0, size, hasher))
+        if algorithm == self._algorithm:
+            self._hasher = hasher
+        return hasher
+
+    def _trusted(self, size: int, state: bytes) -> Hasher | None:
+        """The hash that a state has saved, if its bytes cannot have been lost since."""
+        boot, saved = state[:BOOT_SIZE], state[BOOT_SIZE:]
+        if boot != self._directory.boot or boot == NO_BOOT:
+            return None
+        try:
+            hasher = Hasher.resume(saved)
+        except ValueError:
+            return None  # written by another version
+        return hasher if (hasher.length, hasher.algorithm) == (size, self._algorithm) else None
+
+
+def sync_folder(path: Path) -> None:
+    """Make the names in a folder survive a power cut."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
