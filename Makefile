@@ -7,6 +7,7 @@ PYTHON ?= python3
 # Arguments for `ociserver serve` and for pytest: make serve SERVE='--port 5001 --immutable-tags'
 SERVE  ?=
 TESTS  ?=
+BENCH  ?=
 
 VENV := .venv
 # Absolute: a program that is started in another folder must find it too.
@@ -93,9 +94,10 @@ test-clients: dev tools
 test-package: wheel
 	tests/packaging/check $(BIN)/python
 
-.PHONY: bench  ## Run the benchmarks
+.PHONY: bench  ## Run the benchmarks: parts of the server, then whole servers (BENCH='--help')
 bench: dev tools
-	$(BIN)/pytest --benchmark-enable --benchmark-only --timeout 0 benches
+	$(if $(wildcard benches/bench_*.py),$(BIN)/pytest --benchmark-enable --benchmark-only --timeout 0 benches)
+	$(BIN)/python -m benches.end_to_end $(BENCH)
 
 # --- lint ------------------------------------------------------------------------------------------
 
