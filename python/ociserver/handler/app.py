@@ -13,11 +13,12 @@ from typing import Any, Final, Self
 from urllib.parse import quote
 
 from ociserver._core import parse_request
-from ociserver.context import RequestContext, request_context
+from ociserver.context import request_context
 from ociserver.errors import HTTPError, OCIError, marshal_error
 from ociserver.handler import blobs, lists, manifests, uploads
 from ociserver.handler.body import ClientDisconnectedError
 from ociserver.handler.call import Call, Event, raw_path
+from ociserver.handler.responses import Answer, empty
 from ociserver.interface import Backend, complete
 from ociserver.options import Options, Response
 from ociserver.types import Receive, Scope, Send
@@ -27,18 +28,15 @@ __all__ = ["Handler"]
 _log = logging.getLogger("ociserver")
 _debug_ids = itertools.count(1)
 
-MAX_REQUEST_ID: Final = 128
-"""Longest X-Request-Id of a client that is taken over, in bytes; it is repeated in every log line."""
-
 _INTERNAL_ERROR: Final = "internal server error"
 
 
-async def _ping(call: Call) -> None:
+async def _ping(call: Call) -> Answer:
     # end-1, GET /v2/: 200, 404/401
-    await call.respond_empty(200, [])
+    return empty(200, [])
 
 
-_TABLE: Final[dict[str, Callable[[Call], Awaitable[None]]]] = {
+_TABLE: Final[dict[str, Callable[[Call], Awaitable[Answer | None]]]] = {
     "ping": _ping,
     "blob_get": blobs.get,
     "blob_head": blobs.head,
@@ -90,13 +88,44 @@ class Handler:
         self._opening = asyncio.Lock()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        kind = scope["type"]
-        if kind == "http":
-            await self._http(scope, receive, send)
-        elif kind == "lifespan":
-            await self._lifespan(receive, send)
-        else:
-            raise RuntimeError(f"ociserver serves http, not {kind}")
+        # The hot path is one function: each further coroutine in it costs as much as parsing the request.
+        if scope["type"] != "http":
+            await self._other(scope, receive, send)
+            return
+        began = time.perf_counter() if self._observe else 0.0
+        call = Call(self, scope, receive, send, f"{self.debug_id}-{next(self._request_numbers)}")
+        token = request_context.set(call.context)
+        try:
+            path = scope.get("raw_path") or raw_path(scope)
+            if scope.get("root_path"):
+                call.root = quote(scope["root_path"].rstrip("/"))
+                request = parse_request(scope["method"], path, scope["query_string"], call.root.encode())
+            else:
+                request = parse_request(scope["method"], path, scope["query_string"])
+            call.request = request
+            call.context.namespace = request.namespace
+            if not self._opened:
+                await self._open()
+            answer = await _TABLE[request.kind](call)
+            if answer:
+                # Else it has been sent, piece by piece.
+                status, headers, content = answer
+                call.sent = len(content)
+                await send(call.head(status, headers))
+                await send({"type": "http.response.body", "body": content, "more_body": False})
+        except Exception as error:
+            await self._fail(call, error)
+        finally:
+            request_context.reset(token)
+            if call.has_body and call.body.pending:
+                await call.body.drain()
+            if self._observe:
+                self._observe(self._event(call, time.perf_counter() - began))
+
+    async def _other(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "lifespan":
+            raise RuntimeError(f"ociserver serves http, not {scope['type']}")
+        await self._lifespan(receive, send)
 
     async def __aenter__(self) -> Self:
         await self._open()
@@ -137,41 +166,6 @@ class Handler:
             return
         await send({"type": "lifespan.shutdown.complete"})
 
-    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
-        began = time.perf_counter()
-        context = RequestContext(
-            f"{self.debug_id}-{next(self._request_numbers)}", user=scope.get("user"), auth=scope.get("auth")
-        )
-        call = Call(self, scope, receive, send, context)
-        theirs = call.headers.get(b"x-request-id")
-        if theirs is not None and len(theirs) <= MAX_REQUEST_ID and theirs.isascii() and theirs.decode().isprintable():
-            context.request_id = theirs.decode()
-        token = request_context.set(context)
-        try:
-            await self._serve(call)
-        finally:
-            request_context.reset(token)
-            if call.body.pending:
-                await call.body.drain()
-            if self._observe:
-                self._observe(self._event(call, time.perf_counter() - began))
-
-    async def _serve(self, call: Call) -> None:
-        scope = call.scope
-        try:
-            root = scope.get("root_path")
-            if root:
-                call.root = quote(root.rstrip("/"))
-            call.request = request = parse_request(
-                scope["method"], raw_path(scope), scope["query_string"], call.root.encode()
-            )
-            call.context.namespace = request.namespace
-            if not self._opened:
-                await self._open()
-            await _TABLE[request.kind](call)
-        except Exception as error:
-            await self._fail(call, error)
-
     async def _fail(self, call: Call, error: Exception) -> None:
         request_id = call.context.request_id
         wire = marshal_error(error)
@@ -201,7 +195,8 @@ class Handler:
         ]
         headers.append((b"content-length", b"%d" % len(response.content)))
         content = b"" if call.scope["method"] == "HEAD" else response.content
-        await call.respond(response.status, headers, content)
+        await call.start(response.status, headers)
+        await call.write(content, more=False)
 
     def _event(self, call: Call, duration: float) -> Event:
         scope = call.scope
@@ -215,7 +210,7 @@ class Handler:
             kind=request.kind if request else None,
             repository=request.repository if request else None,
             status=call.status,
-            received=call.body.received,
+            received=call.received,
             sent=call.sent,
             duration=duration,
         )

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from ociserver._core import ByteRange, parse_range
 from ociserver.errors import OCIError
 from ociserver.handler.body import ClientDisconnectedError
-from ociserver.handler.responses import ACCEPT_RANGES, content_headers, etag, locations, text
+from ociserver.handler.responses import ACCEPT_RANGES, Answer, content_headers, empty, etag, locations, text
 
 if TYPE_CHECKING:
     from ociserver.handler.call import Call
@@ -24,16 +24,15 @@ WATCH_SIZE: Final = 1024 * 1024
 """Bytes of an answer up to which a client that goes away costs less than the task that would notice."""
 
 
-async def head(call: Call) -> None:
-    """end-2, HEAD /v2/<name>/blobs/<digest>: 200, 404."""
+async def head(call: Call) -> Answer:
+    """end-2, HEAD /v2/<name>/blobs/<digest>: 200, 304, 404."""
     descriptor = await _resolve(call)
-    if call.not_modified(etag(descriptor.digest)):
-        await _not_modified(call, descriptor)
-        return
-    await call.respond(200, [*content_headers(descriptor, descriptor.size), ACCEPT_RANGES])
+    if call.not_modified(descriptor.digest):
+        return _not_modified(descriptor)
+    return 200, [*content_headers(descriptor, descriptor.size), ACCEPT_RANGES], b""
 
 
-async def get(call: Call) -> None:
+async def get(call: Call) -> Answer | None:
     """end-2, GET /v2/<name>/blobs/<digest>: 200, 206, 304, 307, 404, 416."""
     request = call.request
     assert request.repository
@@ -41,17 +40,15 @@ async def get(call: Call) -> None:
     if call.handler.options.locations_for_descriptor:
         urls = await locations(call, await _resolve(call), is_manifest=False)
         if urls:
-            await call.respond_empty(307, [(b"location", text(urls[0]))])
-            return
+            return empty(307, [(b"location", text(urls[0]))])
     if b"if-none-match" in call.headers:
         descriptor = await _resolve(call)
-        if call.not_modified(etag(descriptor.digest)):
-            await _not_modified(call, descriptor)
-            return
+        if call.not_modified(descriptor.digest):
+            return _not_modified(descriptor)
     ranges = await _ranges(call)
     if ranges is not None and len(ranges) > 1:
         await _get_several(call, ranges)
-        return
+        return None
     try:
         reader = await call.handler.backend.get_blob(request.repository, request.digest, ranges[0] if ranges else None)
     except OCIError as error:
@@ -63,14 +60,15 @@ async def get(call: Call) -> None:
             headers.append(_content_range(start, stop, reader.descriptor.size))
         await call.start(206 if ranges else 200, headers)
         await _send(call, reader, more=False)
+    return None
 
 
-async def delete(call: Call) -> None:
+async def delete(call: Call) -> Answer:
     """end-10, DELETE /v2/<name>/blobs/<digest>: 202, 404/405."""
     assert call.request.repository
     assert call.request.digest
     await call.handler.backend.delete_blob(call.request.repository, call.request.digest)
-    await call.respond_empty(202, [])
+    return empty(202, [])
 
 
 async def _resolve(call: Call) -> Descriptor:
@@ -79,9 +77,9 @@ async def _resolve(call: Call) -> Descriptor:
     return await call.handler.backend.resolve_blob(call.request.repository, call.request.digest)
 
 
-async def _not_modified(call: Call, descriptor: Descriptor) -> None:
-    headers = content_headers(descriptor, descriptor.size)
-    await call.respond(304, [header for header in headers if header[0] not in (b"content-length", b"content-type")])
+def _not_modified(descriptor: Descriptor) -> Answer:
+    # All but type and length.
+    return 304, content_headers(descriptor, descriptor.size)[2:], b""
 
 
 async def _ranges(call: Call) -> list[ByteRange] | None:

@@ -9,6 +9,7 @@ from urllib.parse import quote
 from ociserver._core import Request
 from ociserver.context import RequestContext
 from ociserver.handler.body import Body
+from ociserver.handler.responses import Headers, etag
 from ociserver.types import Message, Scope, Send
 
 if TYPE_CHECKING:
@@ -18,9 +19,10 @@ if TYPE_CHECKING:
     from ociserver.handler.app import Handler
     from ociserver.types import Receive
 
-__all__ = ["Call", "Event", "Headers", "raw_path"]
+__all__ = ["Call", "Event", "raw_path"]
 
-Headers = list[tuple[bytes, bytes]]
+MAX_REQUEST_ID: Final = 128
+"""Longest X-Request-Id of a client that is taken over, in bytes; it is repeated in every log line."""
 
 _API_VERSION: Final = (b"docker-distribution-api-version", b"registry/2.0")
 
@@ -58,10 +60,12 @@ class Call:
     """A request, parsed, with the means to answer it."""
 
     __slots__ = (
+        "_body",
+        "_receive",
         "_send",
-        "body",
         "context",
         "handler",
+        "has_body",
         "headers",
         "request",
         "root",
@@ -73,22 +77,50 @@ class Call:
 
     request: Request
 
-    def __init__(self, handler: Handler, scope: Scope, receive: Receive, send: Send, context: RequestContext) -> None:
+    def __init__(self, handler: Handler, scope: Scope, receive: Receive, send: Send, request_id: str) -> None:
         self.handler = handler
         self.scope = scope
-        self.context = context
         # The last of a repeated header counts; ASGI servers send names in lower case.
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
-        self.body = Body(receive, self.headers)
+        self.has_body = b"content-length" in self.headers or b"transfer-encoding" in self.headers
         self.root: str = ""
         self.status = 0
         self.sent = 0
         # Done when the client has gone away; only long answers are watched.
         self.watch: asyncio.Future[None] | None = None
+        self._body: Body | None = None
+        self._receive = receive
         self._send = send
+        if b"x-request-id" in self.headers:
+            request_id = _request_id(self.headers[b"x-request-id"]) or request_id
+        self.context = context = RequestContext(request_id)
+        # Set here and not passed: keyword arguments double what a context costs.
+        context.user = scope.get("user")
+        context.auth = scope.get("auth")
+
+    @property
+    def body(self) -> Body:
+        """What the client sends. Made when it is first asked for: most requests have none."""
+        if self._body is None:
+            self._body = Body(self._receive, self.headers)
+        return self._body
+
+    @property
+    def received(self) -> int:
+        """Bytes of the body that were read."""
+        return self._body.received if self._body else 0
 
     async def start(self, status: int, headers: Headers) -> None:
-        """Send the status line and the headers; after this an error can only cut the answer short."""
+        """Begin an answer that is sent piece by piece; after this an error can only cut it short."""
+        await self._send(self.head(status, headers))
+
+    async def write(self, data: bytes, *, more: bool) -> None:
+        """Send a piece of the body; waits while the client does not take it."""
+        self.sent += len(data)
+        await self._send({"type": "http.response.body", "body": data, "more_body": more})
+
+    def head(self, status: int, headers: Headers) -> Message:
+        """The message that begins an answer, with the headers that all answers have."""
         self.status = status
         headers.append(_API_VERSION)
         context = self.context
@@ -96,28 +128,7 @@ class Call:
             headers.extend((b"warning", _warning(text)) for text in context.warnings)
         if context.served_from is not None:
             headers.append((b"oci-namespace", context.served_from.encode("latin-1", "replace")))
-        await self._send({"type": "http.response.start", "status": status, "headers": headers})
-
-    async def write(self, data: bytes, *, more: bool) -> None:
-        """Send a piece of the body; waits while the client does not take it."""
-        self.sent += len(data)
-        message: Message = {"type": "http.response.body", "body": data, "more_body": more}
-        await self._send(message)
-
-    async def respond(self, status: int, headers: Headers, content: bytes = b"") -> None:
-        """Send a whole answer. Content-Length is the caller's to give, since HEAD and 304 differ in it."""
-        await self.start(status, headers)
-        await self.write(content, more=False)
-
-    async def respond_empty(self, status: int, headers: Headers) -> None:
-        """Send an answer that has no body."""
-        headers.append((b"content-length", b"0"))
-        await self.respond(status, headers)
-
-    async def respond_json(self, status: int, headers: Headers, content: bytes) -> None:
-        """Send a whole JSON document; the headers name the type where it is not plain JSON."""
-        headers.append((b"content-length", b"%d" % len(content)))
-        await self.respond(status, headers, content)
+        return {"type": "http.response.start", "status": status, "headers": headers}
 
     def path(self, path: str) -> str:
         """A path of this API as the client sees it, below whatever the handler is mounted under."""
@@ -129,10 +140,10 @@ class Call:
         root = self.root.encode()
         return path if path.startswith(root) else root + path
 
-    def not_modified(self, etag: bytes) -> bool:
-        """Whether If-None-Match names this entity tag (RFC 9110, 13.1.2: weak comparison)."""
+    def not_modified(self, digest: str) -> bool:
+        """Whether If-None-Match names the content of this digest (RFC 9110, 13.1.2: weak comparison)."""
         condition = self.headers.get(b"if-none-match")
-        return condition is not None and _matches(condition, etag)
+        return condition is not None and _matches(condition, etag(digest))
 
 
 def raw_path(scope: Scope) -> bytes:
@@ -140,9 +151,15 @@ def raw_path(scope: Scope) -> bytes:
     return scope.get("raw_path") or quote(scope["path"]).encode()
 
 
-def _matches(condition: bytes, etag: bytes) -> bool:
+def _request_id(header: bytes | None) -> str | None:
+    if header is None or len(header) > MAX_REQUEST_ID or not header.isascii() or not header.decode().isprintable():
+        return None
+    return header.decode()
+
+
+def _matches(condition: bytes, tag: bytes) -> bool:
     candidates: Iterable[bytes] = (candidate.strip() for candidate in condition.split(b","))
-    return any(candidate == b"*" or candidate.removeprefix(b"W/") == etag for candidate in candidates)
+    return any(candidate == b"*" or candidate.removeprefix(b"W/") == tag for candidate in candidates)
 
 
 def _warning(text: str) -> bytes:

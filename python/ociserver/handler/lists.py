@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from ociserver._core import next_link
 from ociserver.errors import HTTPError, OCIError
+from ociserver.handler.responses import Answer, Headers, document
 
 if TYPE_CHECKING:
-    from ociserver.handler.call import Call, Headers
+    from ociserver.handler.call import Call
     from ociserver.interface import Descriptor
 
 __all__ = ["catalog", "referrers", "tags"]
@@ -33,7 +34,7 @@ Item = TypeVar("Item")
 Names = Callable[[str, int | None], AsyncIterator[str]]
 
 
-async def tags(call: Call) -> None:
+async def tags(call: Call) -> Answer | None:
     """end-8, GET /v2/<name>/tags/list?n=<integer>&last=<tag>: 200, 404."""
     repository = call.request.repository
     assert repository
@@ -42,34 +43,32 @@ async def tags(call: Call) -> None:
     def names(after: str, limit: int | None) -> AsyncIterator[str]:
         return backend.tags(repository, start_after=after, limit=limit)
 
-    await _list(call, names, b'{"name":%s,"tags":[' % json.dumps(repository).encode())
+    return await _list(call, names, b'{"name":%s,"tags":[' % json.dumps(repository).encode())
 
 
-async def catalog(call: Call) -> None:
+async def catalog(call: Call) -> Answer | None:
     """GET /v2/_catalog?n=<integer>&last=<repository> (Docker registry v2): 200."""
     backend = call.handler.backend
 
     def names(after: str, limit: int | None) -> AsyncIterator[str]:
         return backend.repositories(start_after=after, limit=limit)
 
-    await _list(call, names, b'{"repositories":[')
+    return await _list(call, names, b'{"repositories":[')
 
 
-async def _list(call: Call, names: Names, head: bytes) -> None:
+async def _list(call: Call, names: Names, head: bytes) -> Answer | None:
     options = call.handler.options
     n, last = (None, "") if options.ignore_pagination else (call.request.n, call.request.last or "")
     if n == 0:
-        await call.respond_json(200, [_JSON], head + b"]}")
-        return
+        return document([_JSON], head + b"]}")
     if n is not None and 0 < options.max_list_page_size < n:
         raise OCIError("UNSUPPORTED", f"query parameter n is too large (n={n}, max={options.max_list_page_size})")
     if n is None:
-        await _send_all(call, names(last, None), head)
-    else:
-        await _send_page(call, names, head, min(n, MAX_PAGE), last)
+        return await _send_all(call, names(last, None), head)
+    return await _send_page(call, names, head, min(n, MAX_PAGE), last)
 
 
-async def _send_page(call: Call, names: Names, head: bytes, size: int, last: str) -> None:
+async def _send_page(call: Call, names: Names, head: bytes, size: int, last: str) -> Answer:
     # One more than fits tells whether a next page exists: an exactly full last page has no Link.
     page: list[str] = []
     async with _closing(names(last, size + 1)) as found:
@@ -81,10 +80,10 @@ async def _send_page(call: Call, names: Names, head: bytes, size: int, last: str
     if len(page) > size:
         del page[size:]
         _link(call, headers, page[-1])
-    await call.respond_json(200, headers, head + _items(page) + b"]}")
+    return document(headers, head + _items(page) + b"]}")
 
 
-async def _send_all(call: Call, names: AsyncIterator[str], head: bytes) -> None:
+async def _send_all(call: Call, names: AsyncIterator[str], head: bytes) -> Answer | None:
     """A whole list, in one answer if it is short, else piece by piece in bounded memory."""
     piece: list[str] = []
     prefix = head
@@ -98,13 +97,13 @@ async def _send_all(call: Call, names: AsyncIterator[str], head: bytes) -> None:
                 piece.clear()
             piece.append(name)
     end = prefix + _items(piece) + b"]}"
-    if call.status:
-        await call.write(end, more=False)
-    else:
-        await call.respond_json(200, [_JSON], end)
+    if not call.status:
+        return document([_JSON], end)
+    await call.write(end, more=False)
+    return None
 
 
-async def referrers(call: Call) -> None:
+async def referrers(call: Call) -> Answer:
     """end-12, GET /v2/<name>/referrers/<digest>?artifactType=<type>: 200, 404/400."""
     request, options = call.request, call.handler.options
     assert request.repository
@@ -141,7 +140,7 @@ async def referrers(call: Call) -> None:
         headers.append((b"oci-filters-applied", b"artifactType"))
     if more:
         _link(call, headers, last)
-    await call.respond_json(200, headers, head + b",".join(entries) + tail)
+    return document(headers, head + b",".join(entries) + tail)
 
 
 def _entry(descriptor: Descriptor) -> bytes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from ociserver.errors import OCIError
-from ociserver.handler.responses import content_headers, pushed_location
+from ociserver.handler.responses import Answer, content_headers, empty, pushed_location
 
 if TYPE_CHECKING:
     from ociserver.handler.call import Call
@@ -20,7 +20,7 @@ MAX_MEDIA_TYPE: Final = 255
 """Characters of a media type (RFC 6838, 4.2: two names of up to 127 and a slash)."""
 
 
-async def get(call: Call) -> None:
+async def get(call: Call) -> Answer:
     """end-3, GET /v2/<name>/manifests/<reference>: 200, 304, 404."""
     request, backend = call.request, call.handler.backend
     repository, tag = request.repository, request.tag
@@ -34,13 +34,12 @@ async def get(call: Call) -> None:
     headers = content_headers(manifest.descriptor, len(content))
     if tag is not None and call.handler.options.omit_digest_from_tag_get_response:
         del headers[2]
-    if call.not_modified(b'"%s"' % manifest.descriptor.digest.encode()):
-        await call.respond(304, headers[2:])
-        return
-    await call.respond(200, headers, content)
+    if call.not_modified(manifest.descriptor.digest):
+        return 304, headers[2:], b""
+    return 200, headers, content
 
 
-async def head(call: Call) -> None:
+async def head(call: Call) -> Answer:
     """end-3, HEAD /v2/<name>/manifests/<reference>: 200, 304, 404."""
     request, backend = call.request, call.handler.backend
     assert request.repository
@@ -51,13 +50,12 @@ async def head(call: Call) -> None:
         assert request.digest
         descriptor = await backend.resolve_manifest(request.repository, request.digest)
     headers = content_headers(descriptor, descriptor.size)
-    if call.not_modified(b'"%s"' % descriptor.digest.encode()):
-        await call.respond(304, headers[2:])
-        return
-    await call.respond(200, headers)
+    if call.not_modified(descriptor.digest):
+        return 304, headers[2:], b""
+    return 200, headers, b""
 
 
-async def put(call: Call) -> None:
+async def put(call: Call) -> Answer:
     """end-7, PUT /v2/<name>/manifests/<reference>: 201, 400, 404, 413."""
     request, options = call.request, call.handler.options
     assert request.repository
@@ -77,10 +75,10 @@ async def put(call: Call) -> None:
     accepted = [tag for tag in pushed.tags if tag in request.tags]
     if accepted:
         headers.append((b"oci-tag", ", ".join(accepted).encode()))
-    await call.respond_empty(201, headers)
+    return empty(201, headers)
 
 
-async def delete(call: Call) -> None:
+async def delete(call: Call) -> Answer:
     """end-9, DELETE /v2/<name>/manifests/<reference>: 202, 404/400/405."""
     request, backend = call.request, call.handler.backend
     assert request.repository
@@ -89,7 +87,7 @@ async def delete(call: Call) -> None:
     else:
         assert request.digest
         await backend.delete_manifest(request.repository, request.digest)
-    await call.respond_empty(202, [])
+    return empty(202, [])
 
 
 def _media_type(call: Call) -> str:

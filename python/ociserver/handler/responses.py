@@ -1,4 +1,4 @@
-"""Header fields that several endpoints share, built in one way."""
+"""Answers and header fields that several endpoints share, built in one way."""
 
 from __future__ import annotations
 
@@ -6,12 +6,40 @@ import inspect
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from ociserver.handler.call import Call, Headers
+    from ociserver.handler.call import Call
     from ociserver.interface import Descriptor
 
-__all__ = ["ACCEPT_RANGES", "content_headers", "etag", "locations", "pushed_location", "text"]
+__all__ = [
+    "ACCEPT_RANGES",
+    "Answer",
+    "Headers",
+    "content_headers",
+    "document",
+    "empty",
+    "etag",
+    "locations",
+    "pushed_location",
+    "text",
+]
+
+Headers = list[tuple[bytes, bytes]]
+
+Answer = tuple[int, Headers, bytes]
+"""A whole answer: status, headers, body. Content-Length is among the headers, since HEAD and 304 differ in it."""
 
 ACCEPT_RANGES: Final = (b"accept-ranges", b"bytes")
+
+
+def empty(status: int, headers: Headers) -> Answer:
+    """An answer that has no body."""
+    headers.append((b"content-length", b"0"))
+    return status, headers, b""
+
+
+def document(headers: Headers, content: bytes) -> Answer:
+    """A whole JSON document; the headers name its type."""
+    headers.append((b"content-length", b"%d" % len(content)))
+    return 200, headers, content
 
 
 def text(value: str) -> bytes:

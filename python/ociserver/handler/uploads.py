@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Final
 
 from ociserver._core import parse_content_range, upload_path
 from ociserver.errors import OCIError
-from ociserver.handler.responses import pushed_location, text
+from ociserver.handler.responses import Answer, Headers, empty, pushed_location, text
 from ociserver.interface import UNKNOWN_SIZE, BlobWriter, Descriptor
 
 if TYPE_CHECKING:
-    from ociserver.handler.call import Call, Headers
+    from ociserver.handler.call import Call
 
 __all__ = ["cancel", "chunk", "complete", "info", "mount", "push", "start"]
 
@@ -22,7 +22,7 @@ _CANNOT_MOUNT: Final = frozenset({"NAME_UNKNOWN", "BLOB_UNKNOWN", "UNSUPPORTED"}
 """Why a mount may fail without failing the request: the client then uploads the blob itself."""
 
 
-async def start(call: Call) -> None:
+async def start(call: Call) -> Answer:
     """end-4a, POST /v2/<name>/blobs/uploads/: 202, 404; end-4c with `digest-algorithm`."""
     request = call.request
     assert request.repository
@@ -30,24 +30,23 @@ async def start(call: Call) -> None:
         request.repository, algorithm=request.digest_algorithm or "sha256"
     )
     async with aclosing(writer):
-        await call.respond_empty(202, await _progress(call, writer))
+        return empty(202, await _progress(call, writer))
 
 
-async def push(call: Call) -> None:
+async def push(call: Call) -> Answer:
     """end-4b, POST /v2/<name>/blobs/uploads/?digest=<digest>: 201/202, 404/400."""
     if call.handler.options.disable_single_post_upload:
         # 202 tells the client that nothing of the body was taken, and where to upload to instead.
-        await start(call)
-        return
+        return await start(call)
     repository, digest = call.request.repository, call.request.digest
     assert repository
     assert digest
     size = UNKNOWN_SIZE if call.body.length is None else call.body.length
     descriptor = await call.handler.backend.push_blob(repository, Descriptor(_MEDIA_TYPE, digest, size), call.body)
-    await _created(call, descriptor)
+    return await _created(call, descriptor)
 
 
-async def mount(call: Call) -> None:
+async def mount(call: Call) -> Answer:
     """end-11, POST /v2/<name>/blobs/uploads/?mount=<digest>&from=<other_name>: 201/202, 404."""
     request = call.request
     assert request.repository
@@ -57,40 +56,38 @@ async def mount(call: Call) -> None:
     except OCIError as error:
         if error.code not in _CANNOT_MOUNT:
             raise
-        await start(call)
-        return
-    await _created(call, descriptor)
+        return await start(call)
+    return await _created(call, descriptor)
 
 
-async def info(call: Call) -> None:
+async def info(call: Call) -> Answer:
     """end-13, GET <location>: 204, 404."""
     async with aclosing(await _resume(call, None)) as writer:
-        await call.respond(204, await _progress(call, writer))
+        return 204, await _progress(call, writer), b""
 
 
-async def chunk(call: Call) -> None:
+async def chunk(call: Call) -> Answer:
     """end-5, PATCH <location>: 202, 404/416."""
     async with aclosing(await _resume(call, _offset(call))) as writer:
         await _receive(call, writer)
-        headers = await _progress(call, writer)
-    await call.respond_empty(202, headers)
+        return empty(202, await _progress(call, writer))
 
 
-async def complete(call: Call) -> None:
+async def complete(call: Call) -> Answer:
     """end-6, PUT <location>?digest=<digest>: 201, 404/400/416."""
     digest = call.request.digest
     assert digest
     async with aclosing(await _resume(call, _offset(call))) as writer:
         await _receive(call, writer)
         descriptor = await writer.commit(digest)
-    await _created(call, descriptor)
+    return await _created(call, descriptor)
 
 
-async def cancel(call: Call) -> None:
+async def cancel(call: Call) -> Answer:
     """end-14, DELETE <location>: 204, 404."""
     async with aclosing(await _resume(call, None)) as writer:
         await writer.cancel()
-    await call.respond(204, [])
+    return 204, [], b""
 
 
 async def _resume(call: Call, offset: int | None) -> BlobWriter:
@@ -122,9 +119,9 @@ def _offset(call: Call) -> int:
     return first
 
 
-async def _created(call: Call, descriptor: Descriptor) -> None:
+async def _created(call: Call, descriptor: Descriptor) -> Answer:
     location = await pushed_location(call, descriptor, is_manifest=False)
-    await call.respond_empty(201, [location, (b"docker-content-digest", descriptor.digest.encode())])
+    return empty(201, [location, (b"docker-content-digest", descriptor.digest.encode())])
 
 
 async def _progress(call: Call, writer: BlobWriter) -> Headers:

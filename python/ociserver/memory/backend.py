@@ -339,7 +339,8 @@ class Memory(Backend):
         ):
             raise OCIError("DENIED", "mismatched media type: a tagged manifest keeps its own")
         for tag in tags:
-            if held.tags.get(tag, descriptor.digest) != descriptor.digest:
+            tagged = held.tags.get(tag)
+            if tagged is not None and tagged.descriptor.digest != descriptor.digest:
                 raise OCIError("DENIED", f"cannot overwrite tag {tag}: tags are immutable in this registry")
 
     def _check_deletable(self, held: Repository, digest: str) -> None:

@@ -60,7 +60,8 @@ class Repository:
     def __init__(self) -> None:
         self.blobs: dict[str, Descriptor] = {}
         self.manifests: dict[str, Stored] = {}
-        self.tags: dict[str, str] = {}
+        # Straight to what a read of a tag gives: among many tags each step on the way is a cache miss.
+        self.tags: dict[str, Manifest] = {}
         self.tag_names = SortedNames()
         self.tags_of: dict[str, set[str]] = {}
         self.referrers: dict[str, SortedNames] = {}
@@ -72,6 +73,8 @@ class Repository:
         if digest in self.manifests:
             self._unindex(digest)
         self.manifests[digest] = stored
+        for tag in self.tags_of.get(digest, ()):
+            self.tags[tag] = stored.manifest
         for held in stored.protects():
             self._holders.setdefault(held, set()).add(digest)
         if stored.info.subject:
@@ -90,21 +93,21 @@ class Repository:
         if old is None:
             self.tag_names.add(tag)
         else:
-            self._drop_tag(old, tag)
-        self.tags[tag] = digest
+            self._drop_tag(old.descriptor.digest, tag)
+        self.tags[tag] = self.manifests[digest].manifest
         self.tags_of.setdefault(digest, set()).add(tag)
 
     def untag(self, tag: str) -> None:
         """Remove a tag."""
-        self._drop_tag(self.tags.pop(tag), tag)
+        self._drop_tag(self.tags.pop(tag).descriptor.digest, tag)
         self.tag_names.remove(tag)
 
     def tagged(self, tag: str) -> Manifest:
         """The manifest that a tag points at. Raises MANIFEST_UNKNOWN."""
-        digest = self.tags.get(tag)
-        if digest is None:
+        manifest = self.tags.get(tag)
+        if manifest is None:
             raise OCIError("MANIFEST_UNKNOWN")
-        return self.manifests[digest].manifest
+        return manifest
 
     def is_held_by_tag(self, digest: str) -> bool:
         """Whether some tag reaches a content through manifests, walking from the content upwards."""
