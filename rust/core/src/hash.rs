@@ -210,6 +210,15 @@ mod tests {
     }
 
     #[test]
+    fn counts_bits_of_the_longest_content() {
+        let state = |length: u64| [&[FORMAT, 0][..], &length.to_le_bytes(), &[0; 32]].concat();
+        let mut longest = Hasher::resume(&state(MAX_LENGTH)).expect("allowed");
+        longest.update(b"and a little more");
+        assert!(!longest.digest().is_of_nothing());
+        assert_eq!(Hasher::resume(&state(MAX_LENGTH + 64)).err(), Some(Error::InvalidHashState));
+    }
+
+    #[test]
     fn refuses_what_it_did_not_save() {
         let mut hasher = Hasher::new(Algorithm::Sha256);
         hasher.update(b"hello");

@@ -255,6 +255,8 @@ mod tests {
                 format!("invalid digest \"sha256:{}\": invalid checksum digest format", hex.to_uppercase()),
             ),
             ("repo@md5:ff".to_owned(), r#"invalid digest "md5:ff": unsupported digest algorithm"#.to_owned()),
+            ("repo@sha256:".to_owned(), r#"invalid digest "sha256:": invalid checksum digest format"#.to_owned()),
+            ("repo@:ff".to_owned(), r#"invalid digest ":ff": invalid checksum digest format"#.to_owned()),
             ("repo@sha256".to_owned(), r#"invalid digest "sha256": invalid checksum digest format"#.to_owned()),
             (
                 "test:5000/Uppercase/lowercase:tag".to_owned(),

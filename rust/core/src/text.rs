@@ -87,6 +87,7 @@ mod tests {
             ("café".as_bytes(), r#""café""#),
             (b"\xff\xc3", r#""\xff\xc3""#),
             ("\u{202e}\u{2028}".as_bytes(), r#""\u202e\u2028""#),
+            ("\u{80}".as_bytes(), r#""\u0080""#),
             ("\u{e0001}".as_bytes(), r#""\U000e0001""#),
         ] {
             assert_eq!(quote(bytes, 64), want);

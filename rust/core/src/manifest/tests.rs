@@ -311,7 +311,8 @@ fn lax_reading_holds_an_oci_type_to_its_json_only() {
         info.references.iter().map(|reference| (reference.digest.as_str().len(), reference.required)).collect();
     assert_eq!(found, [(71, false)]);
 
-    for not_json in ["", "{", "{} {}", &"[".repeat(MAX_DEPTH + 1)] {
+    let deep = "[".repeat(MAX_DEPTH + 1) + &"]".repeat(MAX_DEPTH + 1);
+    for not_json in ["", "{", "{} {}", &deep] {
         assert!(read_lax(not_json.as_bytes(), IMAGE).is_err(), "{not_json}");
     }
 }
