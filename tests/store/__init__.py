@@ -1,0 +1,1 @@
+"""The durable store from the inside: its parts, its invariants, crashes, faults, and collection under load."""

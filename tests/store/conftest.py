@@ -1,0 +1,33 @@
+"""An open store, and a second one on the same folder, as another process would have it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from ociserver.store import Store
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "data"
+
+
+@pytest.fixture
+async def store(folder: Path) -> AsyncIterator[Store]:
+    async with Store(folder) as store:
+        yield store
+
+
+@pytest.fixture
+async def other(store: Store) -> AsyncIterator[Store]:
+    """What another process on the same folder has: nothing is shared but the folder."""
+    async with Store(store.path) as other:
+        yield other

@@ -1,0 +1,339 @@
+"""The database part: group commit, its errors, and how a folder is refused."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import threading
+import time
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+
+from ociserver import OCIError
+from ociserver.store import StoreError, schema, sqlite
+from ociserver.store.sqlite import SQLite
+from ociserver.store.work import Row, Work
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+async def database(tmp_path: Path) -> AsyncIterator[SQLite]:
+    database = SQLite(tmp_path / "registry.db")
+    await database.open()
+    yield database
+    await database.close()
+
+
+def insert(name: str) -> Work[int]:
+    rows = yield "INSERT INTO repositories (name) VALUES (?) RETURNING id", (name,)
+    number: int = rows[0][0]
+    return number
+
+
+def insert_and_fail(name: str, error: Exception) -> Work[None]:
+    yield "INSERT INTO repositories (name) VALUES (?)", (name,)
+    raise error
+
+
+def fail_the_commit() -> Work[None]:
+    """Violate a foreign key, but only when the transaction is committed."""
+    yield "PRAGMA defer_foreign_keys = ON", ()
+    yield "INSERT INTO tags (repository_id, name, manifest_id) VALUES (77, 'tag', 77)", ()
+
+
+def names() -> Work[list[str]]:
+    rows = yield "SELECT name FROM repositories ORDER BY name", ()
+    return [row[0] for row in rows]
+
+
+class Batch:
+    """Holds the writer at work, so that what is written meanwhile goes into one transaction."""
+
+    def __init__(self, database: SQLite) -> None:
+        self._database = database
+        self._at_work = threading.Event()
+        self._go = threading.Event()
+        self._first = asyncio.ensure_future(database.write(self._wait()))
+        self.tasks: list[asyncio.Future[object]] = []
+
+    @classmethod
+    async def begin(cls, database: SQLite) -> Batch:
+        batch = cls(database)
+        assert await asyncio.to_thread(batch._at_work.wait, 30)
+        return batch
+
+    def _wait(self) -> Work[None]:
+        self._at_work.set()
+        assert self._go.wait(30)
+        yield "SELECT 1", ()
+
+    async def write(self, work: Work[object], *, durable: bool = True) -> asyncio.Future[object]:
+        task = asyncio.ensure_future(self._database.write(work, durable=durable))
+        self.tasks.append(task)
+        await asyncio.sleep(0)
+        return task
+
+    async def commit(self) -> list[object]:
+        """The results of all, errors too."""
+        self._go.set()
+        await self._first
+        return await asyncio.gather(*self.tasks, return_exceptions=True)
+
+
+async def test_many_works_share_one_commit(database: SQLite) -> None:
+    assert database._writer is not None
+    statements: list[str] = []
+    batch = await Batch.begin(database)
+    for number in range(100):
+        await batch.write(insert(f"name-{number:03}"))
+    database._writer.set_trace_callback(statements.append)
+    results = await batch.commit()
+    assert sorted(results) == list(range(1, 101))  # type: ignore[type-var]
+    assert statements.count("COMMIT") == 2  # that of the one that waited, and one for the hundred
+    assert len(await database.read(names())) == 100
+
+
+async def test_a_batch_is_bounded(database: SQLite) -> None:
+    assert database._writer is not None
+    statements: list[str] = []
+    batch = await Batch.begin(database)
+    for number in range(sqlite.MAX_BATCH + 1):
+        await batch.write(insert(f"name-{number}"))
+    database._writer.set_trace_callback(statements.append)
+    await batch.commit()
+    assert statements.count("COMMIT") == 3
+
+
+async def test_a_work_that_fails_does_not_undo_its_neighbours(database: SQLite) -> None:
+    batch = await Batch.begin(database)
+    await batch.write(insert("before"))
+    await batch.write(insert_and_fail("failed", OCIError("DENIED")))
+    await batch.write(insert("before"))  # taken already
+    await batch.write(insert_and_fail("broken", ZeroDivisionError()))
+    await batch.write(insert("after"))
+    before, denied, taken, broken, after = await batch.commit()
+    assert isinstance(denied, OCIError)
+    assert isinstance(taken, sqlite3.IntegrityError)
+    assert isinstance(broken, ZeroDivisionError)
+    assert isinstance(before, int)
+    assert isinstance(after, int)
+    assert await database.read(names()) == ["after", "before"]
+
+
+async def test_a_commit_that_fails_fails_all(database: SQLite) -> None:
+    batch = await Batch.begin(database)
+    await batch.write(insert("one"))
+    await batch.write(fail_the_commit())
+    await batch.write(insert_and_fail("two", OCIError("DENIED")))
+    await batch.write(insert("three"))
+    results = await batch.commit()
+    # The one that failed by itself too: what it saw may have been a neighbour's work.
+    assert [type(result) for result in results] == [sqlite3.IntegrityError] * 4
+    assert len({id(result) for result in results}) == 4, "one error raised by many gathers all their tracebacks"
+    assert await database.read(names()) == []
+    await database.write(insert("next"))
+    assert await database.read(names()) == ["next"]
+
+
+async def test_a_caller_that_is_cancelled_undoes_nothing(database: SQLite) -> None:
+    batch = await Batch.begin(database)
+    cancelled = await batch.write(insert("cancelled"))
+    failed = await batch.write(insert_and_fail("failed", OCIError("DENIED")))
+    await batch.write(insert("other"))
+    cancelled.cancel()
+    failed.cancel()
+    await batch.commit()
+    assert await database.read(names()) == ["cancelled", "other"]
+
+
+async def test_close_lets_everything_finish(database: SQLite, tmp_path: Path) -> None:
+    batch = await Batch.begin(database)
+    for number in range(sqlite.MAX_BATCH + 10):
+        await batch.write(insert(f"name-{number}"))
+    closing = asyncio.ensure_future(database.close())
+    await asyncio.sleep(0)
+    with pytest.raises(RuntimeError, match="not open"):
+        await database.write(insert("late"))
+    results = await batch.commit()
+    await closing
+    assert not [result for result in results if isinstance(result, BaseException)]
+    again = SQLite(tmp_path / "registry.db")
+    await again.open()
+    assert len(await again.read(names())) == sqlite.MAX_BATCH + 10
+    await again.close()
+    with pytest.raises(RuntimeError, match="not open"):
+        await again.read(names())
+
+
+async def test_it_can_be_opened_again(database: SQLite) -> None:
+    await database.write(insert("first"))
+    await database.close()
+    await database.open()
+    await database.write(insert("second"))
+    assert await database.read(names()) == ["first", "second"]
+
+
+async def test_reads_see_what_was_committed_and_wait_for_nobody(database: SQLite) -> None:
+    await database.write(insert("committed"))
+    batch = await Batch.begin(database)
+    await batch.write(insert("waiting"))
+    began = time.perf_counter()
+    assert await database.read(names()) == ["committed"]
+    assert time.perf_counter() - began < 0.05
+    await batch.commit()
+
+
+async def test_two_processes_take_turns(database: SQLite, tmp_path: Path) -> None:
+    other = SQLite(tmp_path / "registry.db")
+    await other.open()
+    both = (database, other)
+    await asyncio.gather(*(both[number % 2].write(insert(str(number))) for number in range(600)))
+    await other.close()
+    assert len(await database.read(names())) == 600
+
+
+async def test_an_error_of_a_statement_comes_out_of_read(database: SQLite) -> None:
+    def nonsense() -> Work[list[Row]]:
+        return (yield "SELECT nothing", ())
+
+    with pytest.raises(sqlite3.OperationalError, match="nothing"):
+        await database.read(nonsense())
+
+
+async def test_a_database_that_another_program_has_locked(
+    database: SQLite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Reads go on; writes wait a while, and then say so; when it is let go of they go on."""
+    assert database._writer is not None
+    database._writer.execute("PRAGMA busy_timeout = 100")
+    blocker = sqlite3.connect(tmp_path / "registry.db", isolation_level=None)
+    blocker.execute("BEGIN IMMEDIATE")
+    with pytest.raises(OCIError, match="locked by another program") as caught:
+        await database.write(insert("locked out"))
+    assert caught.value.status == 503
+    assert await database.read(names()) == []
+    blocker.execute("ROLLBACK")
+    blocker.close()
+    await database.write(insert("again"))
+    assert await database.read(names()) == ["again"]
+
+
+# How a folder is refused
+
+
+async def refusal(path: Path) -> str:
+    database = SQLite(path)
+    with pytest.raises(StoreError) as caught:
+        await database.open()
+    return str(caught.value)
+
+
+async def test_a_newer_schema(database: SQLite, tmp_path: Path) -> None:
+    assert database._writer is not None
+    database._writer.execute(f"PRAGMA user_version = {schema.VERSION + 1}")
+    said = await refusal(tmp_path / "registry.db")
+    assert "written by a newer ociserver" in said
+    assert "upgrade ociserver" in said
+
+
+async def test_a_database_of_another_program(tmp_path: Path) -> None:
+    for version in (0, 1):
+        path = tmp_path / f"registry-{version}.db"
+        connection = sqlite3.connect(path)
+        connection.execute("CREATE TABLE theirs (x)")
+        connection.execute(f"PRAGMA user_version = {version}")
+        connection.close()
+        assert "database of another program" in await refusal(path)
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda data: b"not a database" * 1000,
+        lambda data: data[:16] + bytes(100) + data[116:],
+        lambda data: data[:100] + b"\xff" * 3996 + data[4096:],
+        lambda data: data[: len(data) // 2],
+    ],
+    ids=["text", "header", "schema", "half"],
+)
+async def test_a_damaged_database(tmp_path: Path, spoil: Callable[[bytes], bytes]) -> None:
+    path = tmp_path / "registry.db"
+    database = SQLite(path)
+    await database.open()
+    for number in range(200):
+        await database.write(insert(f"name-{number}"), durable=False)
+    await database.close()
+    path.write_bytes(spoil(path.read_bytes()))
+    said = await refusal(path)
+    assert "is damaged" in said
+    assert "backup" in said
+
+
+async def test_damage_that_is_met_later(database: SQLite, tmp_path: Path) -> None:
+    """Not looked for at the start, which would read all of it: `check` does. Whoever meets it is told."""
+    for number in range(200):
+        await database.write(insert(f"name-{number:0100}"), durable=False)
+    await database.close()
+    path = tmp_path / "registry.db"
+    data = path.read_bytes()
+    path.write_bytes(data[:4096] + b"\xff" * (len(data) - 4096))
+    await database.open()
+    with pytest.raises(OCIError, match="damaged") as caught:
+        await database.read(names())
+    assert caught.value.status == 500
+
+
+async def test_a_path_that_is_none(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    assert "cannot be opened" in await refusal(tmp_path / "file" / "registry.db")
+    (tmp_path / "registry.db").mkdir()
+    assert "cannot be opened" in await refusal(tmp_path / "registry.db")
+
+
+# Migrations
+
+
+async def test_an_older_folder_is_brought_up_to_date(
+    database: SQLite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await database.write(insert("kept"))
+    await database.close()
+    newer = (*schema.MIGRATIONS, ("ALTER TABLE repositories ADD COLUMN extra {bytes}",), ("CREATE TABLE more (x)",))
+    monkeypatch.setattr(sqlite, "MIGRATIONS", newer)
+    monkeypatch.setattr(sqlite, "VERSION", len(newer))
+    # Many processes of one server start together; each step is made once.
+    opened = [SQLite(tmp_path / "registry.db") for _ in range(5)]
+    await asyncio.gather(*(one.open() for one in opened))
+    for one in opened:
+        assert await one.read(names()) == ["kept"]
+        await one.close()
+    with sqlite3.connect(tmp_path / "registry.db") as connection:
+        assert connection.execute("PRAGMA user_version").fetchone() == (len(newer),)
+    connection.close()
+
+
+async def test_a_migration_that_fails_changes_nothing(
+    database: SQLite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await database.write(insert("kept"))
+    await database.close()
+    with monkeypatch.context() as patch:
+        patch.setattr(sqlite, "MIGRATIONS", (*schema.MIGRATIONS, ("CREATE TABLE more (x)", "CREATE TABLE more (x)")))
+        patch.setattr(sqlite, "VERSION", schema.VERSION + 1)
+        assert "table more already exists" in await refusal(tmp_path / "registry.db")
+    await database.open()
+    assert await database.read(names()) == ["kept"]
+
+
+async def test_every_version_is_what_its_statements_say(tmp_path: Path) -> None:
+    """A released migration never changes: a folder has had it once, and will not have it again."""
+    database = SQLite(tmp_path / "registry.db")
+    await database.open()
+    await database.close()
+    with sqlite3.connect(tmp_path / "registry.db") as connection:
+        assert connection.execute("PRAGMA user_version").fetchone() == (schema.VERSION,)
+        assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+    connection.close()
