@@ -335,6 +335,17 @@ async def test_write_error_sees_faults_of_the_backend_as_they_are() -> None:
     assert [str(error) for error in errors] == ["details"]
 
 
+@BOTH
+async def test_write_error_that_fails_leaves_the_default(kind: Any, caplog: pytest.LogCaptureFixture) -> None:
+    def fail(scope: Scope, error: Exception) -> Response:
+        raise LookupError("a secret of the callable")
+
+    reply = await request(await handler(write_error=kind(fail)), "GET", BLOB[:-4] + "0000")
+    assert (reply.status, reply.code) == (500, "UNKNOWN")
+    assert "secret" not in reply.message
+    assert "a secret of the callable" in caplog.text
+
+
 # debug_id
 
 

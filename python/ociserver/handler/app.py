@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 from ociserver._core import parse_request
 from ociserver.context import request_context
-from ociserver.errors import HTTPError, OCIError, marshal_error
+from ociserver.errors import HTTPError, OCIError, WireError, marshal_error
 from ociserver.handler import blobs, lists, manifests, uploads
 from ociserver.handler.body import ClientDisconnectedError
 from ociserver.handler.call import Call, Event, raw_path
@@ -184,12 +184,7 @@ class Handler:
             # Too late for another answer. The server closes the connection, so that the client sees a
             # body that is too short, and not one that looks whole.
             raise error
-        if self.options.write_error:
-            response = self.options.write_error(call.scope, error)
-            if inspect.isawaitable(response):
-                response = await response
-        else:
-            response = Response(wire.status, {"Content-Type": "application/json", **wire.headers}, wire.content)
+        response = await self._response(call, error, wire)
         headers = [
             (name.lower().encode(), value.encode("latin-1", "replace")) for name, value in response.headers.items()
         ]
@@ -197,6 +192,17 @@ class Handler:
         content = b"" if call.scope["method"] == "HEAD" else response.content
         await call.start(response.status, headers)
         await call.write(content, more=False)
+
+    async def _response(self, call: Call, error: Exception, wire: WireError) -> Response:
+        if self.options.write_error:
+            try:
+                response = self.options.write_error(call.scope, error)
+                return await response if inspect.isawaitable(response) else response
+            except Exception:
+                request_id = call.context.request_id
+                _log.exception("%s: write_error failed", request_id)
+                wire = WireError(500, "UNKNOWN", f"{_INTERNAL_ERROR} (request {request_id})", None, {})
+        return Response(wire.status, {"Content-Type": "application/json", **wire.headers}, wire.content)
 
     def _event(self, call: Call, duration: float) -> Event:
         scope = call.scope
