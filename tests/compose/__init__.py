@@ -1,0 +1,1 @@
+"""The wrappers: what each of them changes; what they pass on is in `tests.contract`."""
