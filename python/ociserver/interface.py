@@ -111,7 +111,13 @@ class BlobReader(Protocol):
     def location(self) -> File | Url | None:
         """Where else the same bytes are, for a server that can use it."""
 
-    def __aiter__(self) -> AsyncIterator[bytes]: ...
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        """Pieces of any size; 256 KiB is a good one.
+
+        A server holds a few of them for each client that is slow to take them: 32 clients at once cost 1.5 MiB
+        each with pieces of 256 KiB, and 7 MiB with pieces of 1 MiB (granian 2.8; the rest is malloc's share).
+        """
+        ...
 
     async def aclose(self) -> None:
         """Let go of what reading holds. May be called more than once."""

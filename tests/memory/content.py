@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import random
 
-PIECE = random.Random(1).randbytes(1 << 19)
+PIECE = random.Random(1).randbytes(1 << 18)
+"""The size that `BlobReader` recommends."""
 
 
 def digest_of(size: int) -> str:

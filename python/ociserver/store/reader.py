@@ -13,8 +13,8 @@ from ociserver.store.directory import Directory
 
 __all__ = ["FileReader", "InlineReader"]
 
-READ_SIZE: Final = 512 * 1024
-"""Bytes read at a time, one piece ahead of the one that is being sent."""
+READ_SIZE: Final = 256 * 1024
+"""Bytes read at a time, one piece ahead of the one that is being sent; why this size: `BlobReader.__aiter__`."""
 
 
 class InlineReader:
