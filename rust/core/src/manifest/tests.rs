@@ -74,6 +74,21 @@ fn an_index() {
 }
 
 #[test]
+fn strings_may_be_escaped() {
+    let info = image(
+        r#"{"config":{"mediaType":"app\/config","digest":"sha\u003256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a",
+        "size":2},"annotations":{"a\n":"\u00e9\ud83d\ude00"}}"#,
+    )
+    .expect("valid");
+    assert_eq!(
+        (references(&info), info.artifact_type.as_deref()),
+        (vec!["config blob! {1}".to_owned()], Some("app/config"))
+    );
+    assert_eq!(info.annotations.iter().collect::<Vec<_>>(), [("a\n", "é😀")]);
+    assert!(index(r#"{"annotations":{"a":"\ud83d"}}"#).is_err(), "half a character");
+}
+
+#[test]
 fn references_stand_in_order_of_appearance() {
     let info = image(r#"{"layers":[{l}],"config":{c}}"#).expect("valid");
     assert_eq!(references(&info), ["layers[0] blob! {2}", "config blob! {1}"]);

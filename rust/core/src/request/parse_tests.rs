@@ -349,6 +349,8 @@ fn root_paths() {
         // Some servers have taken it off already.
         ("/v2/", "/reg", Ok(Kind::Ping)),
         ("/v2/", "/", Ok(Kind::Ping)),
+        // Half an element is none.
+        ("/v2/", "/v", Ok(Kind::Ping)),
         ("/v2/v2/", "/v2", Ok(Kind::Ping)),
         ("/reg", "/reg", unknown.clone()),
         ("/registry/v2/", "/reg", unknown.clone()),
