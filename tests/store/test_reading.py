@@ -1,0 +1,236 @@
+"""Reading from the store: whole or 404, whatever happens to the file meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+from contextlib import aclosing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ociserver import ByteRange, File, OCIError
+from ociserver.store import Store, reader
+from ociserver.store.upload import INLINE_SIZE
+from tests.contract.contents import REPOSITORY, digest_of, push_blob, read_blob
+from tests.contract.errors import refused
+from tests.store.looking import file_of, files, open_files, rows
+from tests.store.test_uploads import finish, start
+
+pytestmark = pytest.mark.anyio
+
+LARGE = 3 * INLINE_SIZE
+
+
+async def is_missing(store: Store, digest: str) -> bool:
+    """Whether GET and HEAD both say 404."""
+    with refused("BLOB_UNKNOWN"):
+        await store.get_blob(REPOSITORY, digest)
+    with refused("BLOB_UNKNOWN"):
+        await store.get_blob(REPOSITORY, digest, ByteRange(0, 0))
+    with refused("BLOB_UNKNOWN"):
+        await store.resolve_blob(REPOSITORY, digest)
+    with refused("BLOB_UNKNOWN"):
+        await store.mount_blob(REPOSITORY, "elsewhere", digest)
+    with refused("BLOB_UNKNOWN"):
+        await store.mount_blob(None, "elsewhere", digest)
+    return True
+
+
+@pytest.mark.parametrize("harm", ["delete", "truncate", "lengthen", "mark"])
+@pytest.mark.parametrize("by", ["post", "chunks", "small"])
+async def test_a_copy_that_is_not_whole_is_missing_until_it_is_pushed_again(store: Store, harm: str, by: str) -> None:
+    content = os.urandom(LARGE)
+    digest = await push_blob(store, content)
+    path = file_of(store, digest)
+    if harm == "delete":
+        path.unlink()
+    elif harm == "mark":
+        rows(store, "UPDATE copies SET bad = 1")
+    else:
+        os.truncate(path, LARGE - 1 if harm == "truncate" else LARGE + 1)
+    assert await is_missing(store, digest)
+    if by == "post":
+        await push_blob(store, content)
+    elif by == "chunks":
+        await finish(store, await start(store, content), b"", digest)
+    else:
+        await store.link(REPOSITORY, digest, LARGE, upload=None, content=content)
+    assert await read_blob(store, digest) == content
+    assert (await store.resolve_blob(REPOSITORY, digest)).size == LARGE
+    assert path not in files(store).values(), "the old file has no use any more"
+
+
+async def test_a_marked_inline_copy_heals(store: Store) -> None:
+    digest = await push_blob(store, b"small")
+    rows(store, "UPDATE copies SET bad = 1, content = ?", b"smell")
+    assert await is_missing(store, digest)
+    await push_blob(store, b"small")
+    assert await read_blob(store, digest) == b"small"
+
+
+@pytest.mark.parametrize("small", [False, True])
+@pytest.mark.parametrize("how", ["get", "head"])
+async def test_a_copy_that_is_replaced_between_two_looks(
+    store: Store, other: Store, monkeypatch: pytest.MonkeyPatch, how: str, *, small: bool
+) -> None:
+    """Its row names a file that a re-push, in another process, has just deleted."""
+    content = os.urandom(LARGE)
+    digest = await push_blob(store, content)
+    look = store.blobs.open_file if how == "get" else store.blobs.size
+
+    def replaced_meanwhile(key: str, *arguments: Any) -> Any:
+        monkeypatch.undo()
+        new = "0" * 32
+        path = store.blobs.path(key)
+        if small:
+            rows(store, "UPDATE copies SET key = NULL, content = ?", content)
+        else:
+            path.rename(store.blobs.path(new))
+            rows(store, "UPDATE copies SET key = ?", new)
+        path.unlink(missing_ok=True)
+        return look(key, *arguments)
+
+    monkeypatch.setattr(store.blobs, "open_file" if how == "get" else "size", replaced_meanwhile)
+    if how == "get":
+        assert await read_blob(store, digest) == content
+    else:
+        assert (await store.resolve_blob(REPOSITORY, digest)).size == LARGE
+
+
+@pytest.mark.parametrize("error", [errno.EMFILE, errno.EIO, errno.EACCES])
+async def test_a_file_that_cannot_be_opened_is_not_missing(
+    store: Store, monkeypatch: pytest.MonkeyPatch, error: int
+) -> None:
+    """A 404 would make clients push again what is there, and the push would replace it."""
+    digest = await push_blob(store, os.urandom(LARGE))
+
+    def refuse(*_: Any, **__: Any) -> Any:
+        raise OSError(error, os.strerror(error))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", refuse)
+        patch.setattr(os, "stat", refuse)
+        for ask in (store.get_blob(REPOSITORY, digest), store.resolve_blob(REPOSITORY, digest)):
+            with pytest.raises((OSError, OCIError)) as caught:
+                await ask
+            assert not isinstance(caught.value, OCIError) or caught.value.status == 503
+    assert len(await read_blob(store, digest)) == LARGE
+
+
+async def test_an_open_blob_outlives_its_file(store: Store) -> None:
+    content = os.urandom(5 * reader.READ_SIZE)
+    digest = await push_blob(store, content)
+    path = file_of(store, digest)
+    async with aclosing(await store.get_blob(REPOSITORY, digest)) as blob:
+        path.unlink()
+        assert b"".join([piece async for piece in blob]) == content
+
+
+async def test_a_file_that_is_cut_while_it_is_read_ends_early(store: Store) -> None:
+    """The handler then cuts the answer, which has promised another length."""
+    digest = await push_blob(store, os.urandom(5 * reader.READ_SIZE))
+    async with aclosing(await store.get_blob(REPOSITORY, digest)) as blob:
+        os.truncate(file_of(store, digest), 3 * reader.READ_SIZE + 5)
+        assert len(b"".join([piece async for piece in blob])) == 3 * reader.READ_SIZE + 5
+
+
+async def test_an_open_blob_says_where_it_is(store: Store, folder: Path) -> None:
+    content = os.urandom(LARGE)
+    digest = await push_blob(store, content)
+    async with aclosing(await store.get_blob(REPOSITORY, digest, ByteRange(100, 199))) as blob:
+        assert isinstance(blob.location, File)
+        assert os.pread(blob.location.descriptor, blob.location.length, blob.location.offset) == content[100:200]
+        assert len(list(open_files(folder))) == 1
+    await blob.aclose()
+    assert list(open_files(folder)) == []
+    async with aclosing(await store.get_blob(REPOSITORY, await push_blob(store, b"small"))) as small:
+        assert small.location is None
+
+
+@pytest.mark.parametrize("turns", range(6))
+async def test_a_reader_that_is_cancelled_closes_its_file(store: Store, folder: Path, turns: int) -> None:
+    digest = await push_blob(store, os.urandom(8 * reader.READ_SIZE))
+    task = asyncio.ensure_future(read_blob(store, digest))
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    await asyncio.sleep(0.05)
+    assert list(open_files(folder)) == []
+
+
+@pytest.mark.parametrize(
+    "size", [0, 1, INLINE_SIZE, INLINE_SIZE + 1, reader.READ_SIZE, reader.READ_SIZE + 1, 1_234_567]
+)
+async def test_sizes_and_ranges(store: Store, size: int) -> None:
+    content = os.urandom(size)
+    digest = await push_blob(store, content)
+    assert await read_blob(store, digest) == content
+    for wanted in (
+        ByteRange(0, 0),
+        ByteRange(size // 2, None),
+        ByteRange(None, 3),
+        ByteRange(max(size - 1, 0), size + 10),
+    ):
+        span = wanted.resolve(size)
+        if span is None:
+            with refused("RANGE_INVALID"):
+                await store.get_blob(REPOSITORY, digest, wanted)
+        else:
+            assert await read_blob(store, digest, wanted) == content[slice(*span)]
+
+
+async def test_a_head_renews_at_most_once_an_hour(store: Store) -> None:
+    digest = await push_blob(store, b"asked for")
+    for age_s, renews in ((10, False), (3500, False), (3700, True)):
+        rows(store, "UPDATE links SET renewed = unixepoch() - ?", age_s)
+        ((before,),) = rows(store, "SELECT renewed FROM links")
+        await store.resolve_blob(REPOSITORY, digest)
+        ((after,),) = rows(store, "SELECT renewed FROM links")
+        assert (after > before + 3000) is renews
+
+
+async def test_a_head_does_not_wait_for_its_renewal(store: Store) -> None:
+    """Nor does it fail with it: on a full or a slow disk what is there is still there."""
+    digest = await push_blob(store, b"asked for")
+    rows(store, "UPDATE links SET renewed = 0")
+    written = asyncio.Event()
+    write = store.database.write
+
+    async def slow(*arguments: Any, **options: Any) -> Any:
+        await asyncio.sleep(0.3)
+        written.set()
+        return await write(*arguments, **options)
+
+    async def full(*_: Any, **__: Any) -> Any:
+        raise OCIError("UNKNOWN", "full", status=507)
+
+    for writing in (full, slow):
+        store.database.write = writing  # type: ignore[method-assign]
+        assert (await store.resolve_blob(REPOSITORY, digest)).size == 9
+    assert not written.is_set()
+    await asyncio.sleep(0.4)
+    store.database.write = write  # type: ignore[method-assign]
+    assert rows(store, "SELECT renewed > 0 FROM links") == [(1,)]
+
+
+async def test_a_head_of_what_has_just_been_unlinked(store: Store) -> None:
+    digest = await push_blob(store, b"asked for")
+    rows(store, "UPDATE links SET renewed = 0")
+    write = store.database.write
+
+    async def late(*arguments: Any, **options: Any) -> Any:
+        rows(store, "DELETE FROM links")
+        return await write(*arguments, **options)
+
+    store.database.write = late  # type: ignore[method-assign]
+    with refused("BLOB_UNKNOWN"):
+        await store.resolve_blob(REPOSITORY, digest)
+
+
+async def test_digests_need_not_be_known(store: Store) -> None:
+    await push_blob(store, b"x")
+    assert await is_missing(store, digest_of(b"y"))

@@ -1,0 +1,457 @@
+"""Uploads of the store: many processes, restarts, power cuts, and whatever breaks them off."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing
+from typing import Any
+
+import pytest
+
+from ociserver import UNKNOWN_SIZE, Descriptor, OCIError
+from ociserver._core import Hasher, hash_range
+from ociserver.store import Store, writer
+from ociserver.store.upload import INLINE_SIZE, Upload
+from tests.contract.contents import BINARY, REPOSITORY, digest_of, push_blob, read_blob
+from tests.contract.errors import refused
+from tests.store.looking import file_of, files, open_files, rows
+
+pytestmark = pytest.mark.anyio
+
+LARGE = 3 * INLINE_SIZE
+
+
+async def start(store: Store, content: bytes = b"") -> str:
+    """An upload that has these bytes, and that nobody is writing to."""
+    async with aclosing(await store.push_blob_chunked(REPOSITORY)) as upload:
+        await upload.write(content)
+        return upload.id
+
+
+async def resume(store: Store, upload_id: str, offset: int | None = None) -> Upload:
+    return await store.push_blob_chunked_resume(REPOSITORY, upload_id, offset=offset)
+
+
+async def finish(store: Store, upload_id: str, rest: bytes, digest: str) -> None:
+    async with aclosing(await resume(store, upload_id)) as upload:
+        await upload.write(rest)
+        await upload.commit(digest)
+
+
+@pytest.fixture
+def hashed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many bytes each second reading of a file has read."""
+    lengths: list[int] = []
+
+    def counted(fd: int, offset: int, length: int, hasher: Hasher) -> None:
+        if length:
+            lengths.append(length)
+        hash_range(fd, offset, length, hasher)
+
+    monkeypatch.setattr(writer, "hash_range", counted)
+    return lengths
+
+
+# Where the bytes are
+
+
+async def test_a_small_blob_never_touches_a_file(store: Store) -> None:
+    content = os.urandom(INLINE_SIZE)
+    await push_blob(store, content)
+    async with aclosing(await store.push_blob_chunked(REPOSITORY)) as upload:
+        await upload.write(b"posted, ")
+        assert files(store) == {}
+        await upload.write(b"then put")
+        await upload.commit(digest_of(b"posted, then put"))
+    assert files(store) == {}
+    assert await read_blob(store, digest_of(content)) == content
+
+
+async def test_a_larger_one_is_in_the_file_that_its_upload_wrote(store: Store) -> None:
+    content = os.urandom(INLINE_SIZE + 1)
+    upload_id = await start(store, content)
+    (path,) = files(store).values()
+    inode = path.stat().st_ino
+    await finish(store, upload_id, b"", digest_of(content))
+    assert file_of(store, digest_of(content)) == path
+    assert path.stat().st_ino == inode
+    assert path.read_bytes() == content
+
+
+async def test_what_is_there_already_is_kept_once(store: Store) -> None:
+    content = os.urandom(LARGE)
+    await push_blob(store, content)
+    before = files(store)
+    await push_blob(store, content)
+    await push_blob(store, content, "elsewhere")
+    await finish(store, await start(store, content), b"", digest_of(content))
+    assert files(store) == before
+
+
+async def test_small_writes_share_their_size(store: Store) -> None:
+    """A byte at a time, across the size from which there is a file."""
+    content = os.urandom(INLINE_SIZE + 50)
+    async with aclosing(await store.push_blob_chunked(REPOSITORY)) as upload:
+        await upload.write(content[: INLINE_SIZE - 50])
+        for at in range(INLINE_SIZE - 50, len(content)):
+            await upload.write(content[at : at + 1])
+            assert upload.size == at + 1
+        await upload.commit(digest_of(content))
+    assert await read_blob(store, digest_of(content)) == content
+
+
+# Any process goes on with any upload
+
+
+async def test_another_process_goes_on_without_reading_again(store: Store, other: Store, hashed: list[int]) -> None:
+    content = os.urandom(LARGE)
+    upload_id = await start(store, content[:20_000])
+    async with aclosing(await resume(other, upload_id, 20_000)) as upload:
+        await upload.write(content[20_000:30_000])
+    async with aclosing(await resume(store, upload_id, 30_000)) as upload:
+        await upload.write(content[30_000:])
+        await upload.commit(digest_of(content))
+    assert sum(hashed) == 0
+    assert await read_blob(other, digest_of(content)) == content
+
+
+async def test_after_another_boot_it_is_read_again(store: Store, other: Store, hashed: list[int]) -> None:
+    content = os.urandom(LARGE)
+    upload_id = await start(store, content[:20_000])
+    other.blobs._boot = os.urandom(16)
+    await finish(other, upload_id, content[20_000:], digest_of(content))
+    assert hashed == [20_000]
+
+
+async def test_where_boots_have_no_name_it_is_read_again(store: Store, hashed: list[int]) -> None:
+    content = os.urandom(LARGE)
+    store.blobs._boot = writer.NO_BOOT
+    upload_id = await start(store, content[:20_000])
+    await finish(store, upload_id, content[20_000:], digest_of(content))
+    assert hashed == [20_000]
+
+
+@pytest.mark.parametrize(
+    "state",
+    [b"", b"short", writer.NO_BOOT, None],
+    ids=["empty", "short", "no boot", "of another version"],
+)
+async def test_a_state_that_means_nothing(store: Store, hashed: list[int], state: bytes | None) -> None:
+    content = os.urandom(LARGE)
+    upload_id = await start(store, content[:20_000])
+    rows(store, "UPDATE uploads SET state = ?", store.blobs.boot + b"\xff" * 50 if state is None else state)
+    await finish(store, upload_id, content[20_000:], digest_of(content))
+    assert hashed == [20_000]
+
+
+async def test_a_state_of_other_bytes_is_not_taken(store: Store, hashed: list[int]) -> None:
+    content = os.urandom(LARGE)
+    upload_id = await start(store, content[:20_000])
+    hasher = Hasher("sha256")
+    hasher.update(b"shorter")
+    rows(store, "UPDATE uploads SET state = ?", store.blobs.boot + hasher.save())
+    await finish(store, upload_id, content[20_000:], digest_of(content))
+    assert hashed == [20_000]
+
+
+async def test_bytes_that_a_power_cut_took_are_not_vouched_for(store: Store) -> None:
+    content = os.urandom(LARGE)
+    upload_id = await start(store, content[:20_000])
+    os.truncate(store.blobs.path(upload_id), 12_345)
+    async with aclosing(await resume(store, upload_id)) as upload:
+        assert upload.size == 12_345
+    async with aclosing(await resume(store, upload_id, 20_000)) as upload:
+        with refused("RANGE_INVALID"):
+            await upload.write(content[20_000:])
+    # An empty closing PUT is checked against what there is, and not against what was recorded.
+    async with aclosing(await resume(store, upload_id)) as upload:
+        with refused("DIGEST_INVALID"):
+            await upload.commit(digest_of(content[:20_000]))
+    await finish(store, upload_id, content[12_345:], digest_of(content))
+    assert await read_blob(store, digest_of(content)) == content
+
+
+async def test_bytes_that_became_others_are_found_after_a_boot(store: Store, other: Store) -> None:
+    content = os.urandom(LARGE)
+    upload_id = await start(store, content)
+    with store.blobs.path(upload_id).open("r+b") as file:
+        file.write(bytes(4096))
+    other.blobs._boot = os.urandom(16)
+    async with aclosing(await resume(other, upload_id)) as upload:
+        with refused("DIGEST_INVALID"):
+            await upload.commit(digest_of(content))
+    with refused("BLOB_UNKNOWN"):
+        await store.resolve_blob(REPOSITORY, digest_of(content))
+
+
+async def test_a_file_that_is_gone(store: Store) -> None:
+    content = os.urandom(LARGE)
+    upload_id = await start(store, content)
+    store.blobs.path(upload_id).unlink()
+    async with aclosing(await resume(store, upload_id)) as upload:
+        assert upload.size == 0
+    await finish(store, upload_id, content, digest_of(content))
+    assert await read_blob(store, digest_of(content)) == content
+
+
+async def test_bytes_that_go_while_they_are_written(store: Store) -> None:
+    content = os.urandom(LARGE)
+    async with aclosing(await store.push_blob_chunked(REPOSITORY)) as upload:
+        await upload.write(content)
+        os.truncate(store.blobs.path(upload.id), 10)
+        with refused("BLOB_UPLOAD_INVALID"):
+            await upload.commit(digest_of(content))
+    with refused("BLOB_UNKNOWN"):
+        await store.resolve_blob(REPOSITORY, digest_of(content))
+
+
+async def test_what_was_never_acknowledged_goes(store: Store) -> None:
+    """A process that dies leaves bytes behind the end that it had recorded; the next writer overwrites them."""
+    content = os.urandom(LARGE)
+    upload_id = await start(store, content[:20_000])
+    with store.blobs.path(upload_id).open("ab") as file:
+        file.write(b"never acknowledged" * 10_000)
+    async with aclosing(await resume(store, upload_id)) as upload:
+        assert upload.size == 20_000
+    await finish(store, upload_id, content[20_000:], digest_of(content))
+    assert await read_blob(store, digest_of(content)) == content
+
+
+async def test_a_file_without_a_record(store: Store) -> None:
+    """The process died before the first PATCH ended: there is a file, and the row counts nothing."""
+    upload_id = await start(store)
+    store.blobs.path(upload_id).write_bytes(b"never acknowledged")
+    await finish(store, upload_id, b"small", digest_of(b"small"))
+    assert await read_blob(store, digest_of(b"small")) == b"small"
+    assert set(files(store)) <= {upload_id}
+
+
+# One writer at a time, whatever the process
+
+
+@pytest.mark.parametrize("size", [10, LARGE])
+async def test_a_writer_in_another_process_is_refused(store: Store, other: Store, size: int) -> None:
+    content = os.urandom(LARGE)
+    upload_id = await start(store, content[:size])
+    async with aclosing(await resume(store, upload_id)) as first, aclosing(await resume(other, upload_id)) as second:
+        await first.write(b"first")
+        with refused("RANGE_INVALID"):
+            await second.write(b"second")
+        with refused("RANGE_INVALID"):
+            await second.commit(digest_of(content[:size]))
+        await first.commit(digest_of(content[:size] + b"first"))
+    assert await read_blob(other, digest_of(content[:size] + b"first")) == content[:size] + b"first"
+
+
+async def test_two_processes_with_a_few_bytes_each(store: Store, other: Store) -> None:
+    """Neither has a file yet, so neither sees the other; whoever records first wins, and the other is told."""
+    upload_id = await start(store)
+    first, second = await resume(store, upload_id), await resume(other, upload_id)
+    await first.write(b"first")
+    await second.write(b"second")
+    await second.aclose()
+    with refused("RANGE_INVALID"):
+        await first.aclose()
+    await finish(store, upload_id, b"!", digest_of(b"second!"))
+
+
+async def test_two_processes_of_which_one_commits(store: Store, other: Store) -> None:
+    upload_id = await start(store)
+    first, second = await resume(store, upload_id), await resume(other, upload_id)
+    await first.write(b"first")
+    await second.write(b"second")
+    await second.aclose()
+    with refused("RANGE_INVALID"):
+        await first.commit(digest_of(b"first"))
+    with refused("RANGE_INVALID"):
+        await first.aclose()
+    first, second = await resume(store, upload_id), await resume(other, upload_id)
+    await first.commit(digest_of(b"second"))
+    with refused("BLOB_UPLOAD_UNKNOWN"):
+        await second.write(b"late")
+    await second.aclose()
+    await first.aclose()
+
+
+async def test_the_lock_ends_with_its_holder(store: Store, other: Store) -> None:
+    upload_id = await start(store, os.urandom(LARGE))
+    writing = await resume(store, upload_id)
+    await writing.write(b"x")
+    assert other.blobs.is_held(upload_id)
+    await writing.aclose()
+    assert not other.blobs.is_held(upload_id)
+    assert not other.blobs.is_held("0" * 32)
+
+
+# An upload that has ended never takes a blob with it
+
+
+@pytest.mark.parametrize("size", [10, LARGE])
+async def test_a_late_writer_leaves_the_blob(store: Store, other: Store, size: int) -> None:
+    """It was opened before the commit, and writes after it: the upload's file is the blob's now."""
+    content = os.urandom(size)
+    upload_id = await start(store, content)
+    late = [await resume(which, upload_id) for which in (store, store, store, other, other, other)]
+    await finish(store, upload_id, b"", digest_of(content))
+    for upload, act in zip(late, (write_more, commit_again, cancel, write_more, commit_again, cancel), strict=True):
+        await act(upload, digest_of(content))
+        await upload.aclose()
+        assert await read_blob(store, digest_of(content)) == content
+
+
+async def write_more(upload: Upload, digest: str) -> None:
+    with refused("BLOB_UPLOAD_UNKNOWN"):
+        await upload.write(os.urandom(LARGE))
+
+
+async def commit_again(upload: Upload, digest: str) -> None:
+    with refused("BLOB_UPLOAD_UNKNOWN"):
+        await upload.commit(digest)
+
+
+async def cancel(upload: Upload, digest: str) -> None:
+    await upload.cancel()
+
+
+@pytest.mark.parametrize("turns", [*range(25), 40, 60, 100])
+async def test_a_push_that_is_broken_off_anywhere(store: Store, turns: int) -> None:
+    """A blob is linked whole or not at all; no descriptor and no lock stays."""
+    content = os.urandom(LARGE)
+    digest = digest_of(content)
+
+    async def chunks() -> AsyncIterator[bytes]:
+        yield content[: LARGE // 2]
+        yield content[LARGE // 2 :]
+
+    task = asyncio.ensure_future(store.push_blob(REPOSITORY, Descriptor(BINARY, digest, UNKNOWN_SIZE), chunks()))
+    for _ in range(turns):
+        await asyncio.sleep(0.0002 if turns > 25 else 0)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    if rows(store, "SELECT 1 FROM links"):
+        assert await read_blob(store, digest) == content
+    else:
+        assert files(store) == {}
+    await asyncio.sleep(0.01)
+    assert list(open_files(store.path)) == []
+    assert store.writing == set()
+    await push_blob(store, content)
+    assert await read_blob(store, digest) == content
+
+
+async def test_a_writer_that_is_cancelled_while_it_takes_hold(store: Store) -> None:
+    """Whichever thread was at work then lets go of the file, and the next writer gets it."""
+    content = os.urandom(LARGE)
+    upload_id = await start(store, content)
+    for turns in range(8):
+        upload = await resume(store, upload_id)
+        task = asyncio.ensure_future(upload.write(b"x"))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await upload.aclose()
+        await asyncio.sleep(0.02)
+        assert not store.blobs.is_held(upload_id)
+        assert list(open_files(store.path)) == []
+    async with aclosing(await resume(store, upload_id)) as upload:
+        await upload.commit(digest_of(content + b"x" * (upload.size - len(content))))
+
+
+# The disk fails
+
+
+def failing_append(error: int) -> Callable[[int, int, bytes, Hasher], None]:
+    """An `append_to` that writes some bytes and then fails."""
+
+    def append(fd: int, offset: int, data: bytes, hasher: Hasher) -> None:
+        os.pwrite(fd, data[:1000], offset)
+        hasher.update(data[:1000])
+        raise OSError(error, os.strerror(error))
+
+    return append
+
+
+def failing(error: int) -> Callable[..., Any]:
+    def fail(*_: Any, **__: Any) -> Any:
+        raise OSError(error, os.strerror(error))
+
+    return fail
+
+
+async def test_a_write_that_fails_keeps_nothing_of_itself(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    content = os.urandom(LARGE)
+    upload_id = await start(store, content[:20_000])
+    async with aclosing(await resume(store, upload_id)) as upload:
+        with monkeypatch.context() as patch:
+            patch.setattr(writer, "append_to", failing_append(errno.ENOSPC))
+            with pytest.raises(OCIError, match="disk is full") as caught:
+                await upload.write(content[20_000:])
+        assert caught.value.status == 507
+        assert upload.size == 20_000
+        assert files(store)[upload_id].stat().st_size == 20_000
+    await finish(store, upload_id, content[20_000:], digest_of(content))
+    assert await read_blob(store, digest_of(content)) == content
+
+
+async def test_a_commit_after_a_failed_write(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the failed write has left behind must not become part of the blob's file."""
+    content = os.urandom(LARGE)
+    upload_id = await start(store, content)
+    async with aclosing(await resume(store, upload_id)) as upload:
+        with monkeypatch.context() as patch:
+            patch.setattr(writer, "append_to", failing_append(errno.EIO))
+            patch.setattr(os, "ftruncate", failing(errno.EIO))
+            with pytest.raises(OSError, match="Input/output"):
+                await upload.write(b"more" * 1000)
+        await upload.commit(digest_of(content))
+    assert await read_blob(store, digest_of(content)) == content
+
+
+async def test_a_sync_that_fails_ends_the_upload(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel tells of lost pages once: a second sync would say that all is well."""
+    content = os.urandom(LARGE)
+    upload_id = await start(store, content)
+
+    async with aclosing(await resume(store, upload_id)) as upload:
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "fsync", failing(errno.EIO))
+            with pytest.raises(OSError, match="Input/output"):
+                await upload.commit(digest_of(content))
+    with refused("BLOB_UPLOAD_UNKNOWN"):
+        await resume(store, upload_id)
+    assert files(store) == {}
+
+
+async def test_cancelling_frees_the_bytes_even_if_it_cannot_be_written_down(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def full(*_: Any, **__: Any) -> None:
+        raise OCIError("UNKNOWN", "full", status=507)
+
+    async with aclosing(await store.push_blob_chunked(REPOSITORY)) as upload:
+        await upload.write(os.urandom(LARGE))
+        with monkeypatch.context() as patch:
+            patch.setattr(store.database, "write", full)
+            with refused("UNKNOWN"):
+                await upload.cancel()
+    assert [path.stat().st_size for path in files(store).values()] == [0]
+
+
+@pytest.mark.parametrize(
+    "error, status", [(errno.EROFS, 503), (errno.EMFILE, 503), (errno.ENOSPC, 507), (errno.EDQUOT, 507)]
+)
+async def test_a_file_that_cannot_be_made(
+    store: Store, monkeypatch: pytest.MonkeyPatch, error: int, status: int
+) -> None:
+    async with aclosing(await store.push_blob_chunked(REPOSITORY)) as upload:
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "open", failing(error))
+            with pytest.raises(OCIError) as caught:
+                await upload.write(os.urandom(LARGE))
+        assert caught.value.status == status
+        await upload.write(content := os.urandom(LARGE))
+        await upload.commit(digest_of(content))
