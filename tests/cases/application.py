@@ -15,6 +15,7 @@ from typing import Any
 
 from ociserver import Backend, Descriptor, Handler, Options, compose
 from ociserver.types import Message, Receive, Scope, Send
+from tests.contract.folders import fresh_folder
 from tests.contract.registries import BACKENDS, Settings
 
 _REGISTRIES = {registry.name: registry for registry in BACKENDS}
@@ -59,7 +60,7 @@ class Application:
 
     async def _use(self, settings: Mapping[str, Any]) -> None:
         await self._close()
-        self._folder = tempfile.TemporaryDirectory()
+        self._folder = fresh_folder()
         self._handler = Handler(_backend(settings, Path(self._folder.name)), _options(settings["server_options"]))
 
     async def _close(self) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
 from ociserver import Backend
+from tests.contract.folders import fresh_folder
 from tests.contract.registries import REGISTRIES, Registry, Settings, Subject
 
 
@@ -30,23 +31,30 @@ def settings() -> Settings:
     return Settings()
 
 
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """The registry's own."""
+    with fresh_folder() as folder:
+        yield Path(folder)
+
+
 @pytest.fixture(params=REGISTRIES, ids=_name)
-async def subject(request: pytest.FixtureRequest, tmp_path: Path, settings: Settings) -> AsyncIterator[Subject]:
+async def subject(request: pytest.FixtureRequest, folder: Path, settings: Settings) -> AsyncIterator[Subject]:
     """Every backend there is, and where to put what it is to show."""
-    subject: Subject = request.param.subject(tmp_path, settings)
+    subject: Subject = request.param.subject(folder, settings)
     async with subject.backend:
         yield subject
 
 
 @pytest.fixture(params=_where(writes=True), ids=_name)
-async def writable(request: pytest.FixtureRequest, tmp_path: Path, settings: Settings) -> AsyncIterator[Backend]:
+async def writable(request: pytest.FixtureRequest, folder: Path, settings: Settings) -> AsyncIterator[Backend]:
     """Every backend that can be written to."""
-    async with request.param.subject(tmp_path, settings).backend as backend:
+    async with request.param.subject(folder, settings).backend as backend:
         yield backend
 
 
 @pytest.fixture(params=_where(writes=True, deletes=True), ids=_name)
-async def backend(request: pytest.FixtureRequest, tmp_path: Path, settings: Settings) -> AsyncIterator[Backend]:
+async def backend(request: pytest.FixtureRequest, folder: Path, settings: Settings) -> AsyncIterator[Backend]:
     """Every backend that does everything."""
-    async with request.param.subject(tmp_path, settings).backend as backend:
+    async with request.param.subject(folder, settings).backend as backend:
         yield backend
