@@ -42,10 +42,11 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
             " WHERE subject IS NOT NULL"
         ),
         "CREATE INDEX manifests_opaque ON manifests (repository_id) WHERE kind = 'opaque'",
-        # What a manifest references, its subject apart.
+        # What a manifest references, its subject apart. The key's columns come first: SQLite 3.40 takes others
+        # before them for NULL when it checks itself.
         (
             "CREATE TABLE refs (manifest_id BIGINT NOT NULL REFERENCES manifests ON DELETE CASCADE,"
-            " repository_id BIGINT NOT NULL, digest TEXT NOT NULL, PRIMARY KEY (manifest_id, digest)){without_rowid}"
+            " digest TEXT NOT NULL, repository_id BIGINT NOT NULL, PRIMARY KEY (manifest_id, digest)){without_rowid}"
         ),
         "CREATE INDEX refs_digest ON refs (repository_id, digest)",
         (
