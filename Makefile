@@ -105,7 +105,7 @@ bench: dev tools
 lint: lint-rust lint-python
 
 .PHONY: lint-rust  ## cargo fmt, clippy
-lint-rust:
+lint-rust: $(VENV)/created
 	cargo fmt --all --check
 	cargo clippy --locked --quiet --workspace --all-targets -- -D warnings
 
