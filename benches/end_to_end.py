@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from benches import reads, wrk
+from benches import reads, transfers, wrk
 from benches.figures import Figure, machine, save, table
 
 _RESULTS = Path(__file__).parents[1] / "results"
@@ -37,6 +37,7 @@ def main() -> int:
 def _parts(arguments: argparse.Namespace) -> Iterator[Callable[[], Iterator[Figure]]]:
     rounds, seconds, only = arguments.rounds, arguments.seconds, arguments.only
     yield lambda: reads.measure(rounds, seconds, only)
+    yield lambda: transfers.measure(rounds, 64 * transfers.MIB if arguments.quick else 256 * transfers.MIB, only)
 
 
 def _arguments() -> argparse.Namespace:

@@ -1,0 +1,161 @@
+"""Large blobs through granian: our handler over the memory backend, against what the server and SHA-256 allow."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final
+
+from benches.baseline import CHUNK
+from benches.connection import Connection
+from benches.contents import REPOSITORY
+from benches.figures import Figure
+from benches.load import cpu_seconds
+from benches.servers import serve
+from tests.serving.site import Site
+
+MIB: Final = 1024 * 1024
+PATCH_SIZE: Final = 16 * MIB
+"""Bytes in each PATCH of an upload in chunks."""
+
+_PIECE: Final = random.Random(0).randbytes(MIB)
+_UPLOADS: Final = f"/v2/{REPOSITORY}/blobs/uploads/"
+
+Work = Callable[[], None]
+
+
+class Content:
+    """Bytes of any number of MiB, of which one is in memory."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.digest = self.hash()
+
+    def hash(self) -> str:
+        """The digest, in one thread and in pieces of the size that our handler hashes."""
+        hasher = hashlib.sha256()
+        half = memoryview(_PIECE)[: MIB // 2]
+        other = memoryview(_PIECE)[MIB // 2 :]
+        for _ in range(self.size // MIB):
+            hasher.update(half)
+            hasher.update(other)
+        return f"sha256:{hasher.hexdigest()}"
+
+
+def measure(rounds: int, size: int, only: str = "") -> Iterator[Figure]:
+    """Measure uploads of `size` bytes, and downloads of a quarter of that."""
+    with (
+        serve("benches.registry:application") as registry,
+        serve("benches.baseline:drop") as drop,
+        serve("benches.baseline:chunks") as chunks,
+    ):
+        if only in "PUT PATCH":
+            yield from _uploads(registry, drop, Content(size), rounds)
+        if only in "GET blob":
+            yield _download(registry, chunks, Content(size // 4), rounds)
+
+
+def _uploads(registry: Site, drop: Site, content: Content, rounds: int) -> Iterator[Figure]:
+    works: dict[str, tuple[Site | None, Work]] = {
+        "PUT": (registry, lambda: _put(registry, content)),
+        "PATCH": (registry, lambda: _patches(registry, content)),
+        "drop": (drop, lambda: _drop(drop, content)),
+        "SHA-256": (None, lambda: _check(content)),
+    }
+    after = {"PUT": lambda: _delete(registry, content), "PATCH": lambda: _delete(registry, content)}
+    rates, cpu = _rounds(works, after, content.size, rounds)
+    mib = content.size // MIB
+    for name, what in (("PUT", f"PUT of {mib} MiB"), ("PATCH", f"PATCH of {PATCH_SIZE // MIB} MiB, {mib} MiB in all")):
+        for base, base_name in (("drop", "receive and drop"), ("SHA-256", "SHA-256, one core")):
+            figure = Figure(what, "MB/s", base_name)
+            for index in range(rounds):
+                figure.add(
+                    rates[name][index], rates[base][index], cpu_ms=cpu[name][index], base_cpu_ms=cpu[base][index]
+                )
+            yield figure
+
+
+def _download(registry: Site, chunks: Site, content: Content, rounds: int) -> Figure:
+    _put(registry, content)
+    works: dict[str, tuple[Site | None, Work]] = {
+        "GET": (registry, lambda: _get(registry, f"/v2/{REPOSITORY}/blobs/{content.digest}", content)),
+        "chunks": (chunks, lambda: _get(chunks, f"/{content.size}", content)),
+    }
+    rates, cpu = _rounds(works, {}, content.size, rounds)
+    base_name = f"constant chunks of {len(CHUNK) // 1024} KiB"
+    figure = Figure(f"GET blob of {content.size // MIB} MiB", "MB/s", base_name)
+    for index in range(rounds):
+        figure.add(
+            rates["GET"][index], rates["chunks"][index], cpu_ms=cpu["GET"][index], base_cpu_ms=cpu["chunks"][index]
+        )
+    return figure
+
+
+def _rounds(
+    works: dict[str, tuple[Site | None, Work]], after: dict[str, Work], size: int, rounds: int
+) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
+    """MB/s, and milliseconds of the server's processors, of each work in each round."""
+    rates: dict[str, list[float]] = {name: [] for name in works}
+    cpu: dict[str, list[float]] = {name: [] for name in works}
+    names: Sequence[str] = list(works)
+    for index in range(-1, rounds):
+        first = index % len(names)
+        for name in [*names[first:], *names[:first]]:
+            site, work = works[name]
+            before, began = cpu_seconds(site.pid) if site else 0, time.perf_counter()
+            work()
+            took, used = time.perf_counter() - began, (cpu_seconds(site.pid) if site else 0) - before
+            if index >= 0:  # the first one warms up
+                rates[name].append(size / took / 1e6)
+                cpu[name].append(used * 1e3)
+            if name in after:
+                after[name]()
+    return rates, cpu
+
+
+def _put(site: Site, content: Content) -> None:
+    with Connection(site) as connection:
+        location = connection.request("POST", _UPLOADS).header("location")
+        _send(connection, "PUT", f"{location}?digest={content.digest}", content.size, 201)
+
+
+def _patches(site: Site, content: Content) -> None:
+    with Connection(site) as connection:
+        location = connection.request("POST", _UPLOADS).header("location")
+        for start in range(0, content.size, PATCH_SIZE):
+            stop = min(start + PATCH_SIZE, content.size)
+            _send(connection, "PATCH", location, stop - start, 202, {"content-range": f"{start}-{stop - 1}"})
+        _send(connection, "PUT", f"{location}?digest={content.digest}", 0, 201)
+
+
+def _drop(site: Site, content: Content) -> None:
+    with Connection(site) as connection:
+        _send(connection, "PUT", "/", content.size, 201)
+
+
+def _send(
+    connection: Connection, method: str, target: str, size: int, status: int, headers: dict[str, str] | None = None
+) -> None:
+    connection.send_head(method, target, size, headers)
+    connection.send_pieces(_PIECE for _ in range(size // MIB))
+    answer = connection.answer(method)
+    assert answer.status == status, answer
+
+
+def _check(content: Content) -> None:
+    assert content.hash() == content.digest
+
+
+def _delete(site: Site, content: Content) -> None:
+    with Connection(site) as connection:
+        answer = connection.request("DELETE", f"/v2/{REPOSITORY}/blobs/{content.digest}")
+        assert answer.status == 202, answer
+
+
+def _get(site: Site, target: str, content: Content) -> None:
+    with Connection(site) as connection:
+        connection.send_head("GET", target, 0)
+        answer = connection.answer("GET", keep=False)
+        assert (answer.status, answer.header("content-length")) == (200, str(content.size)), answer
