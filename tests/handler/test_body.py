@@ -99,17 +99,17 @@ async def test_one_piece_ahead_and_no_more() -> None:
     """A backend that does not take it holds the client back: backpressure, at bounded memory."""
     sink = Sink()
     sink.gate.clear()
-    exchange = Exchange(body_messages(messages_of(*[EVENT] * 100)))
+    exchange = Exchange(body_messages(messages_of(*[CHUNK_SIZE // 4] * 100)))
     scope = make_scope("PATCH", UPLOADS + "aWQ", [("transfer-encoding", "chunked")])
     task = asyncio.ensure_future(Handler(sink)(scope, exchange.receive, exchange.send))
     for _ in range(500):
         await asyncio.sleep(0)
-    # Three events make a piece: one being written, one in waiting.
+    # One piece is being written, one in waiting; four events make a piece.
     assert len(sink.pieces) == 1
-    assert exchange.received == 6
+    assert exchange.received == 8
     sink.gate.set()
     await task
-    assert (exchange.reply.status, sink.size) == (202, 100 * EVENT)
+    assert (exchange.reply.status, sink.size) == (202, 25 * CHUNK_SIZE)
 
 
 async def test_the_next_piece_comes_while_one_is_written() -> None:

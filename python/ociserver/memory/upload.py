@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 __all__ = ["Session", "Upload"]
 
 INLINE_HASH: Final = 64 * 1024
-"""Bytes up to which hashing on the event loop (some 40 microseconds) is cheaper than a thread's round trip."""
+"""Bytes up to which hashing is done on the event loop: 32 microseconds, where a thread's round trip makes it 76. Up
+to 256 KiB it would cost less there too (126 against 158), but everybody else waits meanwhile."""
 
 
 SMALL_PIECE: Final = 16 * 1024
