@@ -182,7 +182,7 @@ async def _files(store: Store, *, dry_run: bool) -> AsyncIterator[Freed]:
     # An upload's row is there before its file, and one transaction turns it into a copy's: so a file that
     # neither knows, after it was seen in the folder, is nobody's.
     found = iter(store.blobs.keys())
-    while batch := await store.blobs.run(lambda: list(itertools.islice(found, PAGE))):
+    while batch := await store.blobs.read(lambda: list(itertools.islice(found, PAGE))):
         known = await store.database.read(sweep.known_keys([file.key for file in batch]))
         for file in batch:
             if file.key in known:
