@@ -66,10 +66,15 @@ class Serve:
 
 
 @contextmanager
-def serving(folder: Path, *arguments: str, environment: Mapping[str, str] | None = None) -> Iterator[Serve]:
+def serving(
+    folder: Path,
+    *arguments: str,
+    environment: Mapping[str, str] | None = None,
+    prepare: Callable[[], None] | None = None,
+) -> Iterator[Serve]:
     """Start it on a free port, and end it when the block ends, if it has not ended by then.
 
-    In memory, unless the arguments name a folder.
+    In memory, unless the arguments name a folder. `prepare` is called in the new process before it begins.
     """
     store = () if "--data" in arguments else ("--memory",)
     output = folder / "output"
@@ -81,6 +86,7 @@ def serving(folder: Path, *arguments: str, environment: Mapping[str, str] | None
             stdout=file,
             stderr=subprocess.STDOUT,
             start_new_session=True,
+            preexec_fn=prepare,
         )
     try:
         address = _address(process, output)

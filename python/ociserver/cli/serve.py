@@ -134,7 +134,7 @@ whether the process is alive, /readyz whether it takes requests.
     "--max-connections",
     section=_LIMITS,
     type=click.IntRange(1),
-    default=4096,
+    default=1024,
     metavar="N",
     help="Connections open at a time, idle ones included; further ones wait to be accepted.",
 )
