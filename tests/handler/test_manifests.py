@@ -6,7 +6,7 @@ import pytest
 
 from ociserver import Handler, Memory
 from tests.contract.contents import IMAGE, INDEX, REPOSITORY, descriptor, digest_of, index, tags_of
-from tests.handler.driver import request
+from tests.handler.driver import Exchange, body_messages, make_scope, request
 from tests.handler.registry import BLOB, CONTENT, DIGEST, MANIFEST, TAG, handler
 
 pytestmark = pytest.mark.anyio
@@ -22,6 +22,14 @@ async def test_too_large(size: int, *, chunked: bool) -> None:
     reply = await request(Handler(Memory()), "PUT", TAG, pieces if chunked else body, {"content-type": "text/plain"})
     # Spec: pushing manifests: "If the registry ... SHOULD ... 413 Payload Too Large".
     assert (reply.status, reply.code) == (413, "SIZE_INVALID")
+
+
+async def test_too_large_is_said_before_a_byte_is_read() -> None:
+    """A client that waits for `100 Continue` need not send what will be refused."""
+    exchange = Exchange(body_messages([b"x"]))
+    headers = [("content-length", str(LIMIT + 1)), ("expect", "100-continue")]
+    await Handler(Memory())(make_scope("PUT", TAG, headers), exchange.receive, exchange.send)
+    assert (exchange.reply.status, exchange.reply.code, exchange.received) == (413, "SIZE_INVALID", 0)
 
 
 @pytest.mark.parametrize("chunked", [True, False])
