@@ -25,11 +25,11 @@ HEADER_TIMEOUT_MS: Final = 1500
 
 
 @contextmanager
-def hostile_site(log: Path) -> Iterator[Site]:
+def hostile_site(log: Path, target: str = "tests.hostile.application:application", *more: str) -> Iterator[Site]:
     """A server with one blob in one repository."""
     # As `ociserver serve` does: while granian guesses the version, it waits for the first byte without end.
     options = ("--http", "1", "--http1-header-read-timeout", str(HEADER_TIMEOUT_MS))
-    with serve_with_granian("tests.hostile.application:application", log, *options) as site:
+    with serve_with_granian(target, log, *options, *more) as site:
         push = raw("POST", below(f"blobs/uploads/?digest={BLOB_DIGEST}"), body=BLOB)
         assert exchange(site, [push]).status == 201
         yield site
