@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import re
@@ -78,29 +79,34 @@ def test_what_an_interrupted_patch_brought_is_kept(site: Site, end: str) -> None
     received = _size(site, location)
     assert 0 < received <= len(content)
 
-    connection = HTTPConnection(site.host, site.port, timeout=60)
     rest = content[received:] + b"end"
+    with contextlib.closing(HTTPConnection(site.host, site.port, timeout=60)) as connection:
+        _finish(connection, location, received, rest, content + b"end")
+
+
+def _finish(connection: HTTPConnection, location: str, received: int, rest: bytes, content: bytes) -> None:
     connection.request("PATCH", location, rest, {"Content-Range": f"{received}-{received + len(rest) - 1}"})
     response = connection.getresponse()
     response.read()
     assert response.status == 202
-    digest = hashlib.sha256(content + b"end").hexdigest()
+    digest = hashlib.sha256(content).hexdigest()
     connection.request("PUT", f"{location}?digest=sha256:{digest}", b"")
     response = connection.getresponse()
     response.read()
     assert response.status == 201
-    connection.close()
 
 
 def _wait_until_taken(site: Site, location: str, client: socket.socket, end: str) -> None:
-    """Vanish in mid-body, and wait until the server has noticed."""
+    """Vanish in mid-body, and wait until the server has stored what came before that."""
     time.sleep(0.2)
     if end == "reset":
         client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
     client.close()
     deadline = time.monotonic() + 30
-    while _size(site, location) == 0 and time.monotonic() < deadline:
-        time.sleep(0.05)
+    before, now = -1, _size(site, location)
+    while (now == 0 or now != before) and time.monotonic() < deadline:
+        time.sleep(0.5)
+        before, now = now, _size(site, location)
 
 
 def _start(site: Site) -> str:

@@ -126,10 +126,11 @@ class SQLite:
             raise StoreError(f"SQLite {sqlite3.sqlite_version} is too old: {'.'.join(map(str, _MINIMUM))} is needed")
         # Writers of several processes queue on this file, which is fair; SQLite's own busy handler polls.
         self._lock = os.open(self._path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        self._writer = self._connect(WRITER_WAIT_S)
+        # Connecting too: while a new database becomes one with a log, SQLite refuses others without waiting.
         with self._locked_for_start():
+            self._writer = self._connect(WRITER_WAIT_S)
             self._migrate(self._writer)
-        self._reader = self._connect(READER_WAIT_S)
+            self._reader = self._connect(READER_WAIT_S)
         self._reader.execute("PRAGMA query_only = ON")
 
     def _connect(self, wait_s: float) -> sqlite3.Connection:
