@@ -12,6 +12,11 @@ from tests.memory.content import PIECE, size_of
 
 MEDIA_TYPE = "application/octet-stream"
 
+SLOW = "slow"
+"""The repository whose writes take `WRITE_S` each: every client is faster than it."""
+
+WRITE_S = 0.02
+
 
 class Generated:
     """A blob whose bytes are made as they are read; its size stands in its digest."""
@@ -40,12 +45,15 @@ class Upload:
     id = "upload"
     chunk_size = 0
 
-    def __init__(self) -> None:
+    def __init__(self, repository: str) -> None:
         self.size = 0
         self._hasher = Hasher()
+        self._is_slow = repository == SLOW
 
     async def write(self, data: bytes) -> None:
         await asyncio.to_thread(self._hasher.update, data)
+        if self._is_slow:
+            await asyncio.sleep(WRITE_S)
         self.size += len(data)
 
     async def commit(self, digest: str) -> Descriptor:
@@ -67,7 +75,7 @@ class Nothing(ociserver.Backend):
         return Generated(Descriptor(MEDIA_TYPE, digest, size_of(digest)))
 
     async def push_blob(self, repository: str, descriptor: Descriptor, chunks: AsyncIterable[bytes]) -> Descriptor:
-        upload = Upload()
+        upload = Upload(repository)
         async for data in chunks:
             await upload.write(data)
         return await upload.commit(descriptor.digest)
@@ -75,7 +83,7 @@ class Nothing(ociserver.Backend):
     async def push_blob_chunked_resume(
         self, repository: str, upload_id: str, *, offset: int | None, digest: str | None = None
     ) -> Upload:
-        return Upload()
+        return Upload(repository)
 
 
 application = ociserver.Handler(Nothing())
