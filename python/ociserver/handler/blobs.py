@@ -53,13 +53,20 @@ async def get(call: Call) -> Answer | None:
         reader = await call.handler.backend.get_blob(request.repository, request.digest, ranges[0] if ranges else None)
     except OCIError as error:
         raise _with_content_range(error) from None
-    start, stop = reader.range
-    async with aclosing(reader), _watched(call, stop - start):
-        headers = [*content_headers(reader.descriptor, stop - start), ACCEPT_RANGES]
+    try:
+        start, stop = reader.range
+        headers = content_headers(reader.descriptor, stop - start)
+        headers.append(ACCEPT_RANGES)
         if ranges:
             headers.append(_content_range(start, stop, reader.descriptor.size))
         await call.start(206 if ranges else 200, headers)
-        await _send(call, reader, more=False)
+        if stop - start > WATCH_SIZE:
+            async with _watched(call):
+                await _send(call, reader, more=False)
+        else:
+            await _send(call, reader, more=False)
+    finally:
+        await reader.aclose()
     return None
 
 
@@ -116,7 +123,7 @@ async def _get_several(call: Call, ranges: list[ByteRange]) -> None:
     length = sum(map(len, heads)) + sum(stop - start for start, stop in spans) + len(tail)
     headers = [*content_headers(descriptor, length), ACCEPT_RANGES]
     headers[0] = (b"content-type", b"multipart/byteranges; boundary=" + boundary)
-    async with _watched(call, length):
+    async with _watched(call):
         for part, (start, stop) in zip(heads, spans, strict=True):
             reader = await call.handler.backend.get_blob(repository, digest, ByteRange(start, stop - 1))
             async with aclosing(reader):
@@ -129,15 +136,12 @@ async def _get_several(call: Call, ranges: list[ByteRange]) -> None:
 
 
 @asynccontextmanager
-async def _watched(call: Call, size: int) -> AsyncIterator[None]:
-    """Notice when the client goes away, for an answer of `size` bytes.
+async def _watched(call: Call) -> AsyncIterator[None]:
+    """Notice when the client goes away.
 
     ASGI servers swallow what is sent to nobody, so without this a blob would be read to its end for a
     client that has long gone.
     """
-    if size <= WATCH_SIZE:
-        yield
-        return
     call.watch = asyncio.ensure_future(call.body.disconnected())
     try:
         yield

@@ -158,6 +158,9 @@ def _request_id(header: bytes | None) -> str | None:
 
 
 def _matches(condition: bytes, tag: bytes) -> bool:
+    if condition == tag:
+        # What a client sends that has exactly this content.
+        return True
     candidates: Iterable[bytes] = (candidate.strip() for candidate in condition.split(b","))
     return any(candidate == b"*" or candidate.removeprefix(b"W/") == tag for candidate in candidates)
 
