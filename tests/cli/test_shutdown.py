@@ -110,7 +110,9 @@ def test_the_wait_is_bounded(tmp_path: Path) -> None:
         assert server.exit_status() == 1
         assert "stopping: cut off: 1 request under way" in server.printed()
         assert "Traceback" not in server.printed()
-        assert upload.connection.recv(1) == b""
+        # Whichever comes first: granian's answer for a request that was cancelled, or the end of the connection.
+        answer = upload.connection.recv(4096)
+        assert answer == b"" or answer.startswith(b"HTTP/1.1 500 ")
 
 
 def test_a_second_signal_cuts_requests_off(tmp_path: Path) -> None:
