@@ -26,7 +26,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         with serve(["--memory"], Path(folder), program=[str(program)]) as server:
             _push_and_pull(server)
-            log = server.log.read_text()
+        # The log is written in the background, whole when the server has ended.
+        log = server.log.read_text()
         assert server.url in log, f"the address was not printed:\n{log}"
     print(f"ociserver {ociserver.__version__} in {installed.parent}: pushed, pulled, tagged and listed")
 
