@@ -94,7 +94,7 @@ class Handler:
             return
         began = time.perf_counter() if self._observe else 0.0
         call = Call(self, scope, receive, send, f"{self.debug_id}-{next(self._request_numbers)}")
-        token = request_context.set(call.context)
+        token = request_context.set(call)
         try:
             path = scope.get("raw_path") or raw_path(scope)
             if scope.get("root_path"):
@@ -103,7 +103,7 @@ class Handler:
             else:
                 request = parse_request(scope["method"], path, scope["query_string"])
             call.request = request
-            call.context.namespace = request.namespace
+            call.namespace = request.namespace
             if not self._opened:
                 await self._open()
             answer = await _TABLE[request.kind](call)
@@ -167,7 +167,7 @@ class Handler:
         await send({"type": "lifespan.shutdown.complete"})
 
     async def _fail(self, call: Call, error: Exception) -> None:
-        request_id = call.context.request_id
+        request_id = call.request_id
         wire = marshal_error(error)
         if wire.status >= 500:
             ours = _is_ours(error)
@@ -199,7 +199,7 @@ class Handler:
                 response = self.options.write_error(call.scope, error)
                 return await response if inspect.isawaitable(response) else response
             except Exception:
-                request_id = call.context.request_id
+                request_id = call.request_id
                 _log.exception("%s: write_error failed", request_id)
                 wire = WireError(500, "UNKNOWN", f"{_INTERNAL_ERROR} (request {request_id})", None, {})
         return Response(wire.status, {"Content-Type": "application/json", **wire.headers}, wire.content)
@@ -209,7 +209,7 @@ class Handler:
         request = getattr(call, "request", None)
         client = scope.get("client")
         return Event(
-            request_id=call.context.request_id,
+            request_id=call.request_id,
             client=client[0] if client else "",
             method=scope["method"],
             path=raw_path(scope),

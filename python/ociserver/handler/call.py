@@ -56,14 +56,17 @@ class Event:
     duration: float
 
 
-class Call:
-    """A request, parsed, with the means to answer it."""
+class Call(RequestContext):
+    """A request, parsed, with the means to answer it.
+
+    It is its own context, of which a backend sees the public part: two objects for each request cost more
+    than one.
+    """
 
     __slots__ = (
         "_body",
         "_receive",
         "_send",
-        "context",
         "handler",
         "has_body",
         "headers",
@@ -93,10 +96,13 @@ class Call:
         self._send = send
         if b"x-request-id" in self.headers:
             request_id = _request_id(self.headers[b"x-request-id"]) or request_id
-        self.context = context = RequestContext(request_id)
-        # Set here and not passed: keyword arguments double what a context costs.
-        context.user = scope.get("user")
-        context.auth = scope.get("auth")
+        # Set here and not by the base class, whose keyword arguments cost as much as all of this.
+        self.request_id = request_id
+        self.user = scope.get("user")
+        self.auth = scope.get("auth")
+        self.namespace = None
+        self.served_from = None
+        self.warnings = []
 
     @property
     def body(self) -> Body:
@@ -123,11 +129,10 @@ class Call:
         """The message that begins an answer, with the headers that all answers have."""
         self.status = status
         headers.append(_API_VERSION)
-        context = self.context
-        if context.warnings:
-            headers.extend((b"warning", _warning(text)) for text in context.warnings)
-        if context.served_from is not None:
-            headers.append((b"oci-namespace", context.served_from.encode("latin-1", "replace")))
+        if self.warnings:
+            headers.extend((b"warning", _warning(text)) for text in self.warnings)
+        if self.served_from is not None:
+            headers.append((b"oci-namespace", self.served_from.encode("latin-1", "replace")))
         return {"type": "http.response.start", "status": status, "headers": headers}
 
     def path(self, path: str) -> str:
