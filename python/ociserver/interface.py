@@ -108,8 +108,8 @@ class BlobReader(Protocol):
         """(start, stop) of what is read, stop exclusive; (0, size) for the whole."""
 
     @property
-    def location(self) -> File | Url | None:
-        """Where else the same bytes are, for a server that can use it."""
+    def location(self) -> File | Url | bytes | None:
+        """Where else the same bytes are, for a server that can use it; bytes: these are all of them, in memory."""
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         """Pieces of any size; 256 KiB is a good one.

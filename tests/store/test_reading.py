@@ -147,7 +147,7 @@ async def test_an_open_blob_says_where_it_is(store: Store, folder: Path) -> None
     await blob.aclose()
     assert list(open_files(folder)) == []
     async with aclosing(await store.get_blob(REPOSITORY, await push_blob(store, b"small"))) as small:
-        assert small.location is None
+        assert small.location == b"small"
 
 
 @pytest.mark.parametrize("turns", range(6))

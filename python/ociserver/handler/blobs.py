@@ -59,7 +59,12 @@ async def get(call: Call) -> Answer | None:
         headers.append(ACCEPT_RANGES)
         if ranges:
             headers.append(_content_range(start, stop, reader.descriptor.size))
-        await call.start(206 if ranges else 200, headers)
+        status = 206 if ranges else 200
+        content = getattr(reader, "location", None)
+        if isinstance(content, bytes) and len(content) == stop - start:
+            # One answer, and no generator: twice as fast.
+            return status, headers, content
+        await call.start(status, headers)
         if stop - start > WATCH_SIZE:
             async with _watched(call):
                 await _send(call, reader, more=False)

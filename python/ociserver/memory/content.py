@@ -28,11 +28,10 @@ class Blob:
 class Reader:
     """Reads [start, stop) of a blob; the pieces live as long as it does, whatever is deleted meanwhile."""
 
-    location = None
-
     def __init__(self, descriptor: Descriptor, blob: Blob, start: int, stop: int) -> None:
         self.descriptor = descriptor
         self.range = (start, stop)
+        self.location = blob.pieces[0] if len(blob.pieces) == 1 and stop - start == blob.size else None
         self._blob = blob
 
     async def __aiter__(self) -> AsyncIterator[bytes]:

@@ -22,6 +22,7 @@ from ociserver.store.faults import StoreError, of_disk
 from ociserver.store.lists import Lists
 from ociserver.store.reader import FileReader, InlineReader
 from ociserver.store.reads import BLOB_TYPE, Copy, UploadRow
+from ociserver.store.recent import Recent
 from ociserver.store.sqlite import Durability, SQLite
 from ociserver.store.upload import INLINE_SIZE, Upload
 from ociserver.store.work import Database
@@ -71,6 +72,7 @@ class Store(Lists):
         self._lax = lax_child_references
         self.database: Database = SQLite(self.path / "registry.db", durability)
         self.blobs = Directory(self.path / "blobs", sync=durability != "off")
+        self._recent = Recent(self.database.version)
 
     async def __aenter__(self) -> Self:
         try:
@@ -96,7 +98,7 @@ class Store(Lists):
     async def get_blob(self, repository: str, digest: str, range: ByteRange | None = None) -> BlobReader:
         seen: str | None = None
         while True:
-            copy, _, _ = await self.database.read(reads.find_blob(repository, digest))
+            copy, _, _ = await self._find_blob(repository, digest)
             if copy.bad:
                 raise OCIError("BLOB_UNKNOWN")
             span = (0, copy.size) if range is None else range.resolve(copy.size)
@@ -115,15 +117,25 @@ class Store(Lists):
             seen = copy.key
 
     async def get_manifest(self, repository: str, digest: str) -> Manifest:
-        return await self.database.read(reads.find_manifest(repository, digest))
+        key = (repository, digest, "manifest")
+        manifest: Manifest | None = self._recent.get(key)
+        if manifest is None:
+            manifest = await self.database.read(reads.find_manifest(repository, digest))
+            self._recent.put(key, manifest, manifest.content)
+        return manifest
 
     async def get_tag(self, repository: str, tag: str) -> Manifest:
-        return await self.database.read(reads.find_tag(repository, tag))
+        key = (repository, tag, "tag")
+        manifest: Manifest | None = self._recent.get(key)
+        if manifest is None:
+            manifest = await self.database.read(reads.find_tag(repository, tag))
+            self._recent.put(key, manifest, manifest.content)
+        return manifest
 
     async def resolve_blob(self, repository: str, digest: str) -> Descriptor:
-        copy, renewed, number = await self.database.read(reads.find_blob(repository, digest))
+        copy, renewed, number = await self._find_blob(repository, digest)
         if not self._is_whole(copy):
-            again, renewed, number = await self.database.read(reads.find_blob(repository, digest))
+            again, renewed, number = await self._find_blob(repository, digest)
             if again.key == copy.key or not self._is_whole(again):
                 # Answered as missing, so that a client pushes it again, which heals it.
                 raise OCIError("BLOB_UNKNOWN")
@@ -134,10 +146,20 @@ class Store(Lists):
         return Descriptor(BLOB_TYPE, digest, copy.size)
 
     async def resolve_manifest(self, repository: str, digest: str) -> Descriptor:
-        return await self.database.read(reads.resolve_manifest(repository, digest))
+        key = (repository, digest, "manifest descriptor")
+        descriptor: Descriptor | None = self._recent.get(key)
+        if descriptor is None:
+            descriptor = await self.database.read(reads.resolve_manifest(repository, digest))
+            self._recent.put(key, descriptor, None)
+        return descriptor
 
     async def resolve_tag(self, repository: str, tag: str) -> Descriptor:
-        return await self.database.read(reads.resolve_tag(repository, tag))
+        key = (repository, tag, "tag descriptor")
+        descriptor: Descriptor | None = self._recent.get(key)
+        if descriptor is None:
+            descriptor = await self.database.read(reads.resolve_tag(repository, tag))
+            self._recent.put(key, descriptor, None)
+        return descriptor
 
     # Writer
 
@@ -277,6 +299,14 @@ class Store(Lists):
             await self.blobs.delete([key])
 
     # Shared
+
+    async def _find_blob(self, repository: str, digest: str) -> tuple[Copy, int, int]:
+        key = (repository, digest, "blob")
+        found: tuple[Copy, int, int] | None = self._recent.get(key)
+        if found is None:
+            found = await self.database.read(reads.find_blob(repository, digest))
+            self._recent.put(key, found, found[0].content)
+        return found
 
     def _check_complete(self) -> None:
         """An empty database would make collection delete every file: nothing would know them."""

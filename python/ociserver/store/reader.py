@@ -20,18 +20,14 @@ READ_SIZE: Final = 256 * 1024
 class InlineReader:
     """A small blob, or a part of it, that is in memory already."""
 
-    location = None
-
     def __init__(self, descriptor: Descriptor, content: bytes, start: int, stop: int) -> None:
         self.descriptor = descriptor
         self.range = (start, stop)
-        self._content = content
+        self.location = content if stop - start == len(content) else content[start:stop]
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        start, stop = self.range
-        if start < stop:
-            whole = (start, stop) == (0, len(self._content))
-            yield self._content if whole else self._content[start:stop]
+        if self.location:
+            yield self.location
 
     async def aclose(self) -> None:
         """Nothing is held."""

@@ -18,6 +18,7 @@ from typing import Any, Final, Literal, TypeVar
 from ociserver.store.failpoint import reach
 from ociserver.store.faults import StoreError, damaged, of_database, of_disk
 from ociserver.store.schema import MIGRATIONS, VERSION
+from ociserver.store.wal_index import WalIndex
 from ociserver.store.work import Work
 
 __all__ = ["Durability", "SQLite"]
@@ -75,6 +76,7 @@ class SQLite:
         self._thread: threading.Thread | None = None
         self._writer: sqlite3.Connection | None = None
         self._reader: sqlite3.Connection | None = None
+        self._index: WalIndex | None = None
         self._lock = -1
 
     async def open(self) -> None:
@@ -99,6 +101,9 @@ class SQLite:
             if connection is not None:
                 connection.close()
         self._writer = self._reader = None
+        if self._index is not None:
+            self._index.close()
+            self._index = None
         if self._lock >= 0:
             os.close(self._lock)
             self._lock = -1
@@ -121,6 +126,9 @@ class SQLite:
         result: Result = await asyncio.shield(job.future)
         return result
 
+    def version(self) -> bytes | None:
+        return self._index.header() if self._index is not None else None
+
     def _open(self) -> None:
         if sqlite3.sqlite_version_info < _MINIMUM:
             raise StoreError(f"SQLite {sqlite3.sqlite_version} is too old: {'.'.join(map(str, _MINIMUM))} is needed")
@@ -132,6 +140,7 @@ class SQLite:
             self._migrate(self._writer)
             self._reader = self._connect(READER_WAIT_S)
         self._reader.execute("PRAGMA query_only = ON")
+        self._index = WalIndex.of(self._path)
 
     def _connect(self, wait_s: float) -> sqlite3.Connection:
         connection = sqlite3.connect(

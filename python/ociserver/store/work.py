@@ -37,3 +37,6 @@ class Database(Protocol):
             durable: whether it must survive a power cut before this returns. What survives `kill -9`
                 is everything that was committed.
         """
+
+    def version(self) -> bytes | None:
+        """What differs after every commit of any process; None where that cannot be told without asking."""
