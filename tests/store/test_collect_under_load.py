@@ -1,0 +1,28 @@
+"""Collection without pause and without grace, beside clients that push, mount, pull and delete the same contents."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.support.churn.load import run
+from tests.support.churn.tally import percentiles_ms
+
+SECONDS = 60 if os.environ.get("FULL_TESTS") or os.environ.get("CI") else 10
+
+
+@pytest.mark.timeout(SECONDS + 110)
+def test_nothing_that_was_promised_is_collected_and_all_else_is(tmp_path: Path) -> None:
+    report = run(tmp_path, SECONDS)
+    counts = report.tally.counts
+    print(f"{report.collections} collections freed {report.freed_bytes} bytes: {dict(report.freed)}")
+    print(f"{dict(counts)}, {report.left} images left")
+    print(f"push, pull: {percentiles_ms(report.tally.push_s)}, {percentiles_ms(report.tally.pull_s)} ms (p50, p99)")
+    # Otherwise it has shown nothing.
+    done = ("pushes of an image", "pushes of an index", "pulls", "mounts", "deletes", "blobs that were there")
+    assert all(counts[deed] > 10 for deed in done)
+    assert {"unlinked", "unreferenced", "untagged", "abandoned"} <= set(report.freed)
+    assert report.collections > 2
+    assert report.left > 10

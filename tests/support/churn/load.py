@@ -1,0 +1,168 @@
+"""The whole: a server, its clients, collections beside it, and what has to be left in the end."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import subprocess
+import threading
+import time
+from collections import Counter
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from tests.support.churn.client import Client
+from tests.support.churn.ledger import Ledger
+from tests.support.churn.tally import Tally
+from tests.support.http import send
+from tests.support.server import PROGRAM, Server, serve
+
+CLIENTS: Final = 16
+PATIENCE_S: Final = 5
+"""Of collection with what no manifest references: longer than a push takes here."""
+
+HOUR_S: Final = 3600
+COMMAND_TIMEOUT_S: Final = 100.0
+
+_EVERYTHING: Final = ("--unreferenced-after", "0", "--upload-timeout", "0", "--delete-untagged-after", "0")
+
+
+@dataclass(slots=True)
+class Report:
+    """What was done.
+
+    Args:
+        seconds: how long the clients worked.
+        tally: theirs.
+        collections: how many there were meanwhile.
+        freed: what they freed, by reason.
+        freed_bytes: bytes of files and of the database that are free again.
+        left: images that were there in the end, each pulled whole.
+        left_bytes: what their blobs take, which is all that is stored.
+    """
+
+    seconds: float
+    tally: Tally = field(default_factory=Tally)
+    collections: int = 0
+    freed: Counter[str] = field(default_factory=Counter)
+    freed_bytes: int = 0
+    left: int = 0
+    left_bytes: int = 0
+
+
+def run(folder: Path, seconds: float) -> Report:
+    """Put the load on a new store in a folder. Raises whatever was not as it has to be."""
+    data, ledger, report = folder / "data", Ledger(), Report(seconds)
+    options = ("--workers", "2", "--collect-every", "0", "--no-access-log")
+    with serve(["--data", str(data), *options], folder) as server:
+        _work(server, data, ledger, report)
+        _tidy(server, data, ledger)
+        _compare(data, ledger, report)
+        client = Client(server, ledger, CLIENTS, PATIENCE_S)
+        with client.connections:
+            for promise in ledger.promises():
+                client.pull(promise)
+                report.left += 1
+        assert client.tally.counts["pulls"] == report.left
+    return report
+
+
+def _work(server: Server, data: Path, ledger: Ledger, report: Report) -> None:
+    """Clients and collections, for as long as is wanted or until the first failure."""
+    stop = threading.Event()
+    clients = [Client(server, ledger, number, PATIENCE_S) for number in range(CLIENTS)]
+    threads = [threading.Thread(target=client.run, args=(stop,)) for client in clients]
+    end = time.monotonic() + report.seconds
+    for thread in threads:
+        thread.start()
+    try:
+        while time.monotonic() < end and not stop.is_set():
+            _collect_once(data, report)
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+    for client in clients:
+        report.tally.add(client.tally)
+        if client.failure is not None:
+            raise client.failure
+
+
+def _collect_once(data: Path, report: Report) -> None:
+    _pass_an_hour(data)
+    patience = f"{PATIENCE_S}s"
+    options = ["--unreferenced-after", patience, "--upload-timeout", patience]
+    if report.collections % 2:
+        options += ["--delete-untagged-after", patience]
+    done = _command("collect", "--data", str(data), "--grace", "0s", *options)
+    report.collections += 1
+    report.freed.update(done["counts"])
+    report.freed_bytes += done["freed_bytes"]
+
+
+def _pass_an_hour(data: Path) -> None:
+    """A HEAD renews a blob at most once an hour, and collection waits for as long: let it be over for all."""
+    with _database(data) as database:
+        database.execute(f"UPDATE links SET renewed = unixepoch() - {HOUR_S} WHERE renewed > unixepoch() - {HOUR_S}")  # noqa: S608
+
+
+def _tidy(server: Server, data: Path, ledger: Ledger) -> None:
+    """Delete whatever is not promised, and collect without patience until nothing more goes."""
+    kept = {image.path for promise in ledger.promises() for image in promise.image.all}
+    there = _manifests(data)
+    assert kept <= there, f"lost: {kept - there}"
+    for path in there - kept:
+        assert send(server, "DELETE", path).status == 202, path
+    with _database(data) as database:
+        columns = {"links": "renewed", "copies": "idle_since", "manifests": "pushed", "uploads": "touched"}
+        for table, column in columns.items():
+            database.execute(f"UPDATE {table} SET {column} = {column} - 100 * {HOUR_S}")  # noqa: S608
+    assert _command("collect", "--data", str(data), "--grace", "0", *_EVERYTHING)["counts"]
+    assert not _command("collect", "--data", str(data), "--grace", "0", *_EVERYTHING)["counts"]
+
+
+def _compare(data: Path, ledger: Ledger, report: Report) -> None:
+    """What is stored is what is promised: the same manifests, links, contents and files, and no byte besides."""
+    images = [image for promise in ledger.promises() for image in promise.image.all]
+    blobs = {blob.digest: len(blob.content) for image in images for blob in image.blobs}
+    with _database(data) as database:
+        links = database.execute(
+            "SELECT '/v2/' || r.name || '/blobs/' || c.digest FROM links l JOIN repositories r ON r.id ="
+            " l.repository_id JOIN copies c ON c.id = l.copy_id"
+        ).fetchall()
+        copies = database.execute("SELECT digest, size FROM copies").fetchall()
+        in_files = database.execute("SELECT COUNT(*), COALESCE(SUM(size), 0) FROM copies WHERE key IS NOT NULL")
+        files = [path.stat().st_size for path in (data / "blobs").glob("*/*")]
+        assert in_files.fetchone() == (len(files), sum(files))
+        assert database.execute("SELECT * FROM uploads").fetchall() == []
+    assert _manifests(data) == {image.path for image in images}
+    assert {path for (path,) in links} == {image.blob_path(blob) for image in images for blob in image.blobs}
+    assert dict(copies) == blobs
+    report.left_bytes = sum(blobs.values())
+    assert _command("check", "--data", str(data), "--content")["findings"] == []
+
+
+def _manifests(data: Path) -> set[str]:
+    with _database(data) as database:
+        rows = database.execute(
+            "SELECT '/v2/' || r.name || '/manifests/' || m.digest FROM manifests m JOIN repositories r"
+            " ON r.id = m.repository_id"
+        )
+        return {path for (path,) in rows}
+
+
+def _database(data: Path) -> closing[sqlite3.Connection]:
+    """The store's, past the store."""
+    return closing(sqlite3.connect(data / "registry.db", timeout=30, isolation_level=None))
+
+
+def _command(*arguments: str) -> dict[str, Any]:
+    """A command beside the server, and what it reports."""
+    done = subprocess.run(
+        [*PROGRAM, *arguments, "--json"], capture_output=True, text=True, timeout=COMMAND_TIMEOUT_S, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    answer: dict[str, Any] = json.loads(done.stdout)
+    return answer
