@@ -70,7 +70,7 @@ class Connection:
         while (end := received.find(b"\r\n\r\n")) < 0:
             received += self._receive(65536)
         lines = received[:end].decode("latin-1").split("\r\n")
-        headers = [(name, value) for name, _, value in (line.partition(": ") for line in lines[1:])]
+        headers = [(name.lower(), value) for name, _, value in (line.partition(": ") for line in lines[1:])]
         status = int(lines[0].split()[1])
         answer = Answer(status, headers, b"")
         left = 0 if method == "HEAD" or status in {204, 304} else int(answer.header("content-length"))

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from benches import reads, transfers, wrk
 from benches.figures import Figure, machine, save, table
+from benches.servers import serve
 
 _RESULTS = Path(__file__).parents[1] / "results"
 
@@ -36,8 +37,13 @@ def main() -> int:
 
 def _parts(arguments: argparse.Namespace) -> Iterator[Callable[[], Iterator[Figure]]]:
     rounds, seconds, only = arguments.rounds, arguments.seconds, arguments.only
-    yield lambda: reads.measure(rounds, seconds, only)
+    yield lambda: _small_reads(rounds, seconds, only)
     yield lambda: transfers.measure(rounds, 64 * transfers.MIB if arguments.quick else 256 * transfers.MIB, only)
+
+
+def _small_reads(rounds: int, seconds: int, only: str) -> Iterator[Figure]:
+    with serve("benches.in_memory:application") as registry:
+        yield from reads.measure(registry, rounds, seconds, only)
 
 
 def _arguments() -> argparse.Namespace:

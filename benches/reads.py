@@ -1,4 +1,4 @@
-"""Small reads through granian: our handler over the memory backend, against a constant answer of the same bytes."""
+"""Small reads: our handler, against a constant answer of the same bytes on granian."""
 
 from __future__ import annotations
 
@@ -51,13 +51,17 @@ READS = (
 )
 
 
-def measure(rounds: int, seconds: int, only: str = "") -> Iterator[Figure]:
-    """Measure each kind of read, ours and the constant answer in turn, in every round."""
-    with (
-        serve("benches.registry:application") as registry,
-        serve("benches.baseline:constant") as constant,
-        tempfile.TemporaryDirectory() as folder,
-    ):
+def measure(registry: Site, rounds: int, seconds: int, only: str = "", target: float | None = None) -> Iterator[Figure]:
+    """Measure each kind of read, of a registry and of the constant answer in turn, in every round.
+
+    Args:
+        registry: has what `registry.fill` put there.
+        rounds: of each figure.
+        seconds: of load in a round.
+        only: a part of the names of what is measured.
+        target: the least ratio that is wanted of each.
+    """
+    with serve("benches.baseline:constant") as constant, tempfile.TemporaryDirectory() as folder:
         # One for the whole run: it knows what the tags point at.
         overwriters = [Overwriter(registry, check=True), Overwriter(constant, check=False)]
         for read in READS:
@@ -66,7 +70,7 @@ def measure(rounds: int, seconds: int, only: str = "") -> Iterator[Figure]:
             paths = Path(folder) / "paths"
             paths.write_text("".join(f"{path}\n" for path in read.paths))
             _copy_answer(registry, constant, read, read.paths[0])
-            figure = Figure(read.name, "/s", "constant answer", read.target)
+            figure = Figure(read.name, "/s", "constant answer", read.target or target)
             for round_number in range(rounds):
                 loads = {}
                 # Each goes first in every other round.

@@ -1,4 +1,4 @@
-"""The registry that is measured: `application` over a memory backend that is filled when it is imported."""
+"""What is in a registry that is measured."""
 
 from __future__ import annotations
 
@@ -6,24 +6,26 @@ import asyncio
 from collections.abc import AsyncIterator
 
 from benches.contents import MEDIA_TYPE, REPOSITORY, SMALL_BLOBS, TAGS, digest_of, manifest, small_blob, tag
-from ociserver import Descriptor, Handler, Memory
+from ociserver import Backend, Descriptor
+
+_AT_ONCE = 250
 
 
-async def filled() -> Memory:
-    """A registry with the tags and blobs that are asked for."""
-    # Lax: the layers that the manifests name are not there, and nothing here asks for them.
-    registry = Memory(lax_child_references=True)
-    for number in range(TAGS):
-        await registry.push_manifest(REPOSITORY, manifest(number), MEDIA_TYPE, tags=(tag(number),))
+async def fill(registry: Backend) -> None:
+    """Put in the tags and blobs that are asked for; where references are checked, the registry has to be lax."""
+    # Many at once, as a store commits them together.
+    for first in range(0, TAGS, _AT_ONCE):
+        await asyncio.gather(
+            *(
+                registry.push_manifest(REPOSITORY, manifest(number), MEDIA_TYPE, tags=(tag(number),))
+                for number in range(first, min(first + _AT_ONCE, TAGS))
+            )
+        )
     for number in range(SMALL_BLOBS):
         content = small_blob(number)
         descriptor = Descriptor("application/octet-stream", digest_of(content), len(content))
         await registry.push_blob(REPOSITORY, descriptor, _once(content))
-    return registry
 
 
 async def _once(content: bytes) -> AsyncIterator[bytes]:
     yield content
-
-
-application = Handler(asyncio.run(filled()))

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import random
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final
 
 from benches.baseline import CHUNK
@@ -20,24 +21,28 @@ MIB: Final = 1024 * 1024
 PATCH_SIZE: Final = 16 * MIB
 """Bytes in each PATCH of an upload in chunks."""
 
-_PIECE: Final = random.Random(0).randbytes(MIB)
 _UPLOADS: Final = f"/v2/{REPOSITORY}/blobs/uploads/"
 
 Work = Callable[[], None]
 
 
 class Content:
-    """Bytes of any number of MiB, of which one is in memory."""
+    """Bytes of any number of MiB, of which one is in memory; another seed, other bytes."""
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, seed: int = 0) -> None:
         self.size = size
+        self.piece = random.Random(seed).randbytes(MIB)
         self.digest = self.hash()
+
+    @property
+    def pieces(self) -> Iterator[bytes]:
+        return itertools.repeat(self.piece, self.size // MIB)
 
     def hash(self) -> str:
         """The digest, in one thread and in pieces of the size that our handler hashes."""
         hasher = hashlib.sha256()
-        half = memoryview(_PIECE)[: MIB // 2]
-        other = memoryview(_PIECE)[MIB // 2 :]
+        half = memoryview(self.piece)[: MIB // 2]
+        other = memoryview(self.piece)[MIB // 2 :]
         for _ in range(self.size // MIB):
             hasher.update(half)
             hasher.update(other)
@@ -47,25 +52,25 @@ class Content:
 def measure(rounds: int, size: int, only: str = "") -> Iterator[Figure]:
     """Measure uploads of `size` bytes, and downloads of a quarter of that."""
     with (
-        serve("benches.registry:application") as registry,
-        serve("benches.baseline:drop") as drop,
+        serve("benches.in_memory:application") as registry,
+        serve("benches.baseline:drop") as dropping,
         serve("benches.baseline:chunks") as chunks,
     ):
         if only in "PUT PATCH":
-            yield from _uploads(registry, drop, Content(size), rounds)
+            yield from _uploads(registry, dropping, Content(size), rounds)
         if only in "GET blob":
             yield _download(registry, chunks, Content(size // 4), rounds)
 
 
-def _uploads(registry: Site, drop: Site, content: Content, rounds: int) -> Iterator[Figure]:
+def _uploads(registry: Site, dropping: Site, content: Content, rounds: int) -> Iterator[Figure]:
     works: dict[str, tuple[Site | None, Work]] = {
-        "PUT": (registry, lambda: _put(registry, content)),
-        "PATCH": (registry, lambda: _patches(registry, content)),
-        "drop": (drop, lambda: _drop(drop, content)),
-        "SHA-256": (None, lambda: _check(content)),
+        "PUT": (registry, lambda: put(registry, content)),
+        "PATCH": (registry, lambda: patches(registry, content)),
+        "drop": (dropping, lambda: drop(dropping, content)),
+        "SHA-256": (None, lambda: check(content)),
     }
-    after = {"PUT": lambda: _delete(registry, content), "PATCH": lambda: _delete(registry, content)}
-    rates, cpu = _rounds(works, after, content.size, rounds)
+    after = {"PUT": lambda: delete(registry, content), "PATCH": lambda: delete(registry, content)}
+    rates, cpu = alternate(works, after, content.size, rounds)
     mib = content.size // MIB
     for name, what in (("PUT", f"PUT of {mib} MiB"), ("PATCH", f"PATCH of {PATCH_SIZE // MIB} MiB, {mib} MiB in all")):
         for base, base_name in (("drop", "receive and drop"), ("SHA-256", "SHA-256, one core")):
@@ -78,12 +83,12 @@ def _uploads(registry: Site, drop: Site, content: Content, rounds: int) -> Itera
 
 
 def _download(registry: Site, chunks: Site, content: Content, rounds: int) -> Figure:
-    _put(registry, content)
+    put(registry, content)
     works: dict[str, tuple[Site | None, Work]] = {
-        "GET": (registry, lambda: _get(registry, f"/v2/{REPOSITORY}/blobs/{content.digest}", content)),
-        "chunks": (chunks, lambda: _get(chunks, f"/{content.size}", content)),
+        "GET": (registry, lambda: get(registry, f"/v2/{REPOSITORY}/blobs/{content.digest}", content)),
+        "chunks": (chunks, lambda: get(chunks, f"/{content.size}", content)),
     }
-    rates, cpu = _rounds(works, {}, content.size, rounds)
+    rates, cpu = alternate(works, {}, content.size, rounds)
     base_name = f"constant chunks of {len(CHUNK) // 1024} KiB"
     figure = Figure(f"GET blob of {content.size // MIB} MiB", "MB/s", base_name)
     for index in range(rounds):
@@ -93,7 +98,7 @@ def _download(registry: Site, chunks: Site, content: Content, rounds: int) -> Fi
     return figure
 
 
-def _rounds(
+def alternate(
     works: dict[str, tuple[Site | None, Work]], after: dict[str, Work], size: int, rounds: int
 ) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
     """MB/s, and milliseconds of the server's processors, of each work in each round."""
@@ -115,46 +120,59 @@ def _rounds(
     return rates, cpu
 
 
-def _put(site: Site, content: Content) -> None:
+def put(site: Site, content: Content) -> None:
     with Connection(site) as connection:
         location = connection.request("POST", _UPLOADS).header("location")
-        _send(connection, "PUT", f"{location}?digest={content.digest}", content.size, 201)
+        _send(connection, "PUT", f"{location}?digest={content.digest}", content.pieces, content.size, 201)
 
 
-def _patches(site: Site, content: Content) -> None:
+def post(site: Site, content: Content) -> None:
+    with Connection(site) as connection:
+        _send(connection, "POST", f"{_UPLOADS}?digest={content.digest}", content.pieces, content.size, 201)
+
+
+def patches(site: Site, content: Content, patch_size: int = PATCH_SIZE) -> None:
     with Connection(site) as connection:
         location = connection.request("POST", _UPLOADS).header("location")
-        for start in range(0, content.size, PATCH_SIZE):
-            stop = min(start + PATCH_SIZE, content.size)
-            _send(connection, "PATCH", location, stop - start, 202, {"content-range": f"{start}-{stop - 1}"})
-        _send(connection, "PUT", f"{location}?digest={content.digest}", 0, 201)
+        pieces = content.pieces
+        for start in range(0, content.size, patch_size):
+            stop = min(start + patch_size, content.size)
+            part = itertools.islice(pieces, (stop - start) // MIB)
+            _send(connection, "PATCH", location, part, stop - start, 202, {"content-range": f"{start}-{stop - 1}"})
+        _send(connection, "PUT", f"{location}?digest={content.digest}", (), 0, 201)
 
 
-def _drop(site: Site, content: Content) -> None:
+def drop(site: Site, content: Content) -> None:
     with Connection(site) as connection:
-        _send(connection, "PUT", "/", content.size, 201)
+        _send(connection, "PUT", "/", content.pieces, content.size, 201)
 
 
 def _send(
-    connection: Connection, method: str, target: str, size: int, status: int, headers: dict[str, str] | None = None
+    connection: Connection,
+    method: str,
+    target: str,
+    pieces: Iterable[bytes],
+    size: int,
+    status: int,
+    headers: dict[str, str] | None = None,
 ) -> None:
     connection.send_head(method, target, size, headers)
-    connection.send_pieces(_PIECE for _ in range(size // MIB))
+    connection.send_pieces(pieces)
     answer = connection.answer(method)
     assert answer.status == status, answer
 
 
-def _check(content: Content) -> None:
+def check(content: Content) -> None:
     assert content.hash() == content.digest
 
 
-def _delete(site: Site, content: Content) -> None:
+def delete(site: Site, content: Content) -> None:
     with Connection(site) as connection:
         answer = connection.request("DELETE", f"/v2/{REPOSITORY}/blobs/{content.digest}")
         assert answer.status == 202, answer
 
 
-def _get(site: Site, target: str, content: Content) -> None:
+def get(site: Site, target: str, content: Content) -> None:
     with Connection(site) as connection:
         connection.send_head("GET", target, 0)
         answer = connection.answer("GET", keep=False)

@@ -1,0 +1,37 @@
+"""`ociserver serve --data` as it is, but for the access log, on a folder that is filled before."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ociserver import Store
+from tests.serving.site import Site
+from tests.support.server import serve
+
+
+@contextmanager
+def serve_store(folder: Path, *arguments: str) -> Iterator[Site]:
+    """Serve `folder / "data"` until the block ends; synced to the disk, as is the default."""
+    flags = ["--data", str(folder / "data"), "--no-access-log", "--collect-every", "0", "--lax-child-references"]
+    with serve([*flags, *arguments], folder) as server:
+        yield Site(server.host, server.port, server.pid)
+
+
+def prepare(folder: Path, fill: Callable[[Store], Awaitable[None]]) -> None:
+    """Fill `folder / "data"`, without waiting for the disk."""
+
+    async def run() -> None:
+        async with Store(folder / "data", durability="off", lax_child_references=True) as store:
+            await fill(store)
+
+    asyncio.run(run())
+
+
+def peak_memory(site: Site) -> float:
+    """Most memory that the server had resident, in MiB (Linux)."""
+    status = Path(f"/proc/{site.pid}/status").read_text()
+    line = next(line for line in status.splitlines() if line.startswith("VmHWM:"))
+    return int(line.split()[1]) / 1024
