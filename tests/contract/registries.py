@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -70,6 +71,22 @@ def _store(folder: Path, settings: Settings) -> Backend:
     )
 
 
+def _memories(folder: Path, settings: Settings) -> Backend:
+    return compose.Unify(_memory(folder, settings), _memory(folder, settings), _memory(folder, settings))
+
+
+def _store_and_memory(folder: Path, settings: Settings) -> Backend:
+    return compose.Unify(_store(folder, settings), _memory(folder, settings), reads="concurrent")
+
+
+def _layers(folder: Path, settings: Settings) -> Backend:
+    return compose.Unify(_memory(folder, settings), Memory(), writes="first")
+
+
+async def _allow(repository: str, access: compose.Access) -> None:
+    await asyncio.sleep(0)
+
+
 BACKENDS = (Registry("memory", _memory), Registry("store", _store))
 """Registries of their own."""
 
@@ -82,6 +99,19 @@ WRAPPERS = (
         lambda inner: compose.Select(inner, lambda repository: not repository.startswith("hidden")),
         Capabilities(mounts_from_anywhere=False),
     ),
+    Registry(
+        "access-checker",
+        _memory,
+        lambda inner: compose.AccessChecker(inner, _allow),
+        Capabilities(mounts_from_anywhere=False),
+    ),
+    Registry(
+        "sub", _memory, lambda inner: compose.Sub(inner, "team/project"), Capabilities(mounts_from_anywhere=False)
+    ),
+    Registry("debug", _memory, compose.Debug),
+    Registry("unify", _memories, None),
+    Registry("unify-concurrent", _store_and_memory, None),
+    Registry("unify-first", _layers, None),
 )
 """Wrappers, which do what they wrap does, as far as they let it."""
 

@@ -90,6 +90,8 @@ class JsonFormat:
         context = request_context.get()
         if context:
             fields["request_id"] = context.request_id
+        # What somebody gave to the logger as `extra={"fields": {...}}`.
+        fields.update(getattr(record, "fields", {}))
         trace = _traceback(record)
         if trace:
             fields["traceback"] = trace

@@ -1,7 +1,11 @@
 """Registries out of registries: each of these is a backend in front of another backend."""
 
+from ociserver.compose.access_checker import CATALOG, Access, AccessChecker, Check
+from ociserver.compose.debug import Debug
 from ociserver.compose.immutable import Immutable
 from ociserver.compose.read_only import ReadOnly
 from ociserver.compose.select import Select
+from ociserver.compose.sub import Sub
+from ociserver.compose.unify import Unify
 
-__all__ = ["Immutable", "ReadOnly", "Select"]
+__all__ = ["CATALOG", "Access", "AccessChecker", "Check", "Debug", "Immutable", "ReadOnly", "Select", "Sub", "Unify"]

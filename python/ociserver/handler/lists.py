@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final
 
 from ociserver._core import next_link
 from ociserver.errors import HTTPError, OCIError
 from ociserver.handler.responses import Answer, Headers, document
+from ociserver.iterators import closing
 
 if TYPE_CHECKING:
     from ociserver.handler.call import Call
@@ -30,7 +30,6 @@ MAX_REFERRERS_SIZE: Final = 4 * 1024 * 1024
 _JSON: Final = (b"content-type", b"application/json")
 _INDEX: Final = b"application/vnd.oci.image.index.v1+json"
 
-Item = TypeVar("Item")
 Names = Callable[[str, int | None], AsyncIterator[str]]
 
 
@@ -71,7 +70,7 @@ async def _list(call: Call, names: Names, head: bytes) -> Answer | None:
 async def _send_page(call: Call, names: Names, head: bytes, size: int, last: str) -> Answer:
     # One more than fits tells whether a next page exists: an exactly full last page has no Link.
     page: list[str] = []
-    async with _closing(names(last, size + 1)) as found:
+    async with closing(names(last, size + 1)) as found:
         async for name in found:
             page.append(name)
             if len(page) > size:
@@ -87,7 +86,7 @@ async def _send_all(call: Call, names: AsyncIterator[str], head: bytes) -> Answe
     """A whole list, in one answer if it is short, else piece by piece in bounded memory."""
     piece: list[str] = []
     prefix = head
-    async with _closing(names) as found:
+    async with closing(names) as found:
         async for name in found:
             if len(piece) == STREAM_PIECE:
                 if not call.status:
@@ -122,7 +121,7 @@ async def referrers(call: Call) -> Answer:
             start_after=request.last or "",
             limit=MAX_REFERRERS + 1,
         )
-        async with _closing(found) as descriptors:
+        async with closing(found) as descriptors:
             async for descriptor in descriptors:
                 entry = _entry(descriptor)
                 size += len(entry) + 1
@@ -164,14 +163,3 @@ def _link(call: Call, headers: Headers, last: str) -> None:
     if call.handler.options.omit_link_header_from_responses:
         return
     headers.append((b"link", next_link(call.own_path(), call.scope["query_string"], last).encode()))
-
-
-@asynccontextmanager
-async def _closing(items: AsyncIterator[Item]) -> AsyncIterator[AsyncIterator[Item]]:
-    """Close a list that is left early at once, and not when it is collected, if it is a generator."""
-    try:
-        yield items
-    finally:
-        aclose = getattr(items, "aclose", None)
-        if aclose is not None:
-            await aclose()

@@ -1,0 +1,229 @@
+"""Several registries as one (Go: `ociunify`)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import AsyncExitStack
+from functools import partial
+from types import TracebackType
+from typing import Any, Literal, Self, TypeVar
+from weakref import WeakValueDictionary
+
+from ociserver._core import ByteRange
+from ociserver.compose.unify.merge import merged
+from ociserver.compose.unify.outcomes import UNKNOWN, everywhere, most_telling, settle
+from ociserver.compose.unify.reads import at_once, in_turn
+from ociserver.compose.unify.tee import tee
+from ociserver.compose.unify.upload import Upload, decode_id
+from ociserver.errors import OCIError
+from ociserver.interface import Backend, BlobReader, BlobWriter, Descriptor, Manifest, PushedManifest, complete
+
+__all__ = ["Unify"]
+
+Result = TypeVar("Result")
+Tagged = TypeVar("Tagged", Manifest, Descriptor)
+
+
+class Unify(Backend):
+    """Reads from any of several registries, and writes to all of them or to the first.
+
+    A content is that of the first registry that gives it, whatever went wrong at those before. Lists are those of
+    all, in order and without duplicates; a registry that fails fails the list, since a part would look whole.
+
+    `writes="all"`: the registries mirror each other. A write goes to all at once and succeeds if all do, a deletion
+    if one does and the others have nothing to delete. One that fails in some is an error with the code of the first
+    of these, and the others keep what they did: to repeat it mends it. A blob that is refused while its bytes come
+    is broken off everywhere. A tag that points at different manifests is UNKNOWN/409.
+
+    `writes="first"`: the first registry lies over the others, which are only read. A tag is that of the first
+    registry that has it; deleting it there shows the one beneath.
+
+    Args:
+        backends: two or more registries.
+        reads: how contents are asked for: `sequential`, in order, or `concurrent`, all at once and the quickest wins.
+        writes: see above.
+
+    Raises:
+        ValueError: there are fewer than two.
+    """
+
+    def __init__(
+        self,
+        *backends: Any,
+        reads: Literal["sequential", "concurrent"] = "sequential",
+        writes: Literal["all", "first"] = "all",
+    ) -> None:
+        if len(backends) < 2:
+            raise ValueError(f"{len(backends)} registries cannot be unified: give two or more")
+        self._backends = [complete(backend) for backend in backends]
+        self._writers = self._backends if writes == "all" else self._backends[:1]
+        self._ask = in_turn if reads == "sequential" else at_once
+        self._stack = AsyncExitStack()
+        # Tags are set in the same order everywhere, and bytes of an upload written everywhere before somebody looks.
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    async def __aenter__(self) -> Self:
+        async with AsyncExitStack() as stack:
+            for backend in self._backends:
+                await stack.enter_async_context(backend)
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self._stack.aclose()
+
+    # Reader
+
+    async def get_blob(self, repository: str, digest: str, range: ByteRange | None = None) -> BlobReader:
+        return await self._read(lambda backend: backend.get_blob(repository, digest, range))
+
+    async def get_manifest(self, repository: str, digest: str) -> Manifest:
+        return await self._read(lambda backend: backend.get_manifest(repository, digest))
+
+    async def get_tag(self, repository: str, tag: str) -> Manifest:
+        return await self._tagged(repository, tag, lambda backend: backend.get_tag(repository, tag))
+
+    async def resolve_blob(self, repository: str, digest: str) -> Descriptor:
+        return await self._read(lambda backend: backend.resolve_blob(repository, digest))
+
+    async def resolve_manifest(self, repository: str, digest: str) -> Descriptor:
+        return await self._read(lambda backend: backend.resolve_manifest(repository, digest))
+
+    async def resolve_tag(self, repository: str, tag: str) -> Descriptor:
+        return await self._tagged(repository, tag, lambda backend: backend.resolve_tag(repository, tag))
+
+    # Writer
+
+    async def push_blob(self, repository: str, descriptor: Descriptor, chunks: AsyncIterable[bytes]) -> Descriptor:
+        def push_to(backend: Backend) -> Callable[[AsyncIterator[bytes]], Coroutine[Any, Any, Descriptor]]:
+            return lambda pieces: backend.push_blob(repository, descriptor, pieces)
+
+        return settle(await tee(chunks, [push_to(backend) for backend in self._writers]))[0]
+
+    async def push_blob_chunked(self, repository: str, *, chunk_size: int = 0, algorithm: str = "sha256") -> BlobWriter:
+        def start(backend: Backend) -> Coroutine[Any, Any, BlobWriter]:
+            return backend.push_blob_chunked(repository, chunk_size=chunk_size, algorithm=algorithm)
+
+        return await self._upload([start(backend) for backend in self._writers], give_up=lambda writer: writer.cancel())
+
+    async def push_blob_chunked_resume(
+        self, repository: str, upload_id: str, *, offset: int | None, digest: str | None = None
+    ) -> BlobWriter:
+        def resume(backend: Backend, own_id: str) -> Coroutine[Any, Any, BlobWriter]:
+            return backend.push_blob_chunked_resume(repository, own_id, offset=offset, digest=digest)
+
+        ids = decode_id(upload_id, len(self._writers))
+        resumed = [resume(backend, own_id) for backend, own_id in zip(self._writers, ids, strict=True)]
+        return await self._upload(resumed, give_up=lambda writer: writer.aclose())
+
+    async def mount_blob(self, from_repository: str | None, to_repository: str, digest: str) -> Descriptor:
+        # Where only some have it, the code makes the server ask the client for the bytes, which mends it.
+        return (await self._write(lambda backend: backend.mount_blob(from_repository, to_repository, digest)))[0]
+
+    async def push_manifest(
+        self,
+        repository: str,
+        content: bytes,
+        media_type: str,
+        *,
+        digest: str | None = None,
+        tags: Sequence[str] = (),
+    ) -> PushedManifest:
+        def push(backend: Backend) -> Coroutine[Any, Any, PushedManifest]:
+            return backend.push_manifest(repository, content, media_type, digest=digest, tags=tags)
+
+        async with self._turn(repository):
+            return (await self._write(push))[0]
+
+    # Deleter
+
+    async def delete_blob(self, repository: str, digest: str) -> None:
+        await self._delete(repository, lambda backend: backend.delete_blob(repository, digest))
+
+    async def delete_manifest(self, repository: str, digest: str) -> None:
+        await self._delete(repository, lambda backend: backend.delete_manifest(repository, digest))
+
+    async def delete_tag(self, repository: str, tag: str) -> None:
+        await self._delete(repository, lambda backend: backend.delete_tag(repository, tag))
+
+    # Lister
+
+    def repositories(self, *, start_after: str = "", limit: int | None = None) -> AsyncIterator[str]:
+        lists = [backend.repositories(start_after=start_after, limit=limit) for backend in self._backends]
+        return merged(lists, str, limit)
+
+    def tags(self, repository: str, *, start_after: str = "", limit: int | None = None) -> AsyncIterator[str]:
+        lists = [backend.tags(repository, start_after=start_after, limit=limit) for backend in self._backends]
+        return merged(lists, str, limit)
+
+    def referrers(
+        self,
+        repository: str,
+        digest: str,
+        artifact_type: str | None = None,
+        *,
+        start_after: str = "",
+        limit: int | None = None,
+    ) -> AsyncIterator[Descriptor]:
+        lists = [
+            backend.referrers(repository, digest, artifact_type, start_after=start_after, limit=limit)
+            for backend in self._backends
+        ]
+        return merged(lists, lambda descriptor: descriptor.digest, limit)
+
+    # Shared
+
+    async def _read(self, call: Callable[[Backend], Coroutine[Any, Any, Result]]) -> Result:
+        return await self._ask([partial(call, backend) for backend in self._backends])
+
+    async def _tagged(
+        self, repository: str, tag: str, call: Callable[[Backend], Coroutine[Any, Any, Tagged]]
+    ) -> Tagged:
+        if len(self._writers) == 1:
+            return await in_turn([partial(call, backend) for backend in self._backends])
+        found = await self._ask_all(call)
+        if len({_digest(each) for each in found}) > 1:
+            # Somebody may be setting it just now: then the answers agree when that is done.
+            async with self._turn(repository):
+                found = await self._ask_all(call)
+        digests = [_digest(each) for each in found]
+        if len(set(digests)) > 1:
+            raise OCIError("UNKNOWN", f"the registries disagree about tag {tag}", detail=digests, status=409)
+        return found[0]
+
+    async def _ask_all(self, call: Callable[[Backend], Coroutine[Any, Any, Tagged]]) -> list[Tagged]:
+        """What all say who can tell, which is at least one."""
+        outcomes = await asyncio.gather(*(call(backend) for backend in self._backends), return_exceptions=True)
+        found = [each for each in outcomes if not isinstance(each, BaseException)]
+        if not found:
+            raise most_telling([each for each in outcomes if isinstance(each, BaseException)])
+        return found
+
+    async def _write(self, call: Callable[[Backend], Coroutine[Any, Any, Result]]) -> list[Result]:
+        return await everywhere([call(backend) for backend in self._writers])
+
+    async def _delete(self, repository: str, call: Callable[[Backend], Coroutine[Any, Any, None]]) -> None:
+        async with self._turn(repository):
+            await everywhere([call(backend) for backend in self._writers], forgive=UNKNOWN)
+
+    async def _upload(
+        self,
+        opening: Sequence[Coroutine[Any, Any, BlobWriter]],
+        give_up: Callable[[BlobWriter], Coroutine[Any, Any, None]],
+    ) -> Upload:
+        outcomes = await asyncio.gather(*opening, return_exceptions=True)
+        writers = [each for each in outcomes if not isinstance(each, BaseException)]
+        if len(writers) < len(outcomes):
+            await asyncio.gather(*(give_up(writer) for writer in writers), return_exceptions=True)
+        settle(outcomes)
+        return Upload(writers, self._turn(writers[0].id))
+
+    def _turn(self, name: str) -> asyncio.Lock:
+        return self._turns.setdefault(name, asyncio.Lock())
+
+
+def _digest(found: Manifest | Descriptor) -> str:
+    return found.descriptor.digest if isinstance(found, Manifest) else found.digest

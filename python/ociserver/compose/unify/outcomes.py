@@ -1,0 +1,70 @@
+"""What several registries said to the same question, as one answer or one error."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection, Coroutine, Sequence
+from typing import Any, Final, NoReturn, TypeVar
+
+from ociserver.errors import OCIError, RegistryError
+
+__all__ = ["UNKNOWN", "BrokenOffError", "code_of", "everywhere", "most_telling", "settle", "to_the_end"]
+
+Result = TypeVar("Result")
+Outcomes = Sequence[Result | BaseException]
+
+UNKNOWN: Final = frozenset({"NAME_UNKNOWN", "BLOB_UNKNOWN", "MANIFEST_UNKNOWN", "BLOB_UPLOAD_UNKNOWN"})
+"""Codes that say that something is not there."""
+
+
+class BrokenOffError(RegistryError):
+    """Ends a push to one registry because another one refused it. Nobody outside gets to see it."""
+
+
+async def everywhere(calls: Sequence[Coroutine[Any, Any, Result]], *, forgive: Collection[str] = ()) -> list[Result]:
+    """Make all calls at once, and to their end even if the caller is cancelled; see `settle`."""
+    return settle(await to_the_end(asyncio.gather(*calls, return_exceptions=True)), forgive=forgive)
+
+
+async def to_the_end(work: asyncio.Future[Result]) -> Result:
+    """Wait for work that must not be broken off: a cancellation is raised when it has ended."""
+    try:
+        return await asyncio.shield(work)
+    except asyncio.CancelledError:
+        await asyncio.wait([work])
+        raise
+
+
+def settle(outcomes: Outcomes[Result], *, forgive: Collection[str] = ()) -> list[Result]:
+    """The results, if all succeeded.
+
+    If all failed it is the most telling of their errors. If some did, it is the first of these, with its code,
+    unless all of them are of a code that is forgiven.
+    """
+    results = [each for each in outcomes if not isinstance(each, BaseException)]
+    failures = {
+        number: each
+        for number, each in enumerate(outcomes, 1)
+        if isinstance(each, BaseException) and not isinstance(each, BrokenOffError)
+    }
+    if failures and not results:
+        raise most_telling(failures.values())
+    for number, error in failures.items():
+        if code_of(error) not in forgive:
+            _fail_in_part(f"registry {number} of {len(outcomes)} failed where another did not", error)
+    return results
+
+
+def most_telling(errors: Collection[BaseException]) -> BaseException:
+    """The first that says more than that something is not there; else the first that knows the repository."""
+    return min(errors, key=lambda error: (code_of(error) in UNKNOWN) + (code_of(error) == "NAME_UNKNOWN"))
+
+
+def code_of(error: BaseException) -> str:
+    return error.code if isinstance(error, OCIError) else ""
+
+
+def _fail_in_part(text: str, error: BaseException) -> NoReturn:
+    if isinstance(error, OCIError):
+        raise OCIError(error.code, text, detail=error.detail, status=error.status, headers=error.headers) from error
+    raise RegistryError(text) from error

@@ -1,0 +1,75 @@
+"""One stream of bytes into several registries."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine, Sequence
+from typing import Any, Final, Generic, TypeVar
+
+from ociserver.compose.unify.outcomes import BrokenOffError, to_the_end
+
+__all__ = ["tee"]
+
+Result = TypeVar("Result")
+Push = Callable[[AsyncIterator[bytes]], Coroutine[Any, Any, Result]]
+
+_END: Final = None
+
+
+async def tee(chunks: AsyncIterable[bytes], pushes: Sequence[Push[Result]]) -> list[Result | BaseException]:
+    """Give every push all of the chunks, at the pace of the slowest; one piece waits for each.
+
+    A push that fails while the bytes come ends the others too, with `BrokenOffError`, so that nothing is kept
+    that nobody will be told of. What the chunks raise is raised in each push, and then here.
+    """
+    lanes = [_Lane(push) for push in pushes]
+    tasks = [lane.task for lane in lanes]
+    end: Exception | None = _END
+    raised = False
+    try:
+        try:
+            async for data in chunks:
+                if any(lane.failed() for lane in lanes):
+                    end = BrokenOffError("another registry refused the blob")
+                    break
+                for lane in lanes:
+                    await lane.put(data)
+        except Exception as error:
+            end, raised = error, True
+        for lane in lanes:
+            await lane.put(end)
+        outcomes = await to_the_end(asyncio.gather(*tasks, return_exceptions=True))
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    if end and raised:
+        raise end
+    return outcomes
+
+
+class _Lane(Generic[Result]):
+    """One push, and the piece that waits for it."""
+
+    def __init__(self, push: Push[Result]) -> None:
+        self._queue: asyncio.Queue[bytes | Exception | None] = asyncio.Queue(maxsize=1)
+        self.task = asyncio.ensure_future(push(self._pieces()))
+        self.task.add_done_callback(self._make_way)
+
+    def failed(self) -> bool:
+        return self.task.done() and not self.task.cancelled() and self.task.exception() is not None
+
+    async def put(self, item: bytes | Exception | None) -> None:
+        if not self.task.done():
+            await self._queue.put(item)
+
+    def _make_way(self, task: asyncio.Future[Result]) -> None:
+        # A push may end before its last piece, if the registry has the blob: whoever waits to put one goes on.
+        while not self._queue.empty():
+            self._queue.get_nowait()
+
+    async def _pieces(self) -> AsyncIterator[bytes]:
+        while (item := await self._queue.get()) is not _END:
+            if isinstance(item, Exception):
+                raise item
+            yield item
