@@ -18,8 +18,6 @@ from tests.support.server import free_port
 START_S = 30.0
 DEATH_S = 20.0
 
-_SERVE = Path(__file__).with_name("serving.py")
-
 
 class DiedError(Exception):
     """The process that was asked is gone: the server, or the command beside it."""
@@ -36,6 +34,9 @@ class Victim:
         folder: an empty one.
         options: further arguments of `ociserver serve`.
     """
+
+    program = Path(__file__).with_name("serving.py")
+    """The `ociserver` command."""
 
     def __init__(self, folder: Path, *options: str) -> None:
         self.data = folder / "data"
@@ -68,7 +69,7 @@ class Victim:
         arguments = ["--data", str(self.data), "--host", "127.0.0.1", "--port", str(self.port), "--no-access-log"]
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, _SERVE, "serve", *arguments, "--graceful-timeout", "1s", *self._options],
+                [sys.executable, self.program, "serve", *arguments, "--graceful-timeout", "1s", *self._options],
                 env=self.environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -86,7 +87,7 @@ class Victim:
     def run(self, *arguments: str | Path) -> None:
         """Run another command over the folder, with failpoints too. Raises DiedError if it is killed."""
         done = subprocess.run(
-            [sys.executable, _SERVE, *arguments, "--data", self.data],
+            [sys.executable, self.program, *arguments, "--data", self.data],
             env=self.environment(),
             capture_output=True,
             text=True,
