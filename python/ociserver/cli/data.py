@@ -12,6 +12,7 @@ from platformdirs import user_data_path
 
 from ociserver.cli.errors import CannotServeError
 from ociserver.cli.parameters import option
+from ociserver.errors import OCIError
 from ociserver.store import Store, StoreError
 
 __all__ = ["data_option", "default_folder", "with_store"]
@@ -54,5 +55,7 @@ def with_store(folder: Path, work: Callable[[Store], Coroutine[Any, Any, Result]
 
     try:
         return asyncio.run(run())
+    except OCIError as error:
+        raise CannotServeError(f"{folder}: {error.message}") from error
     except (StoreError, OSError) as error:
         raise CannotServeError(str(error)) from error

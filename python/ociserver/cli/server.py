@@ -34,6 +34,7 @@ from ociserver.cli.probe import wait_until_ready
 from ociserver.cli.sockets import BACKLOG
 from ociserver.cli.tls import Certificate
 from ociserver.handler import Handler
+from ociserver.store import StoreError
 
 __all__ = ["Limits", "Outcome", "run"]
 
@@ -238,6 +239,9 @@ async def _failure(starting: asyncio.Task[None]) -> bool:
         await starting
     except asyncio.CancelledError:
         return False
+    except StoreError as error:
+        _log.error("the store did not open: %s", error)
+        return True
     except Exception:
         _log.exception("the store did not open")
         return True

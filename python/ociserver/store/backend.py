@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import secrets
@@ -187,9 +188,12 @@ class Store(Lists):
                 raise OCIError("DIGEST_INVALID", detail={"digest": descriptor.digest, "content": found})
             # One commit, and no upload that anybody could go on with.
             return await self.link(repository, found, size, upload=None, content=head)
-        finally:
+        except BaseException:
             if upload:
-                await upload.cancel()
+                # The client is told why its push failed, and not that its rest could not be cleared away either.
+                with contextlib.suppress(Exception):
+                    await upload.cancel()
+            raise
 
     async def push_blob_chunked(self, repository: str, *, chunk_size: int = 0, algorithm: str = "sha256") -> Upload:
         row = UploadRow(secrets.token_hex(16), algorithm, 0, b"")
@@ -288,7 +292,7 @@ class Store(Lists):
         )
         try:
             await self.blobs.delete(linked.dropped)
-        except OSError as error:
+        except (OSError, OCIError) as error:
             # The push has happened; collection finds the file again.
             _log.warning("a file that nothing needs could not be deleted: %s", error)
         return linked.descriptor

@@ -117,7 +117,7 @@ class Directory:
         except BlockingIOError:
             raise OCIError("RANGE_INVALID", "another request is writing to this upload") from None
         except OSError as error:
-            raise of_disk(error) from error
+            raise of_disk(error) from None
         except asyncio.CancelledError:
             # Nobody would ever close it, and its lock would keep every later writer out.
             locking.add_done_callback(_close_late)
@@ -145,7 +145,7 @@ class Directory:
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise of_disk(error) from error
+            raise of_disk(error) from None
 
     def open_file(self, key: str, size: int) -> int | None:
         """Open a copy for reading; None if it is missing or of another size."""
@@ -154,7 +154,7 @@ class Directory:
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise of_disk(error) from error
+            raise of_disk(error) from None
         if os.fstat(fd).st_size != size:
             os.close(fd)
             return None
@@ -171,7 +171,10 @@ class Directory:
                     path.unlink(missing_ok=True)
                     reach("after unlink")
 
-            await self.run(unlink)
+            try:
+                await self.run(unlink)
+            except OSError as error:
+                raise of_disk(error) from None
 
     def keys(self) -> Iterator[Found]:
         """Every file there is, in no order. Blocks: for a thread of its own."""

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import errno
 import sqlite3
+from typing import Final
 
 from ociserver.errors import OCIError, RegistryError
 
 __all__ = ["StoreError", "damaged", "disk_full", "of_database", "of_disk"]
+
+RETRY_AFTER_S: Final = 10
+"""When a client is to try again what cannot be written just now."""
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _REFUSED = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
@@ -40,7 +44,7 @@ def of_database(error: sqlite3.Error) -> Exception:
     if name.startswith("SQLITE_READONLY"):
         return _unavailable("the registry's database cannot be written to just now")
     if damaged(error):
-        return OCIError("UNKNOWN", f"the registry's database is damaged ({error})", status=500)
+        return OCIError("UNKNOWN", f"the registry's database is damaged ({error}): it wants a backup", status=500)
     return error
 
 
@@ -56,4 +60,4 @@ def disk_full() -> OCIError:
 
 
 def _unavailable(message: str) -> OCIError:
-    return OCIError("UNKNOWN", message, status=503)
+    return OCIError("UNKNOWN", message, status=503, headers={"Retry-After": str(RETRY_AFTER_S)})

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal, TypeVar
 
+from ociserver.errors import OCIError
 from ociserver.store.failpoint import reach
 from ociserver.store.faults import StoreError, damaged, of_database, of_disk
 from ociserver.store.schema import MIGRATIONS, VERSION
@@ -114,7 +115,7 @@ class SQLite:
         try:
             return _drive(self._reader, work)
         except sqlite3.Error as error:
-            raise of_database(error) from error
+            raise of_database(error) from None
 
     async def write(self, work: Work[Result], *, durable: bool = True) -> Result:
         if self._thread is None:
@@ -208,7 +209,7 @@ class SQLite:
                 "let clients push again; `sqlite3 registry.db .recover` saves what can be read of it"
             )
         known = of_disk(error) if isinstance(error, OSError) else of_database(error)
-        return f"{self._path} cannot be opened: {error if known is error else known}"
+        return f"{self._path} cannot be opened: {known.message if isinstance(known, OCIError) else known}"
 
     def _run(self) -> None:
         assert self._writer is not None

@@ -92,7 +92,8 @@ class Upload:
                 await self._file.finish()
             except Exception:
                 # Of a sync that failed nobody knows what reached the disk, and the next one says nothing of it.
-                await self.cancel()
+                with contextlib.suppress(Exception):
+                    await self.cancel()
                 raise
         self._committing = True
         linked = await self._store.link(

@@ -141,7 +141,7 @@ class FileWriter:
         try:
             await asyncio.shield(self._under_way)
         except OSError as error:
-            raise of_disk(error) from error
+            raise of_disk(error) from None
 
     async def _rehash(self, algorithm: str) -> Hasher:
         hasher = Hasher(algorithm)
