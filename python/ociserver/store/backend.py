@@ -9,26 +9,29 @@ import os
 import secrets
 import string
 import time
-from collections.abc import AsyncIterable, Sequence
+from collections.abc import AsyncIterable, Callable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, Self, TypeVar
 
 from ociserver._core import ByteRange, digest_of, is_digest, is_tag, read_manifest
 from ociserver.errors import OCIError
 from ociserver.interface import UNKNOWN_SIZE, BlobReader, Descriptor, Manifest, PushedManifest
 from ociserver.store import manifests, reads, sweep, writes
 from ociserver.store.directory import Directory
-from ociserver.store.faults import StoreError, of_disk
+from ociserver.store.faults import DISK_FULL, StoreError, of_disk
 from ociserver.store.lists import Lists
 from ociserver.store.reader import FileReader, InlineReader
 from ociserver.store.reads import BLOB_TYPE, Copy, UploadRow
 from ociserver.store.recent import Recent
+from ociserver.store.reserve import Reserve
 from ociserver.store.sqlite import Durability, SQLite
 from ociserver.store.upload import INLINE_SIZE, Upload
-from ociserver.store.work import Database
+from ociserver.store.work import Database, Work
 
 __all__ = ["Store"]
+
+Result = TypeVar("Result")
 
 RENEW_AFTER_S: Final = 3600
 """A HEAD renews a link at most once in this time, so that asking for a blob is not a write each time."""
@@ -71,16 +74,20 @@ class Store(Lists):
         self.writing: set[str] = set()
         self._immutable_tags = immutable_tags
         self._lax = lax_child_references
-        self.database: Database = SQLite(self.path / "registry.db", durability)
-        self.blobs = Directory(self.path / "blobs", sync=durability != "off")
+        database = SQLite(self.path / "registry.db", durability)
+        self.database: Database = database
+        self.blobs = Directory(self.path / "blobs", sync=durability != "off", settle=database.settle)
+        self._reserve = Reserve(self.path / "registry.reserve")
         self._recent = Recent(self.database.version)
 
     async def __aenter__(self) -> Self:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             self._check_complete()
+            self._reserve.give_up_to_start()
             await self.blobs.open()
             await self.database.open()
+            await self.keep_reserve()
         except OSError as error:
             await self._close()
             raise StoreError(f"{self.path} cannot be used: {_reason(error)}") from error
@@ -255,15 +262,14 @@ class Store(Lists):
     # Deleter
 
     async def delete_blob(self, repository: str, digest: str) -> None:
-        await self.database.write(
-            writes.delete_blob(repository, digest, immutable_tags=self._immutable_tags, now=int(time.time()))
-        )
+        now = int(time.time())
+        await self.free(lambda: writes.delete_blob(repository, digest, immutable_tags=self._immutable_tags, now=now))
 
     async def delete_manifest(self, repository: str, digest: str) -> None:
-        await self.database.write(manifests.delete_manifest(repository, digest, immutable_tags=self._immutable_tags))
+        await self.free(lambda: manifests.delete_manifest(repository, digest, immutable_tags=self._immutable_tags))
 
     async def delete_tag(self, repository: str, tag: str) -> None:
-        await self.database.write(manifests.delete_tag(repository, tag, immutable_tags=self._immutable_tags))
+        await self.free(lambda: manifests.delete_tag(repository, tag, immutable_tags=self._immutable_tags))
 
     async def delete_repository(self, repository: str) -> None:
         """Delete a repository and all that it holds, in one transaction: an extension, no request of the protocol.
@@ -273,9 +279,24 @@ class Store(Lists):
         Raises:
             OCIError: NAME_UNKNOWN; DENIED if tags are immutable and it has any.
         """
-        await self.database.write(
-            writes.delete_repository(repository, immutable_tags=self._immutable_tags, now=int(time.time()))
-        )
+        now = int(time.time())
+        await self.free(lambda: writes.delete_repository(repository, immutable_tags=self._immutable_tags, now=now))
+
+    # What makes room
+
+    async def free(self, work: Callable[[], Work[Result]], *, durable: bool = True) -> Result:
+        """Write what frees bytes, now or at the next collection: on a full disk with the room that is kept for that."""
+        try:
+            return await self.database.write(work(), durable=durable)
+        except OCIError as error:
+            if error.status != DISK_FULL:
+                raise
+        self._reserve.give_up()
+        return await self.database.write(work(), durable=durable)
+
+    async def keep_reserve(self) -> None:
+        """Keep that room again, if it has been used and there is as much."""
+        await asyncio.to_thread(self._reserve.fill)
 
     # What uploads need of the store
 

@@ -16,6 +16,7 @@ import os
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final, Literal
 
 from ociserver.store import sweep
@@ -110,6 +111,7 @@ async def collect(
             report.add(freed)
             if on_freed:
                 on_freed(freed)
+    await store.keep_reserve()
     return report
 
 
@@ -132,7 +134,7 @@ async def _manifests(store: Store, before: int, *, dry_run: bool) -> AsyncIterat
     after = 0
     while rows := await _page(store, sweep.untagged_manifests(before, after, PAGE)):
         for manifest_id, repository, digest, size in rows:
-            if dry_run or await store.database.write(sweep.drop_manifest(manifest_id, before)):
+            if dry_run or await store.free(partial(sweep.drop_manifest, manifest_id, before)):
                 yield Freed("untagged", digest, repository, size)
             after = manifest_id
 
@@ -146,7 +148,7 @@ async def _uploads(store: Store, before: int, *, dry_run: bool) -> AsyncIterator
                 continue  # by a client that is so slow that nothing of it could be recorded for long
             if not dry_run:
                 # First the row, so that a commit of it fails; then the file, which is nobody's from then on.
-                if not await store.database.write(sweep.drop_upload(upload_id, before), durable=False):
+                if not await store.free(partial(sweep.drop_upload, upload_id, before), durable=False):
                     continue
                 await store.blobs.delete([upload_id])
             yield Freed("abandoned", upload_id, repository, size)
@@ -159,8 +161,8 @@ async def _links(store: Store, before: int, *, dry_run: bool) -> AsyncIterator[F
             after = (renewed, number, copy_id)
             if referenced:
                 continue
-            work = sweep.unlink_unreferenced(number, copy_id, before, int(time.time()))
-            if dry_run or await store.database.write(work):
+            work = partial(sweep.unlink_unreferenced, number, copy_id, before, int(time.time()))
+            if dry_run or await store.free(work):
                 yield Freed("unreferenced", digest, repository, size)
 
 
@@ -171,7 +173,7 @@ async def _copies(store: Store, before: int, *, dry_run: bool) -> AsyncIterator[
             after = copy_id
             if not dry_run:
                 # Synced before the file goes: after a power cut no row may name a file that is not there.
-                keys = await store.database.write(sweep.drop_copy(copy_id, before))
+                keys = await store.free(partial(sweep.drop_copy, copy_id, before))
                 if keys is None:
                     continue
                 await store.blobs.delete(keys)

@@ -13,6 +13,9 @@ __all__ = ["StoreError", "damaged", "disk_full", "of_database", "of_disk"]
 RETRY_AFTER_S: Final = 10
 """When a client is to try again what cannot be written just now."""
 
+DISK_FULL: Final = 507
+"""Its status."""
+
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _REFUSED = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
 _EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE})
@@ -56,7 +59,7 @@ def damaged(error: sqlite3.Error) -> bool:
 
 def disk_full() -> OCIError:
     """What a client gets while the disk has no room."""
-    return OCIError("UNKNOWN", "the registry's disk is full: free some space, or delete and collect", status=507)
+    return OCIError("UNKNOWN", "the registry's disk is full: free some space, or delete and collect", status=DISK_FULL)
 
 
 def _unavailable(message: str) -> OCIError:

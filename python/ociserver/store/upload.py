@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from ociserver._core import digest_of, is_digest
@@ -112,7 +113,12 @@ class Upload:
         self._ended = True
         try:
             # Only whoever ends the row may delete the file: a commit ends it too, and keeps the file.
-            if await self._store.database.write(writes.end_upload(self._row.id), durable=False):
+            # Whoever has the file open can give its bytes back, and needs no room that is kept for others.
+            end = partial(writes.end_upload, self._row.id)
+            write = (
+                self._store.database.write(end(), durable=False) if self._file else self._store.free(end, durable=False)
+            )
+            if await write:
                 await self._store.blobs.delete([self._row.id])
         except Exception:
             # On a full disk not even this can be written down; at least the bytes go.
