@@ -29,7 +29,8 @@ MOST_PROMISES: Final = 250
 DEEDS: Final = {
     "push": 14,
     "push_moving": 8,
-    "push_again": 8,
+    "push_again": 4,
+    "restore": 12,
     "push_index": 5,
     "pull": 40,
     "delete_tag": 5,
@@ -52,12 +53,14 @@ class Attempt:
     Args:
         ledger: the clients'.
         mark: what it counts on.
-        end: until when a blob that it has brought first is safe from collection.
+        end: until when the blob that it brings first is safe from collection.
+        pause_s: before its last manifest.
     """
 
     ledger: Ledger
     mark: Mark
     end: float
+    pause_s: float = 0
 
     def check(self, answer: Answer, expected: int, what: str, needs: Iterable[str]) -> None:
         """Raise if an answer is another: GoneError if something that it needs may be gone, else AssertionError."""
@@ -114,6 +117,10 @@ class Client:
             self._push(self._new_image(self._dice.choice(MOVING_TAGS)), promise)
         elif deed == "push_again":
             self._push(promise.image, promise)
+        elif deed == "restore":
+            # Slowly: collection is at what it counts on, before it comes to its manifest.
+            image = self._ledger.choose_deleted(self._dice) or promise.image
+            self._push(image, promise, pause_s=self._dice.uniform(0, self._patience_s / 2))
         elif deed == "push_index":
             self._push(self._new_index(), promise)
         elif deed == "pull" and len(self._ledger) < MOST_PROMISES:
@@ -145,10 +152,10 @@ class Client:
     def _new_tag(self) -> str:
         return f"v{self._number}.{self._dice.getrandbits(64)}"
 
-    def _push(self, image: Image, source: Promise | None) -> None:
-        """Push an image; `source` is another that blobs are mounted from, if it has them."""
+    def _push(self, image: Image, source: Promise | None, *, pause_s: float = 0) -> None:
+        """Push an image; `source` is one that blobs are mounted from, if it has them."""
         began = time.monotonic()
-        attempt = Attempt(self._ledger, self._ledger.mark(image.parts), began + self._patience_s)
+        attempt = Attempt(self._ledger, self._ledger.mark(image.parts), began + self._patience_s, pause_s)
         try:
             for part in image.children:
                 self._push_part(attempt, part, source)
@@ -157,7 +164,7 @@ class Client:
             self.tally.counts[f"pushes given up, {gone}"] += 1
             return
         self._ledger.promise(Promise(image, mark))
-        self.tally.push_s.append(time.monotonic() - began)
+        self.tally.push_s.append(time.monotonic() - began - pause_s)
         self.tally.counts["pushes of an index" if image.children else "pushes of an image"] += 1
 
     def _push_part(self, attempt: Attempt, image: Image, source: Promise | None) -> Mark:
@@ -167,6 +174,7 @@ class Client:
         if tag_path is None:
             self._put_manifest(attempt, image, image.path)
             return {}
+        time.sleep(attempt.pause_s)
         if image.tag not in MOVING_TAGS:
             mark = self._ledger.mark([tag_path])
             self._put_manifest(attempt, image, tag_path)
@@ -185,7 +193,7 @@ class Client:
 
     def _push_blob(self, attempt: Attempt, image: Image, blob: Blob, source: Promise | None) -> None:
         path = image.blob_path(blob)
-        how = self._dice.choice(("ask", "mount", "mount from anywhere", "upload", "upload"))
+        how = self._dice.choice(("ask", "ask", "mount", "mount from anywhere", "upload"))
         if how == "ask":
             answer = self._request("HEAD", path)
             if answer.status == 200:
@@ -297,6 +305,7 @@ class Client:
             answer = self._request("DELETE", path)
             if answer.status == 202:
                 self.tally.counts["deletes"] += 1
+                self._ledger.remember(promise.image)
             elif answer.status != 404 or self._ledger.holds(promise.mark | {path: promise.mark[path] + 1}):
                 raise AssertionError(f"DELETE {path}: {answer.status} {answer.body[:300]!r}")
 

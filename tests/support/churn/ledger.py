@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import random
 import threading
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Final
 
 from tests.support.churn.image import Image
 
 Mark = dict[str, int]
 """Paths, and how many deletions of each had begun, and ended, when somebody began to count on them."""
+
+
+RECENT: Final = 30
+"""Deleted images that are remembered: those of the last second or two, whose leavings collection is just at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +36,7 @@ class Ledger:
         self._begun: Counter[str] = Counter()
         self._ended: Counter[str] = Counter()
         self._promises: list[Promise] = []
+        self._deleted: deque[Image] = deque(maxlen=RECENT)
 
     def __len__(self) -> int:
         """How many promises, perhaps with some that hold no longer."""
@@ -72,6 +78,16 @@ class Ledger:
                 self._promises[number] = self._promises[-1]
                 self._promises.pop()
         return None
+
+    def remember(self, image: Image) -> None:
+        """Note that an image has been deleted, or a tag of it."""
+        with self._lock:
+            self._deleted.append(image)
+
+    def choose_deleted(self, dice: random.Random) -> Image | None:
+        """Any of the last ones."""
+        with self._lock:
+            return dice.choice(self._deleted) if self._deleted else None
 
     def promises(self) -> list[Promise]:
         """All that hold."""

@@ -20,7 +20,7 @@ from tests.support.http import send
 from tests.support.server import PROGRAM, Server, serve
 
 CLIENTS: Final = 16
-PATIENCE_S: Final = 5
+PATIENCE_S: Final = 3
 """Of collection with what no manifest references: longer than a push takes here."""
 
 HOUR_S: Final = 3600
@@ -93,9 +93,7 @@ def _work(server: Server, data: Path, ledger: Ledger, report: Report) -> None:
 def _collect_once(data: Path, report: Report) -> None:
     _pass_an_hour(data)
     patience = f"{PATIENCE_S}s"
-    options = ["--unreferenced-after", patience, "--upload-timeout", patience]
-    if report.collections % 2:
-        options += ["--delete-untagged-after", patience]
+    options = ("--unreferenced-after", patience, "--upload-timeout", patience, "--delete-untagged-after", patience)
     done = _command("collect", "--data", str(data), "--grace", "0s", *options)
     report.collections += 1
     report.freed.update(done["counts"])
