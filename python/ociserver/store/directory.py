@@ -51,11 +51,13 @@ class Directory:
     Args:
         root: a folder of its own.
         sync: whether what is finished must survive a power cut.
+        settle: called before files are deleted: makes that nobody names them survive a power cut.
     """
 
-    def __init__(self, root: Path, *, sync: bool = True) -> None:
+    def __init__(self, root: Path, *, sync: bool = True, settle: Callable[[], None] = lambda: None) -> None:
         self._root = root
         self._sync = sync
+        self._settle = settle
         self._writers: ThreadPoolExecutor | None = None
         self._readers: ThreadPoolExecutor | None = None
         self._boot = _boot_id()
@@ -166,6 +168,7 @@ class Directory:
         if paths:
 
             def unlink() -> None:
+                self._settle()
                 for path in paths:
                     reach("before unlink")
                     path.unlink(missing_ok=True)
