@@ -1,0 +1,143 @@
+"""A database that is damaged, locked, from the future, or somebody else's."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.faults.registry import LARGE, SMALL, Registry, error_of, ociserver
+from tests.support.server import serve
+
+FULL = bool(os.environ.get("FULL_TESTS"))
+COMMANDS = (("serve", "--port", "0"), ("check",), ("collect",))
+PAGE = 4096
+BRIEF_S = 2
+LONG_S = 60 if FULL else 1
+"""For so long pushes are tried again; each of them waits ten seconds."""
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """The folder of a server that has ended."""
+    data = tmp_path / "data"
+    with serve(["--data", str(data)], tmp_path) as server:
+        Registry(server).seed()
+    return data
+
+
+def spoil(path: Path, start: int, stop: int | None = None) -> None:
+    content = bytearray(path.read_bytes())
+    stop = len(content) if stop is None else stop
+    content[start:stop] = os.urandom(stop - start)
+    path.write_bytes(content)
+
+
+@contextmanager
+def locked(data: Path) -> Iterator[None]:
+    with closing(sqlite3.connect(data / "registry.db", isolation_level=None)) as database:
+        database.execute("BEGIN EXCLUSIVE")
+        yield
+        database.execute("ROLLBACK")
+
+
+def test_a_header_that_is_overwritten(data: Path) -> None:
+    spoil(data / "registry.db", 0, 100)
+    for command in COMMANDS:
+        said = ociserver(*command, "--data", data, status=1)
+        assert "registry.db is damaged" in said
+        assert "put back a backup" in said
+
+
+def test_pages_that_are_overwritten(data: Path, tmp_path: Path) -> None:
+    """Met by the requests that read them, since reading all of them at the start would take long."""
+    spoil(data / "registry.db", PAGE)
+    with serve(["--data", str(data)], tmp_path) as server:
+        registry = Registry(server)
+        for answer in (registry.blob(SMALL), registry.push(b"another"), registry.ask("DELETE", "manifests/one")):
+            assert answer.status == 500
+            assert "the registry's database is damaged" in error_of(answer)
+        registry.wait_for_log("error .*: GET .*: the registry's database is damaged")
+    for command in ("check", "collect"):
+        said = ociserver(command, "--data", data, status=1)
+        assert "the registry's database is damaged" in said
+        assert "wants a backup" in said
+
+
+def test_pages_that_are_overwritten_while_it_is_served(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    with serve(["--data", str(data)], tmp_path) as server:
+        registry = Registry(server)
+        registry.seed()
+        with closing(sqlite3.connect(data / "registry.db")) as database:
+            database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        spoil(data / "registry.db", 0)
+        for answer in (registry.blob(LARGE), registry.push(b"another")):
+            assert answer.status == 500
+            assert "the registry's database is damaged" in error_of(answer)
+
+
+def test_locked_for_a_moment(data: Path, tmp_path: Path) -> None:
+    """Pushes wait, reads do not."""
+    answers = []
+    with serve(["--data", str(data)], tmp_path) as server:
+        registry = Registry(server)
+        with locked(data):
+            began = time.monotonic()
+            push = threading.Thread(target=lambda: answers.append(registry.push(b"another")))
+            push.start()
+            registry.assert_reads()
+            assert time.monotonic() - began < BRIEF_S
+            time.sleep(BRIEF_S)
+            assert answers == []
+        push.join()
+    assert [answer.status for answer in answers] == [201]
+
+
+@pytest.mark.timeout(240)
+def test_locked_for_long(data: Path, tmp_path: Path) -> None:
+    """A push gives up after ten seconds and says when to come back; reads go on all the time."""
+    with serve(["--data", str(data)], tmp_path) as server:
+        registry = Registry(server)
+        began = time.monotonic()
+        with locked(data):
+            while time.monotonic() - began < LONG_S:
+                before = time.monotonic()
+                answer = registry.push(b"another")
+                assert answer.status == 503
+                assert answer.headers["Retry-After"] == "10"
+                assert "locked by another program" in error_of(answer)
+                assert 9 < time.monotonic() - before < 20
+                registry.assert_reads()
+        assert registry.push(b"another").status == 201
+        registry.wait_for_log("error .*: POST .*: the registry's database is locked by another program")
+
+
+def test_a_newer_one(data: Path) -> None:
+    with closing(sqlite3.connect(data / "registry.db")) as database:
+        database.execute("PRAGMA user_version = 99")
+    for command in COMMANDS:
+        said = ociserver(*command, "--data", data, status=1)
+        assert "was written by a newer ociserver (its tables are version 99" in said
+        assert "upgrade ociserver" in said
+
+
+def test_one_that_another_server_uses(data: Path, tmp_path: Path) -> None:
+    with serve(["--data", str(data)], tmp_path) as server:
+        said = ociserver("serve", "--port", "0", "--data", data, status=1)
+        assert f"another `ociserver serve` is running on {data}. Stop it, or serve another folder" in said
+        assert Registry(server).blob(LARGE).body == LARGE
+
+
+def test_one_that_is_missing(data: Path) -> None:
+    """An empty one in its place would know no file, and collection would delete them all."""
+    for path in data.glob("registry.db*"):
+        path.unlink()
+    said = ociserver("serve", "--port", "0", "--data", data, status=1)
+    assert "registry.db is missing, but there are blobs beside it: put it back from a backup" in said
