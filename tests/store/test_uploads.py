@@ -405,7 +405,7 @@ async def test_a_commit_after_a_failed_write(store: Store, monkeypatch: pytest.M
         with monkeypatch.context() as patch:
             patch.setattr(writer, "append_to", failing_append(errno.EIO))
             patch.setattr(os, "ftruncate", failing(errno.EIO))
-            with pytest.raises(OSError, match="Input/output"):
+            with pytest.raises(OCIError, match="disk has failed"):
                 await upload.write(b"more" * 1000)
         await upload.commit(digest_of(content))
     assert await read_blob(store, digest_of(content)) == content
@@ -419,7 +419,7 @@ async def test_a_sync_that_fails_ends_the_upload(store: Store, monkeypatch: pyte
     async with aclosing(await resume(store, upload_id)) as upload:
         with monkeypatch.context() as patch:
             patch.setattr(os, "fsync", failing(errno.EIO))
-            with pytest.raises(OSError, match="Input/output"):
+            with pytest.raises(OCIError, match="disk has failed"):
                 await upload.commit(digest_of(content))
     with refused("BLOB_UPLOAD_UNKNOWN"):
         await resume(store, upload_id)

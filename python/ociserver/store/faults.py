@@ -33,6 +33,8 @@ def of_disk(error: OSError) -> Exception:
         return _unavailable("the registry's folder cannot be written to just now")
     if error.errno in _EXHAUSTED:
         return _unavailable("the registry has too many files open just now")
+    if error.errno == errno.EIO:
+        return _failed()
     return error
 
 
@@ -46,6 +48,8 @@ def of_database(error: sqlite3.Error) -> Exception:
         return _unavailable("the registry's database is locked by another program")
     if name.startswith("SQLITE_READONLY"):
         return _unavailable("the registry's database cannot be written to just now")
+    if name.startswith("SQLITE_IOERR"):
+        return _failed()
     if damaged(error):
         return OCIError("UNKNOWN", f"the registry's database is damaged ({error}): it wants a backup", status=500)
     return error
@@ -64,3 +68,7 @@ def disk_full() -> OCIError:
 
 def _unavailable(message: str) -> OCIError:
     return OCIError("UNKNOWN", message, status=503, headers={"Retry-After": str(RETRY_AFTER_S)})
+
+
+def _failed() -> OCIError:
+    return OCIError("UNKNOWN", "the registry's disk has failed: see the system's log", status=500)
