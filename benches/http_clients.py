@@ -162,7 +162,8 @@ def main() -> int:
     parser.add_argument("--one", nargs=3, metavar=("LIBRARY", "CHUNKS", "DROP"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.one:
-        print(json.dumps(asyncio.run(_run(*arguments.one, arguments.mib * MIB, arguments.requests))))
+        name, chunks_url, drop_url = arguments.one
+        print(json.dumps(asyncio.run(_run(name, chunks_url, drop_url, arguments.mib * MIB, arguments.requests))))
         return 0
     names = [name for name in LIBRARIES if importlib.util.find_spec(name)]
     rounds: dict[str, list[dict[str, float]]] = {name: [] for name in names}
@@ -171,12 +172,17 @@ def main() -> int:
             for name in names[number % len(names) :] + names[: number % len(names)]:
                 command = [sys.executable, "-m", "benches.http_clients", "--one", name, chunks.url, drop.url]
                 command += ["--mib", str(arguments.mib), "--requests", str(arguments.requests)]
-                done = subprocess.run(command, check=True, capture_output=True, timeout=300)
-                rounds[name].append(json.loads(done.stdout))
+                done = subprocess.run(command, check=False, capture_output=True, timeout=300)
+                if done.returncode == 0:
+                    rounds[name].append(json.loads(done.stdout))
+                else:
+                    # A library that fails is a figure too.
+                    print(f"{name} ended with {done.returncode}: {done.stderr.decode()[-500:]}", file=sys.stderr)
     print("| library | down | up | one at a time | 32 at once | peak memory after small, down, up |")
     print("| --- | --- | --- | --- | --- | --- |")
     for name in names:
-        print(_row(name, rounds[name]))
+        if rounds[name]:
+            print(_row(f"{name}, {len(rounds[name])} of {arguments.rounds} rounds", rounds[name]))
     return 0
 
 

@@ -51,7 +51,7 @@ class Descriptor:
     Args:
         media_type: type of the content, as it was pushed.
         digest: `algorithm:hex`.
-        size: bytes; `UNKNOWN_SIZE` only on the way into `push_blob`.
+        size: bytes; `UNKNOWN_SIZE` only on the way into `push_blob`, and perhaps out of `BlobWriter.commit`.
         artifact_type: only on the way out of `referrers`.
         annotations: only on the way out of `referrers`.
     """
@@ -132,7 +132,10 @@ class BlobWriter(Protocol):
 
     @property
     def id(self) -> str:
-        """Names the upload, before the first write and after `aclose`. Any characters."""
+        """Names the upload, before the first write and after `aclose`. Any characters.
+
+        Of an upload at a registry elsewhere it may change whenever that answers; the newest one counts.
+        """
 
     @property
     def size(self) -> int:
@@ -145,6 +148,8 @@ class BlobWriter(Protocol):
     async def write(self, data: bytes) -> None:
         """Append bytes.
 
+        A writer over the network may raise any of these later, at the latest from `aclose` or `commit`.
+
         Raises:
             OCIError: RANGE_INVALID if the upload is not at the offset that the writer was opened for
                 (seen here and not when opening, so that an empty closing PUT never fails on it), or
@@ -153,6 +158,8 @@ class BlobWriter(Protocol):
 
     async def commit(self, digest: str) -> Descriptor:
         """Verify the digest over everything received, and make it a blob of the repository.
+
+        The size is `UNKNOWN_SIZE` if the upload is at a registry elsewhere that has not told it.
 
         Raises:
             OCIError: DIGEST_INVALID if it does not match, and BLOB_UPLOAD_UNKNOWN if the upload has ended.
@@ -241,7 +248,7 @@ class Writer:
             digest: what the closing request already names, so that a backend may stream its body on.
 
         Raises:
-            OCIError: BLOB_UPLOAD_UNKNOWN.
+            OCIError: BLOB_UPLOAD_UNKNOWN; a writer over the network may raise it later, if `offset` is given.
         """
         _unsupported("push_blob_chunked_resume")
 

@@ -12,8 +12,14 @@ from tests.contract.folders import fresh_folder
 from tests.contract.registries import REGISTRIES, Registry, Settings, Subject
 
 
-def _where(*, writes: bool = False, deletes: bool = False) -> list[Registry]:
-    return [r for r in REGISTRIES if (r.can.writes or not writes) and (r.can.deletes or not deletes)]
+def _where(*, writes: bool = False, deletes: bool = False, local: bool = False) -> list[Registry]:
+    return [
+        registry
+        for registry in REGISTRIES
+        if (registry.can.writes or not writes)
+        and (registry.can.deletes or not deletes)
+        and not (registry.can.remote and local)
+    ]
 
 
 def _name(registry: Registry) -> str:
@@ -49,6 +55,13 @@ async def subject(request: pytest.FixtureRequest, folder: Path, settings: Settin
 @pytest.fixture(params=_where(writes=True), ids=_name)
 async def writable(request: pytest.FixtureRequest, folder: Path, settings: Settings) -> AsyncIterator[Backend]:
     """Every backend that can be written to."""
+    async with request.param.subject(folder, settings).backend as backend:
+        yield backend
+
+
+@pytest.fixture(params=_where(writes=True, local=True), ids=_name)
+async def local(request: pytest.FixtureRequest, folder: Path, settings: Settings) -> AsyncIterator[Backend]:
+    """Every backend that has done a write when the write returns; see `Capabilities.remote`."""
     async with request.param.subject(folder, settings).backend as backend:
         yield backend
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ociserver import Backend, Memory, Store, compose
+from tests.support.remote import Remote
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,12 +28,16 @@ class Capabilities:
         deletes: deletions, and tags that move; else `refusal`.
         refusal: the code of a refused deletion.
         mounts_from_anywhere: `mount_blob` without a source; else UNSUPPORTED.
+        remote: reached by the protocol, which says less. A failed mount is an upload that has begun; the answer
+            to a HEAD has no code; no referrers and no repository are the same; and a write is acknowledged, or
+            refused, when its request ends: with `aclose` or `commit`.
     """
 
     writes: bool = True
     deletes: bool = True
     refusal: str = "DENIED"
     mounts_from_anywhere: bool = True
+    remote: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,4 +120,12 @@ WRAPPERS = (
 )
 """Wrappers, which do what they wrap does, as far as they let it."""
 
-REGISTRIES = BACKENDS + WRAPPERS
+REMOTE = Capabilities(remote=True)
+
+CLIENTS = (
+    Registry("client of memory", _memory, Remote, REMOTE),
+    Registry("client of store", _store, Remote, REMOTE),
+)
+"""Registries of their own, behind our handler, a server, HTTP and the client."""
+
+REGISTRIES = BACKENDS + WRAPPERS + CLIENTS

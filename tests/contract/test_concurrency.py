@@ -56,11 +56,15 @@ async def test_the_same_blob_pushed_and_deleted(backend: Backend) -> None:
     async def read() -> None:
         assert await read_blob(backend, digest) == content
 
+    async def mount() -> None:
+        # Of a registry elsewhere a blob that is gone is one that it cannot mount.
+        assert await code_of(backend.mount_blob(REPOSITORY, "other", digest)) in GONE | {"UNSUPPORTED"}
+
     def works() -> list[Callable[[], Awaitable[object]]]:
         return [
             lambda: push_blob(backend, content),
             lambda: backend.delete_blob(REPOSITORY, digest),
-            lambda: backend.mount_blob(REPOSITORY, "other", digest),
+            mount,
             lambda: backend.delete_blob("other", digest),
             read,
         ] * ROUNDS
@@ -138,7 +142,8 @@ async def test_one_of_many_writers_wins_each_byte(writable: Backend) -> None:
             writer = await writable.push_blob_chunked_resume(REPOSITORY, upload.id, offset=offset)
             with suppress(OCIError):
                 await writer.write(piece)
-            await writer.aclose()
+            with suppress(OCIError):
+                await writer.aclose()
             offset += len(piece)
             await asyncio.sleep(0)
 

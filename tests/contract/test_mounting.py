@@ -11,6 +11,9 @@ from tests.contract.registries import Subject
 
 pytestmark = pytest.mark.anyio
 
+CANNOT_MOUNT = ("NAME_UNKNOWN", "BLOB_UNKNOWN", "UNSUPPORTED")
+"""The codes after which the handler starts an upload instead."""
+
 
 @pytest.mark.parametrize("algorithm", ["sha256", "sha512"])
 async def test_a_mount(writable: Backend, algorithm: str) -> None:
@@ -32,14 +35,23 @@ async def test_mounting_again_changes_nothing(writable: Backend) -> None:
     assert await read_blob(writable, digest, repository="target") == b"text"
 
 
-async def test_what_cannot_be_mounted(writable: Backend) -> None:
-    await push_blob(writable, b"text", "source")
+async def test_what_cannot_be_mounted(local: Backend) -> None:
+    await push_blob(local, b"text", "source")
     with refused("NAME_UNKNOWN"):
-        await writable.mount_blob("no/such", "target", digest_of(b"text"))
+        await local.mount_blob("no/such", "target", digest_of(b"text"))
     with refused("BLOB_UNKNOWN"):
-        await writable.mount_blob("source", "target", digest_of(b"?"))
+        await local.mount_blob("source", "target", digest_of(b"?"))
     # A mount that failed has not made its target.
-    assert await collect(writable.repositories()) == ["source"]
+    assert await collect(local.repositories()) == ["source"]
+
+
+async def test_what_cannot_be_mounted_is_refused(writable: Backend) -> None:
+    await push_blob(writable, b"text", "source")
+    for source, content in (("no/such", b"text"), ("source", b"?")):
+        with refused(*CANNOT_MOUNT):
+            await writable.mount_blob(source, "target", digest_of(content))
+    with refused("BLOB_UNKNOWN", "NAME_UNKNOWN"):
+        await writable.resolve_blob("target", digest_of(b"text"))
 
 
 async def test_a_malformed_target(writable: Backend) -> None:
@@ -52,7 +64,7 @@ async def test_a_blob_that_was_deleted_cannot_be_mounted_from_there(backend: Bac
     digest = await push_blob(backend, b"text", "source")
     await push_blob(backend, b"text", "other")
     await backend.delete_blob("source", digest)
-    with refused("BLOB_UNKNOWN"):
+    with refused(*CANNOT_MOUNT):
         await backend.mount_blob("source", "target", digest)
 
 
@@ -65,5 +77,5 @@ async def test_from_anywhere(subject: Subject) -> None:
     mounted = await subject.backend.mount_blob(None, "target", digest)
     assert (mounted.digest, mounted.size) == (digest, 4)
     assert await read_blob(subject.backend, digest, repository="target") == b"text"
-    with refused("BLOB_UNKNOWN"):
+    with refused("UNSUPPORTED" if subject.can.remote else "BLOB_UNKNOWN"):
         await subject.backend.mount_blob(None, "target", digest_of(b"?"))

@@ -102,11 +102,11 @@ async def test_a_source_that_breaks_off_stores_nothing(writable: Backend) -> Non
     assert await push_blob(writable, TEXT) == digest
 
 
-async def test_a_refused_push_makes_no_repository(writable: Backend) -> None:
+async def test_a_refused_push_makes_no_repository(local: Backend) -> None:
     with refused("DIGEST_INVALID"):
-        await writable.push_blob(REPOSITORY, Descriptor(BINARY, digest_of(b"other"), -1), pieces_of(TEXT))
+        await local.push_blob(REPOSITORY, Descriptor(BINARY, digest_of(b"other"), -1), pieces_of(TEXT))
     with refused("MANIFEST_BLOB_UNKNOWN", "MANIFEST_INVALID"):
-        await writable.push_manifest(REPOSITORY, b"{", "application/vnd.oci.image.manifest.v1+json")
+        await local.push_manifest(REPOSITORY, b"{", "application/vnd.oci.image.manifest.v1+json")
     with refused("NAME_UNKNOWN"):
-        await writable.resolve_blob(REPOSITORY, digest_of(b"other"))
-    assert await collect(writable.repositories()) == []
+        await local.resolve_blob(REPOSITORY, digest_of(b"other"))
+    assert await collect(local.repositories()) == []

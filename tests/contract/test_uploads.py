@@ -107,17 +107,25 @@ async def test_an_empty_upload(writable: Backend) -> None:
 
 
 @pytest.mark.parametrize("offset", [0, 3, 9, 11, 2**62])
-async def test_a_wrong_offset_fails_the_first_write(writable: Backend, offset: int) -> None:
+async def test_a_wrong_offset_fails_what_is_written(writable: Backend, offset: int) -> None:
     upload_id = await started(writable, TEXT)
     # Not here: the body may turn out to be empty.
     writer = await writable.push_blob_chunked_resume(REPOSITORY, upload_id, offset=offset)
-    async with aclosing(writer):
-        with refused("RANGE_INVALID"):
+    with refused("RANGE_INVALID"):
+        async with aclosing(writer):
             await writer.write(b"x")
     # And the upload is where it was (spec: pushing a blob in chunks).
     assert await size_of(writable, upload_id) == len(TEXT)
     await append(writable, upload_id, b"ab", len(TEXT))
     await commit(writable, upload_id, digest_of(TEXT + b"ab"))
+
+
+@pytest.mark.parametrize("offset", [0, 3, 9, 11, 2**62])
+async def test_the_write_itself_fails(local: Backend, offset: int) -> None:
+    upload_id = await started(local, TEXT)
+    async with aclosing(await local.push_blob_chunked_resume(REPOSITORY, upload_id, offset=offset)) as writer:
+        with refused("RANGE_INVALID"):
+            await writer.write(b"x")
 
 
 @pytest.mark.parametrize("offset", [0, 3, 11])
@@ -178,19 +186,19 @@ async def test_committing_what_is_there_already(writable: Backend) -> None:
     assert await read_blob(writable, digest_of(TEXT)) == TEXT
 
 
-async def test_one_writer_at_a_time(writable: Backend) -> None:
-    upload_id = await started(writable)
-    first = await writable.push_blob_chunked_resume(REPOSITORY, upload_id, offset=None)
+async def test_one_writer_at_a_time(local: Backend) -> None:
+    upload_id = await started(local)
+    first = await local.push_blob_chunked_resume(REPOSITORY, upload_id, offset=None)
     await first.write(b"first")
-    async with aclosing(await writable.push_blob_chunked_resume(REPOSITORY, upload_id, offset=None)) as second:
+    async with aclosing(await local.push_blob_chunked_resume(REPOSITORY, upload_id, offset=None)) as second:
         with refused("RANGE_INVALID"):
             await second.write(b"second")
     # The one that was refused took nothing away from the one that is at work.
     await first.write(b"!")
     await first.aclose()
-    assert await size_of(writable, upload_id) == 6
-    await append(writable, upload_id, b"?", 6)
-    await commit(writable, upload_id, digest_of(b"first!?"))
+    assert await size_of(local, upload_id) == 6
+    await append(local, upload_id, b"?", 6)
+    await commit(local, upload_id, digest_of(b"first!?"))
 
 
 async def test_asking_how_far_it_is_does_not_take_the_upload(writable: Backend) -> None:
@@ -218,19 +226,19 @@ async def test_cancel_forgets_everything(writable: Backend) -> None:
         await writable.push_blob_chunked_resume(REPOSITORY, upload_id, offset=None)
 
 
-async def test_cancel_by_another_ends_the_writer(writable: Backend) -> None:
-    upload_id = await started(writable)
-    writer = await writable.push_blob_chunked_resume(REPOSITORY, upload_id, offset=None)
+async def test_cancel_by_another_ends_the_writer(local: Backend) -> None:
+    upload_id = await started(local)
+    writer = await local.push_blob_chunked_resume(REPOSITORY, upload_id, offset=None)
     async with aclosing(writer):
         await writer.write(TEXT)
-        async with aclosing(await writable.push_blob_chunked_resume(REPOSITORY, upload_id, offset=None)) as other:
+        async with aclosing(await local.push_blob_chunked_resume(REPOSITORY, upload_id, offset=None)) as other:
             await other.cancel()
         with refused("BLOB_UPLOAD_UNKNOWN"):
             await writer.write(b"more")
         with refused("BLOB_UPLOAD_UNKNOWN"):
             await writer.commit(digest_of(TEXT))
     with refused("BLOB_UNKNOWN"):
-        await writable.get_blob(REPOSITORY, digest_of(TEXT))
+        await local.get_blob(REPOSITORY, digest_of(TEXT))
 
 
 async def test_cancel_after_commit_leaves_the_blob(writable: Backend) -> None:
@@ -263,7 +271,15 @@ async def test_an_unknown_upload(writable: Backend, upload_id: str) -> None:
     await started(writable)
     for offset in (None, 0, 5):
         with refused("BLOB_UPLOAD_UNKNOWN"):
-            await writable.push_blob_chunked_resume(REPOSITORY, upload_id, offset=offset)
+            await append(writable, upload_id, TEXT, offset)
+
+
+@pytest.mark.parametrize("upload_id", ["", "unknown", "0" * 64, "../../etc/passwd", "x" * 10_000])
+async def test_an_unknown_upload_cannot_be_opened(local: Backend, upload_id: str) -> None:
+    await started(local)
+    for offset in (None, 0, 5):
+        with refused("BLOB_UPLOAD_UNKNOWN"):
+            await local.push_blob_chunked_resume(REPOSITORY, upload_id, offset=offset)
 
 
 async def test_an_upload_belongs_to_its_repository(writable: Backend) -> None:

@@ -68,9 +68,11 @@ async def info(call: Call) -> Answer:
 
 async def chunk(call: Call) -> Answer:
     """end-5, PATCH <location>: 202, 404/416."""
-    async with aclosing(await _resume(call, _offset(call))) as writer:
+    writer = await _resume(call, _offset(call))
+    async with aclosing(writer):
         await _receive(call, writer)
-        return empty(202, await _progress(call, writer))
+    # Only now is all of it acknowledged, where the backend is a registry elsewhere, and its place known.
+    return empty(202, await _progress(call, writer))
 
 
 async def complete(call: Call) -> Answer:
@@ -130,6 +132,8 @@ async def _progress(call: Call, writer: BlobWriter) -> Headers:
         (b"location", await _location(call, writer.id)),
         # Zero bytes and one byte look alike: the form has no way to say none (spec: pushing a blob in chunks).
         (b"range", b"0-%d" % max(writer.size - 1, 0)),
+        # This has (draft-ietf-httpbis-resumable-upload, 4.1): our own client reads it.
+        (b"upload-offset", b"%d" % writer.size),
     ]
     if writer.chunk_size > 0:
         headers.append((b"oci-chunk-min-length", b"%d" % writer.chunk_size))

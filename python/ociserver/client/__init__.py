@@ -1,0 +1,20 @@
+"""A registry elsewhere, as a backend. Wants the extra `client`: `pip install 'ociserver[client]'`.
+
+async with ociserver.client.Client("https://registry.example") as registry:
+    manifest = await registry.get_tag("group/project", "latest")
+"""
+
+from ociserver.client.auth import Authorization, Basic, Challenge, Credentials, Negotiated
+from ociserver.client.backend import Client
+from ociserver.client.requests import Retries, UnreachableError
+
+__all__ = [
+    "Authorization",
+    "Basic",
+    "Challenge",
+    "Client",
+    "Credentials",
+    "Negotiated",
+    "Retries",
+    "UnreachableError",
+]

@@ -1,0 +1,19 @@
+"""Who we are to a registry: Basic, and tokens by Docker's token protocol."""
+
+from ociserver.client.auth.authorization import Authorization, Basic, Fetch, TokenRequest
+from ociserver.client.auth.challenges import Challenge, parse_challenges
+from ociserver.client.auth.credentials import Credentials
+from ociserver.client.auth.negotiated import Negotiated
+from ociserver.client.auth.scopes import Scopes
+
+__all__ = [
+    "Authorization",
+    "Basic",
+    "Challenge",
+    "Credentials",
+    "Fetch",
+    "Negotiated",
+    "Scopes",
+    "TokenRequest",
+    "parse_challenges",
+]

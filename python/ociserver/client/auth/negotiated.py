@@ -1,0 +1,184 @@
+"""Does what a registry asks for: Basic, or tokens (https://distribution.github.io/distribution/spec/auth/token/)."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+from urllib.parse import urlencode, urlsplit
+
+from ociserver.client.auth.authorization import Fetch, TokenRequest
+from ociserver.client.auth.challenges import Challenge
+from ociserver.client.auth.credentials import Credentials
+from ociserver.client.auth.scopes import Scopes
+from ociserver.errors import HTTPError, OCIError
+
+__all__ = ["Negotiated"]
+
+DEFAULT_LIFETIME_S: Final = 60.0
+"""Of a token whose server says nothing of it (the token protocol's own default)."""
+
+MARGIN_S: Final = 5.0
+"""Seconds before its end from which a token is not used: a request is on its way for some of them."""
+
+MAX_TOKENS: Final = 256
+"""Tokens that are kept: a registry of many repositories needs one for each."""
+
+_CLIENT_ID: Final = "ociserver"
+
+
+@dataclass(frozen=True, slots=True)
+class _Realm:
+    """Where the registry's tokens come from."""
+
+    url: str
+    service: str
+
+
+class Negotiated:
+    """Shows nothing until the registry asks, and then what it asked for, ahead of time from there on.
+
+    A token is kept until it ends, and serves every request whose scope it covers. Many requests that need the
+    same one wait for one fetch. The password goes to the registry, and to the token server that it names.
+    """
+
+    def __init__(self, credentials: Credentials | None = None) -> None:
+        self._credentials = credentials or Credentials()
+        self._refresh_token = self._credentials.refresh_token
+        self._wants_basic = False
+        self._realm: _Realm | None = None
+        self._tokens: dict[Scopes, tuple[str, float]] = {}
+        self._fetches: dict[tuple[_Realm, Scopes], asyncio.Task[str]] = {}
+
+    async def header(self, scope: str, fetch: Fetch) -> str | None:
+        if self._credentials.access_token:
+            return f"Bearer {self._credentials.access_token}"
+        if self._wants_basic:
+            return self._credentials.basic
+        if self._realm is None:
+            return None
+        scopes = Scopes.parse(scope)
+        token = self._token_for(scopes) or await self._fetched(self._realm, scopes, fetch)
+        return f"Bearer {token}"
+
+    async def challenge(
+        self, scope: str, challenges: Sequence[Challenge], sent: str | None, fetch: Fetch
+    ) -> str | None:
+        basic = self._credentials.basic
+        if basic and sent != basic and any(challenge.scheme == "basic" for challenge in challenges):
+            self._wants_basic = True
+            return basic
+        bearer = next((one for one in challenges if one.scheme == "bearer" and "realm" in one.parameters), None)
+        if bearer is None or self._credentials.access_token:
+            return None
+        self._realm = _Realm(_checked(bearer.parameters["realm"]), bearer.parameters.get("service", ""))
+        asked, needed = Scopes.parse(bearer.parameters.get("scope", "")), Scopes.parse(scope)
+        if sent is not None:
+            self._forget(sent)
+        try:
+            token = await self._fetched(self._realm, asked | needed, fetch)
+        except OCIError as error:
+            if error.code != "UNAUTHORIZED" or asked >= needed or not asked:
+                raise
+            # Some servers refuse what they were not told to ask for; the registry knows best.
+            token = await self._fetched(self._realm, asked, fetch)
+        again = f"Bearer {token}"
+        return None if again == sent else again
+
+    def _token_for(self, scopes: Scopes) -> str | None:
+        now = time.monotonic()
+        for held in [held for held, (_, ends) in self._tokens.items() if ends <= now]:
+            del self._tokens[held]
+        return next((token for held, (token, _) in self._tokens.items() if held >= scopes), None)
+
+    def _forget(self, header: str) -> None:
+        for held in [held for held, (token, _) in self._tokens.items() if header == f"Bearer {token}"]:
+            del self._tokens[held]
+
+    async def _fetched(self, realm: _Realm, scopes: Scopes, fetch: Fetch) -> str:
+        """A token from the server; many that wait for the same one make it be asked once."""
+        held = self._token_for(scopes)
+        if held is not None:
+            return held
+        key = (realm, scopes)
+        task = self._fetches.get(key)
+        if task is None:
+            task = asyncio.ensure_future(self._fetch(realm, scopes, fetch))
+            self._fetches[key] = task
+
+            def done(task: asyncio.Task[str]) -> None:
+                del self._fetches[key]
+                if not task.cancelled():
+                    task.exception()  # everybody who waited may have gone
+
+            task.add_done_callback(done)
+        # Shielded: one who gives up must not take it from the others.
+        return await asyncio.shield(task)
+
+    async def _fetch(self, realm: _Realm, scopes: Scopes, fetch: Fetch) -> str:
+        status, body = 404, b""
+        if self._refresh_token:
+            status, body = await fetch(self._refreshing(realm, scopes))
+        if not self._refresh_token or status == 404:
+            # Token servers that know no POST say 404 (Docker's own client falls back in this way too).
+            status, body = await fetch(self._asking(realm, scopes))
+        if status in (400, 401, 403):
+            raise OCIError("UNAUTHORIZED", f"the token server refuses a token for {scopes or 'this registry'}")
+        if status != 200:
+            raise HTTPError(502, f"the token server answers {status}")
+        token, lifetime_s = self._read(body)
+        if len(self._tokens) >= MAX_TOKENS:
+            del self._tokens[next(iter(self._tokens))]
+        self._tokens[scopes] = (token, time.monotonic() + max(lifetime_s - MARGIN_S, 0.0))
+        return token
+
+    def _asking(self, realm: _Realm, scopes: Scopes) -> TokenRequest:
+        query = [("service", realm.service)] if realm.service else []
+        query += [("scope", entry) for entry in scopes.entries()]
+        if self._credentials.username:
+            query.append(("account", self._credentials.username))
+        url = realm.url + ("&" if "?" in realm.url else "?") + urlencode(query) if query else realm.url
+        basic = self._credentials.basic
+        return TokenRequest(url, {"Authorization": basic} if basic else {})
+
+    def _refreshing(self, realm: _Realm, scopes: Scopes) -> TokenRequest:
+        form = {
+            "grant_type": "refresh_token",
+            "refresh_token": self._refresh_token,
+            "client_id": _CLIENT_ID,
+            "service": realm.service,
+            "scope": str(scopes),
+        }
+        return TokenRequest(realm.url, form=urlencode(form).encode())
+
+    def _read(self, body: bytes) -> tuple[str, float]:
+        try:
+            answer: Any = json.loads(body)
+        except ValueError:
+            answer = None
+        if not isinstance(answer, dict):
+            raise HTTPError(502, "the token server's answer is no JSON object")
+        token = answer.get("token") or answer.get("access_token")
+        if not isinstance(token, str) or not token.isascii() or not token.isprintable():
+            raise HTTPError(502, "the token server's answer has no token")
+        if isinstance(answer.get("refresh_token"), str) and answer["refresh_token"]:
+            self._refresh_token = answer["refresh_token"]
+        lifetime = answer.get("expires_in")
+        if isinstance(lifetime, int | float) and not isinstance(lifetime, bool) and lifetime > 0:
+            return token, float(lifetime)
+        return token, DEFAULT_LIFETIME_S
+
+
+def _checked(realm: str) -> str:
+    """A realm that is the URL of a server."""
+    try:
+        parts = urlsplit(realm)
+        usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0 and "@" not in parts.netloc
+    except ValueError:
+        usable = False
+    if not usable or not realm.isascii() or not realm.isprintable() or " " in realm:
+        raise HTTPError(502, "the registry names a token server that is no URL")
+    return realm

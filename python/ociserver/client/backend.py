@@ -1,0 +1,527 @@
+"""The client backend."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import re
+import secrets
+from collections.abc import AsyncIterable, AsyncIterator, Coroutine, Sequence
+from types import TracebackType
+from typing import Any, Final, Self
+from urllib.parse import quote
+
+from yarl import URL
+
+from ociserver._core import ByteRange, digest_of, is_digest, is_repository, is_tag
+from ociserver.client.answers import content_range, digest_header, error_of, size_of_range, wrong_content
+from ociserver.client.auth import Authorization, Credentials, Negotiated
+from ociserver.client.ids import UploadIds
+from ociserver.client.limits import MAX_MANIFEST_SIZE, MAX_TAGS, PAGE_SIZE, SINGLE_POST_SIZE
+from ociserver.client.lists import names, read_index, referrers
+from ociserver.client.reader import Reader
+from ociserver.client.requests import Held, Request, Retries
+from ociserver.client.transport import Answer, Transport
+from ociserver.client.uploads import MEDIA_TYPE, Chunks, Session, Stream, with_digest
+from ociserver.errors import HTTPError, OCIError, RegistryError
+from ociserver.interface import UNKNOWN_SIZE, Backend, BlobWriter, Descriptor, Manifest, PushedManifest, Url
+
+__all__ = ["Client"]
+
+_ACCEPT: Final = (
+    "application/vnd.oci.image.manifest.v1+json, application/vnd.oci.image.index.v1+json, "
+    "application/vnd.oci.artifact.manifest.v1+json, application/vnd.docker.distribution.manifest.v2+json, "
+    "application/vnd.docker.distribution.manifest.list.v2+json, "
+    "application/vnd.docker.distribution.manifest.v1+prettyjws, "
+    "application/vnd.docker.distribution.manifest.v1+json, */*"
+)
+
+_HUB: Final = frozenset({"docker.io", "index.docker.io"})
+"""Names of Docker Hub, whose registry is at another one."""
+
+
+class Client(Backend):
+    """A registry elsewhere, over the distribution API (Go: `ociclient`).
+
+    Whatever is read by digest is verified against the digest that was asked for, and whatever is read by tag
+    against the one that the registry names. Bodies are streamed both ways.
+
+    Args:
+        url: of the registry, with the scheme: `https://registry.example`, `http://localhost:5000`. A path is
+            what stands before `/v2/`.
+        credentials: shown when the registry asks for them, in the way that it asks.
+        authorization: what authorises requests, instead of `credentials`.
+        retries: how often and how patiently requests are repeated.
+        page_size: names to ask for at a time.
+        upload_key: what signs the ids of uploads that the registry keeps at other places than the spec's; processes
+            that are to continue each other's uploads share it. By default one of its own.
+
+    Certificates and proxies are those of the environment: `SSL_CERT_FILE`, `SSL_CERT_DIR`, `HTTPS_PROXY`,
+    `HTTP_PROXY`, `NO_PROXY`. One event loop may use it at a time.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        credentials: Credentials | None = None,
+        authorization: Authorization | None = None,
+        retries: Retries | None = None,
+        page_size: int = PAGE_SIZE,
+        upload_key: bytes | None = None,
+    ) -> None:
+        if credentials is not None and authorization is not None:
+            raise ValueError("give credentials or authorization, not both")
+        if page_size < 1:
+            raise ValueError(f"page_size is {page_size}; it must be 1 or more")
+        self._root = _root(url)
+        self._transport = Transport(self._root.origin(), authorization or Negotiated(credentials), retries or Retries())
+        self._ids = UploadIds(self._root, upload_key or secrets.token_bytes(32))
+        self._page_size = page_size
+        # Until it has answered one with 202.
+        self._takes_single_post = True
+        self._background: set[asyncio.Task[Any]] = set()
+
+    async def __aenter__(self) -> Self:
+        await self._transport.open()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        while self._background:
+            await asyncio.wait(self._background)
+        await self._transport.close()
+
+    # Reader
+
+    async def get_blob(self, repository: str, digest: str, range: ByteRange | None = None) -> Reader:
+        _check(repository, digest=digest)
+        answer = await self._transport.send(self._blob_request(repository, digest, _range_header(range)))
+        try:
+            return await self._reader(repository, digest, range, answer)
+        except BaseException:
+            await answer.aclose()
+            raise
+
+    async def get_manifest(self, repository: str, digest: str) -> Manifest:
+        _check(repository, digest=digest)
+        return await self._manifest(repository, digest, digest)
+
+    async def get_tag(self, repository: str, tag: str) -> Manifest:
+        _check(repository, tag=tag)
+        return await self._manifest(repository, tag, None)
+
+    async def resolve_blob(self, repository: str, digest: str) -> Descriptor:
+        _check(repository, digest=digest)
+        answer = await self._transport.send(self._blob_request(repository, digest, {}, "HEAD"))
+        async with answer:
+            if answer.status != 200:
+                raise await error_of(answer, "BLOB_UNKNOWN")
+            return Descriptor(_media_type(answer), digest, _length(answer))
+
+    async def resolve_manifest(self, repository: str, digest: str) -> Descriptor:
+        _check(repository, digest=digest)
+        return await self._resolve(repository, digest, digest)
+
+    async def resolve_tag(self, repository: str, tag: str) -> Descriptor:
+        _check(repository, tag=tag)
+        return await self._resolve(repository, tag, None)
+
+    # Writer
+
+    async def push_blob(self, repository: str, descriptor: Descriptor, chunks: AsyncIterable[bytes]) -> Descriptor:
+        _check(repository, digest=descriptor.digest)
+        if 0 <= descriptor.size <= SINGLE_POST_SIZE:
+            return await self._push_small(repository, descriptor, chunks)
+        session, digest = await self._start(repository), descriptor.digest
+        stream = Stream(session, digest, None if descriptor.size == UNKNOWN_SIZE else descriptor.size)
+        try:
+            async for piece in chunks:
+                if descriptor.size != UNKNOWN_SIZE and stream.size + len(piece) > descriptor.size:
+                    raise _wrong_size(descriptor.size, stream.size + len(piece))
+                await stream.write(piece)
+            if descriptor.size not in (UNKNOWN_SIZE, stream.size):
+                raise _wrong_size(descriptor.size, stream.size)
+            size = stream.size
+            await stream.commit(digest)
+        except BaseException:
+            await stream.abort()
+            # Nobody will continue it: its id was never told.
+            self._spawn(session.delete())
+            raise
+        return Descriptor(MEDIA_TYPE, digest, size)
+
+    async def push_blob_chunked(self, repository: str, *, chunk_size: int = 0, algorithm: str = "sha256") -> BlobWriter:
+        _check(repository)
+        return Chunks(await self._start(repository, algorithm), 0, chunk_size)
+
+    async def push_blob_chunked_resume(
+        self, repository: str, upload_id: str, *, offset: int | None, digest: str | None = None
+    ) -> BlobWriter:
+        session = self._session(repository, self._ids.read(repository, upload_id))
+        if offset == 0:
+            # A whole body, as most clients send it; without a Content-Range it is one from the beginning.
+            return Stream(session, digest)
+        return Chunks(session, await session.progress() if offset is None else offset)
+
+    async def mount_blob(self, from_repository: str | None, to_repository: str, digest: str) -> Descriptor:
+        _check(to_repository, digest=digest)
+        source, scope = "", _scope(to_repository, "pull,push")
+        if from_repository is not None:
+            _check(from_repository)
+            source = f"&from={quote(from_repository, safe='')}"
+            scope = f"{_scope(from_repository, 'pull')} {scope}"
+        url = self._url(f"/v2/{to_repository}/blobs/uploads/?mount={quote(digest, safe='')}{source}")
+        async with await self._transport.send(Request("POST", url, scope, body=Held(), repeatable=True)) as answer:
+            if answer.status == 202:
+                # An upload instead, which the caller may start himself: this one nobody has use for.
+                self._spawn(self._session_at(to_repository, answer).delete())
+                raise OCIError("UNSUPPORTED", "the registry cannot mount the blob")
+            if answer.status != 201:
+                raise await error_of(answer, "BLOB_UNKNOWN")
+        return await self.resolve_blob(to_repository, digest)
+
+    async def push_manifest(
+        self,
+        repository: str,
+        content: bytes,
+        media_type: str,
+        *,
+        digest: str | None = None,
+        tags: Sequence[str] = (),
+    ) -> PushedManifest:
+        _check(repository, digest=digest)
+        for tag in tags:
+            if not is_tag(tag):
+                raise OCIError("MANIFEST_INVALID", f"{tag!r} is not a tag")
+        found = digest_of(content, digest.partition(":")[0] if digest else "sha256")
+        if digest not in (None, found):
+            raise OCIError("DIGEST_INVALID", detail={"digest": digest, "content": found})
+        subject: str | None = None
+        set_tags: list[str] = []
+        for references in _references(found, list(dict.fromkeys(tags))):
+            subject, accepted = await self._put_manifest(repository, content, media_type, found, references)
+            set_tags += accepted
+        return PushedManifest(Descriptor(media_type, found, len(content)), tuple(set_tags), subject)
+
+    # Deleter
+
+    async def delete_blob(self, repository: str, digest: str) -> None:
+        _check(repository, digest=digest)
+        await self._delete(repository, f"blobs/{digest}", "BLOB_UNKNOWN")
+
+    async def delete_manifest(self, repository: str, digest: str) -> None:
+        _check(repository, digest=digest)
+        await self._delete(repository, f"manifests/{digest}", "MANIFEST_UNKNOWN")
+
+    async def delete_tag(self, repository: str, tag: str) -> None:
+        _check(repository, tag=tag)
+        await self._delete(repository, f"manifests/{tag}", "MANIFEST_UNKNOWN")
+
+    # Lister
+
+    async def repositories(self, *, start_after: str = "", limit: int | None = None) -> AsyncIterator[str]:
+        url = self._url("/v2/_catalog")
+        size = self._page(limit)
+        async for name in names(self._transport, url, "registry:catalog:*", "repositories", start_after, size):
+            yield name
+
+    async def tags(self, repository: str, *, start_after: str = "", limit: int | None = None) -> AsyncIterator[str]:
+        _check(repository)
+        url, scope = self._url(f"/v2/{repository}/tags/list"), _scope(repository, "pull")
+        async for tag in names(self._transport, url, scope, "tags", start_after, self._page(limit)):
+            yield tag
+
+    async def referrers(
+        self,
+        repository: str,
+        digest: str,
+        artifact_type: str | None = None,
+        *,
+        start_after: str = "",
+        limit: int | None = None,
+    ) -> AsyncIterator[Descriptor]:
+        _check(repository, digest=digest)
+        url, scope = self._url(f"/v2/{repository}/referrers/{digest}"), _scope(repository, "pull")
+        found = await referrers(self._transport, url, scope, artifact_type)
+        if found is None:
+            found = await self._tagged_referrers(repository, digest, artifact_type)
+        for entry in found:
+            if entry.digest > start_after:
+                yield entry
+
+    # Requests
+
+    def _url(self, path: str) -> URL:
+        return URL(f"{self._root}{path}", encoded=True)
+
+    def _blob_request(self, repository: str, digest: str, headers: dict[str, str], method: str = "GET") -> Request:
+        url = self._ids.blob(repository, digest)
+        return Request(method, url, _scope(repository, "pull"), headers, repeatable=True)
+
+    def _manifest_request(self, repository: str, reference: str, method: str = "GET") -> Request:
+        url = self._url(f"/v2/{repository}/manifests/{reference}")
+        return Request(method, url, _scope(repository, "pull"), {"Accept": _ACCEPT}, repeatable=True)
+
+    async def _reader(self, repository: str, digest: str, range: ByteRange | None, answer: Answer) -> Reader:
+        if answer.status == 416:
+            size = size_of_range(answer)
+            if size is None:
+                size = (await self.resolve_blob(repository, digest)).size
+            raise OCIError("RANGE_INVALID", detail={"size": size})
+        if answer.status not in (200, 206):
+            raise await error_of(answer, "BLOB_UNKNOWN")
+        offset, size = await self._extent(repository, digest, answer)
+        span = (0, size) if range is None else range.resolve(size)
+        if span is None:
+            raise OCIError("RANGE_INVALID", detail={"size": size})
+        if offset > span[0]:
+            raise HTTPError(502, "the registry gives another range than was asked for")
+
+        async def reopen(start: int, stop: int) -> tuple[Answer, int]:
+            again = await self._transport.send(
+                self._blob_request(repository, digest, {"Range": f"bytes={start}-{stop - 1}"})
+            )
+            try:
+                if again.status not in (200, 206):
+                    raise await error_of(again, "BLOB_UNKNOWN")
+                begin, whole = await self._extent(repository, digest, again)
+                if begin > start or whole != size:
+                    raise HTTPError(502, "the registry gives another range than was asked for")
+            except BaseException:
+                await again.aclose()
+                raise
+            return again, begin
+
+        descriptor = Descriptor(_media_type(answer), digest, size)
+        # Storage that the registry redirects to gives the bytes to whoever has the URL.
+        elsewhere = Url(str(answer.url)) if answer.url.origin() != self._root.origin() else None
+        return Reader(descriptor, span, answer, offset, reopen, self._transport.retries, elsewhere)
+
+    async def _extent(self, repository: str, digest: str, answer: Answer) -> tuple[int, int]:
+        """Where the answer's body begins in the blob, and how long the blob is."""
+        if answer.status == 206:
+            found = content_range(answer)
+            if found is None:
+                raise HTTPError(502, "the registry does not say which range it gives")
+            start, _, size = found
+        else:
+            # A registry that knows no ranges sends the whole, out of which the range is taken.
+            start, size = 0, answer.length
+        if size is None:
+            size = (await self.resolve_blob(repository, digest)).size
+        return start, size
+
+    async def _manifest(self, repository: str, reference: str, digest: str | None) -> Manifest:
+        async def read(answer: Answer) -> Manifest:
+            if answer.status != 200:
+                raise await error_of(answer, "MANIFEST_UNKNOWN")
+            content = await answer.read(MAX_MANIFEST_SIZE)
+            if content is None:
+                raise HTTPError(502, f"the manifest is larger than {MAX_MANIFEST_SIZE} bytes")
+            # By digest it is what was asked for that counts, whatever the registry says.
+            wanted = digest or digest_header(answer)
+            found = digest_of(content, wanted.partition(":")[0] if wanted else "sha256")
+            if wanted not in (None, found):
+                raise wrong_content(wanted or "", found)
+            return Manifest(Descriptor(_media_type(answer), found, len(content)), content)
+
+        return await self._transport.fetch(self._manifest_request(repository, reference), read)
+
+    async def _resolve(self, repository: str, reference: str, digest: str | None) -> Descriptor:
+        request = self._manifest_request(repository, reference, "HEAD")
+        async with await self._transport.send(request) as answer:
+            if answer.status != 200:
+                raise await error_of(answer, "MANIFEST_UNKNOWN")
+            found = digest or digest_header(answer)
+            if found is not None and answer.length is not None:
+                return Descriptor(_media_type(answer), found, answer.length)
+        # It does not say which one it is, so it has to be looked at.
+        return (await self._manifest(repository, reference, digest)).descriptor
+
+    async def _push_small(self, repository: str, descriptor: Descriptor, chunks: AsyncIterable[bytes]) -> Descriptor:
+        pieces: list[bytes] = []
+        size = 0
+        async for piece in chunks:
+            size += len(piece)
+            if size > descriptor.size:
+                break
+            pieces.append(piece)
+        if size != descriptor.size:
+            raise _wrong_size(descriptor.size, size)
+        body, digest = Held(pieces), descriptor.digest
+        if self._takes_single_post:
+            url = self._url(f"/v2/{repository}/blobs/uploads/?digest={quote(digest, safe='')}")
+            answer = await self._transport.send(self._blob_upload("POST", url, repository, body))
+            if answer.status == 202:
+                # Spec: it may take no body here; then this is an upload that has begun.
+                self._takes_single_post = False
+                async with answer:
+                    session = self._session_at(repository, answer)
+            else:
+                await self._session(repository, url).closed(answer, digest)
+                return Descriptor(MEDIA_TYPE, digest, size)
+        else:
+            session = await self._start(repository)
+        put = self._blob_upload("PUT", with_digest(session.location, digest), repository, body)
+        await session.closed(await self._transport.send(put), digest)
+        return Descriptor(MEDIA_TYPE, digest, size)
+
+    def _blob_upload(self, method: str, url: URL, repository: str, body: Held) -> Request:
+        headers = {"Content-Type": MEDIA_TYPE}
+        return Request(method, url, _scope(repository, "pull,push"), headers, body, repeatable=method == "POST")
+
+    async def _start(self, repository: str, algorithm: str = "sha256") -> Session:
+        # Every registry knows sha256, and not every one the parameter.
+        query = "" if algorithm == "sha256" else f"?digest-algorithm={algorithm}"
+        url = self._url(f"/v2/{repository}/blobs/uploads/{query}")
+        # One upload too many, where the answer was lost, is ended by the registry.
+        request = Request("POST", url, _scope(repository, "pull,push"), body=Held(), repeatable=True)
+        async with await self._transport.send(request) as answer:
+            if answer.status != 202:
+                raise await error_of(answer, "NAME_UNKNOWN")
+            return self._session_at(repository, answer)
+
+    def _session(self, repository: str, location: URL) -> Session:
+        return Session(self._transport, self._ids, repository, _scope(repository, "pull,push"), location)
+
+    def _session_at(self, repository: str, answer: Answer) -> Session:
+        """The upload that a 202 tells of."""
+        session = self._session(repository, answer.url)
+        if "Location" not in answer.headers:
+            raise HTTPError(502, "the registry does not say where the upload goes on")
+        session.moved(answer)
+        least = answer.headers.get("OCI-Chunk-Min-Length", "")
+        session.min_chunk = int(least) if re.fullmatch(r"[0-9]{1,18}", least) else 0
+        return session
+
+    async def _put_manifest(
+        self, repository: str, content: bytes, media_type: str, digest: str, references: tuple[str, list[str]]
+    ) -> tuple[str | None, list[str]]:
+        """One PUT; the subject that was processed, and the tags that were set."""
+        reference, tags = references
+        query = "&".join(f"tag={tag}" for tag in tags)
+        url = self._url(f"/v2/{repository}/manifests/{reference}{'?' if query else ''}{query}")
+        request = Request(
+            "PUT",
+            url,
+            _scope(repository, "pull,push"),
+            {"Content-Type": media_type},
+            Held([content]),
+            # A digest always means the same; a tag that somebody else has moved meanwhile must not be moved back.
+            repeatable=reference == digest and not tags,
+        )
+        async with await self._transport.send(request) as answer:
+            if answer.status != 201:
+                raise await error_of(answer, "NAME_UNKNOWN")
+            subject = answer.headers.get("OCI-Subject")
+            if reference != digest:
+                return subject, [reference]
+            listed = {tag.strip() for header in answer.headers.getall("OCI-Tag", []) for tag in header.split(",")}
+        accepted = [tag for tag in tags if tag in listed]
+        if accepted or not digest.startswith("sha256:"):
+            return subject, accepted
+        # It knows no `tag` parameter: one after the other, which a failure may leave undone in part.
+        for tag in tags:
+            await self._put_manifest(repository, content, media_type, digest, (tag, []))
+        return subject, tags
+
+    async def _delete(self, repository: str, path: str, unknown: str) -> None:
+        url = self._url(f"/v2/{repository}/{path}")
+        # Not repeated: the second one would find nothing, and say so.
+        async with await self._transport.send(Request("DELETE", url, _scope(repository, "delete"))) as answer:
+            if answer.status not in (200, 202, 204):
+                raise await error_of(answer, unknown)
+
+    async def _tagged_referrers(self, repository: str, digest: str, artifact_type: str | None) -> list[Descriptor]:
+        """What clients have noted under the subject's tag (spec: referrers tag schema)."""
+        algorithm, _, value = digest.partition(":")
+        try:
+            manifest = await self.get_tag(repository, f"{algorithm[:32]}-{value[:64]}")
+        except OCIError as error:
+            if error.code == "MANIFEST_UNKNOWN":
+                return []
+            raise
+        try:
+            document = json.loads(manifest.content)
+        except (ValueError, RecursionError):
+            document = None
+        if not isinstance(document, dict):
+            raise HTTPError(502, "the tag of the referrers is no index")
+        found = {entry.digest: entry for entry in read_index(document, artifact_type)}
+        return [found[name] for name in sorted(found)]
+
+    def _page(self, limit: int | None) -> int:
+        return self._page_size if limit is None else max(1, min(limit, self._page_size))
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do what nobody waits for, and whose failure nobody could use."""
+
+        async def quietly() -> None:
+            with contextlib.suppress(RegistryError):
+                await work
+
+        task = asyncio.ensure_future(quietly())
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+
+
+def _root(url: str) -> URL:
+    """The URL that `/v2/` is joined to."""
+    try:
+        root = URL(url)
+        usable = root.scheme in ("http", "https") and bool(root.host) and not root.query_string and not root.fragment
+    except ValueError:
+        usable = False
+    if not usable:
+        raise ValueError(f"{url!r} is not the URL of a registry, such as https://registry.example")
+    if root.user is not None or root.password is not None:
+        raise ValueError("give credentials as `credentials`, and not in the URL, where they would be logged")
+    if root.host in _HUB:
+        root = root.with_host("registry-1.docker.io")
+    return URL(str(root).rstrip("/"), encoded=True)
+
+
+def _check(repository: str, *, digest: str | None = None, tag: str | None = None) -> None:
+    """What becomes part of a URL has the form that the spec gives it."""
+    if not is_repository(repository):
+        raise OCIError("NAME_INVALID")
+    if digest is not None and not is_digest(digest):
+        raise OCIError("DIGEST_INVALID", "badly formed digest")
+    if tag is not None and not is_tag(tag):
+        raise OCIError("MANIFEST_UNKNOWN", f"{tag!r} is not a tag")
+
+
+def _scope(repository: str, actions: str) -> str:
+    return f"repository:{repository}:{actions}"
+
+
+def _media_type(answer: Answer) -> str:
+    return answer.headers.get("Content-Type") or MEDIA_TYPE
+
+
+def _length(answer: Answer) -> int:
+    if answer.length is None:
+        raise HTTPError(502, "the registry does not say how long the content is")
+    return answer.length
+
+
+def _range_header(range: ByteRange | None) -> dict[str, str]:
+    if range is None:
+        return {}
+    first, last = ("" if end is None else end for end in (range.first, range.last))
+    return {"Range": f"bytes={first}-{last}"}
+
+
+def _wrong_size(expected: int, received: int) -> OCIError:
+    return OCIError("SIZE_INVALID", detail={"expected": expected, "received": received})
+
+
+def _references(digest: str, tags: list[str]) -> list[tuple[str, list[str]]]:
+    """What to PUT a manifest to, so that its tags are set in as few requests as every registry takes."""
+    if len(tags) == 1 and digest.startswith("sha256:"):
+        return [(tags[0], [])]
+    batches = [(digest, tags[start : start + MAX_TAGS]) for start in range(0, len(tags), MAX_TAGS)]
+    return batches or [(digest, [])]

@@ -1,0 +1,97 @@
+"""Reading a blob: verified before its last byte is given, and continued where it broke off."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Final
+
+from ociserver._core import Hasher
+from ociserver.client.answers import wrong_content
+from ociserver.client.limits import MAX_RESUMES
+from ociserver.client.requests import Retries, UnreachableError
+from ociserver.client.transport import Answer
+from ociserver.interface import Descriptor, Url
+
+__all__ = ["Reader"]
+
+INLINE_HASH: Final = 64 * 1024
+"""Bytes up to which hashing is done on the event loop; a thread costs more than it (see `memory.upload`)."""
+
+
+class Reader:
+    """A `BlobReader`: [start, stop) of a blob, out of an answer whose body begins at `offset`."""
+
+    def __init__(
+        self,
+        descriptor: Descriptor,
+        span: tuple[int, int],
+        answer: Answer,
+        offset: int,
+        reopen: Callable[[int, int], Awaitable[tuple[Answer, int]]],
+        retries: Retries,
+        location: Url | None,
+    ) -> None:
+        self.descriptor = descriptor
+        self.range = span
+        self.location = location
+        self._answer = answer
+        self._offset = offset
+        self._reopen = reopen
+        self._retries = retries
+        whole = span == (0, descriptor.size)
+        # Of a part there is nothing to compare with; the whole is held to the digest that was asked for.
+        self._hasher = Hasher(descriptor.digest.partition(":")[0]) if whole else None
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        at, stop = self.range
+        if at == stop:
+            self._verify()
+        resumes = 0
+        while at < stop:
+            try:
+                async for piece in self._wanted(at):
+                    at += len(piece)
+                    await self._hash(piece)
+                    if at == stop:
+                        # Whoever gets the last byte may take the blob for whole.
+                        self._verify()
+                    yield piece
+                    if at == stop:
+                        return
+                raise UnreachableError(502, f"the registry ended the blob {stop - at} bytes before its end")
+            except UnreachableError:
+                resumes += 1
+                pause = self._retries.pause(min(resumes, self._retries.attempts - 1)) if at > self.range[0] else None
+                if pause is None or resumes > MAX_RESUMES:
+                    raise
+            await self._answer.aclose()
+            await asyncio.sleep(pause)
+            self._answer, self._offset = await self._reopen(at, stop)
+
+    async def aclose(self) -> None:
+        await self._answer.aclose()
+
+    async def _wanted(self, start: int) -> AsyncIterator[bytes]:
+        """What the answer has from `start` to the end of the range."""
+        at, stop = self._offset, self.range[1]
+        async for piece in self._answer.pieces():
+            begin, end = max(start - at, 0), min(stop - at, len(piece))
+            at += len(piece)
+            if begin < end:
+                yield piece if end - begin == len(piece) else piece[begin:end]
+            if at >= stop:
+                return
+
+    async def _hash(self, piece: bytes) -> None:
+        if self._hasher is None:
+            return
+        if len(piece) <= INLINE_HASH:
+            self._hasher.update(piece)
+        else:
+            # Meanwhile the next piece is received.
+            await asyncio.to_thread(self._hasher.update, piece)
+
+    def _verify(self) -> None:
+        if self._hasher is not None and self._hasher.digest() != self.descriptor.digest:
+            raise wrong_content(self.descriptor.digest, self._hasher.digest())

@@ -1,0 +1,159 @@
+"""What is sent, and when it may be sent again."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from yarl import URL
+
+from ociserver.client.limits import IDLE_TIMEOUT_S
+from ociserver.errors import HTTPError
+
+__all__ = ["Held", "Pipe", "Request", "Retries", "UnreachableError"]
+
+_PIECE: Final = 256 * 1024
+
+
+class UnreachableError(HTTPError):
+    """The registry could not be reached, or stopped in the middle: 502, or 504 where it was too slow."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retries:
+    """How often, and how patiently, a request is repeated that may be.
+
+    Args:
+        attempts: how many times a request is made at most.
+        backoff_s: longest pause before the second attempt; it doubles with each further one. The pause is
+            a random part of that, so that clients which failed together do not return together.
+        max_wait_s: longest pause, and the longest Retry-After that is waited for.
+    """
+
+    attempts: int = 4
+    backoff_s: float = 0.5
+    max_wait_s: float = 30.0
+
+    def pause(self, attempt: int, retry_after_s: float | None = None) -> float | None:
+        """Seconds to wait after this attempt, counted from 1; None to give up."""
+        if attempt >= self.attempts:
+            return None
+        if retry_after_s is not None:
+            return retry_after_s if retry_after_s <= self.max_wait_s else None
+        longest: float = min(self.backoff_s * 2.0 ** (attempt - 1), self.max_wait_s)
+        return random.uniform(0.5, 1) * longest  # noqa: S311
+
+
+class Held:
+    """A body in memory, which can be sent again."""
+
+    replayable: Final = True
+
+    def __init__(self, pieces: Sequence[bytes] = ()) -> None:
+        self.pieces = [piece for piece in pieces if piece]
+        self.length = sum(map(len, self.pieces))
+
+    async def iterate(self, stall: asyncio.Timeout) -> AsyncIterator[bytes | memoryview]:
+        """The body in pieces; the time-out is pushed back as each is taken."""
+        for piece in self.pieces:
+            view = memoryview(piece)
+            for start in range(0, len(view), _PIECE):
+                _push_back(stall)
+                yield view[start : start + _PIECE]
+        stall.reschedule(None)
+
+    def drop(self, count: int) -> Held:
+        """What is left without the first bytes."""
+        rest: list[bytes] = []
+        for piece in self.pieces:
+            if count < len(piece):
+                rest.append(piece[count:])
+            count = max(count - len(piece), 0)
+        return Held(rest)
+
+
+class Pipe:
+    """A body that somebody writes while it is being sent. One piece waits; nothing else is held."""
+
+    def __init__(self, length: int | None = None) -> None:
+        self.length = length
+        self._piece: bytes | None = None
+        self._ended = False
+        self._closed = False
+        self._begun = False
+        self._change = asyncio.Event()
+
+    @property
+    def replayable(self) -> bool:
+        """Nothing was taken out so far, so it can be sent by another request."""
+        return not self._begun
+
+    async def put(self, piece: bytes) -> bool:
+        """Wait for room and put a piece in. False if nobody takes any more."""
+        while self._piece is not None and not self._closed:
+            self._change.clear()
+            await self._change.wait()
+        if self._closed:
+            return False
+        self._piece = piece
+        self._change.set()
+        return True
+
+    def end(self) -> None:
+        """Nothing more will come."""
+        self._ended = True
+        self._change.set()
+
+    def close(self) -> None:
+        """Nothing more will be taken."""
+        self._closed = True
+        self._change.set()
+
+    async def iterate(self, stall: asyncio.Timeout) -> AsyncIterator[bytes | memoryview]:
+        """The body in pieces; the time-out counts while one is sent, and not while one is awaited."""
+        while True:
+            while self._piece is None and not self._ended:
+                self._change.clear()
+                await self._change.wait()
+            if self._piece is None:
+                return
+            self._begun = True
+            piece, self._piece = self._piece, None
+            self._change.set()
+            _push_back(stall)
+            yield piece
+            stall.reschedule(None)
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request, as often as it may have to be sent.
+
+    Args:
+        method: of HTTP.
+        url: absolute.
+        scope: what it needs to be allowed to do, as in Docker's token protocol.
+        headers: beside those that every request has.
+        body: None for none.
+        repeatable: doing it twice is the same as doing it once, so that it may be repeated when nobody knows
+            whether it was done.
+    """
+
+    method: str
+    url: URL
+    scope: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: Held | Pipe | None = None
+    repeatable: bool = False
+
+    @property
+    def replayable(self) -> bool:
+        """The same bytes can be sent once more."""
+        return self.body is None or self.body.replayable
+
+
+def _push_back(stall: asyncio.Timeout) -> None:
+    stall.reschedule(asyncio.get_running_loop().time() + IDLE_TIMEOUT_S)

@@ -1,0 +1,293 @@
+"""Requests over HTTP: redirects, authorisation, repetitions. The only file that knows the HTTP library."""
+
+from __future__ import annotations
+
+import asyncio
+import email.utils
+import ssl
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from typing import Final, Self, TypeVar
+from urllib.request import getproxies, proxy_bypass
+
+import aiohttp
+from multidict import CIMultiDictProxy
+from yarl import URL
+
+from ociserver._core import __version__
+from ociserver.client.auth import Authorization, TokenRequest, parse_challenges
+from ociserver.client.limits import (
+    CONNECT_TIMEOUT_S,
+    IDLE_TIMEOUT_S,
+    MAX_CONNECTIONS,
+    MAX_HEADER_SIZE,
+    MAX_REDIRECTS,
+    MAX_TOKEN_SIZE,
+)
+from ociserver.client.requests import Held, Request, Retries, UnreachableError
+from ociserver.errors import HTTPError
+
+__all__ = ["Answer", "Transport"]
+
+Result = TypeVar("Result")
+
+_REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
+_NOT_DONE: Final = frozenset({429, 503})
+"""Statuses that say that a request was not carried out, so that any may be repeated."""
+_PERHAPS_DONE: Final = frozenset({502, 504})
+"""Statuses of a gateway that lost the answer."""
+
+_READ_SIZE: Final = 256 * 1024
+"""Bytes that are read ahead for each answer: the size of a piece that servers like (`BlobReader`)."""
+
+_SMALL: Final = 64 * 1024
+"""Bytes of an answer that is read and forgotten to keep its connection; beyond that a new one costs less."""
+
+
+class Answer:
+    """An answer whose body is still to be read. Close it."""
+
+    def __init__(self, response: aiohttp.ClientResponse) -> None:
+        self._response = response
+        self.status = response.status
+        self.headers: CIMultiDictProxy[str] = response.headers
+        self.url = response.url
+        self.length = response.content_length
+
+    async def pieces(self) -> AsyncIterator[bytes]:
+        """The body as it comes.
+
+        Raises:
+            UnreachableError: it ended before its end, or nothing came for too long.
+        """
+        try:
+            async for piece in self._response.content.iter_any():
+                yield piece
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise _unreachable(error, self.url) from None
+
+    async def read(self, limit: int) -> bytes | None:
+        """The whole body, or None if it is longer than this."""
+        if self.length is not None and self.length > limit and self._response.method != "HEAD":
+            return None
+        pieces: list[bytes] = []
+        size = 0
+        async for piece in self.pieces():
+            pieces.append(piece)
+            size += len(piece)
+            if size > limit:
+                return None
+        return b"".join(pieces)
+
+    async def aclose(self) -> None:
+        """Let go of the answer, and keep the connection if it is cheap."""
+        try:
+            if self.length is not None and self.length <= _SMALL and not self._response.content.is_eof():
+                await self.read(_SMALL)
+        except UnreachableError:
+            pass
+        finally:
+            self._response.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+
+class Transport:
+    """Connections to one registry, and what every request to it has in common."""
+
+    def __init__(self, origin: URL, authorization: Authorization, retries: Retries) -> None:
+        self._origin = origin
+        self._authorization = authorization
+        self.retries = retries
+        # What is asked for is what is hashed, so no answer may be compressed on its way.
+        self._headers = {"User-Agent": f"ociserver/{__version__}", "Accept-Encoding": "identity"}
+        self._session: aiohttp.ClientSession | None = None
+        self._proxies: Mapping[str, str] = {}
+
+    async def open(self) -> None:
+        """Read what the environment says of certificates and proxies, and be ready."""
+        self._proxies = getproxies()
+        # Reads SSL_CERT_FILE and SSL_CERT_DIR, as everything over OpenSSL does.
+        context = ssl.create_default_context()
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=MAX_CONNECTIONS, ssl=context),
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S, sock_read=IDLE_TIMEOUT_S),
+            # Credentials are this package's business; cookies and compression nobody's.
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,
+            read_bufsize=_READ_SIZE,
+            max_field_size=MAX_HEADER_SIZE,
+            max_line_size=MAX_HEADER_SIZE,
+        )
+
+    async def close(self) -> None:
+        """Close all connections."""
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    async def send(self, request: Request) -> Answer:
+        """The answer to a request, whatever its status, with its body still to be read.
+
+        Raises:
+            UnreachableError: there is none.
+        """
+
+        async def keep(answer: Answer) -> Answer:
+            return answer
+
+        return await self._repeat(request, self._authorized, keep)
+
+    async def fetch(self, request: Request, read: Callable[[Answer], Awaitable[Result]]) -> Result:
+        """What `read` makes of the answer; a body that breaks off makes the request be repeated too."""
+
+        async def close(answer: Answer) -> Result:
+            async with answer:
+                return await read(answer)
+
+        return await self._repeat(request, self._authorized, close)
+
+    async def _repeat(
+        self,
+        request: Request,
+        ask: Callable[[Request], Awaitable[Answer]],
+        use: Callable[[Answer], Awaitable[Result]],
+    ) -> Result:
+        attempt = 0
+        while True:
+            attempt += 1
+            try:
+                answer = await ask(request)
+                pause = self._pause(request, answer, attempt)
+                if pause is None:
+                    return await use(answer)
+                await answer.aclose()
+            except UnreachableError as error:
+                repeatable = (request.repeatable or isinstance(error, _NotConnectedError)) and request.replayable
+                again = self.retries.pause(attempt) if repeatable else None
+                if again is None:
+                    raise
+                pause = again
+            await asyncio.sleep(pause)
+
+    def _pause(self, request: Request, answer: Answer, attempt: int) -> float | None:
+        """Seconds after which to ask again; None to take the answer."""
+        repeated = answer.status in _NOT_DONE or (answer.status in _PERHAPS_DONE and request.repeatable)
+        if not repeated or not request.replayable:
+            return None
+        return self.retries.pause(attempt, _retry_after(answer.headers.get("Retry-After")))
+
+    async def _authorized(self, request: Request) -> Answer:
+        header = await self._authorization.header(request.scope, self._fetch_token)
+        answer = await self._redirected(request, header)
+        if answer.status != 401 or not self._is_ours(answer.url) or not request.replayable:
+            return answer
+        challenges = parse_challenges(answer.headers.getall("WWW-Authenticate", []))
+        again = await self._authorization.challenge(request.scope, challenges, header, self._fetch_token)
+        if again is None:
+            return answer
+        await answer.aclose()
+        return await self._redirected(request, again)
+
+    async def _redirected(self, request: Request, authorization: str | None) -> Answer:
+        url = request.url
+        for _ in range(MAX_REDIRECTS + 1):
+            # Spec: credentials must not be sent to another host.
+            own = {"Authorization": authorization} if authorization and self._is_ours(url) else {}
+            answer = await self._exchange(request, url, own)
+            target = answer.headers.get("Location")
+            if answer.status not in _REDIRECTS or target is None or not request.replayable:
+                return answer
+            if answer.status not in (307, 308) and request.method not in ("GET", "HEAD"):
+                # The other statuses let a client make a GET of it, which would be another request.
+                return answer
+            await answer.aclose()
+            try:
+                following = answer.url.join(URL(target, encoded=True))
+            except ValueError:
+                raise HTTPError(502, f"{url.host} redirects to something that is no URL") from None
+            if following.scheme not in ("http", "https") or (url.scheme == "https" and following.scheme == "http"):
+                raise HTTPError(502, f"{url.host} redirects from https to {following.scheme}, which is not followed")
+            url = following
+        raise HTTPError(502, f"{request.url.host} redirects more than {MAX_REDIRECTS} times")
+
+    async def _exchange(self, request: Request, url: URL, headers: Mapping[str, str]) -> Answer:
+        if self._session is None:
+            raise RuntimeError("the client is not open: use it in `async with`")
+        sent = {**self._headers, **request.headers, **headers}
+        body = request.body
+        if body is not None and body.length is not None:
+            sent["Content-Length"] = str(body.length)
+        try:
+            async with asyncio.timeout(None) as stall:
+                data = body.iterate(stall) if body is not None and body.length != 0 else None
+                response = await self._session.request(
+                    request.method,
+                    url,
+                    headers=sent,
+                    data=data,
+                    allow_redirects=False,
+                    # Named by the environment, without credentials of a netrc file.
+                    proxy=self._proxy_for(url),
+                )
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+            raise _unreachable(error, url) from None
+        return Answer(response)
+
+    def _is_ours(self, url: URL) -> bool:
+        return url.origin() == self._origin
+
+    async def _fetch_token(self, token: TokenRequest) -> tuple[int, bytes]:
+        """Ask a token server. Never redirected: what is sent is meant for the host that the registry named."""
+        url = URL(token.url, encoded=True)
+        if url.scheme not in ("http", "https") or (self._origin.scheme == "https" and url.scheme == "http"):
+            raise HTTPError(502, f"{self._origin.host} names a token server without TLS, which gets no credentials")
+        headers, body = dict(token.headers), None
+        if token.form is not None:
+            headers["Content-Type"] = "application/x-www-form-urlencoded"
+            body = Held([token.form])
+        request = Request("POST" if body else "GET", url, "", headers, body, repeatable=True)
+
+        async def ask(request: Request) -> Answer:
+            return await self._exchange(request, url, {})
+
+        async def read(answer: Answer) -> tuple[int, bytes]:
+            async with answer:
+                return answer.status, await answer.read(MAX_TOKEN_SIZE) or b""
+
+        return await self._repeat(request, ask, read)
+
+    def _proxy_for(self, url: URL) -> str | None:
+        """What HTTP_PROXY, HTTPS_PROXY and NO_PROXY said when the client was opened."""
+        proxy = self._proxies.get(url.scheme)
+        return None if proxy is None or url.host is None or proxy_bypass(url.host) else proxy
+
+
+class _NotConnectedError(UnreachableError):
+    """No byte of the request was sent."""
+
+
+def _unreachable(error: Exception, url: URL) -> UnreachableError:
+    host = url.host or ""
+    if isinstance(error, TimeoutError):
+        return UnreachableError(504, f"{host} takes too long")
+    kind = _NotConnectedError if isinstance(error, aiohttp.ClientConnectorError) else UnreachableError
+    # Not the library's text: it may show URLs with signatures in them.
+    reason = error.strerror if isinstance(error, OSError) and error.strerror else type(error).__name__
+    return kind(502, f"{host} cannot be reached, or broke off: {reason}")
+
+
+def _retry_after(value: str | None) -> float | None:
+    """Seconds, from either form of the header (RFC 9110, 10.2.3)."""
+    if value is None:
+        return None
+    if value.isascii() and value.isdigit():
+        return float(value)
+    try:
+        return max(email.utils.parsedate_to_datetime(value).timestamp() - time.time(), 0.0)
+    except ValueError:
+        return None

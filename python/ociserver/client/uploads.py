@@ -1,0 +1,366 @@
+"""Uploads: in chunks that can be sent again, or as one request that streams what is written."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
+
+from yarl import URL
+
+from ociserver._core import is_digest
+from ociserver.client.answers import error_of, upload_size
+from ociserver.client.ids import UploadIds
+from ociserver.client.limits import CHUNK_SIZE, MAX_CHUNK_SIZE
+from ociserver.client.requests import Held, Pipe, Request, UnreachableError
+from ociserver.client.transport import Answer, Transport
+from ociserver.errors import HTTPError, OCIError, RegistryError
+from ociserver.interface import UNKNOWN_SIZE, Descriptor
+
+__all__ = ["Chunks", "Session", "Stream", "with_digest"]
+
+MEDIA_TYPE: Final = "application/octet-stream"
+_BINARY: Final = {"Content-Type": MEDIA_TYPE}
+
+Result = TypeVar("Result")
+
+
+def with_digest(location: URL, digest: str) -> URL:
+    """Where an upload is closed: its Location may have a query already, which must stay as it is."""
+    text = str(location)
+    return URL(f"{text}{'&' if '?' in text else '?'}digest={digest.replace(':', '%3A')}", encoded=True)
+
+
+@dataclass(slots=True)
+class Session:
+    """An upload at the registry: where it goes on, and the requests that every way of writing needs."""
+
+    transport: Transport
+    ids: UploadIds
+    repository: str
+    scope: str
+    location: URL
+    min_chunk: int = 0
+
+    @property
+    def id(self) -> str:
+        return self.ids.make(self.repository, self.location)
+
+    def request(
+        self, method: str, url: URL, body: Held | Pipe | None, headers: dict[str, str] | None = None
+    ) -> Request:
+        return Request(method, url, self.scope, {**_BINARY, **(headers or {})}, body)
+
+    def moved(self, answer: Answer) -> None:
+        """Take the newest Location: some registries keep their state in it."""
+        location = answer.headers.get("Location")
+        if location:
+            self.location = answer.url.join(URL(location, encoded=True))
+
+    async def error(self, answer: Answer) -> RegistryError:
+        """The error that an answer is; what the registry cannot make sense of is an upload that it does not know."""
+        error = await error_of(answer, "BLOB_UPLOAD_UNKNOWN")
+        unread = answer.status == 400 and (isinstance(error, HTTPError) or getattr(error, "code", "") == "UNKNOWN")
+        return OCIError("BLOB_UPLOAD_UNKNOWN") if unread else error
+
+    async def progress(self) -> int:
+        """Ask how far it is. Raises BLOB_UPLOAD_UNKNOWN."""
+        answer = await self.transport.send(Request("GET", self.location, self.scope, repeatable=True))
+        async with answer:
+            if answer.status not in (200, 204):
+                raise await self.error(answer)
+            size = upload_size(answer)
+            if size is None:
+                raise HTTPError(502, "the registry does not say how far the upload is")
+            self.moved(answer)
+            return size
+
+    async def closed(self, answer: Answer, digest: str) -> None:
+        """Read the answer to a closing request."""
+        async with answer:
+            if answer.status != 201:
+                raise await self.error(answer)
+            found = answer.headers.get("Docker-Content-Digest", digest)
+            if found != digest:
+                raise HTTPError(502, "the registry has made another blob of it than was pushed")
+
+    async def has(self, digest: str) -> bool:
+        """Whether the blob is in the repository."""
+        url = self.ids.blob(self.repository, digest)
+        async with await self.transport.send(Request("HEAD", url, self.scope, repeatable=True)) as answer:
+            return answer.status == 200
+
+    async def delete(self) -> None:
+        """End it. That it is not there any more is no error."""
+        async with await self.transport.send(Request("DELETE", self.location, self.scope)) as answer:
+            if answer.status not in (200, 202, 204, 404):
+                raise await self.error(answer)
+
+
+class _Writer:
+    """What both kinds of `BlobWriter` share: their end, and that a request outlives whoever waits for it."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._ended = False
+        self._suspended = False
+        self._work: asyncio.Task[Any] | None = None
+
+    @property
+    def id(self) -> str:
+        return self._session.id
+
+    @property
+    def chunk_size(self) -> int:
+        return self._session.min_chunk
+
+    def _check(self) -> None:
+        if self._ended or self._suspended:
+            raise OCIError("BLOB_UPLOAD_UNKNOWN")
+
+    async def _finish_work(self) -> None:
+        """Wait for a request whose caller was broken off; how it ends decides what state the upload is in."""
+        if self._work is not None and not self._work.done():
+            await asyncio.wait([self._work])
+
+    async def _run(self, work: Coroutine[Any, Any, Result]) -> Result:
+        await self._finish_work()
+        task = asyncio.ensure_future(work)
+        task.add_done_callback(lambda task: None if task.cancelled() else task.exception())
+        self._work = task
+        return await asyncio.shield(task)
+
+    async def cancel(self) -> None:
+        await self._finish_work()
+        if not self._ended:
+            self._ended = True
+            await self._run(self._session.delete())
+
+
+class Chunks(_Writer):
+    """Collects what is written into chunks, and holds each until the registry has acknowledged it.
+
+    A chunk that breaks off is continued where the registry says that it stopped.
+    """
+
+    def __init__(self, session: Session, offset: int, chunk_size: int = 0) -> None:
+        super().__init__(session)
+        if session.min_chunk > MAX_CHUNK_SIZE:
+            raise OCIError("UNSUPPORTED", f"the registry wants chunks of {session.min_chunk} bytes, which is too much")
+        self._limit = max(min(chunk_size or CHUNK_SIZE, MAX_CHUNK_SIZE), session.min_chunk)
+        self._offset = offset
+        self._pieces: list[bytes] = []
+        self._buffered = 0
+        # Set while nobody knows how much of what is held the registry has.
+        self._unsure = False
+
+    @property
+    def size(self) -> int:
+        return self._offset + self._buffered
+
+    async def write(self, data: bytes) -> None:
+        await self._finish_work()
+        self._check()
+        if not data:
+            return
+        self._pieces.append(data)
+        self._buffered += len(data)
+        if self._buffered >= self._limit:
+            await self._run(self._flush())
+
+    async def commit(self, digest: str) -> Descriptor:
+        if not is_digest(digest):
+            raise OCIError("DIGEST_INVALID", "badly formed digest")
+        await self._finish_work()
+        self._check()
+        return await self._run(self._close(digest))
+
+    async def aclose(self) -> None:
+        await self._finish_work()
+        if self._ended or self._suspended:
+            return
+        self._suspended = True
+        if self._buffered or self._unsure:
+            await self._run(self._flush())
+
+    async def _flush(self) -> None:
+        """Have everything that is held acknowledged."""
+
+        async def send(body: Held) -> None:
+            request = self._session.request("PATCH", self._session.location, body, self._content_range())
+            async with await self._session.transport.send(request) as answer:
+                if answer.status not in (202, 204):
+                    raise await self._session.error(answer)
+                self._session.moved(answer)
+            self._acknowledge(self._buffered)
+
+        await self._persist(send)
+
+    async def _close(self, digest: str) -> Descriptor:
+        async def send(body: Held) -> None:
+            url = with_digest(self._session.location, digest)
+            request = self._session.request("PUT", url, body, self._content_range() if body.length else None)
+            try:
+                await self._session.closed(await self._session.transport.send(request), digest)
+            except OCIError:
+                # Refused; what it brought may have been kept all the same.
+                self._unsure = body.length > 0
+                raise
+
+        try:
+            await self._persist(send, even_if_empty=True)
+        except OCIError as error:
+            # The answer may have been lost and not the request: then the upload is gone, and the blob is there.
+            if error.code != "BLOB_UPLOAD_UNKNOWN" or not self._unsure or not await self._session.has(digest):
+                raise
+        self._ended = True
+        size = self.size
+        self._acknowledge(self._buffered)
+        return Descriptor(MEDIA_TYPE, digest, size)
+
+    async def _persist(self, send: Callable[[Held], Awaitable[None]], *, even_if_empty: bool = False) -> None:
+        """Send what is held, and what is left of it after each time that the connection breaks."""
+        retries = self._session.transport.retries
+        attempt = 1
+        while True:
+            try:
+                if self._unsure:
+                    await self._settle()
+                if self._buffered or even_if_empty:
+                    await send(Held(self._pieces))
+            except UnreachableError:
+                self._unsure = True
+            except OCIError as error:
+                # The request that broke off may still be at work there.
+                if error.code != "RANGE_INVALID" or attempt == 1:
+                    raise
+                self._unsure = True
+            else:
+                return
+            pause = retries.pause(attempt)
+            if pause is None:
+                raise UnreachableError(502, "the registry breaks off every attempt to send a chunk")
+            attempt += 1
+            await asyncio.sleep(pause)
+
+    async def _settle(self) -> None:
+        """Ask the registry how much it has, and forget that part."""
+        size = await self._session.progress()
+        if not self._offset <= size <= self.size:
+            raise OCIError("RANGE_INVALID", f"the upload is at {size}, and not between {self._offset} and {self.size}")
+        self._acknowledge(size - self._offset)
+        self._unsure = False
+
+    def _acknowledge(self, count: int) -> None:
+        self._offset += count
+        self._buffered -= count
+        self._pieces = Held(self._pieces).drop(count).pieces if self._buffered else []
+
+    def _content_range(self) -> dict[str, str]:
+        return {"Content-Range": f"{self._offset}-{self._offset + self._buffered - 1}"}
+
+
+class Stream(_Writer):
+    """Streams what is written, from the beginning of the upload on, as the body of one request; nothing is held.
+
+    With a digest that is the closing PUT itself, else a PATCH. That the registry refuses it is raised by the write
+    that meets its answer, or by `commit` or `aclose`. It cannot be sent again: who writes may resume the upload.
+    """
+
+    def __init__(self, session: Session, digest: str | None, length: int | None = None) -> None:
+        super().__init__(session)
+        self._digest = digest
+        self._pipe = Pipe(length)
+        self._task: asyncio.Task[Answer] | None = None
+        self.size = 0
+
+    async def write(self, data: bytes) -> None:
+        await self._finish_work()
+        self._check()
+        if not data:
+            return
+        if self._task is None:
+            self._task = asyncio.ensure_future(self._send())
+        if not await self._pipe.put(data):
+            await self._refused()
+        self.size += len(data)
+
+    async def commit(self, digest: str) -> Descriptor:
+        if not is_digest(digest):
+            raise OCIError("DIGEST_INVALID", "badly formed digest")
+        await self._finish_work()
+        self._check()
+        await self._run(self._close(digest))
+        # Without a write of ours what is there was written by others, and nobody has said how much it is.
+        return Descriptor(MEDIA_TYPE, digest, self.size or UNKNOWN_SIZE)
+
+    async def aclose(self) -> None:
+        await self._finish_work()
+        if self._ended or self._suspended:
+            return
+        self._suspended = True
+        if self._task is None:
+            return
+        if self._digest is None:
+            await self._run(self._finish_patch())
+        else:
+            await self.abort()
+
+    async def cancel(self) -> None:
+        if not self._ended:
+            await self.abort()
+        await super().cancel()
+
+    async def _send(self) -> Answer:
+        url = self._session.location
+        try:
+            if self._digest is None:
+                return await self._session.transport.send(self._session.request("PATCH", url, self._pipe))
+            request = self._session.request("PUT", with_digest(url, self._digest), self._pipe)
+            return await self._session.transport.send(request)
+        finally:
+            self._pipe.close()
+
+    async def _close(self, digest: str) -> None:
+        if self._digest is not None and self._task is not None:
+            if digest != self._digest:
+                raise OCIError("DIGEST_INVALID", f"the upload was opened to be closed as {self._digest}")
+            self._pipe.end()
+            task, self._task = self._task, None
+            # Whether it is refused or not, the request that closes an upload has been made.
+            self._suspended = True
+            await self._session.closed(await task, digest)
+        else:
+            await self._finish_patch()
+            request = self._session.request("PUT", with_digest(self._session.location, digest), Held())
+            await self._session.closed(await self._session.transport.send(request), digest)
+        self._ended = True
+
+    async def _finish_patch(self) -> None:
+        if self._task is None:
+            return
+        self._pipe.end()
+        task, self._task = self._task, None
+        async with await task as answer:
+            if answer.status not in (202, 204):
+                raise await self._session.error(answer)
+            self._session.moved(answer)
+
+    async def _refused(self) -> None:
+        """The registry has answered, or gone, before it had everything."""
+        task, self._task = self._task, None
+        assert task is not None
+        self._suspended = True
+        async with await task as answer:
+            raise await self._session.error(answer)
+
+    async def abort(self) -> None:
+        """Break the request off: what the registry has received it may keep."""
+        if self._task is None:
+            return
+        task, self._task = self._task, None
+        task.cancel()
+        await asyncio.wait([task])
+        if not task.cancelled() and task.exception() is None:
+            await task.result().aclose()
