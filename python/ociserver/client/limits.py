@@ -44,6 +44,10 @@ SINGLE_POST_SIZE: Final = 64 * 1024
 """Bytes of a blob that is pushed in one request. Held, as a registry that does not know this throws it away; for
 larger ones the request that is saved is nothing beside the transfer."""
 
+KEEP_ALIVE_S: Final = 4.0
+"""Seconds for which an idle connection is kept: less than servers do (uvicorn: 5), as a request that meets the end
+of its connection is lost, and not every one may be repeated."""
+
 CONNECT_TIMEOUT_S: Final = 15.0
 """Seconds until a connection stands, TLS included."""
 

@@ -116,10 +116,7 @@ def _linked(answer: Answer, current: URL) -> URL | None:
     target = next_page(answer)
     if target is None:
         return None
-    try:
-        following = answer.url.join(URL(target, encoded=True))
-    except ValueError:
-        raise HTTPError(502, "the registry links to a next page that is no URL") from None
+    following = answer.join(target)
     if following.origin() != current.origin():
         # Credentials would not go there; and nobody else has this registry's names.
         raise HTTPError(502, f"the registry links to a next page on another host, {following.host}")

@@ -19,6 +19,7 @@ from ociserver.client.auth import Authorization, TokenRequest, parse_challenges
 from ociserver.client.limits import (
     CONNECT_TIMEOUT_S,
     IDLE_TIMEOUT_S,
+    KEEP_ALIVE_S,
     MAX_CONNECTIONS,
     MAX_HEADER_SIZE,
     MAX_REDIRECTS,
@@ -53,6 +54,13 @@ class Answer:
         self.headers: CIMultiDictProxy[str] = response.headers
         self.url = response.url
         self.length = response.content_length
+
+    def join(self, target: str) -> URL:
+        """The URL that a header of the answer names, to the byte: it may be signed."""
+        try:
+            return self.url.join(URL(target, encoded=True))
+        except ValueError:
+            raise HTTPError(502, f"{self.url.host} names something that is no URL") from None
 
     async def pieces(self) -> AsyncIterator[bytes]:
         """The body as it comes.
@@ -114,7 +122,7 @@ class Transport:
         # Reads SSL_CERT_FILE and SSL_CERT_DIR, as everything over OpenSSL does.
         context = ssl.create_default_context()
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=MAX_CONNECTIONS, ssl=context),
+            connector=aiohttp.TCPConnector(limit=MAX_CONNECTIONS, ssl=context, keepalive_timeout=KEEP_ALIVE_S),
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S, sock_read=IDLE_TIMEOUT_S),
             # Credentials are this package's business; cookies and compression nobody's.
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -123,6 +131,8 @@ class Transport:
             max_field_size=MAX_HEADER_SIZE,
             max_line_size=MAX_HEADER_SIZE,
         )
+        # It would repeat a DELETE, or a PUT of a tag, whose answer was lost. What is repeated is said in `Request`.
+        self._session._retry_connection = False
 
     async def close(self) -> None:
         """Close all connections."""
@@ -171,7 +181,8 @@ class Transport:
                 again = self.retries.pause(attempt) if repeatable else None
                 if again is None:
                     raise
-                pause = again
+                # A kept connection that the registry was just closing: nothing is wrong with it.
+                pause = 0.0 if attempt == 1 and isinstance(error, _DisconnectedError) else again
             await asyncio.sleep(pause)
 
     def _pause(self, request: Request, answer: Answer, attempt: int) -> float | None:
@@ -206,10 +217,7 @@ class Transport:
                 # The other statuses let a client make a GET of it, which would be another request.
                 return answer
             await answer.aclose()
-            try:
-                following = answer.url.join(URL(target, encoded=True))
-            except ValueError:
-                raise HTTPError(502, f"{url.host} redirects to something that is no URL") from None
+            following = answer.join(target)
             if following.scheme not in ("http", "https") or (url.scheme == "https" and following.scheme == "http"):
                 raise HTTPError(502, f"{url.host} redirects from https to {following.scheme}, which is not followed")
             url = following
@@ -271,11 +279,19 @@ class _NotConnectedError(UnreachableError):
     """No byte of the request was sent."""
 
 
+class _DisconnectedError(UnreachableError):
+    """The connection ended before anything of an answer came."""
+
+
 def _unreachable(error: Exception, url: URL) -> UnreachableError:
     host = url.host or ""
     if isinstance(error, TimeoutError):
         return UnreachableError(504, f"{host} takes too long")
-    kind = _NotConnectedError if isinstance(error, aiohttp.ClientConnectorError) else UnreachableError
+    kind = UnreachableError
+    if isinstance(error, aiohttp.ClientConnectorError):
+        kind = _NotConnectedError
+    elif isinstance(error, aiohttp.ServerDisconnectedError):
+        kind = _DisconnectedError
     # Not the library's text: it may show URLs with signatures in them.
     reason = error.strerror if isinstance(error, OSError) and error.strerror else type(error).__name__
     return kind(502, f"{host} cannot be reached, or broke off: {reason}")

@@ -56,7 +56,7 @@ class Session:
         """Take the newest Location: some registries keep their state in it."""
         location = answer.headers.get("Location")
         if location:
-            self.location = answer.url.join(URL(location, encoded=True))
+            self.location = answer.join(location)
 
     async def error(self, answer: Answer) -> RegistryError:
         """The error that an answer is; what the registry cannot make sense of is an upload that it does not know."""
@@ -201,18 +201,16 @@ class Chunks(_Writer):
         async def send(body: Held) -> None:
             url = with_digest(self._session.location, digest)
             request = self._session.request("PUT", url, body, self._content_range() if body.length else None)
-            try:
-                await self._session.closed(await self._session.transport.send(request), digest)
-            except OCIError:
-                # Refused; what it brought may have been kept all the same.
-                self._unsure = body.length > 0
-                raise
+            await self._session.closed(await self._session.transport.send(request), digest)
 
         try:
             await self._persist(send, even_if_empty=True)
         except OCIError as error:
             # The answer may have been lost and not the request: then the upload is gone, and the blob is there.
-            if error.code != "BLOB_UPLOAD_UNKNOWN" or not self._unsure or not await self._session.has(digest):
+            lost = error.code == "BLOB_UPLOAD_UNKNOWN" and self._unsure
+            # What a request brought that was refused may have been kept all the same.
+            self._unsure = self._unsure or self._buffered > 0
+            if not lost or not await self._session.has(digest):
                 raise
         self._ended = True
         size = self.size
@@ -232,8 +230,8 @@ class Chunks(_Writer):
             except UnreachableError:
                 self._unsure = True
             except OCIError as error:
-                # The request that broke off may still be at work there.
-                if error.code != "RANGE_INVALID" or attempt == 1:
+                # The request that broke off may still be at work there, after it was asked how far it is.
+                if error.code != "RANGE_INVALID" or attempt == 1 or self._unsure:
                     raise
                 self._unsure = True
             else:

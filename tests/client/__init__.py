@@ -1,0 +1,1 @@
+"""The client backend against registries that misbehave, and what it sends where."""

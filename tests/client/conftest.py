@@ -1,0 +1,36 @@
+"""A registry that does as it is told, and a client of it that is in a hurry."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from ociserver.client import Client, Retries
+from tests.client.scripted import Scripted, scripted
+
+HURRIED = Retries(attempts=3, backoff_s=0.001, max_wait_s=2)
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture
+async def registry() -> AsyncIterator[Scripted]:
+    async with scripted() as script:
+        yield script
+
+
+@pytest.fixture
+async def elsewhere() -> AsyncIterator[Scripted]:
+    """Another host."""
+    async with scripted() as script:
+        yield script
+
+
+@pytest.fixture
+async def client(registry: Scripted) -> AsyncIterator[Client]:
+    async with Client(registry.url, retries=HURRIED) as client:
+        yield client

@@ -1,0 +1,199 @@
+"""Nothing is believed: what is read is what was asked for, or an error."""
+
+from __future__ import annotations
+
+from contextlib import aclosing
+
+import pytest
+
+from ociserver import ByteRange, HTTPError, OCIError
+from ociserver.client import Client
+from ociserver.client.limits import MAX_MANIFEST_SIZE
+from tests.client.scripted import Reply, Scripted
+from tests.contract.contents import digest_of, read_blob
+from tests.contract.errors import refused
+
+pytestmark = pytest.mark.anyio
+
+TEXT = bytes(range(256)) * 40
+DIGEST = digest_of(TEXT)
+OTHER = digest_of(b"other")
+JSON = {"Content-Type": "application/json"}
+
+
+async def read(client: Client, range: ByteRange | None = None) -> bytes:
+    return await read_blob(client, DIGEST, range, "project")
+
+
+def part(start: int, stop: int, **settings: bool) -> Reply:
+    body = TEXT[start:stop]
+    return Reply(206, {"Content-Range": f"bytes {start}-{stop - 1}/{len(TEXT)}"}, body, **settings)
+
+
+@pytest.mark.parametrize("claimed", [None, DIGEST, digest_of(b"lie")])
+async def test_a_blob_with_other_bytes(client: Client, registry: Scripted, claimed: str | None) -> None:
+    """Its last byte is never given, so that nobody takes it for whole; what the header says is no excuse."""
+    lie = b"lie" + TEXT[3:]
+    registry.will(Reply(200, {"Docker-Content-Digest": claimed or ""}, lie))
+    given = b""
+    with refused("DIGEST_INVALID") as caught:
+        async with aclosing(await client.get_blob("project", DIGEST)) as reader:
+            async for piece in reader:
+                given += piece
+    assert len(given) < len(lie)
+    assert caught.value.status == 502
+
+
+@pytest.mark.parametrize("claimed", [None, DIGEST, digest_of(b"lie")])
+async def test_a_manifest_with_other_bytes(client: Client, registry: Scripted, claimed: str | None) -> None:
+    registry.will(Reply(200, {"Docker-Content-Digest": claimed or ""}, b"lie"))
+    with refused("DIGEST_INVALID"):
+        await client.get_manifest("project", DIGEST)
+
+
+async def test_a_tag_with_other_bytes_than_its_digest(client: Client, registry: Scripted) -> None:
+    registry.will(Reply(200, {"Docker-Content-Digest": OTHER}, b"lie"))
+    with refused("DIGEST_INVALID"):
+        await client.get_tag("project", "latest")
+
+
+@pytest.mark.parametrize("digest", [digest_of(b"{}", "sha512"), digest_of(b"{}")])
+async def test_a_tag_has_the_digest_that_the_registry_names(client: Client, registry: Scripted, digest: str) -> None:
+    registry.will(Reply(200, {**JSON, "Docker-Content-Digest": digest}, b"{}"))
+    assert (await client.get_tag("project", "latest")).descriptor.digest == digest
+
+
+async def test_a_tag_without_a_digest(client: Client, registry: Scripted) -> None:
+    registry.will(Reply(200, JSON, b"{}"))
+    assert (await client.get_tag("project", "latest")).descriptor.digest == digest_of(b"{}")
+    # A HEAD has nothing to compute it of.
+    registry.will(Reply(200, {**JSON, "Content-Length": "2"}), Reply(200, JSON, b"{}"))
+    assert (await client.resolve_tag("project", "latest")).digest == digest_of(b"{}")
+    assert [seen.method for seen in registry.seen] == ["GET", "HEAD", "GET"]
+
+
+async def test_a_malformed_digest(client: Client, registry: Scripted) -> None:
+    registry.will(Reply(200, {"Docker-Content-Digest": "sha256:short"}, b"{}"))
+    with pytest.raises(HTTPError, match="no digest"):
+        await client.get_tag("project", "latest")
+
+
+async def test_a_manifest_without_end(client: Client, registry: Scripted) -> None:
+    registry.will(Reply(200, {"Content-Length": str(MAX_MANIFEST_SIZE + 1)}))
+    with pytest.raises(HTTPError, match="larger"):
+        await client.get_tag("project", "latest")
+    registry.will(
+        Reply(200, {"Content-Length": "", "Connection": "close"}, bytes(MAX_MANIFEST_SIZE + 1), cut=True),
+    )
+    with pytest.raises(HTTPError, match="larger"):
+        await client.get_tag("project", "latest")
+
+
+async def test_a_blob_that_breaks_off_goes_on_where_it_stopped(client: Client, registry: Scripted) -> None:
+    registry.will(
+        Reply(200, {"Content-Length": str(len(TEXT))}, TEXT[:3000], cut=True),
+        Reply(206, {"Content-Range": f"bytes 3000-{len(TEXT) - 1}/{len(TEXT)}"}, TEXT[3000:3001]),
+        part(3001, len(TEXT)),
+    )
+    # The second one ends as it promised, which is still too early.
+    assert await read(client) == TEXT
+    assert [seen.headers.get("range") for seen in registry.seen] == [
+        None,
+        f"bytes=3000-{len(TEXT) - 1}",
+        f"bytes=3001-{len(TEXT) - 1}",
+    ]
+
+
+async def test_a_blob_that_goes_on_with_other_bytes(client: Client, registry: Scripted) -> None:
+    registry.will(
+        Reply(200, {"Content-Length": str(len(TEXT))}, TEXT[:3000], cut=True),
+        Reply(206, {"Content-Range": f"bytes 3000-{len(TEXT) - 1}/{len(TEXT)}"}, bytes(len(TEXT) - 3000)),
+    )
+    with refused("DIGEST_INVALID"):
+        await read(client)
+
+
+async def test_a_blob_that_always_breaks_off(client: Client, registry: Scripted) -> None:
+    replies = [Reply(200, {"Content-Length": str(len(TEXT))}, TEXT[:1000], cut=True) for _ in range(50)]
+    registry.will(*replies)
+    with pytest.raises(HTTPError) as caught:
+        await read(client)
+    assert caught.value.status == 502
+    assert 1 < len(registry.seen) < 10
+
+
+@pytest.mark.parametrize("range", [ByteRange(100, 299), ByteRange(None, 50), ByteRange(5000, None)])
+async def test_a_registry_without_ranges(client: Client, registry: Scripted, range: ByteRange) -> None:
+    registry.will(Reply(200, {}, TEXT))
+    start, stop = range.resolve(len(TEXT)) or (0, 0)
+    assert await read(client, range) == TEXT[start:stop]
+
+
+async def test_another_range_than_was_asked_for(client: Client, registry: Scripted) -> None:
+    registry.will(part(200, 300))
+    with pytest.raises(HTTPError, match="another range"):
+        await read(client, ByteRange(100, 199))
+
+
+async def test_a_length_that_is_not_said(client: Client, registry: Scripted) -> None:
+    head = Reply(200, {"Content-Length": str(len(TEXT))})
+    registry.will(Reply(200, {"Content-Length": "", "Connection": "close"}, TEXT, cut=True), head)
+    assert await read(client) == TEXT
+
+
+@pytest.mark.parametrize(
+    "status, code",
+    [
+        (404, "BLOB_UNKNOWN"),
+        (401, "UNAUTHORIZED"),
+        (403, "DENIED"),
+        (416, "RANGE_INVALID"),
+        (405, "UNSUPPORTED"),
+        (413, "SIZE_INVALID"),
+    ],
+)
+async def test_a_status_without_a_body(client: Client, registry: Scripted, status: int, code: str) -> None:
+    registry.will(Reply(status))
+    with refused(code):
+        await client.resolve_blob("project", DIGEST)
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"<html>gone</html>", b"{", b"[]", b'{"errors":[]}', b'{"errors":[5]}', b'{"errors":[{"code":7}]}']
+)
+async def test_a_404_without_a_code(client: Client, registry: Scripted, body: bytes) -> None:
+    registry.will(Reply(404, JSON, body))
+    with refused("MANIFEST_UNKNOWN"):
+        await client.get_manifest("project", DIGEST)
+
+
+async def test_a_code_with_its_message_and_detail(client: Client, registry: Scripted) -> None:
+    body = b'{"errors":[{"code":"DENIED","message":"not today","detail":{"why":1}}]}'
+    # Many registries name no type, or another one.
+    registry.will(Reply(403, {"Content-Type": "text/plain"}, body))
+    with refused("DENIED") as caught:
+        await client.get_tag("project", "latest")
+    assert (caught.value.message, caught.value.detail) == ("not today", {"why": 1})
+
+
+async def test_a_code_of_its_own_keeps_its_status(client: Client, registry: Scripted) -> None:
+    registry.will(Reply(418, JSON, b'{"errors":[{"code":"TEAPOT"}]}'))
+    with refused("TEAPOT") as caught:
+        await client.get_tag("project", "latest")
+    assert caught.value.status == 418
+
+
+async def test_an_error_without_end(client: Client, registry: Scripted) -> None:
+    registry.will(Reply(500, {"Content-Length": "1000000000"}, b'{"errors"'))
+    with pytest.raises(HTTPError) as caught:
+        await client.get_tag("project", "latest")
+    assert caught.value.status == 500
+
+
+@pytest.mark.parametrize("name", ["", "../x", "A", "a//b", "a?b", "a%2fb"])
+async def test_a_malformed_name_is_not_sent(client: Client, registry: Scripted, name: str) -> None:
+    with refused("NAME_INVALID"):
+        await client.get_blob(name, DIGEST)
+    with pytest.raises(OCIError):
+        await client.get_tag("project", f"{name}/")
+    assert registry.seen == []
