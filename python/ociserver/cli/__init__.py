@@ -7,6 +7,7 @@ import click
 from ociserver import __version__
 from ociserver.cli.check import check
 from ociserver.cli.collect import collect
+from ociserver.cli.config import config
 from ociserver.cli.delete import delete
 from ociserver.cli.serve import serve
 
@@ -19,5 +20,5 @@ def main() -> None:
     """An OCI registry: docker, podman, skopeo, crane, oras and regctl push to it and pull from it."""
 
 
-for command in (serve, collect, check, delete):
+for command in (serve, collect, check, delete, config):
     main.add_command(command)

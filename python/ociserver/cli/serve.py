@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, get_args
@@ -13,7 +13,7 @@ from typing import Any, Final, get_args
 import click
 
 from ociserver import __version__, build_profile
-from ociserver.cli import messages, server, sockets, tls
+from ociserver.cli import configured, messages, server, sockets, tls
 from ociserver.cli import options as handler_options
 from ociserver.cli.collect import policy_options
 from ociserver.cli.data import default_folder
@@ -31,6 +31,7 @@ from ociserver.store.sqlite import Durability
 
 __all__ = ["serve"]
 
+_CONFIG: Final = "Configuration"
 _WHERE: Final = "Where to listen"
 _KEEP: Final = "Where to keep contents, and what to accept"
 _COLLECT: Final = "When to collect"
@@ -52,6 +53,7 @@ whether the process is alive, /readyz whether it takes requests.
     epilog=_EPILOG,
     short_help="Serve a registry.",
 )
+@configured.config_option(_CONFIG)
 @option(
     "--host",
     section=_WHERE,
@@ -176,13 +178,15 @@ def serve(**values: Any) -> None:
     ociserver serve                          on localhost:5000, in the user's data directory
     ociserver serve --memory                 the same, and nothing is kept
     ociserver serve --data DIR --workers 2   two processes, one folder
+    ociserver serve --config registry.toml   what the file says
     ociserver serve --host 0.0.0.0 --tls-cert cert.pem --tls-key key.pem
     """
     # Python has none if it was closed, and the next descriptor that is opened would be taken for it.
     if sys.stdout is None:
         raise CannotServeError("stdout, where the log goes, is closed. Send it to a file, or to /dev/null.")
     certificate = _certificate(values["tls_cert"], values["tls_key"])
-    _refuse_workers(values)
+    leaves = configured.leaves(values)
+    _refuse_workers(values["workers"], leaves)
     options = handler_options.options_from(values)
     if certificate:
         tls.check(certificate)
@@ -190,12 +194,12 @@ def serve(**values: Any) -> None:
     if worker:
         # Request ids are counted in each process: its number tells them apart.
         options = replace(options, debug_id=f"{options.debug_id or 'ociserver'}{worker.number}")
-    store = _store(values)
+    store = configured.together(values, [_store(leaf) for leaf in leaves])
     if worker is None:
-        claimed = None if values["memory"] else claim(values["data"])
+        claimed = [claim(leaf["data"]) for leaf in leaves if not leaf["memory"]]
         listeners = sockets.listen(values["host"], values["port"])
     else:
-        claimed, listeners = None, worker.listeners
+        claimed, listeners = [], worker.listeners
     port: int = listeners[0].getsockname()[1]
 
     log = Log(sys.stdout.fileno(), values["log_format"], values["log_level"])
@@ -208,15 +212,18 @@ def serve(**values: Any) -> None:
             log.say(f"the limit of open files (ulimit -n) is good for {limits.max_connections} connections only")
         _welcome(log, values["log_format"], values["host"], port, store, is_tls=certificate is not None)
 
-    with _collection(values, has_parent=worker is not None):
+    with ExitStack() as collections:
+        if worker is None:
+            for leaf in leaves:
+                collections.enter_context(_collection(leaf))
         if worker is None and values["workers"] > 1:
             outcome = server.Outcome(supervise(listeners, values["workers"], tell), clean=True)
         else:
             handler = Handler(store.backend, options, observe=log.access if values["access_log"] else None)
             outcome = server.run(handler, listeners, limits, certificate, worker.tell if worker else tell)
     log.close()
-    if claimed is not None:
-        os.close(claimed)
+    for descriptor in claimed:
+        os.close(descriptor)
     if not outcome.clean:
         # Threads of the server still hold connections; ending the interpreter under them is not safe.
         os._exit(outcome.status)
@@ -235,10 +242,10 @@ def _certificate(chain: Path | None, key: Path | None) -> tls.Certificate | None
     return tls.Certificate(chain, key)
 
 
-def _refuse_workers(values: dict[str, Any]) -> None:
-    if values["memory"] and values["workers"] > 1:
+def _refuse_workers(count: int, leaves: list[dict[str, Any]]) -> None:
+    if count > 1 and any(leaf["memory"] for leaf in leaves):
         raise click.UsageError(
-            f"--workers {values['workers']} does not go with --memory: each process would have a registry of its own, "
+            f"--workers {count} does not go with --memory: each process would have a registry of its own, "
             "and a client would find what it pushed only when it happens to reach the same one. Leave --workers "
             "away, since one process serves many clients at once, or leave --memory away."
         )
@@ -252,9 +259,9 @@ def _store(values: dict[str, Any]) -> Store:
 
 
 @contextmanager
-def _collection(values: dict[str, Any], *, has_parent: bool) -> Iterator[None]:
-    """Collection by the schedule, once for all workers."""
-    if values["memory"] or has_parent or not values["collect_every"]:
+def _collection(values: dict[str, Any]) -> Iterator[None]:
+    """Collection of a store by the schedule; the parent of several workers does it for all."""
+    if values["memory"] or not values["collect_every"]:
         yield
         return
     arguments = ["--data", str(values["data"])]

@@ -1,0 +1,129 @@
+"""`--config FILE`: the file as defaults of the flags, and the stores and wrappers that it describes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+from click.core import ParameterSource
+
+from ociserver.cli.errors import WrongConfigError
+from ociserver.cli.parameters import option
+from ociserver.cli.stores import Store
+
+if TYPE_CHECKING:
+    from ociserver.config import Config
+
+__all__ = ["config_option", "leaves", "read", "together"]
+
+Values = dict[str, Any]
+
+_GIVEN: Final = (ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT)
+
+_STORE_FLAGS: Final = (
+    "data",
+    "memory",
+    "memory_limit",
+    "durability",
+    "immutable_tags",
+    "lax_child_references",
+    "collect_every",
+    "unreferenced_after",
+    "grace",
+    "upload_timeout",
+    "delete_untagged_after",
+)
+"""The flags that describe a store."""
+
+
+def config_option(section: str) -> Callable[..., Any]:
+    """`--config FILE`, read before all other flags: it gives them their defaults."""
+    return option(
+        "--config",
+        section=section,
+        type=click.Path(path_type=Path, dir_okay=False),
+        is_eager=True,
+        callback=_read_defaults,
+        metavar="FILE",
+        help="TOML file with options, and with what to serve; flags and their variables win over it. "
+        "See `ociserver config`.",
+    )
+
+
+def read(path: Path) -> Config:
+    """Load a configuration file.
+
+    Raises:
+        WrongConfigError: with all that is wrong with it.
+    """
+    # Not at the top: who serves without a file needs neither this nor the library that checks it.
+    from ociserver.config import ConfigError, load
+
+    try:
+        return load(path)
+    except ConfigError as error:
+        raise WrongConfigError(str(error)) from error
+
+
+def _read_defaults(context: click.Context, _: click.Parameter, path: Path | None) -> Config | None:
+    if path is None:
+        return None
+    config = read(path)
+    stores = config.leaves()
+    context.default_map = _flags(config.server) | _flags(config.options)
+    if len(stores) == 1:
+        # The only store has flags, as it has without a file.
+        context.default_map |= _flags(stores[0])
+    return config
+
+
+def leaves(values: Values) -> list[Values]:
+    """The stores to open, each as the flags that would describe it.
+
+    Raises:
+        click.UsageError: the flags and the file do not go together.
+    """
+    config: Config | None = values["config"]
+    if config is None or config.registry is None:
+        return [values]
+    context = click.get_current_context()
+    given = [name for name in _STORE_FLAGS if context.get_parameter_source(name) in _GIVEN]
+    stores = config.leaves()
+    if len(stores) == 1:
+        if stores[0].kind == "memory" and "data" in given:
+            raise click.UsageError("--data does not go with the configuration file, whose store is in memory.")
+        return [values]
+    if given:
+        flag = given[0].replace("_", "-")
+        raise click.UsageError(f"--{flag} does not say which of the {len(stores)} stores of the file: set it there.")
+    types = {parameter.name: parameter for parameter in context.command.params}
+    described = [
+        {**values, **{name: types[name].type_cast_value(context, said) for name, said in _flags(store).items()}}
+        for store in stores
+    ]
+    folders = [each["data"].resolve() for each in described if not each["memory"]]
+    if len(set(folders)) < len(folders):
+        raise click.UsageError("two stores of the configuration file have the same folder: give each its own `data`.")
+    return described
+
+
+def together(values: Values, stores: Sequence[Store]) -> Store:
+    """The stores with what the file puts in front of them."""
+    config: Config | None = values["config"]
+    if config is None or config.registry is None:
+        return stores[0]
+    remaining = iter(stores)
+    backend = config.backend(lambda _: next(remaining).backend)
+    return Store(backend, " and ".join(store.place for store in stores))
+
+
+def _flags(part: Any) -> Values:
+    """What a table of the file says, as flags say it."""
+    said = {field.name: getattr(part, field.name) for field in fields(part)}
+    kind = said.pop("kind", None)
+    if kind:
+        said["memory"] = kind == "memory"
+    return {name: value if isinstance(value, bool) else str(value) for name, value in said.items() if value is not None}

@@ -1,0 +1,183 @@
+"""The kinds of registries that a file can name, each a table with its `kind`.
+
+A new kind is a dataclass here and a line in `Registry`: `inner` says what it stands in front of, `build` makes its
+backend from theirs. Parser, schema, messages and nesting follow from that.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from ociserver import compose, memory, store
+from ociserver.cli.units import parse_size
+from ociserver.config.values import Duration, File, Flag, Part, Prefix, Size, Text
+from ociserver.interface import Backend
+from ociserver.store.sqlite import Durability
+
+__all__ = ["Debug", "Immutable", "Kind", "Memory", "ReadOnly", "Registry", "Select", "Store", "Sub", "Unify"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kind(Part):
+    """What all kinds have."""
+
+    @property
+    def inner(self) -> Sequence[Registry]:
+        """What it stands in front of, in order."""
+        return ()
+
+    def build(self, *inner: Backend) -> Backend:
+        """Its backend, not yet open."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Store(Kind):
+    """A durable registry in a folder."""
+
+    kind: Literal["store"]
+    data: File | None = None
+    durability: Durability | None = None
+    immutable_tags: Flag | None = None
+    lax_child_references: Flag | None = None
+    collect_every: Duration | None = None
+    unreferenced_after: Duration | None = None
+    grace: Duration | None = None
+    upload_timeout: Duration | None = None
+    delete_untagged_after: Duration | None = None
+
+    def build(self, *inner: Backend) -> Backend:
+        if self.data is None:
+            raise ValueError("the store has no `data`, the folder to keep everything in")
+        return store.Store(self.data, **_given(self, "durability", "immutable_tags", "lax_child_references"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Memory(Kind):
+    """A registry in memory, which is lost when the server stops."""
+
+    kind: Literal["memory"]
+    memory_limit: Size | None = None
+    immutable_tags: Flag | None = None
+    lax_child_references: Flag | None = None
+
+    def build(self, *inner: Backend) -> Backend:
+        limit = None if self.memory_limit is None else parse_size(self.memory_limit)
+        return memory.Memory(max_bytes=limit, **_given(self, "immutable_tags", "lax_child_references"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wrapper(Kind):
+    """What stands in front of one other."""
+
+    backend: Registry
+    """What it stands in front of."""
+
+    @property
+    def inner(self) -> Sequence[Registry]:
+        return (self.backend,)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadOnly(Wrapper):
+    """Can only be read: writes and deletions are UNSUPPORTED."""
+
+    kind: Literal["read-only"]
+
+    def build(self, *inner: Backend) -> Backend:
+        return compose.ReadOnly(*inner)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Immutable(Wrapper):
+    """Only grows: a tag is set once, and nothing can be deleted. DENIED."""
+
+    kind: Literal["immutable"]
+
+    def build(self, *inner: Backend) -> Backend:
+        return compose.Immutable(*inner)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Select(Wrapper):
+    """Shows some repositories; the others are not there."""
+
+    kind: Literal["select"]
+    include: Annotated[list[str], Field(min_length=1)] | None = None
+    """Patterns of the repositories to show, such as "public/*": `*` is any text, slashes too. By default all."""
+    exclude: list[str] | None = None
+    """Patterns of the repositories to hide, even if they are included."""
+
+    def build(self, *inner: Backend) -> Backend:
+        (backend,) = inner
+        include, exclude = _pattern(self.include or ["*"]), _pattern(self.exclude or [])
+        return compose.Select(backend, lambda name: bool(include.match(name)) and not exclude.match(name))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sub(Wrapper):
+    """Shows `prefix/name` as `name`, and nothing else."""
+
+    kind: Literal["sub"]
+    prefix: Prefix
+    """Elements of a repository's name, such as "team" or "team/project"."""
+
+    def build(self, *inner: Backend) -> Backend:
+        (backend,) = inner
+        return compose.Sub(backend, self.prefix)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Debug(Wrapper):
+    """Logs each call."""
+
+    kind: Literal["debug"]
+    name: Text | None = None
+    """Stands in front of each line, to tell several apart."""
+
+    def build(self, *inner: Backend) -> Backend:
+        (backend,) = inner
+        return compose.Debug(backend, **_given(self, "name"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unify(Kind):
+    """Several registries as one."""
+
+    kind: Literal["unify"]
+    backends: Annotated[list[Registry], Field(min_length=2)]
+    """The registries, in order: a content is that of the first that gives it."""
+    reads: Literal["sequential", "concurrent"] | None = None
+    """How contents are asked for: in order, or all at once and the quickest wins. By default sequential."""
+    writes: Literal["all", "first"] | None = None
+    """Where writes go: to all, which mirror each other, or to the first, which lies over the others. By default all."""
+
+    @property
+    def inner(self) -> Sequence[Registry]:
+        return self.backends
+
+    def build(self, *inner: Backend) -> Backend:
+        return compose.Unify(*inner, **_given(self, "reads", "writes"))
+
+
+Registry = Annotated[
+    Store | Memory | ReadOnly | Immutable | Select | Sub | Unify | Debug,
+    Field(discriminator="kind"),
+]
+"""Any of them."""
+
+
+def _given(kind: Kind, *names: str) -> dict[str, Any]:
+    """Those of the fields that the file has: the rest is left to the backend."""
+    return {name: value for name in names if (value := getattr(kind, name)) is not None}
+
+
+def _pattern(patterns: list[str]) -> re.Pattern[str]:
+    # Without a pattern nothing matches: `(?!)` never does.
+    return re.compile("|".join(map(fnmatch.translate, patterns)) or "(?!)")

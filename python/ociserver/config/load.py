@@ -1,0 +1,60 @@
+"""From a file to a `Config`, or to all that is wrong with it."""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from functools import cache
+from pathlib import Path
+
+from pydantic import TypeAdapter, ValidationError
+
+from ociserver.config.model import Config
+from ociserver.config.problems import ConfigError, Problem, problem_of
+
+__all__ = ["adapter", "load", "parse"]
+
+_AT = re.compile(r" \(at (?:line (\d+), column \d+|end of document)\)$")
+
+
+@cache
+def adapter() -> TypeAdapter[Config]:
+    """Parser and schema, made once, of the dataclasses."""
+    return TypeAdapter(Config)
+
+
+def load(path: str | os.PathLike[str]) -> Config:
+    """Read a configuration file.
+
+    Raises:
+        ConfigError: it cannot be read, is no TOML, or says what is not understood.
+    """
+    file = Path(path)
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise ConfigError([Problem(file, 1, "", f"cannot be read: {reason}")]) from error
+    return parse(text, file)
+
+
+def parse(text: str, file: Path) -> Config:
+    """Read the text of a configuration file; see `load`.
+
+    Args:
+        text: TOML.
+        file: its name, for messages; relative paths in it begin in its folder.
+    """
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        said = str(error)
+        found = _AT.search(said)
+        line = int(found[1]) if found and found[1] else len(text.splitlines())
+        raise ConfigError([Problem(file, line, "", f"is no TOML: {_AT.sub('', said)}")]) from error
+    try:
+        return adapter().validate_python(document, context={"folder": file.parent})
+    except ValidationError as error:
+        problems = [problem_of(file, text, document, each) for each in error.errors()]
+        raise ConfigError(sorted(problems, key=lambda problem: problem.line)) from error

@@ -1,0 +1,128 @@
+"""What is wrong with a file, in words: where, and what would be right."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, fields
+from functools import cache
+from pathlib import Path
+from typing import Any, Final, get_args, get_type_hints
+
+from pydantic_core import ErrorDetails
+
+from ociserver.config.kinds import Kind, Registry
+from ociserver.config.lines import Key, find, line_of
+from ociserver.config.model import Answers, Config, Server
+
+__all__ = ["ConfigError", "Problem", "problem_of"]
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One mistake. `str()` is `file:line: key: what is wrong`, which editors can follow."""
+
+    file: Path
+    line: int
+    key: str
+    text: str
+
+    def __str__(self) -> str:
+        where = f"{self.file}:{self.line}"
+        return f"{where}: {self.key}: {self.text}" if self.key else f"{where}: {self.text}"
+
+
+class ConfigError(Exception):
+    """A file that cannot be used, with everything that is wrong with it."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        super().__init__("\n".join(map(str, problems)))
+        self.problems = tuple(problems)
+
+
+_WORDS: Final = {
+    "string_type": "wants a text, in quotes",
+    "int_type": "wants a whole number",
+    "bool_type": "wants true or false",
+    "list_type": "wants a list, in brackets",
+    "dataclass_type": "wants a table",
+    "greater_than_equal": "must be {ge} or more",
+    "less_than_equal": "must be {le} or less",
+    "too_short": "wants {min_length} or more",
+}
+
+
+def problem_of(file: Path, text: str, document: dict[str, Any], error: ErrorDetails) -> Problem:
+    """One of pydantic's errors as a problem."""
+    path = _path(document, error["loc"])
+    if error["type"] in ("union_tag_not_found", "union_tag_invalid"):
+        path.append("kind")
+    at = path
+    while at and not find(document, at):
+        # What is missing is missing in its table.
+        at = at[:-1]
+    return Problem(file, line_of(text, at), _dotted(path), _words(document, path, error))
+
+
+def _words(document: dict[str, Any], path: list[Key], error: ErrorDetails) -> str:
+    kind, context, given = error["type"], error.get("ctx", {}), error["input"]
+    match kind:
+        case "unexpected_keyword_argument":
+            return f"there is no such key{_nearest(path[-1], _known_keys(document, path[:-1]))}"
+        case "missing" | "missing_argument" | "missing_keyword_only_argument":
+            return "is missing"
+        case "union_tag_not_found":
+            return f"is missing: one of {_listed(_kinds())}"
+        case "union_tag_invalid":
+            return f"there is no kind {context['tag']!r}{_nearest(context['tag'], _kinds())}"
+        case "literal_error":
+            choices = [choice.strip("'") for choice in context["expected"].replace(" or ", ", ").split(", ")]
+            return f"wants one of {_listed(choices)}, not {given!r}{_guess(given, choices)}"
+        case "value_error":
+            return str(context["error"])
+    words = _WORDS[kind].format(**context) if kind in _WORDS else error["msg"]
+    return words if isinstance(given, (dict, list)) else f"{words}, not {given!r}"
+
+
+def _path(document: Any, location: Sequence[Key]) -> list[Key]:
+    """The keys that lead there: pydantic names the kinds on the way too."""
+    path: list[Key] = []
+    for key in location:
+        if isinstance(document, dict) and key not in document and document.get("kind") == key:
+            continue
+        path.append(key)
+        if find(document, [key]):
+            document = document[key]
+    return path
+
+
+def _known_keys(document: Any, path: Sequence[Key]) -> list[str]:
+    for key in path:
+        document = document[key]
+    part: Any = {"": Config, "server": Server, "options": Answers}.get(_dotted(path)) or _kinds()[document["kind"]]
+    return [field.name.replace("_", "-") for field in fields(part)]
+
+
+@cache
+def _kinds() -> dict[str, type[Kind]]:
+    union, _ = get_args(Registry)
+    return {get_args(get_type_hints(each)["kind"])[0]: each for each in get_args(union)}
+
+
+def _nearest(word: Key, known: Collection[str]) -> str:
+    return _guess(word, known) or f"; there are {_listed(known)}"
+
+
+def _guess(word: Any, known: Collection[str]) -> str:
+    close = difflib.get_close_matches(str(word).replace("_", "-").lower(), known, 1)
+    return f"; did you mean {close[0]}?" if close else ""
+
+
+def _listed(words: Collection[str]) -> str:
+    return ", ".join(words)
+
+
+def _dotted(path: Sequence[Key]) -> str:
+    """`registry.backends[1].data`."""
+    text = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in path)
+    return text.removeprefix(".")
