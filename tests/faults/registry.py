@@ -76,9 +76,9 @@ class Registry:
             "new upload": self.start(),
         }
 
-    def wait_for_log(self, pattern: str) -> None:
+    def wait_for_log(self, pattern: str, timeout_s: float = 10) -> None:
         """The log is written by a thread of its own."""
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + timeout_s
         while not re.search(pattern, self.server.log_tail()):
             assert time.monotonic() < deadline, f"no {pattern!r} in the log:\n{self.server.log_tail()}"
             time.sleep(0.02)

@@ -19,6 +19,9 @@ __all__ = ["BACKLOG", "listen", "why_not"]
 BACKLOG: Final = 1024
 """Connections that the kernel keeps while the server does not accept them."""
 
+STALLED_TIMEOUT_S: Final = 60
+"""A client that takes nothing of what is sent to it for this long is cut off (nginx's send_timeout)."""
+
 LOCALHOST: Final = "localhost"
 
 _TRIES: Final = 10
@@ -87,6 +90,9 @@ def _listen_on(family: socket.AddressFamily, address: str, port: int) -> socket.
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(address != "::"))
         # Accepted connections inherit it: a small answer must not wait for the client's delayed ACK.
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if hasattr(socket, "TCP_USER_TIMEOUT"):
+            # Likewise; only the kernel sees how much a client takes.
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, STALLED_TIMEOUT_S * 1000)
         listener.bind((address, port))
         listener.listen(BACKLOG)
     except BaseException:
