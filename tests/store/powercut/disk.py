@@ -107,7 +107,9 @@ class Folder(_Synced[tuple[str, "Entry | None"]]):
         _renamed(self.now, [change])
         self.pending.append(change)
 
-    def after_power_cut(self, chance: random.Random | None) -> dict[str, Entry]:
+    def after_power_cut(self, chance: random.Random | None, *, names: bool) -> dict[str, Entry]:
+        if names:
+            return self.now
         if chance is None:
             return self._certain
         keep = chance.random()
@@ -160,9 +162,15 @@ class Disk:
             case _:
                 raise AssertionError(event)
 
-    def write_out(self, target: Path, chance: random.Random | None = None) -> None:
-        """Make the folder as it may be after a power cut now: with nothing that is not certain, or with some of it."""
-        _write_out(self._tree, target, chance)
+    def write_out(self, target: Path, chance: random.Random | None = None, *, names: bool = False) -> None:
+        """Make the folder as it may be after a power cut now.
+
+        Args:
+            target: where; must not be there yet.
+            chance: what chooses a part of what is not certain; None for nothing of it.
+            names: every name is as it was, what is not certain too.
+        """
+        _write_out(self._tree, target, chance, names=names)
 
     def files(self) -> dict[str, bytes]:
         """Every file as it is while there is power, by its path below the root."""
@@ -188,11 +196,11 @@ class Disk:
         return folder, name
 
 
-def _write_out(folder: Folder, target: Path, chance: random.Random | None) -> None:
+def _write_out(folder: Folder, target: Path, chance: random.Random | None, *, names: bool) -> None:
     target.mkdir()
-    for name, entry in folder.after_power_cut(chance).items():
+    for name, entry in folder.after_power_cut(chance, names=names).items():
         if isinstance(entry, Folder):
-            _write_out(entry, target / name, chance)
+            _write_out(entry, target / name, chance, names=names)
         else:
             (target / name).write_bytes(entry.after_power_cut(chance))
 

@@ -6,6 +6,7 @@ import time
 from functools import partial
 from pathlib import Path
 
+from ociserver.store.sqlite import Durability
 from tests.store.crash.scenarios import SCENARIOS, Round
 from tests.store.powercut.history import History
 from tests.store.powercut.recording import Recorded, SmallRound, Witness, together
@@ -35,10 +36,10 @@ _PLAYED = [scenario for name in _NAMES for scenario in SCENARIOS if scenario.nam
 _AT_FULL_SIZE = [scenario for scenario in SCENARIOS if scenario.name in ("post-large", "chunks", "delete-repository")]
 
 
-def record(folder: Path, rounds: int, *options: str) -> tuple[Recorded, list[History]]:
+def record(folder: Path, rounds: int, durability: Durability, *options: str) -> tuple[Recorded, list[History]]:
     """A server that is started on nothing, used, stopped, started again, used and killed."""
     folder.mkdir()
-    with Recorded(folder, *options) as server:
+    with Recorded(folder, durability, *options) as server:
         histories = [History(server.recording) for _ in range(CLIENTS + 1)]
         for number in range(rounds):
             server.start()
@@ -74,5 +75,5 @@ def _play_slowly(server: Recorded, history: History, number: int) -> None:
         client.uploads.clear()
     # Times are of whole seconds: what has just been deleted is collected in the next.
     time.sleep(1)
-    server.run("collect", "--grace", "0s")
+    server.collect()
     client.close()

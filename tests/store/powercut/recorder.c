@@ -196,6 +196,21 @@ static int truncated(int fd, off64_t size) {
 int ftruncate(int fd, off_t size) { return truncated(fd, size); }
 int ftruncate64(int fd, off64_t size) { return truncated(fd, size); }
 
+/* It is as if the file was made longer. */
+static int allocated(int fd, off64_t offset, off64_t length) {
+    REAL(posix_fallocate64);
+    if (!is_tracked(fd)) return real(fd, offset, length);
+    lock();
+    int error = real(fd, offset, length);
+    struct stat status;
+    if (fstat(fd, &status) != 0) fail("a file without a size");
+    note(TRUNCATE, fd, (uint64_t)status.st_size, "", 0, 0);
+    unlock();
+    return error;
+}
+int posix_fallocate(int fd, off_t offset, off_t length) { return allocated(fd, offset, length); }
+int posix_fallocate64(int fd, off64_t offset, off64_t length) { return allocated(fd, offset, length); }
+
 static int synced(int fd, int (*real)(int)) {
     if (!is_tracked(fd)) return log_fd < 0 ? real(fd) : 0;
     lock();
@@ -306,8 +321,6 @@ REFUSED(copy_file_range, ssize_t, (int from, off64_t *start, int fd, off64_t *of
 REFUSED(fallocate, int, (int fd, int mode, off_t offset, off_t length), (fd, mode, offset, length), is_tracked(fd))
 REFUSED(fallocate64, int, (int fd, int mode, off64_t offset, off64_t length), (fd, mode, offset, length),
         is_tracked(fd))
-REFUSED(posix_fallocate, int, (int fd, off_t offset, off_t length), (fd, offset, length), is_tracked(fd))
-REFUSED(posix_fallocate64, int, (int fd, off64_t offset, off64_t length), (fd, offset, length), is_tracked(fd))
 REFUSED(sync_file_range, int, (int fd, off64_t offset, off64_t length, unsigned flags), (fd, offset, length, flags),
         is_tracked(fd))
 REFUSED(syncfs, int, (int fd), (fd), is_tracked(fd))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterable
 from http.client import HTTPConnection
@@ -11,6 +13,7 @@ from itertools import count
 from pathlib import Path
 
 from ociserver.store.failpoint import VARIABLE
+from ociserver.store.sqlite import Durability
 from tests.store.crash.registry import Answer, Registry
 from tests.store.crash.scenarios import LARGE, Round
 from tests.store.crash.server import DEATH_S, Victim
@@ -29,13 +32,14 @@ class Recorded(Victim):
 
     program = Path(__file__).with_name("serving.py")
 
-    def __init__(self, folder: Path, *options: str) -> None:
-        super().__init__(folder, "--collect-every", "0", *options)
+    def __init__(self, folder: Path, durability: Durability, *options: str) -> None:
+        super().__init__(folder, "--durability", durability, "--collect-every", "0", *options)
         self.disk = folder.resolve() / "disk"
         self.disk.mkdir()
         self.data = self.disk / "data"
         self.recording = folder.resolve() / "recording"
         self.recording.touch()
+        self._durability = durability
         self._library = library(folder)
 
     def environment(self) -> dict[str, str]:
@@ -49,6 +53,12 @@ class Recorded(Victim):
         self._process.terminate()
         assert self._process.wait(DEATH_S) == 0
         self._process = None
+
+    def collect(self) -> None:
+        """Beside the server, with its durability."""
+        program = Path(__file__).with_name("collecting.py")
+        command = [sys.executable, str(program), str(self.data), self._durability]
+        subprocess.run(command, env=self.environment(), check=True, timeout=60)
 
     def timeline(self, histories: Iterable[History]) -> Timeline:
         return Timeline(histories, events(self.recording))

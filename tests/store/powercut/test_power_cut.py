@@ -1,8 +1,8 @@
 """The power is cut at moments of a recording, and what a disk may hold then is opened.
 
-Some sixty moments by default, each with nothing of what was not synced, and with a part of it that chance
-chooses. Where FULL_TESTS is set: many more, and several such parts for each. A failure names the moment and the
-seed; the recording is kept in the test's temporary folder.
+Some sixty moments by default, each with nothing of what was not synced, with its names only, and with a part of it
+that chance chooses. Where FULL_TESTS is set: many more, several such parts for each, and two workers too. A failure
+names the moment and what was lost; the recording is kept in the test's temporary folder.
 """
 
 from __future__ import annotations
@@ -15,9 +15,11 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
+from ociserver.store.sqlite import Durability
 from tests.store.crash.judging import assert_all_is_freed
 from tests.store.crash.registry import Ledger, Registry
 from tests.store.crash.scenarios import SCENARIOS, Round
@@ -32,6 +34,10 @@ ROUNDS = 6 if FULL else 2
 MOMENTS = 1200 if FULL else 60
 SEEDS = 4 if FULL else 1
 
+ALL = "all"
+ALL_BUT_NAMES = "all but names"
+"""What is lost of what was not synced. Anything else is the seed of a part of it."""
+
 pytestmark = pytest.mark.timeout(3600 if FULL else 120)
 
 
@@ -43,19 +49,17 @@ class Recording:
         root: the recorded folder; the store's is `data` in it.
         log: every event.
         timeline: what was acknowledged when.
-        scratch: where disks are made.
     """
 
     root: Path
     log: list[Event]
     timeline: Timeline
-    scratch: Path
 
     @classmethod
-    def make(cls, folder: Path, *options: str) -> Recording:
-        server, histories = record(folder, ROUNDS, *options)
+    def make(cls, folder: Path, durability: Durability, *options: str) -> Recording:
+        server, histories = record(folder, ROUNDS, durability, *options)
         log = list(events(server.recording))
-        recording = cls(server.disk, log, server.timeline(histories), folder / "cut")
+        recording = cls(server.disk, log, server.timeline(histories))
         synced = sum(event.op == "e" for event in log)
         print(f"{len(log)} events, {synced} syncs, {len(recording.timeline.acknowledged)} acknowledgements")
         return recording
@@ -80,13 +84,12 @@ class Recording:
             if event.end in wanted:
                 yield event.end, disk
 
-    def look(self, disk: Disk, seed: str | None = None) -> Seen:
-        """What a store finds that is opened on the disk after a power cut."""
-        disk.write_out(self.scratch, random.Random(seed) if seed else None)
-        try:
-            return look(self.scratch / "data", self.timeline.paths)
-        finally:
-            shutil.rmtree(self.scratch)
+    def look(self, disk: Disk, loss: str = ALL) -> Seen:
+        """What a store finds that is opened on the disk after a power cut; one that is not special is a seed."""
+        with TemporaryDirectory(dir=_memory()) as scratch:
+            place = Path(scratch) / "disk"
+            _write_out(disk, place, loss)
+            return look(place / "data", self.timeline.paths)
 
     def moments(self, number: int) -> list[int]:
         """Acknowledgements, anything, and what is special: names that go, and syncs that are about to end."""
@@ -105,18 +108,18 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("powercut")
 
 
-@pytest.fixture(scope="module")
-def full(folder: Path) -> Recording:
-    return Recording.make(folder / "full", "--durability", "full")
+@pytest.fixture(scope="module", params=["1", "2"] if FULL else ["1"], ids=lambda workers: f"workers-{workers}")
+def full(folder: Path, request: pytest.FixtureRequest) -> Recording:
+    return Recording.make(folder / f"full-{request.param}", "full", "--workers", request.param)
 
 
 def test_what_was_acknowledged_is_there(full: Recording) -> None:
     cuts = 0
     for moment, disk in full.cuts(full.moments(MOMENTS)):
-        for seed in (None, *(f"{moment} {number}" for number in range(SEEDS))):
-            seen = full.look(disk, seed)
-            assert seen.faults == [], (moment, seed)
-            assert full.timeline.disagreements(seen.digests, moment) == [], (moment, seed)
+        for loss in (ALL, ALL_BUT_NAMES, *(f"{moment} {number}" for number in range(SEEDS))):
+            seen = full.look(disk, loss)
+            assert seen.faults == [], (moment, loss)
+            assert full.timeline.disagreements(seen.digests, moment) == [], (moment, loss)
             cuts += 1
     print(f"{cuts} power cuts")
 
@@ -131,13 +134,13 @@ def test_the_recording_has_what_can_go_wrong(full: Recording) -> None:
     assert sum(event.op == "U" and "/blobs/" in event.path for event in full.log) > 10
 
 
-@pytest.mark.parametrize("seed", [None, "torn"])
-def test_a_server_starts_and_serves(full: Recording, folder: Path, seed: str | None) -> None:
+@pytest.mark.parametrize("loss", [ALL, "some"])
+def test_a_server_starts_and_serves(full: Recording, folder: Path, loss: str) -> None:
     """Not only the store: `ociserver serve`, a client that pulls all that it had pushed, and pushes again."""
-    moments = random.Random(seed).sample(full.timeline.acknowledged, 20 if FULL else 1)
+    moments = random.Random(loss).sample(full.timeline.acknowledged, 20 if FULL else 1)
     for moment, disk in full.cuts(moments):
-        place = folder / f"server {moment} {seed}"
-        disk.write_out(place, random.Random(f"{moment} {seed}") if seed else None)
+        place = folder / f"server {moment} {loss}"
+        _write_out(disk, place, loss)
         with Victim(place) as server:
             server.start()
             registry = Registry(server.port, _certain(full.timeline, moment))
@@ -148,6 +151,18 @@ def test_a_server_starts_and_serves(full: Recording, folder: Path, seed: str | N
             registry.verify()
             registry.close()
             assert_all_is_freed(server.data)
+
+
+def _write_out(disk: Disk, place: Path, loss: str) -> None:
+    chance = None if loss in (ALL, ALL_BUT_NAMES) else random.Random(loss)
+    disk.write_out(place, chance, names=loss == ALL_BUT_NAMES)
+
+
+def _memory() -> Path | None:
+    """A folder in memory, with room for a disk: some hundred folders are made and taken away for each."""
+    path = Path("/dev/shm")
+    there = path.is_dir() and os.access(path, os.W_OK) and shutil.disk_usage(path).free > 1 << 29
+    return path if there else None
 
 
 def _certain(timeline: Timeline, moment: int) -> Ledger:
@@ -182,7 +197,7 @@ def test_a_forgotten_sync_would_be_noticed(full: Recording, forgotten: str) -> N
 
 def test_without_syncs_things_are_lost(folder: Path) -> None:
     """Of `--durability off`, as it says; and so the recorder sees what the server really does."""
-    recording = Recording.make(folder / "off", "--durability", "off")
+    recording = Recording.make(folder / "off", "off")
     moments = recording.timeline.acknowledged[100::300]
     assert any(_is_lossy(recording, moment, disk) for moment, disk in recording.cuts(moments))
 
@@ -194,15 +209,17 @@ def _is_lossy(recording: Recording, moment: int, disk: Disk) -> bool:
 
 def test_normal_loses_the_last_moments_only(folder: Path) -> None:
     """What is there was all there at one moment, and that was not before the last sync of the database's log."""
-    normal = Recording.make(folder / "normal", "--durability", "normal")
-    syncs = [event.end for event in normal.of("e", "/registry.db-wal")]
+    normal = Recording.make(folder / "normal", "normal")
+    # A sync is good for what was there when it began; of two that overlap, the earlier one is counted on.
+    begun = [0, *(event.end for event in normal.of("b", "/registry.db-wal"))]
+    ended = [event.end for event in normal.of("e", "/registry.db-wal")]
     lossy = 0
     for moment, disk in normal.cuts(normal.moments(MOMENTS // 3)):
-        for seed in (None, f"{moment}"):
-            seen = normal.look(disk, seed)
-            assert seen.faults == [], (moment, seed)
-            synced = [0, *syncs][bisect(syncs, moment)]
-            assert normal.timeline.agrees_between(seen.digests, synced, moment), (moment, seed)
+        for loss in (ALL, ALL_BUT_NAMES, f"{moment}"):
+            seen = normal.look(disk, loss)
+            assert seen.faults == [], (moment, loss)
+            synced = begun[bisect(ended, moment)]
+            assert normal.timeline.agrees_between(seen.digests, synced, moment), (moment, loss)
             lossy += bool(normal.timeline.disagreements(seen.digests, moment))
     print(f"{lossy} cuts have taken something that was acknowledged")
     assert lossy
