@@ -76,8 +76,8 @@ class Memory(Kind):
 class Wrapper(Kind):
     """What stands in front of one other."""
 
-    backend: Registry
-    """What it stands in front of."""
+    # pydantic reads a docstring only where the field stands, not where it is inherited.
+    backend: Annotated[Registry, Field(description="What it stands in front of.")]
 
     @property
     def inner(self) -> Sequence[Registry]:

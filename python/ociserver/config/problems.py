@@ -46,6 +46,7 @@ _WORDS: Final = {
     "bool_type": "wants true or false",
     "list_type": "wants a list, in brackets",
     "dataclass_type": "wants a table",
+    "model_attributes_type": "wants a table",
     "greater_than_equal": "must be {ge} or more",
     "less_than_equal": "must be {le} or less",
     "too_short": "wants {min_length} or more",

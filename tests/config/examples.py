@@ -1,0 +1,130 @@
+"""Files that are right and files that are wrong, for the parser and for the schema."""
+
+from __future__ import annotations
+
+from typing import Final
+
+RIGHT: Final = {
+    "nothing": "",
+    "a store": '[registry]\nkind = "store"\ndata = "x"\ndurability = "off"\ngrace = "10m"\ncollect-every = 0',
+    "memory": '[registry]\nkind = "memory"\nmemory-limit = "50%"\nimmutable-tags = true',
+    "sizes": '[registry]\nkind = "memory"\nmemory-limit = 1000',
+    "durations": "[server]\ngraceful-timeout = 0.5",
+    "options": "[options]\nmax-list-page-size = 0\nignore-pagination = true",
+    "a text from elsewhere": '[server]\nhost = { env = "PATH" }',
+    "read-only": '[registry]\nkind = "read-only"\nbackend = { kind = "memory" }',
+    "select": '[registry]\nkind = "select"\ninclude = ["a/*"]\nexclude = []\nbackend = { kind = "memory" }',
+    "sub": '[registry]\nkind = "sub"\nprefix = "a/b-c"\nbackend = { kind = "memory" }',
+    "debug": '[registry]\nkind = "debug"\nname = "x"\nbackend = { kind = "memory" }',
+    "unify": '[registry]\nkind = "unify"\nreads = "concurrent"\nwrites = "first"\n'
+    'backends = [{ kind = "memory" }, { kind = "immutable", backend = { kind = "memory" } }]',
+}
+
+# The file, the line of the mistake, its key, and words that say what would be right.
+WRONG: Final = {
+    "an unknown table": ("[sever]\nport = 1", 1, "sever", "no such key; did you mean server?"),
+    "an unknown key": ("\n# a\n[server]\nprot = 1", 4, "server.prot", "no such key; did you mean port?"),
+    "a flag's name with underscores": (
+        "[options]\nmax_list_page_size = 1",
+        2,
+        "options.max_list_page_size",
+        "did you mean max-list-page-size?",
+    ),
+    "a key that is like no other": ("[options]\nxyz = 1", 2, "options.xyz", "there are disable-referrers-api, "),
+    "a key of another kind": ('[registry]\nkind = "memory"\ndata = "x"', 3, "registry.data", "no such key"),
+    "a text for a number": ('[server]\nport = "5000"', 2, "server.port", "wants a whole number, not '5000'"),
+    "a fraction for a number": ("[server]\nworkers = 1.5", 2, "server.workers", "wants a whole number, not 1.5"),
+    "true for a number": ("[server]\nworkers = true", 2, "server.workers", "wants a whole number, not True"),
+    "a port that is too high": ("[server]\nport = 70000", 2, "server.port", "must be 65535 or less, not 70000"),
+    "no workers": ("[server]\nworkers = 0", 2, "server.workers", "must be 1 or more, not 0"),
+    "a text for a truth": ('[server]\naccess-log = "yes"', 2, "server.access-log", "wants true or false, not 'yes'"),
+    "a number for a truth": ("[server]\naccess-log = 1", 2, "server.access-log", "wants true or false, not 1"),
+    "a number for a text": ("[server]\nhost = 5", 2, "server.host", 'wants a text, { env = "NAME" } or'),
+    "a table with both": ('[server]\nhost = { env = "A", file = "B" }', 2, "server.host", "wants a text, { env"),
+    "a date for a text": ("[options]\ndebug-id = 2026-01-01", 2, "options.debug-id", "wants a text"),
+    "a value that is no choice": (
+        '[server]\nlog-level = "warn"',
+        2,
+        "server.log-level",
+        "wants one of debug, info, warning, error, not 'warn'; did you mean warning?",
+    ),
+    "a duration": (
+        '[server]\ngraceful-timeout = "5 minutes"',
+        2,
+        "server.graceful-timeout",
+        'wants a duration: "500ms"',
+    ),
+    "a negative duration": ("[server]\ngraceful-timeout = -1", 2, "server.graceful-timeout", "wants a duration"),
+    "a duration that is true": ("[server]\ngraceful-timeout = true", 2, "server.graceful-timeout", "wants a duration"),
+    "no number": ("[server]\ngraceful-timeout = nan", 2, "server.graceful-timeout", "wants a duration"),
+    "a size": (
+        '[registry]\nkind = "memory"\nmemory-limit = "lots"',
+        3,
+        "registry.memory-limit",
+        'wants a size: "512MiB"',
+    ),
+    "a size with a fraction": ('[registry]\nkind = "memory"\nmemory-limit = 1.5', 3, "registry.memory-limit", "a size"),
+    "more than all of it": ('[registry]\nkind = "memory"\nmemory-limit = "101%"', 3, "registry.memory-limit", "a size"),
+    "no kind": ('[registry]\ndata = "x"', 1, "registry.kind", "is missing: one of store, memory, read-only"),
+    "an unknown kind": (
+        '[registry]\nkind = "read_only"',
+        2,
+        "registry.kind",
+        "no kind 'read_only'; did you mean read-only?",
+    ),
+    "a text for a table": ('server = "x"', 1, "server", "wants a table"),
+    "a text for a registry": ('registry = "store"', 1, "registry", "wants a table"),
+    "nothing behind": ('[registry]\nkind = "immutable"', 1, "registry.backend", "is missing"),
+    "one of several": (
+        '[registry]\nkind = "unify"\nbackends = [{ kind = "memory" }]',
+        3,
+        "registry.backends",
+        "wants 2 or more",
+    ),
+    "a text for a list": (
+        '[registry]\nkind = "select"\ninclude = "a"\nbackend = { kind = "memory" }',
+        3,
+        "registry.include",
+        "wants a list, in brackets",
+    ),
+    "an empty list": (
+        '[registry]\nkind = "select"\ninclude = []\nbackend = { kind = "memory" }',
+        3,
+        "registry.include",
+        "wants 1 or more",
+    ),
+    "a pattern that is none": (
+        '[registry]\nkind = "select"\ninclude = ["a", 5]\nbackend = { kind = "memory" }',
+        3,
+        "registry.include[1]",
+        "wants a text, in quotes, not 5",
+    ),
+    "a prefix": (
+        '[registry]\nkind = "sub"\nprefix = "../a"\nbackend = { kind = "memory" }',
+        3,
+        "registry.prefix",
+        "wants elements of a repository's name",
+    ),
+    "deep inside": (
+        (
+            '[registry]\nkind = "unify"\n[[registry.backends]]\nkind = "memory"\n\n[[registry.backends]]\n'
+            'kind = "debug"\n[registry.backends.backend]\nkind = "memory"\ngrace = 5'
+        ),
+        10,
+        "registry.backends[1].backend.grace",
+        "no such key",
+    ),
+    "after a list of several lines": (
+        '[registry]\nkind = "select"\ninclude = [\n  "a",\n]\n\n# b\nexcept = 1\nbackend = { kind = "memory" }',
+        8,
+        "registry.except",
+        "did you mean exclude?",
+    ),
+    "after a text that looks like TOML": (
+        '[server]\nhost = """\nport = 1\n"""\nport = 70000',
+        5,
+        "server.port",
+        "65535",
+    ),
+    "with dots": ("server.host = 'a'\nserver.port = -1", 2, "server.port", "must be 0 or more"),
+}

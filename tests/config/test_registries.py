@@ -1,0 +1,138 @@
+"""What a file describes is what is built: each kind in front of each other, with its keys."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ociserver import Backend
+from ociserver.config import ConfigError, load, parse
+from tests.contract.contents import collect, digest_of, push_blob, push_image, push_manifest, read_blob, tags_of
+from tests.contract.errors import refused
+
+pytestmark = pytest.mark.anyio
+
+WRAPPERS = {
+    "read-only": "",
+    "immutable": "",
+    "select": 'exclude = ["hidden/*"]',
+    "sub": 'prefix = "a"',
+    "debug": "",
+}
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+def backend_of(text: str, folder: Path = Path()) -> Backend:
+    return parse(text, folder / "registry.toml").backend()
+
+
+@pytest.mark.parametrize("outer", [*WRAPPERS, "unify"])
+@pytest.mark.parametrize("inner", [*WRAPPERS, "unify", "store", "memory"])
+async def test_each_stands_in_front_of_each(outer: str, inner: str, tmp_path: Path) -> None:
+    number = 0
+
+    def described(kind: str, *behind: str) -> str:
+        nonlocal number
+        number += 1
+        if kind == "unify":
+            return f'{{ kind = "unify", backends = [{behind[0]}, {{ kind = "memory" }}] }}'
+        if kind in WRAPPERS:
+            keys = f", {WRAPPERS[kind]}" if WRAPPERS[kind] else ""
+            return f'{{ kind = "{kind}"{keys}, backend = {behind[0]} }}'
+        return f'{{ kind = "{kind}" }}' if kind == "memory" else f'{{ kind = "store", data = "store-{number}" }}'
+
+    within = described(inner) if inner in ("store", "memory") else described(inner, '{ kind = "memory" }')
+    async with backend_of(f"registry = {described(outer, within)}", tmp_path) as backend:
+        assert await collect(backend.repositories()) == []
+        if "read-only" in (outer, inner):
+            with refused("UNSUPPORTED"):
+                await push_blob(backend, b"text", "b")
+            return
+        await push_blob(backend, b"text", "b")
+        assert await read_blob(backend, digest_of(b"text"), repository="b") == b"text"
+        assert await collect(backend.repositories()) == ["b"]
+
+
+async def test_the_keys_of_a_store(tmp_path: Path) -> None:
+    (tmp_path / "registry.toml").write_text(
+        '[registry]\nkind = "store"\ndata = "data"\nimmutable-tags = true\nlax-child-references = true'
+    )
+    async with load(tmp_path / "registry.toml").backend() as backend:
+        await push_manifest(backend, b"one", "text/plain", "latest")
+        with refused("DENIED"):
+            await push_manifest(backend, b"two", "text/plain", "latest")
+    # Beside the file, wherever this runs.
+    assert (tmp_path / "data" / "registry.db").exists()
+
+
+async def test_the_keys_of_memory() -> None:
+    backend = backend_of('[registry]\nkind = "memory"\nmemory-limit = "1KiB"\nimmutable-tags = true')
+    with refused("UNKNOWN") as caught:
+        await push_blob(backend, bytes(2000))
+    assert caught.value.status == 507
+
+
+@pytest.mark.parametrize(
+    "keys, shown",
+    [
+        ("", ["a", "b/c", "b/c/d", "e"]),
+        ('include = ["b/*"]', ["b/c", "b/c/d"]),
+        ('include = ["a", "e"]', ["a", "e"]),
+        ('exclude = ["b/*"]', ["a", "e"]),
+        ('include = ["b/*", "e"]\nexclude = ["*/d"]', ["b/c", "e"]),
+        ('include = ["?"]', ["a", "e"]),
+    ],
+)
+async def test_the_keys_of_select(keys: str, shown: list[str]) -> None:
+    config = parse(f'[registry]\nkind = "select"\n{keys}\nbackend = {{ kind = "memory" }}', Path("registry.toml"))
+    (leaf,) = config.leaves()
+    inner = leaf.build()
+    for name in ("a", "b/c", "b/c/d", "e"):
+        await push_blob(inner, b"text", name)
+    assert await collect(config.backend(lambda _: inner).repositories()) == shown
+
+
+async def test_the_keys_of_unify() -> None:
+    config = parse(
+        '[registry]\nkind = "unify"\nwrites = "first"\nbackends = [{ kind = "memory" }, { kind = "memory" }]',
+        Path("registry.toml"),
+    )
+    inner = [leaf.build() for leaf in config.leaves()]
+    left = iter(inner)
+    backend = config.backend(lambda _: next(left))
+    await push_image(inner[1], "theirs")
+    await push_image(backend, "mine")
+    assert await tags_of(backend) == ["mine", "theirs"]
+    assert [await tags_of(each) for each in inner] == [["mine"], ["theirs"]]
+
+
+def test_what_has_nothing_to_build() -> None:
+    with pytest.raises(ValueError, match=r"has no \[registry\]"):
+        backend_of("")
+    with pytest.raises(ValueError, match="the store has no `data`"):
+        backend_of('[registry]\nkind = "store"')
+
+
+def test_texts_from_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REGISTRY_HOST", "registry.example")
+    (tmp_path / "name").write_text("mine\n")
+    text = '[server]\nhost = { env = "REGISTRY_HOST" }\n[options]\ndebug-id = { file = "name" }'
+    config = parse(text, tmp_path / "registry.toml")
+    assert (config.server.host, config.options.debug_id) == ("registry.example", "mine")
+    monkeypatch.delenv("REGISTRY_HOST")
+    (tmp_path / "name").unlink()
+    with pytest.raises(ConfigError) as caught:
+        parse(text, tmp_path / "registry.toml")
+    assert [(each.line, each.key) for each in caught.value.problems] == [(2, "server.host"), (4, "options.debug-id")]
+    assert "the environment variable REGISTRY_HOST is not set" in str(caught.value)
+    assert f"the file {tmp_path / 'name'} cannot be read" in str(caught.value)
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"no-such.toml:1: cannot be read: No such file or directory"):
+        load(tmp_path / "no-such.toml")
