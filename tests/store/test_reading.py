@@ -113,10 +113,10 @@ async def test_a_file_that_cannot_be_opened_is_not_missing(
     with monkeypatch.context() as patch:
         patch.setattr(os, "open", refuse)
         patch.setattr(os, "stat", refuse)
-        for ask in (store.get_blob(REPOSITORY, digest), store.resolve_blob(REPOSITORY, digest)):
+        for ask in (store.get_blob, store.resolve_blob):
             with pytest.raises((OSError, OCIError)) as caught:
-                await ask
-            assert not isinstance(caught.value, OCIError) or caught.value.status == 503
+                await ask(REPOSITORY, digest)
+            assert not isinstance(caught.value, OCIError) or caught.value.status in (500, 503)
     assert len(await read_blob(store, digest)) == LARGE
 
 

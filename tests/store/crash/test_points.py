@@ -183,16 +183,19 @@ def _points_of_the_store() -> set[str]:
 
 
 def _writes(tree: ast.Module) -> set[str]:
-    """The works that a module makes and does not read with: functions of the modules that are named."""
+    """The works that a module makes, and does not read with."""
     modules = {"audit", "manifests", "sweep", "writes"}
     calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
     reads = [call for call in calls if ast.unparse(call.func).endswith(("read", "_page"))]
     read = {id(argument) for call in reads for argument in call.args}
+    works = [_work(call) for call in calls if id(call) not in read]
     return {
-        call.func.attr
-        for call in calls
-        if isinstance(call.func, ast.Attribute)
-        and isinstance(call.func.value, ast.Name)
-        and call.func.value.id in modules
-        and id(call) not in read
+        work.attr
+        for work in works
+        if isinstance(work, ast.Attribute) and isinstance(work.value, ast.Name) and work.value.id in modules
     }
+
+
+def _work(call: ast.Call) -> ast.expr:
+    """The function that is called, or that `partial` will call with what it is given."""
+    return call.args[0] if ast.unparse(call.func) == "partial" else call.func
