@@ -4,7 +4,15 @@ async with ociserver.client.Client("https://registry.example") as registry:
     manifest = await registry.get_tag("group/project", "latest")
 """
 
-from ociserver.client.auth import Authorization, Basic, Challenge, Credentials, Negotiated
+from ociserver.client.auth import (
+    Authorization,
+    Basic,
+    Challenge,
+    Credentials,
+    CredentialsError,
+    Negotiated,
+    docker_credentials,
+)
 from ociserver.client.backend import Client
 from ociserver.client.requests import Retries, UnreachableError
 
@@ -14,7 +22,9 @@ __all__ = [
     "Challenge",
     "Client",
     "Credentials",
+    "CredentialsError",
     "Negotiated",
     "Retries",
     "UnreachableError",
+    "docker_credentials",
 ]

@@ -16,7 +16,7 @@ from yarl import URL
 
 from ociserver._core import ByteRange, digest_of, is_digest, is_repository, is_tag
 from ociserver.client.answers import content_range, digest_header, error_of, size_of_range, wrong_content
-from ociserver.client.auth import Authorization, Credentials, Negotiated
+from ociserver.client.auth import Authorization, Credentials, Find, Negotiated
 from ociserver.client.ids import UploadIds
 from ociserver.client.limits import MAX_MANIFEST_SIZE, MAX_TAGS, PAGE_SIZE, SINGLE_POST_SIZE
 from ociserver.client.lists import names, read_index, referrers
@@ -50,7 +50,8 @@ class Client(Backend):
     Args:
         url: of the registry, with the scheme: `https://registry.example`, `http://localhost:5000`. A path is
             what stands before `/v2/`.
-        credentials: shown when the registry asks for them, in the way that it asks.
+        credentials: shown when the registry asks for them, in the way that it asks; or what finds them then, such
+            as `docker_credentials`.
         authorization: what authorises requests, instead of `credentials`.
         retries: how often and how patiently requests are repeated.
         page_size: names to ask for at a time.
@@ -65,7 +66,7 @@ class Client(Backend):
         self,
         url: str,
         *,
-        credentials: Credentials | None = None,
+        credentials: Credentials | Find | None = None,
         authorization: Authorization | None = None,
         retries: Retries | None = None,
         page_size: int = PAGE_SIZE,
@@ -76,7 +77,9 @@ class Client(Backend):
         if page_size < 1:
             raise ValueError(f"page_size is {page_size}; it must be 1 or more")
         self._root = _root(url)
-        self._transport = Transport(self._root.origin(), authorization or Negotiated(credentials), retries or Retries())
+        self._transport = Transport(
+            self._root.origin(), authorization or Negotiated(credentials, _host(self._root)), retries or Retries()
+        )
         self._ids = UploadIds(self._root, upload_key or secrets.token_bytes(32))
         self._page_size = page_size
         # Until it has answered one with 202.
@@ -482,6 +485,11 @@ def _root(url: str) -> URL:
     if root.host in _HUB:
         root = root.with_host("registry-1.docker.io")
     return URL(str(root).rstrip("/"), encoded=True)
+
+
+def _host(root: URL) -> str:
+    """What credentials are kept under: a port that goes without saying is not said."""
+    return str(root.origin()).partition("//")[2]
 
 
 def _check(repository: str, *, digest: str | None = None, tag: str | None = None) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
-__all__ = ["Credentials"]
+__all__ = ["Credentials", "Find"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,3 +35,7 @@ class Credentials:
         if not self.username:
             return None
         return "Basic " + base64.b64encode(f"{self.username}:{self.password}".encode()).decode()
+
+
+Find = Callable[[str], Awaitable[Credentials | None]]
+"""Finds the credentials of a registry by its `host` or `host:port`; None where there are none."""

@@ -12,7 +12,7 @@ from urllib.parse import urlencode, urlsplit
 
 from ociserver.client.auth.authorization import Fetch, TokenRequest
 from ociserver.client.auth.challenges import Challenge
-from ociserver.client.auth.credentials import Credentials
+from ociserver.client.auth.credentials import Credentials, Find
 from ociserver.client.auth.scopes import Scopes
 from ociserver.errors import HTTPError, OCIError
 
@@ -43,11 +43,17 @@ class Negotiated:
 
     A token is kept until it ends, and serves every request whose scope it covers. Many requests that need the
     same one wait for one fetch. The password goes to the registry, and to the token server that it names.
+
+    Args:
+        credentials: what to show, or what finds it: called once, when the registry asks for the first time.
+        host: what the registry is called, for whatever finds credentials.
     """
 
-    def __init__(self, credentials: Credentials | None = None) -> None:
-        self._credentials = credentials or Credentials()
-        self._refresh_token = self._credentials.refresh_token
+    def __init__(self, credentials: Credentials | Find | None = None, host: str = "") -> None:
+        self._find = credentials if callable(credentials) else None
+        self._found: asyncio.Task[None] | None = None
+        self._host = host
+        self._use(None if callable(credentials) else credentials)
         self._wants_basic = False
         self._realm: _Realm | None = None
         self._tokens: dict[Scopes, tuple[str, float]] = {}
@@ -67,12 +73,16 @@ class Negotiated:
     async def challenge(
         self, scope: str, challenges: Sequence[Challenge], sent: str | None, fetch: Fetch
     ) -> str | None:
+        await self._search()
+        if self._credentials.access_token:
+            own = f"Bearer {self._credentials.access_token}"
+            return None if sent == own else own
         basic = self._credentials.basic
         if basic and sent != basic and any(challenge.scheme == "basic" for challenge in challenges):
             self._wants_basic = True
             return basic
         bearer = next((one for one in challenges if one.scheme == "bearer" and "realm" in one.parameters), None)
-        if bearer is None or self._credentials.access_token:
+        if bearer is None:
             return None
         self._realm = _Realm(_checked(bearer.parameters["realm"]), bearer.parameters.get("service", ""))
         asked, needed = Scopes.parse(bearer.parameters.get("scope", "")), Scopes.parse(scope)
@@ -87,6 +97,23 @@ class Negotiated:
             token = await self._fetched(self._realm, asked, fetch)
         again = f"Bearer {token}"
         return None if again == sent else again
+
+    def _use(self, credentials: Credentials | None) -> None:
+        self._credentials = credentials or Credentials()
+        self._refresh_token = self._credentials.refresh_token
+
+    async def _search(self) -> None:
+        """Find the credentials. Once: a failure stays one."""
+        if self._find is None:
+            return
+        if self._found is None:
+            find = self._find
+
+            async def search() -> None:
+                self._use(await find(self._host))
+
+            self._found = asyncio.ensure_future(search())
+        await asyncio.shield(self._found)
 
     def _token_for(self, scopes: Scopes) -> str | None:
         now = time.monotonic()
