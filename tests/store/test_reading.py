@@ -100,9 +100,9 @@ async def test_a_copy_that_is_replaced_between_two_looks(
         assert (await store.resolve_blob(REPOSITORY, digest)).size == LARGE
 
 
-@pytest.mark.parametrize("error", [errno.EMFILE, errno.EIO, errno.EACCES])
+@pytest.mark.parametrize("error, status", [(errno.EMFILE, 503), (errno.EIO, 500), (errno.EACCES, 503)])
 async def test_a_file_that_cannot_be_opened_is_not_missing(
-    store: Store, monkeypatch: pytest.MonkeyPatch, error: int
+    store: Store, monkeypatch: pytest.MonkeyPatch, error: int, status: int
 ) -> None:
     """A 404 would make clients push again what is there, and the push would replace it."""
     digest = await push_blob(store, os.urandom(LARGE))
@@ -116,7 +116,7 @@ async def test_a_file_that_cannot_be_opened_is_not_missing(
         for ask in (store.get_blob, store.resolve_blob):
             with pytest.raises((OSError, OCIError)) as caught:
                 await ask(REPOSITORY, digest)
-            assert not isinstance(caught.value, OCIError) or caught.value.status in (500, 503)
+            assert not isinstance(caught.value, OCIError) or caught.value.status == status
     assert len(await read_blob(store, digest)) == LARGE
 
 
