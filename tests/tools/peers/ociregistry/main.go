@@ -1,0 +1,15 @@
+// Serves Go's ociserver over its backend in memory, on the address that is its one argument.
+package main
+
+import (
+	"log"
+	"net/http"
+	"os"
+
+	"cuelabs.dev/go/oci/ociregistry/ocimem"
+	"cuelabs.dev/go/oci/ociregistry/ociserver"
+)
+
+func main() {
+	log.Fatal(http.ListenAndServe(os.Args[1], ociserver.New(ocimem.New(), nil)))
+}
