@@ -114,6 +114,8 @@ WRAPPERS = (
         "sub", _memory, lambda inner: compose.Sub(inner, "team/project"), Capabilities(mounts_from_anywhere=False)
     ),
     Registry("debug", _memory, compose.Debug),
+    Registry("cache", _memory, lambda inner: compose.Cache(Memory(), inner)),
+    Registry("cache over store", _store, lambda inner: compose.Cache(Memory(), inner)),
     Registry("unify", _memories, None),
     Registry("unify-concurrent", _store_and_memory, None),
     Registry("unify-first", _layers, None),

@@ -1,6 +1,7 @@
 """Registries out of registries: each of these is a backend in front of another backend."""
 
 from ociserver.compose.access_checker import CATALOG, Access, AccessChecker, Check
+from ociserver.compose.cache import Cache
 from ociserver.compose.debug import Debug
 from ociserver.compose.immutable import Immutable
 from ociserver.compose.read_only import ReadOnly
@@ -8,4 +9,16 @@ from ociserver.compose.select import Select
 from ociserver.compose.sub import Sub
 from ociserver.compose.unify import Unify
 
-__all__ = ["CATALOG", "Access", "AccessChecker", "Check", "Debug", "Immutable", "ReadOnly", "Select", "Sub", "Unify"]
+__all__ = [
+    "CATALOG",
+    "Access",
+    "AccessChecker",
+    "Cache",
+    "Check",
+    "Debug",
+    "Immutable",
+    "ReadOnly",
+    "Select",
+    "Sub",
+    "Unify",
+]

@@ -1,0 +1,224 @@
+"""A blob on its way from upstream into the local registry, read by many while it grows."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+
+from ociserver.compose.cache.ahead import ahead
+from ociserver.compose.cache.growth import Growth
+from ociserver.compose.cache.locks import POLL_S, Lock, Note
+from ociserver.compose.cache.routing import Place
+from ociserver.errors import HTTPError, OCIError
+from ociserver.interface import Backend, BlobWriter, Descriptor
+from ociserver.store import Store
+
+__all__ = ["Fill", "wrong_content"]
+
+
+class Fill:
+    """One blob, fetched by this process, or followed while another one fetches it.
+
+    It is written into an upload of the local registry. So nothing that is half is ever a blob, and what a crash
+    leaves behind is an upload that nobody goes on with, which collection ends.
+
+    The last byte is readable when the local registry has verified the digest, and not before: no answer that goes to
+    the end of a blob is whole with another content in it.
+
+    Args:
+        place: where the blob is from, and where it goes.
+        digest: which one.
+        local: the registry that keeps it.
+        store: what that is, if it is a store, whose uploads other processes can read.
+        lock: held by whoever fetches it.
+        admit: called with its size before the first byte is written: makes room.
+    """
+
+    def __init__(
+        self,
+        place: Place,
+        digest: str,
+        local: Backend,
+        store: Store | None,
+        lock: Lock,
+        admit: Callable[[int], Awaitable[None]],
+    ) -> None:
+        self.local = local
+        self.repository = place.repository
+        self.digest = digest
+        self.descriptor: Descriptor | None = None
+        self.available = 0
+        self.done = False
+        self.error: Exception | None = None
+        # Whoever has sent bytes of one attempt cannot go on with those of another, which may be others.
+        self.attempt = 0
+        self._place = place
+        self._store = store
+        self._lock = lock
+        self._admit = admit
+        self._growth: Growth | None = None
+        self._readers = 0
+        self._followed: tuple[Note, bytes] | None = None
+        self._change = asyncio.Event()
+
+    async def run(self) -> None:
+        """Fetch or follow, to the end."""
+        try:
+            while not await self._advance():  # noqa: ASYNC110 - it is another process that goes on
+                await asyncio.sleep(POLL_S)
+        finally:
+            self._unfollow()
+
+    def end(self, error: BaseException | None) -> None:
+        """Tell all readers that nothing more will come, and why."""
+        if not self.done:
+            self.error = error if isinstance(error, Exception) else HTTPError(503, "the cache is being closed")
+        self._notify()
+        self._let_go()
+
+    async def changed(self) -> None:
+        """Wait for more of it, or for its end."""
+        if not self.done and self.error is None:
+            await self._change.wait()
+
+    def join(self) -> None:
+        """A reader begins; it calls `leave` once."""
+        self._readers += 1
+
+    def leave(self) -> None:
+        """A reader has ended."""
+        self._readers -= 1
+        self._let_go()
+
+    def read(self, at: int, size: int) -> bytes:
+        """Bytes below `available`; empty if they have to be read from the local registry."""
+        return self._growth.read(at, size) if self._growth else b""
+
+    async def _advance(self) -> bool:
+        """One look; whether it is finished."""
+        if not self._lock.acquire():
+            self._follow()
+            return False
+        try:
+            if self._followed is not None and not self._followed[0].read().startswith(b"kept"):
+                # The process that fetched it has died, or failed.
+                self._restart()
+            self._unfollow()
+            try:
+                self.descriptor = await self.local.resolve_blob(self.repository, self.digest)
+            except OCIError:
+                await self._fetch()
+            self.available, self.done = self.descriptor.size if self.descriptor else 0, True
+            return True
+        finally:
+            self._lock.release()
+
+    async def _fetch(self) -> None:
+        place = self._place
+        assert place.upstream
+        reader = await place.upstream.get_blob(place.name, self.digest)
+        try:
+            descriptor = reader.descriptor
+            if descriptor.size < 0:
+                raise HTTPError(502, "upstream does not say how large the blob is")
+            await self._admit(descriptor.size)
+            writer = await self.local.push_blob_chunked(self.repository, algorithm=self.digest.partition(":")[0])
+            try:
+                self.descriptor = Descriptor(descriptor.media_type, self.digest, descriptor.size)
+                self._tell(writer, b"fill", 0)
+                async for data in ahead(aiter(reader)):
+                    await self._write(writer, data)
+                await self._commit(writer)
+                self._tell(writer, b"kept", descriptor.size)
+            except BaseException:
+                with contextlib.suppress(Exception):
+                    await asyncio.shield(writer.cancel())
+                raise
+        finally:
+            await reader.aclose()
+
+    async def _write(self, writer: BlobWriter, data: bytes) -> None:
+        assert self.descriptor
+        at, size = writer.size, self.descriptor.size
+        if at + len(data) > size:
+            raise HTTPError(502, f"upstream's blob is longer than the {size} bytes that it has promised")
+        await writer.write(data)
+        if self._growth is None:
+            # A store keeps the first bytes of an upload in memory.
+            self._growth = Growth.open(self._store, writer.id) if self._store else Growth.spool()
+        if self._growth is None:
+            return
+        if self._growth.own:
+            self._growth.append(data, at)
+        # All but the last byte, until it is known that they are the right ones.
+        self._tell(writer, b"fill", min(at + len(data), size - 1))
+
+    async def _commit(self, writer: BlobWriter) -> None:
+        assert self.descriptor
+        if writer.size != self.descriptor.size:
+            raise HTTPError(502, f"upstream gave {writer.size} of the blob's {self.descriptor.size} bytes")
+        try:
+            await writer.commit(self.digest)
+        except OCIError as error:
+            if error.code != "DIGEST_INVALID":
+                raise
+            raise wrong_content(self.digest) from None
+
+    def _tell(self, writer: BlobWriter, state: bytes, available: int) -> None:
+        assert self.descriptor
+        self.available = available
+        self._lock.write(b"%s %20d %20d %s" % (state, available, self.descriptor.size, writer.id.encode()[:400]))
+        self._notify()
+
+    def _follow(self) -> None:
+        """See how far the process is that fetches it."""
+        assert self._store
+        if self._followed is None:
+            note = self._lock.watch()
+            if note is None:
+                return
+            self._followed = (note, b"")
+        note, known = self._followed
+        fields = note.read().split()
+        if len(fields) != 4:
+            return
+        state, available, size, key = fields
+        if known != key:
+            self._followed = (note, key)
+            self.descriptor = Descriptor("application/octet-stream", self.digest, int(size))
+        if self._growth is None and int(available) > 0:
+            self._growth = Growth.open(self._store, key.decode())
+        if self._growth is not None and state == b"fill":
+            self.available = max(self.available, min(int(available), int(size) - 1))
+        self._notify()
+
+    def _restart(self) -> None:
+        self.attempt += 1
+        self.available = 0
+        self._close()
+
+    def _unfollow(self) -> None:
+        if self._followed is not None:
+            self._followed[0].close()
+            self._followed = None
+
+    def _notify(self) -> None:
+        change, self._change = self._change, asyncio.Event()
+        change.set()
+
+    def _let_go(self) -> None:
+        if self._readers == 0 and (self.done or self.error is not None):
+            self._close()
+
+    def _close(self) -> None:
+        growth, self._growth = self._growth, None
+        if growth is not None:
+            growth.close()
+
+
+def wrong_content(digest: str) -> OCIError:
+    """Upstream gave other bytes than were asked for: its fault, and not the client's."""
+    return OCIError(
+        "DIGEST_INVALID", "upstream's content is not what its digest says", detail={"digest": digest}, status=502
+    )

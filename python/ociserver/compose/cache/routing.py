@@ -1,0 +1,62 @@
+"""Which upstream a repository is from, and what it is called there and here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ociserver._core import is_repository
+from ociserver.context import request_context
+from ociserver.interface import Backend
+
+__all__ = ["Place", "Routes"]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a repository is.
+
+    Args:
+        repository: its name in the local registry.
+        upstream: the registry it is from; None for a name that belongs to none.
+        name: its name there.
+    """
+
+    repository: str
+    upstream: Backend | None
+    name: str
+
+
+class Routes:
+    """Upstreams by the host that they stand for, `docker.io`; "" is the one for all other names.
+
+    A client names the host by the `ns` parameter, as containerd does of its mirrors, or as the first elements of the
+    repository. Both mean the same repository here: `docker.io/library/alpine`. The colon of a port is written `_`,
+    since no repository's name may have one.
+
+    Raises:
+        ValueError: a host cannot be the beginning of a repository's name.
+    """
+
+    def __init__(self, upstreams: Mapping[str, Backend]) -> None:
+        self._upstreams = {host: (host.replace(":", "_"), upstream) for host, upstream in upstreams.items()}
+        for host, (prefix, _) in self._upstreams.items():
+            if host and not is_repository(prefix):
+                raise ValueError(f"{host!r} is no host of a registry; write docker.io, registry.example:5000, or team")
+        # The longest prefix that fits is the one that is meant.
+        self._prefixes = sorted((found for host, found in self._upstreams.items() if host), key=lambda p: -len(p[0]))
+        self._other = upstreams.get("")
+
+    def find(self, repository: str) -> Place:
+        """The place of a repository that the current request asks for."""
+        context = request_context.get()
+        if context is not None and context.namespace:
+            found = self._upstreams.get(context.namespace)
+            if found is not None:
+                prefix, upstream = found
+                context.served_from = context.namespace
+                return Place(f"{prefix}/{repository}", upstream, repository)
+        for prefix, upstream in self._prefixes:
+            if repository.startswith(f"{prefix}/"):
+                return Place(repository, upstream, repository[len(prefix) + 1 :])
+        return Place(repository, self._other, repository)
