@@ -76,7 +76,7 @@ test: dev tools test-rust
 .PHONY: test-rust  ## Run the tests of the Rust core
 test-rust:
 # rust/py only converts types and errors: it is tested from Python, against the built module.
-	cargo test --locked --quiet --manifest-path rust/core/Cargo.toml
+	cargo test --locked --quiet --package ociserver-core --package ociserver-load
 
 .PHONY: test-python  ## Run the Python tests without the conformance suite and the clients (TESTS='-k ...')
 test-python: dev

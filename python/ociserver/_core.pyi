@@ -1,9 +1,10 @@
 """The protocol in Rust: grammar, request parsing, ranges, hashing, manifests.
 
-Everything but `append_to`, `hash_range` and `read_at` is pure computation. Names follow the distribution
+Everything but `append_to`, `hash_range`, `read_at` and `run_load` is pure computation. Names follow the distribution
 spec; behaviour that the spec leaves open follows Go's `cuelabs.dev/go/oci/ociregistry`.
 """
 
+from collections.abc import Callable, Sequence
 from typing import Final, Literal, TypeAlias, final
 
 __all__ = [
@@ -13,6 +14,10 @@ __all__ = [
     "REQUEST_KINDS",
     "ByteRange",
     "Hasher",
+    "LoadContent",
+    "LoadOrigin",
+    "LoadReport",
+    "LoadStep",
     "ManifestInfo",
     "Reference",
     "Request",
@@ -32,6 +37,7 @@ __all__ = [
     "parse_request",
     "read_at",
     "read_manifest",
+    "run_load",
     "upload_path",
 ]
 
@@ -298,4 +304,95 @@ def read_manifest(content: bytes, media_type: str, *, lax: bool = False) -> Mani
     Raises:
         ociserver.errors.OCIError: MANIFEST_INVALID/400 for an OCI manifest that is not valid JSON, has
             a bad descriptor (digest, media type, size), or passes a bound of depth or count.
+    """
+
+@final
+class LoadContent:
+    """Random bytes to upload: others for each stamp, and in each process. They are made while they are sent."""
+
+    def __new__(cls, stamp: int, length: int) -> LoadContent: ...
+    @property
+    def length(self) -> int:
+        """Bytes of it."""
+
+    def part(self, offset: int, length: int) -> LoadContent:
+        """So many bytes from there, or as many as there are."""
+
+    def digest(self) -> str:
+        """SHA-256 of it. Releases the GIL."""
+
+    def read(self) -> bytes:
+        """The bytes. Releases the GIL."""
+
+@final
+class LoadStep:
+    """One request of an operation of `run_load`.
+
+    Args:
+        method: of HTTP.
+        path: where it goes; None for the Location of the last answer that had one.
+        query: to add to that.
+        headers: beside those of every request.
+        body: to send.
+        expect: statuses that are successes.
+        digest: what the answer's body must be, as `sha256:...`. Hashing costs: not for what is measured.
+    """
+
+    def __new__(cls, method: str, path: str | None, *, query: str = "", headers: Sequence[tuple[str, str]] = ..., body: bytes | LoadContent | None = None, expect: Sequence[int] = ..., digest: str | None = None) -> LoadStep: ...
+
+@final
+class LoadOrigin:
+    """A server to measure, looked up once. Certificates are checked against the system's or `SSL_CERT_FILE`.
+
+    Raises:
+        OSError: the name has no address, or there are no certificates to check against.
+    """
+
+    def __new__(cls, host: str, port: int, authority: str, *, https: bool) -> LoadOrigin: ...
+
+@final
+class LoadReport:
+    """How a load went. Times are in seconds; bytes are those of bodies of operations that succeeded."""
+
+    @property
+    def count(self) -> int:
+        """Operations that succeeded."""
+
+    @property
+    def begun(self) -> int:
+        """Operations that were begun: the first ones, if none is repeated."""
+
+    @property
+    def seconds(self) -> float:
+        """From the beginning of the first operation to the end of the last."""
+
+    @property
+    def sent(self) -> int: ...
+    @property
+    def received(self) -> int: ...
+    @property
+    def p50_s(self) -> float: ...
+    @property
+    def p99_s(self) -> float: ...
+    @property
+    def errors(self) -> dict[str, int]:
+        """How many operations failed, by status (`404`) or kind (`timeout`)."""
+
+    @property
+    def first_error(self) -> str | None:
+        """The request that failed first, and how, with the beginning of the answer."""
+
+def run_load(origin: LoadOrigin, operations: Sequence[Sequence[LoadStep]], *, clients: int, threads: int, seconds: float | None, repeat: bool, headers: Sequence[tuple[str, str]], progress: Callable[[int, int], None]) -> LoadReport:
+    """Make operations with many clients, each with a connection of its own. Releases the GIL.
+
+    Args:
+        origin: the server.
+        operations: each one's steps are made in order by one client.
+        clients: how many at once.
+        threads: how many run them.
+        seconds: after which no operation is begun; None for until all are made.
+        repeat: begin with the operations anew when all are made.
+        headers: of every request.
+        progress: called now and then, and after an interruption, with how many operations were begun and have ended.
+            What it raises, as Ctrl-C does, breaks everything off.
     """

@@ -4,6 +4,7 @@ mod errors;
 mod file;
 mod grammar;
 mod hash;
+mod load;
 mod manifest;
 mod range;
 mod request;
@@ -19,6 +20,8 @@ mod _core {
     use crate::grammar::{is_digest, is_host, is_repository, is_tag, next_link, parse_reference, upload_path};
     #[pymodule_export]
     use crate::hash::{PyHasher, digest_of};
+    #[pymodule_export]
+    use crate::load::{PyContent, PyOrigin, PyReport, PyStep, run_load};
     #[pymodule_export]
     use crate::manifest::{PyManifestInfo, PyReference, read_manifest};
     #[pymodule_export]

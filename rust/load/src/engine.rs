@@ -1,0 +1,227 @@
+//! Many clients on a few threads, and the sum of what they did.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Barrier, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use crate::connection::Connection;
+use crate::origin::Origin;
+use crate::step::Step;
+use crate::worker::{Counts, work};
+
+/// How often it is looked whether to stop in the middle.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// Seconds in a unit of the histogram.
+const UNIT_S: f64 = 1e-7;
+
+/// What is to be done.
+pub struct Load {
+    origin: Arc<Origin>,
+    common: Arc<str>,
+    operations: Vec<Vec<Arc<Step>>>,
+    repeat: bool,
+    begun: AtomicUsize,
+    finished: AtomicU64,
+    stopped: AtomicBool,
+}
+
+/// How far a load is, for whoever started it.
+#[derive(Debug, Clone, Copy)]
+pub struct Watch {
+    /// Operations that were begun.
+    pub begun: u64,
+    /// Operations that have ended.
+    pub finished: u64,
+}
+
+/// How it went.
+#[derive(Debug, Clone)]
+pub struct Report {
+    /// Operations that succeeded.
+    pub count: u64,
+    /// Operations that were begun: the first ones, if none is repeated.
+    pub begun: u64,
+    /// From the first operation to the end of the last.
+    pub seconds: f64,
+    /// Bytes of bodies that were sent by operations that succeeded.
+    pub sent: u64,
+    /// Bytes of bodies that were received by them.
+    pub received: u64,
+    /// The median of their times, in seconds.
+    pub p50: f64,
+    /// What one in a hundred took longer than.
+    pub p99: f64,
+    /// How often operations failed, by kind.
+    pub errors: Vec<(String, u64)>,
+    /// The request that failed first, and how.
+    pub first_error: Option<String>,
+}
+
+impl Load {
+    /// Prepare a load.
+    ///
+    /// `headers` are those that every request has; `repeat` begins the operations
+    /// again when all were made.
+    pub fn new(
+        origin: Arc<Origin>,
+        headers: &[(String, String)],
+        operations: Vec<Vec<Arc<Step>>>,
+        repeat: bool,
+    ) -> Self {
+        let mut common = format!("Host: {}\r\n", origin.authority);
+        for (name, value) in headers {
+            common.extend([name, ": ", value, "\r\n"]);
+        }
+        Self {
+            origin,
+            common: common.into(),
+            operations,
+            repeat,
+            begun: AtomicUsize::new(0),
+            finished: AtomicU64::new(0),
+            stopped: AtomicBool::new(false),
+        }
+    }
+
+    /// Make the operations with so many clients on so many threads, for so long or until all are made. An
+    /// operation that has begun in time is finished.
+    pub fn run(self: &Arc<Self>, clients: usize, threads: usize, duration: Option<Duration>) -> Report {
+        let threads = threads.clamp(1, clients.max(1));
+        let start = Start { barrier: Barrier::new(threads), at: Mutex::new(None), duration };
+        let mut total = Counts::new();
+        thread::scope(|scope| {
+            let share = |index| clients / threads + usize::from(index < clients % threads);
+            let start = &start;
+            let all: Vec<_> = (0..threads).map(|index| scope.spawn(move || self.thread(share(index), start))).collect();
+            for thread in all {
+                match thread.join() {
+                    Ok(counts) => total.add(&counts),
+                    Err(panic) => std::panic::resume_unwind(panic),
+                }
+            }
+        });
+        self.report(&total, start.at.into_inner().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// End soon, breaking connections off.
+    pub fn stop(&self) {
+        self.stopped.store(true, Ordering::Relaxed);
+    }
+
+    /// How far it is.
+    pub fn watch(&self) -> Watch {
+        Watch { begun: self.begun(), finished: self.finished.load(Ordering::Relaxed) }
+    }
+
+    pub(crate) fn next(&self) -> Option<&[Arc<Step>]> {
+        if self.stopped.load(Ordering::Relaxed) {
+            return None;
+        }
+        let index = self.begun.fetch_add(1, Ordering::Relaxed);
+        let index = if self.repeat { index.checked_rem(self.operations.len())? } else { index };
+        self.operations.get(index).map(Vec::as_slice)
+    }
+
+    pub(crate) fn done(&self) {
+        self.finished.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn authority(&self) -> &str {
+        &self.origin.authority
+    }
+
+    fn begun(&self) -> u64 {
+        let begun = self.begun.load(Ordering::Relaxed);
+        (if self.repeat { begun } else { begun.min(self.operations.len()) }) as u64
+    }
+
+    /// One thread's clients.
+    fn thread(self: &Arc<Self>, clients: usize, start: &Start) -> Counts {
+        let mut total = Counts::new();
+        match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+            Ok(runtime) => {
+                let connections = runtime.block_on(self.connect(clients));
+                let deadline = start.wait();
+                runtime.block_on(self.clients(connections, deadline, &mut total));
+            }
+            Err(error) => {
+                start.wait();
+                total.errors.insert("no thread".into(), 1);
+                total.first_error = Some(error.to_string());
+            }
+        }
+        total
+    }
+
+    async fn connect(&self, clients: usize) -> Vec<Connection> {
+        let mut connections = Vec::new();
+        for _ in 0..clients {
+            let mut connection = Connection::new(self.origin.clone(), self.common.clone());
+            // Whoever cannot be reached now is tried again, and counted, by the first request.
+            let _ = connection.open().await;
+            connections.push(connection);
+        }
+        connections
+    }
+
+    async fn clients(self: &Arc<Self>, connections: Vec<Connection>, deadline: Option<Instant>, total: &mut Counts) {
+        let mut tasks = JoinSet::new();
+        for connection in connections {
+            tasks.spawn(work(self.clone(), connection, deadline));
+        }
+        loop {
+            match timeout(LOOK, tasks.join_next()).await {
+                Ok(Some(Ok(counts))) => total.add(&counts),
+                Ok(Some(Err(error))) => {
+                    if let Ok(panic) = error.try_into_panic() {
+                        std::panic::resume_unwind(panic);
+                    }
+                }
+                Ok(None) => return,
+                Err(_) if self.stopped.load(Ordering::Relaxed) => tasks.abort_all(),
+                Err(_) => {}
+            }
+        }
+    }
+
+    fn report(&self, total: &Counts, began: Option<Instant>) -> Report {
+        let seconds = match (began, total.ended) {
+            (Some(began), Some(ended)) => (ended - began).as_secs_f64(),
+            _ => 0.0,
+        };
+        #[allow(clippy::cast_precision_loss)] // three digits are right
+        let time = |quantile| total.times.value_at_quantile(quantile) as f64 * UNIT_S;
+        Report {
+            count: total.count,
+            begun: self.begun(),
+            seconds,
+            sent: total.sent,
+            received: total.received,
+            p50: time(0.5),
+            p99: time(0.99),
+            errors: total.errors.clone().into_iter().collect(),
+            first_error: total.first_error.clone(),
+        }
+    }
+}
+
+/// All threads begin at once, when all are connected.
+struct Start {
+    barrier: Barrier,
+    at: Mutex<Option<Instant>>,
+    duration: Option<Duration>,
+}
+
+impl Start {
+    /// Wait for the others; returns until when to go on.
+    fn wait(&self) -> Option<Instant> {
+        self.barrier.wait();
+        let began = *self.at.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(Instant::now);
+        self.duration.and_then(|duration| began.checked_add(duration))
+    }
+}

@@ -1,0 +1,122 @@
+//! The server that is measured: where it is, and connections to it.
+
+use std::io;
+use std::net::{SocketAddr, ToSocketAddrs as _};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::client::TlsStream;
+use tokio_rustls::rustls::pki_types::ServerName;
+use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+use tokio_rustls::{TlsConnector, rustls};
+
+use crate::error::Failure;
+
+/// How long nothing may come, or be taken, before a request counts as failed.
+const IDLE: Duration = Duration::from_secs(60);
+
+/// How long until a connection stands.
+const CONNECT: Duration = Duration::from_secs(15);
+
+/// A server by its name, looked up once.
+pub struct Origin {
+    addresses: Vec<SocketAddr>,
+    tls: Option<(TlsConnector, ServerName<'static>)>,
+    /// `host` or `host:port`, as it stands in the URL.
+    pub(crate) authority: String,
+}
+
+impl Origin {
+    /// Look a server up.
+    ///
+    /// Certificates are checked against those of the system, or of `SSL_CERT_FILE` and `SSL_CERT_DIR`.
+    ///
+    /// # Errors
+    /// The name has no address, or is none; or there are no certificates to check against.
+    pub fn new(host: &str, port: u16, authority: &str, https: bool) -> io::Result<Self> {
+        let addresses = (host, port).to_socket_addrs()?.collect();
+        let tls = if https { Some((connector()?, server_name(host)?)) } else { None };
+        Ok(Self { addresses, tls, authority: authority.to_owned() })
+    }
+
+    pub(crate) async fn connect(&self) -> Result<Stream, Failure> {
+        let plain = self.tcp().await?;
+        let Some((connector, name)) = &self.tls else {
+            return Ok(Stream::Plain(plain));
+        };
+        match timeout(CONNECT, connector.connect(name.clone(), plain)).await {
+            Ok(Ok(stream)) => Ok(Stream::Tls(Box::new(stream))),
+            Ok(Err(error)) => Err(Failure::NotConnected(error.to_string())),
+            Err(_) => Err(Failure::Timeout),
+        }
+    }
+
+    /// A connection to the first address that takes one.
+    async fn tcp(&self) -> Result<TcpStream, Failure> {
+        let mut failure = Failure::NotConnected("the name has no address".into());
+        for address in &self.addresses {
+            match timeout(CONNECT, TcpStream::connect(address)).await {
+                Ok(Ok(stream)) => {
+                    stream.set_nodelay(true)?;
+                    return Ok(stream);
+                }
+                Ok(Err(error)) => failure = Failure::NotConnected(error.to_string()),
+                Err(_) => failure = Failure::Timeout,
+            }
+        }
+        Err(failure)
+    }
+}
+
+fn connector() -> io::Result<TlsConnector> {
+    let mut roots = RootCertStore::empty();
+    let found = rustls_native_certs::load_native_certs();
+    let (added, _) = roots.add_parsable_certificates(found.certs);
+    if added == 0 {
+        return Err(io::Error::other("this machine has no certificates to check the server's against"));
+    }
+    let config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(io::Error::other)?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    Ok(TlsConnector::from(Arc::new(config)))
+}
+
+fn server_name(host: &str) -> io::Result<ServerName<'static>> {
+    ServerName::try_from(host.to_owned()).map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))
+}
+
+/// A connection, with TLS or without.
+pub(crate) enum Stream {
+    Plain(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+impl Stream {
+    pub(crate) async fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = async {
+            match self {
+                Self::Plain(stream) => stream.read(buffer).await,
+                Self::Tls(stream) => stream.read(buffer).await,
+            }
+        };
+        timeout(IDLE, read).await?
+    }
+
+    pub(crate) async fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let write = async {
+            match self {
+                Self::Plain(stream) => stream.write_all(bytes).await,
+                Self::Tls(stream) => {
+                    stream.write_all(bytes).await?;
+                    stream.flush().await
+                }
+            }
+        };
+        timeout(IDLE, write).await?
+    }
+}
