@@ -338,7 +338,17 @@ class LoadStep:
         digest: what the answer's body must be, as `sha256:...`. Hashing costs: not for what is measured.
     """
 
-    def __new__(cls, method: str, path: str | None, *, query: str = "", headers: Sequence[tuple[str, str]] = ..., body: bytes | LoadContent | None = None, expect: Sequence[int] = ..., digest: str | None = None) -> LoadStep: ...
+    def __new__(
+        cls,
+        method: str,
+        path: str | None,
+        *,
+        query: str = "",
+        headers: Sequence[tuple[str, str]] = ...,
+        body: bytes | LoadContent | None = None,
+        expect: Sequence[int] = ...,
+        digest: str | None = None,
+    ) -> LoadStep: ...
 
 @final
 class LoadOrigin:
@@ -382,7 +392,17 @@ class LoadReport:
     def first_error(self) -> str | None:
         """The request that failed first, and how, with the beginning of the answer."""
 
-def run_load(origin: LoadOrigin, operations: Sequence[Sequence[LoadStep]], *, clients: int, threads: int, seconds: float | None, repeat: bool, headers: Sequence[tuple[str, str]], progress: Callable[[int, int], None]) -> LoadReport:
+def run_load(
+    origin: LoadOrigin,
+    operations: Sequence[Sequence[LoadStep]],
+    *,
+    clients: int,
+    threads: int,
+    seconds: float | None,
+    repeat: bool,
+    headers: Sequence[tuple[str, str]],
+    progress: Callable[[int, int], None],
+) -> LoadReport:
     """Make operations with many clients, each with a connection of its own. Releases the GIL.
 
     Args:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from ociserver import __version__
+from ociserver.cli.bench import bench
 from ociserver.cli.check import check
 from ociserver.cli.collect import collect
 from ociserver.cli.config import config
@@ -20,5 +21,5 @@ def main() -> None:
     """An OCI registry: docker, podman, skopeo, crane, oras and regctl push to it and pull from it."""
 
 
-for command in (serve, collect, check, delete, config):
+for command in (serve, collect, check, delete, config, bench):
     main.add_command(command)

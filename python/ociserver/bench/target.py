@@ -1,0 +1,105 @@
+"""The registry that is measured: where it is, and what it wants to be shown."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final
+from urllib.parse import urlsplit
+
+from yarl import URL
+
+from ociserver._core import LoadOrigin, LoadReport, LoadStep, __version__, run_load
+from ociserver.client.auth import CredentialsError, Negotiated, docker_credentials
+from ociserver.client.requests import Request, Retries
+from ociserver.client.transport import Transport
+from ociserver.errors import HTTPError, RegistryError
+
+__all__ = ["BenchError", "Target"]
+
+_PORTS: Final = {"http": 80, "https": 443}
+
+
+class BenchError(Exception):
+    """The registry cannot be measured: why, and what to do."""
+
+
+class Target:
+    """A registry by its URL; credentials are those that `docker login` has written."""
+
+    def __init__(self, url: str) -> None:
+        try:
+            parts = urlsplit(url)
+            port = parts.port or _PORTS[parts.scheme]
+        except (ValueError, KeyError):
+            raise BenchError(f"{url!r} is not the URL of a registry; write http://localhost:5000") from None
+        if not parts.hostname or parts.query or parts.fragment or "@" in parts.netloc:
+            raise BenchError(f"{url!r} is not the URL of a registry; write http://localhost:5000")
+        self.url = url
+        self.host = parts.netloc
+        self.prefix = parts.path.rstrip("/").removesuffix("/v2")
+        try:
+            self._origin = LoadOrigin(parts.hostname, port, parts.netloc, https=parts.scheme == "https")
+        except OSError as error:
+            raise BenchError(f"{parts.hostname} cannot be used: {error}") from None
+        self._root = URL(f"{parts.scheme}://{parts.netloc}{self.prefix}/v2/", encoded=True)
+
+    def header(self, scopes: Iterable[str]) -> str | None:
+        """The Authorization header that allows all of this; None if the registry wants none.
+
+        Raises:
+            BenchError: the registry cannot be reached, or lets nobody in with what there is.
+        """
+        try:
+            return asyncio.run(self._header(" ".join(scopes)))
+        except CredentialsError as error:
+            raise BenchError(str(error)) from None
+        except HTTPError as error:
+            raise BenchError(f"{self.url}: {error}; is it the right URL, and does the registry run?") from None
+        except RegistryError as error:
+            raise BenchError(f"{self.url}: {error}; try `docker login {self.host}`") from None
+
+    async def _header(self, scope: str) -> str | None:
+        authorization = Negotiated(docker_credentials, self.host)
+        transport = Transport(self._root.origin(), authorization, Retries(attempts=1))
+        await transport.open()
+        try:
+            answer = await transport.send(Request("GET", self._root, scope))
+            await answer.aclose()
+            if answer.status in (401, 403):
+                raise BenchError(
+                    f"{self.url} answers {answer.status}: it wants other credentials; try `docker login {self.host}`"
+                )
+            if answer.status != 200:
+                raise BenchError(
+                    f"{self.url} answers {answer.status} to GET /v2/: it is no registry, or not at this URL"
+                )
+            return await authorization.header(scope, transport._fetch_token)
+        finally:
+            await transport.close()
+
+    def run(
+        self,
+        operations: Sequence[Sequence[LoadStep]],
+        authorization: str | None,
+        *,
+        clients: int,
+        seconds: float | None = None,
+        repeat: bool = False,
+        progress: Callable[[int, int], None] = lambda begun, finished: None,
+    ) -> LoadReport:
+        """Make the operations; see `run_load`."""
+        headers = [("User-Agent", f"ociserver-bench/{__version__}")]
+        if authorization:
+            headers.append(("Authorization", authorization))
+        return run_load(
+            self._origin,
+            operations,
+            clients=clients,
+            threads=min(clients, os.cpu_count() or 1),
+            seconds=seconds,
+            repeat=repeat,
+            headers=headers,
+            progress=progress,
+        )

@@ -1,0 +1,164 @@
+"""`ociserver bench`: how fast a registry is, anybody's."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import secrets
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from ociserver._core import is_repository
+from ociserver.cli.errors import CannotServeError
+from ociserver.cli.parameters import Command, option
+from ociserver.cli.table import rows_of
+from ociserver.cli.units import format_size, parse_duration, parse_size
+
+if TYPE_CHECKING:
+    from ociserver.bench import Bench, Result
+
+__all__ = ["bench"]
+
+_WHAT: Final = "What to measure"
+_HOW: Final = "How to go about it"
+_STEPS: Final = 100
+
+
+@click.command(cls=Command, short_help="Measure how fast a registry is.")
+@click.argument("url")
+@option("--only", section=_WHAT, default="", metavar="NAMES", help="Workloads with commas between; all if left out.")
+@option("--clients", section=_WHAT, type=click.IntRange(1, 1024), default=8, metavar="N", help="Clients at once.")
+@option(
+    "--seconds",
+    section=_WHAT,
+    type=parse_duration,
+    default="3s",
+    metavar="DURATION",
+    help="How long each workload is measured; what it reads is pushed before.",
+)
+@option("--large", section=_WHAT, type=parse_size, default="256MiB", metavar="SIZE", help="Size of a large blob.")
+@option(
+    "--entries",
+    section=_WHAT,
+    type=click.IntRange(1, 1_000_000),
+    default=1000,
+    metavar="N",
+    help="Length of the lists that pages are read of, and blobs to mount.",
+)
+@option(
+    "--repository",
+    section=_HOW,
+    metavar="NAME",
+    default=None,
+    show_default="ociserver-bench/ and a random name",
+    help="Repository to push to, and to others under it.",
+)
+@option("--keep", section=_HOW, is_flag=True, help="Leave what was pushed, instead of deleting it.")
+@option("--json", "json_file", section=_HOW, metavar="FILE", help="Write the figures as JSON to it; - is stdout.")
+def bench(
+    *,
+    url: str,
+    only: str,
+    clients: int,
+    seconds: float,
+    large: int,
+    entries: int,
+    repository: str | None,
+    keep: bool,
+    json_file: str | None,
+) -> None:
+    """Measure the registry at URL: http://localhost:5000.
+
+    It pushes what it reads, and deletes it again. Credentials are those that `docker login` has written.
+    """
+    try:
+        # aiohttp belongs to an extra, and only this command wants it.
+        from ociserver.bench import WORKLOADS, Bench, BenchError, Settings, Target
+    except ImportError as error:
+        raise CannotServeError(f"bench wants more packages ({error}): pip install 'ociserver[client]'") from None
+    names = [name.strip() for name in only.split(",") if name.strip()] or list(WORKLOADS)
+    if unknown := [name for name in names if name not in WORKLOADS]:
+        raise click.UsageError(f"{unknown[0]!r} is no workload; there are {', '.join(WORKLOADS)}.")
+    repository = repository or f"ociserver-bench/{secrets.token_hex(4)}"
+    if not is_repository(repository):
+        raise click.UsageError(f"{repository!r} is not the name of a repository.")
+    if seconds <= 0 or large < 1:
+        raise click.UsageError("--seconds and --large must be more than 0.")
+    settings = Settings(repository, clients, seconds, large, entries)
+    try:
+        # One look before anything is pushed: a wrong URL or password is told at once.
+        target = Target(url)
+        target.header([f"repository:{repository}:pull,push"])
+        measuring = Bench(target, settings, keep=keep)
+        results = _measured(measuring, names)
+    except BenchError as error:
+        raise CannotServeError(str(error)) from None
+    if json_file != "-":
+        for line in rows_of(_rows(results)):
+            click.echo(line)
+        for result in results:
+            if result.failed:
+                click.echo(f"{result.name}: {result.failed}")
+        if keep:
+            click.echo(f"what was pushed is in {repository}, and under it")
+    if measuring.left:
+        answers = ", ".join(f"{count} times {what}" for what, count in measuring.left.items())
+        click.echo(f"not all could be deleted of {repository}, and under it: {answers}", err=True)
+    if json_file:
+        report = {
+            "url": url,
+            "repository": repository,
+            "workloads": [dataclasses.asdict(result) for result in results],
+            "not_deleted": dict(measuring.left),
+        }
+        _write(json_file, json.dumps(report, indent=2))
+
+
+def _measured(measuring: Bench, names: Sequence[str]) -> list[Result]:
+    results = []
+    with click.progressbar(
+        length=len(names) * _STEPS,
+        file=sys.stderr,
+        hidden=not sys.stderr.isatty(),
+        item_show_func=lambda name: name,
+        show_eta=False,
+    ) as bar:
+        for done, name in enumerate(names):
+
+            def on_progress(part: float, done: int = done, name: str = name) -> None:
+                bar.update(int((done + part) * _STEPS) - bar.pos, name)
+
+            on_progress(0.0)
+            results.append(measuring.run(name, on_progress))
+            on_progress(1.0)
+    return results
+
+
+def _rows(results: Sequence[Result]) -> list[tuple[str, ...]]:
+    head = ("workload", "clients", "rate", "p50", "p99", "count", "client CPU", "errors")
+    return [head, *map(_row, results)]
+
+
+def _row(result: Result) -> tuple[str, ...]:
+    errors = ", ".join(f"{count} times {what}" for what, count in result.errors.items()) or "-"
+    if result.failed:
+        return (result.name, str(result.clients), "failed", "-", "-", str(result.count), "-", errors)
+    rate = f"{format_size(int(result.rate))}/s" if result.unit == "bytes/s" else f"{result.rate:.0f} {result.unit}"
+    # Of one core: at 100 % it may be the client that is measured.
+    cpu = f"{result.client_cpu_seconds / result.seconds:.0%}"
+    times = (f"{result.p50_ms:.2f} ms", f"{result.p99_ms:.2f} ms")
+    return (result.name, str(result.clients), rate, *times, str(result.count), cpu, errors)
+
+
+def _write(name: str, text: str) -> None:
+    if name == "-":
+        click.echo(text)
+        return
+    try:
+        Path(name).write_text(f"{text}\n", encoding="utf-8")
+    except OSError as error:
+        raise CannotServeError(f"{name}: {error.strerror}") from None
