@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -32,6 +33,9 @@ PATIENCE_S: Final = 5.0
 RETRY_AFTER_S: Final = 10.0
 
 _UNKNOWN: Final = frozenset({"BLOB_UNKNOWN", "MANIFEST_UNKNOWN", "NAME_UNKNOWN"})
+
+
+_log = logging.getLogger("ociserver")
 
 
 class _TooLargeError(Exception):
@@ -337,33 +341,32 @@ class Cache(Backend):
         if fill is None:
             entry = Entry(place.repository, digest, "blob")
 
-            async def admit(size: int) -> None:
-                if not self._eviction.fits(size):
-                    raise _TooLargeError
-                await self._admit(entry, size)
-
-            lock = self._locks.lock("blob", *key)
-            fill = self._fills[key] = Fill(place, digest, self._local, self._store, lock, admit)
+            fill = self._fills[key] = Fill(
+                place,
+                digest,
+                self._local,
+                self._store,
+                self._locks.lock("blob", *key),
+                lambda size: self._admit(entry, size),
+                lambda size: self._eviction.keep(entry, size),
+            )
             flight = self._flights.start(("blob", *key), lambda: self._run(fill, place, entry))
             flight.add_done_callback(lambda flight: self._end(key, flight))
         return fill
 
     async def _run(self, fill: Fill, place: Place, entry: Entry) -> None:
         await self._borrow(place, entry)
-        try:
-            await fill.run()
-        except BaseException:
-            self._index.forget(entry)
-            raise
+        await fill.run()
 
     def _end(self, key: tuple[str, str], flight: asyncio.Task[None]) -> None:
         self._fills.pop(key).end(None if flight.cancelled() else flight.exception())
 
-    async def _admit(self, entry: Entry, size: int) -> None:
+    def _admit(self, entry: Entry, size: int) -> None:
         """Upstream has it: so the repository is upstream's, unless it was pushed to meanwhile."""
+        if not self._eviction.fits(size):
+            raise _TooLargeError
         if self._index.claim(entry.repository, "upstream")[0] != "upstream":
             raise OCIError("BLOB_UNKNOWN")
-        await self._eviction.admit(entry, size)
 
     async def _borrow(self, place: Place, entry: Entry) -> None:
         """Link the blob of another repository, if upstream has it in this one too."""
@@ -372,11 +375,12 @@ class Cache(Backend):
             return
         try:
             size = (await place.upstream.resolve_blob(place.name, entry.digest)).size
-            await self._admit(entry, size)
-            await self._local.mount_blob(other, place.repository, entry.digest)
-        except Exception:
+            self._admit(entry, size)
+            async with self._eviction.keep(entry, size):
+                await self._local.mount_blob(other, place.repository, entry.digest)
+        except Exception as error:
             # Whatever it is, fetching it meets it as well.
-            self._index.forget(entry)
+            _log.debug("%s is fetched, and not linked: %s", entry.digest, error)
 
 
 def _upstream(place: Place) -> Backend:

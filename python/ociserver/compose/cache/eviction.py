@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import OrderedDict
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Final
 
 from ociserver.compose.cache.index import Entry, Index
@@ -39,15 +41,19 @@ class Eviction:
         """Whether a content of this size can be kept at all."""
         return self._max is None or size <= self._max
 
-    async def admit(self, entry: Entry, size: int) -> None:
-        """Make room for a content, and count it from now on; `forget` it in the index if it does not come."""
-        async with self._one:
-            while self._max is not None and self._index.total() + size > self._max:
-                oldest = self._index.oldest()
-                if oldest is None:
-                    break
-                await self._delete(oldest)
-            self._index.use(entry, size, time.time())
+    @asynccontextmanager
+    async def keep(self, entry: Entry, size: int) -> AsyncIterator[None]:
+        """Around what makes a content one of the local registry's: makes room before it, and counts it."""
+        await self._make_room(size)
+        self._index.use(entry, size, time.time())
+        try:
+            yield
+        except BaseException:
+            self._index.forget(entry)
+            raise
+        # Others that came at the same time may have taken the room, and found nothing here to delete.
+        self._index.use(entry, size, time.time())
+        await self._make_room(0)
 
     def use(self, entry: Entry, size: int) -> None:
         """Note that a content was used."""
@@ -58,6 +64,14 @@ class Eviction:
         if len(self._used) > _REMEMBERED:
             self._used.popitem(last=False)
         self._index.use(entry, size, now)
+
+    async def _make_room(self, size: int) -> None:
+        async with self._one:
+            while self._max is not None and self._index.total() + size > self._max:
+                oldest = self._index.oldest()
+                if oldest is None:
+                    break
+                await self._delete(oldest)
 
     async def _delete(self, entry: Entry) -> None:
         self._used.pop(entry, None)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 
 from ociserver.compose.cache.ahead import ahead
 from ociserver.compose.cache.growth import Growth
@@ -32,7 +33,8 @@ class Fill:
         local: the registry that keeps it.
         store: what that is, if it is a store, whose uploads other processes can read.
         lock: held by whoever fetches it.
-        admit: called with its size before the first byte is written: makes room.
+        admit: called with its size before the first byte is written; refuses by raising.
+        keep: with its size, around what makes it a blob.
     """
 
     def __init__(
@@ -42,7 +44,8 @@ class Fill:
         local: Backend,
         store: Store | None,
         lock: Lock,
-        admit: Callable[[int], Awaitable[None]],
+        admit: Callable[[int], None],
+        keep: Callable[[int], AbstractAsyncContextManager[None]],
     ) -> None:
         self.local = local
         self.repository = place.repository
@@ -57,6 +60,7 @@ class Fill:
         self._store = store
         self._lock = lock
         self._admit = admit
+        self._keep = keep
         self._growth: Growth | None = None
         self._readers = 0
         self._followed: tuple[Note, bytes] | None = None
@@ -122,7 +126,7 @@ class Fill:
             descriptor = reader.descriptor
             if descriptor.size < 0:
                 raise HTTPError(502, "upstream does not say how large the blob is")
-            await self._admit(descriptor.size)
+            self._admit(descriptor.size)
             writer = await self.local.push_blob_chunked(self.repository, algorithm=self.digest.partition(":")[0])
             try:
                 self.descriptor = Descriptor(descriptor.media_type, self.digest, descriptor.size)
@@ -159,7 +163,8 @@ class Fill:
         if writer.size != self.descriptor.size:
             raise HTTPError(502, f"upstream gave {writer.size} of the blob's {self.descriptor.size} bytes")
         try:
-            await writer.commit(self.digest)
+            async with self._keep(self.descriptor.size):
+                await writer.commit(self.digest)
         except OCIError as error:
             if error.code != "DIGEST_INVALID":
                 raise

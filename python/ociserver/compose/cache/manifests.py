@@ -140,21 +140,18 @@ class Manifests:
         if self._index.claim(place.repository, "upstream")[0] != "upstream":
             return  # pushed meanwhile
         entry = Entry(place.repository, digest, "manifest")
-        known = await self._has(place, digest)
-        if not known:
-            await self._eviction.admit(entry, len(content))
+        size = 0 if await self._has(place, digest) else len(content)
         try:
-            await self._local.push_manifest(
-                place.repository, content, manifest.descriptor.media_type, digest=digest, tags=tags
-            )
-        except BaseException as error:
-            if not known:
-                self._index.forget(entry)
-            if isinstance(error, OCIError) and error.code == "MANIFEST_BLOB_UNKNOWN":
-                raise HTTPError(
-                    500, "the cache's local registry wants contents before their manifest: set lax_child_references"
-                ) from None
-            raise
+            async with self._eviction.keep(entry, size):
+                await self._local.push_manifest(
+                    place.repository, content, manifest.descriptor.media_type, digest=digest, tags=tags
+                )
+        except OCIError as error:
+            if error.code != "MANIFEST_BLOB_UNKNOWN":
+                raise
+            raise HTTPError(
+                500, "the cache's local registry wants contents before their manifest: set lax_child_references"
+            ) from None
 
     async def _drop(self, place: Place, tag: str) -> None:
         """Upstream has the tag no more."""

@@ -1,0 +1,142 @@
+"""Tags and manifests: how long they are believed, and what is given when upstream does not answer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import pytest
+
+from ociserver import Backend, HTTPError, Manifest, OCIError
+from ociserver.compose import Cache
+from ociserver.context import RequestContext, request_context
+from tests.compose.cache.upstream import REPOSITORY, Upstream
+from tests.support.images import digest_of
+
+pytestmark = pytest.mark.anyio
+
+FAILURES = [HTTPError(502, "down"), OCIError("TOOMANYREQUESTS"), HTTPError(503), ConnectionResetError()]
+
+
+async def ask(cache: Cache, tag: str = "latest") -> tuple[Manifest, list[str]]:
+    """A tag's manifest, and the warnings that come with it."""
+    context = RequestContext("test")
+    token = request_context.set(context)
+    try:
+        return await cache.get_tag(REPOSITORY, tag), context.warnings
+    finally:
+        request_context.reset(token)
+
+
+async def test_a_tag_is_believed_for_its_lifetime_and_then_asked_for_by_head(
+    local: Backend, upstream: Upstream
+) -> None:
+    digest = await upstream.image(b"one")
+    async with Cache(upstream, local, tag_lifetime=0.2) as cache:
+        for _ in range(3):
+            assert (await cache.get_tag(REPOSITORY, "latest")).descriptor.digest == digest
+            assert (await cache.resolve_tag(REPOSITORY, "latest")).digest == digest
+        assert upstream.asked == {"tag": 1}
+        await asyncio.sleep(0.25)
+        await cache.get_tag(REPOSITORY, "latest")
+        assert upstream.asked == {"tag": 1, "head tag": 1}
+        moved = await upstream.image(b"two")
+        assert (await cache.resolve_tag(REPOSITORY, "latest")).digest == digest
+        await asyncio.sleep(0.25)
+        assert (await cache.resolve_tag(REPOSITORY, "latest")).digest == moved
+        assert upstream.asked == {"tag": 1, "head tag": 2, "manifest": 1}
+
+
+async def test_many_at_once_are_one_request(local: Backend, upstream: Upstream) -> None:
+    digest = await upstream.image(b"one")
+    async with Cache(upstream, local) as cache:
+        await asyncio.gather(*(cache.get_tag(REPOSITORY, "latest") for _ in range(32)))
+        await local.delete_manifest(REPOSITORY, digest)
+        await asyncio.gather(*(cache.get_manifest(REPOSITORY, digest) for _ in range(32)))
+    assert upstream.asked == {"tag": 1, "manifest": 1}
+
+
+@pytest.mark.parametrize("failure", FAILURES, ids=repr)
+async def test_an_upstream_that_fails_leaves_the_old_answer_with_a_warning(
+    local: Backend, upstream: Upstream, failure: Exception
+) -> None:
+    digest = await upstream.image(b"one")
+    async with Cache(upstream, local, tag_lifetime=0, retry_after=0) as cache:
+        assert (await ask(cache))[1] == []
+        upstream.failure = failure
+        manifest, warnings = await ask(cache)
+        assert manifest.descriptor.digest == digest
+        assert len(warnings) == 1
+        assert "upstream does not answer" in warnings[0]
+        with pytest.raises(type(failure)):
+            await cache.get_tag(REPOSITORY, "unheard")
+        upstream.failure = None
+        assert (await ask(cache))[1] == []
+
+
+async def test_an_upstream_that_is_slow_has_its_time_and_then_a_rest(local: Backend, upstream: Upstream) -> None:
+    digest = await upstream.image(b"one")
+    async with Cache(upstream, local, tag_lifetime=0, patience=0.05, retry_after=60) as cache:
+        await ask(cache)
+        upstream.delay_s = 2
+        async with asyncio.timeout(1.5):
+            for _ in range(3):
+                manifest, warnings = await ask(cache)
+                assert (manifest.descriptor.digest, "slow" in warnings[0]) == (digest, True)
+        assert upstream.asked == {"tag": 1, "head tag": 1}
+
+
+async def test_a_tag_that_upstream_has_deleted_is_gone(local: Backend, upstream: Upstream) -> None:
+    digest = await upstream.image(b"one")
+    async with Cache(upstream, local, tag_lifetime=0) as cache:
+        await cache.get_tag(REPOSITORY, "latest")
+        await upstream.memory.delete_tag(REPOSITORY, "latest")
+        for _ in range(2):
+            with pytest.raises(OCIError, match="manifest unknown"):
+                await cache.get_tag(REPOSITORY, "latest")
+        assert (await cache.get_manifest(REPOSITORY, digest)).descriptor.digest == digest
+
+
+async def test_a_refusal_is_not_hidden_by_an_old_answer(local: Backend, upstream: Upstream) -> None:
+    await upstream.image(b"one")
+    async with Cache(upstream, local, tag_lifetime=0) as cache:
+        await cache.get_tag(REPOSITORY, "latest")
+        upstream.failure = OCIError("DENIED")
+        with pytest.raises(OCIError, match="denied"):
+            await cache.get_tag(REPOSITORY, "latest")
+
+
+async def test_a_manifest_that_is_not_its_digest_is_not_kept(local: Backend, upstream: Upstream) -> None:
+    digest = await upstream.image(b"one")
+    upstream.replaced[digest] = b"{}"
+    async with Cache(upstream, local) as cache:
+        for work in (cache.get_tag(REPOSITORY, "latest"), cache.get_manifest(REPOSITORY, digest)):
+            with pytest.raises(OCIError) as wrong:
+                await work
+            assert (wrong.value.code, wrong.value.status) == ("DIGEST_INVALID", 502)
+        for found in (digest, digest_of(b"{}")):
+            with pytest.raises(OCIError):
+                await local.get_manifest(REPOSITORY, found)
+
+
+async def test_what_is_known_of_tags_outlives_the_process(
+    make_local: Callable[[], Backend], upstream: Upstream, request: pytest.FixtureRequest
+) -> None:
+    await upstream.image(b"one")
+    for _ in range(2):
+        async with Cache(upstream, make_local()) as cache:
+            await cache.get_tag(REPOSITORY, "latest")
+    # A registry in memory has forgotten it with everything else.
+    assert upstream.asked["tag"] == (1 if "store" in request.node.callspec.id else 2)
+
+
+async def test_lists_are_upstreams_and_what_is_kept_if_it_is_down(local: Backend, upstream: Upstream) -> None:
+    await upstream.image(b"one", tag="a")
+    await upstream.image(b"two", tag="b")
+    async with Cache(upstream, local) as cache:
+        await cache.get_tag(REPOSITORY, "b")
+        assert [tag async for tag in cache.tags(REPOSITORY)] == ["a", "b"]
+        upstream.failure = HTTPError(502)
+        assert [tag async for tag in cache.tags(REPOSITORY)] == ["b"]
+        with pytest.raises(HTTPError):
+            await anext(cache.tags("never/asked"))
