@@ -1,0 +1,211 @@
+//! The whole engine against a server on a socket, which says what it is told to.
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use ociserver_core::digest::Algorithm;
+use ociserver_core::hash::digest_of;
+use ociserver_load::content::Content;
+use ociserver_load::{Body, Load, Origin, Report, Step, Target};
+
+/// What was asked: the request line, and the body.
+type Asked = Arc<Mutex<Vec<(String, Vec<u8>)>>>;
+
+/// What to send for a request line, and whether the connection stays.
+type Script = fn(&str) -> (&'static str, bool);
+
+/// Serve until the process ends; `answer` gets the request line and says what to send, and whether to go on.
+fn server(answer: Script) -> (u16, Asked) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("binds");
+    let port = listener.local_addr().expect("is bound").port();
+    let asked = Asked::default();
+    let seen = asked.clone();
+    thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let seen = seen.clone();
+            thread::spawn(move || serve(&stream, answer, &seen));
+        }
+    });
+    (port, asked)
+}
+
+fn serve(stream: &TcpStream, answer: Script, asked: &Asked) -> Option<()> {
+    let mut reader = BufReader::new(stream);
+    loop {
+        let (mut first, mut length) = (String::new(), 0);
+        reader.read_line(&mut first).ok().filter(|read| *read > 0)?;
+        loop {
+            let mut line = String::new();
+            reader.read_line(&mut line).ok()?;
+            if let Some(value) = line.strip_prefix("Content-Length: ") {
+                length = value.trim().parse().ok()?;
+            }
+            if line == "\r\n" {
+                break;
+            }
+        }
+        let mut body = vec![0; length];
+        reader.read_exact(&mut body).ok()?;
+        let first = first.trim().to_owned();
+        let (text, goes_on) = answer(&first);
+        asked.lock().ok()?.push((first, body));
+        (&mut &*stream).write_all(text.as_bytes()).ok()?;
+        if !goes_on {
+            return None;
+        }
+    }
+}
+
+fn step(method: &str, target: Target, body: Body, expect: u16) -> Arc<Step> {
+    let headers = Vec::new();
+    Arc::new(Step { method: method.into(), target, headers, body, expect: vec![expect], digest: None })
+}
+
+fn get(path: &str) -> Arc<Step> {
+    step("GET", Target::Path(path.into()), Body::None, 200)
+}
+
+fn load(port: u16, operations: Vec<Vec<Arc<Step>>>, repeat: bool) -> Arc<Load> {
+    let origin = Origin::new("127.0.0.1", port, &format!("127.0.0.1:{port}"), false).expect("is an address");
+    Arc::new(Load::new(Arc::new(origin), &[], operations, repeat))
+}
+
+fn once(port: u16, operation: Vec<Arc<Step>>) -> Report {
+    load(port, vec![operation], false).run(1, 1, None)
+}
+
+fn errors(report: &Report) -> Vec<(&str, u64)> {
+    report.errors.iter().map(|(name, count)| (name.as_str(), *count)).collect()
+}
+
+const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello";
+
+#[test]
+fn each_operation_is_made_once() {
+    let (port, asked) = server(|_| (OK, true));
+    let operations = (0..100).map(|number| vec![get(&format!("/{number}"))]).collect();
+    let report = load(port, operations, false).run(4, 2, None);
+    assert_eq!((report.count, report.begun, report.received, report.sent), (100, 100, 500, 0));
+    assert!(report.p50 > 0.0 && report.p99 >= report.p50 && report.seconds >= report.p99);
+    let mut lines: Vec<_> = asked.lock().expect("held").iter().map(|(line, _)| line.clone()).collect();
+    lines.sort();
+    lines.dedup();
+    assert_eq!(lines.len(), 100);
+}
+
+#[test]
+fn operations_are_repeated_until_the_time_is_up() {
+    let (port, asked) = server(|_| (OK, true));
+    let began = Instant::now();
+    let report = load(port, vec![vec![get("/a")], vec![get("/b")]], true).run(2, 1, Some(Duration::from_millis(200)));
+    assert!(began.elapsed() >= Duration::from_millis(200));
+    assert!(report.count > 2);
+    assert_eq!(asked.lock().expect("held").len() as u64, report.count);
+    assert_eq!(errors(&report), []);
+}
+
+#[test]
+fn an_upload_follows_the_location_and_sends_what_its_digest_says() {
+    let (port, asked) = server(|line| {
+        if line.starts_with("POST") {
+            ("HTTP/1.1 202 A\r\nLocation: /up/1?s=2\r\nContent-Length: 0\r\n\r\n", true)
+        } else {
+            ("HTTP/1.1 201 C\r\nLocation: /blob\r\nContent-Length: 0\r\n\r\n", true)
+        }
+    });
+    let content = Content { stamp: 3, offset: 0, length: 3_000_001 };
+    let put = step("PUT", Target::Location("digest=x".into()), Body::Content(content), 201);
+    let report = once(port, vec![step("POST", Target::Path("/up/".into()), Body::None, 202), put]);
+    assert_eq!((report.count, report.sent), (1, 3_000_001));
+    let asked = asked.lock().expect("held");
+    assert_eq!(asked[1].0, "PUT /up/1?s=2&digest=x HTTP/1.1");
+    assert_eq!(digest_of(Algorithm::Sha256, &asked[1].1), content.digest());
+}
+
+#[test]
+fn what_fails_is_counted_by_kind() {
+    let cases: [(Script, &str); 5] = [
+        (|_| ("HTTP/1.1 404 No\r\nContent-Length: 4\r\n\r\ngone", true), "404"),
+        (|_| ("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhello", false), "broken off"),
+        (|_| ("", false), "broken off"),
+        (|_| ("SSH-2.0\r\n\r\n", false), "bad answer"),
+        (|_| ("HTTP/1.1 200 OK\r\nLocation: http://elsewhere/x\r\nContent-Length: 0\r\n\r\n", true), "bad Location"),
+    ];
+    for (answer, expected) in cases {
+        let (port, _) = server(answer);
+        let report = once(port, vec![get("/x")]);
+        assert_eq!((report.count, errors(&report)), (0, vec![(expected, 1)]));
+        assert!(report.first_error.expect("says it").starts_with("GET /x: "));
+    }
+}
+
+#[test]
+fn nobody_there() {
+    let port = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("binds").port();
+    let report = once(port, vec![get("/x")]);
+    assert_eq!(errors(&report), [("no connection", 1)]);
+}
+
+#[test]
+fn the_excerpt_of_an_error_is_shown() {
+    let (port, _) = server(|_| ("HTTP/1.1 405 No\r\nContent-Length: 7\r\n\r\nnot so!", true));
+    assert_eq!(once(port, vec![get("/x")]).first_error.as_deref(), Some("GET /x: 405: not so!"));
+}
+
+#[test]
+fn a_wrong_body_is_noticed() {
+    let (port, _) = server(|_| (OK, true));
+    let with = |digest: String| vec![Arc::new(Step { digest: Some(digest), ..Arc::unwrap_or_clone(get("/x")) })];
+    assert_eq!(once(port, with(digest_of(Algorithm::Sha256, b"hello").to_string())).count, 1);
+    assert_eq!(errors(&once(port, with(digest_of(Algorithm::Sha256, b"other").to_string()))), [("wrong content", 1)]);
+}
+
+#[test]
+fn a_connection_that_was_closed_while_idle_is_made_anew() {
+    // It says that it keeps the connection, and closes it.
+    let (port, asked) = server(|_| (OK, false));
+    let report = load(port, (0..5).map(|_| vec![get("/x")]).collect(), false).run(1, 1, None);
+    assert_eq!((report.count, errors(&report)), (5, vec![]));
+    assert_eq!(asked.lock().expect("held").len(), 5);
+}
+
+#[test]
+fn an_interim_answer_is_no_answer() {
+    let (port, _) = server(|_| ("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi", true));
+    let report = once(port, vec![get("/x")]);
+    assert_eq!((report.count, report.received), (1, 2));
+}
+
+#[test]
+fn an_upload_that_fails_is_ended() {
+    let (port, asked) = server(|line| match line.split(' ').next() {
+        Some("POST") => ("HTTP/1.1 202 A\r\nLocation: /v2/a/blobs/uploads/1\r\nContent-Length: 0\r\n\r\n", true),
+        Some("DELETE") => ("HTTP/1.1 204 D\r\n\r\n", true),
+        _ => ("HTTP/1.1 500 E\r\nContent-Length: 0\r\n\r\n", true),
+    });
+    let put = step("PUT", Target::Location(String::new()), Body::None, 201);
+    let report = once(port, vec![step("POST", Target::Path("/up/".into()), Body::None, 202), put]);
+    assert_eq!(errors(&report), [("500", 1)]);
+    assert_eq!(asked.lock().expect("held")[2].0, "DELETE /v2/a/blobs/uploads/1 HTTP/1.1");
+}
+
+#[test]
+fn it_can_be_stopped_while_it_waits() {
+    let (port, _) = server(|_| {
+        thread::sleep(Duration::from_secs(20));
+        (OK, true)
+    });
+    let load = load(port, vec![vec![get("/x")]], true);
+    let began = Instant::now();
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            thread::sleep(Duration::from_millis(100));
+            load.stop();
+        });
+        assert_eq!(load.run(2, 1, None).count, 0);
+    });
+    assert!(began.elapsed() < Duration::from_secs(10));
+}

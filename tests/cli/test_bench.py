@@ -1,0 +1,208 @@
+"""`ociserver bench` against servers: what it counts is what the server has, and it leaves nothing behind."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ociserver.bench import WORKLOADS
+from tests.cli.process import Serve, clean_environment, serving
+
+TIMEOUT_S = 60
+QUICK = ("--seconds", "0.1", "--clients", "2", "--large", "6MiB", "--entries", "120", "--repository", "work/bench")
+
+
+def bench(url: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "ociserver", "bench", url, *QUICK, *arguments],
+        env=clean_environment(None),
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_S,
+        check=False,
+    )
+
+
+def figures(url: str, *arguments: str) -> dict[str, dict[str, Any]]:
+    done = bench(url, *arguments, "--json", "-")
+    assert done.returncode == 0, done.stderr
+    return {workload["name"]: workload for workload in json.loads(done.stdout)["workloads"]}
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve]:
+    with serving(tmp_path_factory.mktemp("bench")) as running:
+        yield running
+
+
+@pytest.fixture
+def logging(tmp_path: Path) -> Iterator[Serve]:
+    """A server whose access log has nothing of other tests."""
+    with serving(tmp_path, "--log-format", "json") as running:
+        yield running
+
+
+def url_of(running: Serve) -> str:
+    return f"http://127.0.0.1:{running.port}"
+
+
+def answered(running: Serve) -> list[tuple[str, str, int]]:
+    """Every request that the server has logged, when it has ended."""
+    running.signal(signal.SIGTERM)
+    running.exit_status()
+    lines = [json.loads(line) for line in running.printed().splitlines() if line.startswith("{")]
+    return [(line["method"], line["path"], line["status"]) for line in lines if line["message"] == "request"]
+
+
+def tags(running: Serve, repository: str) -> list[str]:
+    status, body = running.get(f"/v2/{repository}/tags/list")
+    found: list[str] = json.loads(body)["tags"] if status == 200 else []
+    return found
+
+
+@pytest.mark.parametrize("name", WORKLOADS)
+def test_each_workload_has_figures_and_leaves_nothing(server: Serve, name: str) -> None:
+    result = figures(url_of(server), "--only", name)[name]
+    assert result["failed"] is None
+    assert result["errors"] == {}
+    assert result["count"] > 0
+    assert result["seconds"] > 0
+    assert 0 < result["p50_ms"] <= result["p99_ms"] <= result["seconds"] * 1000
+    amount = result["bytes"] if result["unit"] == "bytes/s" else result["count"]
+    assert result["rate"] == pytest.approx(amount / result["seconds"])
+    assert result["client_cpu_seconds"] > 0
+    if name.startswith(("upload", "download")):
+        size = 1024 * 1024 if name == "download-range" else 6 * 1024 * 1024
+        assert result["bytes"] == result["count"] * size
+    assert tags(server, "work/bench") == []
+    for number in range(16):
+        assert tags(server, f"work/bench/{number}") == []
+
+
+@pytest.mark.parametrize(
+    "name, method, path, others",
+    [
+        pytest.param("manifest-get-tag", "GET", "/manifests/image-", 32, id="reads"),
+        pytest.param("blob-head", "HEAD", "/blobs/", 32, id="heads"),
+        pytest.param("download", "GET", "/blobs/", 1, id="downloads"),
+    ],
+)
+def test_what_was_read_is_what_the_server_answered(
+    logging: Serve, name: str, method: str, path: str, others: int
+) -> None:
+    """`others` are the requests of the check."""
+    result = figures(url_of(logging), "--only", name)[name]
+    requests = [line for line in answered(logging) if line[0] == method and path in line[1]]
+    assert {status for _, _, status in requests} == {200}
+    assert len(requests) == result["count"] + others
+
+
+def test_what_was_pushed_is_what_the_server_took_and_is_deleted(logging: Serve) -> None:
+    result = figures(url_of(logging), "--only", "image-push")["image-push"]
+    requests = answered(logging)
+    manifests = [
+        path for method, path, status in requests if (method, status) == ("PUT", 201) and "/manifests/" in path
+    ]
+    blobs = [path for method, path, status in requests if (method, status) == ("PUT", 201) and "/uploads/" in path]
+    # Those that were tried before the clock started: four for each client.
+    assert len(manifests) == result["count"] + 8
+    assert len(blobs) == 2 * len(manifests)
+    deleted = [path for method, path, status in requests if (method, status) == ("DELETE", 202)]
+    assert len([path for path in deleted if "/manifests/sha256:" in path]) == len(manifests)
+    assert len([path for path in deleted if "/blobs/" in path]) == len(blobs)
+
+
+def test_keep_keeps(tmp_path: Path) -> None:
+    with serving(tmp_path) as running:
+        result = figures(url_of(running), "--only", "tags-put", "--keep")["tags-put"]
+        kept = [tag for tag in tags(running, "work/bench") if tag.startswith("tag-")]
+        assert len(kept) == result["count"] + 8
+        assert running.get(f"/v2/work/bench/manifests/{kept[-1]}", "HEAD")[0] == 200
+
+
+@pytest.mark.parametrize("name, parts", [("upload-put", 0), ("upload-chunked", 2)])
+def test_an_upload_is_made_of_the_requests_that_its_name_says(logging: Serve, name: str, parts: int) -> None:
+    """6 MiB are two chunks of 5 MiB at most."""
+    result = figures(url_of(logging), "--only", name)[name]
+    methods = [method for method, path, _ in answered(logging) if "/uploads/" in path]
+    uploads = result["count"] + 1
+    assert [methods.count(method) for method in ("POST", "PATCH", "PUT")] == [uploads, uploads * parts, uploads]
+
+
+def test_what_the_registry_does_not_support_is_reported_and_not_dropped(tmp_path: Path) -> None:
+    with serving(tmp_path, "--disable-single-post-upload", "--disable-referrers-api") as running:
+        done = bench(
+            url_of(running), "--only", "upload-post,referrers-page,blob-head", "--json", str(tmp_path / "json")
+        )
+    assert done.returncode == 0, done.stderr
+    workloads = {each["name"]: each for each in json.loads((tmp_path / "json").read_text())["workloads"]}
+    assert workloads["upload-post"]["errors"] == {"202": 1}
+    assert "does not take a blob in one POST" in workloads["upload-post"]["failed"]
+    assert list(workloads["referrers-page"]["errors"]) == ["404"]
+    assert "/referrers/sha256:" in workloads["referrers-page"]["failed"]
+    assert workloads["blob-head"]["failed"] is None
+    assert "does not take a blob in one POST" in done.stdout
+    assert [line.split()[0] for line in done.stdout.splitlines()[:4]] == ["workload", *workloads]
+
+
+def test_no_server() -> None:
+    done = bench("http://127.0.0.1:1", "--only", "blob-head")
+    assert done.returncode == 1
+    assert done.stderr.startswith("ociserver: http://127.0.0.1:1: ")
+    assert "does the registry run?" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "url, arguments, status, said",
+    [
+        ("ftp://host", (), 1, "write http://localhost:5000"),
+        ("localhost:5000", (), 1, "write http://localhost:5000"),
+        (
+            "http://localhost:5000",
+            ("--only", "blob-heads"),
+            2,
+            "'blob-heads' is no workload; there are manifest-get-tag,",
+        ),
+        ("http://localhost:5000", ("--repository", "A"), 2, "'A' is not the name of a repository"),
+        ("http://localhost:5000", ("--seconds", "0"), 2, "must be more than 0"),
+    ],
+)
+def test_what_is_wrong_is_said(url: str, arguments: tuple[str, ...], status: int, said: str) -> None:
+    done = bench(url, *arguments)
+    assert (done.returncode, done.stdout) == (status, "")
+    assert said in done.stderr
+
+
+def test_no_registry(server: Serve) -> None:
+    done = bench(f"{url_of(server)}/elsewhere")
+    assert done.returncode == 1
+    assert "answers 404 to GET /v2/" in done.stderr
+
+
+def test_ctrl_c_cleans_up(server: Serve) -> None:
+    arguments = [url_of(server), *QUICK, "--only", "tags-put", "--seconds", "60"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ociserver", "bench", *arguments],
+        env=clean_environment(None),
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + TIMEOUT_S
+    while len(tags(server, "work/bench")) < 20:
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, printed = process.communicate(timeout=TIMEOUT_S)
+    assert process.returncode == 1
+    assert "Aborted!" in printed
+    assert tags(server, "work/bench") == []
