@@ -20,6 +20,9 @@ __all__ = ["BenchError", "Target"]
 
 _PORTS: Final = {"http": 80, "https": 443}
 
+_THREADS: Final = max((os.cpu_count() or 1) // 2, 1)
+"""Half of the machine: the registry is often on it too. On two cores two threads made nginx a fifth slower."""
+
 
 class BenchError(Exception):
     """The registry cannot be measured: why, and what to do."""
@@ -97,7 +100,7 @@ class Target:
             self._origin,
             operations,
             clients=clients,
-            threads=min(clients, os.cpu_count() or 1),
+            threads=min(clients, _THREADS),
             seconds=seconds,
             repeat=repeat,
             headers=headers,
