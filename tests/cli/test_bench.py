@@ -19,10 +19,12 @@ from tests.cli.process import Serve, clean_environment, serving
 TIMEOUT_S = 60
 QUICK = ("--seconds", "0.1", "--clients", "2", "--large", "6MiB", "--entries", "120", "--repository", "work/bench")
 
+BENCH = (sys.executable, "-m", "ociserver", "bench")
+
 
 def bench(url: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "ociserver", "bench", url, *QUICK, *arguments],
+        [*BENCH, url, *QUICK, *arguments],
         env=clean_environment(None),
         capture_output=True,
         text=True,
@@ -191,7 +193,7 @@ def test_no_registry(server: Serve) -> None:
 def test_ctrl_c_cleans_up(server: Serve) -> None:
     arguments = [url_of(server), *QUICK, "--only", "tags-put", "--seconds", "60"]
     process = subprocess.Popen(
-        [sys.executable, "-m", "ociserver", "bench", *arguments],
+        [*BENCH, *arguments],
         env=clean_environment(None),
         stderr=subprocess.PIPE,
         text=True,
@@ -206,3 +208,40 @@ def test_ctrl_c_cleans_up(server: Serve) -> None:
     assert process.returncode == 1
     assert "Aborted!" in printed
     assert tags(server, "work/bench") == []
+
+
+def test_a_registry_that_goes_away_takes_no_figures_along(tmp_path: Path) -> None:
+    with serving(tmp_path) as running:
+        process = subprocess.Popen(
+            [
+                *BENCH,
+                url_of(running),
+                *QUICK,
+                "--only",
+                "blob-head,tags-put,image-pull",
+                "--seconds",
+                "2",
+                "--json",
+                "-",
+            ],
+            env=clean_environment(None),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        deadline = time.monotonic() + TIMEOUT_S
+        while len(tags(running, "work/bench")) < 40:  # blobs have none: the second workload has begun
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        running.process.kill()
+        output, printed = process.communicate(timeout=TIMEOUT_S)
+    assert process.returncode == 0, printed
+    report = json.loads(output)
+    first, second, third = report["workloads"]
+    assert first["failed"] is None
+    assert first["count"] > 0
+    assert set(second["errors"]) & {"no connection", "broken off"}
+    assert "does the registry run?" in third["failed"]
+    assert report["not_deleted"]["no connection"] > 40
+    assert "not all could be deleted" in printed

@@ -11,7 +11,7 @@ from typing import Final
 
 from ociserver._core import LoadReport, LoadStep
 from ociserver.bench.pushes import Pushes
-from ociserver.bench.target import Target
+from ociserver.bench.target import BenchError, Target
 from ociserver.bench.workload import Operation, Result, Undo, Workload
 from ociserver.bench.workloads import WORKLOADS, Settings
 
@@ -56,16 +56,15 @@ class Bench:
         """Deletions that failed, by status or kind."""
 
     def run(self, name: str, progress: Progress = lambda done: None) -> Result:
-        """Measure one workload. What goes wrong with the registry is in the result.
-
-        Raises:
-            BenchError: it lets us in no more.
-        """
+        """Measure one workload. What goes wrong with the registry is in the result."""
         workload = WORKLOADS[name](self._settings, self._pushes)
         result = Result(name, workload.unit, workload.clients)
         made = _Made()
         try:
             self._measure(workload, result, made, progress)
+        except BenchError as error:
+            # It went away, or lets us in no more: what was measured before is kept.
+            result.failed = str(error)
         finally:
             if not self._keep:
                 self._clean(made.undo)
@@ -152,7 +151,11 @@ class Bench:
         for _, entries in groupby(ordered, key=lambda entry: entry[0].order):
             deletions = [Operation([_deletion(one)], repositories) for one, repositories in entries]
             for part, repositories in _parts(deletions):
-                header = self._target.header(_scopes(repositories, delete=True))
+                try:
+                    header = self._target.header(_scopes(repositories, delete=True))
+                except BenchError:
+                    self.left["no connection"] += len(part)
+                    continue
                 report = self._target.run(
                     [operation.steps for operation in part], header, clients=self._settings.clients
                 )
