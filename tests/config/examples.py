@@ -16,6 +16,10 @@ RIGHT: Final = {
     "select": '[registry]\nkind = "select"\ninclude = ["a/*"]\nexclude = []\nbackend = { kind = "memory" }',
     "sub": '[registry]\nkind = "sub"\nprefix = "a/b-c"\nbackend = { kind = "memory" }',
     "debug": '[registry]\nkind = "debug"\nname = "x"\nbackend = { kind = "memory" }',
+    "client": '[registry]\nkind = "client"\nurl = "https://a.example"\nusername = "x"\npassword = { env = "PATH" }',
+    "cache": '[registry]\nkind = "cache"\nmax-size = "1GiB"\ntag-lifetime = "5m"\npatience = 1\nretry-after = "1s"\n'
+    'local-repositories = ["team/*"]\nlocal = { kind = "store", data = "x" }\nupstream = { kind = "memory" }\n'
+    'hosts = { "docker.io" = { kind = "memory" } }',
     "unify": '[registry]\nkind = "unify"\nreads = "concurrent"\nwrites = "first"\n'
     'backends = [{ kind = "memory" }, { kind = "immutable", backend = { kind = "memory" } }]',
 }
@@ -23,6 +27,12 @@ RIGHT: Final = {
 # The file, the line of the mistake, its key, and words that say what would be right.
 WRONG: Final = {
     "an unknown table": ("[sever]\nport = 1", 1, "sever", "no such key; did you mean server?"),
+    "a mistake in one of several hosts": (
+        '[registry]\nkind = "cache"\nlocal = { kind = "memory" }\n[registry.hosts."docker.io"]\nkind = "memroy"',
+        5,
+        "registry.hosts.docker.io.kind",
+        "there is no kind 'memroy'; did you mean memory?",
+    ),
     "an unknown key": ("\n# a\n[server]\nprot = 1", 4, "server.prot", "no such key; did you mean port?"),
     "a flag's name with underscores": (
         "[options]\nmax_list_page_size = 1",

@@ -19,6 +19,7 @@ WRAPPERS = {
     "select": 'exclude = ["hidden/*"]',
     "sub": 'prefix = "a"',
     "debug": "",
+    "cache": 'upstream = { kind = "memory" }',
 }
 
 
@@ -43,7 +44,8 @@ async def test_each_stands_in_front_of_each(outer: str, inner: str, tmp_path: Pa
             return f'{{ kind = "unify", backends = [{behind[0]}, {{ kind = "memory" }}] }}'
         if kind in WRAPPERS:
             keys = f", {WRAPPERS[kind]}" if WRAPPERS[kind] else ""
-            return f'{{ kind = "{kind}"{keys}, backend = {behind[0]} }}'
+            key = "local" if kind == "cache" else "backend"
+            return f'{{ kind = "{kind}"{keys}, {key} = {behind[0]} }}'
         return f'{{ kind = "{kind}" }}' if kind == "memory" else f'{{ kind = "store", data = "store-{number}" }}'
 
     within = described(inner) if inner in ("store", "memory") else described(inner, '{ kind = "memory" }')
@@ -111,7 +113,29 @@ async def test_the_keys_of_unify() -> None:
     assert [await tags_of(each) for each in inner] == [["mine"], ["theirs"]]
 
 
+async def test_the_keys_of_cache() -> None:
+    config = parse(
+        '[registry]\nkind = "cache"\nlocal-repositories = ["team/*"]\nlocal = { kind = "memory" }\n'
+        'hosts = { "docker.io" = { kind = "memory" } }\nupstream = { kind = "memory" }',
+        Path("registry.toml"),
+    )
+    inner = [leaf.build() for leaf in config.leaves()]
+    left = iter(inner)
+    async with config.backend(lambda _: next(left)) as backend:
+        await push_image(inner[1], "theirs", repository="app")
+        await push_image(inner[2], "others", repository="app")
+        assert await tags_of(backend, "docker.io/app") == ["theirs"]
+        assert await tags_of(backend, "app") == ["others"]
+        # Without its blobs, which nobody has asked for.
+        assert (await backend.get_tag("app", "others")) == await inner[2].get_tag("app", "others")
+        await push_blob(backend, b"text", "team/app")
+        with refused("DENIED"):
+            await push_blob(backend, b"text", "app")
+
+
 def test_what_has_nothing_to_build() -> None:
+    with pytest.raises(ValueError, match="neither `upstream` nor `hosts`"):
+        backend_of('[registry]\nkind = "cache"\nlocal = { kind = "memory" }')
     with pytest.raises(ValueError, match=r"has no \[registry\]"):
         backend_of("")
     with pytest.raises(ValueError, match="the store has no `data`"):

@@ -9,18 +9,31 @@ from __future__ import annotations
 import fnmatch
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from ociserver import compose, memory, store
-from ociserver.cli.units import parse_size
+from ociserver.cli.units import parse_duration, parse_size
 from ociserver.config.values import Duration, File, Flag, Part, Prefix, Size, Text
 from ociserver.interface import Backend
 from ociserver.store.sqlite import Durability
 
-__all__ = ["Debug", "Immutable", "Kind", "Memory", "ReadOnly", "Registry", "Select", "Store", "Sub", "Unify"]
+__all__ = [
+    "Cache",
+    "Client",
+    "Debug",
+    "Immutable",
+    "Kind",
+    "Memory",
+    "ReadOnly",
+    "Registry",
+    "Select",
+    "Store",
+    "Sub",
+    "Unify",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,8 +179,79 @@ class Unify(Kind):
         return compose.Unify(*inner, **_given(self, "reads", "writes"))
 
 
+@dataclass(frozen=True, kw_only=True)
+class Client(Kind):
+    """A registry elsewhere. Without `username` its credentials are those of `docker login`."""
+
+    kind: Literal["client"]
+    url: Text
+    """Where it is, with the scheme: "https://registry.example"."""
+    username: Text | None = None
+    """Who this server is there."""
+    password: Text | None = None
+    """The password of `username`: better from the environment or from a file."""
+
+    def build(self, *inner: Backend) -> Backend:
+        from ociserver import client  # an extra
+
+        if self.username is None:
+            return client.Client(self.url, credentials=client.docker_credentials)
+        return client.Client(self.url, credentials=client.Credentials(self.username, self.password or ""))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cache(Kind):
+    """Keeps what is pulled of registries elsewhere."""
+
+    kind: Literal["cache"]
+    local: Registry
+    """What keeps the contents. A store or memory accepts manifests before their children, unless it says otherwise."""
+    upstream: Registry | None = None
+    """The registry to cache; beside `hosts` the one of all other names."""
+    hosts: Annotated[dict[str, Registry], Field(min_length=1)] | None = None
+    """Registries by the host that they stand for, such as "docker.io", named by `ns` or before the repository."""
+    local_repositories: list[str] | None = None
+    """Patterns of the repositories that are pushed to here, such as "team/*"; all others can only be read.
+
+    By default those that are pushed to before they are fetched.
+    """
+    tag_lifetime: Duration | None = None
+    """How long a tag is believed before upstream is asked again; by default 60 s."""
+    max_size: Size | None = None
+    """Bound of what is kept of upstream; by default none."""
+    patience: Duration | None = None
+    """How long upstream may take to say what a tag is now, before the old answer is given; by default 5 s."""
+    retry_after: Duration | None = None
+    """How long an upstream that failed is not asked about tags that are known; by default 10 s."""
+
+    @property
+    def inner(self) -> Sequence[Registry]:
+        local = self.local
+        if isinstance(local, (Store, Memory)) and local.lax_child_references is None:
+            local = replace(local, lax_child_references=True)
+        return (local, *self._upstreams().values())
+
+    def build(self, *inner: Backend) -> Backend:
+        local, *upstreams = inner
+        if not upstreams:
+            raise ValueError("the cache has neither `upstream` nor `hosts`")
+        settings: dict[str, Any] = {
+            name: parse_duration(value)
+            for name, value in _given(self, "tag_lifetime", "patience", "retry_after").items()
+        }
+        if self.max_size is not None:
+            settings["max_bytes"] = parse_size(self.max_size)
+        if self.local_repositories is not None:
+            pattern = _pattern(self.local_repositories)
+            settings["is_local"] = lambda name: bool(pattern.match(name))
+        return compose.Cache(dict(zip(self._upstreams(), upstreams, strict=True)), local, **settings)
+
+    def _upstreams(self) -> dict[str, Registry]:
+        return (self.hosts or {}) | ({} if self.upstream is None else {"": self.upstream})
+
+
 Registry = Annotated[
-    Store | Memory | ReadOnly | Immutable | Select | Sub | Unify | Debug,
+    Store | Memory | ReadOnly | Immutable | Select | Sub | Unify | Debug | Client | Cache,
     Field(discriminator="kind"),
 ]
 """Any of them."""
