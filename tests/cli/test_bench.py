@@ -20,6 +20,7 @@ TIMEOUT_S = 60
 QUICK = ("--seconds", "0.1", "--clients", "2", "--large", "6MiB", "--entries", "120", "--repository", "work/bench")
 
 BENCH = (sys.executable, "-m", "ociserver", "bench")
+CERTIFICATES = Path(__file__).parent / "certificates"
 
 
 def bench(url: str, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -245,3 +246,19 @@ def test_a_registry_that_goes_away_takes_no_figures_along(tmp_path: Path) -> Non
     assert "does the registry run?" in third["failed"]
     assert report["not_deleted"]["no connection"] > 40
     assert "not all could be deleted" in printed
+
+
+def test_tls(tmp_path: Path) -> None:
+    """The certificate is issued by an authority, and has both the name and the address."""
+    files = ("--tls-cert", str(CERTIFICATES / "issued.pem"), "--tls-key", str(CERTIFICATES / "issued-key.pem"))
+    trusting = clean_environment({"SSL_CERT_FILE": str(CERTIFICATES / "authority.pem")})
+    with serving(tmp_path, *files) as running:
+        for host in ("localhost", "127.0.0.1"):
+            command = [*BENCH, f"https://{host}:{running.port}", *QUICK, "--only", "upload-put,download", "--json", "-"]
+            done = subprocess.run(command, env=trusting, capture_output=True, text=True, timeout=TIMEOUT_S, check=True)
+            for workload in json.loads(done.stdout)["workloads"]:
+                assert (workload["failed"], workload["errors"]) == (None, {})
+                assert workload["bytes"] == workload["count"] * 6 * 1024 * 1024 > 0
+        refused = bench(f"https://localhost:{running.port}", "--only", "blob-head")
+    assert refused.returncode == 1
+    assert "certificate" in refused.stderr
