@@ -1,0 +1,130 @@
+"""An upstream over HTTP that fails in each way: the table in docs/compose.md."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+
+from ociserver import Handler, OCIError, Store
+from ociserver.client import Client, Retries
+from ociserver.compose import Cache
+from tests.client.scripted import Reply, Scripted, scripted
+from tests.compose.cache.upstream import MIB, REPOSITORY
+from tests.serving.uvicorn_here import serve_here
+from tests.support.images import digest_of, random_bytes
+
+pytestmark = pytest.mark.anyio
+
+CONTENT = random_bytes(MIB, seed=3)
+DIGEST = digest_of(CONTENT)
+HURRIED = Retries(attempts=2, backoff_s=0.001, max_wait_s=0.001)
+TYPE = "application/vnd.oci.image.manifest.v1+json"
+MANIFEST = b'{"schemaVersion":2}'
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """What upstream does when it is asked for a blob, and what the client gets: a status, and the bytes of the answer.
+
+    Args:
+        row: its name in the table.
+        reply: given as often as it is asked.
+        status: of the answer.
+        is_cut: the answer ends before its end.
+    """
+
+    row: str
+    reply: Callable[[], Reply]
+    status: int
+    is_cut: bool = False
+
+
+FAULTS = [
+    Fault(
+        "is killed half-way, or truncates", lambda: _blob(CONTENT[: MIB // 2], len(CONTENT), cut=True), 200, is_cut=True
+    ),
+    Fault("gives another content than its digest", lambda: _blob(CONTENT[:-1] + b"?", len(CONTENT)), 200, is_cut=True),
+    Fault("says 429", lambda: Reply(429, {"Retry-After": "7"}), 429),
+    Fault("cannot be reached", lambda: Reply(None), 502),
+    Fault("says 503", lambda: Reply(503), 503),
+]
+
+
+def _blob(body: bytes, length: int, *, cut: bool = False) -> Reply:
+    return Reply(200, {"Content-Length": str(length)}, body, cut=cut)
+
+
+def _documented() -> dict[str, tuple[str, str]]:
+    """The rows of the table: what upstream does, what is given of a blob, and of a tag."""
+    text = (Path(__file__).parents[3] / "docs" / "compose.md").read_text()
+    table = text.partition("| if upstream |")[2].partition("\n\n")[0].splitlines()[2:]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table]
+    return {row[0]: (row[1], row[2]) for row in rows}
+
+
+async def get(site: str, path: str) -> tuple[httpx.Response | None, bytes, bool]:
+    """The answer, what came of its body, and whether that is all."""
+    body = b""
+    async with httpx.AsyncClient() as client, client.stream("GET", f"{site}/v2/{REPOSITORY}/{path}") as answer:
+        try:
+            async for piece in answer.aiter_raw():
+                body += piece
+        except httpx.RemoteProtocolError:
+            return answer, body, False
+        return answer, body, True
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.row)
+async def test_what_a_client_gets_of_a_blob(tmp_path: Path, fault: Fault) -> None:
+    store = Store(tmp_path / "data", lax_child_references=True)
+    async with scripted() as upstream, serve_here(Handler(_cache(upstream, store))) as site:
+        upstream.will(*[fault.reply() for _ in range(8)])
+        answer, body, is_whole = await get(site.url, f"blobs/{DIGEST}")
+        assert answer
+        assert (answer.status_code, is_whole) == (fault.status, not fault.is_cut)
+        if fault.is_cut:
+            assert CONTENT.startswith(body)
+            assert len(body) < len(CONTENT)
+        documented = _documented()[fault.row][0]
+        assert documented == ("an answer that is cut off" if fault.is_cut else str(fault.status))
+        with pytest.raises(OCIError):
+            await store.resolve_blob(REPOSITORY, DIGEST)
+        # Nothing of it stands in the way of the right one.
+        upstream.replies.clear()
+        upstream.will(_blob(CONTENT, len(CONTENT)))
+        assert (await get(site.url, f"blobs/{DIGEST}"))[1] == CONTENT
+        if fault.status == 429:
+            assert answer.headers["Retry-After"] == "7"
+
+
+@pytest.mark.parametrize(
+    "row, reply",
+    [
+        ("says 429", Reply(429)),
+        ("says 503", Reply(503)),
+        ("cannot be reached", Reply(None)),
+        ("is slow", Reply(200, {"Docker-Content-Digest": digest_of(b"x"), "Content-Length": "1"}, delay_s=5)),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+async def test_what_a_client_gets_of_a_tag_that_is_known(tmp_path: Path, row: str, reply: Reply) -> None:
+    store = Store(tmp_path / "data", lax_child_references=True)
+    async with scripted() as upstream, serve_here(Handler(_cache(upstream, store))) as site:
+        upstream.will(Reply(200, {"Content-Type": TYPE, "Docker-Content-Digest": digest_of(MANIFEST)}, MANIFEST))
+        first, _, _ = await get(site.url, "manifests/latest")
+        assert first
+        assert "Warning" not in first.headers
+        upstream.will(*[reply] * 4)
+        answer, body, _ = await get(site.url, "manifests/latest")
+        assert answer
+        assert (answer.status_code, body) == (200, MANIFEST)
+        assert "upstream does not answer" in answer.headers["Warning"]
+        assert _documented()[row][1] == "the old one, with a `Warning`"
+
+
+def _cache(upstream: Scripted, store: Store) -> Cache:
+    return Cache(Client(upstream.url, retries=HURRIED), store, tag_lifetime=0, patience=0.3, retry_after=0)
