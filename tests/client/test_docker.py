@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +124,24 @@ async def test_the_first_of_several_that_has_it(environment: dict[str, str], tmp
     assert await docker_credentials(HOST, environment) == Credentials("folder", "secret")
     environment["DOCKER_AUTH_CONFIG"] = json.dumps({"auths": {HOST: auth("inline")}})
     assert await docker_credentials(HOST, environment) == Credentials("inline", "secret")
+
+
+async def test_a_helper_ends_with_who_asks_it(environment: dict[str, str], tmp_path: Path) -> None:
+    """It may be waiting for somebody to type a password."""
+    started = tmp_path / "started"
+    program = tmp_path / "bin" / "docker-credential-slow"
+    program.write_text(f"#!/bin/sh\necho $$ > {started}.new; mv {started}.new {started}\nexec sleep 50\n")
+    program.chmod(0o755)
+    write(Path(environment["HOME"]) / ".docker" / "config.json", {"credHelpers": {HOST: "slow"}})
+    asking = asyncio.ensure_future(docker_credentials(HOST, environment))
+    async with asyncio.timeout(20):
+        while not started.exists():  # noqa: ASYNC110 - another process makes it
+            await asyncio.sleep(0.01)
+        asking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(started.read_text()), 0)
 
 
 async def test_docker_hub_has_a_name_of_its_own(environment: dict[str, str]) -> None:

@@ -179,9 +179,12 @@ async def _ask_helper(name: str, host: str, source: str, environment: Mapping[st
         async with asyncio.timeout(HELPER_TIMEOUT_S):
             output, _ = await process.communicate(host.encode())
     except TimeoutError:
-        process.kill()
-        await process.wait()
         raise CredentialsError(f"{source}: {program} says nothing for {HELPER_TIMEOUT_S:g} seconds") from None
+    finally:
+        # Whoever asked may have gone as well.
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
     if process.returncode != 0:
         if _NOT_FOUND in output:
             return Credentials()
