@@ -1,5 +1,7 @@
 """The conformance suite of the OCI distribution spec, at the version that tests/tools/go.mod pins.
 
+Run against a server in each setup, and against one whose backend is a client of a second server.
+
 Demanded: no FAIL, no Error and no Skip, in the spec's next version with everything that the suite can
 try turned on, and in 1.1.
 """
@@ -7,13 +9,15 @@ try turned on, and in 1.1.
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from tests.conformance.report import Report, read_report
-from tests.support.server import Server
+from tests.support.server import Server, serve
+from tests.support.servers import SETUPS
 from tests.support.tools import ROOT, require_tool
 
 
@@ -35,6 +39,17 @@ VERSIONS = (
 )
 
 
+@pytest.fixture(scope="module", params=SETUPS[:2], ids=lambda setup: setup.name)
+def relay(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server that keeps nothing: its configuration file names another one."""
+    far, near = tmp_path_factory.mktemp("far"), tmp_path_factory.mktemp("near")
+    config = near / "registry.toml"
+    with request.param.start(far) as upstream:
+        config.write_text(f'[registry]\nkind = "client"\nurl = "{upstream.url}"\n')
+        with serve(["--config", str(config)], near) as server:
+            yield server
+
+
 @pytest.mark.parametrize("version", VERSIONS, ids=lambda version: version.name)
 def test_conformance(
     server: Server,
@@ -43,6 +58,21 @@ def test_conformance(
     request: pytest.FixtureRequest,
     conformance_reports: dict[str, Report],
 ) -> None:
+    _run(server, version, tmp_path, request.node.callspec.id, conformance_reports)
+
+
+@pytest.mark.parametrize("version", VERSIONS, ids=lambda version: version.name)
+def test_conformance_through_a_client(
+    relay: Server,
+    version: Version,
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
+    conformance_reports: dict[str, Report],
+) -> None:
+    _run(relay, version, tmp_path, f"client-of-{request.node.callspec.id}", conformance_reports)
+
+
+def _run(server: Server, version: Version, folder: Path, name: str, reports: dict[str, Report]) -> None:
     command = require_tool("conformance")
     # A repository of its own for each run: the suite begins by asking for what must not be there.
     repository = f"conformance/{version.name}"
@@ -53,14 +83,13 @@ def test_conformance(
         "OCI_VERSION": version.name,
         "OCI_REPO1": f"{repository}/repo1",
         "OCI_REPO2": f"{repository}/repo2",
-        "OCI_RESULTS_DIR": str(tmp_path),
+        "OCI_RESULTS_DIR": str(folder),
         **version.environment,
     }
     done = subprocess.run([command], env=environment, capture_output=True, text=True, timeout=100, check=False)
 
-    report = read_report(tmp_path / "junit.xml")
-    conformance_reports[request.node.callspec.id] = report
-    _keep(tmp_path / "report.html", request.node.callspec.id)
+    report = reports[name] = read_report(folder / "junit.xml")
+    _keep(folder / "report.html", name)
     troubles = "\n".join(report.troubles)
     assert (report.failed, report.errors, report.skipped) == (0, 0, 0), f"{report}\n{troubles}"
     assert done.returncode == 0, done.stderr
