@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import re
 import secrets
 from collections.abc import AsyncIterable, AsyncIterator, Coroutine, Sequence
@@ -19,8 +18,9 @@ from ociserver.client.answers import content_range, digest_header, error_of, siz
 from ociserver.client.auth import Authorization, Credentials, Find, Negotiated
 from ociserver.client.ids import UploadIds
 from ociserver.client.limits import MAX_MANIFEST_SIZE, MAX_TAGS, PAGE_SIZE, SINGLE_POST_SIZE
-from ociserver.client.lists import names, read_index, referrers
+from ociserver.client.lists import names
 from ociserver.client.reader import Reader
+from ociserver.client.referrers import Referrers
 from ociserver.client.requests import Held, Request, Retries
 from ociserver.client.transport import Answer, Transport
 from ociserver.client.uploads import MEDIA_TYPE, Chunks, Session, Stream, with_digest
@@ -81,6 +81,7 @@ class Client(Backend):
             self._root.origin(), authorization or Negotiated(credentials, _host(self._root)), retries or Retries()
         )
         self._ids = UploadIds(self._root, upload_key or secrets.token_bytes(32))
+        self._referrers = Referrers(self, self._transport, self._root)
         self._page_size = page_size
         # Until it has answered one with 202.
         self._takes_single_post = True
@@ -207,7 +208,10 @@ class Client(Backend):
         for references in _references(found, list(dict.fromkeys(tags))):
             subject, accepted = await self._put_manifest(repository, content, media_type, found, references)
             set_tags += accepted
-        return PushedManifest(Descriptor(media_type, found, len(content)), tuple(set_tags), subject)
+        descriptor = Descriptor(media_type, found, len(content))
+        if subject is None:
+            subject = await self._referrers.pushed(repository, descriptor, content)
+        return PushedManifest(descriptor, tuple(set_tags), subject)
 
     # Deleter
 
@@ -217,7 +221,10 @@ class Client(Backend):
 
     async def delete_manifest(self, repository: str, digest: str) -> None:
         _check(repository, digest=digest)
+        subject = await self._referrers.subject(repository, digest)
         await self._delete(repository, f"manifests/{digest}", "MANIFEST_UNKNOWN")
+        if subject is not None:
+            await self._referrers.deleted(repository, digest, subject)
 
     async def delete_tag(self, repository: str, tag: str) -> None:
         _check(repository, tag=tag)
@@ -247,11 +254,7 @@ class Client(Backend):
         limit: int | None = None,
     ) -> AsyncIterator[Descriptor]:
         _check(repository, digest=digest)
-        url, scope = self._url(f"/v2/{repository}/referrers/{digest}"), _scope(repository, "pull")
-        found = await referrers(self._transport, url, scope, artifact_type)
-        if found is None:
-            found = await self._tagged_referrers(repository, digest, artifact_type)
-        for entry in found:
+        for entry in await self._referrers.find(repository, digest, artifact_type):
             if entry.digest > start_after:
                 yield entry
 
@@ -437,24 +440,6 @@ class Client(Backend):
         async with await self._transport.send(Request("DELETE", url, _scope(repository, "delete"))) as answer:
             if answer.status not in (200, 202, 204):
                 raise await error_of(answer, unknown)
-
-    async def _tagged_referrers(self, repository: str, digest: str, artifact_type: str | None) -> list[Descriptor]:
-        """What clients have noted under the subject's tag (spec: referrers tag schema)."""
-        algorithm, _, value = digest.partition(":")
-        try:
-            manifest = await self.get_tag(repository, f"{algorithm[:32]}-{value[:64]}")
-        except OCIError as error:
-            if error.code == "MANIFEST_UNKNOWN":
-                return []
-            raise
-        try:
-            document = json.loads(manifest.content)
-        except (ValueError, RecursionError):
-            document = None
-        if not isinstance(document, dict):
-            raise HTTPError(502, "the tag of the referrers is no index")
-        found = {entry.digest: entry for entry in read_index(document, artifact_type)}
-        return [found[name] for name in sorted(found)]
 
     def _page(self, limit: int | None) -> int:
         return self._page_size if limit is None else max(1, min(limit, self._page_size))

@@ -19,6 +19,7 @@ from ociserver.interface import Descriptor
 
 __all__ = ["names", "read_index", "referrers"]
 
+_TOO_MANY: Final = frozenset({"UNSUPPORTED", "PAGINATION_NUMBER_INVALID"})
 _NO_API: Final = frozenset({"UNSUPPORTED", "MANIFEST_UNKNOWN", "BLOB_UNKNOWN"})
 
 
@@ -33,7 +34,15 @@ async def names(
     """The names in `member` of each page's document, strictly after `start_after`."""
     following: URL | None = _with_query(url, n=str(page_size), last=start_after)
     while following is not None:
-        answer, document = await _page(transport, following, scope, "NAME_UNKNOWN")
+        try:
+            answer, document = await _page(transport, following, scope, "NAME_UNKNOWN")
+        except OCIError as error:
+            if error.code not in _TOO_MANY or page_size == 0:
+                raise
+            # More than it gives at once: then as many as it likes.
+            page_size = 0
+            following = _with_query(url, last=start_after)
+            continue
         # Go's registries say null for none.
         page = document.get(member) or []
         if not isinstance(page, list) or not all(isinstance(name, str) for name in page):
@@ -44,7 +53,7 @@ async def names(
                 yield name
         last: str = page[-1] if page else ""
         following = _linked(answer, following)
-        if following is None and len(page) == page_size and last > start_after:
+        if following is None and page and len(page) == page_size and last > start_after:
             # No link, but a full page: some registries leave the link out, and more would have come of those that
             # ignore `n`.
             following = _with_query(url, n=str(page_size), last=last)

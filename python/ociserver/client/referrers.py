@@ -1,0 +1,139 @@
+"""What refers to a manifest: by the registry's API, or by the tag schema where it has none.
+
+Without the API the client keeps the list itself: an index under a tag of the subject (spec: referrers tag schema).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any, Final
+from weakref import WeakValueDictionary
+
+from yarl import URL
+
+from ociserver._core import ManifestInfo, read_manifest
+from ociserver.client.lists import read_index, referrers
+from ociserver.client.transport import Transport
+from ociserver.errors import HTTPError, OCIError, RegistryError
+from ociserver.interface import Backend, Descriptor
+
+__all__ = ["Referrers"]
+
+_INDEX: Final = "application/vnd.oci.image.index.v1+json"
+
+
+class Referrers:
+    """Lists them, and keeps the lists that the registry does not.
+
+    Changes of one client are made one after the other. Two clients that change the same list at once may lose an
+    entry: the spec has no condition for a PUT that registries would know.
+
+    Args:
+        registry: reads and writes the tags.
+        transport: asks the API.
+        root: of the registry.
+    """
+
+    def __init__(self, registry: Backend, transport: Transport, root: URL) -> None:
+        self._registry = registry
+        self._transport = transport
+        self._root = root
+        # Until it is known there is something to ask before a deletion.
+        self._has_api = False
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    async def find(self, repository: str, subject: str, artifact_type: str | None = None) -> list[Descriptor]:
+        """All of them, sorted by digest."""
+        found = await self._ask(repository, subject, artifact_type)
+        if found is None:
+            document = await self._load(repository, subject)
+            by_digest = {entry.digest: entry for entry in read_index(document, artifact_type)}
+            found = [by_digest[digest] for digest in sorted(by_digest)]
+        return found
+
+    async def pushed(self, repository: str, manifest: Descriptor, content: bytes) -> str | None:
+        """Note a manifest that the registry took without a word of its subject: the subject, if it is noted."""
+        info = _info(content, manifest.media_type)
+        if info is None or info.subject is None or await self._is_kept(repository, info.subject):
+            return None
+        entry: dict[str, Any] = {
+            "mediaType": manifest.media_type,
+            "digest": manifest.digest,
+            "size": manifest.size,
+        }
+        if info.artifact_type:
+            entry["artifactType"] = info.artifact_type
+        if info.annotations:
+            entry["annotations"] = dict(info.annotations)
+        await self._change(repository, info.subject, manifest.digest, [entry])
+        return info.subject
+
+    async def subject(self, repository: str, digest: str) -> str | None:
+        """The subject in whose list a manifest may be that is about to be deleted."""
+        if self._has_api:
+            return None
+        try:
+            manifest = await self._registry.get_manifest(repository, digest)
+        except RegistryError:
+            # The deletion itself will say what is wrong.
+            return None
+        info = _info(manifest.content, manifest.descriptor.media_type)
+        return None if info is None else info.subject
+
+    async def deleted(self, repository: str, digest: str, subject: str) -> None:
+        """Forget a manifest that was deleted."""
+        if not await self._is_kept(repository, subject):
+            await self._change(repository, subject, digest, [])
+
+    async def _ask(self, repository: str, subject: str, artifact_type: str | None) -> list[Descriptor] | None:
+        url = URL(f"{self._root}/v2/{repository}/referrers/{subject}", encoded=True)
+        found = await referrers(self._transport, url, f"repository:{repository}:pull", artifact_type)
+        self._has_api = self._has_api or found is not None
+        return found
+
+    async def _is_kept(self, repository: str, subject: str) -> bool:
+        """Whether the registry keeps the list itself."""
+        return self._has_api or await self._ask(repository, subject, None) is not None
+
+    async def _change(self, repository: str, subject: str, digest: str, instead: list[dict[str, Any]]) -> None:
+        async with self._turns.setdefault(f"{repository}@{subject}", asyncio.Lock()):
+            document = await self._load(repository, subject)
+            before = document.get("manifests") or []
+            # Other entries stay as they are: they may have fields that we know nothing of.
+            document["manifests"] = [entry for entry in before if entry["digest"] != digest] + instead
+            if document["manifests"] != before:
+                content = json.dumps(document, ensure_ascii=False).encode(errors="replace")
+                await self._registry.push_manifest(repository, content, _INDEX, tags=[_tag(subject)])
+
+    async def _load(self, repository: str, subject: str) -> dict[str, Any]:
+        """The list under the tag, checked; an empty one where there is none."""
+        try:
+            manifest = await self._registry.get_tag(repository, _tag(subject))
+        except OCIError as error:
+            if error.code == "MANIFEST_UNKNOWN":
+                return {"schemaVersion": 2, "mediaType": _INDEX, "manifests": []}
+            raise
+        try:
+            document = json.loads(manifest.content)
+        except (ValueError, RecursionError):
+            document = None
+        if not isinstance(document, dict) or document.get("mediaType", _INDEX) != _INDEX:
+            # Spec: report a failure. What somebody else has put there is not ours to overwrite.
+            raise HTTPError(502, f"the registry's tag {_tag(subject)}, of referrers, is no index")
+        read_index(document, None)
+        return document
+
+
+def _info(content: bytes, media_type: str) -> ManifestInfo | None:
+    """What the manifest says; None if it cannot be read."""
+    try:
+        return read_manifest(content, media_type, lax=True)
+    except OCIError:
+        return None
+
+
+def _tag(subject: str) -> str:
+    """Spec: the algorithm cut to 32 characters, the rest to 64."""
+    algorithm, _, value = subject.partition(":")
+    return f"{algorithm[:32]}-{value[:64]}"
