@@ -91,7 +91,7 @@ class File:
 
 @dataclass(frozen=True, slots=True)
 class Url:
-    """Where a client may be sent for a blob's bytes."""
+    """Where a client may be sent for a blob's bytes, or to go on with an upload. Absolute, as a header has it."""
 
     url: str
 
@@ -109,7 +109,10 @@ class BlobReader(Protocol):
 
     @property
     def location(self) -> File | Url | bytes | None:
-        """Where else the same bytes are, for a server that can use it; bytes: these are all of them, in memory."""
+        """Where else the same bytes are, for a server that can use it; bytes: these are all of them, in memory.
+
+        Clients are sent to a `Url` only by `Reader.locate_blob`, which wrappers let through on purpose.
+        """
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         """Pieces of any size; 256 KiB is a good one.
@@ -208,6 +211,14 @@ class Reader:
         """Describe the manifest that a tag points at. Raises MANIFEST_UNKNOWN."""
         _unsupported("resolve_tag")
 
+    async def locate_blob(self, repository: str, digest: str) -> Url | None:
+        """Where a client may fetch a blob itself, with nothing but the URL; None to give it the bytes here.
+
+        A server asks with `Options.redirect`. Whoever has the URL needs no leave of this registry any more: what
+        restricts reading says None, which is the default. Raises BLOB_UNKNOWN.
+        """
+        return None
+
 
 class Writer:
     """Writes contents. A repository comes into being with its first blob, manifest or upload."""
@@ -251,6 +262,10 @@ class Writer:
             OCIError: BLOB_UPLOAD_UNKNOWN; a writer over the network may raise it later, if `offset` is given.
         """
         _unsupported("push_blob_chunked_resume")
+
+    async def locate_upload(self, repository: str, upload_id: str) -> Url | None:
+        """Where a client may go on with an upload itself; None to go on here. See `locate_blob`."""
+        return None
 
     async def mount_blob(self, from_repository: str | None, to_repository: str, digest: str) -> Descriptor:
         """Link a blob of another repository into this one, without its bytes.

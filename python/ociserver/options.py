@@ -48,6 +48,8 @@ class Options:
         locations_for_descriptor: gives URLs of a content, from whether it is a manifest and its
             descriptor. A GET of a blob is redirected to the first, and a push answers with it as Location.
             No URL: the handler's own path.
+        redirect: send clients to the registry behind this one where they can do without its credentials: GET
+            of a blob is 307, and uploads go on there. Without it all bytes pass through here.
         debug_id: prefix of log lines and request ids; by default `ociserver1`, `ociserver2` and so on.
     """
 
@@ -61,6 +63,7 @@ class Options:
     omit_link_header_from_responses: bool = False
     location_for_upload_id: LocationForUploadId | None = None
     locations_for_descriptor: LocationsForDescriptor | None = None
+    redirect: bool = False
     debug_id: str = ""
 
     def __post_init__(self) -> None:

@@ -14,6 +14,7 @@ import click
 import httpx
 import pytest
 
+from ociserver import Handler
 from ociserver.cli import main
 from tests.docs.snippets import DOCUMENTS, ROOT, Snippet, snippets
 
@@ -42,7 +43,11 @@ def test_a_python_block_runs_and_its_app_answers(
     async def ping() -> httpx.Response:
         transport = httpx.ASGITransport(app=app)
         async with httpx.AsyncClient(transport=transport, base_url="http://registry") as client:
-            return await client.get("/v2/")
+            answer = await client.get("/v2/")
+        if isinstance(app, Handler):
+            # What a server does at its end.
+            await app.aclose()
+        return answer
 
     response = asyncio.run(ping())
     assert response.status_code == 200

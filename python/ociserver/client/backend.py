@@ -133,6 +133,19 @@ class Client(Backend):
         _check(repository, tag=tag)
         return await self._resolve(repository, tag, None)
 
+    async def locate_blob(self, repository: str, digest: str) -> Url | None:
+        """Where the registry redirects to, which may be signed, or its own URL if it asks nobody who they are."""
+        _check(repository, digest=digest)
+        # A GET, as what is signed is signed for one method; its first byte, as nobody wants the rest here.
+        request = self._blob_request(repository, digest, {"Range": "bytes=0-0"}, stays=True)
+        async with await self._transport.send(request) as answer:
+            if answer.elsewhere is not None:
+                return Url(str(answer.elsewhere))
+            # 416: the blob is empty.
+            if answer.status not in (200, 206, 416):
+                raise await error_of(answer, "BLOB_UNKNOWN")
+            return await self._public(answer.url, request.scope)
+
     # Writer
 
     async def push_blob(self, repository: str, descriptor: Descriptor, chunks: AsyncIterable[bytes]) -> Descriptor:
@@ -169,6 +182,10 @@ class Client(Backend):
             # A whole body, as most clients send it; without a Content-Range it is one from the beginning.
             return Stream(session, digest)
         return Chunks(session, await session.progress() if offset is None else offset)
+
+    async def locate_upload(self, repository: str, upload_id: str) -> Url | None:
+        """The registry's Location, if that is on another host or it asks nobody who they are."""
+        return await self._public(self._ids.read(repository, upload_id), _scope(repository, "pull,push"))
 
     async def mount_blob(self, from_repository: str | None, to_repository: str, digest: str) -> Descriptor:
         _check(to_repository, digest=digest)
@@ -263,9 +280,17 @@ class Client(Backend):
     def _url(self, path: str) -> URL:
         return URL(f"{self._root}{path}", encoded=True)
 
-    def _blob_request(self, repository: str, digest: str, headers: dict[str, str], method: str = "GET") -> Request:
+    async def _public(self, url: URL, scope: str) -> Url | None:
+        """A URL of the registry for somebody who has none of our credentials; None if it would be of no use to him."""
+        if url.origin() == self._root.origin() and await self._transport.authorizes(scope):
+            return None
+        return Url(str(url))
+
+    def _blob_request(
+        self, repository: str, digest: str, headers: dict[str, str], method: str = "GET", *, stays: bool = False
+    ) -> Request:
         url = self._ids.blob(repository, digest)
-        return Request(method, url, _scope(repository, "pull"), headers, repeatable=True)
+        return Request(method, url, _scope(repository, "pull"), headers, repeatable=True, stays=stays)
 
     def _manifest_request(self, repository: str, reference: str, method: str = "GET") -> Request:
         url = self._url(f"/v2/{repository}/manifests/{reference}")

@@ -138,6 +138,7 @@ class Request:
         scope: what it needs to be allowed to do, as in Docker's token protocol.
         headers: beside those that every request has.
         body: None for none.
+        stays: a redirect to another host is not followed: `Answer.elsewhere` says where it leads.
         repeatable: doing it twice is the same as doing it once, so that it may be repeated when nobody knows
             whether it was done.
     """
@@ -148,6 +149,7 @@ class Request:
     headers: Mapping[str, str] = field(default_factory=dict)
     body: Held | Pipe | None = None
     repeatable: bool = False
+    stays: bool = False
 
     @property
     def replayable(self) -> bool:

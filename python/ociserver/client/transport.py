@@ -54,6 +54,8 @@ class Answer:
         self.headers: CIMultiDictProxy[str] = response.headers
         self.url = response.url
         self.length = response.content_length
+        # Where it redirects to, if that was not followed (`Request.stays`).
+        self.elsewhere: URL | None = None
 
     def join(self, target: str) -> URL:
         """The URL that a header of the answer names, to the byte: it may be signed."""
@@ -161,6 +163,10 @@ class Transport:
 
         return await self._repeat(request, self._authorized, close)
 
+    async def authorizes(self, scope: str) -> bool:
+        """Whether requests of this scope show who we are, as far as the registry has asked for it yet."""
+        return await self._authorization.header(scope, self._fetch_token) is not None
+
     async def _repeat(
         self,
         request: Request,
@@ -220,6 +226,9 @@ class Transport:
             following = answer.join(target)
             if following.scheme not in ("http", "https") or (url.scheme == "https" and following.scheme == "http"):
                 raise HTTPError(502, f"{url.host} redirects from https to {following.scheme}, which is not followed")
+            if request.stays and not self._is_ours(following):
+                answer.elsewhere = following
+                return answer
             url = following
         raise HTTPError(502, f"{request.url.host} redirects more than {MAX_REDIRECTS} times")
 

@@ -71,6 +71,10 @@ class Debug(Wrapper):
         with self.call("resolve_tag", repository=repository, tag=tag) as result:
             return _note(result, await self.inner.resolve_tag(repository, tag))
 
+    async def locate_blob(self, repository: str, digest: str) -> Url | None:
+        with self.call("locate_blob", repository=repository, digest=digest) as result:
+            return _note_place(result, await self.inner.locate_blob(repository, digest))
+
     async def push_blob(self, repository: str, descriptor: Descriptor, chunks: AsyncIterable[bytes]) -> Descriptor:
         with self.call("push_blob", repository=repository, digest=descriptor.digest, size=descriptor.size) as result:
             return _note(result, await self.inner.push_blob(repository, descriptor, chunks))
@@ -88,6 +92,10 @@ class Debug(Wrapper):
         with self.call("push_blob_chunked_resume", repository=repository, **asked) as result:
             writer = await self.inner.push_blob_chunked_resume(repository, upload_id, offset=offset, digest=digest)
             return self._writer(writer, result)
+
+    async def locate_upload(self, repository: str, upload_id: str) -> Url | None:
+        with self.call("locate_upload", repository=repository, upload=upload_id) as result:
+            return _note_place(result, await self.inner.locate_upload(repository, upload_id))
 
     async def mount_blob(self, from_repository: str | None, to_repository: str, digest: str) -> Descriptor:
         names = {"from_repository": from_repository, "repository": to_repository}
@@ -276,6 +284,12 @@ def _note(result: dict[str, Any], descriptor: Descriptor) -> Descriptor:
     """Note what a call resulted in, and pass it on."""
     result.update(digest=descriptor.digest, media_type=descriptor.media_type, size=descriptor.size)
     return descriptor
+
+
+def _note_place(result: dict[str, Any], place: Url | None) -> Url | None:
+    # Without its query, which may let anybody in who has it.
+    result["location"] = None if place is None else place.url.partition("?")[0]
+    return place
 
 
 def _text(facts: dict[str, Any]) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 from ociserver._core import ByteRange, is_repository
 from ociserver.compose.wrapper import Wrapper
 from ociserver.errors import OCIError
-from ociserver.interface import BlobReader, BlobWriter, Descriptor, Manifest, PushedManifest
+from ociserver.interface import BlobReader, BlobWriter, Descriptor, Manifest, PushedManifest, Url
 from ociserver.iterators import closing
 
 __all__ = ["Sub"]
@@ -51,6 +51,9 @@ class Sub(Wrapper):
     async def resolve_tag(self, repository: str, tag: str) -> Descriptor:
         return await self.inner.resolve_tag(self._within(repository), tag)
 
+    async def locate_blob(self, repository: str, digest: str) -> Url | None:
+        return await self.inner.locate_blob(self._within(repository), digest)
+
     async def push_blob(self, repository: str, descriptor: Descriptor, chunks: AsyncIterable[bytes]) -> Descriptor:
         return await self.inner.push_blob(self._within(repository), descriptor, chunks)
 
@@ -62,6 +65,9 @@ class Sub(Wrapper):
     ) -> BlobWriter:
         name = self._within(repository)
         return await self.inner.push_blob_chunked_resume(name, upload_id, offset=offset, digest=digest)
+
+    async def locate_upload(self, repository: str, upload_id: str) -> Url | None:
+        return await self.inner.locate_upload(self._within(repository), upload_id)
 
     async def mount_blob(self, from_repository: str | None, to_repository: str, digest: str) -> Descriptor:
         if from_repository is None:

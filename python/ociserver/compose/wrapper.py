@@ -17,6 +17,7 @@ from ociserver.interface import (
     Manifest,
     PushedManifest,
     Reader,
+    Url,
     Writer,
     complete,
 )
@@ -63,6 +64,9 @@ class ReaderOf(Reader):
     async def resolve_tag(self, repository: str, tag: str) -> Descriptor:
         return await self.inner.resolve_tag(repository, tag)
 
+    async def locate_blob(self, repository: str, digest: str) -> Url | None:
+        return await self.inner.locate_blob(repository, digest)
+
 
 class WriterOf(Writer):
     """Passes writes on to `inner`."""
@@ -79,6 +83,9 @@ class WriterOf(Writer):
         self, repository: str, upload_id: str, *, offset: int | None, digest: str | None = None
     ) -> BlobWriter:
         return await self.inner.push_blob_chunked_resume(repository, upload_id, offset=offset, digest=digest)
+
+    async def locate_upload(self, repository: str, upload_id: str) -> Url | None:
+        return await self.inner.locate_upload(repository, upload_id)
 
     async def mount_blob(self, from_repository: str | None, to_repository: str, digest: str) -> Descriptor:
         return await self.inner.mount_blob(from_repository, to_repository, digest)

@@ -42,6 +42,7 @@ class Answers(Part):
     ignore_pagination: Flag | None = None
     omit_digest_from_tag_get_response: Flag | None = None
     omit_link_header_from_responses: Flag | None = None
+    redirect: Flag | None = None
     debug_id: Text | None = None
 
 

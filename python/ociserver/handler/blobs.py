@@ -45,6 +45,10 @@ async def get(call: Call) -> Answer | None:
         descriptor = await _resolve(call)
         if call.not_modified(descriptor.digest):
             return _not_modified(descriptor)
+    if call.handler.options.redirect:
+        location = await call.handler.backend.locate_blob(request.repository, request.digest)
+        if location is not None:
+            return empty(307, [(b"location", text(location.url))])
     ranges = await _ranges(call)
     if ranges is not None and len(ranges) > 1:
         await _get_several(call, ranges)

@@ -149,4 +149,8 @@ async def _location(call: Call, upload_id: str) -> bytes:
         if url:
             return text(url)
     assert call.request.repository
+    if call.handler.options.redirect:
+        location = await call.handler.backend.locate_upload(call.request.repository, upload_id)
+        if location is not None:
+            return text(location.url)
     return call.path(upload_path(call.request.repository, upload_id)).encode()

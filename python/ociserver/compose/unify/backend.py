@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
@@ -17,7 +18,7 @@ from ociserver.compose.unify.reads import at_once, in_turn
 from ociserver.compose.unify.tee import tee
 from ociserver.compose.unify.upload import Upload, decode_id
 from ociserver.errors import OCIError
-from ociserver.interface import Backend, BlobReader, BlobWriter, Descriptor, Manifest, PushedManifest, complete
+from ociserver.interface import Backend, BlobReader, BlobWriter, Descriptor, Manifest, PushedManifest, Url, complete
 
 __all__ = ["Unify"]
 
@@ -95,6 +96,18 @@ class Unify(Backend):
     async def resolve_tag(self, repository: str, tag: str) -> Descriptor:
         return await self._tagged(repository, tag, lambda backend: backend.resolve_tag(repository, tag))
 
+    async def locate_blob(self, repository: str, digest: str) -> Url | None:
+        """Where the first registry that has the blob says, if it says so; one that fails is passed over."""
+        for backend in self._backends:
+            with contextlib.suppress(Exception):
+                location = await backend.locate_blob(repository, digest)
+                if location is None:
+                    # It may not have looked.
+                    await backend.resolve_blob(repository, digest)
+                return location
+        # Reading says what is wrong.
+        return None
+
     # Writer
 
     async def push_blob(self, repository: str, descriptor: Descriptor, chunks: AsyncIterable[bytes]) -> Descriptor:
@@ -118,6 +131,12 @@ class Unify(Backend):
         ids = decode_id(upload_id, len(self._writers))
         resumed = [resume(backend, own_id) for backend, own_id in zip(self._writers, ids, strict=True)]
         return await self._upload(resumed, give_up=lambda writer: writer.aclose())
+
+    async def locate_upload(self, repository: str, upload_id: str) -> Url | None:
+        """Where the first registry says, if it alone takes writes: else the others would not get the bytes."""
+        if len(self._writers) > 1:
+            return None
+        return await self._writers[0].locate_upload(repository, *decode_id(upload_id, 1))
 
     async def mount_blob(self, from_repository: str | None, to_repository: str, digest: str) -> Descriptor:
         # Where only some have it, the code makes the server ask the client for the bytes, which mends it.
