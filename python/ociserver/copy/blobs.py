@@ -1,0 +1,132 @@
+"""Copies blobs: each once, not if it is there, and without its bytes where the registry can do that."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+
+from ociserver.copy.ends import CopyError, Ends, is_there, may_pass, saying
+from ociserver.copy.parts import Part
+from ociserver.copy.progress import Progress
+from ociserver.copy.sharing import Once
+from ociserver.errors import OCIError
+from ociserver.interface import UNKNOWN_SIZE, BlobReader, Descriptor
+
+__all__ = ["Blobs"]
+
+
+class Blobs:
+    """Copies blobs between two repositories.
+
+    Args:
+        ends: where from and where to.
+        mount: both are of one registry.
+        slots: held while bytes or requests are under way.
+        progress: where it is counted.
+    """
+
+    def __init__(self, ends: Ends, slots: asyncio.Semaphore, progress: Progress, *, mount: bool) -> None:
+        self._ends = ends
+        self._slots = slots
+        self._progress = progress
+        self._mount = mount
+        self._once = Once()
+
+    async def copy(self, part: Part) -> None:
+        """Have a blob at the destination."""
+        await self._once.do(part.digest, lambda: self._copy(part))
+
+    async def aclose(self) -> None:
+        """Break off what is under way."""
+        await self._once.cancel()
+
+    async def _copy(self, part: Part) -> None:
+        size = max(part.size, 0)
+        self._progress.add(bytes_total=size)
+        async with self._slots:
+            try:
+                how = await self._have(part)
+            except BaseException:
+                self._progress.add(bytes_total=-size)
+                raise
+        self._progress.add(**{how: 1})
+
+    async def _have(self, part: Part) -> str:
+        """Do it; the name of what is to be counted."""
+        ends, what, size = self._ends, f"blob {part.digest}", max(part.size, 0)
+        if await is_there(ends.target.resolve_blob(ends.to_repository, part.digest), what):
+            self._progress.add(bytes_done=size)
+            return "blobs_existing"
+        if self._mount and await self._mounted(part.digest):
+            self._progress.add(bytes_done=size)
+            return "blobs_mounted"
+        try:
+            await self._stream(part)
+        except CopyError as error:
+            if not may_pass(error):
+                raise
+            # What was streamed is gone. In chunks each is held until it is acknowledged, and sent again if need be.
+            await self._send_chunks(part)
+        return "blobs_copied"
+
+    async def _mounted(self, digest: str) -> bool:
+        try:
+            await self._ends.target.mount_blob(self._ends.from_repository, self._ends.to_repository, digest)
+        except OCIError:
+            # It cannot, or may not for us. Whether the bytes may be sent is another question.
+            return False
+        return True
+
+    async def _stream(self, part: Part) -> None:
+        async with aclosing(await self._open(part)) as reader:
+            pieces = _Pieces(reader, self._progress, f"blob {part.digest}")
+            try:
+                with saying("destination", pieces.what):
+                    described = Descriptor(reader.descriptor.media_type, part.digest, reader.descriptor.size)
+                    await self._ends.target.push_blob(self._ends.to_repository, described, pieces.read())
+            except BaseException:
+                self._progress.add(bytes_done=-pieces.size)
+                raise
+
+    async def _send_chunks(self, part: Part) -> None:
+        algorithm = part.digest.partition(":")[0]
+        async with aclosing(await self._open(part)) as reader:
+            pieces = _Pieces(reader, self._progress, f"blob {part.digest}")
+            with saying("destination", pieces.what):
+                writer = await self._ends.target.push_blob_chunked(self._ends.to_repository, algorithm=algorithm)
+                try:
+                    async for piece in pieces.read():
+                        await writer.write(piece)
+                    await writer.commit(part.digest)
+                except BaseException:
+                    self._progress.add(bytes_done=-pieces.size)
+                    await writer.cancel()
+                    raise
+
+    async def _open(self, part: Part) -> BlobReader:
+        with saying("source", f"blob {part.digest}"):
+            reader = await self._ends.source.get_blob(self._ends.from_repository, part.digest)
+            if part.size not in (UNKNOWN_SIZE, reader.descriptor.size):
+                await reader.aclose()
+                raise OCIError(
+                    "SIZE_INVALID", f"it has {reader.descriptor.size} bytes, not {part.size} as is said of it"
+                )
+            return reader
+
+
+class _Pieces:
+    """What a reader gives, counted; what it raises is the source's."""
+
+    def __init__(self, reader: BlobReader, progress: Progress, what: str) -> None:
+        self.what = what
+        self.size = 0
+        self._reader = reader
+        self._progress = progress
+
+    async def read(self) -> AsyncIterator[bytes]:
+        with saying("source", self.what):
+            async for piece in self._reader:
+                self.size += len(piece)
+                self._progress.add(bytes_sent=len(piece), bytes_done=len(piece))
+                yield piece

@@ -1,0 +1,245 @@
+"""Copies manifests with all that they need, each content once, and none that is there."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Final, Literal, Self
+
+from ociserver.copy.blobs import Blobs
+from ociserver.copy.ends import CopyError, Ends, is_missing, is_there, saying
+from ociserver.copy.parts import Part, parts_of, read
+from ociserver.copy.platforms import Platform, PlatformError, choose
+from ociserver.copy.progress import Progress
+from ociserver.copy.sharing import Once, together
+from ociserver.errors import OCIError
+from ociserver.interface import Descriptor, Manifest
+
+__all__ = ["Copied", "Copy", "Settings"]
+
+MAX_DEPTH: Final = 16
+"""Indexes within indexes. Nobody has more than two; whoever makes more wants to see a stack overflow."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """How to copy.
+
+    Args:
+        platform: of an index, only the image of this one; by default the index with all of them.
+        referrers: copy what refers to each manifest too, such as signatures, and what refers to that.
+        recheck: look for each content at the destination, and not only for the manifest that names it.
+        mount: source and destination are repositories of one registry, which can take a blob out of the other.
+        jobs: blobs and manifests under way at once. A blob costs a few pieces of memory, whatever its size.
+    """
+
+    platform: Platform | None = None
+    referrers: bool = False
+    recheck: bool = False
+    mount: bool = False
+    jobs: int = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Copied:
+    """One image that was copied, or why it was not.
+
+    Args:
+        tag: its name.
+        descriptor: of the manifest at the destination; None if it failed.
+        error: why, else None.
+    """
+
+    tag: str
+    descriptor: Descriptor | None = None
+    error: CopyError | PlatformError | None = None
+
+
+class Copy:
+    """Copies between two repositories. Open it with `async with`; the backends are open before, and stay so.
+
+    Args:
+        ends: where from and where to.
+        settings: how.
+        progress: counts over all copies that it makes. What several of them share is copied once.
+    """
+
+    def __init__(self, ends: Ends, settings: Settings | None = None, progress: Progress | None = None) -> None:
+        self._ends = ends
+        self._settings = settings or Settings()
+        self._progress = progress or Progress()
+        self._slots = asyncio.Semaphore(self._settings.jobs)
+        self._blobs = Blobs(ends, self._slots, self._progress, mount=self._settings.mount)
+        self._manifests = Once()
+        self._referred: set[str] = set()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._manifests.cancel()
+        await self._blobs.aclose()
+
+    async def tag(self, tag: str, *to_tags: str) -> Descriptor:
+        """Copy what a tag names; it gets the tags `to_tags` there.
+
+        Raises:
+            CopyError: one of both registries refuses, or cannot be reached.
+            PlatformError: there is nothing for the platform.
+        """
+        with saying("source", f"tag {tag}"):
+            manifest = await self._ends.source.get_tag(self._ends.from_repository, tag)
+        return await self._image(manifest, to_tags)
+
+    async def digest(self, digest: str, *to_tags: str) -> Descriptor:
+        """Copy the manifest of a digest; see `tag`."""
+        return await self._image(await self._get(digest), to_tags)
+
+    async def all_tags(self) -> AsyncIterator[Copied]:
+        """Copy every tag, several at once, under the same name. One that fails does not end the others.
+
+        Raises:
+            CopyError: the source does not list its tags, or a registry cannot be reached.
+        """
+        tags = self._ends.source.tags(self._ends.from_repository)
+        results: asyncio.Queue[Copied | None] = asyncio.Queue(self._settings.jobs)
+        turn = asyncio.Lock()
+
+        async def work() -> None:
+            while True:
+                async with turn:
+                    with saying("source", "the list of tags"):
+                        tag = await anext(tags, None)
+                if tag is None:
+                    return
+                try:
+                    copied = Copied(tag, await self.tag(tag, tag))
+                except (CopyError, PlatformError) as error:
+                    if isinstance(error, CopyError) and error.is_unreachable:
+                        raise
+                    copied = Copied(tag, error=error)
+                await results.put(copied)
+
+        async def run() -> None:
+            try:
+                await together(work() for _ in range(self._settings.jobs))
+            finally:
+                await results.put(None)
+
+        running = asyncio.ensure_future(run())
+        try:
+            while (result := await results.get()) is not None:
+                yield result
+            await running
+        finally:
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+
+    async def _image(self, manifest: Manifest, tags: tuple[str, ...]) -> Descriptor:
+        if self._settings.platform is not None:
+            with saying("source", f"manifest {manifest.descriptor.digest}"):
+                manifest = await choose(
+                    self._ends.source, self._ends.from_repository, manifest, self._settings.platform
+                )
+        found = [manifest.descriptor.digest]
+        await self._manifest(manifest, tags, found, MAX_DEPTH)
+        # A list that grows, and no recursion: whatever a registry says refers to what, nobody waits for himself.
+        for digest in found:
+            if self._settings.referrers and digest not in self._referred:
+                self._referred.add(digest)
+                await self._copy_referrers(digest, found)
+        return manifest.descriptor
+
+    async def _manifest(self, manifest: Manifest, tags: tuple[str, ...], found: list[str], depth: int) -> None:
+        """Copy what a manifest needs, then itself, and set its tags.
+
+        Args:
+            manifest: from the source.
+            tags: to set.
+            found: what it needs is added to it, for whoever looks for referrers.
+            depth: how many further levels it may have.
+        """
+        what = f"manifest {manifest.descriptor.digest}"
+        with saying("source", what):
+            info = read(manifest)
+            if depth == 0:
+                raise OCIError("MANIFEST_INVALID", f"it is in more than {MAX_DEPTH} indexes within each other")
+        there = await self._is_there(manifest.descriptor.digest)
+        parts = parts_of(manifest, info)
+        if there and not self._settings.recheck:
+            # A registry takes a manifest when it has what that names. What refers to it may have come since.
+            parts = [part for part in parts if part.kind == "manifest" and self._settings.referrers]
+        await together([self._part(part, found, depth - 1) for part in parts])
+        await self._put(manifest, tags, there=there)
+
+    async def _part(self, part: Part, found: list[str], depth: int) -> None:
+        kinds: tuple[Literal["blob", "manifest"], ...] = (
+            ("blob", "manifest") if part.kind == "unknown" else (part.kind,)
+        )
+        for kind in kinds:
+            try:
+                if kind == "blob":
+                    await self._blobs.copy(part)
+                else:
+                    await self._manifests.do(part.digest, lambda: self._child(part.digest, found, depth))
+                    found.append(part.digest)
+            except CopyError as error:
+                # Layers that must not be distributed are elsewhere, where the manifest says; and what a manifest of
+                # an unknown type names may be a blob, a manifest, or nothing of this registry.
+                if not is_missing(error) or (part.required and part.kind != "unknown"):
+                    raise
+            else:
+                return
+
+    async def _child(self, digest: str, found: list[str], depth: int) -> None:
+        await self._manifest(await self._get(digest), (), found, depth)
+
+    async def _get(self, digest: str) -> Manifest:
+        async with self._slots:
+            with saying("source", f"manifest {digest}"):
+                return await self._ends.source.get_manifest(self._ends.from_repository, digest)
+
+    async def _is_there(self, digest: str) -> bool:
+        async with self._slots:
+            resolved = self._ends.target.resolve_manifest(self._ends.to_repository, digest)
+            return await is_there(resolved, f"manifest {digest}")
+
+    async def _put(self, manifest: Manifest, tags: tuple[str, ...], *, there: bool) -> None:
+        described = manifest.descriptor
+        async with self._slots:
+            missing = [tag for tag in tags if not (there and await self._names(tag, described.digest))]
+            if missing or not there:
+                with saying("destination", f"manifest {described.digest}"):
+                    await self._ends.target.push_manifest(
+                        self._ends.to_repository,
+                        manifest.content,
+                        described.media_type,
+                        digest=described.digest,
+                        tags=missing,
+                    )
+        self._progress.add(**{"manifests_existing" if there else "manifests_copied": 1})
+
+    async def _names(self, tag: str, digest: str) -> bool:
+        """Whether the destination's tag is that manifest already."""
+        target, repository = self._ends.target, self._ends.to_repository
+        try:
+            with saying("destination", f"tag {tag}"):
+                return (await target.resolve_tag(repository, tag)).digest == digest
+        except CopyError as error:
+            if error.is_unreachable:
+                raise
+            return False
+
+    async def _copy_referrers(self, subject: str, found: list[str]) -> None:
+        with saying("source", f"referrers of {subject}"):
+            listed = self._ends.source.referrers(self._ends.from_repository, subject)
+            digests = [entry.digest async for entry in listed]
+        await together([self._referrer(subject, digest, found) for digest in digests])
+
+    async def _referrer(self, subject: str, digest: str, found: list[str]) -> None:
+        manifest = await self._get(digest)
+        # A registry can list what it likes; only what says so itself refers to it.
+        if read(manifest).subject == subject:
+            await self._manifests.do(digest, lambda: self._manifest(manifest, (), found, MAX_DEPTH))
+            found.append(digest)
