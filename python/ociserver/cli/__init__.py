@@ -9,7 +9,10 @@ from ociserver.cli.bench import bench
 from ociserver.cli.check import check
 from ociserver.cli.collect import collect
 from ociserver.cli.config import config
+from ociserver.cli.copy import copy
 from ociserver.cli.delete import delete
+from ociserver.cli.ls import ls, tags
+from ociserver.cli.manifest import manifest, referrers
 from ociserver.cli.serve import serve
 
 __all__ = ["main"]
@@ -21,5 +24,5 @@ def main() -> None:
     """An OCI registry: docker, podman, skopeo, crane, oras and regctl push to it and pull from it."""
 
 
-for command in (serve, collect, check, delete, config, bench):
+for command in (serve, collect, check, copy, delete, ls, tags, manifest, referrers, config, bench):
     main.add_command(command)

@@ -1,0 +1,181 @@
+"""`ociserver copy`: images from one registry to another, or within one."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from ociserver.cli.errors import CannotServeError
+from ociserver.cli.parameters import Command, option
+from ociserver.cli.references import image
+from ociserver.cli.registries import Registries, insecure_option, json_option, platform_option, with_registries, words
+from ociserver.cli.table import printable, rows_of
+from ociserver.cli.units import format_size
+from ociserver.copy.copier import Copied, Copy, Settings
+from ociserver.copy.ends import CopyError, Ends
+from ociserver.copy.platforms import PlatformError
+from ociserver.copy.progress import Progress
+from ociserver.reference import Reference
+
+if TYPE_CHECKING:
+    from ociserver.copy import Platform
+
+__all__ = ["copy"]
+
+_WHAT: Final = "What to copy"
+_HOW: Final = "How to go about it"
+
+_EPILOG: Final = """\
+Credentials are those that `docker login` has written. Exit status: 0 everything was copied, or is there; 1 something
+could not be copied; 2 the command line is wrong.
+"""
+
+
+@click.command("copy", cls=Command, short_help="Copy images to another registry.", epilog=_EPILOG)
+@click.argument("source", metavar="SRC")
+@click.argument("destination", metavar="DST")
+@option("--all-tags", section=_WHAT, is_flag=True, help="Copy every tag of a repository, under the same name.")
+@platform_option(_WHAT)
+@option(
+    "--referrers", section=_WHAT, is_flag=True, help="Copy what refers to the images too: signatures, attestations."
+)
+@option(
+    "--recheck",
+    section=_HOW,
+    is_flag=True,
+    help="Look for each blob at the destination. Without it one that has a manifest is taken to have all of it.",
+)
+@option("--jobs", section=_HOW, type=click.IntRange(1, 64), default=4, metavar="N", help="Contents to copy at once.")
+@json_option("a report")
+@insecure_option
+def copy(
+    *,
+    source: str,
+    destination: str,
+    all_tags: bool,
+    platform: Platform | None,
+    referrers: bool,
+    recheck: bool,
+    jobs: int,
+    as_json: bool,
+    insecure: bool,
+) -> None:
+    """Copy SRC to DST, byte by byte, with all that it needs.
+
+    \b
+    ociserver copy docker.io/library/alpine:3 localhost:5000/alpine         the tag of SRC, if DST has none
+    ociserver copy HOST/project@sha256:... OTHER/project:v1                 a digest gets a tag
+    ociserver copy --all-tags HOST/project OTHER/project                    a whole repository
+
+    An index is copied with all its platforms. What is there is not sent, nor what the registry of both can take from
+    SRC by itself.
+    """
+    given, wanted = image(source), image(destination)
+    if wanted.digest:
+        raise click.UsageError("DST has a digest, which is that of SRC whatever it says; name a tag, or none.")
+    if all_tags and (given.tag or given.digest or wanted.tag):
+        raise click.UsageError("--all-tags copies repositories; leave tag and digest away.")
+    if not all_tags and not given.digest:
+        given = dataclasses.replace(given, tag=given.tag or "latest")
+    settings = Settings(
+        platform=platform, referrers=referrers, recheck=recheck, mount=given.host == wanted.host, jobs=jobs
+    )
+    progress = Progress()
+
+    async def work(registries: Registries) -> list[Copied]:
+        ends = Ends(
+            await registries.at(given.host), given.repository, await registries.at(wanted.host), wanted.repository
+        )
+        with _bar(progress):
+            async with Copy(ends, settings, progress) as copying:
+                if all_tags:
+                    return sorted([copied async for copied in copying.all_tags()], key=lambda copied: copied.tag)
+                tag = wanted.tag or given.tag
+                if given.digest:
+                    return [Copied(tag, await copying.digest(given.digest, *filter(None, [tag])))]
+                return [Copied(tag, await copying.tag(given.tag, tag))]
+
+    try:
+        results = with_registries(work, insecure=insecure)
+    except (CopyError, PlatformError) as error:
+        raise CannotServeError(_words(error, given, wanted)) from error
+    failed = [(each.tag, _words(each.error, given, wanted)) for each in results if each.error is not None]
+    if as_json:
+        click.echo(json.dumps(_report(given, wanted, results, dict(failed), progress)))
+    else:
+        rows = [(printable(each.tag) or "-", each.descriptor.digest) for each in results if each.descriptor is not None]
+        for line in (*rows_of(rows), _summary(progress)):
+            click.echo(line)
+    for tag, text in failed:
+        click.echo(f"ociserver: {printable(tag)}: {text}", err=True)
+    if failed:
+        sys.exit(1)
+
+
+@contextmanager
+def _bar(progress: Progress) -> Iterator[None]:
+    """Bytes of those that are known; they become more while manifests are read."""
+    bar: Any
+    with click.progressbar(
+        length=1,
+        label="copying",
+        file=sys.stderr,
+        hidden=not sys.stderr.isatty(),
+        item_show_func=lambda _: f"{format_size(progress.bytes_done)} of {format_size(progress.bytes_total)}",
+        show_eta=False,
+    ) as bar:
+
+        def show() -> None:
+            bar.length = max(progress.bytes_total, 1)
+            bar.update(progress.bytes_done - bar.pos)
+
+        progress.on_change = show
+        try:
+            yield
+        finally:
+            progress.on_change = lambda: None
+
+
+def _summary(progress: Progress) -> str:
+    blobs = [(progress.blobs_copied, "copied"), (progress.blobs_mounted, "mounted"), (progress.blobs_existing, "there")]
+    manifests = [(progress.manifests_copied, "copied"), (progress.manifests_existing, "there")]
+    counted = "; ".join(
+        f"{name}: {', '.join(f'{count} {how}' for count, how in counts if count) or 'none'}"
+        for name, counts in (("manifests", manifests), ("blobs", blobs))
+    )
+    return f"{counted}; {format_size(progress.bytes_sent)} sent"
+
+
+def _words(error: CopyError | PlatformError, given: Reference, wanted: Reference) -> str:
+    if isinstance(error, PlatformError):
+        return f"{given}: {error}"
+    reference = given if error.end == "source" else wanted
+    return f"{error.what}: {words(reference, error.error)}"
+
+
+def _report(
+    given: Reference, wanted: Reference, results: list[Copied], failed: dict[str, str], progress: Progress
+) -> dict[str, Any]:
+    counts = dataclasses.asdict(progress)
+    del counts["on_change"]
+    return {
+        "source": str(given),
+        "destination": str(wanted),
+        "images": [
+            {
+                "tag": each.tag or None,
+                "digest": each.descriptor.digest if each.descriptor else None,
+                "mediaType": each.descriptor.media_type if each.descriptor else None,
+                "size": each.descriptor.size if each.descriptor else None,
+                "error": failed.get(each.tag) if each.error is not None else None,
+            }
+            for each in results
+        ],
+        **counts,
+    }

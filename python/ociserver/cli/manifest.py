@@ -1,0 +1,135 @@
+"""`ociserver manifest`, `ociserver referrers`: one manifest, and what refers to it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from ociserver.cli.errors import CannotServeError
+from ociserver.cli.parameters import Command, option
+from ociserver.cli.references import image
+from ociserver.cli.registries import (
+    Registries,
+    insecure_option,
+    json_option,
+    platform_option,
+    telling,
+    with_registries,
+)
+from ociserver.cli.table import printable, rows_of
+from ociserver.cli.units import format_size
+from ociserver.interface import Backend, Descriptor, Manifest
+from ociserver.reference import Reference
+
+if TYPE_CHECKING:
+    from ociserver.copy import Platform
+
+__all__ = ["manifest", "manifest_of", "referrers"]
+
+_WHAT: Final = "What to show"
+_CREATED: Final = "org.opencontainers.image.created"
+
+
+async def manifest_of(registry: Backend, reference: Reference, platform: Platform | None) -> Manifest:
+    """What a reference names: by its digest, else by its tag, else `latest`.
+
+    Raises:
+        CannotServeError: it has nothing for the platform.
+        RegistryError: from the registry.
+    """
+    from ociserver.copy import PlatformError, choose
+
+    if reference.digest:
+        found = await registry.get_manifest(reference.repository, reference.digest)
+    else:
+        found = await registry.get_tag(reference.repository, reference.tag or "latest")
+    if platform is None:
+        return found
+    try:
+        return await choose(registry, reference.repository, found, platform)
+    except PlatformError as error:
+        raise CannotServeError(f"{reference}: {error}") from None
+
+
+@click.command(cls=Command, short_help="Print a manifest.")
+@click.argument("reference")
+@platform_option(_WHAT)
+@json_option("its descriptor")
+@insecure_option
+def manifest(*, reference: str, platform: Platform | None, as_json: bool, insecure: bool) -> None:
+    """Print the manifest of REFERENCE, byte by byte as the registry has it: localhost:5000/group/project:latest.
+
+    It is compared with its digest first.
+    """
+    named = image(reference)
+
+    async def work(registries: Registries) -> Manifest:
+        registry = await registries.at(named.host)
+        with telling(named):
+            return await manifest_of(registry, named, platform)
+
+    found = with_registries(work, insecure=insecure)
+    if as_json:
+        click.echo(json.dumps(_described(found.descriptor)))
+    elif sys.stdout.isatty():
+        # Whoever wrote it may not move the cursor; nor does a prompt belong behind its last line.
+        lines = found.content.decode(errors="replace").replace("\t", "    ").splitlines()
+        click.echo(
+            "\n".join("".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in line) for line in lines)
+        )
+    else:
+        click.echo(found.content, nl=False)
+
+
+@click.command(cls=Command, short_help="List what refers to a manifest.")
+@click.argument("reference")
+@option("--artifact-type", section=_WHAT, metavar="TYPE", help="Only those of one type, such as application/spdx+json.")
+@platform_option(_WHAT)
+@json_option("an object")
+@insecure_option
+def referrers(
+    *, reference: str, artifact_type: str | None, platform: Platform | None, as_json: bool, insecure: bool
+) -> None:
+    """List what refers to the manifest of REFERENCE: signatures, attestations, lists of materials.
+
+    A registry without the referrers API is asked for the tag under which clients note them.
+    """
+    named = image(reference)
+
+    async def work(registries: Registries) -> tuple[str, list[Descriptor]]:
+        registry = await registries.at(named.host)
+        with telling(named):
+            digest = named.digest
+            if not digest or platform is not None:
+                digest = (await manifest_of(registry, named, platform)).descriptor.digest
+            listed = registry.referrers(named.repository, digest, artifact_type)
+            return digest, [entry async for entry in listed]
+
+    digest, found = with_registries(work, insecure=insecure)
+    if as_json:
+        click.echo(json.dumps({"subject": digest, "referrers": [_described(entry) for entry in found]}))
+        return
+    rows = [
+        (
+            entry.digest,
+            printable(entry.artifact_type or entry.media_type),
+            format_size(entry.size),
+            printable(entry.annotations.get(_CREATED, "")),
+        )
+        for entry in found
+    ]
+    for line in rows_of(rows):
+        click.echo(line)
+
+
+def _described(entry: Descriptor) -> dict[str, Any]:
+    """A descriptor as it stands in an index."""
+    described: dict[str, Any] = {"mediaType": entry.media_type, "digest": entry.digest, "size": entry.size}
+    if entry.artifact_type:
+        described["artifactType"] = entry.artifact_type
+    if entry.annotations:
+        described["annotations"] = dict(entry.annotations)
+    return described

@@ -1,0 +1,194 @@
+"""Registries elsewhere, for the commands that look into one: flags, clients, and errors in words."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import ssl
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import AsyncExitStack, contextmanager
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
+
+import click
+
+from ociserver.cli.errors import CannotServeError
+from ociserver.cli.parameters import option
+from ociserver.cli.table import printable
+from ociserver.errors import OCIError, RegistryError
+from ociserver.interface import Backend
+from ociserver.reference import Reference
+
+if TYPE_CHECKING:
+    from ociserver.client import Client
+    from ociserver.copy import Platform
+
+__all__ = [
+    "Registries",
+    "insecure_option",
+    "is_here",
+    "json_option",
+    "platform_option",
+    "telling",
+    "with_registries",
+    "words",
+]
+
+Result = TypeVar("Result")
+
+_HOW: Final = "How to go about it"
+
+PROBE_S: Final = 5.0
+"""How long a server may take to say whether it speaks TLS."""
+
+
+def insecure_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """`--insecure`."""
+    return option(
+        "--insecure",
+        section=_HOW,
+        is_flag=True,
+        help="Speak plain HTTP with a registry that does not speak TLS. One on this machine needs no flag for that.",
+    )(command)
+
+
+def json_option(what: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """`--json`, for programs."""
+    return option("--json", "as_json", section=_HOW, is_flag=True, help=f"Print {what} as JSON.")
+
+
+def platform_option(section: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """`--platform OS/ARCH[/VARIANT]`."""
+    return option(
+        "--platform",
+        section=section,
+        type=_platform,
+        metavar="PLATFORM",
+        help="Of an index, the image of one platform: linux/amd64, linux/arm/v7.",
+    )
+
+
+def _platform(text: str) -> Platform:
+    from ociserver.copy import Platform
+
+    try:
+        return Platform.parse(text)
+    except ValueError as error:
+        raise click.BadParameter(f"{error}.") from None
+
+
+class Registries:
+    """Clients of registries, one for each, opened when it is needed.
+
+    Args:
+        insecure: speak plain HTTP where there is no TLS.
+    """
+
+    def __init__(self, *, insecure: bool) -> None:
+        self._insecure = insecure
+        self._clients: dict[str, Client] = {}
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._stack.aclose()
+
+    async def at(self, host: str) -> Backend:
+        """The registry of that name."""
+        from ociserver.client import Client, docker_credentials
+
+        if host not in self._clients:
+            scheme = "https"
+            if (self._insecure or is_here(host)) and not await _speaks_tls(host):
+                scheme = "http"
+            client = Client(f"{scheme}://{host}", credentials=docker_credentials)
+            self._clients[host] = await self._stack.enter_async_context(client)
+        return self._clients[host]
+
+
+def with_registries(work: Callable[[Registries], Coroutine[Any, Any, Result]], *, insecure: bool) -> Result:
+    """Do something with registries, and close the connections to them.
+
+    Raises:
+        CannotServeError: in words, with what to do.
+    """
+    try:
+        # aiohttp belongs to an extra.
+        from ociserver.client import CredentialsError
+    except ImportError as error:
+        raise CannotServeError(f"this wants more packages ({error}): pip install 'ociserver[client]'") from None
+
+    async def run() -> Result:
+        async with Registries(insecure=insecure) as registries:
+            return await work(registries)
+
+    try:
+        return asyncio.run(run())
+    except CredentialsError as error:
+        raise CannotServeError(f"the credentials of `docker login`: {error}") from None
+
+
+@contextmanager
+def telling(reference: Reference | str) -> Iterator[None]:
+    """Turn what a registry says of a reference, or of itself, into words, and what to do."""
+    try:
+        yield
+    except RegistryError as error:
+        raise CannotServeError(words(reference, error)) from error
+
+
+def words(reference: Reference | str, error: RegistryError) -> str:
+    """An error for people, with what to do about it."""
+    from ociserver.client import UnreachableError
+
+    host = reference if isinstance(reference, str) else reference.host
+    if isinstance(error, UnreachableError):
+        # It has no status of the registry's, which said nothing.
+        advice = "" if is_here(host) else " Without TLS it wants --insecure; SSL_CERT_FILE names whom to trust."
+        return f"{reference}: {error.message}. Does the registry run?{advice}"
+    said, advice = printable(f"{reference}: {error}"), _advice(reference, host, error)
+    return f"{said}. {advice}" if advice else said
+
+
+def _advice(reference: Reference | str, host: str, error: RegistryError) -> str:
+    match error.code if isinstance(error, OCIError) else "":
+        case "UNAUTHORIZED":
+            return f"Try `docker login {host}`."
+        case "DENIED":
+            return f"Is that allowed to whom `docker login {host}` has named?"
+        case "NAME_UNKNOWN" | "UNSUPPORTED" if isinstance(reference, str):
+            return "Not every registry has a list of repositories; Docker Hub has none."
+        case "NAME_UNKNOWN":
+            return f"See `ociserver ls {host}`."
+        case "MANIFEST_UNKNOWN" if isinstance(reference, Reference):
+            return f"See `ociserver tags {host}/{reference.repository}`."
+    return ""
+
+
+def _split(host: str) -> tuple[str, int]:
+    """Name and port of a host."""
+    name, _, port = host.rpartition(":") if ":" in host.rpartition("]")[2] else (host, "", "443")
+    return name.strip("[]"), int(port)
+
+
+def is_here(host: str) -> bool:
+    name, _ = _split(host)
+    try:
+        return name == "localhost" or ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False
+
+
+async def _speaks_tls(host: str) -> bool:
+    """Whether a server answers a TLS handshake. Whose it is, is looked at when something is sent to it."""
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    try:
+        async with asyncio.timeout(PROBE_S):
+            _, writer = await asyncio.open_connection(*_split(host), ssl=context)
+    except (OSError, TimeoutError):
+        return False
+    writer.transport.abort()
+    return True
