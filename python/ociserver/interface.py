@@ -214,7 +214,7 @@ class Reader:
     async def locate_blob(self, repository: str, digest: str) -> Url | None:
         """Where a client may fetch a blob itself, with nothing but the URL; None to give it the bytes here.
 
-        A server asks with `Options.redirect`. Whoever has the URL needs no leave of this registry any more: what
+        A server asks with `Options.redirect_pulls`. Whoever has the URL needs no leave of this registry any more: what
         restricts reading says None, which is the default. Raises BLOB_UNKNOWN.
         """
         return None
@@ -264,7 +264,10 @@ class Writer:
         _unsupported("push_blob_chunked_resume")
 
     async def locate_upload(self, repository: str, upload_id: str) -> Url | None:
-        """Where a client may go on with an upload itself; None to go on here. See `locate_blob`."""
+        """Where a client may go on with an upload itself; None to go on here.
+
+        A server asks with `Options.redirect_pushes`; see `locate_blob`.
+        """
         return None
 
     async def mount_blob(self, from_repository: str | None, to_repository: str, digest: str) -> Descriptor:

@@ -48,8 +48,10 @@ class Options:
         locations_for_descriptor: gives URLs of a content, from whether it is a manifest and its
             descriptor. A GET of a blob is redirected to the first, and a push answers with it as Location.
             No URL: the handler's own path.
-        redirect: send clients to the registry behind this one where they can do without its credentials: GET
-            of a blob is 307, and uploads go on there. Without it all bytes pass through here.
+        redirect_pulls: send clients that GET a blob to the registry behind this one, with 307, where they can do
+            without its credentials.
+        redirect_pushes: send clients that upload there too, by the Location of the upload. Not every client
+            goes: oras refuses to push then.
         debug_id: prefix of log lines and request ids; by default `ociserver1`, `ociserver2` and so on.
     """
 
@@ -63,7 +65,8 @@ class Options:
     omit_link_header_from_responses: bool = False
     location_for_upload_id: LocationForUploadId | None = None
     locations_for_descriptor: LocationsForDescriptor | None = None
-    redirect: bool = False
+    redirect_pulls: bool = False
+    redirect_pushes: bool = False
     debug_id: str = ""
 
     def __post_init__(self) -> None:

@@ -1,4 +1,4 @@
-"""`Options.redirect`: clients go to the registry behind by themselves, where that works and nowhere else."""
+"""`redirect_pulls`, `redirect_pushes`: clients go to the registry behind, where they get in by themselves."""
 
 from __future__ import annotations
 
@@ -25,10 +25,13 @@ BLOB = f"/v2/{REPOSITORY}/blobs/{DIGEST}"
 UPLOADS = f"/v2/{REPOSITORY}/blobs/uploads/"
 DESCRIBED = Descriptor(BINARY, DIGEST, len(CONTENT))
 
+REDIRECT: dict[str, Any] = {"redirect_pulls": True, "redirect_pushes": True}
+NOT: dict[str, Any] = {"redirect_pulls": False, "redirect_pushes": False}
+
 
 async def ask(backend: Any, method: str, path: str, headers: dict[str, str] | None = None, **options: Any) -> Any:
     """The answer of a handler over a backend, redirects not followed."""
-    async with Handler(backend, Options(**({"redirect": True} | options))) as handler:
+    async with Handler(backend, Options(**(REDIRECT | options))) as handler:
         transport = httpx.ASGITransport(handler)
         async with httpx.AsyncClient(transport=transport, base_url="http://near") as client:
             return await client.request(method, path, headers=headers)
@@ -42,7 +45,7 @@ async def test_clients_push_and_pull_directly() -> None:
     events: list[Event] = []
     async with (
         serve_here(Handler(Memory())) as far,
-        serve_here(Handler(Client(far.url), Options(redirect=True), observe=events.append)) as near,
+        serve_here(Handler(Client(far.url), Options(**REDIRECT), observe=events.append)) as near,
         Client(near.url) as client,
     ):
         # In one request, in chunks, and in chunks that go on after a while.
@@ -110,8 +113,8 @@ async def test_what_is_answered_here(registry: Scripted) -> None:
 
 async def test_it_is_off_by_default(registry: Scripted) -> None:
     registry.will(Reply(200, {}, CONTENT), Reply(202, {"Location": f"{UPLOADS}1"}))
-    assert (await ask(behind(registry), "GET", BLOB, redirect=False)).content == CONTENT
-    answer = await ask(behind(registry), "POST", UPLOADS, redirect=False)
+    assert (await ask(behind(registry), "GET", BLOB, **NOT)).content == CONTENT
+    answer = await ask(behind(registry), "POST", UPLOADS, **NOT)
     assert answer.headers["location"].startswith(UPLOADS)
 
 

@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 
 from tests.conformance.report import Report, read_report
-from tests.support.server import Server, serve
+from tests.support.relay import relay
+from tests.support.server import Server
 from tests.support.servers import SETUPS
 from tests.support.tools import ROOT, require_tool
 
@@ -40,14 +41,11 @@ VERSIONS = (
 
 
 @pytest.fixture(scope="module", params=SETUPS[:2], ids=lambda setup: setup.name)
-def relay(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server that keeps nothing: its configuration file names another one."""
+def through(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server whose backend is a client of a second one."""
     far, near = tmp_path_factory.mktemp("far"), tmp_path_factory.mktemp("near")
-    config = near / "registry.toml"
-    with request.param.start(far) as upstream:
-        config.write_text(f'[registry]\nkind = "client"\nurl = "{upstream.url}"\n')
-        with serve(["--config", str(config)], near) as server:
-            yield server
+    with request.param.start(far) as upstream, relay(upstream.url, near) as server:
+        yield server
 
 
 @pytest.mark.parametrize("version", VERSIONS, ids=lambda version: version.name)
@@ -63,13 +61,23 @@ def test_conformance(
 
 @pytest.mark.parametrize("version", VERSIONS, ids=lambda version: version.name)
 def test_conformance_through_a_client(
-    relay: Server,
+    through: Server,
     version: Version,
     tmp_path: Path,
     request: pytest.FixtureRequest,
     conformance_reports: dict[str, Report],
 ) -> None:
-    _run(relay, version, tmp_path, f"client-of-{request.node.callspec.id}", conformance_reports)
+    _run(through, version, tmp_path, f"client-of-{request.node.callspec.id}", conformance_reports)
+
+
+def test_conformance_past_a_client(tmp_path: Path, conformance_reports: dict[str, Report]) -> None:
+    """Blobs go to the second server by themselves."""
+    far, near = tmp_path / "far", tmp_path / "near"
+    far.mkdir()
+    near.mkdir()
+    options = "redirect-pulls = true\nredirect-pushes = true"
+    with SETUPS[0].start(far) as upstream, relay(upstream.url, near, options=options) as server:
+        _run(server, VERSIONS[0], tmp_path, "past-a-client", conformance_reports)
 
 
 def _run(server: Server, version: Version, folder: Path, name: str, reports: dict[str, Report]) -> None:

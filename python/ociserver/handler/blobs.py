@@ -45,7 +45,7 @@ async def get(call: Call) -> Answer | None:
         descriptor = await _resolve(call)
         if call.not_modified(descriptor.digest):
             return _not_modified(descriptor)
-    if call.handler.options.redirect:
+    if call.handler.options.redirect_pulls:
         location = await call.handler.backend.locate_blob(request.repository, request.digest)
         if location is not None:
             return empty(307, [(b"location", text(location.url))])

@@ -149,7 +149,7 @@ async def _location(call: Call, upload_id: str) -> bytes:
         if url:
             return text(url)
     assert call.request.repository
-    if call.handler.options.redirect:
+    if call.handler.options.redirect_pushes:
         location = await call.handler.backend.locate_upload(call.request.repository, upload_id)
         if location is not None:
             return text(location.url)
