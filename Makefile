@@ -51,7 +51,7 @@ $(VENV)/dev: $(VENV)/built pyproject.toml
 	@touch $@
 
 # Exit code 3 says that something could not be had, and was named: the tests that need it are skipped.
-.tools/installed: tests/tools/install tests/tools/go.mod tests/tools/go.sum
+.tools/installed: tests/tools/install tests/tools/go.mod tests/tools/go.sum $(wildcard tests/tools/peers/build tests/tools/peers/*/*)
 	@tests/tools/install && touch $@ || [ $$? = 3 ]
 
 .PHONY: build  ## Build the package into .venv

@@ -103,6 +103,8 @@ class Client(Backend):
     async def get_blob(self, repository: str, digest: str, range: ByteRange | None = None) -> Reader:
         _check(repository, digest=digest)
         answer = await self._transport.send(self._blob_request(repository, digest, _range_header(range)))
+        if answer.status == 416 and range is not None and None in (range.first, range.last):
+            answer = await self._spelled_out(repository, digest, range, answer)
         try:
             return await self._reader(repository, digest, range, answer)
         except BaseException:
@@ -295,6 +297,18 @@ class Client(Backend):
     def _manifest_request(self, repository: str, reference: str, method: str = "GET") -> Request:
         url = self._url(f"/v2/{repository}/manifests/{reference}")
         return Request(method, url, _scope(repository, "pull"), {"Accept": _ACCEPT}, repeatable=True)
+
+    async def _spelled_out(self, repository: str, digest: str, range: ByteRange, refused: Answer) -> Answer:
+        """The answer to the same range with both of its ends: some registries know no open ones, and refuse them."""
+        await refused.aclose()
+        size = size_of_range(refused)
+        if size is None:
+            size = (await self.resolve_blob(repository, digest)).size
+        span = range.resolve(size)
+        if span is None:
+            raise OCIError("RANGE_INVALID", detail={"size": size})
+        headers = {"Range": f"bytes={span[0]}-{span[1] - 1}"}
+        return await self._transport.send(self._blob_request(repository, digest, headers))
 
     async def _reader(self, repository: str, digest: str, range: ByteRange | None, answer: Answer) -> Reader:
         if answer.status == 416:
