@@ -90,6 +90,10 @@ test-conformance: dev tools
 test-clients: dev tools
 	$(BIN)/pytest tests/clients
 
+.PHONY: test-full  ## Run what takes an hour: 500 kills, power cuts, 10 minutes of collection under load (TESTS='...')
+test-full: dev tools
+	FULL_TESTS=1 $(BIN)/pytest --durations 20 $(or $(TESTS),tests/store tests/faults tests/compose/cache)
+
 .PHONY: test-package  ## Install wheel and sdist into empty environments, and push and pull with each
 test-package: wheel
 	tests/packaging/check $(BIN)/python

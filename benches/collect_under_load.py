@@ -24,10 +24,15 @@ _RESULTS = Path(__file__).parents[1] / "results" / "collect_under_load.json"
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benches.collect_under_load", description=__doc__)
     parser.add_argument("--minutes", type=float, default=10, help="minutes of load (%(default)s)")
+    parser.add_argument(
+        "--folder", type=Path, help="keep the store here, and go on with it the next time; figures are of all times"
+    )
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="collect-under-load-") as folder:
-        report = run(Path(folder), arguments.minutes * 60)
-    settings = {"minutes": arguments.minutes, "clients": CLIENTS, "workers": 2, "patience_s": PATIENCE_S}
+    with tempfile.TemporaryDirectory(prefix="collect-under-load-") as scratch:
+        folder: Path = arguments.folder or Path(scratch)
+        folder.mkdir(parents=True, exist_ok=True)
+        report = run(folder, arguments.minutes * 60)
+    settings = {"clients": CLIENTS, "workers": 2, "patience_s": PATIENCE_S}
     content = {"machine": machine(), "settings": settings, "figures": _figures(report)}
     print(f"{content['machine']}\n\n{_table(content['figures'])}")
     _RESULTS.parent.mkdir(parents=True, exist_ok=True)
@@ -39,6 +44,8 @@ def main() -> int:
 def _figures(report: Report) -> dict[str, Any]:
     tally = report.tally
     return {
+        "minutes": round(report.seconds / 60, 2),
+        "runs": report.parts,
         **dict(sorted(tally.counts.items())),
         "collections": report.collections,
         **{f"collected, {reason}": count for reason, count in sorted(report.freed.items())},

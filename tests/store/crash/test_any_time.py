@@ -13,13 +13,19 @@ from pathlib import Path
 
 import pytest
 
+from tests.store.crash import kills
 from tests.store.crash.judging import assert_all_is_freed, assert_nothing_lost
 from tests.store.crash.registry import Ledger, Registry
 from tests.store.crash.scenarios import LARGE, SMALL, Round
 from tests.store.crash.server import DiedError, Victim
 
 FULL = bool(os.environ.get("FULL_TESTS"))
-KILLS = 330 if FULL else 10
+RUNS = 5 if FULL else 1
+"""With one process, and as many with two."""
+
+KILLS = 30 if FULL else 5
+"""Of each run."""
+
 CLIENTS = 8
 
 pytestmark = pytest.mark.timeout(1800 if FULL else 120)
@@ -93,29 +99,33 @@ class Worker:
             registry.uploads.clear()
 
 
-def test_killed_at_any_time(tmp_path: Path) -> None:
-    chance = random.Random(4)
-    with Victim(tmp_path) as victim:
-        workers = [Worker(victim, number) for number in range(CLIENTS)]
+@pytest.mark.parametrize("workers", [1, 2], ids=["one", "two"])
+@pytest.mark.parametrize("run", range(RUNS))
+def test_killed_at_any_time(run: int, workers: int, tmp_path: Path) -> None:
+    """With two processes both are killed, and whoever started them."""
+    chance = random.Random(run)
+    with Victim(tmp_path, "--workers", str(workers)) as victim:
+        clients = [Worker(victim, number) for number in range(CLIENTS)]
         for _ in range(KILLS):
             victim.start()
-            for worker in workers:
-                worker.verify()
-            threads = [threading.Thread(target=worker.run) for worker in workers]
+            for client in clients:
+                client.verify()
+            threads = [threading.Thread(target=client.run) for client in clients]
             collector = threading.Thread(target=_collect, args=(victim,))
             for thread in (*threads, collector):
                 thread.start()
             time.sleep(chance.uniform(0.02, 0.6))
             victim.kill()
+            kills.at_any_time[f"{workers} processes"] += 1
             for thread in (*threads, collector):
                 thread.join()
-            assert [failure for worker in workers for failure in worker.failures] == []
+            assert [failure for client in clients for failure in client.failures] == []
             assert_nothing_lost(victim.data)
         victim.start()
-        for worker in workers:
-            worker.verify()
+        for client in clients:
+            client.verify()
         assert_all_is_freed(victim.data)
-    print(f"{KILLS} kills among {sum(worker.requests for worker in workers)} deeds")
+    print(f"{KILLS} kills among {sum(client.requests for client in clients)} deeds")
 
 
 def _collect(victim: Victim) -> None:

@@ -17,6 +17,7 @@ from typing import Self
 import pytest
 
 import ociserver.store
+from tests.store.crash import kills
 from tests.store.crash.judging import assert_all_is_freed, assert_nothing_lost
 from tests.store.crash.registry import Ledger, Registry
 from tests.store.crash.scenarios import SCENARIOS, Round, Scenario
@@ -31,7 +32,6 @@ AT_LEAST = 2
 
 FIRST_START = ("folders made", "before migration", "after migration")
 
-killed: Counter[str] = Counter()
 played: set[str] = set()
 
 
@@ -86,7 +86,7 @@ class Play:
         self._scenario.act(replace(play, again=True))
         self._registry.verify()
         assert_nothing_lost(self._victim.data)
-        killed[point] += 1
+        kills.at_points[point] += 1
         return True
 
     def end(self) -> None:
@@ -137,7 +137,7 @@ def test_killed_at_the_first_start(point: str, tmp_path: Path) -> None:
         registry.verify()
         registry.close()
         assert_nothing_lost(victim.data)
-    killed[point] += 1
+    kills.at_points[point] += 1
     played.add(point)
 
 
@@ -159,12 +159,11 @@ def test_every_point_was_killed_at() -> None:
     everything = {scenario.name for scenario in SCENARIOS} | set(FIRST_START)
     if played != everything:
         pytest.skip(f"not all were played: {', '.join(sorted(everything - played))}")
-    assert _points_of_the_store() - set(killed) == set()
-    print(f"{killed.total()} kills at {len(killed)} points")
+    assert _points_of_the_store() - set(kills.at_points) == set()
 
 
 def _some(points: list[tuple[str, int]], name: str) -> list[tuple[str, int]]:
-    new = [(point, count) for point, count in points if count == 1 and not killed[point]]
+    new = [(point, count) for point, count in points if count == 1 and not kills.at_points[point]]
     others = sorted(set(points) - set(new))
     missing = max(AT_LEAST - len(new), 0)
     return new + random.Random(name).sample(others, min(missing, len(others)))

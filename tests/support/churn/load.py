@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import sqlite3
 import subprocess
 import threading
@@ -14,7 +15,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from tests.support.churn.client import Client
-from tests.support.churn.ledger import Ledger
+from tests.support.churn.image import Image
+from tests.support.churn.ledger import Ledger, Promise
 from tests.support.churn.tally import Tally
 from tests.support.http import send
 from tests.support.server import PROGRAM, Server, serve
@@ -26,6 +28,9 @@ PATIENCE_S: Final = 3
 HOUR_S: Final = 3600
 COMMAND_TIMEOUT_S: Final = 100.0
 
+STATE: Final = "promised"
+"""The file beside the store with what a later run has to know."""
+
 _EVERYTHING: Final = ("--unreferenced-after", "0", "--upload-timeout", "0", "--delete-untagged-after", "0")
 
 
@@ -35,6 +40,7 @@ class Report:
 
     Args:
         seconds: how long the clients worked.
+        parts: in how many runs.
         tally: theirs.
         collections: how many there were meanwhile.
         freed: what they freed, by reason.
@@ -43,7 +49,8 @@ class Report:
         left_bytes: what their blobs take, which is all that is stored.
     """
 
-    seconds: float
+    seconds: float = 0
+    parts: int = 0
     tally: Tally = field(default_factory=Tally)
     collections: int = 0
     freed: Counter[str] = field(default_factory=Counter)
@@ -53,28 +60,52 @@ class Report:
 
 
 def run(folder: Path, seconds: float) -> Report:
-    """Put the load on a new store in a folder. Raises whatever was not as it has to be."""
-    data, ledger, report = folder / "data", Ledger(), Report(seconds)
+    """Put the load on the store in a folder: a new one, or one that an earlier run left there, which it goes on with.
+
+    What is reported is of all of these runs. Raises whatever was not as it has to be.
+    """
+    data, ledger = folder / "data", Ledger()
+    report = _take_up(folder, ledger)
     options = ("--workers", "2", "--collect-every", "0", "--no-access-log")
     with serve(["--data", str(data), *options], folder) as server:
-        _work(server, data, ledger, report)
+        _work(server, data, ledger, report, seconds)
         _tidy(server, data, ledger)
         _compare(data, ledger, report)
-        client = Client(server, ledger, CLIENTS, PATIENCE_S)
+        promises = ledger.promises()
+        client = Client(server, ledger, 0, PATIENCE_S)
         with client.connections:
-            for promise in ledger.promises():
+            for promise in promises:
                 client.pull(promise)
-                report.left += 1
-        assert client.tally.counts["pulls"] == report.left
+        assert client.tally.counts["pulls"] == len(promises)
+    report.seconds += seconds
+    report.parts += 1
+    report.left = len(promises)
+    (folder / STATE).write_bytes(pickle.dumps(([promise.image for promise in promises], report)))
     return report
 
 
-def _work(server: Server, data: Path, ledger: Ledger, report: Report) -> None:
+def _take_up(folder: Path, ledger: Ledger) -> Report:
+    """What an earlier run has promised and reported, if there was one."""
+    state = folder / STATE
+    if not state.exists():
+        return Report()
+    images: list[Image]
+    images, report = pickle.loads(state.read_bytes())  # noqa: S301 - our own
+    for image in images:
+        paths = [*image.parts, *([image.tag_path] if image.tag_path else [])]
+        ledger.promise(Promise(image, ledger.mark(paths)))
+    assert isinstance(report, Report)
+    return report
+
+
+def _work(server: Server, data: Path, ledger: Ledger, report: Report, seconds: float) -> None:
     """Clients and collections, for as long as is wanted or until the first failure."""
     stop = threading.Event()
-    clients = [Client(server, ledger, number, PATIENCE_S) for number in range(CLIENTS)]
+    # Those of each run throw other dice: two images with one tag of their own would break a promise.
+    numbers = range(CLIENTS * report.parts, CLIENTS * (report.parts + 1))
+    clients = [Client(server, ledger, number, PATIENCE_S) for number in numbers]
     threads = [threading.Thread(target=client.run, args=(stop,)) for client in clients]
-    end = time.monotonic() + report.seconds
+    end = time.monotonic() + seconds
     for thread in threads:
         thread.start()
     try:
