@@ -213,7 +213,7 @@ class Store(Lists):
     ) -> Upload:
         if not _HEXADECIMAL.issuperset(upload_id):
             raise OCIError("BLOB_UPLOAD_UNKNOWN")
-        row = await self.database.read(reads.find_upload(repository, upload_id))
+        row = await self.find_upload(repository, upload_id)
         if row.size > 0:
             # After a power cut less may be there than was recorded: the client is told what there is.
             row = UploadRow(row.id, row.algorithm, min(row.size, self.blobs.size(row.id) or 0), row.state)
@@ -299,6 +299,15 @@ class Store(Lists):
         await asyncio.to_thread(self._reserve.fill)
 
     # What uploads need of the store
+
+    async def find_upload(self, repository: str, upload_id: str) -> UploadRow:
+        """An upload as it is now. Asked for with each piece of a body, so that one that was ended takes no more."""
+        key = (repository, upload_id, "upload")
+        row: UploadRow | None = self._recent.get(key)
+        if row is None:
+            row = await self.database.read(reads.find_upload(repository, upload_id))
+            self._recent.put(key, row, row.state)
+        return row
 
     async def link(
         self, repository: str, digest: str, size: int, *, upload: UploadRow | None, content: bytes | None

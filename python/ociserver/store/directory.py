@@ -84,13 +84,13 @@ class Directory:
         for pool in pools:
             await asyncio.to_thread(pool.shutdown)
 
-    async def run(self, function: Callable[[], Result]) -> Result:
+    def run(self, function: Callable[[], Result]) -> asyncio.Future[Result]:
         """Run what may wait for the disk off the event loop."""
-        return await asyncio.get_running_loop().run_in_executor(_opened(self._writers), function)
+        return asyncio.get_running_loop().run_in_executor(_opened(self._writers), function)
 
-    async def read(self, function: Callable[[], Result]) -> Result:
+    def read(self, function: Callable[[], Result]) -> asyncio.Future[Result]:
         """Likewise what only reads."""
-        return await asyncio.get_running_loop().run_in_executor(_opened(self._readers), function)
+        return asyncio.get_running_loop().run_in_executor(_opened(self._readers), function)
 
     def path(self, key: str) -> Path:
         """Where the file of a key is. Keys are made here, of hexadecimal digits; none comes from a client unchecked."""
@@ -103,28 +103,25 @@ class Directory:
             OCIError: RANGE_INVALID while another request, in any process, is writing to it.
         """
 
-        def lock() -> int:
-            fd = os.open(self.path(key), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-            reach("file opened")
-            try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                os.close(fd)
-                raise
-            return fd
-
-        locking = asyncio.ensure_future(self.run(lock))
         try:
-            fd = await asyncio.shield(locking)
+            fd = await self._lock(self.path(key))
         except BlockingIOError:
             raise OCIError("RANGE_INVALID", "another request is writing to this upload") from None
         except OSError as error:
             raise of_disk(error) from None
+        return FileWriter(self, key, fd, Hasher(algorithm))
+
+    async def _lock(self, path: Path) -> int:
+        """Open a file and lock it. Making it may wait for the disk; opening one that is there does not."""
+        with contextlib.suppress(FileNotFoundError):
+            return _locked(path, 0)
+        locking = self.run(lambda: _locked(path, os.O_CREAT))
+        try:
+            return await asyncio.shield(locking)
         except asyncio.CancelledError:
             # Nobody would ever close it, and its lock would keep every later writer out.
             locking.add_done_callback(_close_late)
             raise
-        return FileWriter(self, key, fd, Hasher(algorithm))
 
     def is_held(self, key: str) -> bool:
         """Whether some process is writing to the file of an upload just now."""
@@ -210,6 +207,17 @@ def _opened(pool: ThreadPoolExecutor | None) -> ThreadPoolExecutor:
     if pool is None:
         raise RuntimeError("the store is not open")
     return pool
+
+
+def _locked(path: Path, flags: int) -> int:
+    fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | flags, 0o644)
+    reach("file opened")
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(fd)
+        raise
+    return fd
 
 
 def _close_late(locking: asyncio.Future[int]) -> None:

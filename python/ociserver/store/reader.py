@@ -76,7 +76,7 @@ class FileReader:
 
     def _read(self, position: int) -> asyncio.Future[bytes]:
         fd, size = self._fd, min(READ_SIZE, self.range[1] - position)
-        return asyncio.ensure_future(self._directory.read(lambda: read_at(fd, position, size)))
+        return self._directory.read(lambda: read_at(fd, position, size))
 
 
 def _close(fd: int, ahead: asyncio.Future[bytes]) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from ociserver._core import digest_of, is_digest
 from ociserver.errors import OCIError
 from ociserver.interface import CHUNK_SIZE, Descriptor
-from ociserver.store import reads, writes
+from ociserver.store import writes
 
 if TYPE_CHECKING:
     from ociserver.store.backend import Store
@@ -170,7 +170,7 @@ class Upload:
         if self._ended:
             raise OCIError("BLOB_UPLOAD_UNKNOWN")
         try:
-            row = await self._store.database.read(reads.find_upload(self._repository, self._row.id))
+            row = await self._store.find_upload(self._repository, self._row.id)
         except OCIError:
             self._ended = True
             await self._store.discard(self._row.id)
@@ -206,7 +206,7 @@ class Upload:
         """Lock the file, and see under the lock how far the upload really is."""
         file = await self._store.blobs.hold(self._row.id, self._row.algorithm)
         try:
-            self._row = await self._store.database.read(reads.find_upload(self._repository, self._row.id))
+            self._row = await self._store.find_upload(self._repository, self._row.id)
             await file.restore(self._row.size, self._row.state)
         except BaseException as error:
             file.close()

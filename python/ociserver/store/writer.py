@@ -42,16 +42,20 @@ class FileWriter:
         After a power cut the file may be shorter than was recorded, or hold other bytes: the new hash
         then tells at commit. What is behind the recorded end was never acknowledged, and goes.
         """
-        fd = self._fd
+        fd, there = self._fd, os.fstat(self._fd).st_size
+        hasher = self._trusted(size, state) if there >= size else None
+        if hasher is not None and there == size:
+            # As every chunk but an interrupted one leaves it: nothing of this waits for the disk.
+            self.size, self._hasher = size, hasher
+            return
+        there = min(size, there)
 
         def restore() -> None:
-            there = min(size, os.fstat(fd).st_size)
             os.ftruncate(fd, there)
-            hasher = self._trusted(there, state) if there == size else None
+            known = hasher or Hasher(self._algorithm)
             if hasher is None:
-                hasher = Hasher(self._algorithm)
-                hash_range(fd, 0, there, hasher)
-            self.size, self._hasher = there, hasher
+                hash_range(fd, 0, there, known)
+            self.size, self._hasher = there, known
 
         await self._do(restore)
 
@@ -137,7 +141,7 @@ class FileWriter:
 
     async def _do(self, function: Callable[[], None]) -> None:
         # Shielded: a thread cannot be stopped when its request is, and its descriptor must outlive it.
-        self._under_way = asyncio.ensure_future(self._directory.run(function))
+        self._under_way = self._directory.run(function)
         try:
             await asyncio.shield(self._under_way)
         except OSError as error:
