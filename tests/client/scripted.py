@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -55,6 +56,8 @@ class Scripted:
         self.url = ""
         self.seen: list[Seen] = []
         self.replies: list[Reply] = []
+        # Who was asked, in order, where several share it.
+        self.journal: list[Scripted] = []
         self._writers: set[asyncio.StreamWriter] = set()
 
     def will(self, *replies: Reply) -> None:
@@ -88,6 +91,7 @@ class Scripted:
         reply = self.replies.pop(0) if self.replies else Reply(418)
         body = await _body(reader, headers, reply.take)
         self.seen.append(Seen(method, target, headers, body))
+        self.journal.append(self)
         await asyncio.sleep(reply.delay_s)
         if reply.status is None:
             return False
@@ -114,12 +118,12 @@ async def _body(reader: asyncio.StreamReader, headers: Mapping[str, str], take: 
 
 
 @asynccontextmanager
-async def scripted() -> AsyncIterator[Scripted]:
+async def scripted(tls: ssl.SSLContext | None = None) -> AsyncIterator[Scripted]:
     """Serve until the block ends, on a port of its own: another port is another host to HTTP."""
     script = Scripted()
-    server = await asyncio.start_server(script.serve, "127.0.0.1", 0)
+    server = await asyncio.start_server(script.serve, "127.0.0.1", 0, ssl=tls)
     host, port = server.sockets[0].getsockname()
-    script.url = f"http://{host}:{port}"
+    script.url = f"https://localhost:{port}" if tls else f"http://{host}:{port}"
     try:
         yield script
     finally:
