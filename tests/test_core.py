@@ -40,6 +40,7 @@ from ociserver._core import (
     parse_reference,
     parse_request,
     read_at,
+    read_cached,
     read_manifest,
     upload_path,
 )
@@ -435,6 +436,10 @@ def test_files(tmp_path: Path) -> None:
         assert hasher.digest() == expected("sha256", data)
         assert read_at(file.fileno(), 10, 20) == data[10:30]
         assert read_at(file.fileno(), len(data) - 5, 20) == data[-5:]
+        # Just written: in memory. None is what a system says that cannot tell.
+        assert read_cached(file.fileno(), 10, 20) in (data[10:30], None)
+        assert read_cached(file.fileno(), len(data) - 5, 20) in (data[-5:], None)
+        assert read_cached(file.fileno(), len(data), 20) in (b"", None)
         again = Hasher("sha512")
         hash_range(file.fileno(), 1, 200_000, again)
         assert again.digest() == expected("sha512", data[1:200_001])
@@ -449,6 +454,10 @@ def test_file_errors_have_a_number(tmp_path: Path) -> None:
         with pytest.raises(OSError, match=r".") as caught:
             read_at(fd, 0, 1)
         assert caught.value.errno == errno.EBADF
+        if sys.platform == "linux":
+            with pytest.raises(OSError, match=r".") as caught:
+                read_cached(fd, 0, 1)
+            assert caught.value.errno == errno.EBADF
     with (tmp_path / "file").open("w") as file, pytest.raises(OSError, match=r".") as caught:
         append_to(file.fileno(), 2**63 - 1, b"xx", Hasher())
     assert caught.value.errno in (errno.EINVAL, errno.EFBIG, errno.EOVERFLOW)

@@ -1,6 +1,6 @@
 """The protocol in Rust: grammar, request parsing, ranges, hashing, manifests.
 
-Everything but `append_to`, `hash_range`, `read_at` and `run_load` is pure computation. Names follow the distribution
+Everything but `append_to`, `hash_range`, `read_at`, `read_cached` and `run_load` is pure computation. Names follow the distribution
 spec; behaviour that the spec leaves open follows Go's `cuelabs.dev/go/oci/ociregistry`.
 """
 
@@ -36,6 +36,7 @@ __all__ = [
     "parse_reference",
     "parse_request",
     "read_at",
+    "read_cached",
     "read_manifest",
     "run_load",
     "upload_path",
@@ -258,6 +259,10 @@ def hash_range(fd: int, offset: int, length: int, hasher: Hasher) -> None:
 
 def read_at(fd: int, offset: int, length: int) -> bytes:
     """Up to `length` bytes of an open file; fewer only at its end. Without the GIL. Raises OSError."""
+
+def read_cached(fd: int, offset: int, length: int) -> bytes | None:
+    """What `read_at` would give, as far as it is in memory; None if that is nothing, or cannot be told (only
+    Linux can). Never waits for the disk, so that it may be called on an event loop. Without the GIL. Raises OSError."""
 
 @final
 class Reference:

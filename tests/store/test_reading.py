@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from ociserver import ByteRange, File, OCIError
+from ociserver._core import read_at
 from ociserver.store import Store, reader
 from ociserver.store.upload import INLINE_SIZE
 from tests.contract.contents import REPOSITORY, digest_of, push_blob, read_blob
@@ -22,6 +23,17 @@ from tests.store.test_uploads import finish, start
 pytestmark = pytest.mark.anyio
 
 LARGE = 3 * INLINE_SIZE
+
+
+@pytest.fixture(params=["all", "none", "begin"])
+def in_memory(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """How much of a file the system has in memory: what was just written is, so the rest has to be forgotten here."""
+
+    def begin(fd: int, offset: int, length: int) -> bytes | None:
+        return read_at(fd, offset, min(length, 5000)) if offset < reader.READ_SIZE else None
+
+    if request.param != "all":
+        monkeypatch.setattr(reader, "read_cached", begin if request.param == "begin" else lambda *_: None)
 
 
 async def is_missing(store: Store, digest: str) -> bool:
@@ -120,6 +132,7 @@ async def test_a_file_that_cannot_be_opened_is_not_missing(
     assert len(await read_blob(store, digest)) == LARGE
 
 
+@pytest.mark.usefixtures("in_memory")
 async def test_an_open_blob_outlives_its_file(store: Store) -> None:
     content = os.urandom(5 * reader.READ_SIZE)
     digest = await push_blob(store, content)
@@ -129,6 +142,7 @@ async def test_an_open_blob_outlives_its_file(store: Store) -> None:
         assert b"".join([piece async for piece in blob]) == content
 
 
+@pytest.mark.usefixtures("in_memory")
 async def test_a_file_that_is_cut_while_it_is_read_ends_early(store: Store) -> None:
     """The handler then cuts the answer, which has promised another length."""
     digest = await push_blob(store, os.urandom(5 * reader.READ_SIZE))
@@ -150,6 +164,7 @@ async def test_an_open_blob_says_where_it_is(store: Store, folder: Path) -> None
         assert small.location == b"small"
 
 
+@pytest.mark.usefixtures("in_memory")
 @pytest.mark.parametrize("turns", range(6))
 async def test_a_reader_that_is_cancelled_closes_its_file(store: Store, folder: Path, turns: int) -> None:
     digest = await push_blob(store, os.urandom(8 * reader.READ_SIZE))
@@ -162,6 +177,7 @@ async def test_a_reader_that_is_cancelled_closes_its_file(store: Store, folder: 
     assert list(open_files(folder)) == []
 
 
+@pytest.mark.usefixtures("in_memory")
 @pytest.mark.parametrize(
     "size", [0, 1, INLINE_SIZE, INLINE_SIZE + 1, reader.READ_SIZE, reader.READ_SIZE + 1, 1_234_567]
 )

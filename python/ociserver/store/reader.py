@@ -7,14 +7,14 @@ import os
 from collections.abc import AsyncIterator
 from typing import Final
 
-from ociserver._core import read_at
+from ociserver._core import read_at, read_cached
 from ociserver.interface import Descriptor, File
 from ociserver.store.directory import Directory
 
 __all__ = ["FileReader", "InlineReader"]
 
 READ_SIZE: Final = 256 * 1024
-"""Bytes read at a time, one piece ahead of the one that is being sent; why this size: `BlobReader.__aiter__`."""
+"""Bytes read at a time; why this size: `BlobReader.__aiter__`."""
 
 
 class InlineReader:
@@ -51,6 +51,13 @@ class FileReader:
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         position, stop = self.range
+        # What is in memory is read here: a thread to read it would cost as much again as reading and sending it.
+        while position < stop and (data := self._read_cached(position)) is not None:
+            if not data:
+                return  # truncated meanwhile; whoever sends it sees that it is too short
+            position += len(data)
+            yield data
+        # The rest comes from the disk, one piece ahead of the one that is being sent.
         while position < stop:
             if self._ahead is None:
                 self._ahead = self._read(position)
@@ -58,7 +65,7 @@ class FileReader:
             data = await asyncio.shield(self._ahead)
             self._ahead = None
             if not data:
-                return  # truncated meanwhile; whoever sends it sees that it is too short
+                return
             position += len(data)
             if position < stop:
                 self._ahead = self._read(position)
@@ -73,6 +80,9 @@ class FileReader:
         else:
             # A thread may still read from it.
             self._ahead.add_done_callback(lambda ahead: _close(fd, ahead))
+
+    def _read_cached(self, position: int) -> bytes | None:
+        return read_cached(self._fd, position, min(READ_SIZE, self.range[1] - position))
 
     def _read(self, position: int) -> asyncio.Future[bytes]:
         fd, size = self._fd, min(READ_SIZE, self.range[1] - position)

@@ -78,6 +78,32 @@ pub fn read(fd: RawFd, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
     Ok(read)
 }
 
+/// Read from `offset` on what the system holds in memory, without waiting for the disk: fewer bytes than
+/// `buffer.len()` where only a part is there. None where nothing is, and where the system cannot tell.
+///
+/// # Errors
+/// The system's.
+#[cfg(target_os = "linux")]
+pub fn read_cached(fd: RawFd, offset: u64, buffer: &mut [u8]) -> io::Result<Option<usize>> {
+    use rustix::io::{Errno, ReadWriteFlags, preadv2};
+
+    let file = borrowed(fd)?;
+    match preadv2(&*file, &mut [io::IoSliceMut::new(buffer)], offset, ReadWriteFlags::NOWAIT) {
+        Ok(read) => Ok(Some(read)),
+        Err(Errno::AGAIN | Errno::INTR | Errno::OPNOTSUPP | Errno::NOSYS) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Likewise; only Linux can tell.
+///
+/// # Errors
+/// None.
+#[cfg(not(target_os = "linux"))]
+pub fn read_cached(_fd: RawFd, _offset: u64, _buffer: &mut [u8]) -> io::Result<Option<usize>> {
+    Ok(None)
+}
+
 #[cfg(test)]
 mod tests {
     use std::os::fd::AsRawFd as _;
@@ -113,12 +139,29 @@ mod tests {
         assert_eq!(buffer[..data.len() - 5], data[5..]);
     }
 
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn what_was_just_written_is_in_memory() {
+        let file = scratch("cached");
+        let data: Vec<u8> = (0..STEP).map(|n| u8::try_from(n % 251).unwrap_or(0)).collect();
+        append(file.as_raw_fd(), 0, &data, &mut Hasher::new(Algorithm::Sha256)).expect("room");
+        let mut buffer = vec![0; STEP];
+        // None is what a file system says that cannot tell.
+        if let Some(read) = read_cached(file.as_raw_fd(), 7, &mut buffer).expect("readable") {
+            assert_eq!(read, STEP - 7);
+            assert_eq!(buffer[..read], data[7..]);
+        }
+        assert!(matches!(read_cached(file.as_raw_fd(), STEP as u64, &mut buffer), Ok(Some(0) | None)));
+    }
+
     #[test]
     fn numbers_that_are_no_files_are_errors() {
         let mut hasher = Hasher::new(Algorithm::Sha256);
         for fd in [-1, i32::MIN, i32::MAX] {
             assert_eq!(append(fd, 0, b"x", &mut hasher).map_err(|error| error.raw_os_error()), Err(Some(9)));
             assert_eq!(read(fd, 0, &mut [0]).map_err(|error| error.raw_os_error()), Err(Some(9)));
+            #[cfg(target_os = "linux")]
+            assert_eq!(read_cached(fd, 0, &mut [0]).map_err(|error| error.raw_os_error()), Err(Some(9)));
             assert_eq!(hash_range(fd, 0, 1, &mut hasher).map_err(|error| error.raw_os_error()), Err(Some(9)));
         }
     }

@@ -24,5 +24,19 @@ pub(crate) fn read_at(py: Python<'_>, fd: i32, offset: u64, length: usize) -> Py
         read = py.detach(|| file::read(fd, offset, buffer)).map_err(|error| system_error(&error))?;
         Ok(())
     })?;
-    Ok(if read == length { bytes } else { PyBytes::new(py, &bytes.as_bytes()[..read]) })
+    Ok(shortened(py, bytes, read))
+}
+
+#[pyfunction]
+pub(crate) fn read_cached(py: Python<'_>, fd: i32, offset: u64, length: usize) -> PyResult<Option<Bound<'_, PyBytes>>> {
+    let mut read = None;
+    let bytes = PyBytes::new_with(py, length, |buffer| {
+        read = py.detach(|| file::read_cached(fd, offset, buffer)).map_err(|error| system_error(&error))?;
+        Ok(())
+    })?;
+    Ok(read.map(|read| shortened(py, bytes, read)))
+}
+
+fn shortened<'py>(py: Python<'py>, bytes: Bound<'py, PyBytes>, length: usize) -> Bound<'py, PyBytes> {
+    if length == bytes.as_bytes().len() { bytes } else { PyBytes::new(py, &bytes.as_bytes()[..length]) }
 }

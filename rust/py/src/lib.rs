@@ -15,7 +15,7 @@ mod _core {
     use pyo3::prelude::*;
 
     #[pymodule_export]
-    use crate::file::{append_to, hash_range, read_at};
+    use crate::file::{append_to, hash_range, read_at, read_cached};
     #[pymodule_export]
     use crate::grammar::{is_digest, is_host, is_repository, is_tag, next_link, parse_reference, upload_path};
     #[pymodule_export]
