@@ -5,7 +5,9 @@ spec; behaviour that the spec leaves open follows Go's `cuelabs.dev/go/oci/ocire
 """
 
 from collections.abc import Callable, Sequence
-from typing import Final, Literal, TypeAlias, final
+from typing import Any, Final, Literal, Self, TypeAlias, final
+
+from ociserver.types import Receive, Send
 
 __all__ = [
     "MAX_MANIFEST_DEPTH",
@@ -13,6 +15,7 @@ __all__ = [
     "MAX_RANGES",
     "REQUEST_KINDS",
     "ByteRange",
+    "Exchange",
     "Hasher",
     "LoadContent",
     "LoadOrigin",
@@ -24,6 +27,7 @@ __all__ = [
     "__version__",
     "append_to",
     "build_profile",
+    "content_headers",
     "digest_of",
     "hash_range",
     "is_digest",
@@ -242,6 +246,38 @@ class Hasher:
 
 def digest_of(data: bytes, algorithm: str = "sha256") -> str:
     """`algorithm:hex` of the bytes. Raises ValueError for an unknown algorithm."""
+
+class Exchange:
+    """What an ASGI server hands over with a request, and of its headers what every answer depends on, read in one pass.
+
+    Args:
+        handler: whose request it is.
+        scope: of ASGI; header names in lower case. Of a repeated header the last counts.
+        receive: of ASGI.
+        send: of ASGI.
+    """
+
+    def __new__(cls, handler: object, scope: dict[str, Any], receive: Receive, send: Send) -> Self: ...
+    @property
+    def handler(self) -> Any: ...
+    @property
+    def scope(self) -> dict[str, Any]: ...
+    @property
+    def receive(self) -> Receive: ...
+    @property
+    def send(self) -> Send: ...
+    @property
+    def has_body(self) -> bool:
+        """Whether a body was announced, by its length or as chunks."""
+    @property
+    def if_none_match(self) -> bytes | None:
+        """The header of that name."""
+    @property
+    def range(self) -> bytes | None:
+        """The header of that name."""
+
+def content_headers(media_type: str, digest: str, length: int) -> list[tuple[bytes, bytes]]:
+    """Content-Type, Content-Length, Docker-Content-Digest and ETag, in this order, in a list of the caller's own."""
 
 def append_to(fd: int, offset: int, data: bytes, hasher: Hasher) -> None:
     """Write bytes to an open file at `offset`, and add them to the hash. Without the GIL.

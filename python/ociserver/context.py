@@ -19,15 +19,18 @@ class RequestContext:
     namespace that answered (sent as OCI-Namespace).
     """
 
-    __slots__ = ("auth", "namespace", "request_id", "served_from", "user", "warnings")
+    request_id: str
+    user: Any
+    auth: Any
+    namespace: str | None
+    served_from: str | None = None
+    warnings: tuple[str, ...] = ()
 
     def __init__(self, request_id: str, *, user: Any = None, auth: Any = None, namespace: str | None = None) -> None:
         self.request_id = request_id
         self.user = user
         self.auth = auth
         self.namespace = namespace
-        self.served_from: str | None = None
-        self.warnings: list[str] = []
 
     def warn(self, text: str) -> None:
         """Tell the client something that does not fail the request (spec: warnings).
@@ -35,7 +38,7 @@ class RequestContext:
         Sent as `Warning: 299 - "text"`; what is no printable ASCII becomes `?`, and `MAX_WARNINGS` count.
         """
         if len(self.warnings) < MAX_WARNINGS:
-            self.warnings.append(text)
+            self.warnings += (text,)
 
 
 request_context: ContextVar[RequestContext | None] = ContextVar("ociserver_request", default=None)

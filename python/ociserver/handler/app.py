@@ -10,7 +10,6 @@ import time
 from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Any, Final, Self
-from urllib.parse import quote
 
 from ociserver._core import parse_request
 from ociserver.context import request_context
@@ -83,7 +82,7 @@ class Handler:
         self.options = options or Options()
         self.debug_id = self.options.debug_id or f"ociserver{next(_debug_ids)}"
         self._observe = observe
-        self._request_numbers = itertools.count(1)
+        self.request_numbers = itertools.count(1)
         self._opened = False
         self._opening = asyncio.Lock()
 
@@ -93,17 +92,15 @@ class Handler:
             await self._other(scope, receive, send)
             return
         began = time.perf_counter() if self._observe else 0.0
-        call = Call(self, scope, receive, send, f"{self.debug_id}-{next(self._request_numbers)}")
+        call = Call(self, scope, receive, send)
         token = request_context.set(call)
         try:
             path = scope.get("raw_path") or raw_path(scope)
             if scope.get("root_path"):
-                call.root = quote(scope["root_path"].rstrip("/"))
                 request = parse_request(scope["method"], path, scope["query_string"], call.root.encode())
             else:
                 request = parse_request(scope["method"], path, scope["query_string"])
             call.request = request
-            call.namespace = request.namespace
             if not self._opened:
                 await self._open()
             answer = await _TABLE[request.kind](call)

@@ -27,7 +27,7 @@ WATCH_SIZE: Final = 1024 * 1024
 async def head(call: Call) -> Answer:
     """end-2, HEAD /v2/<name>/blobs/<digest>: 200, 304, 404."""
     descriptor = await _resolve(call)
-    if call.not_modified(descriptor.digest):
+    if call.if_none_match is not None and call.not_modified(descriptor.digest):
         return _not_modified(descriptor)
     return 200, [*content_headers(descriptor, descriptor.size), ACCEPT_RANGES], b""
 
@@ -41,7 +41,7 @@ async def get(call: Call) -> Answer | None:
         urls = await locations(call, await _resolve(call), is_manifest=False)
         if urls:
             return empty(307, [(b"location", text(urls[0]))])
-    if b"if-none-match" in call.headers:
+    if call.if_none_match is not None:
         descriptor = await _resolve(call)
         if call.not_modified(descriptor.digest):
             return _not_modified(descriptor)
@@ -49,7 +49,7 @@ async def get(call: Call) -> Answer | None:
         location = await call.handler.backend.locate_blob(request.repository, request.digest)
         if location is not None:
             return empty(307, [(b"location", text(location.url))])
-    ranges = await _ranges(call)
+    ranges = None if call.range is None else await _ranges(call, call.range)
     if ranges is not None and len(ranges) > 1:
         await _get_several(call, ranges)
         return None
@@ -98,11 +98,8 @@ def _not_modified(descriptor: Descriptor) -> Answer:
     return 304, content_headers(descriptor, descriptor.size)[2:], b""
 
 
-async def _ranges(call: Call) -> list[ByteRange] | None:
+async def _ranges(call: Call, header: bytes) -> list[ByteRange] | None:
     """What the Range header asks for; None for the whole blob."""
-    header = call.headers.get(b"range")
-    if header is None:
-        return None
     condition = call.headers.get(b"if-range")
     if condition is not None and condition.strip() != etag(call.request.digest or ""):
         # Some other content, or a date, which nothing here has (RFC 9110, 13.1.5).

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
-from ociserver._core import Request
+from ociserver._core import Exchange, Request
 from ociserver.context import RequestContext
 from ociserver.handler.body import Body
 from ociserver.handler.responses import Headers, etag
-from ociserver.types import Message, Scope, Send
+from ociserver.types import Message, Scope
 
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Iterable
 
     from ociserver.handler.app import Handler
-    from ociserver.types import Receive
 
 __all__ = ["Call", "Event", "raw_path"]
 
@@ -56,74 +56,71 @@ class Event:
     duration: float
 
 
-class Call(RequestContext):
+class Call(Exchange, RequestContext):
     """A request, parsed, with the means to answer it.
 
     It is its own context, of which a backend sees the public part: two objects for each request cost more
-    than one.
+    than one. Most requests are made of what `Exchange` has read; the rest is worked out when it is asked for.
     """
 
-    __slots__ = (
-        "_body",
-        "_receive",
-        "_send",
-        "handler",
-        "has_body",
-        "headers",
-        "request",
-        "root",
-        "scope",
-        "sent",
-        "status",
-        "watch",
-    )
+    # All is done by the constructor of `Exchange`.
+    __init__ = Exchange.__init__
 
     request: Request
+    status = 0
+    sent = 0
+    watch: asyncio.Future[None] | None = None
+    """Done when the client has gone away; only long answers are watched."""
 
-    def __init__(self, handler: Handler, scope: Scope, receive: Receive, send: Send, request_id: str) -> None:
-        self.handler = handler
-        self.scope = scope
-        # The last of a repeated header counts; ASGI servers send names in lower case.
-        self.headers: dict[bytes, bytes] = dict(scope["headers"])
-        self.has_body = b"content-length" in self.headers or b"transfer-encoding" in self.headers
-        self.root: str = ""
-        self.status = 0
-        self.sent = 0
-        # Done when the client has gone away; only long answers are watched.
-        self.watch: asyncio.Future[None] | None = None
-        self._body: Body | None = None
-        self._receive = receive
-        self._send = send
-        if b"x-request-id" in self.headers:
-            request_id = _request_id(self.headers[b"x-request-id"]) or request_id
-        # Set here and not by the base class, whose keyword arguments cost as much as all of this.
-        self.request_id = request_id
-        self.user = scope.get("user")
-        self.auth = scope.get("auth")
-        self.namespace = None
-        self.served_from = None
-        self.warnings = []
+    if TYPE_CHECKING:
 
-    @property
+        @property
+        def handler(self) -> Handler: ...
+
+    @cached_property
+    def headers(self) -> dict[bytes, bytes]:
+        """By their names in lower case, in which ASGI servers send them; the last of a repeated one counts."""
+        return dict(self.scope["headers"])
+
+    @cached_property
     def body(self) -> Body:
-        """What the client sends. Made when it is first asked for: most requests have none."""
-        if self._body is None:
-            self._body = Body(self._receive, self.headers)
-        return self._body
+        """What the client sends."""
+        return Body(self.receive, self.headers)
 
     @property
     def received(self) -> int:
         """Bytes of the body that were read."""
-        return self._body.received if self._body else 0
+        return self.body.received if self.has_body else 0
+
+    @cached_property
+    def request_id(self) -> str:  # type: ignore[override]  # it can be set, too: mypy takes it for a property
+        return _request_id(self.headers) or f"{self.handler.debug_id}-{next(self.handler.request_numbers)}"
+
+    @cached_property
+    def user(self) -> Any:
+        return self.scope.get("user")
+
+    @cached_property
+    def auth(self) -> Any:
+        return self.scope.get("auth")
+
+    @cached_property
+    def namespace(self) -> str | None:  # type: ignore[override]  # likewise
+        return self.request.namespace
+
+    @cached_property
+    def root(self) -> str:
+        """What the handler is mounted under, percent-encoded."""
+        return quote(self.scope.get("root_path", "").rstrip("/"))
 
     async def start(self, status: int, headers: Headers) -> None:
         """Begin an answer that is sent piece by piece; after this an error can only cut it short."""
-        await self._send(self.head(status, headers))
+        await self.send(self.head(status, headers))
 
     async def write(self, data: bytes, *, more: bool) -> None:
         """Send a piece of the body; waits while the client does not take it."""
         self.sent += len(data)
-        await self._send({"type": "http.response.body", "body": data, "more_body": more})
+        await self.send({"type": "http.response.body", "body": data, "more_body": more})
 
     def head(self, status: int, headers: Headers) -> Message:
         """The message that begins an answer, with the headers that all answers have."""
@@ -147,7 +144,7 @@ class Call(RequestContext):
 
     def not_modified(self, digest: str) -> bool:
         """Whether If-None-Match names the content of this digest (RFC 9110, 13.1.2: weak comparison)."""
-        condition = self.headers.get(b"if-none-match")
+        condition = self.if_none_match
         return condition is not None and _matches(condition, etag(digest))
 
 
@@ -156,7 +153,9 @@ def raw_path(scope: Scope) -> bytes:
     return scope.get("raw_path") or quote(scope["path"]).encode()
 
 
-def _request_id(header: bytes | None) -> str | None:
+def _request_id(headers: dict[bytes, bytes]) -> str | None:
+    """What the client calls its request, if that can be repeated."""
+    header = headers.get(b"x-request-id")
     if header is None or len(header) > MAX_REQUEST_ID or not header.isascii() or not header.decode().isprintable():
         return None
     return header.decode()

@@ -34,7 +34,7 @@ async def get(call: Call) -> Answer:
     headers = content_headers(manifest.descriptor, len(content))
     if tag is not None and call.handler.options.omit_digest_from_tag_get_response:
         del headers[2]
-    if call.not_modified(manifest.descriptor.digest):
+    if call.if_none_match is not None and call.not_modified(manifest.descriptor.digest):
         return 304, headers[2:], b""
     return 200, headers, content
 
@@ -50,7 +50,7 @@ async def head(call: Call) -> Answer:
         assert request.digest
         descriptor = await backend.resolve_manifest(request.repository, request.digest)
     headers = content_headers(descriptor, descriptor.size)
-    if call.not_modified(descriptor.digest):
+    if call.if_none_match is not None and call.not_modified(descriptor.digest):
         return 304, headers[2:], b""
     return 200, headers, b""
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import inspect
 from typing import TYPE_CHECKING, Final
 
+from ociserver import _core
+
 if TYPE_CHECKING:
     from ociserver.handler.call import Call
     from ociserver.interface import Descriptor
@@ -54,13 +56,7 @@ def etag(digest: str) -> bytes:
 
 def content_headers(descriptor: Descriptor, length: int) -> Headers:
     """What describes a content, for GET and HEAD alike."""
-    digest = descriptor.digest.encode()
-    return [
-        (b"content-type", descriptor.media_type.encode("latin-1", "replace")),
-        (b"content-length", b"%d" % length),
-        (b"docker-content-digest", digest),
-        (b"etag", b'"%s"' % digest),
-    ]
+    return _core.content_headers(descriptor.media_type, descriptor.digest, length)
 
 
 async def pushed_location(call: Call, descriptor: Descriptor, *, is_manifest: bool) -> tuple[bytes, bytes]:

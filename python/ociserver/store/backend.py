@@ -22,7 +22,7 @@ from ociserver.store.directory import Directory
 from ociserver.store.faults import DISK_FULL, StoreError, of_disk
 from ociserver.store.lists import Lists
 from ociserver.store.reader import FileReader, InlineReader
-from ociserver.store.reads import BLOB_TYPE, Copy, UploadRow
+from ociserver.store.reads import BLOB_TYPE, Copy, Link, UploadRow
 from ociserver.store.recent import Recent
 from ociserver.store.reserve import Reserve
 from ociserver.store.sqlite import Durability, SQLite
@@ -106,13 +106,12 @@ class Store(Lists):
     async def get_blob(self, repository: str, digest: str, range: ByteRange | None = None) -> BlobReader:
         seen: str | None = None
         while True:
-            copy, _, _ = await self._find_blob(repository, digest)
+            descriptor, copy, _, _ = await self._find_blob(repository, digest)
             if copy.bad:
                 raise OCIError("BLOB_UNKNOWN")
             span = (0, copy.size) if range is None else range.resolve(copy.size)
             if span is None:
                 raise OCIError("RANGE_INVALID", detail={"size": copy.size})
-            descriptor = Descriptor(BLOB_TYPE, digest, copy.size)
             if copy.content is not None:
                 return InlineReader(descriptor, copy.content, *span)
             assert copy.key is not None
@@ -141,17 +140,17 @@ class Store(Lists):
         return manifest
 
     async def resolve_blob(self, repository: str, digest: str) -> Descriptor:
-        copy, renewed, number = await self._find_blob(repository, digest)
-        if not self._is_whole(copy):
-            again, renewed, number = await self._find_blob(repository, digest)
-            if again.key == copy.key or not self._is_whole(again):
+        link = await self._find_blob(repository, digest)
+        if not self._is_whole(link.copy):
+            again = await self._find_blob(repository, digest)
+            if again.copy.key == link.copy.key or not self._is_whole(again.copy):
                 # Answered as missing, so that a client pushes it again, which heals it.
                 raise OCIError("BLOB_UNKNOWN")
-            copy = again  # a re-push had replaced it between the two looks
+            link = again  # a re-push had replaced it between the two looks
         now = int(time.time())
-        if now - renewed > self.renew_after_s and not await self._renew(number, copy.id, now):
+        if now - link.renewed > self.renew_after_s and not await self._renew(link, now):
             raise OCIError("BLOB_UNKNOWN")
-        return Descriptor(BLOB_TYPE, digest, copy.size)
+        return link.descriptor
 
     async def resolve_manifest(self, repository: str, digest: str) -> Descriptor:
         key = (repository, digest, "manifest descriptor")
@@ -334,13 +333,13 @@ class Store(Lists):
 
     # Shared
 
-    async def _find_blob(self, repository: str, digest: str) -> tuple[Copy, int, int]:
+    async def _find_blob(self, repository: str, digest: str) -> Link:
         key = (repository, digest, "blob")
-        found: tuple[Copy, int, int] | None = self._recent.get(key)
-        if found is None:
-            found = await self.database.read(reads.find_blob(repository, digest))
-            self._recent.put(key, found, found[0].content)
-        return found
+        link: Link | None = self._recent.get(key)
+        if link is None:
+            link = await self.database.read(reads.find_blob(repository, digest))
+            self._recent.put(key, link, link.copy.content)
+        return link
 
     def _check_complete(self) -> None:
         """An empty database would make collection delete every file: nothing would know them."""
@@ -358,9 +357,10 @@ class Store(Lists):
     def _is_whole(self, copy: Copy) -> bool:
         return not copy.bad and (copy.key is None or self.blobs.size(copy.key) == copy.size)
 
-    async def _renew(self, number: int, copy_id: int, now: int) -> bool:
+    async def _renew(self, link: Link, now: int) -> bool:
         """Renew a link; False if it has gone meanwhile."""
-        renewal = asyncio.ensure_future(self.database.write(writes.renew(number, copy_id, now), durable=False))
+        renew = writes.renew(link.repository_id, link.copy.id, now)
+        renewal = asyncio.ensure_future(self.database.write(renew, durable=False))
         await asyncio.wait([renewal], timeout=RENEWAL_WAIT_S)
         if not renewal.done():
             renewal.add_done_callback(_log_failure)

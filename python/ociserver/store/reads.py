@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import Final, NoReturn
+from typing import Final, NamedTuple, NoReturn
 
 from ociserver.errors import OCIError
 from ociserver.interface import Descriptor, Manifest
@@ -13,6 +13,7 @@ from ociserver.store.work import Row, Work
 __all__ = [
     "BLOB_TYPE",
     "Copy",
+    "Link",
     "UploadRow",
     "copy_of",
     "find_blob",
@@ -39,6 +40,16 @@ class Copy:
     bad: bool
     key: str | None
     content: bytes | None
+
+
+class Link(NamedTuple):
+    """A blob of a repository: described once, since each further object costs a read as much as finding it."""
+
+    descriptor: Descriptor
+    copy: Copy
+    renewed: int
+    """When the link was, in seconds since the epoch."""
+    repository_id: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,13 +104,13 @@ def resolve_manifest(repository: str, digest: str) -> Work[Descriptor]:
     return Descriptor(*rows[0]) if rows else (yield from _missing(repository, "MANIFEST_UNKNOWN"))
 
 
-def find_blob(repository: str, digest: str) -> Work[tuple[Copy, int, int]]:
-    """The copy, when its link was last renewed, and the repository's number."""
+def find_blob(repository: str, digest: str) -> Work[Link]:
     rows = yield _BLOB, (digest, repository)
     if not rows:
         yield from _missing(repository, "BLOB_UNKNOWN")
-    *copy, renewed, number = rows[0]
-    return Copy(*copy), renewed, number
+    *columns, renewed, number = rows[0]
+    copy = Copy(*columns)
+    return Link(Descriptor(BLOB_TYPE, digest, copy.size), copy, renewed, number)
 
 
 def copy_of(digest: str) -> Work[Copy | None]:

@@ -1,6 +1,7 @@
 //! `ociserver._core`: the protocol for Python. Converts types and errors; the rest is in `ociserver-core`.
 
 mod errors;
+mod exchange;
 mod file;
 mod grammar;
 mod hash;
@@ -14,6 +15,8 @@ mod request;
 mod _core {
     use pyo3::prelude::*;
 
+    #[pymodule_export]
+    use crate::exchange::{PyExchange, content_headers};
     #[pymodule_export]
     use crate::file::{append_to, hash_range, read_at, read_cached};
     #[pymodule_export]

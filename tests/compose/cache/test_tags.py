@@ -23,7 +23,7 @@ async def ask(cache: Cache, tag: str = "latest") -> tuple[Manifest, list[str]]:
     context = RequestContext("test")
     token = request_context.set(context)
     try:
-        return await cache.get_tag(REPOSITORY, tag), context.warnings
+        return await cache.get_tag(REPOSITORY, tag), list(context.warnings)
     finally:
         request_context.reset(token)
 
