@@ -50,7 +50,8 @@ async def mount(client: Client) -> object:
 
 
 async def delete(client: Client) -> object:
-    return await client.delete_tag("project", "latest")
+    await client.delete_tag("project", "latest")
+    return None
 
 
 async def list_repositories(client: Client) -> object:

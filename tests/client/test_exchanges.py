@@ -5,13 +5,14 @@ from __future__ import annotations
 import base64
 import dataclasses
 import ssl
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
 from urllib.parse import parse_qs
 
 import pytest
 
-from ociserver import OCIError, RegistryError
+from ociserver import HTTPError, OCIError
 from ociserver.client import Client
 from tests.client.conftest import HURRIED
 from tests.client.exchanges import EXCHANGES, IDENTITIES, Exchange, table
@@ -44,7 +45,7 @@ async def test_an_exchange(row: Exchange, monkeypatch: pytest.MonkeyPatch) -> No
             ends = "the content"
         except OCIError as error:
             ends = error.code
-        except RegistryError as error:
+        except HTTPError as error:
             ends = str(error.status)
     names = {id(host): name for name, host in hosts.items()}
     seen = {id(host): iter(host.seen) for host in hosts.values()}
@@ -58,7 +59,7 @@ def test_the_table() -> None:
 
 
 def _told(reply: Reply, hosts: dict[str, Scripted]) -> Reply:
-    pairs = list(reply.headers.items()) if not isinstance(reply.headers, (list, tuple)) else reply.headers
+    pairs = reply.headers.items() if isinstance(reply.headers, Mapping) else reply.headers
     urls = {name: host.url for name, host in hosts.items()}
     headers = []
     for name, value in pairs:
