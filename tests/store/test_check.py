@@ -84,7 +84,9 @@ async def test_a_file_that_is_spoilt(store: Store, harm: str) -> None:
     assert await found(store, content=True, repair=True) == [(kind, digest, True)]
     assert await is_missing(store, digest)
     # The next push heals it; until then it stays found.
-    assert [finding[1:] for finding in await found(store, content=True)] == [(digest, False)]
+    (marked,) = (await check(store, content=True)).findings
+    assert (marked.what, marked.repaired) == (digest, False)
+    assert marked.message.endswith("it is marked, and the next push puts it back")
     await push_blob(store, content)
     assert await read_blob(store, digest) == content
     assert await found(store, content=True) == []
@@ -193,12 +195,32 @@ async def test_bytes_that_nothing_links(store: Store) -> None:
     assert checked.faults == []
 
 
-async def test_rows_that_refer_to_nothing(store: Store) -> None:
-    await push_image(store, "latest")
-    rows(store, "DELETE FROM manifests")  # without foreign keys, as only another program would
+@pytest.mark.parametrize(
+    "table, rest",
+    [
+        ("manifests", ["refs that refer to manifests", "tags that refer to manifests"]),
+        ("repositories", []),
+        ("copies", []),
+    ],
+)
+async def test_rows_that_refer_to_nothing(store: Store, table: str, rest: list[str]) -> None:
+    manifest = await push_image(store, "latest", layers=[b"layer"])
+    await start(store, os.urandom(LARGE))
+    rows(store, f"DELETE FROM {table}")  # noqa: S608 - without foreign keys, as only another program would
     checked = await check(store)
     assert {one.kind for one in checked.faults} == {"database"}
-    assert "tags" in " ".join(one.message for one in checked.faults)
+    assert table in " ".join(one.message for one in checked.faults)
+    assert all(any(text in one.message for one in checked.faults) for text in rest)
+    checked = await check(store, repair=True)
+    assert checked.faults
+    assert all(one.repaired for one in checked.faults)
+    checked = await check(store)
+    assert checked.faults == []
+    assert rows(store, "PRAGMA foreign_key_check") == []
+    # What was lost can be pushed again.
+    assert await push_image(store, "latest", layers=[b"layer"]) == manifest
+    assert (await store.get_tag(REPOSITORY, "latest")).content == manifest
+    assert await read_blob(store, digest_of(b"layer")) == b"layer"
 
 
 async def test_harmless_is_what_a_crash_may_leave() -> None:

@@ -96,6 +96,26 @@ async def test_all_at_once_with_no_time_to_wait(store: Store) -> None:
         await resume(store, upload_id)
 
 
+async def test_it_tells_how_far_it_is(store: Store) -> None:
+    await push_image(store, "latest", layers=[os.urandom(LARGE), b"small"])
+    await push_blob(store, os.urandom(LARGE))
+    await start(store, os.urandom(LARGE))
+    age(store, 2 * DAY)
+    told: list[tuple[int, int]] = []
+    await collect(store, on_progress=lambda done, total: told.append((done, total)))
+    # Four links and an upload are old enough, and there are 256 folders.
+    assert {total for _, total in told} == {261}
+    assert [done for done, _ in told] == sorted(done for done, _ in told)
+    assert told[-1] == (261, 261)
+
+
+async def test_a_file_whose_name_is_no_key_is_left_alone(store: Store) -> None:
+    stray = store.blobs.path("ab" * 16).with_name("lost+found")
+    stray.write_bytes(b"somebody's")
+    assert await freed(store, NOW) == {}
+    assert stray.exists()
+
+
 async def test_a_dry_run_changes_nothing(store: Store) -> None:
     digest = await push_blob(store, os.urandom(LARGE))
     upload_id = await start(store, b"bytes")

@@ -45,7 +45,7 @@ but are no faults.
     section=_HOW,
     is_flag=True,
     help="Mark blobs that are missing or wrong, so that they answer 404 and the next push heals them; delete manifests "
-    "that are not what their digest says; record references that are missing.",
+    "that are not what their digest says, and rows that refer to nothing; record references that are missing.",
 )
 @option("--json", "as_json", section=_HOW, is_flag=True, help="Print what was found as a JSON object.")
 def check(*, data: Path, content: bool, repair: bool, as_json: bool) -> None:
@@ -61,25 +61,39 @@ def check(*, data: Path, content: bool, repair: bool, as_json: bool) -> None:
             return await check_store(store, content=content, repair=repair, on_progress=on_progress)
 
     checked = with_store(data, work)
-    faults = checked.faults
     if as_json:
-        click.echo(json.dumps(dataclasses.asdict(checked)))
+        findings = [{**dataclasses.asdict(one), "fault": one.kind not in HARMLESS} for one in checked.findings]
+        click.echo(json.dumps({**dataclasses.asdict(checked), "findings": findings}))
     else:
-        rows = [
-            (
-                "note" if finding.kind in HARMLESS else "repaired" if finding.repaired else "FAULT",
-                finding.kind,
-                f"{finding.repository or ''} {finding.what}".strip(),
-                finding.message,
-            )
-            for finding in checked.findings
-        ]
-        for line in rows_of(rows):
-            click.echo(line)
-        hashed = f", {format_size(checked.bytes_hashed)} hashed" if content else ""
-        click.echo(
-            f"{checked.copies} blobs, {checked.manifests} manifests, {checked.files} files{hashed}: "
-            + (f"{len(faults)} faults" if faults else "nothing is wrong")
+        _show(checked, content=content, repair=repair)
+    if checked.faults:
+        sys.exit(REPAIRED if all(finding.repaired for finding in checked.faults) else LEFT)
+
+
+def _show(checked: Checked, *, content: bool, repair: bool) -> None:
+    rows = [
+        (
+            "note" if finding.kind in HARMLESS else "repaired" if finding.repaired else "FAULT",
+            finding.kind,
+            # Not columns of their own: a digest takes most of a line already.
+            f"{finding.repository or ''} {finding.what}: {finding.message}".strip(),
         )
-    if faults:
-        sys.exit(REPAIRED if all(finding.repaired for finding in faults) else LEFT)
+        for finding in checked.findings
+    ]
+    for line in rows_of(rows):
+        click.echo(line)
+    hashed = f", {format_size(checked.bytes_hashed)} hashed" if content else ""
+    click.echo(f"{checked.copies} blobs, {checked.manifests} manifests, {checked.files} files{hashed}: {_sum(checked)}")
+    faults = checked.faults
+    if faults and not repair:
+        click.echo("What to do: push again what is missing, or --repair first; see `ociserver check --help`.")
+    elif any(finding.kind.startswith(("blob", "manifest")) for finding in faults):
+        click.echo("What to do: push again what is missing; until then it answers 404.")
+
+
+def _sum(checked: Checked) -> str:
+    faults = len(checked.faults)
+    repaired = sum(finding.repaired for finding in checked.faults)
+    if not faults:
+        return "nothing is wrong"
+    return f"{faults} fault{'s' * (faults > 1)}" + (f", {repaired} of them repaired" if repaired else "")

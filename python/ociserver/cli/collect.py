@@ -100,15 +100,20 @@ def collect(*, data: Path, dry_run: bool, verbose: bool, as_json: bool, **values
     """
 
     async def work(store: Store) -> Report:
-        with click.progressbar(length=0, label="collecting", file=sys.stderr, hidden=not sys.stderr.isatty()) as bar:
+        with click.progressbar(length=1, label="collecting", file=sys.stderr, hidden=not sys.stderr.isatty()) as bar:
+
+            def on_progress(done: int, total: int) -> None:
+                bar.length = max(total, 1)
+                bar.update(done - bar.pos)
 
             def on_freed(freed: Freed) -> None:
-                bar.update(1)
                 if verbose:
                     where = f" in {freed.repository}" if freed.repository else ""
                     click.echo(f"{freed.reason}: {freed.what}{where}, {format_size(freed.size)}")
 
-            return await collect_store(store, policy_from(values), dry_run=dry_run, on_freed=on_freed)
+            return await collect_store(
+                store, policy_from(values), dry_run=dry_run, on_freed=on_freed, on_progress=on_progress
+            )
 
     report = with_store(data, work)
     if as_json:

@@ -19,7 +19,7 @@ from ociserver.cli.units import format_size
 from ociserver.errors import OCIError, marshal_error
 from ociserver.interface import Backend, Descriptor
 from ociserver.reference import Reference
-from ociserver.store import Store
+from ociserver.store import Store, StoreError
 from ociserver.store.inventory import Inventory, inventory
 
 __all__ = ["delete"]
@@ -89,7 +89,14 @@ def _delete_here(named: Reference, data: Path, *, dry_run: bool, yes: bool) -> N
 
 def _delete_repository(repository: str, data: Path, *, dry_run: bool, yes: bool) -> None:
     async def look(store: Store) -> Inventory:
-        return await store.database.read(inventory(repository))
+        try:
+            return await store.database.read(inventory(repository))
+        except OCIError as error:
+            if error.code != "NAME_UNKNOWN":
+                raise
+            raise StoreError(
+                f"{data} has no repository {repository}; GET /v2/_catalog lists those that there are"
+            ) from None
 
     held = with_store(data, look)
     for line in rows_of(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from ociserver._core import ManifestInfo
 from ociserver.store.manifests import annotations_text, record_references
@@ -14,11 +15,12 @@ __all__ = [
     "copies_page",
     "count_rows",
     "delete_bad_manifest",
-    "foreign_keys",
+    "drop_orphaned_rows",
     "manifest_of",
     "manifests_page",
     "mark",
     "missing_references",
+    "orphaned_rows",
     "record",
 ]
 
@@ -110,9 +112,31 @@ def record(manifest_id: int, number: int, media_type: str, info: ManifestInfo) -
         yield from record_references(manifest_id, number, info)
 
 
-def foreign_keys() -> Work[list[str]]:
-    """What the database says of itself, where it is not `ok` (SQLite)."""
-    rows = yield "PRAGMA integrity_check(100)", ()
-    problems = [str(row[0]) for row in rows if row[0] != "ok"]
-    rows = yield "PRAGMA foreign_key_check", ()
-    return problems + [f"a row of {table} refers to one of {parent} that is not there" for table, _, parent, _ in rows]
+def orphaned_rows() -> Work[dict[str, int]]:
+    """How many rows refer to one that is not there, by what they are and lack; a database that is whole has none."""
+    found = {}
+    for table, column, parent in _REFERENCES:
+        rows = yield f"SELECT COUNT(*) FROM {table} WHERE {_ORPHANED.format(column=column, parent=parent)}", ()
+        if rows[0][0]:
+            found[f"{table} that refer to {parent}"] = rows[0][0]
+    return found
+
+
+def drop_orphaned_rows() -> Work[None]:
+    """Delete them: nothing can be read by them, and what they stood for is found missing by the rest of a check."""
+    for table, column, parent in _REFERENCES:
+        yield f"DELETE FROM {table} WHERE {_ORPHANED.format(column=column, parent=parent)}", ()
+
+
+# Those of manifests first: what refers to a manifest that goes by this goes with it.
+_REFERENCES: Final = (
+    ("manifests", "repository_id", "repositories"),
+    ("refs", "manifest_id", "manifests"),
+    ("tags", "manifest_id", "manifests"),
+    ("tags", "repository_id", "repositories"),
+    ("links", "copy_id", "copies"),
+    ("links", "repository_id", "repositories"),
+    ("uploads", "repository_id", "repositories"),
+)
+
+_ORPHANED: Final = "NOT EXISTS (SELECT 1 FROM {parent} p WHERE p.id = {column})"

@@ -83,14 +83,14 @@ async def check(
         store: an open store.
         content: read and hash every blob, and not only look at its size.
         repair: mark rotten copies, so that a client's next push heals them, and take the mark from those that
-            are good again; delete manifests that are not what their digest says; record references that are
-            missing.
+            are good again; delete manifests that are not what their digest says, and rows that refer to nothing;
+            record references that are missing.
         on_progress: called with (rows done, rows in all).
     """
     checked = Checked()
     copies, manifests = await store.database.read(audit.count_rows())
     steps = (
-        _database(store),
+        _database(store, repair=repair),
         _copies(store, checked, content=content, repair=repair),
         _manifests(store, checked, repair=repair),
         _files(store, checked),
@@ -108,9 +108,14 @@ Step = AsyncIterator[Finding | None]
 """Yields what it finds, and None where it has made progress."""
 
 
-async def _database(store: Store) -> Step:
-    for problem in await store.database.read(audit.foreign_keys()):
+async def _database(store: Store, *, repair: bool) -> Step:
+    for problem in await store.database.problems():
         yield Finding("database", "registry.db", None, problem)
+    orphaned = await store.database.read(audit.orphaned_rows())
+    if orphaned and repair:
+        await store.database.write(audit.drop_orphaned_rows())
+    for rows, count in orphaned.items():
+        yield Finding("database", "registry.db", None, f"{count} rows of {rows} that are not there", repair)
 
 
 async def _copies(store: Store, checked: Checked, *, content: bool, repair: bool) -> Step:
@@ -124,7 +129,10 @@ async def _copies(store: Store, checked: Checked, *, content: bool, repair: bool
         if content and kind in (None, "blob digest"):
             checked.bytes_hashed += size
         if kind is None and bad:
-            kind, message = "blob marked", "an earlier check marked it; pushing it again heals it"
+            kind, message = (
+                "blob marked",
+                "an earlier check marked it, and only --content tells whether it is good again",
+            )
         if kind is None:
             if not linked:
                 return Finding("unlinked bytes", digest, None, f"{size} bytes that collection will free")
@@ -136,6 +144,8 @@ async def _copies(store: Store, checked: Checked, *, content: bool, repair: bool
         mends = repair and (content or kind != "blob marked")
         if mends:
             await store.database.write(audit.mark(copy_id, key, bad=kind != "blob marked"))
+        if bad and kind != "blob marked":
+            message += "; it is marked, and the next push puts it back"
         return Finding(kind, digest, None, message, repaired=mends)
 
     while rows := await store.database.read(audit.copies_page(after, PAGE)):
@@ -225,4 +235,9 @@ async def _files(store: Store, checked: Checked) -> Step:
         known = await store.database.read(sweep.known_keys([file.key for file in batch]))
         for file in batch:
             if file.key not in known:
-                yield Finding("unlinked bytes", file.key, None, f"{file.size} bytes of a file that nothing knows")
+                yield Finding(
+                    "unlinked bytes",
+                    file.key,
+                    None,
+                    f"{file.size} bytes of a file that nothing knows, which collection will free",
+                )

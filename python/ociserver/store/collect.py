@@ -21,6 +21,7 @@ from typing import Final, Literal
 
 from ociserver.store import sweep
 from ociserver.store.backend import Store
+from ociserver.store.directory import FAN_OUT
 from ociserver.store.faults import StoreError
 from ociserver.store.work import Row, Work
 
@@ -93,6 +94,7 @@ async def collect(
     *,
     dry_run: bool = False,
     on_freed: Callable[[Freed], None] | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
 ) -> Report:
     """Free what the policy lets go; one collector at a time for each store.
 
@@ -101,13 +103,15 @@ async def collect(
         policy: what may go.
         dry_run: only look. What would go because of something else that would go is not seen.
         on_freed: called for each thing, as it goes.
+        on_progress: called with (things looked at, things to look at): rows that are old enough, folders of files.
 
     Raises:
         StoreError: another collection is at work.
     """
     report = Report()
     with _alone(store):
-        async for freed in _sweep(store, policy or Policy(), dry_run=dry_run):
+        sweeping = _Sweep(store, policy or Policy(), dry_run=dry_run, on_progress=on_progress)
+        async for freed in sweeping.run():
             report.add(freed)
             if on_freed:
                 on_freed(freed)
@@ -115,83 +119,105 @@ async def collect(
     return report
 
 
-async def _sweep(store: Store, policy: Policy, *, dry_run: bool) -> AsyncIterator[Freed]:
-    if policy.delete_untagged_after_s is not None:
-        async for freed in _manifests(store, _before(policy.delete_untagged_after_s), dry_run=dry_run):
-            yield freed
-    async for freed in _uploads(store, _before(policy.upload_timeout_s), dry_run=dry_run):
-        yield freed
-    # A HEAD may have been answered up to `renew_after_s` after the time that is recorded.
-    async for freed in _links(store, _before(policy.unreferenced_after_s + store.renew_after_s), dry_run=dry_run):
-        yield freed
-    async for freed in _copies(store, _before(policy.grace_s), dry_run=dry_run):
-        yield freed
-    async for freed in _files(store, dry_run=dry_run):
-        yield freed
+class _Sweep:
+    """One collection, from the first row to the last file."""
 
+    def __init__(
+        self, store: Store, policy: Policy, *, dry_run: bool, on_progress: Callable[[int, int], None] | None
+    ) -> None:
+        self._store = store
+        self._dry_run = dry_run
+        self._on_progress = on_progress
+        self._done = self._total = 0
+        untagged = policy.delete_untagged_after_s
+        self._manifests_before = None if untagged is None else _before(untagged)
+        self._uploads_before = _before(policy.upload_timeout_s)
+        # A HEAD may have been answered up to `renew_after_s` after the time that is recorded.
+        self._links_before = _before(policy.unreferenced_after_s + store.renew_after_s)
+        self._grace_s = policy.grace_s
 
-async def _manifests(store: Store, before: int, *, dry_run: bool) -> AsyncIterator[Freed]:
-    after = 0
-    while rows := await _page(store, sweep.untagged_manifests(before, after, PAGE)):
-        for manifest_id, repository, digest, size in rows:
-            if dry_run or await store.free(partial(sweep.drop_manifest, manifest_id, before)):
-                yield Freed("untagged", digest, repository, size)
-            after = manifest_id
+    async def run(self) -> AsyncIterator[Freed]:
+        if self._on_progress:
+            rows = await self._store.database.read(
+                sweep.count_candidates(self._uploads_before, self._links_before, _before(self._grace_s))
+            )
+            self._total = rows + FAN_OUT
+        for part in (self._manifests(), self._uploads(), self._links(), self._copies(), self._files()):
+            async for freed in part:
+                yield freed
+        self._progress(self._total)
 
+    def _progress(self, done: int) -> None:
+        """Tell how far it is. More may turn up on the way than was counted."""
+        self._done = done
+        if self._on_progress:
+            self._on_progress(min(done, self._total), self._total)
 
-async def _uploads(store: Store, before: int, *, dry_run: bool) -> AsyncIterator[Freed]:
-    after = (-1, "")
-    while rows := await _page(store, sweep.abandoned_uploads(before, after, PAGE)):
-        for touched, upload_id, repository, size in rows:
-            after = (touched, upload_id)
-            if store.blobs.is_held(upload_id):
-                continue  # by a client that is so slow that nothing of it could be recorded for long
-            if not dry_run:
-                # First the row, so that a commit of it fails; then the file, which is nobody's from then on.
-                if not await store.free(partial(sweep.drop_upload, upload_id, before), durable=False):
+    async def _manifests(self) -> AsyncIterator[Freed]:
+        store, before, after = self._store, self._manifests_before, 0
+        if before is None:
+            return
+        while rows := await _page(store, sweep.untagged_manifests(before, after, PAGE)):
+            for manifest_id, repository, digest, size in rows:
+                if self._dry_run or await store.free(partial(sweep.drop_manifest, manifest_id, before)):
+                    yield Freed("untagged", digest, repository, size)
+                after = manifest_id
+
+    async def _uploads(self) -> AsyncIterator[Freed]:
+        store, before, after = self._store, self._uploads_before, (-1, "")
+        while rows := await _page(store, sweep.abandoned_uploads(before, after, PAGE)):
+            for touched, upload_id, repository, size in rows:
+                after = (touched, upload_id)
+                if store.blobs.is_held(upload_id):
+                    continue  # by a client that is so slow that nothing of it could be recorded for long
+                if not self._dry_run:
+                    # First the row, so that a commit of it fails; then the file, which is nobody's from then on.
+                    if not await store.free(partial(sweep.drop_upload, upload_id, before), durable=False):
+                        continue
+                    await store.blobs.delete([upload_id])
+                yield Freed("abandoned", upload_id, repository, size)
+            self._progress(self._done + len(rows))
+
+    async def _links(self) -> AsyncIterator[Freed]:
+        store, before, after = self._store, self._links_before, (-1, -1, -1)
+        while rows := await _page(store, sweep.old_links(before, after, PAGE)):
+            for renewed, number, copy_id, repository, digest, size, referenced in rows:
+                after = (renewed, number, copy_id)
+                if referenced:
                     continue
-                await store.blobs.delete([upload_id])
-            yield Freed("abandoned", upload_id, repository, size)
+                work = partial(sweep.unlink_unreferenced, number, copy_id, before, int(time.time()))
+                if self._dry_run or await store.free(work):
+                    yield Freed("unreferenced", digest, repository, size)
+            self._progress(self._done + len(rows))
 
+    async def _copies(self) -> AsyncIterator[Freed]:
+        # Now, and not when it began: what was unlinked on the way may go by a grace of nothing.
+        store, before, after = self._store, _before(self._grace_s), 0
+        while rows := await _page(store, sweep.idle_copies(before, after, PAGE)):
+            for copy_id, digest, size in rows:
+                after = copy_id
+                if not self._dry_run:
+                    # Synced before the file goes: after a power cut no row may name a file that is not there.
+                    keys = await store.free(partial(sweep.drop_copy, copy_id, before))
+                    if keys is None:
+                        continue
+                    await store.blobs.delete(keys)
+                yield Freed("unlinked", digest, None, size)
+            self._progress(self._done + len(rows))
 
-async def _links(store: Store, before: int, *, dry_run: bool) -> AsyncIterator[Freed]:
-    after = (-1, -1, -1)
-    while rows := await _page(store, sweep.old_links(before, after, PAGE)):
-        for renewed, number, copy_id, repository, digest, size, referenced in rows:
-            after = (renewed, number, copy_id)
-            if referenced:
-                continue
-            work = partial(sweep.unlink_unreferenced, number, copy_id, before, int(time.time()))
-            if dry_run or await store.free(work):
-                yield Freed("unreferenced", digest, repository, size)
-
-
-async def _copies(store: Store, before: int, *, dry_run: bool) -> AsyncIterator[Freed]:
-    after = 0
-    while rows := await _page(store, sweep.idle_copies(before, after, PAGE)):
-        for copy_id, digest, size in rows:
-            after = copy_id
-            if not dry_run:
-                # Synced before the file goes: after a power cut no row may name a file that is not there.
-                keys = await store.free(partial(sweep.drop_copy, copy_id, before))
-                if keys is None:
+    async def _files(self) -> AsyncIterator[Freed]:
+        # An upload's row is there before its file, and one transaction turns it into a copy's: so a file that
+        # neither knows, after it was seen in the folder, is nobody's.
+        store, found = self._store, iter(self._store.blobs.keys())
+        while batch := await store.blobs.read(lambda: list(itertools.islice(found, PAGE))):
+            known = await store.database.read(sweep.known_keys([file.key for file in batch]))
+            for file in batch:
+                if file.key in known:
                     continue
-                await store.blobs.delete(keys)
-            yield Freed("unlinked", digest, None, size)
-
-
-async def _files(store: Store, *, dry_run: bool) -> AsyncIterator[Freed]:
-    # An upload's row is there before its file, and one transaction turns it into a copy's: so a file that
-    # neither knows, after it was seen in the folder, is nobody's.
-    found = iter(store.blobs.keys())
-    while batch := await store.blobs.read(lambda: list(itertools.islice(found, PAGE))):
-        known = await store.database.read(sweep.known_keys([file.key for file in batch]))
-        for file in batch:
-            if file.key in known:
-                continue
-            if not dry_run:
-                await store.blobs.delete([file.key])
-            yield Freed("unknown", file.key, None, file.size)
+                if not self._dry_run:
+                    await store.blobs.delete([file.key])
+                yield Freed("unknown", file.key, None, file.size)
+            self._progress(self._total - FAN_OUT + batch[-1].folder)
 
 
 async def _page(store: Store, work: Work[list[Row]]) -> list[Row]:

@@ -23,7 +23,7 @@ from ociserver.store.failpoint import reach
 from ociserver.store.faults import of_disk
 from ociserver.store.writer import NO_BOOT, FileWriter, sync_folder
 
-__all__ = ["Directory", "Found"]
+__all__ = ["FAN_OUT", "Directory", "Found"]
 
 Result = TypeVar("Result")
 
@@ -33,13 +33,15 @@ WRITERS: Final = 16
 READERS: Final = 16
 """Threads that only read: of their own, so that no reader waits behind the syncs of a slow disk."""
 
-_FAN_OUT: Final = 256
+FAN_OUT: Final = 256
+"""Folders of files, named by the first two digits of the keys in them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A file in the folder, as a scan meets it."""
+    """A file in the folder, as a scan meets it; `folder` is which of the `FAN_OUT` it is in."""
 
+    folder: int
     key: str
     size: int
     modified: float
@@ -67,7 +69,7 @@ class Directory:
 
         def make() -> None:
             self._root.mkdir(parents=True, exist_ok=True)
-            for number in range(_FAN_OUT):
+            for number in range(FAN_OUT):
                 (self._root / f"{number:02x}").mkdir(exist_ok=True)
             reach("folders made")
             if self._sync:
@@ -178,18 +180,20 @@ class Directory:
 
     def keys(self) -> Iterator[Found]:
         """Every file there is, in no order. Blocks: for a thread of its own."""
-        for number in range(_FAN_OUT):
+        for number in range(FAN_OUT):
             with os.scandir(self._root / f"{number:02x}") as entries:
                 for entry in entries:
+                    if not entry.name.startswith(f"{number:02x}"):
+                        continue  # no key of ours: somebody else's
                     try:
                         status = entry.stat()
                     except FileNotFoundError:
                         continue
-                    yield Found(entry.name, status.st_size, status.st_mtime)
+                    yield Found(number, entry.name, status.st_size, status.st_mtime)
 
     def is_empty(self) -> bool:
         """Whether there is no file at all."""
-        folders = (self._root / f"{number:02x}" for number in range(_FAN_OUT))
+        folders = (self._root / f"{number:02x}" for number in range(FAN_OUT))
         return not any(folder.is_dir() and any(folder.iterdir()) for folder in folders)
 
     @property

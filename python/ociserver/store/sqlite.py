@@ -128,6 +128,13 @@ class SQLite:
         result: Result = await asyncio.shield(job.future)
         return result
 
+    async def problems(self) -> list[str]:
+        def check() -> Work[list[str]]:
+            rows = yield "PRAGMA integrity_check(100)", ()
+            return [str(row[0]) for row in rows if row[0] != "ok"]
+
+        return await self.read(check())
+
     def version(self) -> bytes | None:
         return self._index.header() if self._index is not None else None
 

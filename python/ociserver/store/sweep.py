@@ -15,6 +15,7 @@ from ociserver.store.writes import unlink
 __all__ = [
     "abandoned_uploads",
     "copy_key",
+    "count_candidates",
     "drop_copy",
     "drop_manifest",
     "drop_upload",
@@ -34,6 +35,16 @@ _KEPT = (
     " OR EXISTS (SELECT 1 FROM refs f WHERE f.repository_id = m.repository_id AND f.digest = m.digest)"
     " OR EXISTS (SELECT 1 FROM manifests s WHERE s.repository_id = m.repository_id AND s.digest = m.subject)"
 )
+
+
+def count_candidates(uploads_before: int, links_before: int, copies_before: int) -> Work[int]:
+    """How many uploads, links and copies are old enough to be looked at, for a progress bar."""
+    rows = yield (
+        "SELECT (SELECT COUNT(*) FROM uploads WHERE touched < ?), (SELECT COUNT(*) FROM links WHERE renewed < ?),"
+        " (SELECT COUNT(*) FROM copies WHERE idle_since IS NOT NULL AND idle_since <= ?)",
+        (uploads_before, links_before, copies_before),
+    )
+    return sum(rows[0])
 
 
 def untagged_manifests(before: int, after: int, limit: int) -> Work[list[Row]]:

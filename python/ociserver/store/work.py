@@ -38,5 +38,8 @@ class Database(Protocol):
                 is everything that was committed.
         """
 
+    async def problems(self) -> list[str]:
+        """What the database finds wrong with its own pages and indexes; for a check, since it reads all of them."""
+
     def version(self) -> bytes | None:
         """What differs after every commit of any process; None where that cannot be told without asking."""

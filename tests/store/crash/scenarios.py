@@ -243,7 +243,7 @@ def collect(play: Round) -> None:
 
 
 def rot(play: Round) -> None:
-    """A blob with a byte that has flipped, a manifest that is another, and one whose references are lost."""
+    """A byte that has flipped, a manifest that is another, one whose references are lost, a tag of one that is gone."""
     blob, layer = play.content("blob", LARGE), play.content("layer")
     play.registry.post(play.repository, blob)
     manifest = play.push_image("latest", layer=layer)
@@ -253,6 +253,11 @@ def rot(play: Round) -> None:
     path.write_bytes(path.read_bytes()[:-1] + b"?")
     play.database("UPDATE manifests SET content = zeroblob(size) WHERE digest = ?", digest_of(manifest))
     play.database("DELETE FROM refs WHERE manifest_id = (SELECT id FROM manifests WHERE digest = ?)", digest_of(other))
+    play.database(
+        "INSERT INTO tags (repository_id, name, manifest_id)"
+        " SELECT repository_id, 'lost', 0 FROM manifests WHERE digest = ?",
+        digest_of(other),
+    )
     play.registry.ledger.begin(
         play.path(blob), play.path(manifest, "manifests"), f"/v2/{play.repository}/manifests/latest"
     )
