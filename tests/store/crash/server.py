@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -101,10 +102,22 @@ class Victim:
         assert "Traceback" not in done.stderr, done.stderr
 
     def kill(self) -> None:
-        """Kill it, now."""
+        """Kill it, now, and its workers, which are in groups of their own and would end in good order."""
         assert self._process is not None
-        os.killpg(self._process.pid, signal.SIGKILL)
+        processes = [os.pidfd_open(pid) for pid in (*self.workers(), self._process.pid)]
+        for process in processes:
+            signal.pidfd_send_signal(process, signal.SIGKILL)
         self.wait_until_dead()
+        for process in processes:
+            # Readable once it is dead, and has let go of its locks.
+            assert select.select([process], [], [], DEATH_S)[0]
+            os.close(process)
+
+    def workers(self) -> list[int]:
+        """The processes that serve where there are several; with a single one there are none besides it."""
+        assert self._process is not None
+        pid = self._process.pid
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
     def wait_until_dead(self) -> None:
         """Wait until a failpoint has killed it; it must not have ended in any other way."""

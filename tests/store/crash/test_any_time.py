@@ -115,6 +115,7 @@ def test_killed_at_any_time(run: int, workers: int, tmp_path: Path) -> None:
             for thread in (*threads, collector):
                 thread.start()
             time.sleep(chance.uniform(0.02, 0.6))
+            assert len(victim.workers()) == (workers if workers > 1 else 0)
             victim.kill()
             kills.at_any_time[f"{workers} processes"] += 1
             for thread in (*threads, collector):
