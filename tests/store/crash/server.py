@@ -69,6 +69,7 @@ class Victim:
         self.port = free_port()
         arguments = ["--data", str(self.data), "--host", "127.0.0.1", "--port", str(self.port), "--no-access-log"]
         with self._log.open("ab") as log:
+            began = log.tell()
             self._process = subprocess.Popen(
                 [sys.executable, self.program, "serve", *arguments, "--graceful-timeout", "1s", *self._options],
                 env=self.environment(),
@@ -78,7 +79,8 @@ class Victim:
                 start_new_session=True,
             )
         deadline = time.monotonic() + START_S
-        while not self._is_ready():
+        # One of two workers answers before the parent knows that it has started; killed then, it ends them all.
+        while b" listens on " not in self._log.read_bytes()[began:] or not self._is_ready():
             if self._process.poll() is not None:
                 self._buried()
                 raise DiedError
