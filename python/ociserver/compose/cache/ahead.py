@@ -1,51 +1,96 @@
-"""Receiving ahead of whoever writes: what has come meanwhile is written at once."""
+"""Receiving ahead of whoever writes: what has come can be read at once, and is written in few pieces."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from typing import Final
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from typing import Final, Self
 
-__all__ = ["ahead"]
+__all__ = ["Ahead"]
 
 MOST: Final = 1024 * 1024
-"""Bytes that may wait to be written: a few round trips to the disk's threads, and little memory for each fill."""
+"""Bytes that may wait to be written: a few round trips to the disk's threads, and little memory for each fill.
+As many are being written meanwhile."""
 
 
-async def ahead(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """The same bytes in fewer pieces: what came while the last one was consumed is joined, and nothing waits."""
-    waiting: list[bytes] = []
-    came, room = asyncio.Event(), asyncio.Event()
+class Ahead:
+    """The bytes of a blob from where they are not yet written to where they have come. Comes within `async with`.
 
-    async def receive() -> None:
-        size = 0
-        try:
-            async for piece in pieces:
-                waiting.append(piece)
-                came.set()
-                size = sum(map(len, waiting))
-                if size >= MOST:
-                    room.clear()
-                    await room.wait()
-        finally:
-            came.set()
+    Args:
+        pieces: of the blob.
+        came: called with how many bytes have come in all, before anything else happens to the newest.
+    """
 
-    receiving = asyncio.ensure_future(receive())
-    try:
+    def __init__(self, pieces: AsyncIterator[bytes], came: Callable[[int], None]) -> None:
+        self._pieces = pieces
+        self._came = came
+        self._receiving: asyncio.Future[None]
+        self._held: deque[bytes] = deque()
+        self._start = 0
+        self._size = 0
+        self._taken = 0
+        self._change = asyncio.Event()
+        self._room = asyncio.Event()
+
+    async def __aenter__(self) -> Self:
+        self._receiving = asyncio.ensure_future(self._receive())
+        self._receiving.add_done_callback(lambda _: self._change.set())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._receiving.cancel()
+        await asyncio.gather(self._receiving, return_exceptions=True)
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        """What came while the last piece was written, joined; nothing waits. Each stays readable until `drop`."""
         while True:
-            await came.wait()
-            ended = receiving.done()
-            came.clear()
-            taken = waiting[:]
-            waiting.clear()
-            room.set()
-            if taken:
-                yield taken[0] if len(taken) == 1 else b"".join(taken)
-            elif ended:
+            self._change.clear()
+            if self._taken < self._size:
+                yield self._take()
+            elif self._receiving.done():
                 break
-            if receiving.done():
-                came.set()
-        await receiving
-    finally:
-        receiving.cancel()
-        await asyncio.gather(receiving, return_exceptions=True)
+            else:
+                await self._change.wait()
+        await self._receiving
+
+    async def begun(self) -> None:
+        """Wait for the first piece, or for the end."""
+        while self._size == 0 and not self._receiving.done():
+            self._change.clear()
+            await self._change.wait()
+
+    def read(self, at: int, size: int) -> bytes:
+        """Some of the bytes from there on; empty if they are not held."""
+        start = self._start
+        for piece in self._held:
+            if start <= at < start + len(piece):
+                begin = at - start
+                return piece if begin == 0 and len(piece) <= size else piece[begin : begin + size]
+            start += len(piece)
+        return b""
+
+    def drop(self, to: int) -> None:
+        """Let go of what is before this place: it can be read elsewhere."""
+        while self._held and self._start + len(self._held[0]) <= to:
+            self._start += len(self._held.popleft())
+
+    async def _receive(self) -> None:
+        async for piece in self._pieces:
+            self._came(self._size + len(piece))
+            self._held.append(piece)
+            self._size += len(piece)
+            self._change.set()
+            while self._size - self._taken >= MOST:
+                self._room.clear()
+                await self._room.wait()
+
+    def _take(self) -> bytes:
+        taken, at = [], self._start
+        for piece in self._held:
+            if at >= self._taken:
+                taken.append(piece)
+            at += len(piece)
+        self._taken = at
+        self._room.set()
+        return taken[0] if len(taken) == 1 else b"".join(taken)

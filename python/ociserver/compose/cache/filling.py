@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 
-from ociserver.compose.cache.ahead import ahead
+from ociserver.compose.cache.ahead import Ahead
 from ociserver.compose.cache.growth import Growth
 from ociserver.compose.cache.locks import POLL_S, Lock, Note
 from ociserver.compose.cache.routing import Place
@@ -22,7 +22,8 @@ class Fill:
     """One blob, fetched by this process, or followed while another one fetches it.
 
     It is written into an upload of the local registry. So nothing that is half is ever a blob, and what a crash
-    leaves behind is an upload that nobody goes on with, which collection ends.
+    leaves behind is an upload that nobody goes on with, which collection ends. What has come is readable before it
+    is written, so that no client waits for the disk.
 
     The last byte is readable when the local registry has verified the digest, and not before: no answer that goes to
     the end of a blob is whole with another content in it.
@@ -62,6 +63,8 @@ class Fill:
         self._admit = admit
         self._keep = keep
         self._growth: Growth | None = None
+        self._ahead: Ahead | None = None
+        self._written = 0
         self._readers = 0
         self._followed: tuple[Note, bytes] | None = None
         self._change = asyncio.Event()
@@ -97,6 +100,8 @@ class Fill:
 
     def read(self, at: int, size: int) -> bytes:
         """Bytes below `available`; empty if they have to be read from the local registry."""
+        if self._ahead is not None and at >= self._written:
+            return self._ahead.read(at, size)
         return self._growth.read(at, size) if self._growth else b""
 
     async def _advance(self) -> bool:
@@ -127,26 +132,43 @@ class Fill:
             if descriptor.size < 0:
                 raise HTTPError(502, "upstream does not say how large the blob is")
             self._admit(descriptor.size)
-            writer = await self.local.push_blob_chunked(self.repository, algorithm=self.digest.partition(":")[0])
-            try:
-                self.descriptor = Descriptor(descriptor.media_type, self.digest, descriptor.size)
-                self._tell(writer, b"fill", 0)
-                async for data in ahead(aiter(reader)):
-                    await self._write(writer, data)
-                await self._commit(writer)
-                self._tell(writer, b"kept", descriptor.size)
-            except BaseException:
-                with contextlib.suppress(Exception):
-                    await asyncio.shield(writer.cancel())
-                raise
+            self.descriptor = Descriptor(descriptor.media_type, self.digest, descriptor.size)
+            self._written, self._ahead = 0, Ahead(aiter(reader), self._came)
+            self._notify()
+            async with self._ahead:
+                # What comes first goes on to whoever waits before it is anybody else's turn.
+                await self._ahead.begun()
+                await self._keep_all(self._ahead)
         finally:
             await reader.aclose()
 
-    async def _write(self, writer: BlobWriter, data: bytes) -> None:
+    async def _keep_all(self, ahead: Ahead) -> None:
         assert self.descriptor
-        at, size = writer.size, self.descriptor.size
-        if at + len(data) > size:
+        writer = await self.local.push_blob_chunked(self.repository, algorithm=self.digest.partition(":")[0])
+        try:
+            self._tell(writer, b"fill", 0)
+            async for data in ahead:
+                await self._write(writer, data)
+                ahead.drop(self._written)
+            await self._commit(writer)
+            self._tell(writer, b"kept", self.descriptor.size)
+        except BaseException:
+            with contextlib.suppress(Exception):
+                await asyncio.shield(writer.cancel())
+            raise
+
+    def _came(self, count: int) -> None:
+        """So many bytes have come from upstream."""
+        assert self.descriptor
+        size = self.descriptor.size
+        if count > size:
             raise HTTPError(502, f"upstream's blob is longer than the {size} bytes that it has promised")
+        # All but the last byte, until it is known that they are the right ones.
+        self.available = min(count, size - 1)
+        self._notify()
+
+    async def _write(self, writer: BlobWriter, data: bytes) -> None:
+        at = writer.size
         await writer.write(data)
         if self._growth is None:
             # A store keeps the first bytes of an upload in memory.
@@ -155,8 +177,8 @@ class Fill:
             return
         if self._growth.own:
             self._growth.append(data, at)
-        # All but the last byte, until it is known that they are the right ones.
-        self._tell(writer, b"fill", min(at + len(data), size - 1))
+        self._written = at + len(data)
+        self._tell(writer, b"fill", self._written)
 
     async def _commit(self, writer: BlobWriter) -> None:
         assert self.descriptor
@@ -170,11 +192,10 @@ class Fill:
                 raise
             raise wrong_content(self.digest) from None
 
-    def _tell(self, writer: BlobWriter, state: bytes, available: int) -> None:
+    def _tell(self, writer: BlobWriter, state: bytes, written: int) -> None:
+        """Tell other processes how much of it they can read."""
         assert self.descriptor
-        self.available = available
-        self._lock.write(b"%s %20d %20d %s" % (state, available, self.descriptor.size, writer.id.encode()[:400]))
-        self._notify()
+        self._lock.write(b"%s %20d %20d %s" % (state, written, self.descriptor.size, writer.id.encode()[:400]))
 
     def _follow(self) -> None:
         """See how far the process is that fetches it."""
@@ -217,7 +238,7 @@ class Fill:
             self._close()
 
     def _close(self) -> None:
-        growth, self._growth = self._growth, None
+        growth, self._growth, self._ahead = self._growth, None, None
         if growth is not None:
             growth.close()
 

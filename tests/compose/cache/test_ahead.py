@@ -1,0 +1,82 @@
+"""What has come is readable before it is written, and no more of it is held than may be."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from ociserver.compose.cache.ahead import MOST, Ahead
+
+pytestmark = pytest.mark.anyio
+
+PIECE = 100 * 1024
+
+
+async def pieces(count: int) -> AsyncIterator[bytes]:
+    for number in range(count):
+        yield bytes([number]) * PIECE
+
+
+async def test_what_has_come_is_readable_until_it_is_dropped() -> None:
+    came: list[int] = []
+    async with Ahead(pieces(3), came.append) as ahead:
+        await ahead.begun()
+        assert came[0] == PIECE
+        assert ahead.read(0, 10) == bytes(10)
+        written = b"".join([data async for data in ahead])
+        assert written == b"".join(bytes([number]) * PIECE for number in range(3))
+        assert came == [PIECE, 2 * PIECE, 3 * PIECE]
+        # A read ends with the piece that it begins in.
+        assert ahead.read(PIECE - 5, 10) == bytes(5)
+        assert ahead.read(2 * PIECE, PIECE) == b"\2" * PIECE
+        assert ahead.read(3 * PIECE, 1) == b""
+        ahead.drop(2 * PIECE + 1)
+        assert ahead.read(2 * PIECE - 1, 1) == b""
+        assert ahead.read(2 * PIECE, 1) == b"\2"
+
+
+async def test_a_writer_that_is_slow_makes_the_sender_wait() -> None:
+    came: list[int] = []
+    async with Ahead(pieces(100), came.append) as ahead:
+        await ahead.begun()
+        await asyncio.sleep(0.02)
+        assert MOST <= came[-1] < MOST + PIECE
+        total, largest = 0, 0
+        async for data in ahead:
+            total, largest = total + len(data), max(largest, len(data))
+            ahead.drop(total)
+            await asyncio.sleep(0.001)
+            assert came[-1] - total < MOST + PIECE
+    assert total == 100 * PIECE
+    # What came meanwhile is joined: few writes.
+    assert largest > PIECE
+
+
+async def test_an_error_comes_after_what_came_before_it() -> None:
+    async def broken() -> AsyncIterator[bytes]:
+        yield b"first"
+        raise ConnectionResetError
+
+    async with Ahead(broken(), lambda count: None) as ahead:
+        given = aiter(ahead)
+        assert await anext(given) == b"first"
+        with pytest.raises(ConnectionResetError):
+            await anext(given)
+
+
+async def test_nothing_goes_on_receiving_when_nobody_writes_any_more() -> None:
+    came: list[int] = []
+    gate = asyncio.Event()
+
+    async def endless() -> AsyncIterator[bytes]:
+        yield b"x"
+        await gate.wait()
+        yield b"y"
+
+    async with Ahead(endless(), came.append) as ahead:
+        await ahead.begun()
+    gate.set()
+    await asyncio.sleep(0.01)
+    assert came == [1]
