@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Final
 
 from ociserver._core import Hasher
 from ociserver.client.answers import wrong_content
@@ -14,9 +13,6 @@ from ociserver.client.transport import Answer
 from ociserver.interface import Descriptor, Url
 
 __all__ = ["Reader"]
-
-INLINE_HASH: Final = 64 * 1024
-"""Bytes up to which hashing is done on the event loop; a thread costs more than it (see `memory.upload`)."""
 
 
 class Reader:
@@ -52,7 +48,9 @@ class Reader:
             try:
                 async for piece in self._wanted(at):
                     at += len(piece)
-                    await self._hash(piece)
+                    if self._hasher is not None:
+                        # Here and not in a thread: to wake one for each piece costs as much as the hashing.
+                        self._hasher.update(piece)
                     if at == stop:
                         # Whoever gets the last byte may take the blob for whole.
                         self._verify()
@@ -82,15 +80,6 @@ class Reader:
                 yield piece if end - begin == len(piece) else piece[begin:end]
             if at >= stop:
                 return
-
-    async def _hash(self, piece: bytes) -> None:
-        if self._hasher is None:
-            return
-        if len(piece) <= INLINE_HASH:
-            self._hasher.update(piece)
-        else:
-            # Meanwhile the next piece is received.
-            await asyncio.to_thread(self._hasher.update, piece)
 
     def _verify(self) -> None:
         if self._hasher is not None and self._hasher.digest() != self.descriptor.digest:
