@@ -1,7 +1,8 @@
-"""An upstream over HTTP that fails in each way: the table in docs/compose.md."""
+"""An upstream over HTTP that fails in each way, for one client and for many at once: the table in docs/compose.md."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,11 @@ DIGEST = digest_of(CONTENT)
 HURRIED = Retries(attempts=2, backoff_s=0.001, max_wait_s=0.001)
 TYPE = "application/vnd.oci.image.manifest.v1+json"
 MANIFEST = b'{"schemaVersion":2}'
+MOVED = b'{"schemaVersion":2,"annotations":{"moved":"yes"}}'
+CLIENTS = 32
+
+Got = tuple[httpx.Response, bytes, bool]
+"""An answer, what came of its body, and whether that is all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,64 +72,99 @@ def _documented() -> dict[str, tuple[str, str]]:
     return {row[0]: (row[1], row[2]) for row in rows}
 
 
-async def get(site: str, path: str) -> tuple[httpx.Response | None, bytes, bool]:
-    """The answer, what came of its body, and whether that is all."""
-    body = b""
-    async with httpx.AsyncClient() as client, client.stream("GET", f"{site}/v2/{REPOSITORY}/{path}") as answer:
-        try:
-            async for piece in answer.aiter_raw():
-                body += piece
-        except httpx.RemoteProtocolError:
-            return answer, body, False
-        return answer, body, True
+async def get(site: str, path: str, clients: int = 1) -> list[Got]:
+    """What each of so many clients gets that ask at once."""
+
+    async def one(client: httpx.AsyncClient) -> Got:
+        body = b""
+        async with client.stream("GET", f"{site}/v2/{REPOSITORY}/{path}") as answer:
+            try:
+                async for piece in answer.aiter_raw():
+                    body += piece
+            except httpx.RemoteProtocolError:
+                return answer, body, False
+            return answer, body, True
+
+    limits = httpx.Limits(max_connections=clients)
+    async with httpx.AsyncClient(limits=limits, timeout=30) as client:
+        return list(await asyncio.gather(*(one(client) for _ in range(clients))))
 
 
+@pytest.mark.parametrize("clients", [1, CLIENTS])
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.row)
-async def test_what_a_client_gets_of_a_blob(tmp_path: Path, fault: Fault) -> None:
+async def test_what_a_client_gets_of_a_blob(tmp_path: Path, fault: Fault, clients: int) -> None:
     store = Store(tmp_path / "data", lax_child_references=True)
     async with scripted() as upstream, serve_here(Handler(_cache(upstream, store))) as site:
-        upstream.will(*[fault.reply() for _ in range(8)])
-        answer, body, is_whole = await get(site.url, f"blobs/{DIGEST}")
-        assert answer
-        assert (answer.status_code, is_whole) == (fault.status, not fault.is_cut)
-        if fault.is_cut:
-            assert CONTENT.startswith(body)
-            assert len(body) < len(CONTENT)
+        # Whoever asks when the others have got their error begins anew.
+        upstream.will(*[fault.reply() for _ in range(4 * clients + 4)])
+        for answer, body, is_whole in await get(site.url, f"blobs/{DIGEST}", clients):
+            assert (answer.status_code, is_whole) == (fault.status, not fault.is_cut)
+            if fault.is_cut:
+                assert CONTENT.startswith(body)
+                assert len(body) < len(CONTENT)
+            if fault.status == 429:
+                assert answer.headers["Retry-After"] == "7"
         documented = _documented()[fault.row][0]
         assert documented == ("an answer that is cut off" if fault.is_cut else str(fault.status))
         with pytest.raises(OCIError):
             await store.resolve_blob(REPOSITORY, DIGEST)
-        # Nothing of it stands in the way of the right one.
+        # Nothing of it stands in the way of the right one, which is asked for once.
         upstream.replies.clear()
+        upstream.seen.clear()
         upstream.will(_blob(CONTENT, len(CONTENT)))
-        assert (await get(site.url, f"blobs/{DIGEST}"))[1] == CONTENT
-        if fault.status == 429:
-            assert answer.headers["Retry-After"] == "7"
+        assert [body for _, body, _ in await get(site.url, f"blobs/{DIGEST}", clients)] == [CONTENT] * clients
+        assert len(upstream.seen) == 1
 
 
+async def test_a_slow_upstream_is_waited_for_and_asked_once(tmp_path: Path) -> None:
+    store = Store(tmp_path / "data", lax_child_references=True)
+    async with scripted() as upstream, serve_here(Handler(_cache(upstream, store))) as site:
+        # Longer than its patience, which is for what has an older answer.
+        upstream.will(Reply(200, {}, CONTENT, delay_s=0.6))
+        for answer, body, is_whole in await get(site.url, f"blobs/{DIGEST}", CLIENTS):
+            assert (answer.status_code, body, is_whole) == (200, CONTENT, True)
+        assert len(upstream.seen) == 1
+        assert _documented()["is slow"][0] == "as fast as it comes"
+
+
+MOVED_HEAD = Reply(200, {"Content-Type": TYPE, "Docker-Content-Digest": digest_of(MOVED), "Content-Length": "1"})
+
+
+@pytest.mark.parametrize("clients", [1, CLIENTS])
 @pytest.mark.parametrize(
-    "row, reply",
+    "row, replies",
     [
-        ("says 429", Reply(429)),
-        ("says 503", Reply(503)),
-        ("cannot be reached", Reply(None)),
-        ("is slow", Reply(200, {"Docker-Content-Digest": digest_of(b"x"), "Content-Length": "1"}, delay_s=5)),
+        (
+            "is killed half-way, or truncates",
+            [MOVED_HEAD, *[Reply(200, {"Content-Length": "49"}, MOVED[:9], cut=True)] * 2],
+        ),
+        ("gives another content than its digest", [MOVED_HEAD, Reply(200, {"Content-Type": TYPE}, b"{}")]),
+        ("says 429", [Reply(429)] * 2),
+        ("says 503", [Reply(503)] * 2),
+        ("cannot be reached", [Reply(None)] * 2),
+        ("is slow", [Reply(200, {"Docker-Content-Digest": digest_of(b"x"), "Content-Length": "1"}, delay_s=5)] * 2),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-async def test_what_a_client_gets_of_a_tag_that_is_known(tmp_path: Path, row: str, reply: Reply) -> None:
+async def test_what_a_client_gets_of_a_tag_that_is_known(
+    tmp_path: Path, row: str, replies: list[Reply], clients: int
+) -> None:
     store = Store(tmp_path / "data", lax_child_references=True)
     async with scripted() as upstream, serve_here(Handler(_cache(upstream, store))) as site:
         upstream.will(Reply(200, {"Content-Type": TYPE, "Docker-Content-Digest": digest_of(MANIFEST)}, MANIFEST))
-        first, _, _ = await get(site.url, "manifests/latest")
-        assert first
+        [(first, _, _)] = await get(site.url, "manifests/latest")
         assert "Warning" not in first.headers
-        upstream.will(*[reply] * 4)
-        answer, body, _ = await get(site.url, "manifests/latest")
-        assert answer
-        assert (answer.status_code, body) == (200, MANIFEST)
-        assert "upstream does not answer" in answer.headers["Warning"]
-        assert _documented()[row][1] == "the old one, with a `Warning`"
+        upstream.will(*replies * (clients + 1))
+        documented = _documented()[row][1]
+        for answer, body, _ in await get(site.url, "manifests/latest", clients):
+            if documented == "502":
+                assert answer.status_code == 502
+            else:
+                assert documented == "the old one, with a `Warning`"
+                assert (answer.status_code, body) == (200, MANIFEST)
+                assert "upstream does not answer" in answer.headers["Warning"]
+        with pytest.raises(OCIError):
+            await store.resolve_manifest(REPOSITORY, digest_of(MOVED))
 
 
 def _cache(upstream: Scripted, store: Store) -> Cache:
