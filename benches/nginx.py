@@ -1,4 +1,4 @@
-"""nginx with a folder of static files, as a bound of what serving a file can cost."""
+"""nginx with a folder of static files, or in front of a server: bounds of what serving a file, or a hop, can cost."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ http {{
   fastcgi_temp_path {folder}/fastcgi;
   uwsgi_temp_path {folder}/uwsgi;
   scgi_temp_path {folder}/scgi;
-  server {{ listen 127.0.0.1:{port}; root {root}; }}
+  {server}
 }}
 """
 
@@ -40,12 +40,43 @@ def is_installed() -> bool:
     return Path(_NGINX).exists()
 
 
+_STATIC: Final = "server {{ listen 127.0.0.1:{port}; root {root}; }}"
+
+_PROXY: Final = """\
+upstream registry {{ server {host}:{upstream_port}; keepalive 64; }}
+  server {{
+    listen 127.0.0.1:{port};
+    client_max_body_size 0;
+    proxy_request_buffering off;
+    proxy_buffers 8 256k;
+    proxy_buffer_size 256k;
+    proxy_busy_buffers_size 512k;
+    proxy_max_temp_file_size 0;
+    location / {{ proxy_pass http://registry; proxy_http_version 1.1; proxy_set_header Connection ""; }}
+  }}"""
+"""Keeps connections and writes nothing to the disk; its buffers are as large as the pieces of our handler."""
+
+
 @contextmanager
 def serve_files(root: Path, folder: Path) -> Iterator[Site]:
     """Serve the files of `root` until the block ends, with one process; its own files go into `folder`."""
     port = free_port()
+    with _run(folder, port, _STATIC.format(port=port, root=root)) as site:
+        yield site
+
+
+@contextmanager
+def serve_proxy(upstream: Site, folder: Path) -> Iterator[Site]:
+    """Serve what another server answers until the block ends, with one process; its own files go into `folder`."""
+    port = free_port()
+    with _run(folder, port, _PROXY.format(port=port, host=upstream.host, upstream_port=upstream.port)) as site:
+        yield site
+
+
+@contextmanager
+def _run(folder: Path, port: int, server: str) -> Iterator[Site]:
     file = folder / "nginx.conf"
-    file.write_text(f"user root;\n{_CONFIGURATION.format(folder=folder, root=root, port=port)}")
+    file.write_text(f"user root;\n{_CONFIGURATION.format(folder=folder, server=server)}")
     process = subprocess.Popen([_NGINX, "-c", str(file), "-e", str(folder / "error.log")])
     try:
         yield Site("127.0.0.1", port, _worker(process, folder))

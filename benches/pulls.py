@@ -1,0 +1,118 @@
+"""Pulling by many clients at once: how long it takes, and when the first byte of each comes."""
+
+from __future__ import annotations
+
+import selectors
+import socket
+import time
+from collections.abc import Sequence
+from itertools import cycle, islice
+from statistics import median
+from typing import Final
+
+from benches.contents import MEDIA_TYPE
+from ociserver._core import LoadOrigin, LoadReport, LoadStep, run_load
+from tests.serving.site import Site
+
+CLIENTS: Final = 32
+
+_TIMEOUT_S: Final = 60.0
+
+_ACCEPT: Final = (("Accept", f"{MEDIA_TYPE}, */*"),)
+"""distribution gives no OCI manifest to whom does not name it."""
+
+
+def pull(site: Site, paths: Sequence[str], clients: int = CLIENTS, digests: Sequence[str] = ()) -> float:
+    """Let each client get all of the paths in turn; the seconds until the last one has everything.
+
+    Args:
+        site: the registry.
+        paths: what each client gets.
+        clients: how many there are.
+        digests: of the paths' contents, to compare with; hashing costs more than all else here.
+
+    Raises:
+        RuntimeError: an answer was an error, or not its digest, or broke off.
+    """
+    wanted: Sequence[str | None] = list(digests) or [None] * len(paths)
+    steps = [LoadStep("GET", path, digest=digest) for path, digest in zip(paths, wanted, strict=True)]
+    return _run(site, [steps] * clients, clients).seconds
+
+
+def p50(site: Site, paths: Sequence[str], requests: int) -> float:
+    """The median of the seconds that a read takes one client, which gets the paths one after another.
+
+    Raises:
+        RuntimeError: an answer was an error, or broke off.
+    """
+    return _run(site, [[LoadStep("GET", path)] for path in islice(cycle(paths), requests)], 1).p50_s
+
+
+def _run(site: Site, operations: Sequence[Sequence[LoadStep]], clients: int) -> LoadReport:
+    report = run_load(
+        LoadOrigin(site.host, site.port, f"{site.host}:{site.port}", https=False),
+        operations,
+        clients=clients,
+        threads=1,
+        seconds=None,
+        repeat=False,
+        headers=_ACCEPT,
+        progress=lambda begun, ended: None,
+    )
+    if report.errors or report.count != len(operations):
+        raise RuntimeError(f"{report.count} of {len(operations)} succeeded: {report.errors} {report.first_error}")
+    return report
+
+
+def first_bytes(site: Site, path: str, clients: int) -> list[float]:
+    """Seconds from each client's request, all sent at once, to the first byte of its body; then they go away."""
+    request = f"GET {path} HTTP/1.1\r\nhost: {site.host}:{site.port}\r\n\r\n".encode()
+    sockets = [site.connect() for _ in range(clients)]
+    try:
+        with selectors.DefaultSelector() as selector:
+            heads = {}
+            for one in sockets:
+                one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                one.settimeout(0)
+                selector.register(one, selectors.EVENT_READ)
+                heads[one] = bytearray()
+            # Servers accept in the background; what is measured is the request.
+            time.sleep(0.02)
+            sent = {}
+            for one in sockets:
+                sent[one] = time.perf_counter()
+                one.send(request)
+            return _wait(selector, heads, sent)
+    finally:
+        for one in sockets:
+            one.close()
+
+
+def middle_and_last(times: Sequence[float]) -> tuple[float, float]:
+    """The median of the clients, and the one that waited longest, in milliseconds."""
+    return 1e3 * median(times), 1e3 * max(times)
+
+
+def _wait(
+    selector: selectors.BaseSelector, heads: dict[socket.socket, bytearray], sent: dict[socket.socket, float]
+) -> list[float]:
+    took: list[float] = []
+    while heads:
+        ready = selector.select(_TIMEOUT_S)
+        now = time.perf_counter()
+        if not ready:
+            raise TimeoutError(f"{len(heads)} clients got no first byte in {_TIMEOUT_S} s")
+        for key, _ in ready:
+            one = key.fileobj
+            assert isinstance(one, socket.socket)
+            head = heads[one]
+            piece = one.recv(4096)
+            head += piece
+            end = head.find(b"\r\n\r\n")
+            if not piece or (end >= 0 and not head.startswith(b"HTTP/1.1 200 ")):
+                raise RuntimeError(f"no blob: {bytes(head[:200])!r}")
+            if 0 <= end < len(head) - 4:
+                took.append(now - sent[one])
+                selector.unregister(one)
+                del heads[one]
+    return took
