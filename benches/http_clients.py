@@ -1,6 +1,6 @@
 """Measures HTTP libraries as `ociserver.client` would use them: `python -m benches.http_clients`.
 
-Each library runs in a process of its own, against the same granian, in turn and in rounds. See docs/client.md.
+Each library runs in a process of its own, against the same granian, in turn and in rounds. See docs/performance.md.
 The libraries that were not chosen are no dependency of anything: `pip install httpx2 pyreqwest` to measure them too.
 """
 
