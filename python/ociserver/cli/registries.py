@@ -145,6 +145,8 @@ def words(reference: Reference | str, error: RegistryError) -> str:
     host = reference if isinstance(reference, str) else reference.host
     if isinstance(error, UnreachableError):
         # It has no status of the registry's, which said nothing.
+        if "CERTIFICATE" in error.message:
+            return f"{reference}: {error.message}. If its authority is one of yours, name its file in SSL_CERT_FILE."
         advice = "" if is_here(host) else " Without TLS it wants --insecure; SSL_CERT_FILE names whom to trust."
         return f"{reference}: {error.message}. Does the registry run?{advice}"
     said, advice = printable(f"{reference}: {error}"), _advice(reference, host, error)
