@@ -74,9 +74,10 @@ def serving(
 ) -> Iterator[Serve]:
     """Start it on a free port, and end it when the block ends, if it has not ended by then.
 
-    In memory, unless the arguments name a folder. `prepare` is called in the new process before it begins.
+    In memory, unless the arguments name a folder, or a file that says what is served. `prepare` is called in the new
+    process before it begins.
     """
-    store = () if "--data" in arguments else ("--memory",)
+    store = () if {"--data", "--config"} & set(arguments) else ("--memory",)
     output = folder / "output"
     with output.open("wb") as file:
         process = subprocess.Popen(

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
-from ociserver import Backend
-from ociserver.config import ConfigError, load, parse
+from ociserver import Backend, Handler, Memory
+from ociserver.cli.workers import UPLOAD_KEY
+from ociserver.config import ConfigError, load, load_to_build, parse
+from tests.client.scripted import Reply, scripted
 from tests.contract.contents import collect, digest_of, push_blob, push_image, push_manifest, read_blob, tags_of
 from tests.contract.errors import refused
+from tests.serving.uvicorn_here import serve_here
 
 pytestmark = pytest.mark.anyio
 
@@ -32,9 +36,16 @@ def backend_of(text: str, folder: Path = Path()) -> Backend:
     return parse(text, folder / "registry.toml").backend()
 
 
+@pytest.fixture
+async def elsewhere() -> AsyncIterator[str]:
+    """A registry of its own for each `client`."""
+    async with serve_here(Handler(Memory(lax_child_references=True))) as site:
+        yield site.url
+
+
 @pytest.mark.parametrize("outer", [*WRAPPERS, "unify"])
-@pytest.mark.parametrize("inner", [*WRAPPERS, "unify", "store", "memory"])
-async def test_each_stands_in_front_of_each(outer: str, inner: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("inner", [*WRAPPERS, "unify", "store", "memory", "client"])
+async def test_each_stands_in_front_of_each(outer: str, inner: str, tmp_path: Path, elsewhere: str) -> None:
     number = 0
 
     def described(kind: str, *behind: str) -> str:
@@ -46,9 +57,11 @@ async def test_each_stands_in_front_of_each(outer: str, inner: str, tmp_path: Pa
             keys = f", {WRAPPERS[kind]}" if WRAPPERS[kind] else ""
             key = "local" if kind == "cache" else "backend"
             return f'{{ kind = "{kind}"{keys}, {key} = {behind[0]} }}'
+        if kind == "client":
+            return f'{{ kind = "client", url = "{elsewhere}" }}'
         return f'{{ kind = "{kind}" }}' if kind == "memory" else f'{{ kind = "store", data = "store-{number}" }}'
 
-    within = described(inner) if inner in ("store", "memory") else described(inner, '{ kind = "memory" }')
+    within = described(inner) if inner in ("store", "memory", "client") else described(inner, '{ kind = "memory" }')
     async with backend_of(f"registry = {described(outer, within)}", tmp_path) as backend:
         assert await collect(backend.repositories()) == []
         if "read-only" in (outer, inner):
@@ -140,6 +153,69 @@ def test_what_has_nothing_to_build() -> None:
         backend_of("")
     with pytest.raises(ValueError, match="the store has no `data`"):
         backend_of('[registry]\nkind = "store"')
+
+
+@pytest.mark.parametrize(
+    "text, line, key, words",
+    [
+        (
+            '[registry]\nkind = "cache"\nlocal = { kind = "memory" }',
+            1,
+            "registry",
+            "neither `upstream` nor `hosts`",
+        ),
+        (
+            '[registry]\nkind = "read-only"\n[registry.backend]\nkind = "client"\nurl = "ftp://a"',
+            3,
+            "registry.backend",
+            "'ftp://a' is not the URL of a registry",
+        ),
+        (
+            (
+                '[registry]\nkind = "unify"\n[[registry.backends]]\nkind = "store"\n[[registry.backends]]\n'
+                'kind = "client"\nurl = "https://me:secret@a.example"'
+            ),
+            5,
+            "registry.backends[1]",
+            "give credentials as `credentials`",
+        ),
+        (
+            (
+                '[registry]\nkind = "cache"\nlocal = { kind = "memory" }\nupstream = { kind = "memory" }\n'
+                '[registry.hosts."docker.io"]\nkind = "client"\nurl = ""'
+            ),
+            5,
+            "registry.hosts.docker.io",
+            "is not the URL",
+        ),
+    ],
+)
+def test_what_has_the_right_form_and_cannot_be(text: str, line: int, key: str, words: str, tmp_path: Path) -> None:
+    file = tmp_path / "registry.toml"
+    file.write_text(text)
+    load(file)
+    with pytest.raises(ConfigError) as caught:
+        load_to_build(file)
+    (problem,) = caught.value.problems
+    assert (problem.line, problem.key) == (line, key)
+    assert words in problem.text
+    assert "secret" not in problem.text
+
+
+async def test_an_upload_at_a_registry_elsewhere_is_continued_by_any_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the registry keeps it at a place of its own; each worker, and each reload, builds a client."""
+    async with scripted() as registry:
+        text = f'registry = {{ kind = "client", url = "{registry.url}" }}'
+        monkeypatch.setenv(UPLOAD_KEY, "00" * 32)
+        async with backend_of(text) as first, backend_of(text) as second:
+            registry.will(Reply(202, {"Location": "/elsewhere/1"}), Reply(204, {"Range": "0-9"}))
+            upload_id = (await first.push_blob_chunked("group/project")).id
+            resumed = await second.push_blob_chunked_resume("group/project", upload_id, offset=None)
+            assert resumed.size == 10
+        monkeypatch.delenv(UPLOAD_KEY)
+        async with backend_of(text) as stranger:
+            with refused("BLOB_UPLOAD_UNKNOWN"):
+                await stranger.push_blob_chunked_resume("group/project", upload_id, offset=None)
 
 
 def test_texts_from_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

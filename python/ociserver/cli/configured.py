@@ -17,13 +17,13 @@ from ociserver.cli.stores import Store
 if TYPE_CHECKING:
     from ociserver.config import Config
 
-__all__ = ["config_option", "leaves", "read", "together"]
+__all__ = ["STORE_FLAGS", "Values", "cached", "config_option", "leaves", "read", "together"]
 
 Values = dict[str, Any]
 
 _GIVEN: Final = (ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT)
 
-_STORE_FLAGS: Final = (
+STORE_FLAGS: Final = (
     "data",
     "memory",
     "memory_limit",
@@ -60,10 +60,10 @@ def read(path: Path) -> Config:
         WrongConfigError: with all that is wrong with it.
     """
     # Not at the top: who serves without a file needs neither this nor the library that checks it.
-    from ociserver.config import ConfigError, load
+    from ociserver.config import ConfigError, load_to_build
 
     try:
-        return load(path)
+        return load_to_build(path)
     except ConfigError as error:
         raise WrongConfigError(str(error)) from error
 
@@ -90,7 +90,7 @@ def leaves(values: Values) -> list[Values]:
     if config is None or config.registry is None:
         return [values]
     context = click.get_current_context()
-    given = [name for name in _STORE_FLAGS if context.get_parameter_source(name) in _GIVEN]
+    given = [name for name in STORE_FLAGS if context.get_parameter_source(name) in _GIVEN]
     stores = config.leaves()
     if len(stores) == 1:
         if stores[0].kind == "memory" and "data" in given:
@@ -108,6 +108,12 @@ def leaves(values: Values) -> list[Values]:
     if len(set(folders)) < len(folders):
         raise click.UsageError("two stores of the configuration file have the same folder: give each its own `data`.")
     return described
+
+
+def cached(values: Values) -> list[bool]:
+    """For each of `leaves` whether it holds what a cache keeps."""
+    config: Config | None = values["config"]
+    return [False] if config is None or config.registry is None else list(config.cached())
 
 
 def together(values: Values, stores: Sequence[Store]) -> Store:

@@ -13,7 +13,7 @@ import click
 from ociserver.cli.parameters import Option
 from ociserver.options import Options
 
-__all__ = ["SECTION", "flags", "options_from"]
+__all__ = ["SECTION", "flags", "names", "options_from"]
 
 SECTION: Final = "How to answer (to behave as other registries do)"
 
@@ -27,6 +27,11 @@ def flags() -> list[click.Parameter]:
     """One flag for each field of `Options` that is not a callable."""
     texts = _texts()
     return [_flag(field, kind, texts.get(field.name, "")) for field, kind in _fields()]
+
+
+def names() -> list[str]:
+    """The parameters that `options_from` reads."""
+    return [field.name for field, _ in _fields()]
 
 
 def options_from(values: Mapping[str, Any]) -> Options:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import os
+import secrets
+import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -18,14 +21,16 @@ from ociserver.cli import options as handler_options
 from ociserver.cli.collect import policy_options
 from ociserver.cli.data import default_folder
 from ociserver.cli.errors import CannotServeError
+from ociserver.cli.exchange import Exchange, Kept
 from ociserver.cli.limits import connections_within_limits
 from ociserver.cli.log_format import FORMATS
 from ociserver.cli.logs import LEVELS, Log
 from ociserver.cli.parameters import Command, option
+from ociserver.cli.reload import Reload
 from ociserver.cli.schedule import Schedule
 from ociserver.cli.stores import Store, claim, folder, memory
 from ociserver.cli.units import parse_duration, parse_port, parse_size
-from ociserver.cli.workers import Worker, supervise
+from ociserver.cli.workers import UPLOAD_KEY, Worker, supervise
 from ociserver.handler import Handler
 from ociserver.store.sqlite import Durability
 
@@ -42,8 +47,8 @@ _EPILOG: Final = """\
 Each flag can also be set by the environment variable that stands beside it; the flag wins. Flags without
 a value are set by 1, true, yes or on, and left unset by 0, false, no or off.
 
-SIGINT and SIGTERM stop the server: it accepts no more connections and lets requests finish. /healthz says
-whether the process is alive, /readyz whether it takes requests.
+SIGINT and SIGTERM stop the server: it accepts no more connections and lets requests finish. SIGHUP makes it read the
+file of --config again. /healthz says whether the process is alive, /readyz whether it takes requests.
 """
 
 
@@ -184,17 +189,21 @@ def serve(**values: Any) -> None:
     # Python has none if it was closed, and the next descriptor that is opened would be taken for it.
     if sys.stdout is None:
         raise CannotServeError("stdout, where the log goes, is closed. Send it to a file, or to /dev/null.")
+    if values["config"] is not None:
+        # Until it can be read again: by default it would end the process.
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
     certificate = _certificate(values["tls_cert"], values["tls_key"])
     leaves = configured.leaves(values)
     _refuse_workers(values["workers"], leaves)
-    options = handler_options.options_from(values)
+    # Looked at before anything is opened.
+    handler_options.options_from(values)
     if certificate:
         tls.check(certificate)
     worker = Worker.from_environment()
-    if worker:
-        # Request ids are counted in each process: its number tells them apart.
-        options = replace(options, debug_id=f"{options.debug_id or 'ociserver'}{worker.number}")
-    store = configured.together(values, [_store(leaf) for leaf in leaves])
+    # Any worker goes on with an upload at a registry elsewhere, and so does what is served after a reload.
+    os.environ.setdefault(UPLOAD_KEY, secrets.token_hex(32))
+    stores = [_store(leaf) for leaf in leaves]
+    store = configured.together(values, stores)
     if worker is None:
         claimed = [claim(leaf["data"]) for leaf in leaves if not leaf["memory"]]
         listeners = sockets.listen(values["host"], values["port"])
@@ -212,15 +221,16 @@ def serve(**values: Any) -> None:
             log.say(f"the limit of open files (ulimit -n) is good for {limits.max_connections} connections only")
         _welcome(log, values["log_format"], values["host"], port, store, is_tls=certificate is not None)
 
+    served, reload = _served(values, leaves, stores, functools.partial(_handler, log, worker), told=worker is None)
     with ExitStack() as collections:
         if worker is None:
             for leaf in leaves:
                 collections.enter_context(_collection(leaf))
         if worker is None and values["workers"] > 1:
-            outcome = server.Outcome(supervise(listeners, values["workers"], tell), clean=True)
+            status = supervise(listeners, values["workers"], tell, None if reload is None else reload.check)
+            outcome = server.Outcome(status, clean=True)
         else:
-            handler = Handler(store.backend, options, observe=log.access if values["access_log"] else None)
-            outcome = server.run(handler, listeners, limits, certificate, worker.tell if worker else tell)
+            outcome = server.run(served, listeners, limits, certificate, worker.tell if worker else tell, reload)
     log.close()
     for descriptor in claimed:
         os.close(descriptor)
@@ -240,6 +250,31 @@ def _certificate(chain: Path | None, key: Path | None) -> tls.Certificate | None
         given, missing = ("--tls-key", "--tls-cert") if chain is None else ("--tls-cert", "--tls-key")
         raise click.UsageError(f"{given} wants {missing} too: TLS takes a certificate and its key.")
     return tls.Certificate(chain, key)
+
+
+def _handler(log: Log, worker: Worker | None, values: dict[str, Any], stores: Sequence[Store]) -> Handler:
+    options = handler_options.options_from(values)
+    if worker:
+        # Request ids are counted in each process: its number tells them apart.
+        options = replace(options, debug_id=f"{options.debug_id or 'ociserver'}{worker.number}")
+    backend = configured.together(values, stores).backend
+    return Handler(backend, options, observe=log.access if values["access_log"] else None)
+
+
+def _served(
+    values: dict[str, Any],
+    leaves: list[dict[str, Any]],
+    stores: list[Store],
+    make: Callable[[dict[str, Any], Sequence[Store]], Handler],
+    *,
+    told: bool,
+) -> tuple[Handler | Exchange, Reload | None]:
+    """The application; with a file it can be exchanged, by what reads that again."""
+    if values["config"] is None:
+        return make(values, stores), None
+    kept = [Store(Kept(each.backend), each.place) for each in stores]
+    reload = Reload(serve, sys.argv[2:], values, leaves, kept, make, _store, told=told)
+    return Exchange(make(values, kept), [each.backend for each in stores]), reload
 
 
 def _refuse_workers(count: int, leaves: list[dict[str, Any]]) -> None:

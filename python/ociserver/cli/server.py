@@ -6,19 +6,20 @@ the middle of the requests that they should finish (granian 2.8.7), and they out
 
 The stop: SIGINT or SIGTERM closes the listening sockets and idle connections at once. Requests under way
 go on for as long as `graceful_timeout_s`; after that, or at a second signal, they are cut off.
-Then the backend is closed. The exit status is 0 if nothing had to be cut off.
+Then the backend is closed. The exit status is 0 if nothing had to be cut off. SIGHUP: see `ociserver.cli.reload`.
 """
 
 from __future__ import annotations
 
 import asyncio
+import functools
 import importlib
 import importlib.util
 import logging
 import signal
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -28,9 +29,11 @@ from granian.http import HTTP1Settings
 from granian.log import LogLevels
 from granian.server.embed import Server
 
+from ociserver.cli.exchange import Exchange
 from ociserver.cli.health import Application, Readiness, with_health
 from ociserver.cli.logs import GRANIAN_LOG_CONFIG
 from ociserver.cli.probe import wait_until_ready
+from ociserver.cli.reload import Reload
 from ociserver.cli.sockets import BACKLOG
 from ociserver.cli.tls import Certificate
 from ociserver.handler import Handler
@@ -114,11 +117,12 @@ _BACKLOG: Final = (BACKLOG,) if sys.platform.startswith(("linux", "freebsd")) el
 
 
 def run(
-    handler: Handler,
+    handler: Handler | Exchange,
     listeners: list[socket.socket],
     limits: Limits,
     certificate: Certificate | None,
     on_ready: Callable[[], None],
+    reload: Reload | None = None,
 ) -> Outcome:
     """Serve until a signal, or until the server ends by itself.
 
@@ -128,9 +132,13 @@ def run(
         limits: see there.
         certificate: checked already; None for plain HTTP.
         on_ready: called when the server answers requests.
+        reload: what SIGHUP does, to a handler that is an `Exchange`.
     """
     runner = asyncio.Runner(loop_factory=_loop_factory())
-    outcome = runner.run(_Run(handler, listeners, limits, certificate).until_stopped(on_ready))
+    run = _Run(handler, listeners, limits, certificate)
+    if reload is not None and isinstance(handler, Exchange):
+        run.reload = functools.partial(reload.exchange, handler, _requests)
+    outcome = runner.run(run.until_stopped(on_ready))
     if outcome.clean:
         runner.close()
     return outcome
@@ -148,8 +156,13 @@ class _Run:
     """One run of the server, from its first connection to its last."""
 
     def __init__(
-        self, handler: Handler, listeners: list[socket.socket], limits: Limits, certificate: Certificate | None
+        self,
+        handler: Handler | Exchange,
+        listeners: list[socket.socket],
+        limits: Limits,
+        certificate: Certificate | None,
     ) -> None:
+        self.reload: Callable[[], Awaitable[None]] | None = None
         self._handler = handler
         self._limits = limits
         self._tls = certificate is not None
@@ -167,6 +180,7 @@ class _Run:
             loop.add_signal_handler(number, self._on_signal)
         serving = [asyncio.create_task(server.serve()) for server in self._servers]
         starting = asyncio.create_task(self._start(on_ready))
+        reloading = asyncio.create_task(self._reload(starting))
         stopping = asyncio.create_task(self._stop.wait())
         # The three ways in which this can go on: it starts (and then the other two are left), a server ends
         # by itself, a signal.
@@ -178,6 +192,8 @@ class _Run:
                 failed = True
                 _log.error("the server ended by itself")
         stopping.cancel()
+        reloading.cancel()
+        await asyncio.wait([reloading])
         finished = await self._finish(serving)
         closed = await self._close()
         return Outcome(status=int(failed or not finished or not closed), clean=all(task.done() for task in serving))
@@ -189,6 +205,17 @@ class _Run:
         self._readiness.reason = None
         await wait_until_ready(self._addresses, tls=self._tls)
         on_ready()
+
+    async def _reload(self, starting: asyncio.Task[None]) -> None:
+        """Reload at each SIGHUP, one after the other; several that come meanwhile are one."""
+        if self.reload is None:
+            return
+        hangup = asyncio.Event()
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, hangup.set)
+        await asyncio.wait([starting])
+        while await hangup.wait():
+            hangup.clear()
+            await self.reload()
 
     def _on_signal(self) -> None:
         self._signals += 1

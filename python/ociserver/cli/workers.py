@@ -17,12 +17,15 @@ import threading
 from collections.abc import Callable
 from typing import Final
 
-__all__ = ["Worker", "supervise"]
+__all__ = ["UPLOAD_KEY", "Worker", "supervise"]
 
 _log = logging.getLogger("ociserver.workers")
 
 _VARIABLE: Final = "_OCISERVER_WORKER"
 """How a worker knows that it is one: its number, the descriptors of its ends of two pipes, those of its sockets."""
+
+UPLOAD_KEY: Final = "_OCISERVER_UPLOAD_KEY"
+"""What all workers sign ids of uploads at registries elsewhere with, as hexadecimal digits."""
 
 RESTART_S: Final = 1.0
 """Pause before a worker is replaced, so that one that cannot live does not take the machine."""
@@ -58,21 +61,27 @@ class Worker:
         os.kill(os.getpid(), signal.SIGTERM)
 
 
-def supervise(listeners: list[socket.socket], count: int, on_ready: Callable[[], None]) -> int:
+def supervise(
+    listeners: list[socket.socket], count: int, on_ready: Callable[[], None], check: Callable[[], bool] | None = None
+) -> int:
     """Run `count` workers until a signal; the status to exit with.
 
     Args:
         listeners: listening sockets, which all workers accept from.
         count: how many.
         on_ready: called when all of them serve.
+        check: called at SIGHUP: whether to pass it on to the workers. None if they do not know it.
     """
-    return asyncio.run(_Supervisor(listeners, count).run(on_ready))
+    return asyncio.run(_Supervisor(listeners, count, check).run(on_ready))
 
 
 class _Supervisor:
-    def __init__(self, listeners: list[socket.socket], count: int) -> None:
+    def __init__(self, listeners: list[socket.socket], count: int, check: Callable[[], bool] | None) -> None:
         self._listeners = listeners
         self._count = count
+        self._check = check
+        self._reloads = 0
+        self._serving: set[int] = set()
         self._processes: dict[int, asyncio.subprocess.Process] = {}
         self._signals = 0
         self._stopping = asyncio.Event()
@@ -84,6 +93,8 @@ class _Supervisor:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self._on_signal)
+        if self._check is not None:
+            loop.add_signal_handler(signal.SIGHUP, self._on_hangup)
         started = [loop.create_future() for _ in range(self._count)]
         keepers = [asyncio.create_task(self._keep(number, started[number])) for number in range(self._count)]
         ready = asyncio.create_task(self._tell(started, on_ready))
@@ -98,11 +109,18 @@ class _Supervisor:
     async def _keep(self, number: int, started: asyncio.Future[None]) -> int:
         """Start a worker, and another one when it ends by itself; the status of the last."""
         while True:
+            reloads = self._reloads
             process, ready = await self._start(number)
-            if await asyncio.to_thread(os.read, ready, 1) and not started.done():
-                started.set_result(None)
+            if await asyncio.to_thread(os.read, ready, 1):
+                self._serving.add(number)
+                if reloads != self._reloads:
+                    # It may have read the file before it was changed.
+                    process.send_signal(signal.SIGHUP)
+                if not started.done():
+                    started.set_result(None)
             os.close(ready)
             status = await process.wait()
+            self._serving.discard(number)
             del self._processes[number]
             if self._stopping.is_set():
                 # Ended by the signal itself it was still starting, and had nothing to finish.
@@ -136,6 +154,12 @@ class _Supervisor:
         if self._stopping.is_set():
             process.terminate()
         return process, ready
+
+    def _on_hangup(self) -> None:
+        if self._check is not None and self._check():
+            self._reloads += 1
+            for number in self._serving:
+                self._processes[number].send_signal(signal.SIGHUP)
 
     def _on_signal(self) -> None:
         self._signals += 1

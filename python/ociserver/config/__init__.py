@@ -4,8 +4,8 @@
 that does the same; `schema.json`, beside this, lets editors complete them.
 """
 
-from ociserver.config.load import load, parse
+from ociserver.config.load import load, load_to_build, parse
 from ociserver.config.model import Config
 from ociserver.config.problems import ConfigError, Problem
 
-__all__ = ["Config", "ConfigError", "Problem", "load", "parse"]
+__all__ = ["Config", "ConfigError", "Problem", "load", "load_to_build", "parse"]

@@ -7,6 +7,7 @@ backend from theirs. Parser, schema, messages and nesting follow from that.
 from __future__ import annotations
 
 import fnmatch
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -16,6 +17,8 @@ from pydantic import Field
 
 from ociserver import compose, memory, store
 from ociserver.cli.units import parse_duration, parse_size
+from ociserver.cli.workers import UPLOAD_KEY
+from ociserver.config.lines import Key
 from ociserver.config.values import Duration, File, Flag, Part, Prefix, Size, Text
 from ociserver.interface import Backend
 from ociserver.store.sqlite import Durability
@@ -45,8 +48,13 @@ class Kind(Part):
         """What it stands in front of, in order."""
         return ()
 
+    @property
+    def places(self) -> Sequence[Sequence[Key]]:
+        """The keys of each of these."""
+        return ()
+
     def build(self, *inner: Backend) -> Backend:
-        """Its backend, not yet open."""
+        """Its backend, not yet open. Raises ValueError if there is none of this description."""
         raise NotImplementedError
 
 
@@ -95,6 +103,10 @@ class Wrapper(Kind):
     @property
     def inner(self) -> Sequence[Registry]:
         return (self.backend,)
+
+    @property
+    def places(self) -> Sequence[Sequence[Key]]:
+        return (("backend",),)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,6 +187,10 @@ class Unify(Kind):
     def inner(self) -> Sequence[Registry]:
         return self.backends
 
+    @property
+    def places(self) -> Sequence[Sequence[Key]]:
+        return [("backends", number) for number in range(len(self.backends))]
+
     def build(self, *inner: Backend) -> Backend:
         return compose.Unify(*inner, **_given(self, "reads", "writes"))
 
@@ -194,9 +210,11 @@ class Client(Kind):
     def build(self, *inner: Backend) -> Backend:
         from ociserver import client  # an extra
 
-        if self.username is None:
-            return client.Client(self.url, credentials=client.docker_credentials)
-        return client.Client(self.url, credentials=client.Credentials(self.username, self.password or ""))
+        find: Any = client.docker_credentials
+        if self.username is not None:
+            find = client.Credentials(self.username, self.password or "")
+        key = os.environ.get(UPLOAD_KEY)
+        return client.Client(self.url, credentials=find, upload_key=bytes.fromhex(key) if key else None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -230,6 +248,10 @@ class Cache(Kind):
         if isinstance(local, (Store, Memory)) and local.lax_child_references is None:
             local = replace(local, lax_child_references=True)
         return (local, *self._upstreams().values())
+
+    @property
+    def places(self) -> Sequence[Sequence[Key]]:
+        return [("local",), *(("hosts", host) if host else ("upstream",) for host in self._upstreams())]
 
     def build(self, *inner: Backend) -> Backend:
         local, *upstreams = inner

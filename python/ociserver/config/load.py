@@ -10,10 +10,12 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
-from ociserver.config.model import Config
-from ociserver.config.problems import ConfigError, Problem, problem_of
+from ociserver.config.lines import line_of
+from ociserver.config.model import BuildError, Config
+from ociserver.config.problems import ConfigError, Problem, dotted, problem_of
+from ociserver.interface import Backend
 
-__all__ = ["adapter", "load", "parse"]
+__all__ = ["adapter", "load", "load_to_build", "parse"]
 
 _AT = re.compile(r" \(at (?:line (\d+), column \d+|end of document)\)$")
 
@@ -37,6 +39,20 @@ def load(path: str | os.PathLike[str]) -> Config:
         reason = error.strerror if isinstance(error, OSError) else error
         raise ConfigError([Problem(file, 1, "", f"cannot be read: {reason}")]) from error
     return parse(text, file)
+
+
+def load_to_build(path: str | os.PathLike[str]) -> Config:
+    """Read a configuration file of which `Config.backend` will make something; see `load`."""
+    file = Path(path)
+    config = load(file)
+    try:
+        if config.registry is not None:
+            # Stores have what they lack from flags; nothing is opened.
+            config.backend(lambda _: Backend())
+    except BuildError as error:
+        line = line_of(file.read_text(encoding="utf-8"), error.at)
+        raise ConfigError([Problem(file, line, dotted(error.at), str(error))]) from error
+    return config
 
 
 def parse(text: str, file: Path) -> Config:

@@ -8,11 +8,12 @@ from typing import Any
 
 from ociserver.cli.log_format import FormatName
 from ociserver.cli.logs import Level
-from ociserver.config.kinds import Kind, Memory, Registry, Store
+from ociserver.config.kinds import Cache, Kind, Memory, Registry, Store
+from ociserver.config.lines import Key
 from ociserver.config.values import Bound, Count, Duration, File, Flag, Part, Port, Text
 from ociserver.interface import Backend
 
-__all__ = ["Answers", "Config", "Server"]
+__all__ = ["Answers", "BuildError", "Config", "Server"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +48,14 @@ class Answers(Part):
     debug_id: Text | None = None
 
 
+class BuildError(ValueError):
+    """A registry that has the right form, and that there cannot be; `at` are the keys of its table."""
+
+    def __init__(self, at: tuple[Key, ...], text: str) -> None:
+        super().__init__(text)
+        self.at = at
+
+
 @dataclass(frozen=True, kw_only=True)
 class Config(Part):
     """What `ociserver serve --config FILE` serves, and how. A flag or its environment variable wins over the file."""
@@ -62,6 +71,10 @@ class Config(Part):
         """The registries that keep something on this machine, in the order of the file."""
         return [] if self.registry is None else list(_leaves(self.registry))
 
+    def cached(self) -> Iterator[bool]:
+        """For each of `leaves` whether it holds what a cache keeps."""
+        return iter(()) if self.registry is None else _cached(self.registry, within=False)
+
     def backend(self, leaf: Callable[[Any], Backend] = lambda leaf: leaf.build()) -> Backend:
         """What the file describes, not yet open.
 
@@ -69,11 +82,11 @@ class Config(Part):
             leaf: makes the backend of each of `leaves`.
 
         Raises:
-            ValueError: it has no registry, or a store without `data`.
+            ValueError: it has no registry, or one that cannot be built; a `BuildError` where it knows which.
         """
         if self.registry is None:
             raise ValueError("the configuration has no [registry]")
-        return _build(self.registry, leaf)
+        return _build(self.registry, leaf, ("registry",))
 
 
 def _leaves(kind: Kind) -> Iterator[Store | Memory]:
@@ -83,7 +96,20 @@ def _leaves(kind: Kind) -> Iterator[Store | Memory]:
         yield from _leaves(each)
 
 
-def _build(kind: Kind, leaf: Callable[[Any], Backend]) -> Backend:
+def _cached(kind: Kind, *, within: bool) -> Iterator[bool]:
     if isinstance(kind, (Store, Memory)):
-        return leaf(kind)
-    return kind.build(*(_build(each, leaf) for each in kind.inner))
+        yield within
+    for number, each in enumerate(kind.inner):
+        # The first is where it keeps it.
+        yield from _cached(each, within=within or (isinstance(kind, Cache) and number == 0))
+
+
+def _build(kind: Kind, leaf: Callable[[Any], Backend], at: tuple[Key, ...]) -> Backend:
+    places = zip(kind.inner, kind.places, strict=True)
+    inner = [_build(each, leaf, (*at, *place)) for each, place in places]
+    try:
+        return leaf(kind) if isinstance(kind, (Store, Memory)) else kind.build(*inner)
+    except ImportError as error:
+        raise BuildError(at, f"wants more packages ({error}): pip install 'ociserver[client]'") from error
+    except ValueError as error:
+        raise BuildError(at, str(error)) from error

@@ -15,7 +15,7 @@ from ociserver.config.kinds import Kind, Registry
 from ociserver.config.lines import Key, find, line_of
 from ociserver.config.model import Answers, Config, Server
 
-__all__ = ["ConfigError", "Problem", "problem_of"]
+__all__ = ["ConfigError", "Problem", "dotted", "problem_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ def problem_of(file: Path, text: str, document: dict[str, Any], error: ErrorDeta
     while at and not find(document, at):
         # What is missing is missing in its table.
         at = at[:-1]
-    return Problem(file, line_of(text, at), _dotted(path), _words(document, path, error))
+    return Problem(file, line_of(text, at), dotted(path), _words(document, path, error))
 
 
 def _words(document: dict[str, Any], path: list[Key], error: ErrorDetails) -> str:
@@ -100,7 +100,7 @@ def _path(document: Any, location: Sequence[Key]) -> list[Key]:
 def _known_keys(document: Any, path: Sequence[Key]) -> list[str]:
     for key in path:
         document = document[key]
-    part: Any = {"": Config, "server": Server, "options": Answers}.get(_dotted(path)) or _kinds()[document["kind"]]
+    part: Any = {"": Config, "server": Server, "options": Answers}.get(dotted(path)) or _kinds()[document["kind"]]
     return [field.name.replace("_", "-") for field in fields(part)]
 
 
@@ -123,7 +123,7 @@ def _listed(words: Collection[str]) -> str:
     return ", ".join(words)
 
 
-def _dotted(path: Sequence[Key]) -> str:
+def dotted(path: Sequence[Key]) -> str:
     """`registry.backends[1].data`."""
     text = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in path)
     return text.removeprefix(".")

@@ -1,0 +1,101 @@
+"""When what is served is opened and closed, if it is exchanged meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Self
+
+import pytest
+
+from ociserver import Backend, Handler, Manifest, Memory, OCIError
+from ociserver.cli.exchange import Exchange, Kept
+from tests.contract.contents import push_manifest
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+class Recorded(Backend):
+    """Writes down that it is opened and closed."""
+
+    def __init__(self, name: str, events: list[str], *, opens: bool = True) -> None:
+        self.name = name
+        self.events = events
+        self.opens = opens
+
+    async def __aenter__(self) -> Self:
+        if not self.opens:
+            raise OSError("it does not open")
+        self.events.append(f"{self.name} opened")
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.events.append(f"{self.name} closed")
+
+
+async def settled() -> None:
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+async def test_the_old_one_is_closed_after_its_last_request() -> None:
+    events: list[str] = []
+    served = Exchange(Handler(Recorded("first", events)), [Recorded("store", events)])
+    done = asyncio.Event()
+    await served.__aenter__()
+    request: asyncio.Task[Any] = asyncio.create_task(done.wait())
+    await served.exchange(Handler(Recorded("second", events)), lambda: [request])
+    await settled()
+    assert events == ["store opened", "first opened", "second opened"]
+    done.set()
+    await request
+    await settled()
+    assert events[3:] == ["first closed"]
+    await served.exchange(Handler(Recorded("third", events)), list)
+    await settled()
+    assert events[4:] == ["third opened", "second closed"]
+    await served.aclose()
+    assert events[6:] == ["third closed", "store closed"]
+
+
+async def test_everything_is_closed_at_the_end_whoever_still_waits() -> None:
+    events: list[str] = []
+    served = Exchange(Handler(Recorded("first", events)), [Recorded("store", events)])
+    await served.__aenter__()
+    request: asyncio.Task[Any] = asyncio.create_task(asyncio.Event().wait())
+    await served.exchange(Handler(Recorded("second", events)), lambda: [request])
+    await settled()
+    await served.aclose()
+    assert events[3:] == ["first closed", "second closed", "store closed"]
+    request.cancel()
+
+
+async def test_one_that_does_not_open_changes_nothing() -> None:
+    events: list[str] = []
+    served = Exchange(Handler(Recorded("first", events)), [])
+    await served.__aenter__()
+    with pytest.raises(OSError, match="it does not open"):
+        await served.exchange(Handler(Recorded("second", events, opens=False)), list)
+    await settled()
+    assert events == ["first opened"]
+    await served.aclose()
+    assert events == ["first opened", "first closed"]
+
+
+async def test_a_store_that_is_kept_does_everything_but_open_and_close() -> None:
+    events: list[str] = []
+    async with Kept(Recorded("store", events)):
+        pass
+    assert events == []
+    memory = Memory()
+    kept = Kept(memory)
+    await push_manifest(kept, b"text", "text/plain", "v1")
+    found = await kept.get_tag("group/project", "v1")
+    assert isinstance(found, Manifest)
+    assert found == await memory.get_tag("group/project", "v1")
+    with pytest.raises(OCIError):
+        await kept.get_tag("group/project", "v2")
