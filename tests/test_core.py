@@ -14,6 +14,7 @@ import os
 import pickle
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +25,12 @@ from hypothesis import strategies as st
 from ociserver import _core, errors
 from ociserver._core import (
     ByteRange,
+    Exchange,
     Hasher,
     ManifestInfo,
     Request,
     append_to,
+    content_headers,
     digest_of,
     hash_range,
     is_digest,
@@ -603,3 +606,61 @@ def test_any_manifest_is_answered(content: bytes, media_type: str) -> None:
             read_manifest(text, media_type)
         except errors.OCIError as error:
             assert error.code == "MANIFEST_INVALID"  # noqa: PT017 - not every content is refused
+
+
+# --- requests as ASGI servers hand them over -------------------------------------------------------
+
+
+async def receive() -> Any: ...
+
+
+async def send(message: Any) -> None: ...
+
+
+def exchange(headers: Any) -> Exchange:
+    return Exchange("handler", {"headers": headers}, receive, send)
+
+
+def test_an_exchange_has_what_it_was_given() -> None:
+    scope = {"headers": []}
+    made = Exchange("handler", scope, receive, send)
+    assert made.scope is scope
+    assert (made.handler, made.receive, made.send) == ("handler", receive, send)
+    assert (made.has_body, made.if_none_match, made.range) == (False, None, None)
+
+
+# ASGI asks for an iterable of pairs; servers and test clients give these.
+@pytest.mark.parametrize("form", [list, tuple, iter, lambda pairs: [list(pair) for pair in pairs]])
+def test_headers_of_an_exchange(form: Callable[[Any], Any]) -> None:
+    pairs = [(b"host", b"h"), (b"range", b"bytes=0-1"), (b"if-none-match", b'"a"'), (b"range", b"bytes=5-")]
+    made = exchange(form(pairs))
+    assert (made.if_none_match, made.range, made.has_body) == (b'"a"', b"bytes=5-", False)
+
+
+@pytest.mark.parametrize("name", [b"content-length", b"transfer-encoding"])
+def test_a_body_is_announced(name: bytes) -> None:
+    assert exchange([(name, b"")]).has_body
+    assert not exchange([(name + b"s", b"1"), (name[:-1], b"1")]).has_body
+
+
+@pytest.mark.parametrize("headers", [None, [1], [()], [(b"range",)], [("range", "x")], [(b"range", 1)]])
+def test_what_is_no_headers(headers: Any) -> None:
+    with pytest.raises((TypeError, IndexError)):
+        exchange(headers)
+    with pytest.raises(KeyError):
+        Exchange("handler", {}, receive, send)
+
+
+@pytest.mark.parametrize(
+    "media_type, value",
+    [("text/plain", b"text/plain"), ("", b""), ("text/\xe9", b"text/\xe9"), ("\u20acx", b"?x")],
+)
+def test_content_headers(media_type: str, value: bytes) -> None:
+    headers = content_headers(media_type, D, 12)
+    assert headers == [
+        (b"content-type", value),
+        (b"content-length", b"12"),
+        (b"docker-content-digest", D.encode()),
+        (b"etag", b'"%s"' % D.encode()),
+    ]
+    assert content_headers(media_type, D, 12) is not headers
