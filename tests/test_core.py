@@ -622,7 +622,7 @@ def exchange(headers: Any) -> Exchange:
 
 
 def test_an_exchange_has_what_it_was_given() -> None:
-    scope = {"headers": []}
+    scope: dict[str, Any] = {"headers": []}
     made = Exchange("handler", scope, receive, send)
     assert made.scope is scope
     assert (made.handler, made.receive, made.send) == ("handler", receive, send)
