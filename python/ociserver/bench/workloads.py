@@ -39,6 +39,7 @@ class Settings:
         seconds: that each workload takes, beside what it has to prepare.
         large: bytes of a large blob.
         entries: of the lists that pages are read of.
+        setup_seconds: that pushing what is read may take; None for as long as it takes.
     """
 
     repository: str
@@ -46,6 +47,7 @@ class Settings:
     seconds: float = 3.0
     large: int = 256 * 1024 * 1024
     entries: int = 1000
+    setup_seconds: float | None = None
 
 
 _Make = Callable[[Settings, Pushes], Workload]

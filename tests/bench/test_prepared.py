@@ -1,0 +1,79 @@
+"""A workload that is measured in rounds: set up once, nothing pushed twice, and nothing left."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+from ociserver.bench import Bench, Settings, Target
+from tests.cli.process import Serve, serving
+
+CLIENTS = 2
+TRIED = 4 * CLIENTS
+SETTINGS = Settings("work/rounds", CLIENTS, 0.1, 1 << 20, 50)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve]:
+    with serving(tmp_path_factory.mktemp("prepared")) as running:
+        yield running
+
+
+def url_of(running: Serve) -> str:
+    return f"http://127.0.0.1:{running.port}"
+
+
+def tags(running: Serve, repository: str) -> list[str]:
+    answer = httpx.get(f"{url_of(running)}/v2/{repository}/tags/list")
+    return list(answer.json().get("tags") or []) if answer.status_code == 200 else []
+
+
+def test_each_round_writes_what_was_not_written_before(server: Serve) -> None:
+    prepared = Bench(Target(url_of(server)), SETTINGS).prepare("tags-put")
+    rounds = [prepared.measure() for _ in range(3)]
+    assert all(one.failed is None and one.count for one in rounds)
+    written = [tag for tag in tags(server, SETTINGS.repository) if tag.startswith("tag-")]
+    assert len(written) == TRIED + sum(one.count for one in rounds)
+    assert prepared.clean() == {}
+    assert tags(server, SETTINGS.repository) == []
+
+
+def test_what_is_read_is_pushed_once(server: Serve) -> None:
+    prepared = Bench(Target(url_of(server)), SETTINGS).prepare("tags-page")
+    prepared.set_up()
+    pushed = tags(server, SETTINGS.repository)
+    assert len(pushed) == 1 + SETTINGS.entries
+    assert all(prepared.measure().count for _ in range(2))
+    assert tags(server, SETTINGS.repository) == pushed
+    assert prepared.clean() == {}
+
+
+def test_setting_up_that_takes_too_long_is_given_up_and_taken_back(server: Serve) -> None:
+    settings = Settings("work/long", CLIENTS, 0.1, 1 << 20, 50_000, setup_seconds=0.5)
+    prepared = Bench(Target(url_of(server)), settings).prepare("tags-page")
+    result = prepared.measure()
+    assert prepared.failed == result.failed
+    assert result.failed is not None
+    assert result.failed.endswith(" of 50000 pushes in 0.5 s, and no more time")
+    assert 0 < len(tags(server, "work/long")) < 50_000
+    assert prepared.clean() == {}
+    assert tags(server, "work/long") == []
+
+
+def test_a_registry_that_is_gone_is_said_of_each_round(server: Serve) -> None:
+    prepared = Bench(Target("http://127.0.0.1:9"), SETTINGS).prepare("image-push")
+    for _ in range(2):
+        failed = prepared.measure().failed
+        assert failed is not None
+        assert "does the registry run?" in failed
+
+
+def test_work_that_comes_to_an_end_says_so(server: Serve) -> None:
+    few = Settings("work/few", CLIENTS, 5.0, 1 << 20, 2)
+    prepared = Bench(Target(url_of(server)), few).prepare("mount")
+    # Two blobs for each of 16 repositories; some are tried beforehand.
+    assert prepared.measure().count == 2 * 16 - TRIED
+    assert prepared.measure().failed == "all that there was to do is done"
+    assert prepared.clean() == {}
