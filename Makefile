@@ -8,6 +8,8 @@ PYTHON ?= python3
 SERVE  ?=
 TESTS  ?=
 BENCH  ?=
+# And for the comparison with other registries: make bench-compare COMPARE='--only reads --binary zot=/usr/bin/zot'
+COMPARE ?=
 
 VENV := .venv
 # Absolute: a program that is started in another folder must find it too.
@@ -102,6 +104,12 @@ test-package: wheel
 bench: dev tools
 	$(if $(wildcard benches/bench_*.py),$(BIN)/pytest --benchmark-enable --benchmark-only --timeout 0 benches)
 	$(BIN)/python -m benches.end_to_end $(BENCH)
+
+.PHONY: bench-compare  ## Measure other registries beside ours, some 20 minutes (COMPARE='--help')
+bench-compare: dev tools
+# Exit code 3 says that some could not be had, and were named: they are missing in the tables, and that is said there.
+	tests/tools/peers/build || [ $$? = 3 ]
+	$(BIN)/python -m benches.compare $(COMPARE)
 
 # --- lint ------------------------------------------------------------------------------------------
 

@@ -13,7 +13,11 @@ from typing import Final
 from tests.serving.site import Site
 from tests.support.server import free_port
 
-_NGINX: Final = shutil.which("nginx") or "/usr/sbin/nginx"
+_OURS: Final = Path(__file__).parents[1] / ".tools" / "bin" / "nginx"
+_NGINX: Final = shutil.which("nginx") or (str(_OURS) if _OURS.exists() else "/usr/sbin/nginx")
+
+EVERY: Final = "every"
+"""The file that every path is, if asked for."""
 
 _CONFIGURATION: Final = """\
 daemon off;
@@ -40,7 +44,7 @@ def is_installed() -> bool:
     return Path(_NGINX).exists()
 
 
-_STATIC: Final = "server {{ listen 127.0.0.1:{port}; root {root}; }}"
+_STATIC: Final = "server {{ listen 127.0.0.1:{port}; root {root}; {every} }}"
 
 _PROXY: Final = """\
 upstream registry {{ server {host}:{upstream_port}; keepalive 64; }}
@@ -58,10 +62,17 @@ upstream registry {{ server {host}:{upstream_port}; keepalive 64; }}
 
 
 @contextmanager
-def serve_files(root: Path, folder: Path) -> Iterator[Site]:
-    """Serve the files of `root` until the block ends, with one process; its own files go into `folder`."""
+def serve_files(root: Path, folder: Path, *, one_file: bool = False) -> Iterator[Site]:
+    """Serve the files of `root` until the block ends, with one process; its own files go into `folder`.
+
+    Args:
+        root: what is served.
+        folder: for the server's own files.
+        one_file: answer every path with the file `EVERY`.
+    """
     port = free_port()
-    with _run(folder, port, _STATIC.format(port=port, root=root)) as site:
+    every = f"rewrite ^ /{EVERY} break;" if one_file else ""
+    with _run(folder, port, _STATIC.format(port=port, root=root, every=every)) as site:
         yield site
 
 

@@ -1,0 +1,233 @@
+"""What takes part in the rounds: registries of any kind, each as something that can be measured on a piece of work."""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from subprocess import PIPE, Popen
+from typing import Final, Protocol
+
+from benches.compare import processes
+from benches.compare.peers import Peer
+from benches.compare.works import Work
+from ociserver.bench import Bench, Result, Settings, Target
+from tests.support.server import free_port
+
+_STARTS_KEPT: Final = 0.05
+"""Seconds that a server is left alone after its first answer, before it is stopped again."""
+
+
+class Measurable(Protocol):
+    """One piece of work on one contender; `ociserver.bench.Prepared` is one."""
+
+    @property
+    def failed(self) -> str | None: ...
+    def set_up(self) -> None: ...
+    def make_ready(self) -> None: ...
+    def measure(self) -> Result: ...
+    def clean(self) -> Counter[str]: ...
+
+
+class Contender(Protocol):
+    """A registry, or a bound."""
+
+    name: str
+
+    @property
+    def pid(self) -> int | None:
+        """Of the first of its processes; None if they are not to be seen."""
+
+    def prepare(self, work: Work, seconds: float) -> Measurable: ...
+
+
+class Failed:
+    """What cannot be measured at all."""
+
+    def __init__(self, name: str, reason: str) -> None:
+        self.failed: str | None = reason
+        self._name = name
+
+    def set_up(self) -> None: ...
+    def make_ready(self) -> None: ...
+
+    def measure(self) -> Result:
+        return Result(self._name, "requests/s", 0, failed=self.failed)
+
+    def clean(self) -> Counter[str]:
+        return Counter()
+
+
+class Registry:
+    """A registry that was started here. The same one for all work of a group: what it keeps, it keeps."""
+
+    def __init__(self, peer: Peer, binary: Path, folder: Path, port: int, process: processes.Process) -> None:
+        self.name = peer.name
+        self._peer = peer
+        self._binary = binary
+        self._folder = folder
+        self.port = port
+        self._process = process
+        self._target = Target(f"http://127.0.0.1:{port}")
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def prepare(self, work: Work, seconds: float) -> Measurable:
+        if work.workload == "start":
+            return _Starting(self._peer, self._binary, self._folder.with_name(f"{self._folder.name}-start"))
+        if work.collecting:
+            if self._peer.collect is None:
+                return Failed(work.name, self._peer.collect_reason)
+            command = self._peer.collect(self._binary, self._folder, self.port)
+            return _Collecting(Bench(self._target, work.settings(seconds)).prepare(work.workload), command)
+        return prepare(self._target, work, seconds)
+
+
+class Elsewhere:
+    """A registry that is running already; its processes are not seen."""
+
+    pid = None
+
+    def __init__(self, name: str, url: str) -> None:
+        self.name = name
+        self._target = Target(url)
+
+    def prepare(self, work: Work, seconds: float) -> Measurable:
+        if work.workload == "start" or work.collecting:
+            return Failed(work.name, "it was not started here")
+        return prepare(self._target, work, seconds)
+
+
+def prepare(target: Target, work: Work, seconds: float) -> Measurable:
+    """A workload of `ociserver bench` on a registry, if it can do it at all."""
+    settings = work.settings(seconds)
+    if work.probe:
+        few = Settings(f"{settings.repository}/probe", settings.clients, 0.05, settings.large, 1)
+        if (tried := Bench(target, few).run(work.workload)).failed:
+            return Failed(work.name, tried.failed)
+    return Bench(target, settings).prepare(work.workload)
+
+
+class _Starting:
+    """Starts a server in an empty folder and stops it again. Its time is in `p50_ms`."""
+
+    failed: str | None = None
+
+    def __init__(self, peer: Peer, binary: Path, folder: Path) -> None:
+        self._peer = peer
+        self._binary = binary
+        self._folder = folder
+        self._round = 0
+
+    def set_up(self) -> None: ...
+    def make_ready(self) -> None: ...
+
+    def measure(self) -> Result:
+        self._round += 1
+        result = Result("start", "requests/s", 1)
+        with started(self._peer, self._binary, self._folder / str(self._round)) as (process, _):
+            result.count, result.seconds = 1, process.start_s
+            result.rate, result.p50_ms, result.p99_ms = (
+                1 / process.start_s,
+                process.start_s * 1e3,
+                process.start_s * 1e3,
+            )
+            time.sleep(_STARTS_KEPT)
+        return result
+
+    def clean(self) -> Counter[str]:
+        return Counter()
+
+
+class _Collecting:
+    """Work while collection runs, again as soon as it is done."""
+
+    def __init__(self, inner: Measurable, command: Sequence[str]) -> None:
+        self._inner = inner
+        self._command = command
+        self._failed: str | None = None
+
+    @property
+    def failed(self) -> str | None:
+        return self._failed or self._inner.failed
+
+    def set_up(self) -> None:
+        self._inner.set_up()
+
+    def make_ready(self) -> None:
+        self._inner.make_ready()
+
+    def measure(self) -> Result:
+        stop, collections = threading.Event(), 0
+
+        def collect() -> None:
+            nonlocal collections
+            while not stop.is_set():
+                process = Popen(self._command, stdout=PIPE, stderr=PIPE, text=True)
+                output = "".join(process.communicate())
+                if process.returncode:
+                    self._failed = f"collection failed: {output[-300:]}"
+                    return
+                collections += 1
+
+        thread = threading.Thread(target=collect)
+        thread.start()
+        try:
+            result = self._inner.measure()
+        finally:
+            stop.set()
+            thread.join()
+        if self._failed:
+            result.failed = self._failed
+        return result
+
+    def clean(self) -> Counter[str]:
+        return self._inner.clean()
+
+
+@contextmanager
+def started(peer: Peer, binary: Path, folder: Path) -> Iterator[tuple[processes.Process, int]]:
+    """Run a registry in a folder of its own until the block ends; with its port."""
+    (folder / "data").mkdir(parents=True)
+    port = free_port()
+    # Settings of whoever measures are not what is measured.
+    environment = {name: "" for name in os.environ if name.startswith(("OCISERVER_", "REGISTRY_"))}
+    with processes.running(
+        peer.command(binary, folder, port), port, folder / "log", {**environment, **peer.environment}
+    ) as process:
+        yield process, port
+
+
+@contextmanager
+def registries(
+    peers: Sequence[Peer], binaries: Mapping[str, Path], folder: Path
+) -> Iterator[tuple[list[Registry], dict[str, str]]]:
+    """Start registries; with those that there are, and why the others are not."""
+    with ExitStack() as stack:
+        running, missing = [], {}
+        for peer in peers:
+            binary = peer.path(binaries)
+            if binary is None:
+                how = "tests/tools/peers/build" if peer.binary else f"--binary {peer.name.partition('+')[0]}=PATH"
+                missing[peer.name] = f"no binary: {how}"
+                continue
+            try:
+                process, port = stack.enter_context(started(peer, binary, folder / peer.name))
+            except (RuntimeError, OSError) as error:
+                missing[peer.name] = str(error)
+                continue
+            running.append(Registry(peer, binary, folder / peer.name, port, process))
+        yield running, missing
+
+
+def shorten(reason: str) -> str:
+    """What an error says, on one line, without the page that came with it and without digests."""
+    reason = re.sub(r"sha256:[0-9a-f]{64}", "sha256:...", reason)
+    return re.sub(r"\s+", " ", re.sub(r"\s*<(!DOCTYPE|html|\?xml).*", "", reason, flags=re.DOTALL))[:120]

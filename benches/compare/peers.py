@@ -1,0 +1,258 @@
+"""Registries that are compared, and how each is started: in its own default configuration, deletion switched on."""
+
+from __future__ import annotations
+
+import base64
+import json
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass, field
+from pathlib import Path
+from typing import Final, Literal
+
+_TOOLS: Final = Path(__file__).parents[2] / ".tools" / "bin"
+
+USER: Final = "bench"
+REPOSITORY: Final = "bench"
+"""Everything is pushed to repositories under it."""
+
+OURS: Final = "ociserver"
+
+Command = Callable[[Path, Path, int], Sequence[str]]
+"""From the binary, an empty folder and a port to what is run; a configuration is written into the folder."""
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """A registry.
+
+    Args:
+        name: on the command line, and in the results.
+        label: for people.
+        command: how it is started.
+        keeps: where it keeps contents.
+        syncs: whether they are synced to the disk before a push is answered.
+        switch: what is known of a switch for that.
+        binary: file name in .tools/bin; None if `--binary` has to say where it is.
+        collect: frees space while it serves.
+        collect_reason: why that cannot be measured beside pushes.
+        login: wants the credentials of `login`.
+        environment: further variables.
+    """
+
+    name: str
+    label: str
+    command: Command
+    _: KW_ONLY
+    keeps: Literal["disk", "memory"] = "disk"
+    syncs: bool = False
+    switch: str
+    binary: str | None = None
+    collect: Command | None = None
+    collect_reason: str = ""
+    login: bool = False
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+    def path(self, binaries: Mapping[str, Path]) -> Path | None:
+        """Where its program is; None if it is nowhere."""
+        if self.name == OURS:
+            return Path(sys.executable)
+        given = binaries.get(self.name.partition("+")[0])
+        path = given or (_TOOLS / self.binary if self.binary else None)
+        return path if path and path.exists() else None
+
+
+def _ours(python: Path, folder: Path, port: int) -> Sequence[str]:
+    data = str(folder / "data")
+    return [str(python), "-m", "ociserver", "serve", "--data", data, "--host", "127.0.0.1", "--port", str(port)]
+
+
+def _ours_collect(python: Path, folder: Path, port: int) -> Sequence[str]:
+    return [str(python), "-m", "ociserver", "collect", "--data", str(folder / "data")]
+
+
+def _distribution(binary: Path, folder: Path, port: int) -> Sequence[str]:
+    # What its image and Debian's package ship, but for the folder, the address and deletion.
+    file = _write(
+        folder / "config.yml",
+        f"""\
+version: 0.1
+log: {{fields: {{service: registry}}}}
+storage:
+  cache: {{blobdescriptor: inmemory}}
+  filesystem: {{rootdirectory: {folder}/data}}
+  delete: {{enabled: true}}
+http:
+  addr: 127.0.0.1:{port}
+  headers: {{X-Content-Type-Options: [nosniff]}}
+health: {{storagedriver: {{enabled: true, interval: 10s, threshold: 3}}}}
+""",
+    )
+    return [str(binary), "serve", file]
+
+
+def _zuul(binary: Path, folder: Path, port: int) -> Sequence[str]:
+    return [str(binary), "-c", _zuul_configuration(folder, port), "serve"]
+
+
+def _zuul_collect(binary: Path, folder: Path, port: int) -> Sequence[str]:
+    return [str(binary), "-c", _zuul_configuration(folder, port), "prune"]
+
+
+def _zuul_configuration(folder: Path, port: int) -> str:
+    return _write(
+        folder / "registry.yaml",
+        f"""\
+registry:
+  address: 127.0.0.1
+  port: {port}
+  public-url: http://127.0.0.1:{port}
+  secret: {USER}
+  users: [{{name: {USER}, pass: {USER}, access: write}}]
+  storage: {{driver: filesystem, root: {folder}/data}}
+""",
+    )
+
+
+def _ociregistry(binary: Path, folder: Path, port: int) -> Sequence[str]:
+    return [str(binary), f"127.0.0.1:{port}"]
+
+
+def _crane(binary: Path, folder: Path, port: int) -> Sequence[str]:
+    return [str(binary), "registry", "serve", "--address", f"127.0.0.1:{port}"]
+
+
+def _zot_synced(binary: Path, folder: Path, port: int) -> Sequence[str]:
+    return _zot(binary, folder, port, commit=True)
+
+
+def _zot(binary: Path, folder: Path, port: int, *, commit: bool = False) -> Sequence[str]:
+    storage: dict[str, object] = {"rootDirectory": str(folder / "data"), "commit": commit}
+    content = {
+        "distSpecVersion": "1.1.1",
+        "storage": storage,
+        "http": {"address": "127.0.0.1", "port": str(port)},
+        "log": {"level": "info"},
+    }
+    return [str(binary), "serve", _write(folder / "config.json", json.dumps(content))]
+
+
+def _olareg(binary: Path, folder: Path, port: int) -> Sequence[str]:
+    listen = ["--addr", "127.0.0.1", "--port", str(port)]
+    return [str(binary), "serve", "--dir", str(folder / "data"), "--api-blob-delete", *listen]
+
+
+def _angos_synced(binary: Path, folder: Path, port: int) -> Sequence[str]:
+    return _angos(binary, folder, port, sync=True)
+
+
+def _angos(binary: Path, folder: Path, port: int, *, sync: bool = False) -> Sequence[str]:
+    data, synced = folder / "data", json.dumps(sync)
+    file = _write(
+        folder / "config.toml",
+        f"""\
+[server]
+bind_address = "127.0.0.1"
+port = {port}
+[blob_store.fs]
+root_dir = "{data}"
+sync_to_disk = {synced}
+[metadata_store.fs]
+root_dir = "{data}"
+sync_to_disk = {synced}
+[global.access_policy]
+default = "allow"
+[repository."{REPOSITORY}".access_policy]
+default = "allow"
+""",
+    )
+    return [str(binary), "-c", file, "server"]
+
+
+def _write(path: Path, text: str) -> str:
+    path.write_text(text)
+    return str(path)
+
+
+_READ_ONLY: Final = "its `garbage-collect` wants the registry stopped or read-only"
+_NEVER: Final = "it has no collection: contents are in memory until it stops"
+_BY_ITSELF: Final = "it collects by itself at times of its own; no command starts it"
+_ALWAYS: Final = "none: always"
+_NOTHING: Final = "none: there is nothing to sync"
+
+PEERS: Final = {
+    peer.name: peer
+    for peer in (
+        Peer(OURS, "ociserver", _ours, syncs=True, switch="on by default", collect=_ours_collect),
+        Peer(
+            "distribution3",
+            "distribution 3.1.2",
+            _distribution,
+            syncs=True,
+            switch=_ALWAYS,
+            binary="distribution3",
+            collect_reason=_READ_ONLY,
+            # It would wait for a collector of traces that is not there.
+            environment={"OTEL_TRACES_EXPORTER": "none"},
+        ),
+        Peer(
+            "distribution2",
+            "distribution 2.8.2",
+            _distribution,
+            syncs=True,
+            switch=_ALWAYS,
+            binary="distribution2",
+            collect_reason=_READ_ONLY,
+        ),
+        Peer(
+            "zuul",
+            "zuul-registry 1.3.0",
+            _zuul,
+            syncs=True,
+            switch=_ALWAYS,
+            binary="zuul-registry",
+            collect=_zuul_collect,
+            login=True,
+        ),
+        Peer(
+            "ociregistry",
+            "Go's ociserver, in memory",
+            _ociregistry,
+            keeps="memory",
+            switch=_NOTHING,
+            binary="ociregistry",
+            collect_reason=_NEVER,
+        ),
+        Peer(
+            "crane",
+            "crane registry, in memory",
+            _crane,
+            keeps="memory",
+            switch=_NOTHING,
+            binary="crane",
+            collect_reason=_NEVER,
+        ),
+        Peer("zot", "zot", _zot, switch="`commit`, off", collect_reason=_BY_ITSELF),
+        Peer("zot+fsync", "zot, commit", _zot_synced, syncs=True, switch="`commit`, on", collect_reason=_BY_ITSELF),
+        Peer("olareg", "olareg", _olareg, switch="none", collect_reason=_BY_ITSELF),
+        Peer("angos", "angos", _angos, switch="`sync_to_disk`, off", collect_reason=_BY_ITSELF),
+        Peer(
+            "angos+fsync",
+            "angos, sync_to_disk",
+            _angos_synced,
+            syncs=True,
+            switch="`sync_to_disk`, on",
+            collect_reason=_BY_ITSELF,
+        ),
+    )
+}
+"""In the order of the tables."""
+
+
+def write_logins(folder: Path, ports: Sequence[int], known: Path) -> None:
+    """Make `folder` a DOCKER_CONFIG that has the credentials of servers on these ports beside those in `known`."""
+    content = json.loads(known.read_text()) if known.exists() else {}
+    login = {"auth": base64.b64encode(f"{USER}:{USER}".encode()).decode()}
+    content["auths"] = {**content.get("auths", {}), **{f"127.0.0.1:{port}": login for port in ports}}
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.json").write_text(json.dumps(content))

@@ -1,0 +1,75 @@
+"""The figures as SVG: a panel for each piece of work, a bar for each server, a line for the spread of its rounds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure as Canvas
+
+from benches.compare.peers import OURS, PEERS
+from benches.compare.results import Figure, Report
+from benches.compare.works import GROUPS
+
+SUMMARY: Final = ("manifest-get-tag", "image-pull", "image-push", "upload-put", "download", "tags-page-5000")
+
+_COLOURS: Final = {OURS: "#c2410c", "disk": "#4b6a88", "memory": "#a9bccd", "bound": "#d4d4d4"}
+_PANEL: Final = (4.6, 2.4)
+"""Inches of a panel."""
+
+
+def plot(report: Report, works: Sequence[str], path: Path) -> None:
+    """Draw the work that was measured; the same figures give the same file."""
+    shown = [work for work in works if work != "start" and any(one.samples for one in report.figures(work))]
+    if not shown:
+        return
+    # Text stays text: it is searched, and does not depend on the fonts of this machine.
+    with mpl.rc_context({"svg.hashsalt": "ociserver", "svg.fonttype": "none", "font.size": 8}):
+        columns = min(len(shown), 3)
+        rows = -(-len(shown) // columns)
+        canvas = Canvas(figsize=(_PANEL[0] * columns, _PANEL[1] * rows), layout="constrained")
+        panels = canvas.subplots(rows, columns, squeeze=False).flatten()
+        for panel, work in zip(panels, shown, strict=False):
+            _panel(panel, [one for one in report.figures(work) if one.samples], report)
+        for panel in panels[len(shown) :]:
+            panel.set_visible(False)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        canvas.savefig(path, metadata={"Date": None, "Creator": None})
+    # matplotlib ends many lines with a space.
+    path.write_text("".join(f"{line.rstrip()}\n" for line in path.read_text().splitlines()))
+
+
+def _panel(axes: Axes, figures: Sequence[Figure], report: Report) -> None:
+    figures = list(reversed(figures))
+    is_bytes = figures[0].unit == "bytes/s"
+    scale = 1e9 if is_bytes else 1
+    middles = [figure.median() / scale for figure in figures]
+    low = [middle - figure.spread[0] / scale for middle, figure in zip(middles, figures, strict=True)]
+    high = [figure.spread[1] / scale - middle for middle, figure in zip(middles, figures, strict=True)]
+    labels = [report.labels[figure.server] for figure in figures]
+    axes.barh(labels, middles, color=[_colour(figure.server) for figure in figures], xerr=(low, high), ecolor="#555")
+    axes.set_title(f"{figures[0].text}, {'GB/s' if is_bytes else 'a second'}", fontsize=9)
+    axes.spines[["top", "right", "bottom"]].set_visible(False)
+    axes.tick_params(left=False)
+    # Each bar has its figure.
+    axes.set_xticks([])
+    for at, middle in enumerate(middles):
+        axes.annotate(f" {middle:.2f}" if is_bytes else f" {middle:,.0f}", (high[at] + middle, at), va="center")
+    axes.margins(x=0.2)
+
+
+def _colour(server: str) -> str:
+    if server == OURS:
+        return _COLOURS[OURS]
+    peer = PEERS.get(server)
+    return _COLOURS[peer.keeps if peer else "bound"]
+
+
+def plot_all(report: Report, folder: Path) -> None:
+    """The summary, and each group that was measured."""
+    plot(report, SUMMARY, folder / "summary.svg")
+    for group in report.groups:
+        plot(report, [work.name for work in GROUPS[group]], folder / f"{group}.svg")

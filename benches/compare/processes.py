@@ -1,0 +1,108 @@
+"""Servers as processes of their own: started, timed until they answer, watched in /proc (Linux)."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+START_TIMEOUT_S: Final = 30.0
+STOP_TIMEOUT_S: Final = 20.0
+_POLL_S: Final = 0.002
+"""Between two tries whether a server answers: what its start-up time may be too long by."""
+
+_TICKS: Final = os.sysconf("SC_CLK_TCK")
+_LOG_TAIL: Final = 2000
+_ANSWERED: Final = (b"200", b"401")
+"""Of GET /v2/: a registry that is there, for anybody or after a login."""
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """A server that is running, and the seconds from its start to its first answer."""
+
+    pid: int
+    start_s: float
+
+
+@contextmanager
+def running(command: Sequence[str], port: int, log: Path, environment: Mapping[str, str]) -> Iterator[Process]:
+    """Run a registry until the block ends; what it prints goes into `log`.
+
+    Raises:
+        RuntimeError: it does not start, with the end of what it printed.
+    """
+    with log.open("wb") as output:
+        began = time.perf_counter()
+        process = subprocess.Popen(
+            command,
+            env={**os.environ, **environment},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            # Workers form a group with it, so that none is left over.
+            start_new_session=True,
+        )
+    try:
+        while not _answers(port):
+            if process.poll() is not None or time.perf_counter() - began > START_TIMEOUT_S:
+                tail = log.read_bytes()[-_LOG_TAIL:].decode(errors="replace")
+                raise RuntimeError(f"{command[0]} did not start: {tail}")
+            time.sleep(_POLL_S)
+        yield Process(process.pid, time.perf_counter() - began)
+    finally:
+        _stop(process)
+
+
+def _answers(port: int) -> bool:
+    try:
+        with socket.create_connection(("127.0.0.1", port), 5) as connection:
+            connection.sendall(b"GET /v2/ HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")
+            return connection.recv(12)[9:12] in _ANSWERED
+    except OSError:
+        return False
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(STOP_TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def tree(pid: int) -> list[int]:
+    """A process and all that it has started."""
+    found = [pid]
+    for process in found:
+        for children in Path(f"/proc/{process}/task").glob("*/children"):
+            found += [int(child) for child in children.read_text().split()]
+    return found
+
+
+def cpu_seconds(pid: int) -> float:
+    """Processor time that a process and all that it has started have used, in and out of the kernel."""
+    ticks = 0
+    for process in tree(pid):
+        # After the name, which may have spaces and brackets in it: utime and stime are fields 14 and 15.
+        fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+        ticks += int(fields[11]) + int(fields[12])
+    return ticks / _TICKS
+
+
+def peak_memory(pid: int) -> float:
+    """Most memory that was resident, in MiB, of a process and all that it has started, each at its own peak."""
+    kib = 0
+    for process in tree(pid):
+        for line in Path(f"/proc/{process}/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                kib += int(line.split()[1])
+    return kib / 1024

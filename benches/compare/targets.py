@@ -1,0 +1,142 @@
+"""What the comparison should show, and whether it does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from benches.compare.peers import OURS, PEERS, Peer
+from benches.compare.results import Figure, Report
+from benches.compare.tables import number, table
+
+Value = Callable[[Figure], float | None]
+Choice = Callable[[Peer], bool]
+
+
+def _rate(figure: Figure) -> float | None:
+    return figure.median()
+
+
+def _cpu(figure: Figure) -> float | None:
+    return figure.cpu_per_gb
+
+
+def _on_disk(peer: Peer) -> bool:
+    return peer.keeps == "disk"
+
+
+def _any(peer: Peer) -> bool:
+    return True
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A ratio of ours to the best of some others that is wanted.
+
+    Args:
+        works: that it holds for, each by itself.
+        against: the others, in words.
+        factor: ours is to be at least so many times theirs; for a cost, at most.
+        choice: which registries they are; None for a bound.
+        names: further ones by name, bounds too.
+        value: what is compared.
+        costs: less is better.
+        unless_bound: not wanted where the factor would be beyond the constant answer.
+    """
+
+    works: tuple[str, ...]
+    against: str
+    factor: float
+    choice: Choice | None = None
+    names: tuple[str, ...] = ()
+    value: Value = _rate
+    costs: bool = False
+    unless_bound: bool = False
+
+
+_MANIFESTS: Final = ("manifest-get-tag", "manifest-head-tag", "manifest-get-digest", "manifest-head-digest")
+_PUTS: Final = ("upload-put", "upload-chunked")
+
+TARGETS: Final = (
+    Target(_MANIFESTS, "granian, constant answer", 0.85, names=("constant",)),
+    Target(_MANIFESTS, "best on disk", 1.8, _on_disk, unless_bound=True),
+    Target(_MANIFESTS, "Go's ociserver, in memory", 1.1, names=("ociregistry",)),
+    Target(("blob-get-4k",), "best on disk", 1.5, _on_disk),
+    Target(("image-push",), "distribution", 6, lambda peer: peer.name.startswith("distribution")),
+    Target(("image-push",), "best on disk that does not sync", 1.5, lambda peer: _on_disk(peer) and not peer.syncs),
+    Target(("image-pull",), "best on disk", 1.3, _on_disk),
+    Target(_PUTS, "best on disk", 1.6, _on_disk),
+    Target(_PUTS, "best of all, in memory too", 1.6, _any),
+    Target(_PUTS, "best on disk, CPU s/GB", 0.6, _on_disk, value=_cpu, costs=True),
+    Target(("download",), "best on disk", 1, _on_disk),
+    Target(("download",), "nginx", 1, names=("nginx",)),
+    Target(("download",), "best on disk, CPU s/GB", 1, _on_disk, value=_cpu, costs=True),
+    Target(("tags-page-5000", "catalog-page-5000", "referrers-page-5000"), "best on disk", 10, _on_disk),
+    Target(("tags-put",), "best on disk", 1, _on_disk),
+)
+
+MEMORY_MIB: Final = 100.0
+START_MS: Final = 500.0
+
+_HEAD: Final = ("what", "ours", "beside it", "", "ratio", "wanted", "reached")
+
+
+def rows(report: Report) -> Iterator[tuple[str, ...]]:
+    """A row for each piece of work of each target, and for memory and start-up."""
+    for target in TARGETS:
+        for work in target.works:
+            if (ours := report.figure(work, OURS)) is not None:
+                yield _row(report, target, ours)
+    if (memory := report.memory(OURS)) is not None:
+        yield _limit("peak memory, all processes", memory, MEMORY_MIB, "MiB")
+    if (start := report.figure("start", OURS)) is not None:
+        yield _limit("start-up to first answer", start.median("p50_ms"), START_MS, "ms")
+
+
+def _row(report: Report, target: Target, ours: Figure) -> tuple[str, ...]:
+    wanted = f"<= {target.factor:g}" if target.costs else f">= {target.factor:g}"
+    mine, best = target.value(ours), _best(report, target, ours.work)
+    if mine is None or best is None:
+        none = "nothing of that kind was measured"
+        return (ours.text, _shown(target, ours, mine), none, target.against, "", wanted, "-")
+    name, theirs = best
+    ratio = mine / theirs
+    reached = "yes" if (ratio <= target.factor if target.costs else ratio >= target.factor) else "no"
+    bound = report.figure(ours.work, "constant")
+    if reached == "no" and target.unless_bound and bound and theirs * target.factor > bound.median():
+        reached = "beyond the constant answer"
+    beside = f"{_shown(target, ours, theirs)}, {report.labels[name]}"
+    return (ours.text, _shown(target, ours, mine), beside, target.against, f"{ratio:.2f}", wanted, reached)
+
+
+def _best(report: Report, target: Target, work: str) -> tuple[str, float] | None:
+    names = [*target.names, *_chosen(target)]
+    found = [
+        (name, value) for name in names if (figure := report.figure(work, name)) and (value := target.value(figure))
+    ]
+    if not found:
+        return None
+    return (min if target.costs else max)(found, key=lambda one: one[1])
+
+
+def _chosen(target: Target) -> Iterable[str]:
+    choice = target.choice
+    return () if choice is None else (peer.name for peer in PEERS.values() if peer.name != OURS and choice(peer))
+
+
+def _shown(target: Target, figure: Figure, value: float | None) -> str:
+    if value is None:
+        return ""
+    if target.costs:
+        return f"{value:.2f} s"
+    return f"{value / 1e9:.2f} GB/s" if figure.unit == "bytes/s" else f"{number(value)}/s"
+
+
+def _limit(what: str, value: float, limit: float, unit: str) -> tuple[str, ...]:
+    return (what, f"{value:.0f} {unit}", "", "", "", f"< {limit:.0f} {unit}", "yes" if value < limit else "no")
+
+
+def targets(report: Report) -> str:
+    """All of them as a table."""
+    return table(_HEAD, list(rows(report)))

@@ -1,0 +1,127 @@
+"""What becomes of figures: put together, compared with what is wanted, shown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from benches.compare.documents import replaced, short
+from benches.compare.plots import plot
+from benches.compare.results import Figure, Group, Report, Sample, load, load_all
+from benches.compare.tables import group_section
+from benches.compare.targets import rows
+
+LABELS = {
+    "ociserver": "ociserver",
+    "distribution3": "distribution 3",
+    "distribution2": "distribution 2.8",
+    "ociregistry": "Go",
+    "constant": "constant",
+    "nginx": "nginx",
+}
+
+
+def figure(work: str, server: str, *rates: float, unit: str = "requests/s", cpu: float = 1.0) -> Figure:
+    samples = [
+        Sample(rate, 1.0, 2.0, int(rate), 1.0, int(rate), cpu, 0.1, {}) for rate in rates
+    ]  # fmt: skip
+    return Figure(work, work, unit, server, samples)
+
+
+def report(*figures: Figure) -> Report:
+    return Report({"reads": Group("reads", {"rounds": 3}, LABELS, {}, list(figures), {"ociserver": 80.0}, {})})
+
+
+def reached(*figures: Figure) -> Iterator[tuple[str, str, str]]:
+    return ((row[3], row[4], row[6]) for row in rows(report(*figures)) if row[3])
+
+
+def test_the_median_of_the_rounds_is_compared() -> None:
+    found = reached(
+        figure("image-pull", "ociserver", 100, 260, 900), figure("image-pull", "distribution3", 190, 200, 210)
+    )
+    assert list(found) == [("best on disk", "1.30", "yes")]
+
+
+def test_what_is_missed_is_said() -> None:
+    found = reached(figure("image-pull", "ociserver", 259), figure("image-pull", "distribution3", 200))
+    assert [answer for *_, answer in found] == ["no"]
+
+
+def test_the_best_peer_counts_and_one_in_memory_is_not_on_disk() -> None:
+    found = reached(
+        figure("image-pull", "ociserver", 400),
+        figure("image-pull", "distribution3", 100),
+        figure("image-pull", "distribution2", 200),
+        figure("image-pull", "ociregistry", 9000),
+    )
+    assert [ratio for _, ratio, _ in found] == ["2.00"]
+
+
+def test_without_a_peer_of_that_kind_nothing_is_claimed() -> None:
+    assert [answer for *_, answer in reached(figure("image-pull", "ociserver", 400))] == ["-"]
+
+
+def test_a_cost_is_to_be_less() -> None:
+    both = [
+        figure("download", "ociserver", 1e9, unit="bytes/s", cpu=0.4),
+        figure("download", "distribution3", 1e9, unit="bytes/s", cpu=0.5),
+    ]
+    costs = [found for found in reached(*both) if "CPU" in found[0]]
+    assert costs == [("best on disk, CPU s/GB", "0.80", "yes")]
+
+
+def test_what_the_constant_answer_does_not_allow_is_not_wanted() -> None:
+    found = reached(
+        figure("manifest-get-tag", "ociserver", 900),
+        figure("manifest-get-tag", "distribution3", 800),
+        figure("manifest-get-tag", "constant", 1000),
+    )
+    assert {what: answer for what, _, answer in found}["best on disk"] == "beyond the constant answer"
+
+
+def test_memory_has_a_limit() -> None:
+    assert ("peak memory, all processes", "80 MiB", "", "", "", "< 100 MiB", "yes") in list(rows(report()))
+
+
+def test_groups_are_put_together_and_work_is_replaced(tmp_path: Path) -> None:
+    first = [figure("manifest-get-tag", "ociserver", 1), figure("blob-get-4k", "ociserver", 2)]
+    Group("reads", {"rounds": 3}, LABELS, {}, first, {}, {}).save(tmp_path)
+    Group("reads", {"rounds": 3}, LABELS, {}, [figure("blob-get-4k", "ociserver", 3)], {}, {}).save(tmp_path)
+    assert {one.work: one.median() for one in load(tmp_path / "reads.json").figures} == {
+        "manifest-get-tag": 1,
+        "blob-get-4k": 3,
+    }
+    assert list(load_all(tmp_path, ["reads", "uploads"]).groups) == ["reads"]
+
+
+def test_a_failure_is_in_the_table_with_its_reason() -> None:
+    failed = Figure("mount", "mount of a blob", "requests/s", "ociregistry", [], "it answers 404")
+    text = group_section(report(figure("mount", "ociserver", 5), failed).groups["reads"])
+    assert "| Go | no |" in text
+    assert "- Go, mount of a blob: it answers 404" in text
+
+
+def test_the_short_table_has_a_column_for_each_registry_and_none_for_bounds() -> None:
+    text = short(
+        report(figure("download", "ociserver", 2e9, unit="bytes/s"), figure("download", "nginx", 3e9, unit="bytes/s"))
+    )
+    assert "| download, GB/s | 2.00 | no | no | no |" in text
+    assert "nginx" not in text
+
+
+def test_only_the_named_blocks_of_a_document_change() -> None:
+    block = "<!-- figures: {} -->\n{}\n<!-- end of figures -->\n"
+    text = f"a\n{block.format('one', 'old')}b\n{block.format('two', 'kept')}"
+    assert replaced(text, {"one": "new"}) == text.replace("old\n", "\nnew\n\n")
+
+
+@pytest.mark.parametrize("works", [["blob-get-4k"], ["blob-get-4k", "download", "image-push", "mount"]])
+def test_the_same_figures_give_the_same_picture(tmp_path: Path, works: list[str]) -> None:
+    measured = report(*(figure(work, "ociserver", 10, 20, 30) for work in works))
+    for name in ("a.svg", "b.svg"):
+        plot(measured, works, tmp_path / name)
+    assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()
+    assert all(work in (tmp_path / "a.svg").read_text() for work in works)
