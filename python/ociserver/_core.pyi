@@ -7,6 +7,8 @@ spec; behaviour that the spec leaves open follows Go's `cuelabs.dev/go/oci/ocire
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Literal, Self, TypeAlias, final
 
+from typing_extensions import disjoint_base
+
 from ociserver.types import Receive, Send
 
 __all__ = [
@@ -247,6 +249,7 @@ class Hasher:
 def digest_of(data: bytes, algorithm: str = "sha256") -> str:
     """`algorithm:hex` of the bytes. Raises ValueError for an unknown algorithm."""
 
+@disjoint_base
 class Exchange:
     """What an ASGI server hands over with a request, and of its headers what every answer depends on, read in one pass.
 
