@@ -124,7 +124,7 @@ class Asking(threading.Thread):
         self.join(30)
 
 
-def test_no_request_fails_while_the_registry_behind_is_exchanged(
+def test_no_request_fails_while_the_registry_behind_is_replaced(
     file: File, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     """From one registry elsewhere to another and back: the connections to the one before are closed each time."""

@@ -16,8 +16,8 @@ import click
 from ociserver.cli import configured
 from ociserver.cli.configured import STORE_FLAGS, Values
 from ociserver.cli.errors import CannotServeError
-from ociserver.cli.exchange import Exchange, UnderWay
 from ociserver.cli.options import names
+from ociserver.cli.replaceable import Replaceable, UnderWay
 from ociserver.cli.stores import Store
 from ociserver.handler import Handler
 
@@ -98,14 +98,14 @@ class Reload:
         _log.info(_READ)
         return True
 
-    async def exchange(self, served: Exchange, under_way: UnderWay) -> None:
+    async def replace(self, served: Replaceable, under_way: UnderWay) -> None:
         """Serve it. That it does not open is said, and changes nothing."""
         # In a thread: requests go on meanwhile.
         handler = await asyncio.to_thread(self.read)
         if handler is None:
             return
         try:
-            await served.exchange(handler, under_way)
+            await served.replace(handler, under_way)
         except Exception:
             _log.exception("the configuration stays as it was: what it describes did not open")
             return

@@ -21,12 +21,12 @@ from ociserver.cli import options as handler_options
 from ociserver.cli.collect import policy_options
 from ociserver.cli.data import default_folder
 from ociserver.cli.errors import CannotServeError
-from ociserver.cli.exchange import Exchange, Kept
 from ociserver.cli.limits import connections_within_limits
 from ociserver.cli.log_format import FORMATS
 from ociserver.cli.logs import LEVELS, Log
 from ociserver.cli.parameters import Command, option
 from ociserver.cli.reload import Reload
+from ociserver.cli.replaceable import Kept, Replaceable
 from ociserver.cli.schedule import Schedule
 from ociserver.cli.stores import Store, claim, folder, memory
 from ociserver.cli.units import parse_duration, parse_port, parse_size
@@ -268,13 +268,13 @@ def _served(
     make: Callable[[dict[str, Any], Sequence[Store]], Handler],
     *,
     told: bool,
-) -> tuple[Handler | Exchange, Reload | None]:
-    """The application; with a file it can be exchanged, by what reads that again."""
+) -> tuple[Handler | Replaceable, Reload | None]:
+    """The application; with a file it can be replaced, by what reads that again."""
     if values["config"] is None:
         return make(values, stores), None
     kept = [Store(Kept(each.backend), each.place) for each in stores]
     reload = Reload(serve, sys.argv[2:], values, leaves, kept, make, _store, told=told)
-    return Exchange(make(values, kept), [each.backend for each in stores]), reload
+    return Replaceable(make(values, kept), [each.backend for each in stores]), reload
 
 
 def _refuse_workers(count: int, leaves: list[dict[str, Any]]) -> None:

@@ -29,11 +29,11 @@ from granian.http import HTTP1Settings
 from granian.log import LogLevels
 from granian.server.embed import Server
 
-from ociserver.cli.exchange import Exchange
 from ociserver.cli.health import Application, Readiness, with_health
 from ociserver.cli.logs import GRANIAN_LOG_CONFIG
 from ociserver.cli.probe import wait_until_ready
 from ociserver.cli.reload import Reload
+from ociserver.cli.replaceable import Replaceable
 from ociserver.cli.sockets import BACKLOG
 from ociserver.cli.tls import Certificate
 from ociserver.handler import Handler
@@ -117,7 +117,7 @@ _BACKLOG: Final = (BACKLOG,) if sys.platform.startswith(("linux", "freebsd")) el
 
 
 def run(
-    handler: Handler | Exchange,
+    handler: Handler | Replaceable,
     listeners: list[socket.socket],
     limits: Limits,
     certificate: Certificate | None,
@@ -132,12 +132,12 @@ def run(
         limits: see there.
         certificate: checked already; None for plain HTTP.
         on_ready: called when the server answers requests.
-        reload: what SIGHUP does, to a handler that is an `Exchange`.
+        reload: what SIGHUP does, to a handler that is a `Replaceable`.
     """
     runner = asyncio.Runner(loop_factory=_loop_factory())
     run = _Run(handler, listeners, limits, certificate)
-    if reload is not None and isinstance(handler, Exchange):
-        run.reload = functools.partial(reload.exchange, handler, _requests)
+    if reload is not None and isinstance(handler, Replaceable):
+        run.reload = functools.partial(reload.replace, handler, _requests)
     outcome = runner.run(run.until_stopped(on_ready))
     if outcome.clean:
         runner.close()
@@ -157,7 +157,7 @@ class _Run:
 
     def __init__(
         self,
-        handler: Handler | Exchange,
+        handler: Handler | Replaceable,
         listeners: list[socket.socket],
         limits: Limits,
         certificate: Certificate | None,

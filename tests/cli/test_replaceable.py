@@ -1,4 +1,4 @@
-"""When what is served is opened and closed, if it is exchanged meanwhile."""
+"""When what is served is opened and closed, if it is replaced meanwhile."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, Self
 import pytest
 
 from ociserver import Backend, Handler, Manifest, Memory, OCIError
-from ociserver.cli.exchange import Exchange, Kept
+from ociserver.cli.replaceable import Kept, Replaceable
 from tests.contract.contents import push_manifest
 
 pytestmark = pytest.mark.anyio
@@ -44,18 +44,18 @@ async def settled() -> None:
 
 async def test_the_old_one_is_closed_after_its_last_request() -> None:
     events: list[str] = []
-    served = Exchange(Handler(Recorded("first", events)), [Recorded("store", events)])
+    served = Replaceable(Handler(Recorded("first", events)), [Recorded("store", events)])
     done = asyncio.Event()
     await served.__aenter__()
     request: asyncio.Task[Any] = asyncio.create_task(done.wait())
-    await served.exchange(Handler(Recorded("second", events)), lambda: [request])
+    await served.replace(Handler(Recorded("second", events)), lambda: [request])
     await settled()
     assert events == ["store opened", "first opened", "second opened"]
     done.set()
     await request
     await settled()
     assert events[3:] == ["first closed"]
-    await served.exchange(Handler(Recorded("third", events)), list)
+    await served.replace(Handler(Recorded("third", events)), list)
     await settled()
     assert events[4:] == ["third opened", "second closed"]
     await served.aclose()
@@ -64,10 +64,10 @@ async def test_the_old_one_is_closed_after_its_last_request() -> None:
 
 async def test_everything_is_closed_at_the_end_whoever_still_waits() -> None:
     events: list[str] = []
-    served = Exchange(Handler(Recorded("first", events)), [Recorded("store", events)])
+    served = Replaceable(Handler(Recorded("first", events)), [Recorded("store", events)])
     await served.__aenter__()
     request: asyncio.Task[Any] = asyncio.create_task(asyncio.Event().wait())
-    await served.exchange(Handler(Recorded("second", events)), lambda: [request])
+    await served.replace(Handler(Recorded("second", events)), lambda: [request])
     await settled()
     await served.aclose()
     assert events[3:] == ["first closed", "second closed", "store closed"]
@@ -76,10 +76,10 @@ async def test_everything_is_closed_at_the_end_whoever_still_waits() -> None:
 
 async def test_one_that_does_not_open_changes_nothing() -> None:
     events: list[str] = []
-    served = Exchange(Handler(Recorded("first", events)), [])
+    served = Replaceable(Handler(Recorded("first", events)), [])
     await served.__aenter__()
     with pytest.raises(OSError, match="it does not open"):
-        await served.exchange(Handler(Recorded("second", events, opens=False)), list)
+        await served.replace(Handler(Recorded("second", events, opens=False)), list)
     await settled()
     assert events == ["first opened"]
     await served.aclose()

@@ -1,4 +1,4 @@
-"""What is served, in a form that can be exchanged while it is being served."""
+"""What is served, in a form that can be replaced while it is being served."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ociserver.handler import Handler
 from ociserver.interface import Backend, Deleter, Lister, Reader, Writer
 from ociserver.types import Receive, Scope, Send
 
-__all__ = ["Exchange", "Kept", "UnderWay"]
+__all__ = ["Kept", "Replaceable", "UnderWay"]
 
 _log = logging.getLogger("ociserver.serve")
 
@@ -33,7 +33,7 @@ class Kept(Backend):
             setattr(self, name, getattr(inner, name))
 
 
-class Exchange:
+class Replaceable:
     """An application, in front of stores that stay.
 
     A request that has begun ends with the handler with which it began, which is closed after the last of them.
@@ -50,7 +50,7 @@ class Exchange:
         self._retiring: dict[asyncio.Task[None], Handler] = {}
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
-        # No coroutine of its own, and nothing is counted: see `exchange`.
+        # No coroutine of its own, and nothing is counted: see `replace`.
         return self._handler(scope, receive, send)
 
     async def __aenter__(self) -> Self:
@@ -61,7 +61,7 @@ class Exchange:
             self._stack = stack.pop_all()
         return self
 
-    async def exchange(self, handler: Handler, under_way: UnderWay) -> None:
+    async def replace(self, handler: Handler, under_way: UnderWay) -> None:
         """Serve new requests with another handler.
 
         Args:
