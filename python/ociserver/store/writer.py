@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 
 __all__ = ["BOOT_SIZE", "NO_BOOT", "FileWriter", "sync_folder"]
 
+WRITE_OUT_SIZE: Final = 4 * 1024 * 1024
+"""Bytes after which the system is asked to begin writing them to the disk. The sync at the end then finds little left:
+256 MiB in one PUT came at 671 MB/s instead of 569, with 1 or 2 MiB no faster, with 32 MiB at 577."""
+
 BOOT_SIZE: Final = 16
 NO_BOOT: Final = bytes(BOOT_SIZE)
 """In the place of a boot's name: never trust a state that has it."""
@@ -34,6 +38,7 @@ class FileWriter:
         self._hasher: Hasher | None = hasher
         self._algorithm = hasher.algorithm
         self._under_way: asyncio.Future[None] | None = None
+        self._written_out = 0
         self.size = 0
 
     async def restore(self, size: int, state: bytes) -> None:
@@ -46,7 +51,7 @@ class FileWriter:
         hasher = self._trusted(size, state) if there >= size else None
         if hasher is not None and there == size:
             # As every chunk but an interrupted one leaves it: nothing of this waits for the disk.
-            self.size, self._hasher = size, hasher
+            self.size, self._written_out, self._hasher = size, size, hasher
             return
         there = min(size, there)
 
@@ -55,7 +60,7 @@ class FileWriter:
             known = hasher or Hasher(self._algorithm)
             if hasher is None:
                 hash_range(fd, 0, there, known)
-            self.size, self._hasher = there, known
+            self.size, self._written_out, self._hasher = there, there, known
 
         await self._do(restore)
 
@@ -74,9 +79,19 @@ class FileWriter:
                 raise
             # Here, and not by whoever waits: one that is cancelled leaves bytes behind that count.
             self.size = size + len(data)
+            self._write_out()
             reach("chunk appended")
 
         await self._do(append)
+
+    def _write_out(self) -> None:
+        """Have the disk begin with what is there, if it will have to be synced. Does not wait, and promises nothing."""
+        begin, length = self._written_out, self.size - self._written_out
+        if length >= WRITE_OUT_SIZE and self._directory.syncs and hasattr(os, "posix_fadvise"):
+            self._written_out = self.size
+            # Bytes that are not on the disk are not forgotten by this (Linux): their writing begins.
+            with contextlib.suppress(OSError):
+                os.posix_fadvise(self._fd, begin, length, os.POSIX_FADV_DONTNEED)
 
     def suspend(self) -> bytes:
         """The state to go on from, for `restore`."""
@@ -119,7 +134,7 @@ class FileWriter:
         fd = self._fd
 
         def clear() -> None:
-            self.size, self._hasher = 0, None
+            self.size, self._written_out, self._hasher = 0, 0, None
             os.ftruncate(fd, 0)
 
         await self._do(clear)
