@@ -626,15 +626,21 @@ def test_an_exchange_has_what_it_was_given() -> None:
     made = Exchange("handler", scope, receive, send)
     assert made.scope is scope
     assert (made.handler, made.receive, made.send) == ("handler", receive, send)
-    assert (made.has_body, made.if_none_match, made.range) == (False, None, None)
+    assert (made.has_body, made.if_none_match, made.range, made.x_request_id) == (False, None, None, None)
 
 
 # ASGI asks for an iterable of pairs; servers and test clients give these.
 @pytest.mark.parametrize("form", [list, tuple, iter, lambda pairs: [list(pair) for pair in pairs]])
 def test_headers_of_an_exchange(form: Callable[[Any], Any]) -> None:
-    pairs = [(b"host", b"h"), (b"range", b"bytes=0-1"), (b"if-none-match", b'"a"'), (b"range", b"bytes=5-")]
+    pairs = [
+        (b"host", b"h"),
+        (b"x-request-id", b"1"),
+        (b"range", b"bytes=0-1"),
+        (b"if-none-match", b'"a"'),
+        (b"range", b"bytes=5-"),
+    ]
     made = exchange(form(pairs))
-    assert (made.if_none_match, made.range, made.has_body) == (b'"a"', b"bytes=5-", False)
+    assert (made.if_none_match, made.range, made.x_request_id, made.has_body) == (b'"a"', b"bytes=5-", b"1", False)
 
 
 @pytest.mark.parametrize("name", [b"content-length", b"transfer-encoding"])

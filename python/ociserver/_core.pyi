@@ -278,6 +278,9 @@ class Exchange:
     @property
     def range(self) -> bytes | None:
         """The header of that name."""
+    @property
+    def x_request_id(self) -> bytes | None:
+        """The header of that name."""
 
 def content_headers(media_type: str, digest: str, length: int) -> list[tuple[bytes, bytes]]:
     """Content-Type, Content-Length, Docker-Content-Digest and ETag, in this order, in a list of the caller's own."""

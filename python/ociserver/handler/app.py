@@ -82,7 +82,7 @@ class Handler:
         self.options = options or Options()
         self.debug_id = self.options.debug_id or f"ociserver{next(_debug_ids)}"
         self._observe = observe
-        self.request_numbers = itertools.count(1)
+        self._request_numbers = itertools.count(1)
         self._opened = False
         self._opening = asyncio.Lock()
 
@@ -118,6 +118,10 @@ class Handler:
                 await call.body.drain()
             if self._observe:
                 self._observe(self._event(call, time.perf_counter() - began))
+
+    def next_request_id(self) -> str:
+        """For a request that has none of its client's."""
+        return f"{self.debug_id}-{next(self._request_numbers)}"
 
     async def _other(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "lifespan":
@@ -206,16 +210,16 @@ class Handler:
         request = getattr(call, "request", None)
         client = scope.get("client")
         return Event(
-            request_id=call.request_id,
-            client=client[0] if client else "",
-            method=scope["method"],
-            path=raw_path(scope),
-            kind=request.kind if request else None,
-            repository=request.repository if request else None,
-            status=call.status,
-            received=call.received,
-            sent=call.sent,
-            duration=duration,
+            call.request_id,
+            client[0] if client else "",
+            scope["method"],
+            raw_path(scope),
+            request.kind if request else None,
+            request.repository if request else None,
+            call.status,
+            call.received,
+            call.sent,
+            duration,
         )
 
 

@@ -20,6 +20,7 @@ pub(crate) struct PyExchange {
     has_body: bool,
     if_none_match: Option<Py<PyBytes>>,
     range: Option<Py<PyBytes>>,
+    x_request_id: Option<Py<PyBytes>>,
 }
 
 #[pymethods]
@@ -27,8 +28,16 @@ impl PyExchange {
     #[new]
     fn new(handler: Py<PyAny>, scope: &Bound<'_, PyDict>, receive: Py<PyAny>, send: Py<PyAny>) -> PyResult<Self> {
         let scope_ref = scope.clone().unbind();
-        let mut exchange =
-            Self { handler, scope: scope_ref, receive, send, has_body: false, if_none_match: None, range: None };
+        let mut exchange = Self {
+            handler,
+            scope: scope_ref,
+            receive,
+            send,
+            has_body: false,
+            if_none_match: None,
+            range: None,
+            x_request_id: None,
+        };
         // One pass, as most requests have none of what is looked for.
         let headers = scope.as_any().get_item(intern!(scope.py(), "headers"))?;
         if let Ok(headers) = headers.cast::<PyList>() {
@@ -52,6 +61,11 @@ impl PyExchange {
     fn range<'py>(&self, py: Python<'py>) -> Option<&Bound<'py, PyBytes>> {
         self.range.as_ref().map(|value| value.bind(py))
     }
+
+    #[getter]
+    fn x_request_id<'py>(&self, py: Python<'py>) -> Option<&Bound<'py, PyBytes>> {
+        self.x_request_id.as_ref().map(|value| value.bind(py))
+    }
 }
 
 impl PyExchange {
@@ -62,6 +76,7 @@ impl PyExchange {
             b"content-length" | b"transfer-encoding" => self.has_body = true,
             b"if-none-match" => self.if_none_match = Some(header.get_item(1)?.cast_into()?.unbind()),
             b"range" => self.range = Some(header.get_item(1)?.cast_into()?.unbind()),
+            b"x-request-id" => self.x_request_id = Some(header.get_item(1)?.cast_into()?.unbind()),
             _ => {}
         }
         Ok(())
