@@ -127,7 +127,7 @@ async def test_a_tag_that_is_unknown_says_so(backend: Backend) -> None:
     await push_blob(backend, b"anything")
     with refused("MANIFEST_UNKNOWN") as caught:
         await backend.delete_tag(REPOSITORY, "unknown")
-    assert "tag does not exist" in str(caught.value)
+    assert "manifest unknown to registry: tag does not exist" in str(caught.value)
 
 
 async def test_a_moved_tag_does_not_go_with_the_old_manifest(backend: Backend) -> None:

@@ -203,7 +203,7 @@ class Memory(Backend):
     async def delete_tag(self, repository: str, tag: str) -> None:
         held = self._repository(repository)
         if tag not in held.tags:
-            raise OCIError("MANIFEST_UNKNOWN", "tag does not exist")
+            raise OCIError("MANIFEST_UNKNOWN", "manifest unknown to registry: tag does not exist")
         if self._immutable_tags:
             raise OCIError("DENIED", "tags are immutable in this registry")
         held.untag(tag)

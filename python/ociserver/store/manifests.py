@@ -109,7 +109,7 @@ def delete_tag(repository: str, tag: str, *, immutable_tags: bool) -> Work[None]
     number = yield from repository_id(repository)
     rows = yield "SELECT name FROM tags WHERE repository_id = ? AND name = ?", (number, tag)
     if not rows:
-        raise OCIError("MANIFEST_UNKNOWN", "tag does not exist")
+        raise OCIError("MANIFEST_UNKNOWN", "manifest unknown to registry: tag does not exist")
     if immutable_tags:
         raise OCIError("DENIED", "tags are immutable in this registry")
     yield "DELETE FROM tags WHERE repository_id = ? AND name = ?", (number, tag)
