@@ -9,7 +9,7 @@ import pytest
 
 from ociserver import Backend, Descriptor, Event, Handler, Memory, Options, RequestContext, request_context
 from tests.contract.contents import BINARY, digest_of
-from tests.handler.driver import request
+from tests.handler.driver import Exchange, body_messages, make_scope, request
 from tests.handler.registry import BLOB, TEXT, filled
 
 pytestmark = pytest.mark.anyio
@@ -151,6 +151,16 @@ async def test_the_observer_sees_what_fails() -> None:
     ]
     assert [event.client for event in events] == ["", "192.0.2.1", "192.0.2.1"]
     assert [event.received for event in events] == [0, 4, 5]
+
+
+async def test_the_observer_counts_a_body_that_was_not_announced() -> None:
+    # As HTTP/2 sends it: neither Content-Length nor Transfer-Encoding.
+    events: list[Event] = []
+    exchange = Exchange(body_messages([b"te", b"xt"]))
+    scope = make_scope("PUT", "/v2/a/manifests/latest", [("content-type", "text/plain")], http_version="2")
+    await Handler(Memory(), observe=events.append)(scope, exchange.receive, exchange.send)
+    assert exchange.reply.status == 201
+    assert [event.received for event in events] == [4]
 
 
 async def test_a_failure_is_logged_under_its_id(caplog: pytest.LogCaptureFixture) -> None:
