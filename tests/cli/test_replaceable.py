@@ -9,6 +9,7 @@ import pytest
 
 from ociserver import Backend, Handler, Manifest, Memory, OCIError
 from ociserver.cli.replaceable import Kept, Replaceable
+from ociserver.types import Message
 from tests.contract.contents import push_manifest
 
 pytestmark = pytest.mark.anyio
@@ -99,3 +100,23 @@ async def test_a_store_that_is_kept_does_everything_but_open_and_close() -> None
     assert found == await memory.get_tag("group/project", "v1")
     with pytest.raises(OCIError):
         await kept.get_tag("group/project", "v2")
+
+
+async def test_a_request_that_comes_before_the_stores_are_open_waits_for_them() -> None:
+    events: list[str] = []
+    served = Replaceable(Handler(Recorded("handler", events)), [Recorded("store", events)])
+
+    async def send(message: Message) -> None:
+        events.append(str(message.get("status", "body")))
+
+    async def receive() -> Message:
+        return {"type": "http.disconnect"}
+
+    scope = {"type": "http", "method": "GET", "path": "/v2/", "query_string": b"", "headers": []}
+    early = asyncio.ensure_future(served(scope, receive, send))
+    await settled()
+    assert events == []
+    await served.__aenter__()
+    await early
+    assert events == ["store opened", "handler opened", "200", "body"]
+    await served.aclose()

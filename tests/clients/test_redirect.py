@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from tests.support.server import Server
 from tests.support.servers import SETUPS
 
 LAYER = random_bytes(3 << 20, seed=9)
+LOG_WRITTEN_S = 0.2
 _REQUEST = re.compile(r'"(\w+) /v2/\S*/blobs/\S*" (\d+) in=(\d+) out=(\d+)')
 
 
@@ -45,7 +47,11 @@ def past(server: Server) -> Iterator[None]:
     """While the test runs the server is asked for blobs, and no blob passes."""
     start = len(server.log.read_bytes())
     yield
-    requests = [match.groups() for match in _REQUEST.finditer(server.log.read_bytes()[start:].decode())]
+    # Lines are written when the answers have gone already.
+    log = b""
+    while log != (log := server.log.read_bytes()[start:]) or not log:
+        time.sleep(LOG_WRITTEN_S)
+    requests = [match.groups() for match in _REQUEST.finditer(log.decode())]
     assert {status for method, status, _, _ in requests if method == "GET"} == {"307"}
     assert {method for method, *_ in requests} <= {"GET", "HEAD", "POST"}
     assert {moved for _, _, *both in requests for moved in both} == {"0"}

@@ -48,10 +48,18 @@ class Replaceable:
         self._stores = stores
         self._stack = AsyncExitStack()
         self._retiring: dict[asyncio.Task[None], Handler] = {}
+        self._opened = asyncio.Event()
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        if not self._opened.is_set():
+            return self._when_open(scope, receive, send)
         # No coroutine of its own, and nothing is counted: see `replace`.
         return self._handler(scope, receive, send)
+
+    async def _when_open(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """A request that is there before the stores are: the handler would open itself in front of closed ones."""
+        await self._opened.wait()
+        await self._handler(scope, receive, send)
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
@@ -59,6 +67,7 @@ class Replaceable:
                 await stack.enter_async_context(store)
             await self._handler.__aenter__()
             self._stack = stack.pop_all()
+        self._opened.set()
         return self
 
     async def replace(self, handler: Handler, under_way: UnderWay) -> None:

@@ -59,7 +59,8 @@ def test_a_repository_a_tag_and_a_manifest_of_a_store(served: tuple[Serve, str])
     assert tags(server, "in/store") == ["amd64"]
     assert ociserver("delete", "in/store", "--data", folder, "-y").lines[-1] == "deleted in/store"
     gone = ociserver("delete", "in/store", "--data", folder, "-y")
-    assert (gone.status, gone.stderr) == (1, f"ociserver: {folder}: repository name not known to registry\n")
+    assert gone.status == 1
+    assert gone.stderr.startswith(f"ociserver: {folder} has no repository in/store; ")
 
 
 def test_a_repository_of_a_store_that_is_named_like_a_host(served: tuple[Serve, str]) -> None:

@@ -150,6 +150,7 @@ def take_until_it_breaks(server: Server, digest: str, kill: Iterator[None]) -> i
     connection = HTTPConnection(server.host, server.port, timeout=30)
     connection.request("GET", f"/v2/{REPOSITORY}/blobs/{digest}")
     answer = connection.getresponse()
+    assert answer.status == 200, answer.read()
     size = len(answer.read(MIB))
     next(kill)
     with pytest.raises((IncompleteRead, ConnectionError)):
