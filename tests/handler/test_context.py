@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import gc
 import logging
+import weakref
 from typing import Any
 
 import pytest
 
 from ociserver import Backend, Descriptor, Event, Handler, Memory, Options, RequestContext, request_context
+from ociserver.types import Message, Receive, Scope, Send
 from tests.contract.contents import BINARY, digest_of
 from tests.handler.driver import Exchange, body_messages, make_scope, request
 from tests.handler.registry import BLOB, TEXT, filled
@@ -54,6 +57,25 @@ async def test_the_namespace() -> None:
 async def test_it_ends_with_the_request() -> None:
     await seen()
     assert request_context.get() is None
+
+
+async def test_it_is_given_back_even_to_a_middleware_that_keeps_it() -> None:
+    kept: list[weakref.ref[Any]] = []
+
+    async def middleware(scope: Scope, receive: Receive, send: Send) -> None:
+        context: RequestContext | None = None
+
+        async def keeping(message: Message) -> None:
+            nonlocal context
+            context = request_context.get()
+            kept.append(weakref.ref(context))
+            await send(message)
+
+        await Handler(Watching())(scope, receive, keeping)
+
+    assert (await request(middleware, "HEAD", BLOB)).status == 200
+    gc.collect()
+    assert [context() for context in kept] == [None, None]
 
 
 async def test_a_namespace_that_answered() -> None:

@@ -4,6 +4,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
+use pyo3::{PyTraverseError, PyVisit};
 
 /// The parts of a request that every answer looks at. What few need is left to the subclass.
 #[pyclass(frozen, subclass, name = "Exchange", module = "ociserver._core")]
@@ -65,6 +66,15 @@ impl PyExchange {
     #[getter]
     fn x_request_id<'py>(&self, py: Python<'py>) -> Option<&Bound<'py, PyBytes>> {
         self.x_request_id.as_ref().map(|value| value.bind(py))
+    }
+
+    /// A middleware's `send` that keeps the request's context makes a cycle, which the collector has to see. It
+    /// always goes through something of Python, where it can be cut: so there is no `__clear__`.
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.handler)?;
+        visit.call(&self.scope)?;
+        visit.call(&self.receive)?;
+        visit.call(&self.send)
     }
 }
 
