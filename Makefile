@@ -111,6 +111,10 @@ bench-compare: dev tools
 	tests/tools/peers/build || [ $$? = 3 ]
 	$(BIN)/python -m benches.compare $(COMPARE)
 
+.PHONY: bench-guard  ## Compare the micro benchmarks with an earlier commit's (BENCH='--base REV --fail')
+bench-guard: dev
+	$(BIN)/python -m benches.guard $(BENCH)
+
 # --- lint ------------------------------------------------------------------------------------------
 
 .PHONY: lint  ## Check format, style and types of Rust and Python, and the stubs against the binary

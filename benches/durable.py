@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from ociserver import Store
 from tests.serving.site import Site
-from tests.support.server import serve
+from tests.support.server import PROGRAM, serve
 
 
 @contextmanager
-def serve_store(folder: Path, *arguments: str) -> Iterator[Site]:
+def serve_store(folder: Path, *arguments: str, program: Sequence[str] = PROGRAM) -> Iterator[Site]:
     """Serve `folder / "data"` until the block ends; synced to the disk, as is the default."""
     flags = ["--data", str(folder / "data"), "--no-access-log", "--collect-every", "0", "--lax-child-references"]
-    with serve([*flags, *arguments], folder) as server:
+    with serve([*flags, *arguments], folder, program=program) as server:
         yield Site(server.host, server.port, server.pid)
 
 

@@ -1,0 +1,137 @@
+"""Samples a process by `perf` (Linux) and tells which part of the server each sample is in.
+
+A sample is the stack of a thread on a processor, so that samples count processor time and not waiting. It belongs to
+the part whose code runs, not to the one that called it; inside the kernel the system call decides.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+RATE_HZ: Final = 999
+"""Not 1000: it would keep in step with what happens every millisecond."""
+
+_PERF: Final = shutil.which("perf")
+_FIRST_KERNEL_ADDRESS: Final = 1 << 63
+_ATTACH_S: Final = 1.0
+"""Time that perf is given to attach to every thread."""
+
+_FRAME: Final = re.compile(r"^\s+([0-9a-f]+) (.*) \((.*)\)$")
+# Compilers leave out the outermost function of some calls.
+_SYSTEM_CALL: Final = re.compile(r"^(?:__[a-z0-9]+_sys_|ksys_|do_(?=p?(?:read|write)v))([a-z]\w*?)\d*$")
+_HASHING: Final = re.compile(r"sha2|sha256|sha512|ociserver_core::hash")
+
+_SWITCHING: Final = "kernel, threads that wait, wake, switch"
+_OBJECTS: Final = (
+    (re.compile(r"^(lib)?_core\."), "our _core, the rest"),
+    (re.compile(r"^_?granian"), "granian"),
+    (re.compile(r"^(lib|_)sqlite3"), "SQLite"),
+    (re.compile(r"^(libc|ld-linux|libm|libpthread)[-.]|^\[vdso\]"), "libc, allocator"),
+    # Also the modules of its library that are in files of their own.
+    (re.compile(r"^(lib)?python3|\.cpython-"), "CPython"),
+)
+_CALLS: Final = (
+    (re.compile(r"send|recv|accept|sock|shutdown|bind|listen|connect|getpeername"), "kernel, network"),
+    (re.compile(r"futex|epoll|poll|select|sched|sleep|eventfd"), _SWITCHING),
+    (re.compile(r"mmap|munmap|mremap|madvise|brk|mprotect"), "kernel, memory"),
+    (re.compile(r"read|write|sync|open|close|stat|unlink|rename|seek|truncate|fallocate|fcntl|link|mkdir|access|advise"),
+     "kernel, files"),
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """A place in a stack: where, the function if its symbols are there, the shared object."""
+
+    address: int
+    symbol: str
+    object: str
+
+    @property
+    def in_kernel(self) -> bool:
+        return self.address >= _FIRST_KERNEL_ADDRESS
+
+
+Stack = Sequence[Frame]
+"""Innermost first."""
+
+
+def is_installed() -> bool:
+    return _PERF is not None
+
+
+@contextmanager
+def sampling(pid: int, output: Path) -> Iterator[None]:
+    """Sample a process and its threads until the block ends.
+
+    Raises:
+        RuntimeError: perf may not, or there was nothing to sample.
+    """
+    assert _PERF
+    command = [_PERF, "record", "-e", "cpu-clock", "-F", str(RATE_HZ), "-g", "-p", str(pid), "-o", str(output)]
+    recorder = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    time.sleep(_ATTACH_S)
+    try:
+        yield
+    finally:
+        recorder.send_signal(signal.SIGINT)
+        printed, _ = recorder.communicate()
+    # It ends by the signal that it was sent, once it has written everything.
+    if recorder.returncode not in {0, -signal.SIGINT} or not output.exists():
+        raise RuntimeError(f"perf record: {printed}")
+
+
+def read(output: Path) -> list[Stack]:
+    """The stacks that were sampled."""
+    assert _PERF
+    # Inlined functions are looked up by a program that takes minutes.
+    command = [_PERF, "script", "--no-inline", "-F", "ip,sym,dso", "-i", str(output)]
+    return list(stacks(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()))
+
+
+def stacks(lines: Iterable[str]) -> Iterator[Stack]:
+    """Stacks as `perf script -F ip,sym,dso` prints them: one frame in a line, an empty line after each stack."""
+    stack: list[Frame] = []
+    for line in [*lines, ""]:
+        if found := _FRAME.match(line):
+            address, symbol, path = found.groups()
+            stack.append(Frame(int(address, 16), symbol, Path(path).name))
+        elif stack and not line.strip():
+            yield stack
+            stack = []
+
+
+def part(stack: Stack) -> str:
+    """The part of the server that a sample is in."""
+    if stack[0].in_kernel:
+        return _kernel_part([frame.symbol for frame in stack if frame.in_kernel])
+    name = next((name for pattern, name in _OBJECTS if pattern.search(stack[0].object)), "everything else")
+    if name.startswith("our _core") and _HASHING.search(stack[0].symbol):
+        return "our _core, hashing"
+    return name
+
+
+def _kernel_part(symbols: Sequence[str]) -> str:
+    # Outermost first: the system call, and not what an interrupt did meanwhile.
+    calls = (found[1] for symbol in reversed(symbols) if (found := _SYSTEM_CALL.search(symbol)))
+    call = next(calls, None)
+    if call is None:
+        if any("page_fault" in symbol for symbol in symbols):
+            return "kernel, memory"
+        # Made to give way to another one.
+        return _SWITCHING if any(symbol.startswith("schedule") for symbol in symbols) else "kernel, everything else"
+    if call in {"read", "write", "readv", "writev"}:
+        if any(symbol.startswith("eventfd_") for symbol in symbols):
+            call = "eventfd"
+        elif any(symbol.startswith("sock_") for symbol in symbols):
+            call = "sock"
+    return next((name for pattern, name in _CALLS if pattern.search(call)), "kernel, everything else")
