@@ -56,10 +56,13 @@ def replaced(text: str, blocks: dict[str, str]) -> str:
 def _measured(report: Report) -> str:
     groups = list(report.groups.values())
     machine = groups[0].machine
-    commits = sorted({group.machine["commit"] for group in groups})
+    commits: dict[str, list[str]] = {}
+    for group in groups:
+        commits.setdefault(group.machine["commit"], []).append(group.name)
+    names = [f"{commit} ({', '.join(those)})" if len(commits) > 1 else commit for commit, those in commits.items()]
     rounds = min(group.settings["rounds"] for group in groups)
     return (
-        f"Measured at commit {', '.join(commits)} on {machine['cores']} cores ({machine['processor']}), which ran the "
+        f"Measured at commit {', '.join(names)} on {machine['cores']} cores ({machine['processor']}), which ran the "
         f"load too; {machine['system'].partition('-with')[0]}, CPython {machine['python']}, granian "
         f"{machine['granian']}. Medians of {rounds} alternating rounds, lowest and highest round in brackets."
     )
