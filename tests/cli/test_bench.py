@@ -191,6 +191,15 @@ def test_no_registry(server: Serve) -> None:
     assert "answers 404 to GET /v2/" in done.stderr
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """What is started can be interrupted, even where a shell has made everything ignore SIGINT: it does so with `&`."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_ctrl_c_cleans_up(server: Serve) -> None:
     arguments = [url_of(server), *QUICK, "--only", "tags-put", "--seconds", "60"]
     process = subprocess.Popen(
