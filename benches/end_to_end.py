@@ -13,7 +13,7 @@ from pathlib import Path
 
 from benches import reads, transfers, wrk
 from benches.figures import Figure, machine, save, table
-from benches.servers import serve
+from benches.in_memory import serve_memory
 
 _RESULTS = Path(__file__).parents[1] / "results"
 
@@ -42,7 +42,7 @@ def _parts(arguments: argparse.Namespace) -> Iterator[Callable[[], Iterator[Figu
 
 
 def _small_reads(rounds: int, seconds: int, only: str) -> Iterator[Figure]:
-    with serve("benches.in_memory:application") as registry:
+    with serve_memory() as registry:
         yield from reads.measure(registry, rounds, seconds, only)
 
 

@@ -1,14 +1,29 @@
-"""The registry in memory that is measured: `application`, full when it is imported."""
+"""`ociserver serve --memory` as it is, but for the access log."""
 
 from __future__ import annotations
 
 import asyncio
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 from benches.registry import fill
-from ociserver import Handler, Memory
+from ociserver.client import Client
+from tests.serving.site import Site
+from tests.support.server import serve
 
-# Lax: the layers that the manifests name are not there, and nothing here asks for them.
-_registry = Memory(lax_child_references=True)
-asyncio.run(fill(_registry))
 
-application = Handler(_registry)
+@contextmanager
+def serve_memory() -> Iterator[Site]:
+    """Serve until the block ends, with what `fill` has put there."""
+    # Lax: the layers that the manifests name are not there, and nothing here asks for them.
+    flags = ["--memory", "--lax-child-references", "--no-access-log"]
+    with tempfile.TemporaryDirectory() as folder, serve(flags, Path(folder)) as server:
+        asyncio.run(_fill(server.url))
+        yield Site(server.host, server.port, server.pid)
+
+
+async def _fill(url: str) -> None:
+    async with Client(url) as registry:
+        await fill(registry)

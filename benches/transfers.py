@@ -13,6 +13,7 @@ from benches.baseline import CHUNK
 from benches.connection import Connection
 from benches.contents import REPOSITORY
 from benches.figures import Figure
+from benches.in_memory import serve_memory
 from benches.load import cpu_seconds
 from benches.servers import serve
 from tests.serving.site import Site
@@ -52,7 +53,7 @@ class Content:
 def measure(rounds: int, size: int, only: str = "") -> Iterator[Figure]:
     """Measure uploads of `size` bytes, and downloads of a quarter of that."""
     with (
-        serve("benches.in_memory:application") as registry,
+        serve_memory() as registry,
         serve("benches.baseline:drop") as dropping,
         serve("benches.baseline:chunks") as chunks,
     ):

@@ -13,8 +13,6 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import importlib
-import importlib.util
 import logging
 import signal
 import socket
@@ -23,6 +21,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
+import uvloop
 from granian import net
 from granian.constants import HTTPModes, Interfaces, SSLProtocols
 from granian.http import HTTP1Settings
@@ -140,7 +139,8 @@ def run(
         on_ready: called when the server answers requests.
         reload: what SIGHUP does, to a handler that is a `Replaceable`.
     """
-    runner = asyncio.Runner(loop_factory=_loop_factory())
+    # asyncio's own loop is woken by a write for each request that granian's threads hand over, awake or not.
+    runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)
     run = _Run(handler, listeners, limits, certificate)
     if reload is not None and isinstance(handler, Replaceable):
         run.reload = functools.partial(reload.replace, handler, _requests)
@@ -148,14 +148,6 @@ def run(
     if outcome.clean:
         runner.close()
     return outcome
-
-
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """uvloop where it is installed: some 10 % more requests a second."""
-    if importlib.util.find_spec("uvloop") is None:
-        return None
-    factory: Callable[[], asyncio.AbstractEventLoop] = importlib.import_module("uvloop").new_event_loop
-    return factory
 
 
 class _Run:
