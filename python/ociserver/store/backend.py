@@ -9,6 +9,7 @@ import os
 import secrets
 import string
 import time
+from collections import OrderedDict
 from collections.abc import AsyncIterable, Callable, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -38,6 +39,10 @@ RENEW_AFTER_S: Final = 3600
 
 RENEWAL_WAIT_S: Final = 0.1
 """How long a HEAD waits for that: a read does not wait for a disk that is slow, or a database that is locked."""
+
+MAX_UNTOUCHED: Final = 1024
+"""Uploads that are remembered from their start until the next request for them, some 0.5 KiB each. One that has
+been forgotten costs its next request a look into the database."""
 
 _HEXADECIMAL: Final = frozenset(string.hexdigits)
 
@@ -72,6 +77,8 @@ class Store(Lists):
         self.path = Path(path)
         self.renew_after_s = renew_after_s
         self.writing: set[str] = set()
+        # Uploads that were started here and that no request of this process has written to since, by their ids.
+        self.untouched: OrderedDict[str, tuple[str, UploadRow]] = OrderedDict()
         self._immutable_tags = immutable_tags
         self._lax = lax_child_references
         database = SQLite(self.path / "registry.db", durability)
@@ -205,6 +212,9 @@ class Store(Lists):
         row = UploadRow(secrets.token_hex(16), algorithm, 0, b"")
         # Not synced: a power cut ends the uploads of its last moments, and nobody was promised otherwise.
         await self.database.write(writes.start_upload(repository, row.id, algorithm, int(time.time())), durable=False)
+        self.untouched[row.id] = repository, row
+        if len(self.untouched) > MAX_UNTOUCHED:
+            self.untouched.popitem(last=False)
         return Upload(self, repository, row, 0)
 
     async def push_blob_chunked_resume(
@@ -212,6 +222,9 @@ class Store(Lists):
     ) -> Upload:
         if not _HEXADECIMAL.issuperset(upload_id):
             raise OCIError("BLOB_UPLOAD_UNKNOWN")
+        started = self.untouched.pop(upload_id, None)
+        if digest is not None and started is not None and started[0] == repository:
+            return Upload(self, repository, started[1], offset, untouched=True)
         row = await self.find_upload(repository, upload_id)
         if row.size > 0:
             # After a power cut less may be there than was recorded: the client is told what there is.
@@ -312,8 +325,10 @@ class Store(Lists):
         self, repository: str, digest: str, size: int, *, upload: UploadRow | None, content: bytes | None
     ) -> Descriptor:
         """Make verified and synced bytes a blob, and end their upload, if they came by one."""
-        copy = await self.database.read(reads.copy_of(digest))
-        healthy = copy.key if copy is not None and self._is_whole(copy) else None
+        healthy = None
+        if content is None:
+            copy = await self.database.read(reads.copy_of(digest))
+            healthy = copy.key if copy is not None and self._is_whole(copy) else None
         linked = await self.database.write(
             writes.finish_blob(
                 repository, digest, size, upload=upload, content=content, healthy=healthy, now=int(time.time())

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from typing import Final
 
 from ociserver._core import ManifestInfo
 from ociserver.errors import OCIError
@@ -14,6 +16,15 @@ from ociserver.store.work import Work
 from ociserver.store.writes import ensure_repository
 
 __all__ = ["annotations_text", "delete_manifest", "delete_tag", "push_manifest", "record_references"]
+
+AT_ONCE: Final = 100
+"""Digests in one statement: all of any image, and with three values each a tenth of what a statement may have."""
+
+_BLOBS: Final = (
+    "SELECT c.digest FROM copies c JOIN links l ON l.copy_id = c.id AND l.repository_id = ?"
+    " WHERE c.digest IN ({}) AND c.bad = 0"
+)
+_CHILDREN: Final = "SELECT digest FROM manifests WHERE repository_id = ? AND digest IN ({})"
 
 
 def push_manifest(
@@ -28,12 +39,14 @@ def push_manifest(
     now: int,
 ) -> Work[None]:
     """Store a manifest and set its tags."""
-    number = yield from ensure_repository(repository)
     rows = yield (
-        "SELECT id, media_type FROM manifests WHERE repository_id = ? AND digest = ?",
-        (number, descriptor.digest),
+        "SELECT r.id, m.id, m.media_type FROM repositories r"
+        " LEFT JOIN manifests m ON m.repository_id = r.id AND m.digest = ? WHERE r.name = ?",
+        (descriptor.digest, repository),
     )
-    manifest_id, media_type = rows[0] if rows else (None, descriptor.media_type)
+    number, manifest_id, media_type = rows[0] if rows else ((yield from ensure_repository(repository)), None, None)
+    if manifest_id is None:
+        media_type = descriptor.media_type
     if immutable_tags:
         if media_type != descriptor.media_type:
             yield from check_media_type(number, descriptor.digest)
@@ -81,10 +94,11 @@ def push_manifest(
 
 def record_references(manifest_id: int, number: int, info: ManifestInfo) -> Work[None]:
     """Record what a manifest references, so that collection keeps it."""
-    for digest in dict.fromkeys(reference.digest for reference in info.references):
+    for digests in _groups(reference.digest for reference in info.references):
+        rows = ", ".join(["(?, ?, ?)"] * len(digests))
         yield (
-            "INSERT INTO refs (manifest_id, repository_id, digest) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
-            (manifest_id, number, digest),
+            f"INSERT INTO refs (manifest_id, repository_id, digest) VALUES {rows} ON CONFLICT DO NOTHING",
+            tuple(value for digest in digests for value in (manifest_id, number, digest)),
         )
 
 
@@ -118,20 +132,29 @@ def delete_tag(repository: str, tag: str, *, immutable_tags: bool) -> Work[None]
 def _check_references(number: int, info: ManifestInfo) -> Work[None]:
     if info.kind not in ("image", "index"):
         return
-    for reference in info.references:
-        if not reference.required:
-            continue
-        if reference.kind == "blob":
-            rows = yield (
-                "SELECT 1 FROM copies c JOIN links l ON l.copy_id = c.id AND l.repository_id = ?"
-                " WHERE c.digest = ? AND c.bad = 0",
-                (number, reference.digest),
-            )
-        else:
-            rows = yield "SELECT 1 FROM manifests WHERE repository_id = ? AND digest = ?", (number, reference.digest)
-        if not rows:
+    required = [reference for reference in info.references if reference.required]
+    blobs = yield from _known(_BLOBS, number, (one.digest for one in required if one.kind == "blob"))
+    children = yield from _known(_CHILDREN, number, (one.digest for one in required if one.kind != "blob"))
+    for reference in required:
+        if reference.digest not in (blobs if reference.kind == "blob" else children):
             raise OCIError(
                 "MANIFEST_BLOB_UNKNOWN",
                 f"invalid manifest: {reference.kind} for {reference.field} not found",
                 detail={"digest": reference.digest},
             )
+
+
+def _known(statement: str, number: int, digests: Iterable[str]) -> Work[set[str]]:
+    """Those of some digests that a repository has."""
+    known: set[str] = set()
+    for group in _groups(digests):
+        rows = yield statement.format(", ".join("?" * len(group))), (number, *group)
+        known.update(row[0] for row in rows)
+    return known
+
+
+def _groups(digests: Iterable[str]) -> Iterator[list[str]]:
+    """Each digest once, as many at a time as one statement takes."""
+    each = iter(dict.fromkeys(digests))
+    while group := list(islice(each, AT_ONCE)):
+        yield group

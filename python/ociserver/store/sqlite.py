@@ -124,8 +124,8 @@ class SQLite:
         loop = asyncio.get_running_loop()
         job = _Job(work, durable, loop, loop.create_future())
         self._jobs.put(job)
-        # A caller that is cancelled does not undo what the writer has begun.
-        result: Result = await asyncio.shield(job.future)
+        # A caller that is cancelled cancels the future only, and does not undo what the writer has begun.
+        result: Result = await job.future
         return result
 
     async def problems(self) -> list[str]:
@@ -272,8 +272,12 @@ class SQLite:
         fcntl.flock(self._lock, fcntl.LOCK_EX)
         try:
             connection.execute("BEGIN IMMEDIATE")
-            for job in batch:
-                _attempt(connection, job)
+            if len(batch) == 1:
+                # By itself it needs no savepoint: what undoes it is the transaction.
+                batch[0].result = _drive(connection, batch[0].work)
+            else:
+                for job in batch:
+                    _attempt(connection, job)
             reach("before commit of", batch)
             connection.execute("COMMIT")
             reach("after commit of", batch)

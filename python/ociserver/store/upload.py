@@ -36,15 +36,27 @@ class Upload:
 
     One writer at a time: within a process by the store's `writing`, between processes by the lock on the
     file, and where there is no file yet by the size that the row must still have when this one is recorded.
+
+    Args:
+        store: that it is of.
+        repository: that it is in.
+        row: how far it is.
+        offset: at which the first bytes have to begin; None for wherever it ends.
+        untouched: whether nobody has written to it as far as this process knows, which started it, and this
+            request is to complete it. Then a small blob is kept without asking the database how far the upload is:
+            if the digest is right, only the transaction that ends it has to see that it is still so.
     """
 
     chunk_size = CHUNK_SIZE
 
-    def __init__(self, store: Store, repository: str, row: UploadRow, offset: int | None) -> None:
+    def __init__(
+        self, store: Store, repository: str, row: UploadRow, offset: int | None, *, untouched: bool = False
+    ) -> None:
         self._store = store
         self._repository = repository
         self._row = row
         self._offset = offset
+        self._untouched = untouched
         self._buffer = b""
         self._file: FileWriter | None = None
         self._claimed = False
@@ -63,6 +75,10 @@ class Upload:
 
     async def write(self, data: bytes) -> None:
         if not data:
+            return
+        if self._untouched and self._offset in (0, None) and len(self._buffer) + len(data) <= INLINE_SIZE:
+            self._take()
+            self._buffer += data
             return
         await self._claim()
         if self._offset is not None:
@@ -83,9 +99,13 @@ class Upload:
     async def commit(self, digest: str) -> Descriptor:
         if not is_digest(digest):
             raise OCIError("DIGEST_INVALID", "badly formed digest")
-        await self._claim()
         algorithm = digest.partition(":")[0]
-        found = await self._file.digest(algorithm) if self._file else digest_of(self._buffer, algorithm)
+        if self._untouched and digest_of(self._buffer, algorithm) == digest:
+            self._take()
+            found = digest
+        else:
+            await self._claim()
+            found = await self._file.digest(algorithm) if self._file else digest_of(self._buffer, algorithm)
         if found != digest:
             raise OCIError("DIGEST_INVALID", detail={"digest": digest, "content": found})
         if self._file:
@@ -111,6 +131,7 @@ class Upload:
         if self._ended:
             return
         self._ended = True
+        self._store.untouched.pop(self._row.id, None)
         try:
             # Only whoever ends the row may delete the file: a commit ends it too, and keeps the file.
             # Whoever has the file open can give its bytes back, and needs no room that is kept for others.
@@ -133,8 +154,10 @@ class Upload:
         if self._ended:
             self._end()
             return
-        self._ended = True
         try:
+            if self._untouched and self._buffer and not self._committing:
+                await self._claim()
+            self._ended = True
             if self._file:
                 await self._file.settle()
             if self._changed:
@@ -169,6 +192,9 @@ class Upload:
         """Make sure that the upload is still there, and at the first time that nobody else writes to it."""
         if self._ended:
             raise OCIError("BLOB_UPLOAD_UNKNOWN")
+        if self._untouched:
+            await self._look()
+            return
         try:
             row = await self._store.find_upload(self._repository, self._row.id)
         except OCIError:
@@ -177,18 +203,38 @@ class Upload:
             raise
         if self._claimed:
             return
-        if row.id in self._store.writing:
-            raise OCIError("RANGE_INVALID", "another request is writing to this upload")
-        self._store.writing.add(row.id)
+        self._take()
         try:
             self._row = row
             # A file beside a size of 0 is that of another process's writer, or what one that died has left.
             if row.size > 0 or self._store.blobs.size(row.id) is not None:
                 self._file = await self._hold()
         except BaseException:
-            self._store.writing.discard(row.id)
+            self._let_go()
             raise
+
+    async def _look(self) -> None:
+        """See how far the upload really is, and write what was only kept, as if it had come now."""
+        self._untouched = False
+        data, self._buffer = self._buffer, b""
+        self._let_go()
+        await self._claim()
+        await self.write(data)
+
+    def _take(self) -> None:
+        """Be the only one in this process that writes to the upload."""
+        if self._claimed:
+            return
+        if self._row.id in self._store.writing:
+            raise OCIError("RANGE_INVALID", "another request is writing to this upload")
+        self._store.writing.add(self._row.id)
+        self._store.untouched.pop(self._row.id, None)
         self._claimed = True
+
+    def _let_go(self) -> None:
+        if self._claimed:
+            self._claimed = False
+            self._store.writing.discard(self._row.id)
 
     async def _to_file(self) -> FileWriter:
         if self._file is None:
@@ -217,9 +263,7 @@ class Upload:
         return file
 
     def _end(self) -> None:
-        self._ended = True
-        if self._claimed:
-            self._claimed = False
-            self._store.writing.discard(self._row.id)
+        self._ended, self._untouched = True, False
+        self._let_go()
         if self._file is not None:
             self._file.close()

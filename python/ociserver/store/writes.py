@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from ociserver._core import is_repository
 from ociserver.errors import OCIError
@@ -46,10 +47,11 @@ def ensure_repository(repository: str) -> Work[int]:
 
 
 def start_upload(repository: str, upload_id: str, algorithm: str, now: int) -> Work[None]:
-    number = yield from ensure_repository(repository)
-    yield (
-        "INSERT INTO uploads (id, repository_id, algorithm, size, state, touched) VALUES (?, ?, ?, 0, ?, ?)",
-        (upload_id, number, algorithm, b"", now),
+    yield from _insert_into(
+        repository,
+        "INSERT INTO uploads (id, repository_id, algorithm, size, state, touched)"
+        " SELECT ?, id, ?, 0, ?, ? FROM repositories WHERE name = ? RETURNING id",
+        (upload_id, algorithm, b"", now),
     )
 
 
@@ -94,7 +96,7 @@ def finish_blob(
         size: how many.
         upload: the upload that ends by this, if there is one, as its writer knows it. Its bytes are in the file
             of that key, unless `content` has them.
-        content: the bytes of a small blob.
+        content: the bytes of a small blob. They take the place of a copy in a file, whether it is whole or not.
         healthy: the key of a copy whose file the caller has just seen whole. A copy by another key may be
             gone or short, and is replaced by what has just been pushed: that is how a re-push heals.
         now: seconds.
@@ -105,17 +107,19 @@ def finish_blob(
     """
     if upload is not None:
         yield from _end_unchanged(upload)
-    number = yield from ensure_repository(repository)
     key = upload.id if upload is not None and content is None else None
-    copy = yield from copy_of(digest)
     dropped: list[str] = []
-    if copy is None:
-        rows = yield (
-            "INSERT INTO copies (digest, size, key, content) VALUES (?, ?, ?, ?) RETURNING id",
-            (digest, size, key, content),
-        )
-        copy_id = rows[0][0]
+    # As most are new, without a look whether this one is: each statement is a turn of the interpreter's lock.
+    rows = yield (
+        "INSERT INTO copies (digest, size, key, content) VALUES (?, ?, ?, ?) ON CONFLICT (digest) DO NOTHING"
+        " RETURNING id",
+        (digest, size, key, content),
+    )
+    if rows:
+        copy_id: int = rows[0][0]
     else:
+        copy = yield from copy_of(digest)
+        assert copy is not None
         copy_id = copy.id
         if not copy.bad and (copy.content is not None or copy.key == healthy):
             if key is not None:
@@ -127,7 +131,8 @@ def finish_blob(
             )
             if copy.key is not None:
                 dropped.append(copy.key)
-    yield from _link(number, copy_id, now)
+        yield from _wake(copy_id)
+    yield from _link(repository, copy_id, now)
     return Linked(Descriptor(BLOB_TYPE, digest, size), dropped)
 
 
@@ -163,8 +168,8 @@ def mount(from_repository: str | None, to_repository: str, digest: str, now: int
     if not rows:
         raise OCIError("BLOB_UNKNOWN")
     copy = Copy(*rows[0])
-    number = yield from ensure_repository(to_repository)
-    yield from _link(number, copy.id, now)
+    yield from _wake(copy.id)
+    yield from _link(to_repository, copy.id, now)
     return copy
 
 
@@ -213,12 +218,29 @@ def unlink(number: int, copy_id: int, now: int) -> Work[None]:
     )
 
 
-def _link(number: int, copy_id: int, now: int) -> Work[None]:
-    yield (
-        (
-            "INSERT INTO links (repository_id, copy_id, renewed) VALUES (?, ?, ?)"
-            " ON CONFLICT (repository_id, copy_id) DO UPDATE SET renewed = excluded.renewed"
-        ),
-        (number, copy_id, now),
+def _link(repository: str, copy_id: int, now: int) -> Work[None]:
+    yield from _insert_into(
+        repository,
+        "INSERT INTO links (repository_id, copy_id, renewed) SELECT id, ?, ? FROM repositories WHERE name = ?"
+        " ON CONFLICT (repository_id, copy_id) DO UPDATE SET renewed = excluded.renewed RETURNING repository_id",
+        (copy_id, now),
     )
+
+
+def _wake(copy_id: int) -> Work[None]:
+    """End the grace of a copy that is about to be linked again."""
     yield "UPDATE copies SET idle_since = NULL WHERE id = ? AND idle_since IS NOT NULL", (copy_id,)
+
+
+def _insert_into(repository: str, statement: str, parameters: tuple[Any, ...]) -> Work[None]:
+    """Insert what belongs to a repository, which is made if it is not there.
+
+    Args:
+        repository: its name, the last of the statement's parameters.
+        statement: inserts a row for the repository of that name, and returns one.
+        parameters: the others.
+    """
+    rows = yield statement, (*parameters, repository)
+    if not rows:
+        yield from ensure_repository(repository)
+        yield statement, (*parameters, repository)
