@@ -338,3 +338,24 @@ async def test_lists_are_json_for_any_name() -> None:
 
     reply = await request(Handler(Odd()), "GET", TAGS)
     assert len(json.loads(reply.body)["tags"]) == 6
+
+
+async def test_referrers_are_json_whatever_they_say() -> None:
+    odd = ['"', "\\", "grüße", "\n\x00\x1f", "</script>", "\u2028", "{}"]
+    said = Descriptor('a/"b"', digest_of(b"one"), 2**53, 'c/"d"\n', {f"name {text}": f"value {text}" for text in odd})
+
+    class Odd(Backend):
+        async def referrers(self, *_: object, **__: object) -> AsyncIterator[Descriptor]:
+            yield said
+            yield Descriptor("", digest_of(b"two"), 0, None, {"": "\udc80"})
+
+    reply = await request(Handler(Odd()), "GET", REFERRERS)
+    first, second = json.loads(reply.body)["manifests"]
+    assert first == {
+        "mediaType": said.media_type,
+        "digest": said.digest,
+        "size": said.size,
+        "artifactType": said.artifact_type,
+        "annotations": said.annotations,
+    }
+    assert second == {"mediaType": "", "digest": digest_of(b"two"), "size": 0, "annotations": {"": "?"}}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Callable
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from ociserver._core import next_link
 from ociserver.errors import HTTPError, OCIError
@@ -29,6 +29,8 @@ MAX_REFERRERS_SIZE: Final = 4 * 1024 * 1024
 
 _JSON: Final = (b"content-type", b"application/json")
 _INDEX: Final = b"application/vnd.oci.image.index.v1+json"
+
+_string: Final = json.JSONEncoder(ensure_ascii=False).encode
 
 Names = Callable[[str, int | None], AsyncIterator[str]]
 
@@ -143,16 +145,17 @@ async def referrers(call: Call) -> Answer:
 
 
 def _entry(descriptor: Descriptor) -> bytes:
-    entry: dict[str, Any] = {
-        "mediaType": descriptor.media_type,
-        "digest": descriptor.digest,
-        "size": descriptor.size,
-    }
+    # Field by field: through a dictionary and `json.dumps`, a page of a thousand spent most of its time here.
+    entry = (
+        f'{{"mediaType":{_string(descriptor.media_type)},"digest":{_string(descriptor.digest)},'
+        f'"size":{descriptor.size:d}'
+    )
     if descriptor.artifact_type:
-        entry["artifactType"] = descriptor.artifact_type
+        entry += f',"artifactType":{_string(descriptor.artifact_type)}'
     if descriptor.annotations:
-        entry["annotations"] = dict(descriptor.annotations)
-    return json.dumps(entry, ensure_ascii=False, separators=(",", ":")).encode(errors="replace")
+        fields = ",".join([f"{_string(name)}:{_string(value)}" for name, value in descriptor.annotations.items()])
+        entry += f',"annotations":{{{fields}}}'
+    return f"{entry}}}".encode(errors="replace")
 
 
 def _items(names: list[str]) -> bytes:
