@@ -24,6 +24,7 @@ from hypothesis import strategies as st
 
 from ociserver import _core, errors
 from ociserver._core import (
+    BackgroundHasher,
     ByteRange,
     Exchange,
     Hasher,
@@ -73,7 +74,7 @@ def test_module() -> None:
 
 
 def test_classes_name_their_module() -> None:
-    for cls in (ByteRange, Hasher, _core.ManifestInfo, _core.Reference, Request):
+    for cls in (BackgroundHasher, ByteRange, Hasher, _core.ManifestInfo, _core.Reference, Request):
         assert cls.__module__ == "ociserver._core"
 
 
@@ -426,6 +427,50 @@ def test_hasher_is_shared_between_threads(size: int) -> None:
         thread.join()
     assert hasher.length == 40 * size
     assert hasher.digest() == expected("sha256", bytes(40 * size))
+
+
+def left(hasher: BackgroundHasher, backlog: int) -> None:
+    """Wait until no more is left to hash than that."""
+    reached = threading.Event()
+    hasher.when_left(backlog, reached.set)
+    assert reached.wait(60)
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize("sizes", [(), (0,), (100_000,), (1, 100_000, 1, 65_536, 3_000_000), (70_000,) * 50])
+def test_background_hasher_is_hashlib(algorithm: str, sizes: tuple[int, ...]) -> None:
+    hasher, pieces = BackgroundHasher(algorithm), [os.urandom(size) for size in sizes]
+    for piece in pieces:
+        # At most what there was, and all that is held.
+        assert hasher.add(piece) <= sum(sizes)
+    left(hasher, 0)
+    assert hasher.digest() == expected(algorithm, b"".join(pieces))
+
+
+def test_background_hasher_says_what_is_left() -> None:
+    hasher, piece = BackgroundHasher(), bytes(50_000_000)
+    assert hasher.add(b"small") == 0
+    assert hasher.add(piece) == len(piece)
+    with pytest.raises(RuntimeError, match="not all of it is hashed"):
+        hasher.digest()
+    forgotten = threading.Event()
+    hasher.when_left(0, forgotten.set)
+    left(hasher, 0)
+    assert hasher.digest() == expected("sha256", b"small" + piece)
+    assert not forgotten.is_set()
+    with pytest.raises(ValueError, match="sha256, sha384, sha512"):
+        BackgroundHasher("md5")
+
+
+def test_background_hashers_share_their_threads() -> None:
+    piece = os.urandom(300_000)
+    hashers = [BackgroundHasher() for _ in range(40)]
+    for _ in range(5):
+        for hasher in hashers:
+            hasher.add(piece)
+    for hasher in hashers:
+        left(hasher, 0)
+    assert {hasher.digest() for hasher in hashers} == {expected("sha256", piece * 5)}
 
 
 # --- files ----------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ __all__ = [
     "MAX_MANIFEST_REFERENCES",
     "MAX_RANGES",
     "REQUEST_KINDS",
+    "BackgroundHasher",
     "ByteRange",
     "Exchange",
     "Hasher",
@@ -245,6 +246,21 @@ class Hasher:
     @staticmethod
     def resume(state: bytes) -> Hasher:
         """Continue from `save`. Raises ValueError if it is not such a state."""
+
+@final
+class BackgroundHasher:
+    """A streaming SHA-2 hasher that works in threads of its own, without the GIL, while more is received. Pieces are
+    kept until they are hashed, so bound what waits."""
+
+    def __new__(cls, algorithm: str = "sha256") -> BackgroundHasher:
+        """Raises ValueError for anything but sha256, sha384, sha512."""
+    def add(self, data: bytes) -> int:
+        """Add bytes; how many are not hashed yet, these among them. Small ones are hashed at once if nothing waits."""
+    def when_left(self, backlog: int, callback: Callable[[], object]) -> None:
+        """Call `callback`, once, when no more than `backlog` bytes are left to hash: at once, or in another thread. A
+        callback that still waits is forgotten."""
+    def digest(self) -> str:
+        """`algorithm:hex` of all bytes. Raises RuntimeError while some are left to hash."""
 
 def digest_of(data: bytes, algorithm: str = "sha256") -> str:
     """`algorithm:hex` of the bytes. Raises ValueError for an unknown algorithm."""

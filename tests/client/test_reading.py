@@ -17,6 +17,7 @@ pytestmark = pytest.mark.anyio
 
 TEXT = bytes(range(256)) * 40
 DIGEST = digest_of(TEXT)
+LARGE = TEXT * 800
 OTHER = digest_of(b"other")
 JSON = {"Content-Type": "application/json"}
 
@@ -42,6 +43,27 @@ async def test_a_blob_with_other_bytes(client: Client, registry: Scripted, claim
                 given += piece
     assert len(given) < len(lie)
     assert caught.value.status == 502
+
+
+@pytest.mark.parametrize("at", [0, len(LARGE) // 2, len(LARGE) - 1])
+async def test_a_large_blob_with_one_other_byte(client: Client, registry: Scripted, at: int) -> None:
+    """It is hashed while it is passed on, and no faster than that."""
+    registry.will(Reply(200, {}, LARGE), Reply(200, {}, LARGE[:at] + b"?" + LARGE[at + 1 :]))
+    assert await read_blob(client, digest_of(LARGE), None, "project") == LARGE
+    given = 0
+    with refused("DIGEST_INVALID"):
+        async with aclosing(await client.get_blob("project", digest_of(LARGE))) as reader:
+            async for piece in reader:
+                given += len(piece)
+    assert given < len(LARGE)
+
+
+async def test_a_large_blob_that_nobody_reads_to_its_end(client: Client, registry: Scripted) -> None:
+    registry.will(Reply(200, {}, LARGE), Reply(200, {}, LARGE))
+    async with aclosing(await client.get_blob("project", digest_of(LARGE))) as reader:
+        async for _ in reader:
+            break
+    assert await read_blob(client, digest_of(LARGE), None, "project") == LARGE
 
 
 @pytest.mark.parametrize("claimed", [None, DIGEST, digest_of(b"lie")])

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 
-from ociserver._core import Hasher
 from ociserver.client.answers import wrong_content
 from ociserver.client.limits import MAX_RESUMES
 from ociserver.client.requests import Retries, UnreachableError
 from ociserver.client.transport import Answer
+from ociserver.client.verification import Verification
 from ociserver.interface import Descriptor, Url
 
 __all__ = ["Reader"]
@@ -37,23 +37,22 @@ class Reader:
         self._retries = retries
         whole = span == (0, descriptor.size)
         # Of a part there is nothing to compare with; the whole is held to the digest that was asked for.
-        self._hasher = Hasher(descriptor.digest.partition(":")[0]) if whole else None
+        self._verification = Verification(descriptor.digest.partition(":")[0]) if whole else None
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         at, stop = self.range
         if at == stop:
-            self._verify()
+            await self._verify()
         resumes = 0
         while at < stop:
             try:
                 async for piece in self._wanted(at):
                     at += len(piece)
-                    if self._hasher is not None:
-                        # Here and not in a thread: to wake one for each piece costs as much as the hashing.
-                        self._hasher.update(piece)
+                    if self._verification is not None:
+                        await self._verification.add(piece)
                     if at == stop:
                         # Whoever gets the last byte may take the blob for whole.
-                        self._verify()
+                        await self._verify()
                     yield piece
                     if at == stop:
                         return
@@ -81,6 +80,6 @@ class Reader:
             if at >= stop:
                 return
 
-    def _verify(self) -> None:
-        if self._hasher is not None and self._hasher.digest() != self.descriptor.digest:
-            raise wrong_content(self.descriptor.digest, self._hasher.digest())
+    async def _verify(self) -> None:
+        if self._verification is not None and (found := await self._verification.digest()) != self.descriptor.digest:
+            raise wrong_content(self.descriptor.digest, found)

@@ -7,6 +7,7 @@
 //! [distribution spec]: https://github.com/opencontainers/distribution-spec/blob/967efdc/spec.md
 //! [image spec]: https://github.com/opencontainers/image-spec/blob/main/spec.md
 
+pub mod background;
 pub mod digest;
 mod error;
 pub mod file;

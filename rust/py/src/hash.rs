@@ -2,9 +2,12 @@
 
 use std::sync::{Mutex, PoisonError};
 
+use ociserver_core::background::Background;
 use ociserver_core::digest::Algorithm;
 use ociserver_core::hash::{self, Hasher};
+use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
+use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::PyBytes;
 
 use crate::errors::value_error;
@@ -63,6 +66,40 @@ impl PyHasher {
     #[staticmethod]
     fn resume(state: &[u8]) -> PyResult<Self> {
         Hasher::resume(state).map(|hasher| Self(Mutex::new(hasher))).map_err(value_error)
+    }
+}
+
+#[pyclass(frozen, name = "BackgroundHasher", module = "ociserver._core")]
+pub(crate) struct PyBackgroundHasher(Background<PyBackedBytes>);
+
+#[pymethods]
+impl PyBackgroundHasher {
+    #[new]
+    #[pyo3(signature = (algorithm = "sha256"))]
+    fn new(algorithm: &str) -> PyResult<Self> {
+        Ok(Self(Background::new(algorithm.parse().map_err(value_error)?)))
+    }
+
+    fn add(&self, data: PyBackedBytes) -> usize {
+        self.0.add(data)
+    }
+
+    fn when_left(&self, py: Python<'_>, backlog: usize, callback: Py<PyAny>) {
+        let notify = move || {
+            // None while the interpreter ends: then nobody waits any more.
+            Python::try_attach(|py| {
+                if let Err(error) = callback.call0(py) {
+                    error.write_unraisable(py, Some(callback.bind(py)));
+                }
+            });
+        };
+        // It may be called in this thread, which then must not wait for itself.
+        py.detach(|| self.0.when_left(backlog, notify));
+    }
+
+    fn digest(&self) -> PyResult<String> {
+        let digest = self.0.digest().ok_or_else(|| PyRuntimeError::new_err("not all of it is hashed yet"))?;
+        Ok(digest.to_string())
     }
 }
 

@@ -22,7 +22,7 @@ mod _core {
     #[pymodule_export]
     use crate::grammar::{is_digest, is_host, is_repository, is_tag, next_link, parse_reference, upload_path};
     #[pymodule_export]
-    use crate::hash::{PyHasher, digest_of};
+    use crate::hash::{PyBackgroundHasher, PyHasher, digest_of};
     #[pymodule_export]
     use crate::load::{PyContent, PyOrigin, PyReport, PyStep, run_load};
     #[pymodule_export]

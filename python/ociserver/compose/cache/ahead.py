@@ -81,6 +81,8 @@ class Ahead:
             self._held.append(piece)
             self._size += len(piece)
             self._change.set()
+            # Whoever waits for what has come goes first, above all for the first of it: more may be here already.
+            await asyncio.sleep(0)
             while self._size - self._taken >= MOST:
                 self._room.clear()
                 await self._room.wait()
