@@ -1,4 +1,4 @@
-"""Small reads: our handler, against a constant answer of the same bytes on granian."""
+"""Small reads: our server, against a constant answer of the same bytes on granian."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from benches.baseline import ANSWER_PATH
 from benches.connection import Answer, Connection
 from benches.contents import REPOSITORY, SMALL_BLOBS, TAGS, digest_of, manifest, small_blob, tag
 from benches.figures import Figure
+from benches.load import Load
 from benches.overwriting import Overwriter
 from benches.servers import serve
 from tests.serving.site import Site
@@ -51,8 +52,12 @@ READS = (
 )
 
 
+LOOPS = {"constant answer": "asyncio", "constant answer, uvloop": "uvloop"}
+"""What ours is compared with: granian as it comes, and on the event loop that `ociserver serve` uses. Wishes are of the first."""
+
+
 def measure(registry: Site, rounds: int, seconds: int, only: str = "", target: float | None = None) -> Iterator[Figure]:
-    """Measure each kind of read, of a registry and of the constant answer in turn, in every round.
+    """Measure each kind of read, of a registry and of the constant answers in turn, in every round.
 
     Args:
         registry: has what `registry.fill` put there.
@@ -61,38 +66,44 @@ def measure(registry: Site, rounds: int, seconds: int, only: str = "", target: f
         only: a part of the names of what is measured.
         target: the least ratio that is wanted of each.
     """
-    with serve("benches.baseline:constant") as constant, tempfile.TemporaryDirectory() as folder:
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        constants = [stack.enter_context(serve("benches.baseline:constant", loop)) for loop in LOOPS.values()]
+        sites = [registry, *constants]
         # One for the whole run: it knows what the tags point at.
-        overwriters = [Overwriter(registry, check=True), Overwriter(constant, check=False)]
+        overwriters = [Overwriter(site, check=site is registry) for site in sites]
         for read in READS:
             if only not in read.name:
                 continue
-            paths = Path(folder) / "paths"
+            paths = folder / "paths"
             paths.write_text("".join(f"{path}\n" for path in read.paths))
-            _copy_answer(registry, constant, read, read.paths[0])
-            figure = Figure(read.name, "/s", "constant answer", read.target or target)
+            for constant in constants:
+                _copy_answer(registry, constant, read, read.paths[0])
+            wish = read.target or target
+            figures = [Figure(read.name, "/s", name, None if index else wish) for index, name in enumerate(LOOPS)]
             for round_number in range(rounds):
-                loads = {}
-                # Each goes first in every other round.
-                for index in (0, 1) if round_number % 2 else (1, 0):
+                loads: dict[int, Load] = {}
+                # Each goes first in its turn.
+                for turn in range(len(sites)):
+                    index = (turn + round_number) % len(sites)
                     with overwriters[index] if read.overwrite else contextlib.nullcontext():
-                        site = (registry, constant)[index]
                         if read.method == "HEAD":
-                            loads[index] = heads.run(site, read.paths, seconds)
+                            loads[index] = heads.run(sites[index], read.paths, seconds)
                         else:
-                            loads[index] = wrk.run(site, paths, read.headers, seconds)
-                figure.add(
-                    loads[0].rate,
-                    loads[1].rate,
-                    cpu_us=loads[0].cpu_us,
-                    base_cpu_us=loads[1].cpu_us,
-                    p99_us=loads[0].p99_us,
-                    base_p99_us=loads[1].p99_us,
-                )
+                            loads[index] = wrk.run(sites[index], paths, read.headers, seconds)
+                for index, figure in enumerate(figures, 1):
+                    figure.add(
+                        loads[0].rate,
+                        loads[index].rate,
+                        cpu_us=loads[0].cpu_us,
+                        base_cpu_us=loads[index].cpu_us,
+                        p99_us=loads[0].p99_us,
+                        base_p99_us=loads[index].p99_us,
+                    )
             if read.overwrite:
-                figure.add_note("overwrites", overwriters[0].writes)
-                figure.add_note("checked_reads", overwriters[0].reads)
-            yield figure
+                figures[0].add_note("overwrites", overwriters[0].writes)
+                figures[0].add_note("checked_reads", overwriters[0].reads)
+            yield from figures
 
 
 def _copy_answer(registry: Site, constant: Site, read: Read, path: str) -> None:

@@ -10,14 +10,14 @@ from pathlib import Path
 from tests.serving.granian_process import serve_with_granian
 from tests.serving.site import Site
 
-SETTINGS = ("--workers", "1", "--http", "1", "--loop", "asyncio", "--task-impl", "asyncio", "--log-level", "warning")
+SETTINGS = ("--workers", "1", "--http", "1", "--task-impl", "asyncio", "--log-level", "warning")
 
 
 @contextmanager
-def serve(target: str) -> Iterator[Site]:
-    """Serve `module:attribute` until the block ends."""
+def serve(target: str, loop: str = "asyncio") -> Iterator[Site]:
+    """Serve `module:attribute` until the block ends, on the event loop that granian comes with or on another."""
     with (
         tempfile.TemporaryDirectory() as folder,
-        serve_with_granian(target, Path(folder) / "log", *SETTINGS) as site,
+        serve_with_granian(target, Path(folder) / "log", *SETTINGS, "--loop", loop) as site,
     ):
         yield site

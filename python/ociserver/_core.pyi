@@ -9,7 +9,8 @@ from typing import Any, Final, Literal, Self, TypeAlias, final
 
 from typing_extensions import disjoint_base
 
-from ociserver.types import Receive, Send
+from ociserver.interface import Descriptor
+from ociserver.types import Message, Receive, Scope, Send
 
 __all__ = [
     "MAX_MANIFEST_DEPTH",
@@ -25,6 +26,7 @@ __all__ = [
     "LoadReport",
     "LoadStep",
     "ManifestInfo",
+    "Recall",
     "Reference",
     "Request",
     "__version__",
@@ -264,6 +266,24 @@ class BackgroundHasher:
 
 def digest_of(data: bytes, algorithm: str = "sha256") -> str:
     """`algorithm:hex` of the bytes. Raises ValueError for an unknown algorithm."""
+
+class Recall:
+    """Answers reads that a backend can answer without waiting.
+
+    Args:
+        recall: `Backend.recall`.
+        blobs: whether blobs are answered so.
+        tag_digest: whether a GET by tag says the digest.
+    """
+
+    def __new__(
+        cls, recall: Callable[[str, str, str], tuple[Descriptor, bytes | None] | None], *, blobs: bool, tag_digest: bool
+    ) -> Self: ...
+    def answer(self, scope: Scope) -> tuple[Message, Message, str, str, int, bytes | None] | None:
+        """The two messages that answer a request, and then its kind, its repository, the bytes of the body, and
+        X-Request-Id. None if it is no such read, or has anything to it that most have not: a condition, a range,
+        a query, a body, a mount; or if the backend would have to wait.
+        """
 
 @disjoint_base
 class Exchange:

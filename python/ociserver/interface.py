@@ -11,7 +11,7 @@ the backend: the client gets a 500 and the log the traceback.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Final, NoReturn, Protocol, Self
@@ -211,6 +211,23 @@ class Reader:
         """Describe the manifest that a tag points at. Raises MANIFEST_UNKNOWN."""
         _unsupported("resolve_tag")
 
+    def recall(self, kind: str, repository: str, reference: str) -> tuple[Descriptor, bytes | None] | None:
+        """What a read would give, if that is known without waiting: a shortcut, which a backend need not have.
+
+        Of a backend whose class reads in another way than the class that has this, it is not called. There is no
+        `request_context`.
+
+        Args:
+            kind: of the request: manifest_get, manifest_head, blob_get or blob_head.
+            repository: whose contents are asked for.
+            reference: a tag or a digest.
+
+        Returns:
+            The descriptor and the content, which counts for manifest_get and blob_get; None to be asked in the
+            usual way, for errors too. It raises nothing.
+        """
+        return None
+
     async def locate_blob(self, repository: str, digest: str) -> Url | None:
         """Where a client may fetch a blob itself, with nothing but the URL; None to give it the bytes here.
 
@@ -388,6 +405,27 @@ def complete(backend: Any) -> Backend:
     if not any(hasattr(backend, name) for name in _METHODS):
         raise TypeError(f"{backend!r} is not a backend: it has no method of ociserver.Backend, such as get_manifest")
     return _Completed(backend)
+
+
+_RECALLED: Final = ("get_blob", "get_manifest", "get_tag", "resolve_blob", "resolve_manifest", "resolve_tag")
+
+
+def recall_of(backend: Backend) -> Callable[[str, str, str], tuple[Descriptor, bytes | None] | None] | None:
+    """`Backend.recall`, where it stands for what the backend would read.
+
+    A subclass may let fewer read, or find something else: then what it inherits does not speak for it.
+    """
+    owner = _owner(backend, "recall")
+    if owner is Backend or any(_owner(backend, name) is not owner for name in _RECALLED):
+        return None
+    return backend.recall
+
+
+def _owner(backend: Backend, name: str) -> object:
+    """Who has a method: a class, or the object itself."""
+    if name in vars(backend):
+        return backend
+    return next(owner for owner in type(backend).__mro__ if name in vars(owner))
 
 
 class _Completed(Backend):

@@ -250,3 +250,12 @@ async def test_a_head_of_what_has_just_been_unlinked(store: Store) -> None:
 async def test_digests_need_not_be_known(store: Store) -> None:
     await push_blob(store, b"x")
     assert await is_missing(store, digest_of(b"y"))
+
+
+async def test_a_store_that_is_open_can_be_opened_again(tmp_path: Path) -> None:
+    async with Store(tmp_path / "data", durability="off") as store:
+        await push_blob(store, b"content")
+        async with store:
+            pass
+        # Closed by the last who opened it.
+        assert (await store.resolve_blob(REPOSITORY, digest_of(b"content"))).size == 7

@@ -11,14 +11,14 @@ from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Any, Final, Self
 
-from ociserver._core import parse_request
+from ociserver._core import Recall, parse_request
 from ociserver.context import request_context
 from ociserver.errors import HTTPError, OCIError, WireError, marshal_error
 from ociserver.handler import blobs, lists, manifests, uploads
 from ociserver.handler.body import ClientDisconnectedError
-from ociserver.handler.call import Call, Event, raw_path
+from ociserver.handler.call import Call, Event, client_request_id, raw_path
 from ociserver.handler.responses import Answer, empty
-from ociserver.interface import Backend, complete
+from ociserver.interface import Backend, complete, recall_of
 from ociserver.options import Options, Response
 from ociserver.types import Receive, Scope, Send
 
@@ -85,13 +85,24 @@ class Handler:
         self._request_numbers = itertools.count(1)
         self._opened = False
         self._opening = asyncio.Lock()
+        self._recall: Recall | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         # The hot path is one function: each further coroutine in it costs as much as parsing the request.
+        began = time.perf_counter() if self._observe else 0.0
+        if self._recall is not None:
+            recalled = self._recall.answer(scope)
+            if recalled is not None:
+                start, body, kind, repository, sent, request_id = recalled
+                await send(start)
+                await send(body)
+                if self._observe:
+                    took = time.perf_counter() - began
+                    self._observe(self._recalled(scope, kind, repository, sent, request_id, took))
+                return
         if scope["type"] != "http":
             await self._other(scope, receive, send)
             return
-        began = time.perf_counter() if self._observe else 0.0
         call = Call(self, scope, receive, send)
         token = request_context.set(call)
         try:
@@ -141,6 +152,7 @@ class Handler:
         """Close the backend. The next request would open it again."""
         if self._opened:
             self._opened = False
+            self._recall = None
             await self.backend.__aexit__(None, None, None)
 
     async def _open(self) -> None:
@@ -148,6 +160,18 @@ class Handler:
             if not self._opened:
                 await self.backend.__aenter__()
                 self._opened = True
+                self._recall = self._shortcut()
+
+    def _shortcut(self) -> Recall | None:
+        """What answers reads that the backend needs not wait for."""
+        recall, options = recall_of(self.backend), self.options
+        if recall is None:
+            return None
+        return Recall(
+            recall,
+            blobs=not options.locations_for_descriptor and not options.redirect_pulls,
+            tag_digest=not options.omit_digest_from_tag_get_response,
+        )
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         await receive()
@@ -206,21 +230,21 @@ class Handler:
         return Response(wire.status, {"Content-Type": "application/json", **wire.headers}, wire.content)
 
     def _event(self, call: Call, duration: float) -> Event:
-        scope = call.scope
         request = getattr(call, "request", None)
-        client = scope.get("client")
-        return Event(
-            call.request_id,
-            client[0] if client else "",
-            scope["method"],
-            raw_path(scope),
-            request.kind if request else None,
-            request.repository if request else None,
-            call.status,
-            call.received,
-            call.sent,
-            duration,
-        )
+        kind, repository = (request.kind, request.repository) if request else (None, None)
+        return _event_of(call.scope, call.request_id, kind, repository, call.status, call.received, call.sent, duration)
+
+    def _recalled(
+        self, scope: Scope, kind: str, repository: str, sent: int, x_request_id: bytes | None, duration: float
+    ) -> Event:
+        request_id = client_request_id(x_request_id) or self.next_request_id()
+        return _event_of(scope, request_id, kind, repository, 200, 0, sent, duration)
+
+
+def _event_of(scope: Scope, request_id: str, kind: str | None, repository: str | None, *rest: Any) -> Event:
+    client = scope.get("client")
+    address = client[0] if client else ""
+    return Event(request_id, address, scope["method"], raw_path(scope), kind, repository, *rest)
 
 
 def _is_ours(error: BaseException | None) -> bool:

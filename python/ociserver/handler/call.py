@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from ociserver.handler.app import Handler
 
-__all__ = ["Call", "Event", "raw_path"]
+__all__ = ["Call", "Event", "client_request_id", "raw_path"]
 
 MAX_REQUEST_ID: Final = 128
 """Longest X-Request-Id of a client that is taken over, in bytes; it is repeated in every log line."""
@@ -96,7 +96,7 @@ class Call(Exchange, RequestContext):
     def request_id(self) -> str:  # type: ignore[override]  # nobody else sets it
         if self._id is None:
             # No cached_property, whose lock costs more than all of this, and every logged request asks.
-            self._id = _request_id(self.x_request_id) or self.handler.next_request_id()
+            self._id = client_request_id(self.x_request_id) or self.handler.next_request_id()
         return self._id
 
     @cached_property
@@ -156,7 +156,7 @@ def raw_path(scope: Scope) -> bytes:
     return scope.get("raw_path") or quote(scope["path"]).encode()
 
 
-def _request_id(header: bytes | None) -> str | None:
+def client_request_id(header: bytes | None) -> str | None:
     """What the client calls its request, if that can be repeated."""
     if header is None or len(header) > MAX_REQUEST_ID or not header.isascii() or not header.decode().isprintable():
         return None

@@ -35,6 +35,9 @@ PAGE: Final = 1_000
 """Names that a list without a limit reads at a time; each such page is consistent in itself."""
 
 
+_MANIFESTS: Final = frozenset({"manifest_get", "manifest_head"})
+
+
 class Memory(Backend):
     """A registry in memory (Go: `ocimem`). What it holds ends with the process.
 
@@ -99,6 +102,26 @@ class Memory(Backend):
 
     async def resolve_tag(self, repository: str, tag: str) -> Descriptor:
         return self._repository(repository).tagged(tag).descriptor
+
+    def recall(self, kind: str, repository: str, reference: str) -> tuple[Descriptor, bytes | None] | None:
+        held = self._repositories.get(repository)
+        if held is None:
+            return None
+        if kind in _MANIFESTS:
+            manifest = held.tags.get(reference)
+            if manifest is None:
+                stored = held.manifests.get(reference)
+                if stored is None:
+                    return None
+                manifest = stored.manifest
+            return manifest.descriptor, manifest.content
+        descriptor = held.blobs.get(reference)
+        if descriptor is None:
+            return None
+        if kind == "blob_head":
+            return descriptor, None
+        pieces = self._blobs[reference].pieces
+        return (descriptor, pieces[0]) if len(pieces) == 1 else None
 
     # Writer
 

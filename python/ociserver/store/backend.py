@@ -86,8 +86,26 @@ class Store(Lists):
         self.blobs = Directory(self.path / "blobs", sync=durability != "off", settle=database.settle)
         self._reserve = Reserve(self.path / "registry.reserve")
         self._recent = Recent(self.database.version)
+        self._opening = asyncio.Lock()
+        self._openings = 0
 
     async def __aenter__(self) -> Self:
+        # More than one handler may be over a store, or a handler over one that its owner has opened already.
+        async with self._opening:
+            if not self._openings:
+                await self._open()
+            self._openings += 1
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        async with self._opening:
+            self._openings = max(0, self._openings - 1)
+            if not self._openings:
+                await self._close()
+
+    async def _open(self) -> None:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             self._check_complete()
@@ -101,12 +119,6 @@ class Store(Lists):
         except BaseException:
             await self._close()
             raise
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        await self._close()
 
     # Reader
 
@@ -139,7 +151,7 @@ class Store(Lists):
         return manifest
 
     async def get_tag(self, repository: str, tag: str) -> Manifest:
-        key = (repository, tag, "tag")
+        key = (repository, tag, "manifest")
         manifest: Manifest | None = self._recent.get(key)
         if manifest is None:
             manifest = await self.database.read(reads.find_tag(repository, tag))
@@ -160,7 +172,7 @@ class Store(Lists):
         return link.descriptor
 
     async def resolve_manifest(self, repository: str, digest: str) -> Descriptor:
-        key = (repository, digest, "manifest descriptor")
+        key = (repository, digest, "descriptor")
         descriptor: Descriptor | None = self._recent.get(key)
         if descriptor is None:
             descriptor = await self.database.read(reads.resolve_manifest(repository, digest))
@@ -168,12 +180,27 @@ class Store(Lists):
         return descriptor
 
     async def resolve_tag(self, repository: str, tag: str) -> Descriptor:
-        key = (repository, tag, "tag descriptor")
+        key = (repository, tag, "descriptor")
         descriptor: Descriptor | None = self._recent.get(key)
         if descriptor is None:
             descriptor = await self.database.read(reads.resolve_tag(repository, tag))
             self._recent.put(key, descriptor, None)
         return descriptor
+
+    def recall(self, kind: str, repository: str, reference: str) -> tuple[Descriptor, bytes | None] | None:
+        if kind == "manifest_get":
+            manifest: Manifest | None = self._recent.get((repository, reference, "manifest"))
+            return None if manifest is None else (manifest.descriptor, manifest.content)
+        if kind == "manifest_head":
+            descriptor: Descriptor | None = self._recent.get((repository, reference, "descriptor"))
+            return None if descriptor is None else (descriptor, None)
+        link: Link | None = self._recent.get((repository, reference, "blob"))
+        if link is None or link.copy.content is None or link.copy.bad:
+            # What is in a file may have gone, or be short.
+            return None
+        if kind == "blob_head" and time.time() - link.renewed > self.renew_after_s:
+            return None
+        return link.descriptor, link.copy.content
 
     # Writer
 

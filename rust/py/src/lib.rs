@@ -8,6 +8,7 @@ mod hash;
 mod load;
 mod manifest;
 mod range;
+mod recall;
 mod request;
 
 /// The extension module; its documentation is `python/ociserver/_core.pyi`.
@@ -29,6 +30,8 @@ mod _core {
     use crate::manifest::{PyManifestInfo, PyReference, read_manifest};
     #[pymodule_export]
     use crate::range::{PyByteRange, parse_content_range, parse_range};
+    #[pymodule_export]
+    use crate::recall::PyRecall;
     #[pymodule_export]
     use crate::request::{PyRequest, parse_request};
 

@@ -66,7 +66,7 @@ impl PyRequest {
 
     #[getter]
     fn kind(&self, py: Python<'_>) -> &'static Py<PyString> {
-        &names(py)[self.0.kind as usize]
+        kind_name(py, self.0.kind)
     }
 
     #[getter]
@@ -180,6 +180,11 @@ fn parsed<T: FromStr<Err = ociserver_core::Error>>(text: Option<&str>) -> PyResu
 fn names(py: Python<'_>) -> &'static [Py<PyString>; Kind::ALL.len()] {
     static NAMES: PyOnceLock<[Py<PyString>; Kind::ALL.len()]> = PyOnceLock::new();
     NAMES.get_or_init(py, || Kind::ALL.map(|kind| PyString::intern(py, kind.name()).unbind()))
+}
+
+/// The name of a kind, interned.
+pub(crate) fn kind_name(py: Python<'_>, kind: Kind) -> &'static Py<PyString> {
+    &names(py)[kind as usize]
 }
 
 /// `REQUEST_KINDS`.

@@ -1,0 +1,165 @@
+//! Reads that a backend can answer without waiting: parsed, asked for and put into messages in one call.
+
+use ociserver_core::digest::Digest;
+use ociserver_core::kind::Kind;
+use ociserver_core::request::{self, Request};
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyBool, PyBytes, PyDict, PyList, PyString, PyTuple};
+
+use crate::exchange::content_headers;
+use crate::request::kind_name;
+
+/// Asks a backend's `recall`, for requests whose answers are all of one form.
+#[pyclass(frozen, name = "Recall", module = "ociserver._core")]
+pub(crate) struct PyRecall {
+    recall: Py<PyAny>,
+    blobs: bool,
+    tag_digest: bool,
+}
+
+/// Start and body of the answer; then kind, repository, bytes of the body and X-Request-Id, for who watches.
+type Recalled<'py> = (
+    Bound<'py, PyDict>,
+    Bound<'py, PyDict>,
+    &'static Py<PyString>,
+    Bound<'py, PyString>,
+    usize,
+    Option<Bound<'py, PyBytes>>,
+);
+
+#[pymethods]
+impl PyRecall {
+    #[new]
+    #[pyo3(signature = (recall, *, blobs, tag_digest))]
+    fn new(recall: Py<PyAny>, blobs: bool, tag_digest: bool) -> Self {
+        Self { recall, blobs, tag_digest }
+    }
+
+    fn answer<'py>(&self, scope: &Bound<'py, PyAny>) -> PyResult<Option<Recalled<'py>>> {
+        let py = scope.py();
+        let Ok(scope) = scope.cast::<PyDict>() else { return Ok(None) };
+        let Some((request, request_id)) = plain_read(scope)? else { return Ok(None) };
+        let is_blob = matches!(request.kind, Kind::BlobGet | Kind::BlobHead);
+        let (Some(repository), Some(reference)) = (&request.repository, reference(&request)) else { return Ok(None) };
+        if is_blob && !self.blobs {
+            return Ok(None);
+        }
+        let (kind, repository) = (kind_name(py, request.kind), PyString::new(py, repository.as_str()));
+        let found = self.recall.bind(py).call1((kind, &repository, PyString::new(py, reference)))?;
+        if found.is_none() {
+            return Ok(None);
+        }
+        let found = found.cast_into::<PyTuple>()?;
+        let headers = described(&found.get_item(0)?)?;
+        if request.kind == Kind::ManifestGet && request.tag.is_some() && !self.tag_digest {
+            headers.del_item(2)?;
+        }
+        let common = common(py);
+        if is_blob {
+            headers.append(&common.accept_ranges)?;
+        }
+        headers.append(&common.api_version)?;
+        // To copy a dict that has its keys already costs half of filling one.
+        let (start, body) = (common.start.bind(py).copy()?, common.body.bind(py).copy()?);
+        start.set_item(intern!(py, "headers"), headers)?;
+        let mut size = 0;
+        if matches!(request.kind, Kind::ManifestGet | Kind::BlobGet) {
+            let content = found.get_item(1)?.cast_into::<PyBytes>()?;
+            size = content.as_bytes().len();
+            body.set_item(intern!(py, "body"), content)?;
+        }
+        Ok(Some((start, body, kind, repository, size, request_id)))
+    }
+
+    /// The backend that is asked belongs to the handler, which belongs to whoever holds both.
+    fn __traverse__(&self, visit: pyo3::PyVisit<'_>) -> Result<(), pyo3::PyTraverseError> {
+        visit.call(&self.recall)
+    }
+}
+
+/// A read of a manifest or a blob and its X-Request-Id, if a header, a query or a mount does not make it another one.
+fn plain_read<'py>(scope: &Bound<'py, PyDict>) -> PyResult<Option<(Request, Option<Bound<'py, PyBytes>>)>> {
+    let py = scope.py();
+    let (Some(method), Some(path), Some(query), Some(headers)) = (
+        scope.get_item(intern!(py, "method"))?,
+        scope.get_item(intern!(py, "raw_path"))?,
+        scope.get_item(intern!(py, "query_string"))?,
+        scope.get_item(intern!(py, "headers"))?,
+    ) else {
+        return Ok(None);
+    };
+    let root = scope.get_item(intern!(py, "root_path"))?;
+    let (Ok(method), Ok(path), Ok(headers)) =
+        (method.cast::<PyString>(), path.cast::<PyBytes>(), headers.cast::<PyList>())
+    else {
+        return Ok(None);
+    };
+    if query.is_truthy()? || root.is_some_and(|root| root.is_truthy().unwrap_or(true)) {
+        return Ok(None);
+    }
+    let mut request_id = None;
+    for header in headers {
+        match header.get_item(0)?.cast::<PyBytes>()?.as_bytes() {
+            b"content-length" | b"transfer-encoding" | b"if-none-match" | b"range" => return Ok(None),
+            b"x-request-id" => request_id = Some(header.get_item(1)?.cast_into()?),
+            _ => {}
+        }
+    }
+    // What is wrong with a request is said elsewhere.
+    let request = request::parse(method.to_str().unwrap_or_default(), path.as_bytes(), b"", b"").ok();
+    Ok(request.map(|request| (request, request_id)))
+}
+
+/// What is read, by a tag or by a digest; None for other requests.
+fn reference(request: &Request) -> Option<&str> {
+    match request.kind {
+        Kind::ManifestGet | Kind::ManifestHead | Kind::BlobGet | Kind::BlobHead => match &request.tag {
+            Some(tag) => Some(tag.as_str()),
+            None => request.digest.as_ref().map(Digest::as_str),
+        },
+        _ => None,
+    }
+}
+
+/// The headers of a whole content.
+fn described<'py>(descriptor: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyList>> {
+    let py = descriptor.py();
+    let media_type = descriptor.getattr(intern!(py, "media_type"))?;
+    let digest = descriptor.getattr(intern!(py, "digest"))?;
+    let size = descriptor.getattr(intern!(py, "size"))?.extract()?;
+    content_headers(py, media_type.cast::<PyString>()?.to_str()?, digest.cast::<PyString>()?.to_str()?, size)
+}
+
+/// What is the same in every answer.
+struct Common {
+    accept_ranges: Py<PyTuple>,
+    api_version: Py<PyTuple>,
+    start: Py<PyDict>,
+    body: Py<PyDict>,
+}
+
+fn common(py: Python<'_>) -> &'static Common {
+    static COMMON: PyOnceLock<Common> = PyOnceLock::new();
+    COMMON.get_or_init(py, || make_common(py).expect("constants"))
+}
+
+fn make_common(py: Python<'_>) -> PyResult<Common> {
+    let field = |name: &str, value: &str| {
+        PyTuple::new(py, [name, value].map(|text| PyBytes::new(py, text.as_bytes()))).map(Bound::unbind)
+    };
+    let (start, body) = (PyDict::new(py), PyDict::new(py));
+    start.set_item(intern!(py, "type"), intern!(py, "http.response.start"))?;
+    start.set_item(intern!(py, "status"), 200)?;
+    start.set_item(intern!(py, "headers"), py.None())?;
+    body.set_item(intern!(py, "type"), intern!(py, "http.response.body"))?;
+    body.set_item(intern!(py, "body"), PyBytes::new(py, b""))?;
+    body.set_item(intern!(py, "more_body"), PyBool::new(py, false))?;
+    Ok(Common {
+        accept_ranges: field("accept-ranges", "bytes")?,
+        api_version: field("docker-distribution-api-version", "registry/2.0")?,
+        start: start.unbind(),
+        body: body.unbind(),
+    })
+}

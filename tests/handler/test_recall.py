@@ -1,0 +1,217 @@
+"""Reads that a backend answers at once (`Backend.recall`): the same answers as in the usual way, and no others."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ociserver import Backend, Descriptor, Event, Handler, Manifest, Memory, OCIError, Options, Store
+from tests.contract.contents import IMAGE, REPOSITORY, image, push_manifest
+from tests.handler.driver import Reply, request
+from tests.handler.registry import BLOB, CONTENT, DIGEST, MANIFEST, TAG, filled
+
+pytestmark = pytest.mark.anyio
+
+READS = [(method, path) for path in (TAG, MANIFEST, BLOB) for method in ("GET", "HEAD")]
+OPTIONS = {
+    "none": Options(),
+    "no digest": Options(omit_digest_from_tag_get_response=True),
+    "elsewhere": Options(locations_for_descriptor=lambda _is_manifest, _descriptor: ["https://example.com/"]),
+    "redirects": Options(redirect_pulls=True),
+}
+REQUESTS: list[dict[str, Any]] = [
+    {},
+    {"headers": {"x-request-id": "mine"}},
+    {"headers": {"range": "bytes=1-3"}},
+    {"headers": {"if-none-match": f'"{DIGEST}"'}},
+    {"headers": {"if-none-match": "*"}},
+    {"root_path": "/under"},
+    {"body": b""},
+]
+
+
+class Recalling:
+    """Counts what a backend answered at once."""
+
+    def __init__(self, backend: Backend) -> None:
+        self.answered: list[str] = []
+        self._recall = backend.recall
+        self.backend = backend
+
+    def __call__(self, kind: str, repository: str, reference: str) -> tuple[Descriptor, bytes | None] | None:
+        found = self._recall(kind, repository, reference)
+        if found is not None:
+            self.answered.append(kind)
+        return found
+
+
+@pytest.fixture(params=["memory", "store"])
+async def backend(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Any]:
+    made = Memory() if request.param == "memory" else Store(tmp_path / "data", durability="off")
+    async with made:
+        yield await filled(made)
+
+
+def watched(handler: Handler, monkeypatch: pytest.MonkeyPatch) -> Recalling:
+    """What the handler's backend is asked, from its next opening on."""
+    recalling = Recalling(handler.backend)
+    # Of the class: on the object it would be somebody else's method, which is not asked.
+    monkeypatch.setattr(type(handler.backend), "recall", lambda _self, *asked: recalling(*asked))
+    return recalling
+
+
+@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
+@pytest.mark.parametrize("fields", REQUESTS, ids=str)
+async def test_the_answer_is_the_usual_one(backend: Any, options: Options, fields: dict[str, Any]) -> None:
+    plain = Handler(backend, options)
+    usual = Handler(without_recall(backend), options)
+    for method, path in READS:
+        target = f"/under{path}" if "root_path" in fields else path
+        expected = await request(usual, method, target, **fields)
+        assert 200 <= expected.status < 400
+        # The second time is the one that a store remembers.
+        assert await request(plain, method, target, **fields) == expected
+        assert await request(plain, method, target, **fields) == expected
+
+
+async def test_plain_reads_are_answered_at_once(backend: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    application = Handler(backend)
+    recalling = watched(application, monkeypatch)
+    for method, path in READS:
+        await request(application, method, path)
+        recalling.answered.clear()
+        await request(application, method, path)
+        assert len(recalling.answered) == 1, (method, path)
+
+
+@pytest.mark.parametrize("fields", REQUESTS[2:], ids=str)
+async def test_others_are_not(backend: Any, monkeypatch: pytest.MonkeyPatch, fields: dict[str, Any]) -> None:
+    application = Handler(backend)
+    recalling = watched(application, monkeypatch)
+    for method, path in READS:
+        await request(application, method, f"/under{path}" if "root_path" in fields else path, **fields)
+    await request(application, "GET", f"{TAG}?ns=example.com")
+    assert recalling.answered == []
+
+
+async def test_what_was_overwritten_or_deleted_is_not_remembered(backend: Any) -> None:
+    application = Handler(backend)
+    for _ in range(2):
+        assert (await request(application, "GET", TAG)).body == CONTENT
+    other = image(b"{}", annotations={"other": "one"})
+    await push_manifest(backend, other, IMAGE, "latest")
+    for _ in range(2):
+        assert (await request(application, "GET", TAG)).body == other
+    await backend.delete_tag(REPOSITORY, "latest")
+    for method in ("GET", "HEAD"):
+        assert (await request(application, method, TAG)).status == 404
+
+
+class Denying(Memory):
+    """Lets nobody read, as a subclass of somebody's may."""
+
+    async def get_tag(self, repository: str, tag: str) -> Manifest:
+        raise OCIError("DENIED")
+
+
+async def test_a_subclass_that_reads_otherwise_is_asked() -> None:
+    application = Handler(await filled(Denying()))
+    assert (await request(application, "GET", TAG)).code == "DENIED"
+    # And for what it has left alone, as it may know of none of this.
+    assert (await request(application, "GET", MANIFEST)).body == CONTENT
+
+
+async def test_a_method_of_the_object_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    backend = await filled()
+
+    async def denied(_repository: str, _digest: str) -> Manifest:
+        raise OCIError("DENIED")
+
+    monkeypatch.setattr(backend, "get_manifest", denied)
+    assert (await request(Handler(backend), "GET", MANIFEST)).code == "DENIED"
+
+
+_never: Any = None
+
+
+async def test_a_backend_of_ones_own_can_have_it() -> None:
+    class Own(Backend):
+        """Knows one thing by heart."""
+
+        get_blob = get_manifest = get_tag = resolve_blob = resolve_manifest = resolve_tag = _never
+
+        def recall(self, kind: str, repository: str, reference: str) -> tuple[Descriptor, bytes | None] | None:
+            return Descriptor("text/plain", DIGEST, 4), b"text"
+
+    async with Handler(Own()) as application:
+        reply = await request(application, "GET", TAG)
+    assert (reply.status, reply["content-type"], reply["docker-content-digest"], reply.body) == (
+        200,
+        "text/plain",
+        DIGEST,
+        b"text",
+    )
+
+
+async def test_it_is_reported_as_any_other(backend: Any) -> None:
+    events: list[Event] = []
+    application = Handler(backend, observe=events.append)
+    usual: list[Event] = []
+    slow = Handler(without_recall(backend), observe=usual.append)
+    for method, path in READS:
+        for handler in (application, application, slow):
+            await request(handler, method, path, headers={"x-request-id": "mine"})
+    assert len(events) == 2 * len(usual)
+    assert [event._replace(duration=0.0) for event in events[::2]] == [event._replace(duration=0.0) for event in usual]
+    assert events[0::2] != events[1::2]  # they took their time
+    assert [event[:-1] for event in events[0::2]] == [event[:-1] for event in events[1::2]]
+
+
+async def test_a_request_without_an_id_gets_one(backend: Any) -> None:
+    events: list[Event] = []
+    application = Handler(backend, Options(debug_id="me"), observe=events.append)
+    for _ in range(3):
+        await request(application, "GET", TAG)
+    await request(application, "GET", TAG, headers={"x-request-id": "not\nprintable"})
+    assert [event.request_id for event in events] == ["me-1", "me-2", "me-3", "me-4"]
+
+
+async def test_a_closed_handler_opens_its_backend_again() -> None:
+    opened: list[str] = []
+
+    class Counting(Memory):
+        async def __aenter__(self) -> Any:
+            opened.append("opened")
+            return self
+
+    application = Handler(await filled(Counting()))
+    for _ in range(2):
+        assert (await request(application, "GET", TAG)).status == 200
+        assert (await request(application, "GET", TAG)).status == 200
+        await application.aclose()
+    assert opened == ["opened", "opened"]
+
+
+def without_recall(backend: Any) -> Any:
+    """The same contents, always read in the usual way."""
+
+    class Usual:
+        def __getattr__(self, name: str) -> Any:
+            if name == "recall":
+                raise AttributeError(name)
+            return getattr(backend, name)
+
+        async def __aenter__(self) -> Any:
+            return self
+
+        async def __aexit__(self, *_: object) -> None:
+            """What is shared is closed by its owner."""
+
+    return Usual()
+
+
+def test_replies_are_compared_whole() -> None:
+    assert Reply(200, [("a", "b")]) != Reply(200, [("a", "c")])
