@@ -53,7 +53,7 @@ READS = (
 
 
 LOOPS = {"constant answer": "asyncio", "constant answer, uvloop": "uvloop"}
-"""What ours is compared with: granian as it comes, and on the event loop that `ociserver serve` uses. Wishes are of the first."""
+"""What ours is compared with: granian as it comes, which is what wishes are of, and on the loop that `serve` uses."""
 
 
 def measure(registry: Site, rounds: int, seconds: int, only: str = "", target: float | None = None) -> Iterator[Figure]:

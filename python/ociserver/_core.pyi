@@ -267,6 +267,7 @@ class BackgroundHasher:
 def digest_of(data: bytes, algorithm: str = "sha256") -> str:
     """`algorithm:hex` of the bytes. Raises ValueError for an unknown algorithm."""
 
+@final
 class Recall:
     """Answers reads that a backend can answer without waiting.
 
