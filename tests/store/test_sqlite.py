@@ -13,6 +13,7 @@ import pytest
 
 from ociserver import OCIError
 from ociserver.store import StoreError, schema, sqlite
+from ociserver.store.group import MAX_GROUP
 from ociserver.store.sqlite import SQLite
 from ociserver.store.work import Row, Work
 
@@ -100,7 +101,7 @@ async def test_a_batch_is_bounded(database: SQLite) -> None:
     assert database._writer is not None
     statements: list[str] = []
     batch = await Batch.begin(database)
-    for number in range(sqlite.MAX_BATCH + 1):
+    for number in range(MAX_GROUP + 1):
         await batch.write(insert(f"name-{number}"))
     database._writer.set_trace_callback(statements.append)
     await batch.commit()
@@ -151,7 +152,7 @@ async def test_a_caller_that_is_cancelled_undoes_nothing(database: SQLite) -> No
 
 async def test_close_lets_everything_finish(database: SQLite, tmp_path: Path) -> None:
     batch = await Batch.begin(database)
-    for number in range(sqlite.MAX_BATCH + 10):
+    for number in range(MAX_GROUP + 10):
         await batch.write(insert(f"name-{number}"))
     closing = asyncio.ensure_future(database.close())
     await asyncio.sleep(0)
@@ -162,7 +163,7 @@ async def test_close_lets_everything_finish(database: SQLite, tmp_path: Path) ->
     assert not [result for result in results if isinstance(result, BaseException)]
     again = SQLite(tmp_path / "registry.db")
     await again.open()
-    assert len(await again.read(names())) == sqlite.MAX_BATCH + 10
+    assert len(await again.read(names())) == MAX_GROUP + 10
     await again.close()
     with pytest.raises(RuntimeError, match="not open"):
         await again.read(names())

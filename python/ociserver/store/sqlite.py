@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import fcntl
 import os
-import queue
 import sqlite3
 import threading
 import time
@@ -18,6 +17,7 @@ from typing import Any, Final, Literal, TypeVar
 from ociserver.errors import OCIError
 from ociserver.store.failpoint import reach
 from ociserver.store.faults import StoreError, damaged, of_database, of_disk
+from ociserver.store.group import Waiting
 from ociserver.store.schema import MIGRATIONS, VERSION
 from ociserver.store.wal_index import WalIndex
 from ociserver.store.work import Work
@@ -27,9 +27,6 @@ __all__ = ["Durability", "SQLite"]
 
 Result = TypeVar("Result")
 Durability = Literal["full", "normal", "off"]
-
-MAX_BATCH: Final = 256
-"""Works that one transaction takes: enough that a slow disk does not limit, few enough that none waits long."""
 
 WAL_PAGES: Final = 4_000
 """Pages of 4 KiB after which the log is copied back: 16 MiB, so that its two extra syncs are rare."""
@@ -79,7 +76,7 @@ class SQLite:
     def __init__(self, path: Path, durability: Durability = "full") -> None:
         self._path = path
         self._durability = durability
-        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._jobs: Waiting[_Job] = Waiting()
         self._thread: threading.Thread | None = None
         self._writer: sqlite3.Connection | None = None
         self._reader: sqlite3.Connection | None = None
@@ -102,7 +99,7 @@ class SQLite:
         # Taken away first: what comes after the end of the queue would wait for ever.
         thread, self._thread = self._thread, None
         if thread is not None:
-            self._jobs.put(None)
+            self._jobs.end()
             await asyncio.to_thread(thread.join)
         for connection in (self._writer, self._reader):
             if connection is not None:
@@ -243,7 +240,7 @@ class SQLite:
         synchronous = ""
         last = False
         while not last:
-            batch, last = self._next_batch()
+            batch, last = self._jobs.next_group()
             wanted = _SYNCHRONOUS[self._durability][any(job.durable for job in batch)]
             try:
                 if wanted != synchronous:
@@ -258,19 +255,6 @@ class SQLite:
             for loop in {job.loop for job in batch}:
                 with contextlib.suppress(RuntimeError):  # a loop that has been closed waits for nothing
                     loop.call_soon_threadsafe(_resolve, [job for job in batch if job.loop is loop])
-
-    def _next_batch(self) -> tuple[list[_Job], bool]:
-        batch: list[_Job] = []
-        job = self._jobs.get()
-        while job is not None:
-            batch.append(job)
-            if len(batch) == MAX_BATCH:
-                return batch, False
-            try:
-                job = self._jobs.get_nowait()
-            except queue.Empty:
-                return batch, False
-        return batch, True
 
     def _commit(self, connection: sqlite3.Connection, batch: list[_Job]) -> None:
         if not batch:

@@ -1,0 +1,91 @@
+"""Groups of works: as large as the last, and no wait for who does not come."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+import pytest
+
+from ociserver.store import group
+from ociserver.store.group import MAX_GROUP, Waiting
+
+FOR_EVER = 600.0
+"""Longer than a test may take."""
+
+
+@pytest.fixture
+def gather(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    return lambda seconds: monkeypatch.setattr(group, "GATHER_S", seconds)
+
+
+def put(waiting: Waiting[int], *items: int) -> None:
+    for item in items:
+        waiting.put(item)
+
+
+def test_one_alone_does_not_wait(gather: Callable[[float], None]) -> None:
+    gather(FOR_EVER)
+    waiting: Waiting[int] = Waiting()
+    for number in range(3):
+        waiting.put(number)
+        assert waiting.next_group() == ([number], False)
+
+
+def test_what_is_there_is_taken_together(gather: Callable[[float], None]) -> None:
+    gather(FOR_EVER)
+    waiting: Waiting[int] = Waiting()
+    put(waiting, 1, 2, 3)
+    assert waiting.next_group() == ([1, 2, 3], False)
+
+
+def test_as_many_as_the_last_time_are_waited_for(gather: Callable[[float], None]) -> None:
+    gather(FOR_EVER)
+    waiting: Waiting[int] = Waiting()
+    put(waiting, 1, 2, 3)
+    waiting.next_group()
+    waiting.put(4)
+    others = threading.Timer(0.05, put, [waiting, 5, 6])
+    others.start()
+    assert waiting.next_group() == ([4, 5, 6], False)
+    others.join()
+
+
+def test_who_does_not_come_is_expected_no_more(gather: Callable[[float], None]) -> None:
+    waiting: Waiting[int] = Waiting()
+    put(waiting, 1, 2, 3)
+    waiting.next_group()
+    gather(0.001)
+    for number in range(2):
+        waiting.put(number)
+        assert waiting.next_group() == ([number], False)
+    gather(FOR_EVER)
+    waiting.put(3)
+    assert waiting.next_group() == ([3], False)
+
+
+def test_more_than_are_expected_are_taken_too(gather: Callable[[float], None]) -> None:
+    gather(FOR_EVER)
+    waiting: Waiting[int] = Waiting()
+    put(waiting, 1, 2)
+    waiting.next_group()
+    put(waiting, 3, 4, 5)
+    assert waiting.next_group() == ([3, 4, 5], False)
+
+
+def test_a_group_is_bounded() -> None:
+    waiting: Waiting[int] = Waiting()
+    put(waiting, *range(MAX_GROUP + 1))
+    assert waiting.next_group() == (list(range(MAX_GROUP)), False)
+    assert waiting.next_group() == ([MAX_GROUP], False)
+
+
+@pytest.mark.parametrize("items", [(), (1,), (1, 2)])
+def test_the_end_is_not_waited_for(gather: Callable[[float], None], items: tuple[int, ...]) -> None:
+    gather(FOR_EVER)
+    waiting: Waiting[int] = Waiting()
+    put(waiting, 1, 2, 3)
+    waiting.next_group()
+    put(waiting, *items)
+    waiting.end()
+    assert waiting.next_group() == (list(items), True)
