@@ -5,11 +5,16 @@ use std::io;
 use std::mem::ManuallyDrop;
 use std::os::fd::{FromRawFd as _, RawFd};
 use std::os::unix::fs::FileExt as _;
+use std::thread;
 
 use crate::hash::Hasher;
 
 /// Bytes that are read, or written and hashed, in one step: small enough for the second-level cache.
 const STEP: usize = 128 << 10;
+
+/// Bytes from which hashing and writing go side by side, where a thread can be started: that takes some 20 microseconds, and
+/// writing as many bytes four times as long.
+const SIDE_BY_SIDE: usize = 256 << 10;
 
 /// A descriptor that somebody else owns, as a file; dropping it does not close it.
 ///
@@ -32,6 +37,15 @@ fn borrowed(fd: RawFd) -> io::Result<ManuallyDrop<File>> {
 /// The system's. The hash may then have bytes that the file lacks, and is of no more use.
 pub fn append(fd: RawFd, offset: u64, data: &[u8], hasher: &mut Hasher) -> io::Result<()> {
     let file = borrowed(fd)?;
+    if data.len() >= SIDE_BY_SIDE {
+        let written = thread::scope(|scope| {
+            let hashing = thread::Builder::new().spawn_scoped(scope, || hasher.update(data));
+            hashing.ok().map(|_| file.write_all_at(data, offset))
+        });
+        if let Some(written) = written {
+            return written;
+        }
+    }
     let mut position = offset;
     for step in data.chunks(STEP) {
         hasher.update(step);
@@ -123,7 +137,7 @@ mod tests {
     #[test]
     fn what_is_appended_is_what_is_hashed_and_read_back() {
         let file = scratch("append");
-        let data: Vec<u8> = (0..STEP * 2 + 77).map(|n| u8::try_from(n % 251).unwrap_or(0)).collect();
+        let data: Vec<u8> = (0..SIDE_BY_SIDE + 1077).map(|n| u8::try_from(n % 251).unwrap_or(0)).collect();
         let mut hasher = Hasher::new(Algorithm::Sha256);
         append(file.as_raw_fd(), 0, &data[..1000], &mut hasher).expect("room");
         append(file.as_raw_fd(), 1000, &data[1000..], &mut hasher).expect("room");
@@ -163,6 +177,18 @@ mod tests {
             #[cfg(target_os = "linux")]
             assert_eq!(read_cached(fd, 0, &mut [0]).map_err(|error| error.raw_os_error()), Err(Some(9)));
             assert_eq!(hash_range(fd, 0, 1, &mut hasher).map_err(|error| error.raw_os_error()), Err(Some(9)));
+        }
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_full_disk_is_an_error_however_much_is_written() {
+        const ENOSPC: i32 = 28;
+        let full = File::options().write(true).open("/dev/full").expect("a device of Linux");
+        for size in [1, STEP + 1, SIDE_BY_SIDE, 3 * SIDE_BY_SIDE] {
+            let mut hasher = Hasher::new(Algorithm::Sha256);
+            let error = append(full.as_raw_fd(), 0, &vec![1; size], &mut hasher).expect_err("no room");
+            assert_eq!(error.raw_os_error(), Some(ENOSPC), "{size}");
         }
     }
 
