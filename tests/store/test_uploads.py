@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
-from collections.abc import AsyncIterator, Callable
+import threading
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from typing import Any
 
 import pytest
 
 from ociserver import UNKNOWN_SIZE, Descriptor, OCIError
-from ociserver._core import Hasher, hash_range
+from ociserver._core import Hasher, append_to, hash_range
 from ociserver.store import Store, writer
+from ociserver.store.directory import WRITERS
 from ociserver.store.upload import INLINE_SIZE, Upload
 from tests.contract.contents import BINARY, REPOSITORY, digest_of, push_blob, read_blob
 from tests.contract.errors import refused
@@ -201,6 +204,8 @@ async def test_bytes_that_go_while_they_are_written(store: Store) -> None:
     content = os.urandom(LARGE)
     async with aclosing(await store.push_blob_chunked(REPOSITORY)) as upload:
         await upload.write(content)
+        while files(store)[upload.id].stat().st_size < LARGE:  # noqa: ASYNC110 - a file tells nobody
+            await asyncio.sleep(0.001)
         os.truncate(store.blobs.path(upload.id), 10)
         with refused("BLOB_UPLOAD_INVALID"):
             await upload.commit(digest_of(content))
@@ -382,19 +387,118 @@ def failing(error: int) -> Callable[..., Any]:
     return fail
 
 
-async def test_a_write_that_fails_keeps_nothing_of_itself(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+async def write_on(upload: Upload) -> None:
+    await upload.write(b"x")
+    await upload.write(b"x")
+
+
+async def commit_it(upload: Upload) -> None:
+    await upload.commit(digest_of(b""))
+
+
+@pytest.mark.parametrize("then", [write_on, commit_it, Upload.aclose])
+async def test_a_write_that_fails_keeps_nothing_of_itself(
+    store: Store, monkeypatch: pytest.MonkeyPatch, then: Callable[[Upload], Awaitable[None]]
+) -> None:
+    """It may fail after it has returned; whatever comes next tells."""
     content = os.urandom(LARGE)
     upload_id = await start(store, content[:20_000])
     async with aclosing(await resume(store, upload_id)) as upload:
         with monkeypatch.context() as patch:
             patch.setattr(writer, "append_to", failing_append(errno.ENOSPC))
+            await upload.write(content[20_000:])
             with pytest.raises(OCIError, match="disk is full") as caught:
-                await upload.write(content[20_000:])
+                await then(upload)
         assert caught.value.status == 507
         assert upload.size == 20_000
         assert files(store)[upload_id].stat().st_size == 20_000
     await finish(store, upload_id, content[20_000:], digest_of(content))
     assert await read_blob(store, digest_of(content)) == content
+
+
+async def test_nothing_is_written_behind_a_piece_that_failed(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There would be a hole in the file."""
+    content = os.urandom(2 * LARGE)
+    upload_id = await start(store, content[:LARGE])
+    go = threading.Event()
+    calls = []
+
+    def append(fd: int, offset: int, data: bytes, hasher: Hasher) -> None:
+        calls.append(len(data))
+        if len(calls) == 1:
+            go.wait()
+            failing_append(errno.ENOSPC)(fd, offset, data, hasher)
+        append_to(fd, offset, data, hasher)
+
+    monkeypatch.setattr(writer, "append_to", append)
+    async with aclosing(await resume(store, upload_id)) as upload:
+        await upload.write(content[LARGE:-1000])
+        behind = asyncio.ensure_future(upload.write(content[-1000:]))
+        await asyncio.sleep(0.01)
+        assert not behind.done()
+        assert upload.size == len(content)
+        go.set()
+        with pytest.raises(OCIError, match="disk is full"):
+            await behind
+        assert calls == [LARGE - 1000]
+        assert upload.size == LARGE
+        # Once told, the upload goes on where the file ends.
+        await upload.write(content[LARGE:])
+        await upload.commit(digest_of(content))
+    assert await read_blob(store, digest_of(content)) == content
+
+
+async def test_what_waits_is_written_before_a_request_ends(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also when the request is broken off while it waits for room: what it gave away is counted."""
+    content = os.urandom(3 * LARGE)
+    upload_id = await start(store, content[:LARGE])
+    go = threading.Event()
+
+    def append(fd: int, offset: int, data: bytes, hasher: Hasher) -> None:
+        go.wait()
+        append_to(fd, offset, data, hasher)
+
+    monkeypatch.setattr(writer, "append_to", append)
+    async with aclosing(await resume(store, upload_id)) as upload:
+        await upload.write(content[LARGE : 2 * LARGE])
+        behind = asyncio.ensure_future(upload.write(content[2 * LARGE :]))
+        await asyncio.sleep(0.01)
+        behind.cancel()
+        await asyncio.gather(behind, return_exceptions=True)
+        asyncio.get_running_loop().call_later(0.01, go.set)
+    assert rows(store, "SELECT size FROM uploads") == [(len(content),)]
+    await finish(store, upload_id, b"", digest_of(content))
+    assert await read_blob(store, digest_of(content)) == content
+
+
+async def test_few_bytes_are_in_the_file_before_they_are_counted(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They go there only when the request ends, and that waits for them."""
+
+    def append(fd: int, offset: int, data: bytes, hasher: Hasher) -> None:
+        time.sleep(0.02)
+        append_to(fd, offset, data, hasher)
+
+    monkeypatch.setattr(writer, "append_to", append)
+    upload_id = await start(store, b"x" * 500)
+    assert files(store)[upload_id].read_bytes() == b"x" * 500
+    await finish(store, upload_id, b"y", digest_of(b"x" * 500 + b"y"))
+
+
+async def test_more_uploads_than_threads_in_many_pieces(store: Store) -> None:
+    """Each upload keeps its order, and none keeps a thread to itself."""
+    contents = [os.urandom(3 * writer.TURN * 17_000) for _ in range(WRITERS + 2)]
+
+    async def chunks(content: bytes) -> AsyncIterator[bytes]:
+        for start in range(0, len(content), 17_000):
+            yield content[start : start + 17_000]
+
+    async def push(content: bytes) -> None:
+        descriptor = Descriptor(BINARY, digest_of(content), len(content))
+        await store.push_blob(REPOSITORY, descriptor, chunks(content))
+
+    await asyncio.gather(*map(push, contents))
+    for content in contents:
+        assert await read_blob(store, digest_of(content)) == content
 
 
 async def test_a_commit_after_a_failed_write(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -405,8 +509,9 @@ async def test_a_commit_after_a_failed_write(store: Store, monkeypatch: pytest.M
         with monkeypatch.context() as patch:
             patch.setattr(writer, "append_to", failing_append(errno.EIO))
             patch.setattr(os, "ftruncate", failing(errno.EIO))
+            await upload.write(b"more" * 1000)
             with pytest.raises(OCIError, match="disk has failed"):
-                await upload.write(b"more" * 1000)
+                await upload.commit(digest_of(content))
         await upload.commit(digest_of(content))
     assert await read_blob(store, digest_of(content)) == content
 

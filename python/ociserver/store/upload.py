@@ -162,6 +162,8 @@ class Upload:
                 await self._file.settle()
             if self._changed:
                 await self._suspend()
+            if self._file:
+                self._file.check()
         finally:
             self._end()
 
@@ -169,6 +171,7 @@ class Upload:
         """Record how far it is, for whoever goes on with it."""
         try:
             file = await self._to_file()
+            await file.settle()
             size, state = file.size, file.suspend()
             await self._store.database.write(
                 writes.suspend_upload(self._row.id, size, state, int(time.time())), durable=False
