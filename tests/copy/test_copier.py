@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from typing import Any
 
 import pytest
 
-from ociserver import Backend, BlobReader, ByteRange, Descriptor, HTTPError, Memory, OCIError
+from ociserver import Backend, BlobReader, ByteRange, Descriptor, HTTPError, Memory, OCIError, PushedManifest
 from ociserver.compose import Sub
 from ociserver.copy import Copy, CopyError, Ends, Platform, Progress, Settings
 from tests.contract.contents import (
@@ -164,6 +164,32 @@ async def test_all_tags_and_what_they_share_once(source: Memory) -> None:
     assert all(each.error is None and each.descriptor is not None for each in copied)
     assert progress.blobs_copied == 6 + 1 + 40
     assert progress.blobs_existing == 0
+
+
+async def test_a_manifest_that_several_reach_at_once_is_pushed_once_for_each_tag(source: Memory) -> None:
+    class Target(Memory):
+        def __init__(self) -> None:
+            super().__init__()
+            self.pushed: list[tuple[str, tuple[str, ...]]] = []
+
+        async def push_manifest(
+            self, *args: Any, digest: str | None = None, tags: Sequence[str] = ()
+        ) -> PushedManifest:
+            assert digest
+            self.pushed.append((digest, tuple(tags)))
+            return await super().push_manifest(*args, digest=digest, tags=tags)
+
+    content = await push_image(source, "a", repository=FROM)
+    await push_manifest(source, content, IMAGE, "b", repository=FROM)
+    index = encode({"schemaVersion": 2, "mediaType": INDEX, "manifests": [descriptor(IMAGE, content)]})
+    await push_manifest(source, index, INDEX, "index", repository=FROM)
+    target, progress = Target(), Progress()
+    async with Copy(Ends(source, FROM, target, TO), Settings(jobs=3), progress) as copying:
+        assert [each.error async for each in copying.all_tags()] == [None] * 3
+    assert await tags_of(target, TO) == ["a", "b", "index"]
+    image_digest, index_digest = digest_of(content), digest_of(index)
+    assert sorted(target.pushed) == sorted([(image_digest, ("a",)), (image_digest, ("b",)), (index_digest, ("index",))])
+    assert progress.manifests_copied == 2
 
 
 async def test_one_tag_that_fails_does_not_end_the_others(source: Memory) -> None:

@@ -142,8 +142,18 @@ class Copy:
                 manifest = await choose(
                     self._ends.source, self._ends.from_repository, manifest, self._settings.platform
                 )
-        found = [manifest.descriptor.digest]
-        await self._manifest(manifest, tags, found, MAX_DEPTH)
+        digest = manifest.descriptor.digest
+        found, is_first = [digest], False
+
+        async def copy() -> None:
+            nonlocal is_first
+            is_first = True
+            await self._manifest(manifest, tags, found, MAX_DEPTH)
+
+        # Another tag may name it too, or an index that is being copied.
+        await self._manifests.do(digest, copy)
+        if not is_first:
+            await self._set(manifest, tags)
         # A list that grows, and no recursion: whatever a registry says refers to what, nobody waits for himself.
         for digest in found:
             if self._settings.referrers and digest not in self._referred:
@@ -205,20 +215,27 @@ class Copy:
             resolved = self._ends.target.resolve_manifest(self._ends.to_repository, digest)
             return await is_there(resolved, f"manifest {digest}")
 
+    async def _set(self, manifest: Manifest, tags: tuple[str, ...]) -> None:
+        """Set tags of a manifest that was copied just now."""
+        async with self._slots:
+            missing = [tag for tag in tags if not await self._names(tag, manifest.descriptor.digest)]
+            if missing:
+                await self._push(manifest, missing)
+
     async def _put(self, manifest: Manifest, tags: tuple[str, ...], *, there: bool) -> None:
         described = manifest.descriptor
         async with self._slots:
             missing = [tag for tag in tags if not (there and await self._names(tag, described.digest))]
             if missing or not there:
-                with saying("destination", f"manifest {described.digest}"):
-                    await self._ends.target.push_manifest(
-                        self._ends.to_repository,
-                        manifest.content,
-                        described.media_type,
-                        digest=described.digest,
-                        tags=missing,
-                    )
+                await self._push(manifest, missing)
         self._progress.add(**{"manifests_existing" if there else "manifests_copied": 1})
+
+    async def _push(self, manifest: Manifest, tags: list[str]) -> None:
+        described = manifest.descriptor
+        with saying("destination", f"manifest {described.digest}"):
+            await self._ends.target.push_manifest(
+                self._ends.to_repository, manifest.content, described.media_type, digest=described.digest, tags=tags
+            )
 
     async def _names(self, tag: str, digest: str) -> bool:
         """Whether the destination's tag is that manifest already."""
