@@ -24,6 +24,7 @@ KEY: Final = str(CERTIFICATES / "key.pem")
 USAGE: Final = (
     (["--workers", "2"], "--workers 2 does not go with --memory"),
     (["--workers", "8"], "Leave --workers away, since one process serves many clients at once"),
+    (["--data", "folder"], "--data folder does not go with --memory, which keeps nothing in a folder."),
     (["--workers", "0"], "Invalid value for '--workers'"),
     (["--port", "http"], "'http' is not a port; write a number from 0 to 65535."),
     (["--port", "65536"], "'65536' is not a port"),
@@ -68,6 +69,11 @@ def refusal(arguments: list[str], status: int, environment: dict[str, str] | Non
     assert done.stdout == "", "nothing is started, and nothing is said of it"
     assert "Traceback" not in done.stderr
     return done.stderr
+
+
+def test_a_folder_and_memory_by_variables() -> None:
+    said = run_to_end(environment={"OCISERVER_MEMORY": "1", "OCISERVER_DATA": "folder"}).stderr
+    assert "--data folder does not go with --memory" in said
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final, get_args
 
 import click
+from click.core import ParameterSource
 
 from ociserver import __version__, build_profile
 from ociserver.cli import configured, messages, server, sockets, tls
@@ -193,6 +194,7 @@ def serve(**values: Any) -> None:
         # Until it can be read again: by default it would end the process.
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
     certificate = _certificate(values["tls_cert"], values["tls_key"])
+    _refuse_folder(values)
     leaves = configured.leaves(values)
     _refuse_workers(values["workers"], leaves)
     # Looked at before anything is opened.
@@ -275,6 +277,20 @@ def _served(
     kept = [Store(Kept(each.backend), each.place) for each in stores]
     reload = Reload(serve, sys.argv[2:], values, leaves, kept, make, _store, told=told)
     return Replaceable(make(values, kept), [each.backend for each in stores]), reload
+
+
+def _refuse_folder(values: dict[str, Any]) -> None:
+    source = click.get_current_context().get_parameter_source
+    # A variable, as a container image may set it, is less than the flag --memory.
+    if (
+        values["memory"]
+        and values["config"] is None
+        and source("data") in (ParameterSource.COMMANDLINE, source("memory"))
+    ):
+        raise click.UsageError(
+            f"--data {values['data']} does not go with --memory, which keeps nothing in a folder. "
+            "Leave one of both away."
+        )
 
 
 def _refuse_workers(count: int, leaves: list[dict[str, Any]]) -> None:
