@@ -48,14 +48,18 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=5, help="rounds of each figure (%(default)s)")
     parser.add_argument("--requests", type=int, default=400, help="in a round (%(default)s)")
     parser.add_argument("--sizes", type=int, nargs=3, default=SIZES, help="of the lists (%(default)s)")
+    parser.add_argument("--only", choices=_LISTS, help="one list, and no start")
     arguments = parser.parse_args()
     figures: list[Figure] = []
     for name, (fill, targets) in _LISTS.items():
+        if arguments.only not in (None, name):
+            continue
         for figure in _measure(name, fill, targets, arguments.sizes, arguments.rounds, arguments.requests):
             print(table([figure]).splitlines()[-1], flush=True)
             figures.append(figure)
     print(f"\n{machine()}\n\n{table(figures)}")
-    print(f"\nstart with {BLOBS} blobs linked: {', '.join(f'{took:.2f}' for took in _starts())} s")
+    if arguments.only is None:
+        print(f"\nstart with {BLOBS} blobs linked: {', '.join(f'{took:.2f}' for took in _starts())} s")
     save(figures, _RESULTS / "store_lists.json", vars(arguments))
     return 0
 
