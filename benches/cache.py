@@ -1,7 +1,8 @@
 """The pull-through cache beside distribution's proxy mode, one upstream behind both: `python -m benches.cache`.
 
 An image of 1 GiB is pulled by 32 clients at once: from upstream, which is the plain store, from each cache while it
-is empty, and from each when it has everything. First bytes are those of blobs that no cache has. Rounds alternate.
+is empty, and from each when it has everything. First bytes are those of blobs that no cache has; a server over a
+client, and nginx as a reverse proxy where it is installed, say what a hop costs that keeps nothing. Rounds alternate.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from itertools import count
 from pathlib import Path
 from typing import Final
 
-from benches import hops
+from benches import hops, nginx
 from benches.connection import Connection
 from benches.contents import MEDIA_TYPE, REPOSITORY
 from benches.figures import Figure, machine, save, table
@@ -147,25 +148,36 @@ def _first_bytes(upstream: Site, folder: Path, rounds: int, workers: tuple[str, 
     with ExitStack() as stack:
         ours = stack.enter_context(hops.serve_cache(upstream, folder / "ours-first", *workers))
         other = stack.enter_context(hops.serve_distribution_proxy(upstream, folder / "distribution-first"))
-        sites = {"upstream": upstream, "ours": ours, "distribution": other}
+        client = stack.enter_context(hops.serve_client(upstream, folder / "client-first"))
+        sites = {"upstream": upstream, "ours": ours, "distribution": other, "a server over a client": client}
+        if nginx.is_installed():
+            sites["nginx"] = stack.enter_context(nginx.serve_proxy(upstream, folder))
         for clients in (1, CLIENTS):
-            beside_upstream = Figure(
-                f"first byte, {clients} at once", "ms", "upstream's own", 0.5, more_is_better=False
-            )
-            beside_other = Figure(f"first byte, {clients} at once", "ms", "distribution", more_is_better=False)
+            beside = {
+                name: Figure(
+                    f"first byte, {clients} at once",
+                    "ms",
+                    "upstream's own" if name == "upstream" else name,
+                    0.5 if name == "upstream" else None,
+                    more_is_better=False,
+                )
+                for name in sites
+                if name != "ours"
+            }
             for number in range(rounds * FIRST_BYTE_BLOBS):
                 content = Content(FIRST_BYTE_SIZE, next(seeds))
                 post(upstream, content)
                 names = list(sites)
+                first = number % len(names)
                 times = {}
-                for name in names[number % 3 :] + names[: number % 3]:
+                for name in names[first:] + names[:first]:
                     times[name] = middle_and_last(first_bytes(sites[name], _blob(content.digest), clients))
                     # Whatever goes on when nobody waits any more ends before the next one is asked.
                     pull(sites[name], [_blob(content.digest)], 1)
-                (own, own_last), (middle, last) = times["upstream"], times["ours"]
-                beside_upstream.add(middle, own, last_client=last, upstream_last_client=own_last)
-                beside_other.add(middle, times["distribution"][0], last_client=times["distribution"][1])
-            yield from (beside_upstream, beside_other)
+                middle, last = times["ours"]
+                for name, figure in beside.items():
+                    figure.add(middle, times[name][0], last_client=last, other_last_client=times[name][1])
+            yield from beside.values()
 
 
 def _push_manifest(upstream: Site, layers: list[Content]) -> None:
