@@ -151,7 +151,8 @@ class BlobWriter(Protocol):
     async def write(self, data: bytes) -> None:
         """Append bytes.
 
-        A writer over the network may raise any of these later, at the latest from `aclose` or `commit`.
+        A writer over the network may raise any of these later, at the latest from `aclose` or `commit`, and one to the
+        disk what goes wrong there.
 
         Raises:
             OCIError: RANGE_INVALID if the upload is not at the offset that the writer was opened for
