@@ -5,6 +5,7 @@ use std::io;
 use std::mem::ManuallyDrop;
 use std::os::fd::{FromRawFd as _, RawFd};
 use std::os::unix::fs::FileExt as _;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use crate::hash::Hasher;
@@ -15,6 +16,10 @@ const STEP: usize = 128 << 10;
 /// Bytes from which hashing and writing go side by side, where a thread can be started: that takes some 20 microseconds, and
 /// writing as many bytes four times as long.
 const SIDE_BY_SIDE: usize = 256 << 10;
+
+/// Appends under way in this process: where there is another, the second core has its work, and a further thread only
+/// costs what starting it does.
+static APPENDS: AtomicUsize = AtomicUsize::new(0);
 
 /// A descriptor that somebody else owns, as a file; dropping it does not close it.
 ///
@@ -37,7 +42,14 @@ fn borrowed(fd: RawFd) -> io::Result<ManuallyDrop<File>> {
 /// The system's. The hash may then have bytes that the file lacks, and is of no more use.
 pub fn append(fd: RawFd, offset: u64, data: &[u8], hasher: &mut Hasher) -> io::Result<()> {
     let file = borrowed(fd)?;
-    if data.len() >= SIDE_BY_SIDE {
+    let alone = APPENDS.fetch_add(1, Ordering::Relaxed) == 0;
+    let appended = append_whole(&file, offset, data, hasher, alone && data.len() >= SIDE_BY_SIDE);
+    APPENDS.fetch_sub(1, Ordering::Relaxed);
+    appended
+}
+
+fn append_whole(file: &File, offset: u64, data: &[u8], hasher: &mut Hasher, side_by_side: bool) -> io::Result<()> {
+    if side_by_side {
         let written = thread::scope(|scope| {
             let hashing = thread::Builder::new().spawn_scoped(scope, || hasher.update(data));
             hashing.ok().map(|_| file.write_all_at(data, offset))
