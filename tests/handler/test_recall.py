@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,9 @@ from typing import Any
 import pytest
 
 from ociserver import Backend, Descriptor, Event, Handler, Manifest, Memory, OCIError, Options, Store
+from ociserver.types import Message
 from tests.contract.contents import IMAGE, REPOSITORY, image, push_manifest
-from tests.handler.driver import Reply, request
+from tests.handler.driver import Reply, make_scope, request
 from tests.handler.registry import BLOB, CONTENT, DIGEST, MANIFEST, TAG, filled
 
 pytestmark = pytest.mark.anyio
@@ -168,6 +170,23 @@ async def test_it_is_reported_as_any_other(backend: Any) -> None:
     assert [event._replace(duration=0.0) for event in events[::2]] == [event._replace(duration=0.0) for event in usual]
     assert events[0::2] != events[1::2]  # they took their time
     assert [event[:-1] for event in events[0::2]] == [event[:-1] for event in events[1::2]]
+
+
+async def test_an_answer_that_is_cut_off_is_reported_too(backend: Any) -> None:
+    events: list[Event] = []
+    async with Handler(backend, observe=events.append) as application:
+        await request(application, "GET", TAG)
+
+        async def receive() -> Message:
+            raise AssertionError("nobody reads the body")
+
+        async def send(_message: Message) -> None:
+            raise asyncio.CancelledError
+
+        with pytest.raises(asyncio.CancelledError):
+            await application(make_scope("GET", TAG), receive, send)
+    assert len(events) == 2
+    assert events[0][3:-1] == events[1][3:-1]
 
 
 async def test_a_request_without_an_id_gets_one(backend: Any) -> None:

@@ -94,11 +94,13 @@ class Handler:
             recalled = self._recall.answer(scope)
             if recalled is not None:
                 start, body, kind, repository, sent, request_id = recalled
-                await send(start)
-                await send(body)
-                if self._observe:
-                    took = time.perf_counter() - began
-                    self._observe(self._recalled(scope, kind, repository, sent, request_id, took))
+                try:
+                    await send(start)
+                    await send(body)
+                finally:
+                    if self._observe:
+                        took = time.perf_counter() - began
+                        self._observe(self._recalled(scope, kind, repository, sent, request_id, took))
                 return
         if scope["type"] != "http":
             await self._other(scope, receive, send)
