@@ -10,19 +10,19 @@ import re
 import shutil
 import signal
 import subprocess
-import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from benches.recorder import recording
+
 RATE_HZ: Final = 999
 """Not 1000: it would keep in step with what happens every millisecond."""
 
 _PERF: Final = shutil.which("perf")
 _FIRST_KERNEL_ADDRESS: Final = 1 << 63
-_ATTACH_S: Final = 1.0
 """Time that perf is given to attach to every thread."""
 
 _FRAME: Final = re.compile(r"^\s+([0-9a-f]+) (.*) \((.*)\)$")
@@ -78,16 +78,9 @@ def sampling(pid: int, output: Path) -> Iterator[None]:
     """
     assert _PERF
     command = [_PERF, "record", "-e", "cpu-clock", "-F", str(RATE_HZ), "-g", "-p", str(pid), "-o", str(output)]
-    recorder = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    time.sleep(_ATTACH_S)
-    try:
+    # It ends by the signal that it was sent.
+    with recording("perf", command, output, ended={0, -signal.SIGINT}):
         yield
-    finally:
-        recorder.send_signal(signal.SIGINT)
-        printed, _ = recorder.communicate()
-    # It ends by the signal that it was sent, once it has written everything.
-    if recorder.returncode not in {0, -signal.SIGINT} or not output.exists():
-        raise RuntimeError(f"perf record: {printed}")
 
 
 def read(output: Path) -> list[Stack]:

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import re
-import signal
-import subprocess
 import sys
-import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+from benches.recorder import recording
+
 RATE_HZ: Final = 499
 """Each sample stops the process for a moment."""
 
 _PY_SPY: Final = Path(sys.executable).with_name("py-spy")
-_ATTACH_S: Final = 1.0
 _FRAME: Final = re.compile(r"^(.*) \((.*?)(?:\.py)?(?::\d+)?\)$")
 
 
@@ -34,15 +32,8 @@ def sampling(pid: int, output: Path) -> Iterator[None]:
     """
     command = [str(_PY_SPY), "record", "--pid", str(pid), "--rate", str(RATE_HZ), "--gil", "--function"]
     command += ["--format", "raw", "--output", str(output)]
-    recorder = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    time.sleep(_ATTACH_S)
-    try:
+    with recording("py-spy", command, output):
         yield
-    finally:
-        recorder.send_signal(signal.SIGINT)
-        printed, _ = recorder.communicate()
-    if recorder.returncode or not output.exists():
-        raise RuntimeError(f"py-spy record: {printed}")
 
 
 def own_time(lines: Iterable[str]) -> Counter[str]:
