@@ -13,6 +13,8 @@ from ociserver.interface import Descriptor
 from ociserver.types import Message, Receive, Scope, Send
 
 __all__ = [
+    "ACCEPT_RANGES",
+    "API_VERSION",
     "MAX_MANIFEST_DEPTH",
     "MAX_MANIFEST_REFERENCES",
     "MAX_RANGES",
@@ -56,6 +58,12 @@ __version__: Final[str]
 
 build_profile: Final[Literal["debug", "release"]]
 """How this extension was compiled; a debug build is many times slower."""
+
+ACCEPT_RANGES: Final[tuple[bytes, bytes]]
+"""The header field of every answer that has a blob, or describes one."""
+
+API_VERSION: Final[tuple[bytes, bytes]]
+"""The header field of every answer."""
 
 MAX_MANIFEST_DEPTH: Final[int]
 """Deepest nesting of JSON that a manifest may have before it is refused."""

@@ -9,10 +9,10 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from typing import TYPE_CHECKING, Final
 
-from ociserver._core import ByteRange, parse_range
+from ociserver._core import ACCEPT_RANGES, ByteRange, parse_range
 from ociserver.errors import OCIError
 from ociserver.handler.body import ClientDisconnectedError
-from ociserver.handler.responses import ACCEPT_RANGES, Answer, content_headers, empty, etag, locations, text
+from ociserver.handler.responses import Answer, content_headers, empty, etag, locations, text
 
 if TYPE_CHECKING:
     from ociserver.handler.call import Call

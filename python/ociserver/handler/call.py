@@ -6,7 +6,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from urllib.parse import quote
 
-from ociserver._core import Exchange, Request
+from ociserver._core import API_VERSION, Exchange, Request
 from ociserver.context import RequestContext
 from ociserver.handler.body import Body
 from ociserver.handler.responses import Headers, etag
@@ -22,8 +22,6 @@ __all__ = ["Call", "Event", "client_request_id", "raw_path"]
 
 MAX_REQUEST_ID: Final = 128
 """Longest X-Request-Id of a client that is taken over, in bytes; it is repeated in every log line."""
-
-_API_VERSION: Final = (b"docker-distribution-api-version", b"registry/2.0")
 
 
 class Event(NamedTuple):
@@ -128,7 +126,7 @@ class Call(Exchange, RequestContext):
     def head(self, status: int, headers: Headers) -> Message:
         """The message that begins an answer, with the headers that all answers have."""
         self.status = status
-        headers.append(_API_VERSION)
+        headers.append(API_VERSION)
         if self.warnings:
             headers.extend((b"warning", _warning(text)) for text in self.warnings)
         if self.served_from is not None:

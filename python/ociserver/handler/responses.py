@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from ociserver import _core
 
@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from ociserver.interface import Descriptor
 
 __all__ = [
-    "ACCEPT_RANGES",
     "Answer",
     "Headers",
     "content_headers",
@@ -28,8 +27,6 @@ Headers = list[tuple[bytes, bytes]]
 
 Answer = tuple[int, Headers, bytes]
 """A whole answer: status, headers, body. Content-Length is among the headers, since HEAD and 304 differ in it."""
-
-ACCEPT_RANGES: Final = (b"accept-ranges", b"bytes")
 
 
 def empty(status: int, headers: Headers) -> Answer:

@@ -48,6 +48,9 @@ mod _core {
         let version = env!("CARGO_PKG_VERSION").replace("-alpha.", "a").replace("-beta.", "b").replace("-rc.", "rc");
         module.add("__version__", version)?;
         module.add("build_profile", if cfg!(debug_assertions) { "debug" } else { "release" })?;
+        let [accept_ranges, api_version] = crate::recall::fields(module.py());
+        module.add("ACCEPT_RANGES", accept_ranges)?;
+        module.add("API_VERSION", api_version)?;
         module.add("REQUEST_KINDS", crate::request::kinds(module.py())?)
     }
 }

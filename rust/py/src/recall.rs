@@ -96,6 +96,11 @@ fn plain_read<'py>(scope: &Bound<'py, PyDict>) -> PyResult<Option<(Request, Opti
     else {
         return Ok(None);
     };
+    let method = method.to_str().unwrap_or_default();
+    // First of all, so that a push is not parsed twice.
+    if !matches!(method, "GET" | "HEAD") {
+        return Ok(None);
+    }
     if query.is_truthy()? || root.is_some_and(|root| root.is_truthy().unwrap_or(true)) {
         return Ok(None);
     }
@@ -108,7 +113,7 @@ fn plain_read<'py>(scope: &Bound<'py, PyDict>) -> PyResult<Option<(Request, Opti
         }
     }
     // What is wrong with a request is said elsewhere.
-    let request = request::parse(method.to_str().unwrap_or_default(), path.as_bytes(), b"", b"").ok();
+    let request = request::parse(method, path.as_bytes(), b"", b"").ok();
     Ok(request.map(|request| (request, request_id)))
 }
 
@@ -130,6 +135,12 @@ fn described<'py>(descriptor: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyList>
     let digest = descriptor.getattr(intern!(py, "digest"))?;
     let size = descriptor.getattr(intern!(py, "size"))?.extract()?;
     content_headers(py, media_type.cast::<PyString>()?.to_str()?, digest.cast::<PyString>()?.to_str()?, size)
+}
+
+/// `ACCEPT_RANGES` and `API_VERSION`.
+pub(crate) fn fields(py: Python<'_>) -> [&'static Py<PyTuple>; 2] {
+    let common = common(py);
+    [&common.accept_ranges, &common.api_version]
 }
 
 /// What is the same in every answer.
