@@ -216,7 +216,8 @@ class Reader:
         """What a read would give, if that is known without waiting: a shortcut, which a backend need not have.
 
         Of a backend whose class reads in another way than the class that has this, it is not called. There is no
-        `request_context`.
+        `request_context`. It may be called from another thread than the event loop's, while the loop changes what
+        it looks at, and for a moment after the backend was closed.
 
         Args:
             kind: of the request: manifest_get, manifest_head, blob_get or blob_head.

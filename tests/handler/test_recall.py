@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import anyio.to_thread
 import pytest
 
 from ociserver import Backend, Descriptor, Event, Handler, Manifest, Memory, OCIError, Options, Store
-from ociserver.types import Message
+from ociserver.types import Message, Scope
 from tests.contract.contents import IMAGE, REPOSITORY, image, push_manifest
-from tests.handler.driver import Reply, make_scope, request
+from tests.handler.driver import Exchange, Reply, make_scope, request
 from tests.handler.registry import BLOB, CONTENT, DIGEST, MANIFEST, TAG, filled
 
 pytestmark = pytest.mark.anyio
@@ -99,16 +101,58 @@ async def test_others_are_not(backend: Any, monkeypatch: pytest.MonkeyPatch, fie
     assert recalling.answered == []
 
 
+@pytest.mark.parametrize("fields", REQUESTS, ids=str)
+async def test_any_thread_can_have_the_answer(backend: Any, fields: dict[str, Any]) -> None:
+    """Not for all requests, but whatever it gives is what the event loop would give; and nothing is sent otherwise."""
+    async with Handler(backend) as application:
+        for method, path in READS:
+            expected = await request(application, method, path, headers=fields.get("headers"))
+            headers = fields.get("headers", {}).items()
+            scope = make_scope(method, path, headers, root_path=fields.get("root_path", ""))
+            reply = await anyio.to_thread.run_sync(answered_at_once, application, scope)
+            if {"range", "if-none-match"} & set(fields.get("headers", {})) or "root_path" in fields:
+                assert reply is None
+            else:
+                assert reply == expected
+
+
+def answered_at_once(application: Handler, scope: Scope) -> Reply | None:
+    exchange = Exchange([])
+
+    def send(message: Message) -> Any:
+        # As a server does that has no use for being awaited.
+        with contextlib.suppress(StopIteration):
+            exchange.send(message).send(None)
+
+    if not application.answer_at_once(scope, send):
+        assert exchange.reply == Reply()
+        return None
+    assert exchange.reply.complete
+    return exchange.reply
+
+
+async def test_a_closed_handler_answers_nothing_at_once(backend: Any) -> None:
+    application = Handler(backend)
+    assert answered_at_once(application, make_scope("GET", TAG)) is None
+    await request(application, "GET", TAG)
+    assert answered_at_once(application, make_scope("GET", TAG)) is not None
+    await application.aclose()
+    assert answered_at_once(application, make_scope("GET", TAG)) is None
+
+
 async def test_what_was_overwritten_or_deleted_is_not_remembered(backend: Any) -> None:
     application = Handler(backend)
     for _ in range(2):
         assert (await request(application, "GET", TAG)).body == CONTENT
     other = image(b"{}", annotations={"other": "one"})
     await push_manifest(backend, other, IMAGE, "latest")
+    at_once = answered_at_once(application, make_scope("GET", TAG))
+    assert at_once is None or at_once.body == other
     for _ in range(2):
         assert (await request(application, "GET", TAG)).body == other
     await backend.delete_tag(REPOSITORY, "latest")
     for method in ("GET", "HEAD"):
+        assert answered_at_once(application, make_scope(method, TAG)) is None
         assert (await request(application, method, TAG)).status == 404
 
 
@@ -166,10 +210,11 @@ async def test_it_is_reported_as_any_other(backend: Any) -> None:
     for method, path in READS:
         for handler in (application, application, slow):
             await request(handler, method, path, headers={"x-request-id": "mine"})
-    assert len(events) == 2 * len(usual)
-    assert [event._replace(duration=0.0) for event in events[::2]] == [event._replace(duration=0.0) for event in usual]
-    assert events[0::2] != events[1::2]  # they took their time
-    assert [event[:-1] for event in events[0::2]] == [event[:-1] for event in events[1::2]]
+        assert answered_at_once(application, make_scope(method, path, [("x-request-id", "mine")]))
+    assert len(events) == 3 * len(usual)
+    for number in range(3):
+        assert [event[:-1] for event in events[number::3]] == [event[:-1] for event in usual]
+    assert events[0::3] != events[1::3]  # they took their time
 
 
 async def test_an_answer_that_is_cut_off_is_reported_too(backend: Any) -> None:

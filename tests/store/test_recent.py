@@ -149,11 +149,37 @@ async def test_nothing_is_kept_that_was_read_while_something_was_committed() -> 
     assert kept.get("other") is None
 
 
+async def test_a_look_from_another_thread_does_not_make_old_answers_new() -> None:
+    """What was read before a commit must not be kept for the version after it, which only the other thread saw."""
+    now = [b"1"]
+    kept = Recent(lambda: now[0])
+    assert kept.get("key") is None
+    now[0] = b"2"
+    assert kept.peek("key") is None
+    kept.put("key", "read at 1", b"")
+    assert kept.get("key") is kept.peek("key") is None
+    kept.put("key", "read at 2", b"")
+    assert kept.peek("key") == "read at 2"
+    now[0] = b"3"
+    assert kept.peek("key") is None
+
+
 async def test_nothing_is_kept_where_commits_cannot_be_seen() -> None:
     kept = Recent(lambda: None)
     assert kept.get("key") is None
     kept.put("key", "value", b"")
-    assert kept.get("key") is None
+    assert kept.get("key") is kept.peek("key") is None
+
+
+async def test_the_index_of_a_closed_store_has_no_header(store: Store) -> None:
+    assert store.database.version()
+    index = WalIndex.of(store.path / "registry.db")
+    assert index is not None
+    assert index.header()
+    index.close()
+    await store.__aexit__(None, None, None)
+    assert index.header() is None
+    assert store.database.version() is None
 
 
 async def test_a_store_that_is_closed_takes_no_lock_of_another_with_it(store: Store) -> None:

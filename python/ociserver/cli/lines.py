@@ -50,8 +50,10 @@ class LineWriter(Generic[Entry]):
         self._line = line
         self._dropped_line = dropped
         self._entries: deque[Entry] = deque()
-        # Each is changed by one thread only: by whoever puts, and by the writer.
+        # Changed by any thread, but only where lines are lost.
         self._refused = 0
+        self._refusing = threading.Lock()
+        # Changed by the writer's thread only.
         self._failed = 0
         self._told = 0
         self._broken = False
@@ -64,7 +66,8 @@ class LineWriter(Generic[Entry]):
     def put(self, entry: Entry, *, important: bool = False) -> None:
         """Queue an entry. Never blocks; may be called from any thread."""
         if len(self._entries) >= MAX_LINES + (RESERVE if important else 0):
-            self._refused += 1
+            with self._refusing:
+                self._refused += 1
             return
         self._entries.append(entry)
         # Set only where it is not: setting takes a lock. The writer clears it before it looks into the

@@ -61,6 +61,10 @@ class Replaceable:
         await self._opened.wait()
         await self._handler(scope, receive, send)
 
+    def answer_at_once(self, scope: Scope, send: Send) -> bool:
+        """`Handler.answer_at_once`, of the handler that serves now."""
+        return self._handler.answer_at_once(scope, send)
+
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
             for store in self._stores:

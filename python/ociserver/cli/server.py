@@ -21,7 +21,6 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-import uvloop
 from granian import net
 from granian.constants import HTTPModes, Interfaces, SSLProtocols
 from granian.http import HTTP1Settings
@@ -30,6 +29,7 @@ from granian.server.embed import Server
 
 from ociserver.cli.health import Application, Readiness, with_health
 from ociserver.cli.logs import GRANIAN_LOG_CONFIG
+from ociserver.cli.loop import Loop
 from ociserver.cli.probe import wait_until_ready
 from ociserver.cli.reload import Reload
 from ociserver.cli.replaceable import Replaceable
@@ -57,6 +57,10 @@ CUT_OFF_S: Final = 1.0
 
 NOTICE_S: Final = 0.25
 """A stop that takes longer than this says what it is waiting for."""
+
+TURN_S: Final = 0.001
+"""After how long a thread that waits for the interpreter gets it (`sys.setswitchinterval`). With Python's 5 ms a push
+beside reads at full load, which do not come to the loop, took 10 ms at p99; with this 5, and the reads are as fast."""
 
 _REQUEST_TASK: Final = "future_watcher"
 """Name of the coroutine that granian makes for each request."""
@@ -139,8 +143,10 @@ def run(
         on_ready: called when the server answers requests.
         reload: what SIGHUP does, to a handler that is a `Replaceable`.
     """
-    # asyncio's own loop is woken by a write for each request that granian's threads hand over, awake or not.
-    runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)
+    sys.setswitchinterval(TURN_S)
+    loop = Loop()
+    loop.answer_at_once = handler.answer_at_once
+    runner = asyncio.Runner(loop_factory=lambda: loop)
     run = _Run(handler, listeners, limits, certificate)
     if reload is not None and isinstance(handler, Replaceable):
         run.reload = functools.partial(reload.replace, handler, _requests)

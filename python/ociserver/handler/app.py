@@ -63,7 +63,8 @@ class Handler:
     Args:
         backend: what holds the contents; any object with some of the methods of `Backend`.
         options: how to behave; by default as the spec says.
-        observe: called with an `Event` after each request, on the event loop: it must be quick.
+        observe: called with an `Event` after each request, on the event loop or where `answer_at_once` was: it must
+            be quick.
 
     It belongs at the root of a site, where clients look for `/v2/`. Mounted below a prefix it takes the
     prefix off and puts it before every Location and Link, and a reverse proxy has to map `/v2/` to it.
@@ -131,6 +132,28 @@ class Handler:
                 await call.body.drain()
             if self._observe:
                 self._observe(self._event(call, time.perf_counter() - began))
+
+    def answer_at_once(self, scope: Scope, send: Send) -> bool:
+        """Answer a read that needs no waiting, without the event loop; what is left is for `__call__`.
+
+        May be called in any thread, by a server whose `send` has done its work when it returns, awaited or not.
+
+        Returns:
+            Whether it was answered.
+        """
+        recall = self._recall
+        if recall is None:
+            return False
+        began = time.perf_counter() if self._observe else 0.0
+        recalled = recall.answer(scope)
+        if recalled is None:
+            return False
+        start, body, kind, repository, sent, request_id = recalled
+        send(start)
+        send(body)
+        if self._observe:
+            self._observe(self._recalled(scope, kind, repository, sent, request_id, time.perf_counter() - began))
+        return True
 
     def next_request_id(self) -> str:
         """For a request that has none of its client's."""

@@ -120,8 +120,8 @@ class Memory(Backend):
             return None
         if kind == "blob_head":
             return descriptor, None
-        pieces = self._blobs[reference].pieces
-        return (descriptor, pieces[0]) if len(pieces) == 1 else None
+        blob = self._blobs.get(reference)
+        return (descriptor, blob.pieces[0]) if blob is not None and len(blob.pieces) == 1 else None
 
     # Writer
 

@@ -189,12 +189,12 @@ class Store(Lists):
 
     def recall(self, kind: str, repository: str, reference: str) -> tuple[Descriptor, bytes | None] | None:
         if kind == "manifest_get":
-            manifest: Manifest | None = self._recent.get((repository, reference, "manifest"))
+            manifest: Manifest | None = self._recent.peek((repository, reference, "manifest"))
             return None if manifest is None else (manifest.descriptor, manifest.content)
         if kind == "manifest_head":
-            descriptor: Descriptor | None = self._recent.get((repository, reference, "descriptor"))
+            descriptor: Descriptor | None = self._recent.peek((repository, reference, "descriptor"))
             return None if descriptor is None else (descriptor, None)
-        link: Link | None = self._recent.get((repository, reference, "blob"))
+        link: Link | None = self._recent.peek((repository, reference, "blob"))
         if link is None or link.copy.content is None or link.copy.bad:
             # What is in a file may have gone, or be short.
             return None

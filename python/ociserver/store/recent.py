@@ -42,10 +42,19 @@ class Recent:
         if version == self._version and version is not None:
             entry = self._entries.get(key)
             return entry[0] if entry else None
-        self._version = version
+        # In this order, for `peek`: what it finds is never older than the version that it compared.
         self._entries.clear()
+        self._version = version
         self._bytes = 0
         return None
+
+    def peek(self, key: Hashable) -> Any:
+        """What was kept, or None. From any thread: it changes nothing, so that what `get` began, `put` can end."""
+        version = self._current()
+        if version is None or version != self._version:
+            return None
+        entry = self._entries.get(key)
+        return entry[0] if entry else None
 
     def put(self, key: Hashable, value: Any, content: bytes | None) -> None:
         """Keep what was read after `get` found nothing, if nothing was committed since."""

@@ -138,7 +138,8 @@ class SQLite:
         return await self.read(check())
 
     def version(self) -> bytes | None:
-        return self._index.header() if self._index is not None else None
+        index = self._index  # once: another thread may be closing it
+        return None if index is None else index.header()
 
     def settle(self) -> None:
         """Have every commit survive a power cut that a deletion of files counts on. Blocks.

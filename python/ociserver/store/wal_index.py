@@ -50,9 +50,12 @@ class WalIndex:
             index._users += 1
             return index
 
-    def header(self) -> bytes:
-        """What differs after every commit."""
-        return self._view[:HEADER_SIZE]
+    def header(self) -> bytes | None:
+        """What differs after every commit; None once it is closed, by whichever thread."""
+        try:
+            return self._view[:HEADER_SIZE]
+        except ValueError:
+            return None
 
     def close(self) -> None:
         """To be called after the connections are closed."""

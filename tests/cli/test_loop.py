@@ -1,0 +1,83 @@
+"""The event loop of `serve`, under granian itself: what it lets be answered at once, and what happens to the rest."""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import logging
+import socket
+import threading
+from typing import Any
+
+import pytest
+
+from ociserver.cli.loop import AnswerAtOnce, Loop
+from ociserver.cli.server import Limits, _Server
+from ociserver.types import Receive, Scope, Send
+
+
+async def application(scope: Scope, receive: Receive, send: Send) -> None:
+    await answer(send, f"loop {(await receive())['type']}")
+
+
+def answer(send: Send, text: str) -> Any:
+    send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % len(text))]})
+    return send({"type": "http.response.body", "body": text.encode()})
+
+
+def replies(at_once: AnswerAtOnce | None, paths: list[str]) -> list[str]:
+    """What granian answers to GETs of these paths on one connection."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    address = listener.getsockname()
+    loop = Loop()
+    loop.answer_at_once = at_once
+
+    async def run() -> list[str]:
+        server = _Server(application, listener, Limits(8, 1.0), None)
+        serving = asyncio.create_task(server.serve())
+        try:
+            # It comes back through a future of another thread, which calls the same method with two arguments too.
+            return await asyncio.to_thread(ask, address, paths)
+        finally:
+            server.stop()  # type: ignore[no-untyped-call]
+            await serving
+
+    with asyncio.Runner(loop_factory=lambda: loop) as runner:
+        return runner.run(run())
+
+
+def ask(address: tuple[str, int], paths: list[str]) -> list[str]:
+    connection = http.client.HTTPConnection(*address, timeout=10)
+    texts = []
+    for path in paths:
+        connection.request("GET", path)
+        texts.append(connection.getresponse().read().decode())
+    connection.close()
+    return texts
+
+
+def test_what_is_answered_at_once_never_gets_to_the_loop() -> None:
+    threads = set()
+
+    def at_once(scope: Scope, send: Send) -> bool:
+        threads.add(threading.current_thread())
+        if scope["path"] != "/known":
+            return False
+        answer(send, "at once")
+        return True
+
+    assert replies(at_once, ["/known", "/other", "/known"]) == ["at once", "loop http.request", "at once"]
+    assert threading.main_thread() not in threads
+
+
+def test_without_it_all_do() -> None:
+    assert replies(None, ["/known"]) == ["loop http.request"]
+
+
+def test_a_request_that_fails_at_once_is_not_lost(caplog: pytest.LogCaptureFixture) -> None:
+    def at_once(_scope: Scope, _send: Send) -> bool:
+        raise OSError("unforeseen")
+
+    with caplog.at_level(logging.ERROR):
+        assert replies(at_once, ["/any"]) == ["loop http.request"]
+    assert "unforeseen" in caplog.text
