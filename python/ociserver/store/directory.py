@@ -63,6 +63,8 @@ class Directory:
         self._writers: ThreadPoolExecutor | None = None
         self._readers: ThreadPoolExecutor | None = None
         self._boot = _boot_id()
+        self.readers = 0
+        """Files being read."""
 
     async def open(self) -> None:
         """Make the folders, once, so that later a new file needs a sync of its own folder only."""

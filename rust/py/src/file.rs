@@ -1,6 +1,9 @@
 //! Files, always without the GIL: any of these calls may wait for the disk.
 
+use std::io;
+
 use ociserver_core::file;
+use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
@@ -19,24 +22,33 @@ pub(crate) fn hash_range(py: Python<'_>, fd: i32, offset: u64, length: u64, hash
 
 #[pyfunction]
 pub(crate) fn read_at(py: Python<'_>, fd: i32, offset: u64, length: usize) -> PyResult<Bound<'_, PyBytes>> {
-    let mut read = 0;
-    let bytes = PyBytes::new_with(py, length, |buffer| {
-        read = py.detach(|| file::read(fd, offset, buffer)).map_err(|error| system_error(&error))?;
-        Ok(())
-    })?;
-    Ok(shortened(py, bytes, read))
+    let bytes = read_into(py, length, |buffer| file::read(fd, offset, buffer).map(Some))?;
+    Ok(bytes.unwrap_or_else(|| PyBytes::new(py, b"")))
 }
 
 #[pyfunction]
 pub(crate) fn read_cached(py: Python<'_>, fd: i32, offset: u64, length: usize) -> PyResult<Option<Bound<'_, PyBytes>>> {
-    let mut read = None;
-    let bytes = PyBytes::new_with(py, length, |buffer| {
-        read = py.detach(|| file::read_cached(fd, offset, buffer)).map_err(|error| system_error(&error))?;
-        Ok(())
-    })?;
-    Ok(read.map(|read| shortened(py, bytes, read)))
+    read_into(py, length, |buffer| file::read_cached(fd, offset, buffer))
 }
 
-fn shortened<'py>(py: Python<'py>, bytes: Bound<'py, PyBytes>, length: usize) -> Bound<'py, PyBytes> {
-    if length == bytes.as_bytes().len() { bytes } else { PyBytes::new(py, &bytes.as_bytes()[..length]) }
+/// Have at most `length` bytes read into a new object. Its memory is not cleared before, as `PyBytes::new_with` does
+/// it: of what a download takes in processor time that is a twelfth.
+fn read_into(
+    py: Python<'_>,
+    length: usize,
+    read: impl FnOnce(&mut [u8]) -> io::Result<Option<usize>> + Send,
+) -> PyResult<Option<Bound<'_, PyBytes>>> {
+    let size = ffi::Py_ssize_t::try_from(length)?;
+    // SAFETY: without a source it gives a new bytes object of that size, or no object and an exception. Nobody else
+    // has it, so it may be written to until it is given away, and nothing of it is given that was not written: `read`
+    // passes the buffer to the system alone, and says how much the system put there.
+    #[allow(unsafe_code)]
+    let (bytes, buffer) = unsafe {
+        let object = ffi::PyBytes_FromStringAndSize(std::ptr::null(), size);
+        let bytes = Bound::from_owned_ptr_or_err(py, object)?.cast_into_unchecked::<PyBytes>();
+        let buffer = std::slice::from_raw_parts_mut(ffi::PyBytes_AsString(object).cast::<u8>(), length);
+        (bytes, buffer)
+    };
+    let read = py.detach(|| read(buffer)).map_err(|error| system_error(&error))?;
+    Ok(read.map(|read| if read == length { bytes } else { PyBytes::new(py, &bytes.as_bytes()[..read]) }))
 }
