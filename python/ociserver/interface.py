@@ -412,7 +412,11 @@ def complete(backend: Any) -> Backend:
 _RECALLED: Final = ("get_blob", "get_manifest", "get_tag", "resolve_blob", "resolve_manifest", "resolve_tag")
 
 
-def recall_of(backend: Backend) -> Callable[[str, str, str], tuple[Descriptor, bytes | None] | None] | None:
+Recall = Callable[[str, str, str], tuple[Descriptor, bytes | None] | None]
+"""`Backend.recall` of one."""
+
+
+def recall_of(backend: Backend) -> Recall | None:
     """`Backend.recall`, where it stands for what the backend would read.
 
     A subclass may let fewer read, or find something else: then what it inherits does not speak for it.

@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from ociserver import Backend, Descriptor, Manifest
-from ociserver.compose import Immutable, ReadOnly, Select
-from tests.contract.contents import REPOSITORY, digest_of
+from ociserver import Backend, BlobReader, ByteRange, Descriptor, Manifest, Memory, OCIError
+from ociserver.compose import AccessChecker, Debug, Immutable, ReadOnly, Select, Sub, Unify
+from ociserver.interface import recall_of
+from tests.contract.contents import BINARY, REPOSITORY, digest_of, push_blob
 from tests.contract.errors import refused
 
 pytestmark = pytest.mark.anyio
@@ -46,3 +47,31 @@ async def test_wrappers_compose() -> None:
         await backend.get_tag("other", "latest")
     with refused("UNSUPPORTED"):
         await backend.delete_tag(REPOSITORY, "latest")
+
+
+async def test_who_passes_reads_on_passes_on_what_is_known_without_waiting() -> None:
+    memory = Memory()
+    digest = await push_blob(memory, b"text")
+    for wrap in (ReadOnly, Immutable):
+        recall = recall_of(wrap(memory))
+        assert recall
+        assert recall("blob_get", REPOSITORY, digest) == (Descriptor(BINARY, digest, 4), b"text")
+        assert wrap(OnlyTags()).recall("manifest_get", REPOSITORY, "latest") is None
+    # Who looks at each read before it is passed on has to be asked.
+    others = [
+        Select(memory, lambda _name: False),
+        AccessChecker(memory, lambda _name, _access: None),
+        Sub(memory, "team"),
+        Debug(memory),
+        Unify(memory, Memory()),
+        Denying(memory),
+    ]
+    for other in others:
+        assert recall_of(other) is None, other
+
+
+class Denying(ReadOnly):
+    """As somebody may write it who knows of none of this."""
+
+    async def get_blob(self, repository: str, digest: str, range: ByteRange | None = None) -> BlobReader:
+        raise OCIError("DENIED")

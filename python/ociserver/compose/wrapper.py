@@ -17,9 +17,11 @@ from ociserver.interface import (
     Manifest,
     PushedManifest,
     Reader,
+    Recall,
     Url,
     Writer,
     complete,
+    recall_of,
 )
 
 __all__ = ["DeleterOf", "ListerOf", "ReaderOf", "Wrapper", "WriterOf"]
@@ -30,6 +32,7 @@ class Wrapper(Backend):
 
     def __init__(self, backend: Any) -> None:
         self.inner: Backend = complete(backend)
+        self.inner_recall = recall_of(self.inner)
 
     async def __aenter__(self) -> Self:
         await self.inner.__aenter__()
@@ -45,6 +48,10 @@ class ReaderOf(Reader):
     """Passes reads on to `inner`."""
 
     inner: Backend
+    inner_recall: Recall | None
+
+    def recall(self, kind: str, repository: str, reference: str) -> tuple[Descriptor, bytes | None] | None:
+        return None if self.inner_recall is None else self.inner_recall(kind, repository, reference)
 
     async def get_blob(self, repository: str, digest: str, range: ByteRange | None = None) -> BlobReader:
         return await self.inner.get_blob(repository, digest, range)

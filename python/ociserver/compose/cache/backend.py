@@ -15,13 +15,22 @@ from ociserver.compose.cache.eviction import Eviction
 from ociserver.compose.cache.filling import Fill
 from ociserver.compose.cache.flights import Flights
 from ociserver.compose.cache.growth import store_of
-from ociserver.compose.cache.index import Entry, Index
+from ociserver.compose.cache.index import Entry, Index, Kind
 from ociserver.compose.cache.locks import Locks
 from ociserver.compose.cache.manifests import Manifests, is_down, warn
 from ociserver.compose.cache.reader import open_fill
 from ociserver.compose.cache.routing import Place, Routes
 from ociserver.errors import OCIError
-from ociserver.interface import Backend, BlobReader, BlobWriter, Descriptor, Manifest, PushedManifest, complete
+from ociserver.interface import (
+    Backend,
+    BlobReader,
+    BlobWriter,
+    Descriptor,
+    Manifest,
+    PushedManifest,
+    complete,
+    recall_of,
+)
 from ociserver.iterators import closing
 
 __all__ = ["Cache"]
@@ -31,6 +40,9 @@ Item = TypeVar("Item")
 TAG_LIFETIME_S: Final = 60.0
 PATIENCE_S: Final = 5.0
 RETRY_AFTER_S: Final = 10.0
+
+_GETS: Final[Mapping[str, Kind]] = {"blob_get": "blob", "manifest_get": "manifest"}
+"""Kinds of requests that use a content, and kinds of these."""
 
 _UNKNOWN: Final = frozenset({"BLOB_UNKNOWN", "MANIFEST_UNKNOWN", "NAME_UNKNOWN"})
 
@@ -83,6 +95,7 @@ class Cache(Backend):
         self._routes = Routes(self._upstreams)
         self._local = complete(local)
         self._is_local = is_local
+        self._local_recall = recall_of(self._local)
         self._store = store_of(self._local)
         folder: Path | None = None if self._store is None else self._store.path
         self._index = Index(folder / "cache.db" if folder else None)
@@ -164,6 +177,20 @@ class Cache(Backend):
     async def resolve_tag(self, repository: str, tag: str) -> Descriptor:
         place = self._routes.find(repository)
         return await self._by_tag(place, tag, self._local.resolve_tag)
+
+    def recall(self, kind: str, repository: str, reference: str) -> tuple[Descriptor, bytes | None] | None:
+        if self._local_recall is None:
+            return None
+        place = self._routes.find(repository)
+        is_tag = ":" not in reference
+        if is_tag and not self._manifests.was_just_checked(place, reference):
+            return None
+        found = self._local_recall(kind, place.repository, reference)
+        if found is not None and kind in _GETS:
+            # What it was used for has to be noted now and then, which is a write.
+            entry = Entry(place.repository, found[0].digest, _GETS[kind])
+            return found if self._eviction.was_just_used(entry) else None
+        return found
 
     # Writer
 

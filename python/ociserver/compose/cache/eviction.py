@@ -57,13 +57,16 @@ class Eviction:
 
     def use(self, entry: Entry, size: int) -> None:
         """Note that a content was used."""
-        now = time.time()
-        if now - self._used.get(entry, 0.0) < USE_AFTER_S:
+        if self.was_just_used(entry):
             return
-        self._used[entry] = now
+        now = self._used[entry] = time.time()
         if len(self._used) > _REMEMBERED:
             self._used.popitem(last=False)
         self._index.use(entry, size, now)
+
+    def was_just_used(self, entry: Entry) -> bool:
+        """Whether the use of a content need not be noted. From any thread."""
+        return time.time() - self._used.get(entry, 0.0) < USE_AFTER_S
 
     async def _make_room(self, size: int) -> None:
         async with self._one:

@@ -175,13 +175,17 @@ class Manifests:
 
     def is_fresh(self, place: Place, tag: str) -> bool:
         """Whether upstream was asked about a tag not long ago."""
-        key, now = (place.repository, tag), time.time()
-        checked = self._checked.get(key, 0.0)
-        if not checked <= now < checked + self._tag_lifetime:
-            # Another process may have asked since.
-            checked = self._index.checked(*key)
-            self._remember(key, checked)
-        return checked <= now < checked + self._tag_lifetime
+        if self.was_just_checked(place, tag):
+            return True
+        # Another process may have asked since.
+        key = place.repository, tag
+        self._remember(key, self._index.checked(*key))
+        return self.was_just_checked(place, tag)
+
+    def was_just_checked(self, place: Place, tag: str) -> bool:
+        """Likewise, as far as this process knows. From any thread."""
+        checked = self._checked.get((place.repository, tag), 0.0)
+        return checked <= time.time() < checked + self._tag_lifetime
 
     def _note(self, place: Place, tag: str, digest: str) -> None:
         now = time.time()

@@ -1,0 +1,102 @@
+"""What the cache answers at once (`Backend.recall`): what is here and need neither be asked for nor noted."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+import pytest
+
+from ociserver import Backend
+from ociserver.compose import Cache
+from ociserver.compose.cache import eviction
+from ociserver.interface import recall_of
+from tests.compose.cache.upstream import REPOSITORY, Upstream
+from tests.contract.contents import digest_of, read_blob
+
+pytestmark = pytest.mark.anyio
+
+
+@dataclass
+class Known:
+    """What the cache was asked for, as it would be asked again."""
+
+    cache: Cache
+    manifest: str
+    blob: str
+
+    async def read(self) -> None:
+        """In the usual way, often enough for a store to remember it."""
+        for _ in range(2):
+            await self.cache.get_tag(REPOSITORY, "latest")
+            await self.cache.resolve_tag(REPOSITORY, "latest")
+            await self.cache.get_manifest(REPOSITORY, self.manifest)
+            await self.cache.resolve_manifest(REPOSITORY, self.manifest)
+            await read_blob(self.cache, self.blob, repository=REPOSITORY)
+            await self.cache.resolve_blob(REPOSITORY, self.blob)
+
+    def recalled(self) -> dict[str, str | None]:
+        recall = recall_of(self.cache)
+        assert recall
+        asked = [("manifest", "latest"), ("manifest", self.manifest), ("blob", self.blob)]
+        found = {
+            f"{kind}_{method} {reference[:6]}": recall(f"{kind}_{method}", REPOSITORY, reference)
+            for kind, reference in asked
+            for method in ("get", "head")
+        }
+        return {name: None if answer is None else answer[0].digest for name, answer in found.items()}
+
+
+async def known(cache: Cache, upstream: Upstream) -> Known:
+    return Known(cache, await upstream.image(b"layer"), digest_of(b"layer"))
+
+
+async def test_what_is_here_is_answered_at_once(local: Backend, upstream: Upstream) -> None:
+    async with Cache(upstream, local) as cache:
+        here = await known(cache, upstream)
+        assert set(here.recalled().values()) == {None}
+        await here.read()
+        asked = dict(upstream.asked)
+        assert here.recalled() == {
+            "manifest_get latest": here.manifest,
+            "manifest_head latest": here.manifest,
+            "manifest_get sha256": here.manifest,
+            "manifest_head sha256": here.manifest,
+            "blob_get sha256": here.blob,
+            "blob_head sha256": here.blob,
+        }
+        assert upstream.asked == asked
+
+
+async def test_a_tag_is_not_after_its_lifetime(local: Backend, upstream: Upstream) -> None:
+    async with Cache(upstream, local, tag_lifetime=0.2) as cache:
+        here = await known(cache, upstream)
+        await here.read()
+        assert here.recalled()["manifest_get latest"] == here.manifest
+        await asyncio.sleep(0.25)
+        found = here.recalled()
+        assert found["manifest_get latest"] is found["manifest_head latest"] is None
+        assert found["manifest_get sha256"] == here.manifest
+
+
+async def test_what_has_to_be_noted_as_used_is_not(
+    local: Backend, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with Cache(upstream, local) as cache:
+        here = await known(cache, upstream)
+        await here.read()
+        monkeypatch.setattr(eviction, "USE_AFTER_S", 0.0)
+        assert {name for name, found in here.recalled().items() if found is None} == {
+            "manifest_get latest",
+            "manifest_get sha256",
+            "blob_get sha256",
+        }
+
+
+async def test_what_was_deleted_is_not(local: Backend, upstream: Upstream) -> None:
+    async with Cache(upstream, local) as cache:
+        here = await known(cache, upstream)
+        await here.read()
+        await cache.delete_manifest(REPOSITORY, here.manifest)
+        await cache.delete_blob(REPOSITORY, here.blob)
+        assert set(here.recalled().values()) == {None}
