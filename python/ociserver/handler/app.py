@@ -17,6 +17,7 @@ from ociserver.errors import HTTPError, OCIError, WireError, marshal_error
 from ociserver.handler import blobs, lists, manifests, uploads
 from ociserver.handler.body import ClientDisconnectedError
 from ociserver.handler.call import Call, Event, client_request_id, raw_path
+from ociserver.handler.deadlines import Deadlines
 from ociserver.handler.responses import Answer, empty
 from ociserver.interface import Backend, complete, recall_of
 from ociserver.options import Options, Response
@@ -82,6 +83,7 @@ class Handler:
         self.backend: Backend = complete(backend)
         self.options = options or Options()
         self.debug_id = self.options.debug_id or f"ociserver{next(_debug_ids)}"
+        self.deadlines = Deadlines()
         self._observe = observe
         self._request_numbers = itertools.count(1)
         self._opened = False

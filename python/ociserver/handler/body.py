@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import Final, Self
 
 from ociserver.errors import HTTPError, OCIError
+from ociserver.handler.deadlines import Deadlines
 from ociserver.types import Receive
 
 __all__ = ["CHUNK_SIZE", "Body", "ClientDisconnectedError"]
@@ -38,8 +39,9 @@ class ClientDisconnectedError(HTTPError):
 class Body:
     """The body of one request. Iterate it for pieces of `CHUNK_SIZE` or more, or `read` it whole."""
 
-    def __init__(self, receive: Receive, headers: dict[bytes, bytes]) -> None:
+    def __init__(self, receive: Receive, headers: dict[bytes, bytes], deadlines: Deadlines) -> None:
         self._receive = receive
+        self._deadlines = deadlines
         self.received = 0
         length = headers.get(b"content-length")
         self.length = int(length) if length is not None and length.isdigit() else None
@@ -118,7 +120,7 @@ class Body:
     async def _event(self, timeout_s: float) -> bytes:
         try:
             self._begun = True
-            async with asyncio.timeout(timeout_s):
+            with self._deadlines.within(timeout_s):
                 message = await self._receive()
         except TimeoutError:
             # Kept for later, and not raised: what came before it is still worth storing.

@@ -82,7 +82,7 @@ class Call(Exchange, RequestContext):
     @cached_property
     def body(self) -> Body:
         """What the client sends."""
-        return Body(self.receive, self.headers)
+        return Body(self.receive, self.headers, self.handler.deadlines)
 
     @property
     def received(self) -> int:
