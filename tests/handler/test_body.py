@@ -125,6 +125,32 @@ async def test_the_next_piece_comes_while_one_is_written() -> None:
     await task
 
 
+async def test_a_body_of_known_length_is_not_asked_for_its_end() -> None:
+    """granian says it in a message of its own, for which a small push would wait as long as for its bytes."""
+    feed = Feed(more(b"te"), more(b"xt"))
+    scope = make_scope("POST", f"{UPLOADS}?digest={digest_of(b'text')}", [("content-length", "4")])
+    exchange = Exchange([])
+    await asyncio.wait_for(Handler(Memory())(scope, feed, exchange.send), 5)
+    assert (exchange.reply.status, feed.asked) == (201, 2)
+
+
+async def test_a_body_of_no_length_is_not_asked_for() -> None:
+    application = Handler(Memory())
+    location = await upload(application)
+    feed, exchange = Feed(), Exchange([])
+    scope = make_scope("PUT", f"{location}?digest={digest_of(b'')}", [("content-length", "0")])
+    await asyncio.wait_for(application(scope, feed, exchange.send), 5)
+    assert (exchange.reply.status, feed.asked) == (201, 0)
+
+
+async def test_chunks_tell_where_a_body_ends() -> None:
+    """And no length beside them (RFC 9112, 6.3)."""
+    feed, exchange = Feed(more(b"te"), {"type": "http.request", "body": b"xt"}), Exchange([])
+    headers = [("content-length", "2"), ("transfer-encoding", "chunked")]
+    await Handler(Sink())(make_scope("PATCH", UPLOADS + "aWQ", headers), feed, exchange.send)
+    assert (exchange.reply.status, exchange.reply["upload-offset"]) == (202, "4")
+
+
 class Feed:
     """A client that sends these messages and then stays silent, or goes away."""
 

@@ -45,11 +45,14 @@ class Body:
         self.received = 0
         length = headers.get(b"content-length")
         self.length = int(length) if length is not None and length.isdigit() else None
-        self._announced = bool(self.length) or b"transfer-encoding" in headers
+        chunked = b"transfer-encoding" in headers
+        self._announced = bool(self.length) or chunked
+        # Where it ends, if that is known: granian says so in one more message, which takes as long as one with bytes.
+        self._end = None if chunked else self.length
         self._begun = False
         # Such a client sends nothing before it is asked to, which the first receive() does (RFC 9110, 10.1.1).
         self._waits = headers.get(b"expect", b"").lower() == b"100-continue"
-        self._ended = False
+        self._ended = self._end == 0
         self._ahead: asyncio.Future[bytes] | None = None
         self._failure: HTTPError | None = None
 
@@ -131,7 +134,7 @@ class Body:
             return b""
         piece: bytes = message.get("body", b"")
         self.received += len(piece)
-        self._ended = not message.get("more_body", False)
+        self._ended = not message.get("more_body", False) or self.received == self._end
         return piece
 
     def _fail(self, failure: HTTPError) -> None:
