@@ -17,10 +17,10 @@ READ_SIZE: Final = 256 * 1024
 """Bytes read at a time; why this size: `BlobReader.__aiter__`."""
 
 READ_SIZE_OF_FEW: Final = 512 * 1024
-"""Likewise while few are reading: each piece wakes three threads, so a download is a tenth faster, and twice the memory
-for a few is no matter."""
+"""Likewise while few are reading. Each piece wakes three threads: so 8 downloads at once came at 3.2 GB/s and not at
+2.7, and for a few twice the memory is no matter."""
 
-FEW: Final = 4
+FEW: Final = 8
 """Files being read."""
 
 
