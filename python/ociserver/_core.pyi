@@ -1,6 +1,6 @@
-"""The protocol in Rust: grammar, request parsing, ranges, hashing, manifests.
+"""The protocol in Rust: grammar, request parsing, ranges, hashing, manifests; and the log.
 
-Everything but `append_to`, `hash_range`, `read_at`, `read_cached` and `run_load` is pure computation. Names follow the distribution
+Everything but `append_to`, `hash_range`, `read_at`, `read_cached`, `run_load` and `LineWriter` is pure computation. Names follow the distribution
 spec; behaviour that the spec leaves open follows Go's `cuelabs.dev/go/oci/ociregistry`.
 """
 
@@ -9,6 +9,7 @@ from typing import Any, Final, Literal, Self, TypeAlias, final
 
 from typing_extensions import disjoint_base
 
+from ociserver.handler import Event
 from ociserver.interface import Descriptor
 from ociserver.types import Message, Receive, Scope, Send
 
@@ -23,6 +24,7 @@ __all__ = [
     "ByteRange",
     "Exchange",
     "Hasher",
+    "LineWriter",
     "LoadContent",
     "LoadOrigin",
     "LoadReport",
@@ -32,6 +34,7 @@ __all__ = [
     "Reference",
     "Request",
     "__version__",
+    "access_line",
     "append_to",
     "build_profile",
     "content_headers",
@@ -350,6 +353,48 @@ def read_at(fd: int, offset: int, length: int) -> bytes:
 def read_cached(fd: int, offset: int, length: int) -> bytes | None:
     """What `read_at` would give, as far as it is in memory; None if that is nothing, or cannot be told (only
     Linux can). Never waits for the disk, so that it may be called on an event loop. Without the GIL. Raises OSError."""
+
+@final
+class LineWriter:
+    """Writes the lines of a log to a file descriptor: in batches, from a thread of its own that does without the GIL, so
+    that no request waits for a pipe or a disk.
+
+    The queue is bounded: when whoever reads the log is slower than the requests, lines are dropped and counted, and
+    the log says how many. Nothing that cannot be written raises. The thread does not keep the process alive.
+
+    Args:
+        descriptor: an open one; it is not closed.
+        log_format: of the lines that are made here.
+
+    Raises:
+        OSError: the system gives no thread.
+    """
+
+    MAX_LINES: Final[int]
+    """Most lines that wait."""
+    RESERVE: Final[int]
+    """Further places for lines that are important."""
+    WRITE_SIZE: Final[int]
+    """Lines are joined up to this many bytes for one write; no larger than PIPE_BUF, so that the lines of processes
+    that share a pipe stay whole."""
+
+    def __new__(cls, descriptor: int, log_format: Literal["text", "json"]) -> Self: ...
+    def put(self, line: str, *, important: bool = False) -> None:
+        """Queue a line, or some that belong together. Never blocks; may be called from any thread."""
+    def access(self, event: Event) -> None:
+        """Queue the `access_line` of a request that has just finished. Never blocks; may be called from any thread."""
+    def close(self, timeout_s: float) -> None:
+        """Write what waits, for so long at most, and end. What is queued after this is lost."""
+
+def access_line(log_format: Literal["text", "json"], at: float, event: Event) -> str:
+    """The line of a request in the log, without its newline: one line, whatever is in the event.
+
+    Args:
+        log_format: text is `<time> access  <client> "<method> <path>" <status> in=<bytes> out=<bytes> <ms>ms id=<id>`;
+            JSON has all that is in the event.
+        at: when it had finished, in seconds since 1970.
+        event: what the handler tells of it.
+    """
 
 @final
 class Reference:

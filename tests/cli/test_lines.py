@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import select
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 
 import pytest
 
-from ociserver.cli.lines import MAX_LINES, RESERVE, WRITE_SIZE, LineWriter
+from ociserver import Event
+from ociserver._core import LineWriter
+
+MAX_LINES, RESERVE = LineWriter.MAX_LINES, LineWriter.RESERVE
 
 
 class Pipe:
@@ -54,8 +60,16 @@ def pipe() -> Iterator[Pipe]:
     made.close()
 
 
-def writer(descriptor: int) -> LineWriter[str]:
-    return LineWriter(descriptor, str, lambda count: f"dropped {count}")
+def writer(descriptor: int) -> LineWriter:
+    return LineWriter(descriptor, "text")
+
+
+def dropped(line: str) -> int:
+    """How many lines this one says are missing."""
+    found = re.fullmatch(
+        r"\S+Z warning (\d+) log lines were dropped: the log cannot be written as fast as requests come in", line
+    )
+    return int(found[1]) if found else 0
 
 
 def test_lines_come_in_order_and_all_at_the_end(pipe: Pipe) -> None:
@@ -103,10 +117,10 @@ def test_the_queue_is_bounded_and_says_what_it_dropped(pipe: Pipe) -> None:
     log.close(30)
     pipe.close(pipe.writing)
     reader.join()
-    dropped = sum(int(text.split()[1]) for text in lines if text.startswith("dropped"))
+    lost = sum(map(dropped, lines))
     written = sum(1 for text in lines if text == line)
-    assert 0 < dropped <= 5000
-    assert written + dropped == total + 1
+    assert 0 < lost <= 5000
+    assert written + lost == total + 1
 
 
 def _until_end(pipe: Pipe) -> list[str]:
@@ -174,15 +188,16 @@ def test_a_full_disk_is_told_of_when_there_is_room_again(tmp_path: Path) -> None
     os.dup2(room, descriptor)
     log.put("after")
     log.close(5)
-    assert path.read_text().splitlines() == ["after", "dropped 3"]
+    first, second = path.read_text().splitlines()
+    assert (first, dropped(second)) == ("after", 3)
     for opened in (descriptor, full, room):
         os.close(opened)
 
 
 WRITE_MANY = """
 import sys
-from ociserver.cli.lines import LineWriter
-log = LineWriter(1, str, str)
+from ociserver._core import LineWriter
+log = LineWriter(1, "text")
 for _ in range(5000):
     log.put(sys.argv[1] * 150)
 log.close(30)
@@ -199,4 +214,91 @@ def test_writes_are_small_enough_to_stay_whole(pipe: Pipe) -> None:
         lines = pipe.read_lines(10_000)
     assert (first.returncode, second.returncode) == (0, 0)
     assert set(lines) == {"a" * 150, "b" * 150}
-    assert WRITE_SIZE <= select.PIPE_BUF
+    assert LineWriter.WRITE_SIZE <= select.PIPE_BUF
+
+
+def test_requests_and_other_lines_come_in_order(pipe: Pipe) -> None:
+    log = LineWriter(pipe.writing, "json")
+    log.put("before")
+    log.access(Event("id-1", "127.0.0.1", "GET", b"/v2/", "ping", None, 200, 0, 2, 0.0012))
+    log.put("after\nand\udcff")
+    log.close(5)
+    before, request, after, further = pipe.read().decode().splitlines()
+    assert (before, after, further) == ("before", "after", "and\\udcff")
+    entry = json.loads(request)
+    at = datetime.fromisoformat(entry.pop("time"))
+    assert abs(time.time() - at.timestamp()) < 5
+    assert entry == {
+        "level": "info",
+        "message": "request",
+        "request_id": "id-1",
+        "client": "127.0.0.1",
+        "method": "GET",
+        "path": "/v2/",
+        "kind": "ping",
+        "repository": None,
+        "status": 200,
+        "received_bytes": 0,
+        "sent_bytes": 2,
+        "duration_s": 0.0012,
+    }
+
+
+def test_what_it_says_of_dropped_lines_is_in_its_format(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT)
+    read_only = os.open(path, os.O_RDONLY)
+    room = os.dup(descriptor)
+    os.dup2(read_only, descriptor)
+    log = LineWriter(descriptor, "json")
+    log.put("lost")
+    time.sleep(0.2)
+    os.dup2(room, descriptor)
+    log.put("after")
+    log.close(5)
+    for opened in (descriptor, read_only, room):
+        os.close(opened)
+    first, second = path.read_text().splitlines()
+    entry = json.loads(second)
+    datetime.fromisoformat(entry.pop("time"))
+    assert (first, entry) == (
+        "after",
+        {
+            "level": "warning",
+            "message": "1 log lines were dropped: the log cannot be written as fast as requests come in",
+            "dropped": 1,
+        },
+    )
+
+
+NOT_CLOSED = """
+import sys
+from ociserver._core import LineWriter
+log = LineWriter(1, "text")
+for _ in range(1000):
+    log.put("x" * 1000)
+"""
+
+
+@pytest.mark.parametrize("end", ["", "del log", "log.close(0.1)", "sys.exit(0)"])
+def test_a_log_that_nobody_reads_does_not_keep_the_process_alive(pipe: Pipe, end: str) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", NOT_CLOSED + end], stdout=pipe.writing, stderr=subprocess.PIPE, timeout=20, check=False
+    )
+    assert (ended.returncode, ended.stderr) == (0, b"")
+
+
+def test_a_writer_that_is_dropped_writes_what_it_has(pipe: Pipe) -> None:
+    log = writer(pipe.writing)
+    log.put("the last word")
+    del log
+    assert pipe.read_lines(1) == ["the last word"]
+
+
+def test_what_is_no_event_is_refused(pipe: Pipe) -> None:
+    log = writer(pipe.writing)
+    for wrong in (None, (), ("id", "client", "GET", "path", None, None, 200, 0, 0, 0.0)):
+        with pytest.raises((TypeError, ValueError)):
+            log.access(wrong)  # type: ignore[arg-type]
+    log.close(5)
+    assert pipe.read() == b""

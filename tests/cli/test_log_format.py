@@ -8,9 +8,11 @@ import re
 import sys
 from typing import Any, Final
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ociserver._core import access_line
 from ociserver.cli.log_format import JsonFormat, TextFormat
 from ociserver.context import RequestContext, request_context
 from ociserver.handler import Event
@@ -27,8 +29,8 @@ EVENTS: Final = st.builds(
     kind=st.none() | st.just("blob_get"),
     repository=st.none() | st.text(),
     status=st.integers(0, 599),
-    received=st.integers(0),
-    sent=st.integers(0),
+    received=st.integers(0, 2**64 - 1),
+    sent=st.integers(0, 2**64 - 1),
     duration=st.floats(0, 1e6),
 )
 
@@ -64,12 +66,12 @@ def is_one_line(text: str) -> bool:
 
 @given(EVENTS)
 def test_a_text_line_is_one_line(event: Event) -> None:
-    assert is_one_line(TextFormat().access(AT, event))
+    assert is_one_line(access_line("text", AT, event))
 
 
 @given(EVENTS)
 def test_a_json_line_is_one_object(event: Event) -> None:
-    line = JsonFormat().access(AT, event)
+    line = access_line("json", AT, event)
     assert is_one_line(line)
     entry = json.loads(line)
     assert entry["request_id"] == event.request_id
@@ -80,7 +82,7 @@ def test_a_json_line_is_one_object(event: Event) -> None:
 
 @given(st.binary())
 def test_different_paths_never_look_the_same_in_text(path: bytes) -> None:
-    quoted = TextFormat().access(AT, event(path=path)).split('"', 1)[1].rpartition('" 200')[0]
+    quoted = access_line("text", AT, event(path=path)).split('"', 1)[1].rpartition('" 200')[0]
     # Undone the way it was done: `\\xNN` is a byte, a backslash before anything else stands for that.
     undone = re.sub(
         r"\\(x[0-9a-f]{2}|.)",
@@ -91,19 +93,44 @@ def test_different_paths_never_look_the_same_in_text(path: bytes) -> None:
 
 
 def test_text() -> None:
-    line = TextFormat().access(AT, event(path=b"/v2/a/tags/list", status=404, received=1, sent=2))
+    line = access_line("text", AT, event(path=b"/v2/a/tags/list", status=404, received=1, sent=2))
     assert line == '2027-01-15T08:00:00.123Z access  127.0.0.1 "GET /v2/a/tags/list" 404 in=1 out=2 1.2ms id=id-1'
+
+
+def test_json() -> None:
+    line = access_line("json", AT, event(path=b"/v2/a/tags/list", repository="a", kind="tags_list", received=1, sent=2))
+    assert line == (
+        '{"time":"2027-01-15T08:00:00.123Z","level":"info","message":"request","request_id":"id-1","client":"127.0.0.1",'
+        '"method":"GET","path":"/v2/a/tags/list","kind":"tags_list","repository":"a","status":200,"received_bytes":1,'
+        '"sent_bytes":2,"duration_s":0.001200}'
+    )
+
+
+def test_what_is_no_character_is_escaped() -> None:
+    """Python has such text from names of files and from arguments."""
+    odd = event(request_id="\udcff-1", client="", path=b'/\xff"\\\n')
+    assert access_line("text", AT, odd) == (
+        r'2027-01-15T08:00:00.123Z access  - "GET /\xff\"\\\x0a" 200 in=0 out=0 1.2ms id=\\udcff-1'
+    )
+    assert json.loads(access_line("json", AT, odd))["path"] == r"/\xff" + '"\\\n'
+
+
+def test_only_these_two_formats() -> None:
+    with pytest.raises(ValueError, match="no format of the log: xml"):
+        access_line("xml", AT, event())  # type: ignore[arg-type]
 
 
 def test_a_request_without_an_answer() -> None:
     """Its client had gone."""
-    assert '"GET /v2/" - in=0' in TextFormat().access(AT, event(status=0))
-    assert json.loads(JsonFormat().access(AT, event(status=0)))["status"] is None
+    assert '"GET /v2/" - in=0' in access_line("text", AT, event(status=0))
+    assert json.loads(access_line("json", AT, event(status=0)))["status"] is None
 
 
 def test_times_across_a_second() -> None:
+    moments = (AT, AT + 0.877, AT + 0.8, AT - 86400)
     form = TextFormat()
-    times = [form.access(at, event()).split(" ")[0] for at in (AT, AT + 0.877, AT + 0.8, AT - 86400)]
+    times = [access_line("text", at, event()).split(" ")[0] for at in moments]
+    assert times == [form.message(at, "info", "", {}).split(" ")[0] for at in moments]
     assert times == [
         "2027-01-15T08:00:00.123Z",
         "2027-01-15T08:00:01.000Z",

@@ -8,9 +8,8 @@ import sys
 import time
 from typing import Any, Final, Literal
 
-from ociserver.cli.lines import LineWriter
+from ociserver._core import LineWriter
 from ociserver.cli.log_format import Format, FormatName, make_format
-from ociserver.handler import Event
 
 __all__ = ["GRANIAN_LOG_CONFIG", "LEVELS", "Level", "Log"]
 
@@ -35,7 +34,7 @@ GRANIAN_LOG_CONFIG: Final[dict[str, Any]] = {
 
 
 class Log:
-    """Writes lines to a file descriptor, from a thread of its own.
+    """Writes lines to a file descriptor, by a `LineWriter`.
 
     Args:
         descriptor: where to.
@@ -45,13 +44,10 @@ class Log:
 
     def __init__(self, descriptor: int, format_name: FormatName, level: Level) -> None:
         self._format = make_format(format_name)
-        self._writer: LineWriter[str | tuple[float, Event]] = LineWriter(descriptor, self._line, self._dropped)
-        self._handler = _Handler(self._format, self._writer)
-        _configure(self._handler, level)
-
-    def access(self, event: Event) -> None:
-        """Log a finished request (`Handler`'s `observe`): queue it, and format it later."""
-        self._writer.put((time.time(), event))
+        self._writer = LineWriter(descriptor, format_name)
+        self.access = self._writer.access
+        """Log a finished request (`Handler`'s `observe`)."""
+        _configure(_Handler(self._format, self._writer), level)
 
     def say(self, text: str, **fields: Any) -> None:
         """Log what the user asked for and so is shown at every level."""
@@ -65,18 +61,11 @@ class Log:
         """Write what waits. What is logged after this is lost."""
         self._writer.close(FLUSH_S)
 
-    def _line(self, entry: str | tuple[float, Event]) -> str:
-        return entry if isinstance(entry, str) else self._format.access(*entry)
-
-    def _dropped(self, count: int) -> str:
-        text = f"{count} log lines were dropped: the log cannot be written as fast as requests come in"
-        return self._format.message(time.time(), "warning", text, {"dropped": count})
-
 
 class _Handler(logging.Handler):
     """Puts log records into the queue. They are formatted at once: their arguments may change."""
 
-    def __init__(self, form: Format, writer: LineWriter[Any]) -> None:
+    def __init__(self, form: Format, writer: LineWriter) -> None:
         super().__init__()
         self._format = form
         self._writer = writer

@@ -25,7 +25,7 @@ static APPENDS: AtomicUsize = AtomicUsize::new(0);
 ///
 /// # Errors
 /// EBADF for a negative one, which is what a closed file's number is set to.
-fn borrowed(fd: RawFd) -> io::Result<ManuallyDrop<File>> {
+pub(crate) fn borrowed(fd: RawFd) -> io::Result<ManuallyDrop<File>> {
     const EBADF: i32 = 9;
     if fd < 0 {
         return Err(io::Error::from_raw_os_error(EBADF));

@@ -1,4 +1,4 @@
-//! The OCI distribution protocol as pure computation: no sockets, no clock, no Python. Only [`file`] does I/O.
+//! The OCI distribution protocol as pure computation: no sockets, no clock, no Python. Only [`file`] and [`log`] do I/O.
 //!
 //! Written after the [distribution spec] and the [image spec]; where they leave a choice, after Go's
 //! `cuelabs.dev/go/oci/ociregistry`. All input is hostile: every function takes time and memory linear
@@ -14,6 +14,7 @@ pub mod file;
 pub mod hash;
 pub mod kind;
 pub mod link;
+pub mod log;
 pub mod manifest;
 pub mod name;
 pub mod percent;

@@ -6,6 +6,7 @@ mod file;
 mod grammar;
 mod hash;
 mod load;
+mod log;
 mod manifest;
 mod range;
 mod recall;
@@ -26,6 +27,8 @@ mod _core {
     use crate::hash::{PyBackgroundHasher, PyHasher, digest_of};
     #[pymodule_export]
     use crate::load::{PyContent, PyOrigin, PyReport, PyStep, run_load};
+    #[pymodule_export]
+    use crate::log::{PyLineWriter, access_line};
     #[pymodule_export]
     use crate::manifest::{PyManifestInfo, PyReference, read_manifest};
     #[pymodule_export]
