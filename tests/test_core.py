@@ -30,6 +30,7 @@ from ociserver._core import (
     Hasher,
     ManifestInfo,
     Request,
+    RequestIds,
     append_to,
     content_headers,
     digest_of,
@@ -651,6 +652,23 @@ def test_any_manifest_is_answered(content: bytes, media_type: str) -> None:
             read_manifest(text, media_type)
         except errors.OCIError as error:
             assert error.code == "MANIFEST_INVALID"  # noqa: PT017 - not every content is refused
+
+
+# --- names of requests ----------------------------------------------------------------------------
+
+
+def test_names_of_requests() -> None:
+    ids = RequestIds("me")
+    assert [ids.of(header) for header in (None, b"mine", b"", b"a\n", b"x" * 128, b"x" * 129)] == [
+        "me-1",
+        "mine",
+        "me-2",
+        "me-3",
+        "x" * 128,
+        "me-4",
+    ]
+    # Of an argument whose bytes were no text.
+    assert RequestIds("\udcff").of(None) == r"\udcff-1"
 
 
 # --- requests as ASGI servers hand them over -------------------------------------------------------

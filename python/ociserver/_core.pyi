@@ -20,6 +20,7 @@ __all__ = [
     "MAX_MANIFEST_REFERENCES",
     "MAX_RANGES",
     "REQUEST_KINDS",
+    "Answered",
     "BackgroundHasher",
     "ByteRange",
     "Exchange",
@@ -33,6 +34,7 @@ __all__ = [
     "Recall",
     "Reference",
     "Request",
+    "RequestIds",
     "__version__",
     "access_line",
     "append_to",
@@ -279,6 +281,25 @@ def digest_of(data: bytes, algorithm: str = "sha256") -> str:
     """`algorithm:hex` of the bytes. Raises ValueError for an unknown algorithm."""
 
 @final
+class RequestIds:
+    """What requests are called in logs and answers.
+
+    Args:
+        prefix: of the names that are made here, which are counted from 1.
+    """
+
+    def __new__(cls, prefix: str) -> Self: ...
+    def of(self, header: bytes | None) -> str:
+        """The client's own X-Request-Id if it has at most 128 bytes and all are printable ASCII; else the next of ours."""
+
+@final
+class Answered:
+    """A read that `Recall` has answered."""
+
+    def report(self) -> None:
+        """Have it observed, as a request that has just finished. A `LineWriter` gets no `Event`, but what is in one."""
+
+@final
 class Recall:
     """Answers reads that a backend can answer without waiting.
 
@@ -286,14 +307,21 @@ class Recall:
         recall: `Backend.recall`.
         blobs: whether blobs are answered so.
         tag_digest: whether a GET by tag says the digest.
+        observe: of the handler.
+        ids: names requests that are observed.
     """
 
     def __new__(
-        cls, recall: Callable[[str, str, str], tuple[Descriptor, bytes | None] | None], *, blobs: bool, tag_digest: bool
+        cls,
+        recall: Callable[[str, str, str], tuple[Descriptor, bytes | None] | None],
+        *,
+        blobs: bool,
+        tag_digest: bool,
+        observe: Callable[[Event], None] | None,
+        ids: RequestIds,
     ) -> Self: ...
-    def answer(self, scope: Scope) -> tuple[Message, Message, str, str, int, bytes | None] | None:
-        """The two messages that answer a request, and then its kind, its repository, the bytes of the body, and
-        X-Request-Id. None if it is no such read, or has anything to it that most have not: a condition, a range,
+    def answer(self, scope: Scope) -> tuple[Message, Message, Answered | None] | None:
+        """The two messages that answer a request, and what reports it if somebody observes. None if it is no such read, or has anything to it that most have not: a condition, a range,
         a query, a body, a mount; or if the backend would have to wait.
         """
 
@@ -381,7 +409,7 @@ class LineWriter:
     def __new__(cls, descriptor: int, log_format: Literal["text", "json"]) -> Self: ...
     def put(self, line: str, *, important: bool = False) -> None:
         """Queue a line, or some that belong together. Never blocks; may be called from any thread."""
-    def access(self, event: Event) -> None:
+    def __call__(self, event: Event) -> None:
         """Queue the `access_line` of a request that has just finished. Never blocks; may be called from any thread."""
     def close(self, timeout_s: float) -> None:
         """Write what waits, for so long at most, and end. What is queued after this is lost."""

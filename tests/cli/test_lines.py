@@ -220,7 +220,7 @@ def test_writes_are_small_enough_to_stay_whole(pipe: Pipe) -> None:
 def test_requests_and_other_lines_come_in_order(pipe: Pipe) -> None:
     log = LineWriter(pipe.writing, "json")
     log.put("before")
-    log.access(Event("id-1", "127.0.0.1", "GET", b"/v2/", "ping", None, 200, 0, 2, 0.0012))
+    log(Event("id-1", "127.0.0.1", "GET", b"/v2/", "ping", None, 200, 0, 2, 0.0012))
     log.put("after\nand\udcff")
     log.close(5)
     before, request, after, further = pipe.read().decode().splitlines()
@@ -299,6 +299,6 @@ def test_what_is_no_event_is_refused(pipe: Pipe) -> None:
     log = writer(pipe.writing)
     for wrong in (None, (), ("id", "client", "GET", "path", None, None, 200, 0, 0, 0.0)):
         with pytest.raises((TypeError, ValueError)):
-            log.access(wrong)  # type: ignore[arg-type]
+            log(wrong)  # type: ignore[arg-type]
     log.close(5)
     assert pipe.read() == b""

@@ -6,10 +6,12 @@ import asyncio
 import logging
 import sys
 import time
+from collections.abc import Callable
 from typing import Any, Final, Literal
 
 from ociserver._core import LineWriter
 from ociserver.cli.log_format import Format, FormatName, make_format
+from ociserver.handler import Event
 
 __all__ = ["GRANIAN_LOG_CONFIG", "LEVELS", "Level", "Log"]
 
@@ -45,7 +47,7 @@ class Log:
     def __init__(self, descriptor: int, format_name: FormatName, level: Level) -> None:
         self._format = make_format(format_name)
         self._writer = LineWriter(descriptor, format_name)
-        self.access = self._writer.access
+        self.access: Callable[[Event], None] = self._writer
         """Log a finished request (`Handler`'s `observe`)."""
         _configure(_Handler(self._format, self._writer), level)
 

@@ -11,12 +11,12 @@ from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Any, Final, Self
 
-from ociserver._core import Recall, parse_request
+from ociserver._core import Recall, RequestIds, parse_request
 from ociserver.context import request_context
 from ociserver.errors import HTTPError, OCIError, WireError, marshal_error
 from ociserver.handler import blobs, lists, manifests, uploads
 from ociserver.handler.body import ClientDisconnectedError
-from ociserver.handler.call import Call, Event, client_request_id, raw_path
+from ociserver.handler.call import Call, Event, raw_path
 from ociserver.handler.deadlines import Deadlines
 from ociserver.handler.responses import Answer, empty
 from ociserver.interface import Backend, complete, recall_of
@@ -85,7 +85,7 @@ class Handler:
         self.debug_id = self.options.debug_id or f"ociserver{next(_debug_ids)}"
         self.deadlines = Deadlines()
         self._observe = observe
-        self._request_numbers = itertools.count(1)
+        self.request_ids = RequestIds(self.debug_id)
         self._opened = False
         self._opening = asyncio.Lock()
         self._recall: Recall | None = None
@@ -96,14 +96,13 @@ class Handler:
         if self._recall is not None:
             recalled = self._recall.answer(scope)
             if recalled is not None:
-                start, body, kind, repository, sent, request_id = recalled
+                start, body, answered = recalled
                 try:
                     await send(start)
                     await send(body)
                 finally:
-                    if self._observe:
-                        took = time.perf_counter() - began
-                        self._observe(self._recalled(scope, kind, repository, sent, request_id, took))
+                    if answered is not None:
+                        answered.report()
                 return
         if scope["type"] != "http":
             await self._other(scope, receive, send)
@@ -146,20 +145,15 @@ class Handler:
         recall = self._recall
         if recall is None:
             return False
-        began = time.perf_counter() if self._observe else 0.0
         recalled = recall.answer(scope)
         if recalled is None:
             return False
-        start, body, kind, repository, sent, request_id = recalled
+        start, body, answered = recalled
         send(start)
         send(body)
-        if self._observe:
-            self._observe(self._recalled(scope, kind, repository, sent, request_id, time.perf_counter() - began))
+        if answered is not None:
+            answered.report()
         return True
-
-    def next_request_id(self) -> str:
-        """For a request that has none of its client's."""
-        return f"{self.debug_id}-{next(self._request_numbers)}"
 
     async def _other(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "lifespan":
@@ -198,6 +192,8 @@ class Handler:
             recall,
             blobs=not options.locations_for_descriptor and not options.redirect_pulls,
             tag_digest=not options.omit_digest_from_tag_get_response,
+            observe=self._observe,
+            ids=self.request_ids,
         )
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
@@ -259,19 +255,19 @@ class Handler:
     def _event(self, call: Call, duration: float) -> Event:
         request = getattr(call, "request", None)
         kind, repository = (request.kind, request.repository) if request else (None, None)
-        return _event_of(call.scope, call.request_id, kind, repository, call.status, call.received, call.sent, duration)
-
-    def _recalled(
-        self, scope: Scope, kind: str, repository: str, sent: int, x_request_id: bytes | None, duration: float
-    ) -> Event:
-        request_id = client_request_id(x_request_id) or self.next_request_id()
-        return _event_of(scope, request_id, kind, repository, 200, 0, sent, duration)
-
-
-def _event_of(scope: Scope, request_id: str, kind: str | None, repository: str | None, *rest: Any) -> Event:
-    client = scope.get("client")
-    address = client[0] if client else ""
-    return Event(request_id, address, scope["method"], raw_path(scope), kind, repository, *rest)
+        client = call.scope.get("client")
+        return Event(
+            call.request_id,
+            client[0] if client else "",
+            call.scope["method"],
+            raw_path(call.scope),
+            kind,
+            repository,
+            call.status,
+            call.received,
+            call.sent,
+            duration,
+        )
 
 
 def _is_ours(error: BaseException | None) -> bool:

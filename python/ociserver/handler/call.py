@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote
 
 from ociserver._core import API_VERSION, Exchange, Request
@@ -18,10 +18,7 @@ if TYPE_CHECKING:
 
     from ociserver.handler.app import Handler
 
-__all__ = ["Call", "Event", "client_request_id", "raw_path"]
-
-MAX_REQUEST_ID: Final = 128
-"""Longest X-Request-Id of a client that is taken over, in bytes; it is repeated in every log line."""
+__all__ = ["Call", "Event", "raw_path"]
 
 
 class Event(NamedTuple):
@@ -94,7 +91,7 @@ class Call(Exchange, RequestContext):
     def request_id(self) -> str:  # type: ignore[override]  # nobody else sets it
         if self._id is None:
             # No cached_property, whose lock costs more than all of this, and every logged request asks.
-            self._id = client_request_id(self.x_request_id) or self.handler.next_request_id()
+            self._id = self.handler.request_ids.of(self.x_request_id)
         return self._id
 
     @cached_property
@@ -152,13 +149,6 @@ class Call(Exchange, RequestContext):
 def raw_path(scope: Scope) -> bytes:
     """The path as it was sent: decoded by the server, `path` could not tell `%252F` from `%2F`."""
     return scope.get("raw_path") or quote(scope["path"]).encode()
-
-
-def client_request_id(header: bytes | None) -> str | None:
-    """What the client calls its request, if that can be repeated."""
-    if header is None or len(header) > MAX_REQUEST_ID or not header.isascii() or not header.decode().isprintable():
-        return None
-    return header.decode()
 
 
 def _matches(condition: bytes, tag: bytes) -> bool:

@@ -22,6 +22,7 @@ pub mod query;
 pub mod range;
 pub mod reference;
 pub mod request;
+pub mod request_id;
 pub mod text;
 
 pub use error::{Error, Result};

@@ -1,5 +1,6 @@
 //! `ociserver._core`: the protocol for Python. Converts types and errors; the rest is in `ociserver-core`.
 
+mod answered;
 mod errors;
 mod exchange;
 mod file;
@@ -17,6 +18,8 @@ mod request;
 mod _core {
     use pyo3::prelude::*;
 
+    #[pymodule_export]
+    use crate::answered::{PyAnswered, PyRequestIds};
     #[pymodule_export]
     use crate::exchange::{PyExchange, content_headers};
     #[pymodule_export]

@@ -12,7 +12,7 @@ use pyo3::prelude::*;
 use crate::errors::system_error;
 
 #[pyclass(frozen, name = "LineWriter", module = "ociserver._core")]
-pub(crate) struct PyLineWriter(LineWriter);
+pub(crate) struct PyLineWriter(pub(crate) LineWriter);
 
 #[pymethods]
 impl PyLineWriter {
@@ -36,7 +36,7 @@ impl PyLineWriter {
     }
 
     #[allow(clippy::needless_pass_by_value)]
-    fn access(&self, event: Fields<'_>) {
+    fn __call__(&self, event: Fields<'_>) {
         self.0.access(&borrowed(&event));
     }
 
@@ -70,8 +70,7 @@ impl<'py> FromPyObject<'_, 'py> for LogFormat {
 }
 
 /// `ociserver.handler.Event`, in the order of its fields.
-type Fields<'a> =
-    (Text<'a>, Text<'a>, Text<'a>, &'a [u8], Option<Text<'a>>, Option<Text<'a>>, u16, u64, u64, f64);
+type Fields<'a> = (Text<'a>, Text<'a>, Text<'a>, &'a [u8], Option<Text<'a>>, Option<Text<'a>>, u16, u64, u64, f64);
 
 fn borrowed<'a>(fields: &'a Fields<'_>) -> Event<'a> {
     let (request_id, client, method, path, kind, repository, status, received, sent, duration) = fields;
@@ -90,7 +89,7 @@ fn borrowed<'a>(fields: &'a Fields<'_>) -> Event<'a> {
 }
 
 /// Text that may hold halves of characters, as the name of a file can in Python: they stand there escaped.
-pub(crate) struct Text<'a>(Cow<'a, str>);
+pub(crate) struct Text<'a>(pub(crate) Cow<'a, str>);
 
 impl<'a, 'py> FromPyObject<'a, 'py> for Text<'a> {
     type Error = PyErr;
@@ -100,7 +99,8 @@ impl<'a, 'py> FromPyObject<'a, 'py> for Text<'a> {
             return Ok(Self(Cow::Borrowed(text)));
         }
         let py = text.py();
-        let escaped = text.call_method1(intern!(py, "encode"), (intern!(py, "utf-8"), intern!(py, "backslashreplace")))?;
+        let escaped =
+            text.call_method1(intern!(py, "encode"), (intern!(py, "utf-8"), intern!(py, "backslashreplace")))?;
         Ok(Self(Cow::Owned(String::from_utf8_lossy(escaped.extract()?).into_owned())))
     }
 }

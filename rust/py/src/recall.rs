@@ -1,13 +1,16 @@
 //! Reads that a backend can answer without waiting: parsed, asked for and put into messages in one call.
 
+use std::time::Instant;
+
 use ociserver_core::digest::Digest;
 use ociserver_core::kind::Kind;
 use ociserver_core::request::{self, Request};
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBool, PyBytes, PyDict, PyList, PyString, PyTuple};
+use pyo3::{PyTraverseError, PyVisit, intern};
 
+use crate::answered::{Observer, PyAnswered, PyRequestIds};
 use crate::exchange::content_headers;
 use crate::request::kind_name;
 
@@ -17,28 +20,29 @@ pub(crate) struct PyRecall {
     recall: Py<PyAny>,
     blobs: bool,
     tag_digest: bool,
+    observer: Option<Observer>,
 }
 
-/// Start and body of the answer; then kind, repository, bytes of the body and X-Request-Id, for who watches.
-type Recalled<'py> = (
-    Bound<'py, PyDict>,
-    Bound<'py, PyDict>,
-    &'static Py<PyString>,
-    Bound<'py, PyString>,
-    usize,
-    Option<Bound<'py, PyBytes>>,
-);
+/// Start and body of the answer, and what is to be reported of it, if anybody observes.
+type Recalled<'py> = (Bound<'py, PyDict>, Bound<'py, PyDict>, Option<PyAnswered>);
 
 #[pymethods]
 impl PyRecall {
     #[new]
-    #[pyo3(signature = (recall, *, blobs, tag_digest))]
-    fn new(recall: Py<PyAny>, blobs: bool, tag_digest: bool) -> Self {
-        Self { recall, blobs, tag_digest }
+    #[pyo3(signature = (recall, *, blobs, tag_digest, observe, ids))]
+    fn new(
+        recall: Py<PyAny>,
+        blobs: bool,
+        tag_digest: bool,
+        observe: Option<Py<PyAny>>,
+        ids: Py<PyRequestIds>,
+    ) -> Self {
+        Self { recall, blobs, tag_digest, observer: observe.map(|observe| Observer { observe, ids }) }
     }
 
     fn answer<'py>(&self, scope: &Bound<'py, PyAny>) -> PyResult<Option<Recalled<'py>>> {
         let py = scope.py();
+        let began = Instant::now();
         let Ok(scope) = scope.cast::<PyDict>() else { return Ok(None) };
         let Some((request, request_id)) = plain_read(scope)? else { return Ok(None) };
         let is_blob = matches!(request.kind, Kind::BlobGet | Kind::BlobHead);
@@ -70,12 +74,22 @@ impl PyRecall {
             size = content.as_bytes().len();
             body.set_item(intern!(py, "body"), content)?;
         }
-        Ok(Some((start, body, kind, repository, size, request_id)))
+        let answered = self.observer.as_ref().map(|observer| PyAnswered {
+            observer: observer.clone_ref(py),
+            scope: scope.clone().unbind(),
+            request_id: request_id.map(Bound::unbind),
+            kind,
+            repository: repository.unbind(),
+            sent: size,
+            began,
+        });
+        Ok(Some((start, body, answered)))
     }
 
     /// The backend that is asked belongs to the handler, which belongs to whoever holds both.
-    fn __traverse__(&self, visit: pyo3::PyVisit<'_>) -> Result<(), pyo3::PyTraverseError> {
-        visit.call(&self.recall)
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.recall)?;
+        self.observer.as_ref().map_or(Ok(()), |observer| visit.call(&observer.observe))
     }
 }
 

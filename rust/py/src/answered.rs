@@ -1,0 +1,99 @@
+//! Reads that were answered, for whoever observes requests.
+
+use std::borrow::Cow;
+use std::time::Instant;
+
+use ociserver_core::log::Event;
+use ociserver_core::request_id::RequestIds;
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyBytes, PyDict, PyString};
+use pyo3::{PyTraverseError, PyVisit, intern};
+
+use crate::log::{PyLineWriter, Text};
+
+#[pyclass(frozen, name = "RequestIds", module = "ociserver._core")]
+pub(crate) struct PyRequestIds(RequestIds);
+
+#[pymethods]
+impl PyRequestIds {
+    #[new]
+    // PyO3 gives it by value.
+    #[allow(clippy::needless_pass_by_value)]
+    fn new(prefix: Text<'_>) -> Self {
+        Self(RequestIds::new(prefix.0.into_owned()))
+    }
+
+    fn of<'a>(&self, header: Option<&'a [u8]>) -> Cow<'a, str> {
+        self.0.of(header)
+    }
+}
+
+/// Who observes requests, and what names those that have none.
+pub(crate) struct Observer {
+    pub(crate) observe: Py<PyAny>,
+    pub(crate) ids: Py<PyRequestIds>,
+}
+
+impl Observer {
+    pub(crate) fn clone_ref(&self, py: Python<'_>) -> Self {
+        Self { observe: self.observe.clone_ref(py), ids: self.ids.clone_ref(py) }
+    }
+}
+
+/// A read that was answered with all that was asked for.
+#[pyclass(frozen, name = "Answered", module = "ociserver._core")]
+pub(crate) struct PyAnswered {
+    pub(crate) observer: Observer,
+    pub(crate) scope: Py<PyDict>,
+    pub(crate) request_id: Option<Py<PyBytes>>,
+    pub(crate) kind: &'static Py<PyString>,
+    pub(crate) repository: Py<PyString>,
+    pub(crate) sent: usize,
+    pub(crate) began: Instant,
+}
+
+#[pymethods]
+impl PyAnswered {
+    fn report(&self, py: Python<'_>) -> PyResult<()> {
+        let duration = self.began.elapsed().as_secs_f64();
+        let scope = self.scope.bind(py).as_any();
+        let method = scope.get_item(intern!(py, "method"))?;
+        let path = scope.get_item(intern!(py, "raw_path"))?;
+        let client = match self.scope.bind(py).get_item(intern!(py, "client"))? {
+            Some(client) if client.is_truthy()? => client.get_item(0)?,
+            _ => intern!(py, "").clone().into_any(),
+        };
+        let request_id = self.observer.ids.get().0.of(self.request_id.as_ref().map(|id| id.as_bytes(py)));
+        let observe = self.observer.observe.bind(py);
+        if let Ok(log) = observe.cast::<PyLineWriter>() {
+            // Most requests of a busy server end here, and an event that is made only to be read again is a fifth of what
+            // such a request costs: 0.5 of 2.7 microseconds.
+            log.get().0.access(&Event {
+                request_id: &request_id,
+                client: &client.extract::<Text<'_>>()?.0,
+                method: &method.extract::<Text<'_>>()?.0,
+                path: path.extract()?,
+                kind: Some(self.kind.bind(py).to_str()?),
+                repository: Some(self.repository.bind(py).to_str()?),
+                status: 200,
+                received: 0,
+                sent: self.sent as u64,
+                duration,
+            });
+            return Ok(());
+        }
+        let fields = (request_id, client, method, path, self.kind, &self.repository, 200, 0, self.sent, duration);
+        observe.call1((event_class(py)?.call1(fields)?,)).map(drop)
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.observer.observe)?;
+        visit.call(&self.scope)
+    }
+}
+
+fn event_class(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
+    static CLASS: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    CLASS.import(py, "ociserver.handler.call", "Event")
+}
