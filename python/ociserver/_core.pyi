@@ -321,8 +321,9 @@ class Recall:
         ids: RequestIds,
     ) -> Self: ...
     def answer(self, scope: Scope) -> tuple[Message, Message, Answered | None] | None:
-        """The two messages that answer a request, and what reports it if somebody observes. None if it is no such read, or has anything to it that most have not: a condition, a range,
-        a query, a body, a mount; or if the backend would have to wait.
+        """The two messages that answer a request, and what reports it if somebody observes. None if it is no such read,
+        or has anything to it that most have not: a range, a query, a body, a mount, a condition other than what is
+        found; or if the backend would have to wait.
         """
 
 @disjoint_base

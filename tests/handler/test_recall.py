@@ -21,22 +21,23 @@ from tests.handler.registry import BLOB, CONTENT, DIGEST, MANIFEST, TAG, filled
 
 pytestmark = pytest.mark.anyio
 
-READS = [(method, path) for path in (TAG, MANIFEST, BLOB) for method in ("GET", "HEAD")]
+MANIFEST_READS = [(method, path) for path in (TAG, MANIFEST) for method in ("GET", "HEAD")]
+READS = [*MANIFEST_READS, ("GET", BLOB), ("HEAD", BLOB)]
 OPTIONS = {
     "none": Options(),
     "no digest": Options(omit_digest_from_tag_get_response=True),
     "elsewhere": Options(locations_for_descriptor=lambda _is_manifest, _descriptor: ["https://example.com/"]),
     "redirects": Options(redirect_pulls=True),
 }
-REQUESTS: list[dict[str, Any]] = [
-    {},
-    {"headers": {"x-request-id": "mine"}},
-    {"headers": {"range": "bytes=1-3"}},
-    {"headers": {"if-none-match": f'"{DIGEST}"'}},
-    {"headers": {"if-none-match": "*"}},
-    {"root_path": "/under"},
-    {"body": b""},
+UNCHANGED = {"headers": {"if-none-match": f'"{DIGEST}"'}}
+"""Where it is the manifest that is asked for."""
+
+PLAIN: list[dict[str, Any]] = [{}, {"headers": {"x-request-id": "mine"}}]
+CONDITIONS: list[dict[str, Any]] = [
+    {"headers": {"if-none-match": condition}} for condition in ("*", f'W/"{DIGEST}"', f'"{DIGEST}", "{DIGEST}"')
 ]
+OTHERS: list[dict[str, Any]] = [{"headers": {"range": "bytes=1-3"}}, {"root_path": "/under"}, {"body": b""}]
+REQUESTS = [*PLAIN, UNCHANGED, *CONDITIONS, *OTHERS]
 
 
 class Recalling:
@@ -93,7 +94,7 @@ async def test_plain_reads_are_answered_at_once(backend: Any, monkeypatch: pytes
         assert len(recalling.answered) == 1, (method, path)
 
 
-@pytest.mark.parametrize("fields", REQUESTS[2:], ids=str)
+@pytest.mark.parametrize("fields", OTHERS, ids=str)
 async def test_others_are_not(backend: Any, monkeypatch: pytest.MonkeyPatch, fields: dict[str, Any]) -> None:
     application = Handler(backend)
     recalling = watched(application, monkeypatch)
@@ -103,19 +104,23 @@ async def test_others_are_not(backend: Any, monkeypatch: pytest.MonkeyPatch, fie
     assert recalling.answered == []
 
 
-@pytest.mark.parametrize("fields", REQUESTS, ids=str)
+@pytest.mark.parametrize("fields", [*PLAIN, UNCHANGED], ids=str)
 async def test_any_thread_can_have_the_answer(backend: Any, fields: dict[str, Any]) -> None:
-    """Not for all requests, but whatever it gives is what the event loop would give; and nothing is sent otherwise."""
+    async with Handler(backend) as application:
+        for method, path in READS if fields != UNCHANGED else MANIFEST_READS:
+            expected = await request(application, method, path, **fields)
+            scope = make_scope(method, path, fields.get("headers", {}).items())
+            assert await anyio.to_thread.run_sync(answered_at_once, application, scope) == expected
+
+
+@pytest.mark.parametrize("fields", [*CONDITIONS, OTHERS[0], OTHERS[1]], ids=str)
+async def test_nothing_is_sent_to_what_is_not_answered_at_once(backend: Any, fields: dict[str, Any]) -> None:
     async with Handler(backend) as application:
         for method, path in READS:
-            expected = await request(application, method, path, headers=fields.get("headers"))
+            await request(application, method, path)
             headers = fields.get("headers", {}).items()
             scope = make_scope(method, path, headers, root_path=fields.get("root_path", ""))
-            reply = await anyio.to_thread.run_sync(answered_at_once, application, scope)
-            if {"range", "if-none-match"} & set(fields.get("headers", {})) or "root_path" in fields:
-                assert reply is None
-            else:
-                assert reply == expected
+            assert answered_at_once(application, scope) is None
 
 
 def answered_at_once(application: Handler, scope: Scope) -> Reply | None:
@@ -209,10 +214,11 @@ async def test_it_is_reported_as_any_other(backend: Any) -> None:
     application = Handler(backend, observe=events.append)
     usual: list[Event] = []
     slow = Handler(without_recall(backend), observe=usual.append)
-    for method, path in READS:
+    named = {"x-request-id": "mine"}
+    for method, path, headers in [(*read, named) for read in READS] + [("GET", TAG, {**named, **UNCHANGED["headers"]})]:
         for handler in (application, application, slow):
-            await request(handler, method, path, headers={"x-request-id": "mine"})
-        assert answered_at_once(application, make_scope(method, path, [("x-request-id", "mine")]))
+            await request(handler, method, path, headers=headers)
+        assert answered_at_once(application, make_scope(method, path, headers.items()))
     assert len(events) == 3 * len(usual)
     for number in range(3):
         assert [event[:-1] for event in events[number::3]] == [event[:-1] for event in usual]

@@ -41,7 +41,7 @@ impl Observer {
     }
 }
 
-/// A read that was answered with all that was asked for.
+/// A read that was answered, and how.
 #[pyclass(frozen, name = "Answered", module = "ociserver._core")]
 pub(crate) struct PyAnswered {
     pub(crate) observer: Observer,
@@ -49,6 +49,7 @@ pub(crate) struct PyAnswered {
     pub(crate) request_id: Option<Py<PyBytes>>,
     pub(crate) kind: &'static Py<PyString>,
     pub(crate) repository: Py<PyString>,
+    pub(crate) status: u16,
     pub(crate) sent: usize,
     pub(crate) began: Instant,
 }
@@ -76,14 +77,15 @@ impl PyAnswered {
                 path: path.extract()?,
                 kind: Some(self.kind.bind(py).to_str()?),
                 repository: Some(self.repository.bind(py).to_str()?),
-                status: 200,
+                status: self.status,
                 received: 0,
                 sent: self.sent as u64,
                 duration,
             });
             return Ok(());
         }
-        let fields = (request_id, client, method, path, self.kind, &self.repository, 200, 0, self.sent, duration);
+        let Self { kind, repository, status, sent, .. } = self;
+        let fields = (request_id, client, method, path, kind, repository, status, 0, sent, duration);
         observe.call1((event_class(py)?.call1(fields)?,)).map(drop)
     }
 

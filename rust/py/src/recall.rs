@@ -14,6 +14,9 @@ use crate::answered::{Observer, PyAnswered, PyRequestIds};
 use crate::exchange::content_headers;
 use crate::request::kind_name;
 
+const OK: u16 = 200;
+const NOT_MODIFIED: u16 = 304;
+
 /// Asks a backend's `recall`, for requests whose answers are all of one form.
 #[pyclass(frozen, name = "Recall", module = "ociserver._core")]
 pub(crate) struct PyRecall {
@@ -44,7 +47,7 @@ impl PyRecall {
         let py = scope.py();
         let began = Instant::now();
         let Ok(scope) = scope.cast::<PyDict>() else { return Ok(None) };
-        let Some((request, request_id)) = plain_read(scope)? else { return Ok(None) };
+        let Some(PlainRead { request, request_id, condition }) = plain_read(scope)? else { return Ok(None) };
         let is_blob = matches!(request.kind, Kind::BlobGet | Kind::BlobHead);
         let (Some(repository), Some(reference)) = (&request.repository, reference(&request)) else { return Ok(None) };
         if is_blob && !self.blobs {
@@ -56,12 +59,21 @@ impl PyRecall {
             return Ok(None);
         }
         let found = found.cast_into::<PyTuple>()?;
-        let headers = described(&found.get_item(0)?)?;
+        let (headers, etag) = described(&found.get_item(0)?)?;
+        let is_unchanged = match condition {
+            None => false,
+            // What a client sends that has exactly this content; other conditions take more reading.
+            Some(condition) if condition.as_bytes() == etag.as_bytes() => true,
+            Some(_) => return Ok(None),
+        };
         if request.kind == Kind::ManifestGet && request.tag.is_some() && !self.tag_digest {
             headers.del_item(2)?;
         }
         let common = common(py);
-        if is_blob {
+        if is_unchanged {
+            // All but type and length.
+            headers.del_slice(0, 2)?;
+        } else if is_blob {
             headers.append(&common.accept_ranges)?;
         }
         headers.append(&common.api_version)?;
@@ -69,7 +81,9 @@ impl PyRecall {
         let (start, body) = (common.start.bind(py).copy()?, common.body.bind(py).copy()?);
         start.set_item(intern!(py, "headers"), headers)?;
         let mut size = 0;
-        if matches!(request.kind, Kind::ManifestGet | Kind::BlobGet) {
+        if is_unchanged {
+            start.set_item(intern!(py, "status"), NOT_MODIFIED)?;
+        } else if matches!(request.kind, Kind::ManifestGet | Kind::BlobGet) {
             let content = found.get_item(1)?.cast_into::<PyBytes>()?;
             size = content.as_bytes().len();
             body.set_item(intern!(py, "body"), content)?;
@@ -80,6 +94,7 @@ impl PyRecall {
             request_id: request_id.map(Bound::unbind),
             kind,
             repository: repository.unbind(),
+            status: if is_unchanged { NOT_MODIFIED } else { OK },
             sent: size,
             began,
         });
@@ -93,8 +108,15 @@ impl PyRecall {
     }
 }
 
-/// A read of a manifest or a blob and its X-Request-Id, if a header, a query or a mount does not make it another one.
-fn plain_read<'py>(scope: &Bound<'py, PyDict>) -> PyResult<Option<(Request, Option<Bound<'py, PyBytes>>)>> {
+/// A read of a manifest or a blob, and of its headers X-Request-Id and If-None-Match.
+struct PlainRead<'py> {
+    request: Request,
+    request_id: Option<Bound<'py, PyBytes>>,
+    condition: Option<Bound<'py, PyBytes>>,
+}
+
+/// A read, if no other header, no query and no mount makes it one that needs more.
+fn plain_read<'py>(scope: &Bound<'py, PyDict>) -> PyResult<Option<PlainRead<'py>>> {
     let py = scope.py();
     let (Some(method), Some(path), Some(query), Some(headers)) = (
         scope.get_item(intern!(py, "method"))?,
@@ -118,17 +140,18 @@ fn plain_read<'py>(scope: &Bound<'py, PyDict>) -> PyResult<Option<(Request, Opti
     if query.is_truthy()? || root.is_some_and(|root| root.is_truthy().unwrap_or(true)) {
         return Ok(None);
     }
-    let mut request_id = None;
+    let (mut request_id, mut condition) = (None, None);
     for header in headers {
         match header.get_item(0)?.cast::<PyBytes>()?.as_bytes() {
-            b"content-length" | b"transfer-encoding" | b"if-none-match" | b"range" => return Ok(None),
+            b"content-length" | b"transfer-encoding" | b"range" => return Ok(None),
             b"x-request-id" => request_id = Some(header.get_item(1)?.cast_into()?),
+            b"if-none-match" => condition = Some(header.get_item(1)?.cast_into()?),
             _ => {}
         }
     }
     // What is wrong with a request is said elsewhere.
     let request = request::parse(method, path.as_bytes(), b"", b"").ok();
-    Ok(request.map(|request| (request, request_id)))
+    Ok(request.map(|request| PlainRead { request, request_id, condition }))
 }
 
 /// What is read, by a tag or by a digest; None for other requests.
@@ -142,13 +165,16 @@ fn reference(request: &Request) -> Option<&str> {
     }
 }
 
-/// The headers of a whole content.
-fn described<'py>(descriptor: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyList>> {
+/// The headers of a whole content, and the `ETag` among them.
+fn described<'py>(descriptor: &Bound<'py, PyAny>) -> PyResult<(Bound<'py, PyList>, Bound<'py, PyBytes>)> {
     let py = descriptor.py();
     let media_type = descriptor.getattr(intern!(py, "media_type"))?;
     let digest = descriptor.getattr(intern!(py, "digest"))?;
     let size = descriptor.getattr(intern!(py, "size"))?.extract()?;
-    content_headers(py, media_type.cast::<PyString>()?.to_str()?, digest.cast::<PyString>()?.to_str()?, size)
+    let headers =
+        content_headers(py, media_type.cast::<PyString>()?.to_str()?, digest.cast::<PyString>()?.to_str()?, size)?;
+    let etag = headers.get_item(3)?.get_item(1)?.cast_into()?;
+    Ok((headers, etag))
 }
 
 /// `ACCEPT_RANGES` and `API_VERSION`.
@@ -176,7 +202,7 @@ fn make_common(py: Python<'_>) -> PyResult<Common> {
     };
     let (start, body) = (PyDict::new(py), PyDict::new(py));
     start.set_item(intern!(py, "type"), intern!(py, "http.response.start"))?;
-    start.set_item(intern!(py, "status"), 200)?;
+    start.set_item(intern!(py, "status"), OK)?;
     start.set_item(intern!(py, "headers"), py.None())?;
     body.set_item(intern!(py, "type"), intern!(py, "http.response.body"))?;
     body.set_item(intern!(py, "body"), PyBytes::new(py, b""))?;
