@@ -362,8 +362,16 @@ class Exchange:
 def content_headers(media_type: str, digest: str, length: int) -> list[tuple[bytes, bytes]]:
     """Content-Type, Content-Length, Docker-Content-Digest and ETag, in this order, in a list of the caller's own."""
 
-def append_to(fd: int, offset: int, data: bytes, hasher: Hasher) -> None:
+def append_to(fd: int, offset: int, data: bytes, hasher: Hasher, write_out: int | None = None) -> None:
     """Write bytes to an open file at `offset`, and add them to the hash. Without the GIL.
+
+    Args:
+        fd: of the file.
+        offset: where they begin.
+        data: the bytes.
+        hasher: of all that is before them.
+        write_out: from where on the disk is to begin with what is not on it yet, up to the end of these bytes. Nobody
+            waits for it, and nothing is promised; only Linux does it.
 
     Raises:
         OSError: the hash may then have bytes that the file lacks, and is of no more use.

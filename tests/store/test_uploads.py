@@ -369,10 +369,10 @@ async def test_a_writer_that_is_cancelled_while_it_takes_hold(store: Store) -> N
 # The disk fails
 
 
-def failing_append(error: int) -> Callable[[int, int, bytes, Hasher], None]:
+def failing_append(error: int) -> Callable[..., None]:
     """An `append_to` that writes some bytes and then fails."""
 
-    def append(fd: int, offset: int, data: bytes, hasher: Hasher) -> None:
+    def append(fd: int, offset: int, data: bytes, hasher: Hasher, **_: int) -> None:
         os.pwrite(fd, data[:1000], offset)
         hasher.update(data[:1000])
         raise OSError(error, os.strerror(error))
@@ -423,7 +423,7 @@ async def test_nothing_is_written_behind_a_piece_that_failed(store: Store, monke
     go = threading.Event()
     calls = []
 
-    def append(fd: int, offset: int, data: bytes, hasher: Hasher) -> None:
+    def append(fd: int, offset: int, data: bytes, hasher: Hasher, **_: int) -> None:
         calls.append(len(data))
         if len(calls) == 1:
             go.wait()
@@ -454,7 +454,7 @@ async def test_what_waits_is_written_before_a_request_ends(store: Store, monkeyp
     upload_id = await start(store, content[:LARGE])
     go = threading.Event()
 
-    def append(fd: int, offset: int, data: bytes, hasher: Hasher) -> None:
+    def append(fd: int, offset: int, data: bytes, hasher: Hasher, **_: int) -> None:
         go.wait()
         append_to(fd, offset, data, hasher)
 
@@ -474,7 +474,7 @@ async def test_what_waits_is_written_before_a_request_ends(store: Store, monkeyp
 async def test_few_bytes_are_in_the_file_before_they_are_counted(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """They go there only when the request ends, and that waits for them."""
 
-    def append(fd: int, offset: int, data: bytes, hasher: Hasher) -> None:
+    def append(fd: int, offset: int, data: bytes, hasher: Hasher, **_: int) -> None:
         time.sleep(0.02)
         append_to(fd, offset, data, hasher)
 
@@ -487,7 +487,7 @@ async def test_few_bytes_are_in_the_file_before_they_are_counted(store: Store, m
 async def test_more_uploads_than_threads_in_many_pieces(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each upload keeps its order, and none keeps a thread to itself, though there is always a piece that waits."""
 
-    def append(fd: int, offset: int, data: bytes, hasher: Hasher) -> None:
+    def append(fd: int, offset: int, data: bytes, hasher: Hasher, **_: int) -> None:
         time.sleep(0.002)
         append_to(fd, offset, data, hasher)
 

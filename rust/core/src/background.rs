@@ -76,9 +76,13 @@ impl<T: AsRef<[u8]> + Send + 'static> Background<T> {
     }
 }
 
-/// Have a thread hash what waits; in this one if the system gives none.
 fn begin<T: AsRef<[u8]> + Send + 'static>(shared: Arc<Mutex<State<T>>>, hasher: Hasher) {
-    if let Err(SendError(work)) = threads().send(Box::new(move || run(shared, hasher))) {
+    elsewhere(move || run(shared, hasher));
+}
+
+/// Have one of the threads work; in this one if the system gives none.
+pub(crate) fn elsewhere(work: impl FnOnce() + Send + 'static) {
+    if let Err(SendError(work)) = threads().send(Box::new(work)) {
         work();
     }
 }

@@ -1,18 +1,31 @@
 //! Files, always without the GIL: any of these calls may wait for the disk.
 
 use std::io;
+use std::sync::Arc;
 
 use ociserver_core::file;
 use pyo3::ffi;
 use pyo3::prelude::*;
+use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::PyBytes;
 
 use crate::errors::system_error;
 use crate::hash::PyHasher;
 
 #[pyfunction]
-pub(crate) fn append_to(py: Python<'_>, fd: i32, offset: u64, data: &[u8], hasher: &PyHasher) -> PyResult<()> {
-    hasher.with(py, true, |hasher| file::append(fd, offset, data, hasher)).map_err(|error| system_error(&error))
+#[pyo3(signature = (fd, offset, data, hasher, write_out=None))]
+pub(crate) fn append_to(
+    py: Python<'_>,
+    fd: i32,
+    offset: u64,
+    data: PyBackedBytes,
+    hasher: &PyHasher,
+    write_out: Option<u64>,
+) -> PyResult<()> {
+    let data = Arc::new(data);
+    hasher
+        .with(py, true, |hasher| file::append(fd, offset, &data, hasher, write_out))
+        .map_err(|error| system_error(&error))
 }
 
 #[pyfunction]
