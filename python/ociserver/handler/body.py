@@ -1,4 +1,4 @@
-"""A request's body: read with bounded memory, one piece ahead of whoever consumes it."""
+"""A request's body: read with bounded memory, one event ahead of whoever consumes it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Final, Self
 
 from ociserver.errors import HTTPError, OCIError
 from ociserver.handler.deadlines import Deadlines
-from ociserver.types import Receive
+from ociserver.types import Message, Receive
 
 __all__ = ["CHUNK_SIZE", "Body", "ClientDisconnectedError"]
 
@@ -53,7 +53,7 @@ class Body:
         # Such a client sends nothing before it is asked to, which the first receive() does (RFC 9110, 10.1.1).
         self._waits = headers.get(b"expect", b"").lower() == b"100-continue"
         self._ended = self._end == 0
-        self._ahead: asyncio.Future[bytes] | None = None
+        self._ahead: asyncio.Future[Message] | None = None
         self._failure: HTTPError | None = None
 
     @property
@@ -65,15 +65,15 @@ class Body:
         return self
 
     async def __anext__(self) -> bytes:
-        piece = await (self._ahead or self._gather())
-        self._ahead = None
+        piece = await self._gather()
         if not piece:
             if self._failure:
                 raise self._failure
             raise StopAsyncIteration
         if not self._ended:
-            # The next piece is received while this one is hashed and written.
-            self._ahead = asyncio.ensure_future(self._gather())
+            # The next event is received while this piece is hashed and written: granian begins when it is asked, and
+            # gives a future, so that it takes no task.
+            self._ahead = asyncio.ensure_future(self._receive())
         return piece
 
     async def read(self, limit: int) -> bytes:
@@ -98,8 +98,6 @@ class Body:
         """Read and forget the rest, within bounds of time."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(DRAIN_TOTAL_S):
-                if self._ahead is not None:
-                    await self._ahead
                 while not self._ended:
                     await self._event(DRAIN_IDLE_S)
 
@@ -124,7 +122,8 @@ class Body:
         try:
             self._begun = True
             with self._deadlines.within(timeout_s):
-                message = await self._receive()
+                ahead, self._ahead = self._ahead, None
+                message = await (self._receive() if ahead is None else ahead)
         except TimeoutError:
             # Kept for later, and not raised: what came before it is still worth storing.
             self._fail(HTTPError(408, f"no byte of the body came for {timeout_s:g} seconds"))
