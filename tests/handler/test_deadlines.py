@@ -96,6 +96,24 @@ async def test_who_is_cancelled_and_late_is_cancelled() -> None:
         await task
 
 
+async def test_who_is_late_is_told_once() -> None:
+    """What it does then is not broken off again when others are late."""
+    deadlines, events = Deadlines(), list[str]()
+
+    async def tidy() -> None:
+        with deadlines.within(0.02):
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                await asyncio.sleep(0.1)
+                events.append("tidied")
+                raise
+
+    ended = await asyncio.gather(tidy(), wait(deadlines, 0.05), return_exceptions=True)
+    assert [type(error) for error in ended] == [TimeoutError, TimeoutError]
+    assert events == ["tidied"]
+
+
 async def test_what_is_raised_is_raised() -> None:
     with pytest.raises(KeyError), Deadlines().within(60):
         raise KeyError

@@ -51,7 +51,7 @@ class Deadlines:
             return  # an earlier deadline has come meanwhile, whose timer took over
         now = loop.time()
         for wait in self._waits:
-            if wait.deadline <= now:
+            if wait.deadline <= now and not wait.expired:
                 wait.expire()
         self._due = math.inf
         left = [wait.deadline for wait in self._waits if not wait.expired]
