@@ -5,15 +5,20 @@ from __future__ import annotations
 import asyncio
 import http.client
 import logging
+import os
+import signal
 import socket
+import sys
 import threading
 from typing import Any
 
 import pytest
 
+from ociserver import Handler, Memory
 from ociserver.cli.loop import AnswerAtOnce, Loop
-from ociserver.cli.server import Limits, _Server
+from ociserver.cli.server import Limits, _Server, run
 from ociserver.types import Receive, Scope, Send
+from tests.contract.contents import REPOSITORY, push_manifest
 
 
 async def application(scope: Scope, receive: Receive, send: Send) -> None:
@@ -72,6 +77,33 @@ def test_what_is_answered_at_once_never_gets_to_the_loop() -> None:
 
 def test_without_it_all_do() -> None:
     assert replies(None, ["/known"]) == ["loop http.request"]
+
+
+def test_serve_has_reads_answered_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "setswitchinterval", lambda _seconds: None)
+    at_once = []
+
+    class Noting(Handler):
+        def answer_at_once(self, scope: Scope, send: Send) -> bool:
+            at_once.append(super().answer_at_once(scope, send))
+            return at_once[-1]
+
+    memory = Memory()
+    asyncio.run(push_manifest(memory, b"content", "text/plain", "v1"))
+    listener = socket.create_server(("127.0.0.1", 0))
+    address, texts = listener.getsockname(), list[str]()
+
+    def read_and_stop() -> None:
+        try:
+            texts.extend(ask(address, [f"/v2/{REPOSITORY}/manifests/v1", "/v2/"]))
+        finally:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    reading = threading.Thread(target=read_and_stop)
+    outcome = run(Noting(memory), [listener], Limits(8, 1.0), None, reading.start)
+    reading.join()
+    assert (outcome.status, texts[0]) == (0, "content")
+    assert at_once[-2:] == [True, False]
 
 
 def test_a_request_that_fails_at_once_is_not_lost(caplog: pytest.LogCaptureFixture) -> None:

@@ -11,6 +11,7 @@ from ociserver import Backend, Handler, Manifest, Memory, OCIError
 from ociserver.cli.replaceable import Kept, Replaceable
 from ociserver.types import Message
 from tests.contract.contents import push_manifest
+from tests.handler.driver import make_scope
 
 pytestmark = pytest.mark.anyio
 
@@ -85,6 +86,27 @@ async def test_one_that_does_not_open_changes_nothing() -> None:
     assert events == ["first opened"]
     await served.aclose()
     assert events == ["first opened", "first closed"]
+
+
+async def test_what_is_answered_at_once_is_of_the_one_that_serves_now() -> None:
+    def asked() -> bytes | None:
+        sent: list[Message] = []
+        send: Any = sent.append
+        is_answered = served.answer_at_once(make_scope("GET", "/v2/group/project/manifests/v1"), send)
+        assert is_answered == bool(sent)
+        return sent[-1]["body"] if is_answered else None
+
+    old, new = Memory(), Memory()
+    await push_manifest(old, b"old", "text/plain", "v1")
+    await push_manifest(new, b"new", "text/plain", "v1")
+    served = Replaceable(Handler(Kept(old)), [old, new])
+    assert asked() is None
+    await served.__aenter__()
+    assert asked() == b"old"
+    await served.replace(Handler(Kept(new)), list)
+    assert asked() == b"new"
+    await served.aclose()
+    assert asked() is None
 
 
 async def test_a_store_that_is_kept_does_everything_but_open_and_close() -> None:

@@ -158,8 +158,10 @@ async def test_an_open_blob_says_where_it_is(store: Store, folder: Path) -> None
         assert isinstance(blob.location, File)
         assert os.pread(blob.location.descriptor, blob.location.length, blob.location.offset) == content[100:200]
         assert len(list(open_files(folder))) == 1
+        assert store.blobs.readers == 1
     await blob.aclose()
     assert list(open_files(folder)) == []
+    assert store.blobs.readers == 0
     async with aclosing(await store.get_blob(REPOSITORY, await push_blob(store, b"small"))) as small:
         assert small.location == b"small"
 
@@ -175,6 +177,7 @@ async def test_a_reader_that_is_cancelled_closes_its_file(store: Store, folder: 
     await asyncio.gather(task, return_exceptions=True)
     await asyncio.sleep(0.05)
     assert list(open_files(folder)) == []
+    assert store.blobs.readers == 0
 
 
 @pytest.mark.usefixtures("in_memory")
