@@ -276,6 +276,19 @@ async def test_an_answer_that_is_cut_off_is_reported_too(backend: Any) -> None:
     assert events[0][3:-1] == events[1][3:-1]
 
 
+async def test_who_observes_and_fails_leaves_it_answered(backend: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """It must not be given to the event loop too, which would answer it again."""
+
+    def observe(_event: Event) -> None:
+        raise OSError("unforeseen")
+
+    async with Handler(backend, observe=observe) as application:
+        with pytest.raises(OSError, match="unforeseen"):
+            await request(application, "GET", TAG)
+        assert answered_at_once(application, make_scope("GET", TAG))
+    assert "unforeseen" in caplog.text
+
+
 async def test_a_request_without_an_id_gets_one(backend: Any) -> None:
     events: list[Event] = []
     application = Handler(backend, Options(debug_id="me"), observe=events.append)

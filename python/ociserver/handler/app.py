@@ -152,7 +152,11 @@ class Handler:
         send(start)
         send(body)
         if answered is not None:
-            answered.report()
+            try:
+                answered.report()
+            except Exception:
+                # Raised, it would look as if the request were still to be answered.
+                _log.exception("%s: observe failed", self.debug_id)
         return True
 
     async def _other(self, scope: Scope, receive: Receive, send: Send) -> None:
