@@ -1,7 +1,7 @@
 """The protocol in Rust: grammar, request parsing, ranges, hashing, manifests; and the log.
 
-Everything but `append_to`, `hash_range`, `read_at`, `read_cached`, `run_load` and `LineWriter` is pure computation. Names follow the distribution
-spec; behaviour that the spec leaves open follows Go's `cuelabs.dev/go/oci/ociregistry`.
+Everything but `append_to`, `hash_range`, `read_at`, `read_cached`, `run_load` and `LineWriter` is pure computation.
+Names follow the distribution spec; behaviour that the spec leaves open follows Go's `cuelabs.dev/go/oci/ociregistry`.
 """
 
 from collections.abc import Callable, Sequence
@@ -290,7 +290,7 @@ class RequestIds:
 
     def __new__(cls, prefix: str) -> Self: ...
     def of(self, header: bytes | None) -> str:
-        """The client's own X-Request-Id if it has at most 128 bytes and all are printable ASCII; else the next of ours."""
+        """The client's own X-Request-Id if it has 1 to 128 bytes, all printable ASCII; else the next of ours."""
 
 @final
 class Answered:
@@ -393,8 +393,8 @@ def read_cached(fd: int, offset: int, length: int) -> bytes | None:
 
 @final
 class LineWriter:
-    """Writes the lines of a log to a file descriptor: in batches, from a thread of its own that does without the GIL, so
-    that no request waits for a pipe or a disk.
+    """Writes the lines of a log to a file descriptor: in batches, from a thread of its own that does without the GIL,
+    so that no request waits for a pipe or a disk.
 
     The queue is bounded: when whoever reads the log is slower than the requests, lines are dropped and counted, and
     the log says how many. Nothing that cannot be written raises. The thread does not keep the process alive.

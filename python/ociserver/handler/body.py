@@ -17,8 +17,7 @@ CHUNK_SIZE: Final = 128 * 1024
 """Bytes below which what comes is joined before a backend sees it, so that hashing and writing pay for a thread
 switch (some 40 microseconds). granian's events of about 200 KiB pass as they are: joined to 512 KiB, copying
 them cost more than the switches that it saved (256 MiB into memory: 735 MB/s against 960, 386 ms of processor
-time against 302). Two pieces are in flight at once: while one is consumed the next is received, which is worth
-another 8 to 13 %."""
+time against 302). While a piece is consumed the next event is received, which is worth another 8 to 13 %."""
 
 IDLE_TIMEOUT_S: Final = 60.0
 """A client that sends nothing for this long is given up; as long as bytes come, a body may take for ever."""

@@ -1,4 +1,5 @@
-//! The OCI distribution protocol as pure computation: no sockets, no clock, no Python. Only [`file`] and [`log`] do I/O.
+//! The OCI distribution protocol as pure computation: no sockets, no clock, no Python. Only [`file`] and [`log`] do
+//! I/O, and [`log`] looks at the clock.
 //!
 //! Written after the [distribution spec] and the [image spec]; where they leave a choice, after Go's
 //! `cuelabs.dev/go/oci/ociregistry`. All input is hostile: every function takes time and memory linear

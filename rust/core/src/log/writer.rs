@@ -1,7 +1,7 @@
 //! Writing lines: in batches, from a thread of its own.
 //!
-//! The queue is bounded: when whoever reads the log is slower than the requests, lines are dropped and counted, and the log says
-//! how many; memory does not grow.
+//! The queue is bounded: when whoever reads the log is slower than the requests, lines are dropped and counted, and the
+//! log says how many; memory does not grow.
 
 use std::io::{self, ErrorKind, Write as _};
 use std::iter;
@@ -21,12 +21,12 @@ pub const MAX_LINES: usize = 16_384;
 /// Further places for lines that are important, such as errors, when the queue is full of others.
 pub const RESERVE: usize = 1_024;
 
-/// Lines are joined up to this many bytes for one write. It is `PIPE_BUF`, the size up to which a write to a pipe is never
-/// torn apart: the lines of several processes that share a log stay whole.
+/// Lines are joined up to this many bytes for one write. It is `PIPE_BUF`, the size up to which a write to a pipe is
+/// never torn apart: the lines of several processes that share a log stay whole.
 pub const WRITE_SIZE: usize = 4096;
 
-/// The writer wakes at the first line and then waits this long for others to come: at most 20 times a second under load, and
-/// never when nothing happens.
+/// The writer wakes at the first line and then waits this long for others to come: at most 20 times a second under load,
+/// and never when nothing happens.
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// Between two tries to write to a descriptor that does not block and is full.
@@ -133,8 +133,8 @@ impl Shared {
         self.wake.notify_one();
     }
 
-    /// Wait for lines, and then a little for others, and swap what has come with `lines`, which are empty. False if no more
-    /// are to come.
+    /// Wait for lines, and then a little for others, and swap what has come with `lines`, which are empty. False if no
+    /// more are to come.
     fn take(&self, lines: &mut Lines) -> bool {
         let mut queue = self.lock();
         queue.asleep = queue.lines.ends.is_empty();
