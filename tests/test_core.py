@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import pickle
+import subprocess
 import sys
 import threading
 from collections.abc import Callable
@@ -733,3 +734,34 @@ def test_content_headers(media_type: str, value: bytes) -> None:
         (b"etag", b'"%s"' % D.encode()),
     ]
     assert content_headers(media_type, D, 12) is not headers
+
+
+FORKED = """
+import hashlib, os, signal, sys, threading
+from ociserver._core import BackgroundHasher, Hasher, append_to
+
+content = bytes(1 << 20)
+wanted = "sha256:" + hashlib.sha256(content).hexdigest()
+
+def hash_twice():
+    beside, behind, hashed = Hasher("sha256"), BackgroundHasher("sha256"), threading.Event()
+    with open(os.devnull, "wb") as file:
+        append_to(file.fileno(), 0, content, beside)
+    behind.add(content)
+    behind.when_left(0, hashed.set)
+    hashed.wait()
+    assert beside.digest() == behind.digest() == wanted
+
+hash_twice()
+child = os.fork()
+signal.alarm(10)
+hash_twice()
+if child:
+    sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+def test_a_process_that_was_forked_has_threads_of_its_own() -> None:
+    """Its parent's are not there, and what was given to them would never be hashed."""
+    command = [sys.executable, "-W", "ignore", "-c", FORKED]
+    subprocess.run(command, check=True, timeout=30)

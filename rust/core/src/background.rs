@@ -5,8 +5,8 @@
 use std::collections::VecDeque;
 use std::mem;
 use std::sync::mpsc::{self, SendError, Sender};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::thread;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{process, thread};
 
 use crate::digest::{Algorithm, Digest};
 use crate::hash::Hasher;
@@ -124,27 +124,41 @@ fn tell(notice: Option<(usize, Work)>) {
     }
 }
 
-/// One for each processor, started when the first is wanted and there for as long as the process.
-fn threads() -> &'static Sender<Work> {
-    static THREADS: OnceLock<Sender<Work>> = OnceLock::new();
-    THREADS.get_or_init(|| {
-        let (sender, receiver) = mpsc::channel::<Work>();
-        let receiver = Arc::new(Mutex::new(receiver));
-        for _ in 0..thread::available_parallelism().map_or(1, usize::from) {
-            let receiver = Arc::clone(&receiver);
-            // Where the system gives fewer, those that it gave do all; without any, `begin` does without.
-            mem::drop(thread::Builder::new().name("ociserver-hash".into()).spawn(move || {
-                loop {
-                    let work = lock(&receiver).recv();
-                    match work {
-                        Ok(work) => work(),
-                        Err(_) => return,
-                    }
-                }
-            }));
+/// The threads of this process, which are there for as long as it is. One that was forked has none of its parent's, and
+/// what it gave to them nobody would do.
+fn threads() -> Sender<Work> {
+    static THREADS: Mutex<Option<(u32, Sender<Work>)>> = Mutex::new(None);
+    let mut threads = lock(&THREADS);
+    let own = process::id();
+    if let Some((process, sender)) = &*threads {
+        if *process == own {
+            return sender.clone();
         }
-        sender
-    })
+    }
+    let sender = start();
+    // A parent's is not dropped: one of its threads may have been looking for work, in the middle of which it stays.
+    mem::forget(threads.replace((own, sender.clone())));
+    sender
+}
+
+/// One thread for each processor.
+fn start() -> Sender<Work> {
+    let (sender, receiver) = mpsc::channel::<Work>();
+    let receiver = Arc::new(Mutex::new(receiver));
+    for _ in 0..thread::available_parallelism().map_or(1, usize::from) {
+        let receiver = Arc::clone(&receiver);
+        // Where the system gives fewer, those that it gave do all; without any, `elsewhere` does without.
+        mem::drop(thread::Builder::new().name("ociserver-hash".into()).spawn(move || {
+            loop {
+                let work = lock(&receiver).recv();
+                match work {
+                    Ok(work) => work(),
+                    Err(_) => return,
+                }
+            }
+        }));
+    }
+    sender
 }
 
 fn lock<S>(mutex: &Mutex<S>) -> MutexGuard<'_, S> {
