@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -29,7 +29,6 @@ class Read:
     method: str = "GET"
     headers: dict[str, str] = field(default_factory=dict)
     overwrite: bool = False
-    target: float | None = None
 
 
 _TAG_PATHS = [f"/v2/{REPOSITORY}/manifests/{tag(number)}" for number in range(TAGS)]
@@ -37,7 +36,7 @@ _DIGESTS = [digest_of(manifest(number)) for number in range(TAGS)]
 _BLOBS = [digest_of(small_blob(number)) for number in range(SMALL_BLOBS)]
 
 READS = (
-    Read("GET manifest by tag, tags being overwritten", _TAG_PATHS, overwrite=True, target=0.85),
+    Read("GET manifest by tag, tags being overwritten", _TAG_PATHS, overwrite=True),
     Read("GET manifest by tag", _TAG_PATHS),
     Read("HEAD manifest by tag", _TAG_PATHS, "HEAD"),
     Read("GET manifest by digest", [f"/v2/{REPOSITORY}/manifests/{digest}" for digest in _DIGESTS]),
@@ -56,15 +55,17 @@ LOOPS = {"constant answer": "asyncio", "constant answer, uvloop": "uvloop"}
 """What ours is compared with: granian as it comes, which is what wishes are of, and on the loop that `serve` uses."""
 
 
-def measure(registry: Site, rounds: int, seconds: int, only: str = "", target: float | None = None) -> Iterator[Figure]:
+def measure(
+    registry: Site, rounds: int, seconds: int, targets: Mapping[bool, float], only: str = ""
+) -> Iterator[Figure]:
     """Measure each kind of read, of a registry and of the constant answers in turn, in every round.
 
     Args:
         registry: has what `registry.fill` put there.
         rounds: of each figure.
         seconds: of load in a round.
+        targets: the least ratio that is wanted where tags are overwritten meanwhile (True), and where they are not.
         only: a part of the names of what is measured.
-        target: the least ratio that is wanted of each.
     """
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -79,7 +80,7 @@ def measure(registry: Site, rounds: int, seconds: int, only: str = "", target: f
             paths.write_text("".join(f"{path}\n" for path in read.paths))
             for constant in constants:
                 _copy_answer(registry, constant, read, read.paths[0])
-            wish = read.target or target
+            wish = targets.get(read.overwrite)
             figures = [Figure(read.name, "/s", name, None if index else wish) for index, name in enumerate(LOOPS)]
             for round_number in range(rounds):
                 loads: dict[int, Load] = {}
