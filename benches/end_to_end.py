@@ -43,7 +43,7 @@ def _parts(arguments: argparse.Namespace) -> Iterator[Callable[[], Iterator[Figu
 
 def _small_reads(rounds: int, seconds: int, only: str) -> Iterator[Figure]:
     with serve_memory() as registry:
-        yield from reads.measure(registry, rounds, seconds, {True: 0.85}, only)
+        yield from reads.measure(registry, rounds, seconds, only, overwritten_target=0.85)
 
 
 def _arguments() -> argparse.Namespace:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -56,7 +56,13 @@ LOOPS = {"constant answer": "asyncio", "constant answer, uvloop": "uvloop"}
 
 
 def measure(
-    registry: Site, rounds: int, seconds: int, targets: Mapping[bool, float], only: str = ""
+    registry: Site,
+    rounds: int,
+    seconds: int,
+    only: str = "",
+    *,
+    target: float | None = None,
+    overwritten_target: float | None = None,
 ) -> Iterator[Figure]:
     """Measure each kind of read, of a registry and of the constant answers in turn, in every round.
 
@@ -64,8 +70,9 @@ def measure(
         registry: has what `registry.fill` put there.
         rounds: of each figure.
         seconds: of load in a round.
-        targets: the least ratio that is wanted where tags are overwritten meanwhile (True), and where they are not.
         only: a part of the names of what is measured.
+        target: the least ratio that is wanted.
+        overwritten_target: likewise, where tags are overwritten meanwhile.
     """
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -80,7 +87,7 @@ def measure(
             paths.write_text("".join(f"{path}\n" for path in read.paths))
             for constant in constants:
                 _copy_answer(registry, constant, read, read.paths[0])
-            wish = targets.get(read.overwrite)
+            wish = overwritten_target if read.overwrite else target
             figures = [Figure(read.name, "/s", name, None if index else wish) for index, name in enumerate(LOOPS)]
             for round_number in range(rounds):
                 loads: dict[int, Load] = {}

@@ -51,7 +51,7 @@ def main() -> int:
 def _small_reads(folder: Path, rounds: int, seconds: int) -> Iterator[Figure]:
     prepare(folder, fill)
     with serve_store(folder) as registry:
-        for figure in reads.measure(registry, rounds, seconds, {False: 0.80}):
+        for figure in reads.measure(registry, rounds, seconds, target=0.80):
             figure.add_note("peak_mib", peak_memory(registry))
             yield figure
 

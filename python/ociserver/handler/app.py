@@ -92,7 +92,6 @@ class Handler:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         # The hot path is one function: each further coroutine in it costs as much as parsing the request.
-        began = time.perf_counter() if self._observe else 0.0
         if self._recall is not None:
             recalled = self._recall.answer(scope)
             if recalled is not None:
@@ -107,6 +106,7 @@ class Handler:
         if scope["type"] != "http":
             await self._other(scope, receive, send)
             return
+        began = time.perf_counter() if self._observe else 0.0
         call = Call(self, scope, receive, send)
         token = request_context.set(call)
         try:

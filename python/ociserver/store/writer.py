@@ -135,22 +135,22 @@ class FileWriter:
 
     def _append(self, data: bytes, loop: asyncio.AbstractEventLoop) -> None:
         fd, size, hasher = self._fd, self._there, self._hasher
+        end, begin = size + len(data), self._written_out
+        # What has to be synced later the disk may begin with.
+        is_due = self._directory.syncs and end - begin >= WRITE_OUT_SIZE
         failure: Exception | None = None
         try:
             assert hasher
-            # What has to be synced later the disk may begin with.
-            if self._directory.syncs and size + len(data) - self._written_out >= WRITE_OUT_SIZE:
-                append_to(fd, size, data, hasher, write_out=self._written_out)
-                self._written_out = size + len(data)
-            else:
-                append_to(fd, size, data, hasher)
+            append_to(fd, size, data, hasher, write_out=begin if is_due else None)
+            if is_due:
+                self._written_out = end
         except Exception as error:
             failure = error
             with contextlib.suppress(OSError):
                 os.ftruncate(fd, size)
         with self._lock:
             if failure is None:
-                self._there = size + len(data)
+                self._there = end
                 if self._waiting:  # which closing empties
                     self._waiting.popleft()
             else:
