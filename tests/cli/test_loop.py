@@ -10,6 +10,7 @@ import signal
 import socket
 import sys
 import threading
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -17,8 +18,11 @@ import pytest
 from ociserver import Handler, Memory
 from ociserver.cli.loop import AnswerAtOnce, Loop
 from ociserver.cli.server import Limits, _Server, run
+from ociserver.handler.anywhere import Anywhere
 from ociserver.types import Receive, Scope, Send
 from tests.contract.contents import REPOSITORY, push_manifest
+
+ASGI = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
 async def application(scope: Scope, receive: Receive, send: Send) -> None:
@@ -30,7 +34,9 @@ def answer(send: Send, text: str) -> Any:
     return send({"type": "http.response.body", "body": text.encode()})
 
 
-def replies(at_once: AnswerAtOnce | None, paths: list[str]) -> list[str]:
+def replies(
+    at_once: AnswerAtOnce | None, paths: list[str], application: ASGI = application, body: bytes | None = None
+) -> list[str]:
     """What granian answers to GETs of these paths on one connection."""
     listener = socket.create_server(("127.0.0.1", 0))
     address = listener.getsockname()
@@ -42,7 +48,7 @@ def replies(at_once: AnswerAtOnce | None, paths: list[str]) -> list[str]:
         serving = asyncio.create_task(server.serve())
         try:
             # It comes back through a future of another thread, which calls the same method with two arguments too.
-            return await asyncio.to_thread(ask, address, paths)
+            return await asyncio.to_thread(ask, address, paths, body)
         finally:
             server.stop()  # type: ignore[no-untyped-call]
             await serving
@@ -51,11 +57,11 @@ def replies(at_once: AnswerAtOnce | None, paths: list[str]) -> list[str]:
         return runner.run(run())
 
 
-def ask(address: tuple[str, int], paths: list[str]) -> list[str]:
+def ask(address: tuple[str, int], paths: list[str], body: bytes | None = None) -> list[str]:
     connection = http.client.HTTPConnection(*address, timeout=10)
     texts = []
     for path in paths:
-        connection.request("GET", path)
+        connection.request("GET", path, body)
         texts.append(connection.getresponse().read().decode())
     connection.close()
     return texts
@@ -77,6 +83,29 @@ def test_what_is_answered_at_once_never_gets_to_the_loop() -> None:
 
 def test_without_it_all_do() -> None:
     assert replies(None, ["/known"]) == ["loop http.request"]
+
+
+def test_what_may_be_called_anywhere_is_called_where_its_future_ends() -> None:
+    threads, ended = list[threading.Thread](), asyncio.Event()
+
+    class Noting(Anywhere):
+        def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+            self.loop = loop
+
+        def __call__(self, future: Any, /) -> None:
+            threads.append(threading.current_thread())
+            assert future.result()["body"] == b"content"
+            self.loop.call_soon_threadsafe(ended.set)
+
+    async def application(_scope: Scope, receive: Receive, send: Send) -> None:
+        future: Any = receive()
+        future.add_done_callback(Noting(asyncio.get_running_loop()))
+        await ended.wait()
+        await answer(send, "ended")
+
+    assert replies(None, ["/"], application, b"content") == ["ended"]
+    assert threads
+    assert threading.main_thread() not in threads
 
 
 def test_serve_has_reads_answered_at_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 granian makes the scope of a request in a thread of its own, which hands the request to the loop with
 `call_soon_threadsafe`. For a small read that costs more than the read: a task, waking the loop, a turn of the GIL.
 So what the handler can answer at once is answered in that thread, and the loop never hears of it.
+It ends the futures of a body's pieces there too, and what is to be called then and can be called there is.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any, Final, TypeVarTuple
 
 import uvloop
 
+from ociserver.handler.anywhere import Anywhere
 from ociserver.types import Scope, Send
 
 __all__ = ["AnswerAtOnce", "Loop"]
@@ -38,6 +40,9 @@ class Loop(uvloop.Loop):
     def call_soon_threadsafe(
         self, callback: Callable[[*Arguments], object], *args: *Arguments, context: Context | None = None
     ) -> asyncio.Handle:
+        if isinstance(callback, Anywhere):
+            callback(*args)
+            return None  # type: ignore[return-value]  # nothing that granian could cancel
         given: tuple[Any, ...] = args
         if self.answer_at_once is not None and len(given) == 2 and type(given[1]).__name__ == _WATCHER:
             request, watcher = given
@@ -45,7 +50,7 @@ class Loop(uvloop.Loop):
                 # Its `send` takes a message when it is called, and a whole answer without waiting.
                 if self.answer_at_once(watcher.scope, watcher.proto.send):
                     request.close()
-                    return None  # type: ignore[return-value]  # nothing that granian could cancel
+                    return None  # type: ignore[return-value]  # likewise
             except Exception:
                 # It cannot be raised here: granian would forget the request.
                 _log.exception("a request was not answered at once")
