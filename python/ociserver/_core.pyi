@@ -305,6 +305,7 @@ class Recall:
 
     Args:
         recall: `Backend.recall`.
+        refusal: status, headers and body of the answer to what that raised; None to ask in the usual way.
         blobs: whether blobs are answered so.
         tag_digest: whether a GET by tag says the digest.
         observe: of the handler.
@@ -314,6 +315,7 @@ class Recall:
     def __new__(
         cls,
         recall: Callable[[str, str, str], tuple[Descriptor, bytes | None] | None],
+        refusal: Callable[[Exception], tuple[int, list[tuple[bytes, bytes]], bytes] | None],
         *,
         blobs: bool,
         tag_digest: bool,

@@ -213,7 +213,7 @@ class Reader:
         _unsupported("resolve_tag")
 
     def recall(self, kind: str, repository: str, reference: str) -> tuple[Descriptor, bytes | None] | None:
-        """What a read would give, if that is known without waiting: a shortcut, which a backend need not have.
+        """What a read would give, if that is to be had without waiting: a shortcut, which a backend need not have.
 
         Of a backend whose class reads in another way than the class that has this, it is not called. There is no
         `request_context`. It may be called from another thread than the event loop's, while the loop changes what
@@ -226,7 +226,10 @@ class Reader:
 
         Returns:
             The descriptor and the content, which counts for manifest_get and blob_get; None to be asked in the
-            usual way, for errors too. It raises nothing.
+            usual way.
+
+        Raises:
+            OCIError: what the usual way would raise, where that is known. Whatever else is raised is not answered with.
         """
         return None
 

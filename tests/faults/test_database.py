@@ -78,7 +78,7 @@ def test_pages_that_are_overwritten_while_it_is_served(tmp_path: Path) -> None:
         with closing(sqlite3.connect(data / "registry.db")) as database:
             database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         spoil(data / "registry.db", 0)
-        for answer in (registry.blob(LARGE), registry.push(b"another")):
+        for answer in (registry.blob(LARGE), registry.blob(SMALL), registry.push(b"another")):
             assert answer.status == 500
             assert "the registry's database is damaged" in error_of(answer)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import re
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 
 from ociserver import Backend, Descriptor, Event, Handler, Manifest, Memory, OCIError, Options, Store
 from ociserver._core import LineWriter
+from ociserver.options import Response
 from ociserver.types import Message, Scope
 from tests.contract.contents import IMAGE, REPOSITORY, image, push_manifest
 from tests.handler.driver import Exchange, Reply, make_scope, request
@@ -31,6 +33,18 @@ OPTIONS = {
 }
 UNCHANGED = {"headers": {"if-none-match": f'"{DIGEST}"'}}
 """Where it is the manifest that is asked for."""
+
+NOTHING = f"sha256:{64 * '0'}"
+MISSING = [
+    path.replace(old, new)
+    for path, old, new in (
+        (TAG, "latest", "oldest"),
+        (MANIFEST, DIGEST, NOTHING),
+        (TAG, REPOSITORY, "elsewhere"),
+        (BLOB, BLOB.rpartition("/")[2], NOTHING),
+        (BLOB, REPOSITORY, "elsewhere"),
+    )
+]
 
 PLAIN: list[dict[str, Any]] = [{}, {"headers": {"x-request-id": "mine"}}]
 CONDITIONS: list[dict[str, Any]] = [
@@ -111,6 +125,64 @@ async def test_any_thread_can_have_the_answer(backend: Any, fields: dict[str, An
             expected = await request(application, method, path, **fields)
             scope = make_scope(method, path, fields.get("headers", {}).items())
             assert await anyio.to_thread.run_sync(answered_at_once, application, scope) == expected
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[Any]:
+    async with Store(tmp_path / "data", durability="off") as store:
+        yield await filled(store)
+
+
+async def test_a_store_looks_up_what_it_does_not_remember(store: Store) -> None:
+    async with Handler(store) as application:
+        for method, path in READS:
+            expected = await request(Handler(without_recall(store)), method, path)
+            await push_manifest(store, image(b"{}", annotations={method: path}), IMAGE)
+            assert await anyio.to_thread.run_sync(answered_at_once, application, make_scope(method, path)) == expected
+
+
+@pytest.mark.parametrize("fields", [*PLAIN, UNCHANGED, *CONDITIONS], ids=str)
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest.mark.parametrize("path", MISSING)
+async def test_what_is_missing_is_refused_at_once(store: Store, method: str, path: str, fields: dict[str, Any]) -> None:
+    events: list[Event] = []
+    headers = {"x-request-id": "mine", **fields.get("headers", {})}
+    expected = await request(Handler(without_recall(store), observe=events.append), method, path, headers=headers)
+    assert expected.status == 404
+    async with Handler(store, observe=events.append) as application:
+        scope = make_scope(method, path, headers.items())
+        assert await anyio.to_thread.run_sync(answered_at_once, application, scope) == expected
+    assert events[0][:-1] == events[1][:-1]
+
+
+async def test_others_that_want_to_hear_of_it_do(store: Store, caplog: pytest.LogCaptureFixture) -> None:
+    def write_error(_scope: Scope, error: Exception) -> Response:
+        return Response(410, {}, repr(error).encode())
+
+    for options, level in ((Options(write_error=write_error), logging.INFO), (Options(), logging.DEBUG)):
+        with caplog.at_level(level, "ociserver"):
+            async with Handler(store, options) as application:
+                for path in MISSING:
+                    scope = make_scope("GET", path)
+                    assert await anyio.to_thread.run_sync(answered_at_once, application, scope) is None
+
+
+async def test_a_fault_of_the_backend_is_left_to_the_loop(caplog: pytest.LogCaptureFixture) -> None:
+    class Faulty(Memory):
+        def recall(self, kind: str, repository: str, reference: str) -> Any:
+            raise RuntimeError("unforeseen")
+
+        get_blob, get_manifest, get_tag = Memory.get_blob, Memory.get_manifest, Memory.get_tag
+        resolve_blob, resolve_manifest, resolve_tag = (
+            Memory.resolve_blob,
+            Memory.resolve_manifest,
+            Memory.resolve_tag,
+        )
+
+    async with Handler(await filled(Faulty())) as application:
+        assert answered_at_once(application, make_scope("GET", TAG)) is None
+        assert (await request(application, "GET", TAG)).body == CONTENT
+    assert not caplog.records
 
 
 @pytest.mark.parametrize("fields", [*CONDITIONS, OTHERS[0], OTHERS[1]], ids=str)

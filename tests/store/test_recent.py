@@ -7,7 +7,10 @@ import os
 import random
 import subprocess
 import sys
+import time
+from collections import OrderedDict
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -131,44 +134,60 @@ async def test_a_process_that_writes_beside_readers(store: Store) -> None:
 async def test_large_contents_are_not_kept_and_old_ones_go(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recent, "MAX_BYTES", 10 * recent.OVERHEAD)
     kept = Recent(lambda: b"same")
-    assert kept.get("first") is None
-    kept.put("large", "value", bytes(recent.MAX_ENTRY))
+    kept.begin().put("large", "value", bytes(recent.MAX_ENTRY))
     assert kept.get("large") is None
     for number in range(100):
-        kept.put(number, number + 1, b"")
+        kept.begin().put(number, number + 1, b"")
     assert [number for number in range(100) if kept.get(number)] == list(range(90, 100))
 
 
+async def test_what_two_threads_keep_is_counted_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Slow(OrderedDict[Any, Any]):
+        def __setitem__(self, key: Any, value: Any) -> None:
+            time.sleep(0)  # the other thread has its turn
+            super().__setitem__(key, value)
+
+    monkeypatch.setattr(recent, "MAX_BYTES", 10 * recent.OVERHEAD)
+    monkeypatch.setattr(recent, "OrderedDict", Slow)
+    kept = Recent(lambda: b"same")
+
+    def keep() -> None:
+        for number in range(500):
+            kept.begin().put(number, number + 1, b"")
+
+    await asyncio.gather(asyncio.to_thread(keep), asyncio.to_thread(keep))
+    assert [number for number in range(500) if kept.get(number)] == list(range(490, 500))
+
+
 async def test_nothing_is_kept_that_was_read_while_something_was_committed() -> None:
-    versions = iter([b"1", b"1", b"2", b"2", b"2"])
-    kept = Recent(lambda: next(versions))
+    now = [b"1"]
+    kept = Recent(lambda: now[0])
+    generation = kept.begin()
+    now[0] = b"2"
+    generation.put("key", "read before", b"")
     assert kept.get("key") is None
-    kept.put("key", "old", b"")
-    kept.put("other", "of an unknown version", b"")
-    assert kept.get("key") is None
-    assert kept.get("other") is None
+    kept.begin().put("key", "read after", b"")
+    assert kept.get("key") == "read after"
 
 
-async def test_a_look_from_another_thread_does_not_make_old_answers_new() -> None:
+async def test_what_another_thread_begins_makes_no_old_answers_new() -> None:
     """What was read before a commit must not be kept for the version after it, which only the other thread saw."""
     now = [b"1"]
     kept = Recent(lambda: now[0])
-    assert kept.get("key") is None
+    reading = kept.begin()
     now[0] = b"2"
-    assert kept.peek("key") is None
-    kept.put("key", "read at 1", b"")
-    assert kept.get("key") is kept.peek("key") is None
-    kept.put("key", "read at 2", b"")
-    assert kept.peek("key") == "read at 2"
+    kept.begin().put("other", "read at 2", b"")
+    reading.put("key", "read at 1", b"")
+    assert kept.get("key") is None
+    assert kept.get("other") == "read at 2"
     now[0] = b"3"
-    assert kept.peek("key") is None
+    assert kept.get("other") is None
 
 
 async def test_nothing_is_kept_where_commits_cannot_be_seen() -> None:
     kept = Recent(lambda: None)
+    kept.begin().put("key", "value", b"")
     assert kept.get("key") is None
-    kept.put("key", "value", b"")
-    assert kept.get("key") is kept.peek("key") is None
 
 
 async def test_the_index_of_a_closed_store_has_no_header(store: Store) -> None:

@@ -194,11 +194,19 @@ class Handler:
             return None
         return Recall(
             recall,
+            self._refusal,
             blobs=not options.locations_for_descriptor and not options.redirect_pulls,
             tag_digest=not options.omit_digest_from_tag_get_response,
             observe=self._observe,
             ids=self.request_ids,
         )
+
+    def _refusal(self, error: Exception) -> Answer | None:
+        """The answer to a read that `recall` refused; None where others than the client are to hear of it."""
+        if self.options.write_error or _log.isEnabledFor(logging.DEBUG):
+            return None
+        wire = marshal_error(error)
+        return None if wire.status >= 500 else _whole(_response_of(wire))
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         await receive()
@@ -236,14 +244,9 @@ class Handler:
             # Too late for another answer. The server closes the connection, so that the client sees a
             # body that is too short, and not one that looks whole.
             raise error
-        response = await self._response(call, error, wire)
-        headers = [
-            (name.lower().encode(), value.encode("latin-1", "replace")) for name, value in response.headers.items()
-        ]
-        headers.append((b"content-length", b"%d" % len(response.content)))
-        content = b"" if call.scope["method"] == "HEAD" else response.content
-        await call.start(response.status, headers)
-        await call.write(content, more=False)
+        status, headers, content = _whole(await self._response(call, error, wire))
+        await call.start(status, headers)
+        await call.write(b"" if call.scope["method"] == "HEAD" else content, more=False)
 
     async def _response(self, call: Call, error: Exception, wire: WireError) -> Response:
         if self.options.write_error:
@@ -254,7 +257,7 @@ class Handler:
                 request_id = call.request_id
                 _log.exception("%s: write_error failed", request_id)
                 wire = WireError(500, "UNKNOWN", f"{_INTERNAL_ERROR} (request {request_id})", None, {})
-        return Response(wire.status, {"Content-Type": "application/json", **wire.headers}, wire.content)
+        return _response_of(wire)
 
     def _event(self, call: Call, duration: float) -> Event:
         request = getattr(call, "request", None)
@@ -272,6 +275,16 @@ class Handler:
             call.sent,
             duration,
         )
+
+
+def _response_of(wire: WireError) -> Response:
+    return Response(wire.status, {"Content-Type": "application/json", **wire.headers}, wire.content)
+
+
+def _whole(response: Response) -> Answer:
+    headers = [(name.lower().encode(), value.encode("latin-1", "replace")) for name, value in response.headers.items()]
+    headers.append((b"content-length", b"%d" % len(response.content)))
+    return response.status, headers, response.content
 
 
 def _is_ours(error: BaseException | None) -> bool:

@@ -21,6 +21,7 @@ from ociserver.interface import UNKNOWN_SIZE, BlobReader, Descriptor, Manifest, 
 from ociserver.store import manifests, reads, sweep, writes
 from ociserver.store.directory import Directory
 from ociserver.store.faults import DISK_FULL, StoreError, of_disk
+from ociserver.store.glances import Glances
 from ociserver.store.lists import Lists
 from ociserver.store.reader import FileReader, InlineReader
 from ociserver.store.reads import BLOB_TYPE, Copy, Link, UploadRow
@@ -86,6 +87,7 @@ class Store(Lists):
         self.blobs = Directory(self.path / "blobs", sync=durability != "off", settle=database.settle)
         self._reserve = Reserve(self.path / "registry.reserve")
         self._recent = Recent(self.database.version)
+        self._glances = Glances(self.database, self._recent)
         self._opening = asyncio.Lock()
         self._openings = 0
 
@@ -146,16 +148,18 @@ class Store(Lists):
         key = (repository, digest, "manifest")
         manifest: Manifest | None = self._recent.get(key)
         if manifest is None:
+            generation = self._recent.begin()
             manifest = await self.database.read(reads.find_manifest(repository, digest))
-            self._recent.put(key, manifest, manifest.content)
+            generation.put(key, manifest, manifest.content)
         return manifest
 
     async def get_tag(self, repository: str, tag: str) -> Manifest:
         key = (repository, tag, "manifest")
         manifest: Manifest | None = self._recent.get(key)
         if manifest is None:
+            generation = self._recent.begin()
             manifest = await self.database.read(reads.find_tag(repository, tag))
-            self._recent.put(key, manifest, manifest.content)
+            generation.put(key, manifest, manifest.content)
         return manifest
 
     async def resolve_blob(self, repository: str, digest: str) -> Descriptor:
@@ -175,26 +179,31 @@ class Store(Lists):
         key = (repository, digest, "descriptor")
         descriptor: Descriptor | None = self._recent.get(key)
         if descriptor is None:
+            generation = self._recent.begin()
             descriptor = await self.database.read(reads.resolve_manifest(repository, digest))
-            self._recent.put(key, descriptor, None)
+            generation.put(key, descriptor, None)
         return descriptor
 
     async def resolve_tag(self, repository: str, tag: str) -> Descriptor:
         key = (repository, tag, "descriptor")
         descriptor: Descriptor | None = self._recent.get(key)
         if descriptor is None:
+            generation = self._recent.begin()
             descriptor = await self.database.read(reads.resolve_tag(repository, tag))
-            self._recent.put(key, descriptor, None)
+            generation.put(key, descriptor, None)
         return descriptor
 
     def recall(self, kind: str, repository: str, reference: str) -> tuple[Descriptor, bytes | None] | None:
         if kind == "manifest_get":
-            manifest: Manifest | None = self._recent.peek((repository, reference, "manifest"))
+            manifest: Manifest | None = self._recent.get((repository, reference, "manifest"))
+            manifest = manifest or self._glances.manifest(repository, reference)
             return None if manifest is None else (manifest.descriptor, manifest.content)
         if kind == "manifest_head":
-            descriptor: Descriptor | None = self._recent.peek((repository, reference, "descriptor"))
+            descriptor: Descriptor | None = self._recent.get((repository, reference, "descriptor"))
+            descriptor = descriptor or self._glances.descriptor(repository, reference)
             return None if descriptor is None else (descriptor, None)
-        link: Link | None = self._recent.peek((repository, reference, "blob"))
+        link: Link | None = self._recent.get((repository, reference, "blob"))
+        link = link or self._glances.blob(repository, reference)
         if link is None or link.copy.content is None or link.copy.bad:
             # What is in a file may have gone, or be short.
             return None
@@ -344,8 +353,9 @@ class Store(Lists):
         key = (repository, upload_id, "upload")
         row: UploadRow | None = self._recent.get(key)
         if row is None:
+            generation = self._recent.begin()
             row = await self.database.read(reads.find_upload(repository, upload_id))
-            self._recent.put(key, row, row.state)
+            generation.put(key, row, row.state)
         return row
 
     async def link(
@@ -379,8 +389,9 @@ class Store(Lists):
         key = (repository, digest, "blob")
         link: Link | None = self._recent.get(key)
         if link is None:
+            generation = self._recent.begin()
             link = await self.database.read(reads.find_blob(repository, digest))
-            self._recent.put(key, link, link.copy.content)
+            generation.put(key, link, link.copy.content)
         return link
 
     def _check_complete(self) -> None:

@@ -8,27 +8,36 @@ from typing import Final, NamedTuple, NoReturn
 
 from ociserver.errors import OCIError
 from ociserver.interface import Descriptor, Manifest
-from ociserver.store.work import Row, Work
+from ociserver.store.work import Row, Statement, Work
 
 __all__ = [
     "BLOB_TYPE",
     "Copy",
     "Link",
     "UploadRow",
+    "blob",
     "copy_of",
+    "descriptor",
     "find_blob",
     "find_manifest",
     "find_tag",
     "find_upload",
+    "link_of",
+    "manifest_of",
     "referrers_after",
     "repositories_after",
+    "repository",
     "repository_id",
     "resolve_manifest",
     "resolve_tag",
+    "small_manifest",
     "tags_after",
 ]
 
 BLOB_TYPE: Final = "application/octet-stream"
+
+SMALL_SIZE: Final = 64 * 1024
+"""Of the largest manifest that is looked for where nobody may wait for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +83,10 @@ _GET_TAG: Final = _TAG.format(content=", m.content")
 _RESOLVE_TAG: Final = _TAG.format(content="")
 _GET_MANIFEST: Final = _MANIFEST.format(content=", m.content")
 _RESOLVE_MANIFEST: Final = _MANIFEST.format(content="")
+_SMALL: Final = f", CASE WHEN m.size <= {SMALL_SIZE} THEN m.content END"
+_SMALL_TAG: Final = _TAG.format(content=_SMALL)
+_SMALL_MANIFEST: Final = _MANIFEST.format(content=_SMALL)
+_REPOSITORY: Final = "SELECT id FROM repositories WHERE name = ?"
 _REFERRERS: Final = (
     "SELECT media_type, digest, size, artifact_type, annotations FROM manifests WHERE repository_id = ?"
     " AND subject = ?{filter} AND digest > ? ORDER BY digest LIMIT ?"
@@ -86,12 +99,12 @@ _BLOB: Final = (
 
 def find_tag(repository: str, tag: str) -> Work[Manifest]:
     rows = yield _GET_TAG, (repository, tag)
-    return _manifest(rows[0]) if rows else (yield from _missing(repository, "MANIFEST_UNKNOWN"))
+    return manifest_of(rows[0]) if rows else (yield from _missing(repository, "MANIFEST_UNKNOWN"))
 
 
 def find_manifest(repository: str, digest: str) -> Work[Manifest]:
     rows = yield _GET_MANIFEST, (repository, digest)
-    return _manifest(rows[0]) if rows else (yield from _missing(repository, "MANIFEST_UNKNOWN"))
+    return manifest_of(rows[0]) if rows else (yield from _missing(repository, "MANIFEST_UNKNOWN"))
 
 
 def resolve_tag(repository: str, tag: str) -> Work[Descriptor]:
@@ -106,9 +119,34 @@ def resolve_manifest(repository: str, digest: str) -> Work[Descriptor]:
 
 def find_blob(repository: str, digest: str) -> Work[Link]:
     rows = yield _BLOB, (digest, repository)
-    if not rows:
-        yield from _missing(repository, "BLOB_UNKNOWN")
-    *columns, renewed, number = rows[0]
+    return link_of(digest, rows[0]) if rows else (yield from _missing(repository, "BLOB_UNKNOWN"))
+
+
+def small_manifest(repository: str, reference: str) -> Statement:
+    """For a manifest by tag or digest, without content if that is large."""
+    return _SMALL_MANIFEST if ":" in reference else _SMALL_TAG, (repository, reference)
+
+
+def descriptor(repository: str, reference: str) -> Statement:
+    """For the descriptor of a manifest by tag or digest."""
+    return _RESOLVE_MANIFEST if ":" in reference else _RESOLVE_TAG, (repository, reference)
+
+
+def blob(repository: str, digest: str) -> Statement:
+    return _BLOB, (digest, repository)
+
+
+def repository(name: str) -> Statement:
+    return _REPOSITORY, (name,)
+
+
+def manifest_of(row: Row) -> Manifest:
+    media_type, digest, size, content = row
+    return Manifest(Descriptor(media_type, digest, size), content)
+
+
+def link_of(digest: str, row: Row) -> Link:
+    *columns, renewed, number = row
     copy = Copy(*columns)
     return Link(Descriptor(BLOB_TYPE, digest, copy.size), copy, renewed, number)
 
@@ -161,16 +199,11 @@ def referrers_after(
 
 
 def repository_id(repository: str) -> Work[int]:
-    rows = yield "SELECT id FROM repositories WHERE name = ?", (repository,)
+    rows = yield _REPOSITORY, (repository,)
     if not rows:
         raise OCIError("NAME_UNKNOWN")
     number: int = rows[0][0]
     return number
-
-
-def _manifest(row: Row) -> Manifest:
-    media_type, digest, size, content = row
-    return Manifest(Descriptor(media_type, digest, size), content)
 
 
 def _missing(repository: str, code: str) -> Work[NoReturn]:

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
+from threading import Lock
 from typing import Any, Final
 
-__all__ = ["Recent"]
+__all__ = ["Generation", "Recent"]
 
 MAX_BYTES: Final = 16 * 1024 * 1024
 """Of contents and what it takes to hold them, in each process."""
@@ -24,45 +25,59 @@ OVERHEAD: Final = 1024
 
 
 class Recent:
-    """What was read since the last commit, oldest first.
+    """What was read since the last commit. Any thread may look and keep.
 
     Args:
         version: of the database, equal for as long as nothing is committed; None where that cannot be told.
     """
 
     def __init__(self, version: Callable[[], bytes | None]) -> None:
-        self._current = version
-        self._version: bytes | None = None
-        self._entries: OrderedDict[Hashable, tuple[Any, int]] = OrderedDict()
-        self._bytes = 0
+        self._version = version
+        self._generation = Generation(None)
 
     def get(self, key: Hashable) -> Any:
         """What was kept, or None."""
-        version = self._current()
-        if version == self._version and version is not None:
-            entry = self._entries.get(key)
-            return entry[0] if entry else None
-        # In this order, for `peek`: what it finds is never older than the version that it compared.
-        self._entries.clear()
-        self._version = version
-        self._bytes = 0
-        return None
-
-    def peek(self, key: Hashable) -> Any:
-        """What was kept, or None. From any thread: it changes nothing, so that what `get` began, `put` can end."""
-        version = self._current()
-        if version is None or version != self._version:
+        generation = self._generation  # once: another thread may put the next one in its place
+        version = self._version()
+        if version is None or version != generation.version:
             return None
-        entry = self._entries.get(key)
+        entry = generation.entries.get(key)
         return entry[0] if entry else None
 
+    def begin(self) -> Generation:
+        """Where to keep what is read from now on; to be asked for before it is read."""
+        generation, version = self._generation, self._version()
+        if version != generation.version:
+            generation = self._generation = Generation(version)
+        return generation
+
+
+class Generation:
+    """What was read since one commit and until the next, oldest first.
+
+    What comes in was read after the version was looked at, so that it is never older. It may be newer: then something
+    was committed meanwhile, and nobody looks for it here any more.
+    """
+
+    __slots__ = ("_bytes", "_lock", "entries", "version")
+
+    def __init__(self, version: bytes | None) -> None:
+        self.version = version
+        self.entries: OrderedDict[Hashable, tuple[Any, int]] = OrderedDict()
+        self._bytes = 0
+        # Around what is counted; to look needs none.
+        self._lock = Lock()
+
     def put(self, key: Hashable, value: Any, content: bytes | None) -> None:
-        """Keep what was read after `get` found nothing, if nothing was committed since."""
+        """Keep what was read after `begin` gave this."""
         size = OVERHEAD + len(content or b"")
-        if size > MAX_ENTRY or self._version is None or self._current() != self._version or key in self._entries:
+        if size > MAX_ENTRY or self.version is None:
             return
-        self._entries[key] = value, size
-        self._bytes += size
-        while self._bytes > MAX_BYTES:
-            _, (_, size) = self._entries.popitem(last=False)
-            self._bytes -= size
+        with self._lock:
+            if key in self.entries:
+                return
+            self.entries[key] = value, size
+            self._bytes += size
+            while self._bytes > MAX_BYTES:
+                _, (_, size) = self.entries.popitem(last=False)
+                self._bytes -= size

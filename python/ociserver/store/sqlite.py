@@ -1,4 +1,4 @@
-"""Metadata in SQLite: reads on the event loop, writes through one thread that commits many together."""
+"""Metadata in SQLite: reads on the event loop or beside it, writes through one thread that commits many together."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ociserver.store.faults import StoreError, damaged, of_database, of_disk
 from ociserver.store.group import Waiting
 from ociserver.store.schema import MIGRATIONS, VERSION
 from ociserver.store.wal_index import WalIndex
-from ociserver.store.work import Work
+from ociserver.store.work import Row, Work
 from ociserver.store.writer import sync_folder
 
 __all__ = ["Durability", "SQLite"]
@@ -80,10 +80,15 @@ class SQLite:
         self._thread: threading.Thread | None = None
         self._writer: sqlite3.Connection | None = None
         self._reader: sqlite3.Connection | None = None
+        # For whoever has the lock; of its own, so that the loop needs none to read.
+        self._glancer: sqlite3.Connection | None = None
+        self._glancing = threading.Lock()
+        self._home = 0
         self._index: WalIndex | None = None
         self._lock = -1
 
     async def open(self) -> None:
+        self._home = threading.get_ident()
         try:
             await asyncio.to_thread(self._open)
         except (sqlite3.Error, OSError) as error:
@@ -101,9 +106,12 @@ class SQLite:
         if thread is not None:
             self._jobs.end()
             await asyncio.to_thread(thread.join)
-        for connection in (self._writer, self._reader):
-            if connection is not None:
-                connection.close()
+        # Likewise: then at most one glance is under way, and the lock is to be had when it has ended.
+        glancer, self._glancer = self._glancer, None
+        with self._glancing:
+            for connection in (self._writer, self._reader, glancer):
+                if connection is not None:
+                    connection.close()
         self._writer = self._reader = None
         if self._index is not None:
             self._index.close()
@@ -119,6 +127,19 @@ class SQLite:
             return _drive(self._reader, work)
         except sqlite3.Error as error:
             raise of_database(error) from None
+
+    def glance(self, statement: str, parameters: tuple[Any, ...]) -> list[Row] | None:
+        glancer = self._glancer
+        # On the loop `read` comes next, and would ask a second time for what is not there.
+        if glancer is None or threading.get_ident() == self._home or not self._glancing.acquire(blocking=False):
+            return None
+        try:
+            # Unless it was closed before the lock was there.
+            return glancer.execute(statement, parameters).fetchall() if glancer is self._glancer else None
+        except sqlite3.Error:
+            return None
+        finally:
+            self._glancing.release()
 
     async def write(self, work: Work[Result], *, durable: bool = True) -> Result:
         if self._thread is None:
@@ -164,6 +185,9 @@ class SQLite:
             self._writer = self._connect(WRITER_WAIT_S)
             self._migrate(self._writer)
             self._reader = self._connect(READER_WAIT_S)
+            self._glancer = self._connect(READER_WAIT_S)
+        self._glancer.execute("PRAGMA query_only = ON")
+        self._glancer.execute("PRAGMA busy_timeout = 0")
         self._reader.execute("PRAGMA query_only = ON")
         self._reader.execute(f"PRAGMA cache_size = -{READER_CACHE_KIB}")
         self._index = WalIndex.of(self._path)

@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections.abc import Generator
 from typing import Any, Protocol, TypeVar
 
-__all__ = ["Database", "Row", "Work"]
+__all__ = ["Database", "Row", "Statement", "Work"]
 
 Result = TypeVar("Result")
 Row = tuple[Any, ...]
-Work = Generator[tuple[str, tuple[Any, ...]], list[Row], Result]
+Statement = tuple[str, tuple[Any, ...]]
+Work = Generator[Statement, list[Row], Result]
 
 
 class Database(Protocol):
@@ -28,6 +29,13 @@ class Database(Protocol):
 
     async def read(self, work: Work[Result]) -> Result:
         """Run a work that only reads; it sees what was committed before, and never waits for a writer."""
+
+    def glance(self, statement: str, parameters: tuple[Any, ...]) -> list[Row] | None:
+        """The rows, asked for in any thread beside the event loop; it sees what was committed before.
+
+        None where they cannot be had without waiting, or on the event loop, or while this is not open, or something is
+        wrong: `read` tells which. Whoever asks bounds what it gives.
+        """
 
     async def write(self, work: Work[Result], *, durable: bool = True) -> Result:
         """Run a work in a transaction; when this returns, it is committed.

@@ -5,6 +5,7 @@ use std::time::Instant;
 use ociserver_core::digest::Digest;
 use ociserver_core::kind::Kind;
 use ociserver_core::request::{self, Request};
+use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBool, PyBytes, PyDict, PyList, PyString, PyTuple};
@@ -21,9 +22,17 @@ const NOT_MODIFIED: u16 = 304;
 #[pyclass(frozen, name = "Recall", module = "ociserver._core")]
 pub(crate) struct PyRecall {
     recall: Py<PyAny>,
+    refusal: Py<PyAny>,
     blobs: bool,
     tag_digest: bool,
     observer: Option<Observer>,
+}
+
+/// An answer, but for the headers that all have; no content for HEAD.
+struct Whole<'py> {
+    status: u16,
+    headers: Bound<'py, PyList>,
+    content: Option<Bound<'py, PyBytes>>,
 }
 
 /// Start and body of the answer, and what is to be reported of it, if anybody observes.
@@ -32,15 +41,16 @@ type Recalled<'py> = (Bound<'py, PyDict>, Bound<'py, PyDict>, Option<PyAnswered>
 #[pymethods]
 impl PyRecall {
     #[new]
-    #[pyo3(signature = (recall, *, blobs, tag_digest, observe, ids))]
+    #[pyo3(signature = (recall, refusal, *, blobs, tag_digest, observe, ids))]
     fn new(
         recall: Py<PyAny>,
+        refusal: Py<PyAny>,
         blobs: bool,
         tag_digest: bool,
         observe: Option<Py<PyAny>>,
         ids: Py<PyRequestIds>,
     ) -> Self {
-        Self { recall, blobs, tag_digest, observer: observe.map(|observe| Observer { observe, ids }) }
+        Self { recall, refusal, blobs, tag_digest, observer: observe.map(|observe| Observer { observe, ids }) }
     }
 
     fn answer<'py>(&self, scope: &Bound<'py, PyAny>) -> PyResult<Option<Recalled<'py>>> {
@@ -48,44 +58,28 @@ impl PyRecall {
         let began = Instant::now();
         let Ok(scope) = scope.cast::<PyDict>() else { return Ok(None) };
         let Some(PlainRead { request, request_id, condition }) = plain_read(scope)? else { return Ok(None) };
-        let is_blob = matches!(request.kind, Kind::BlobGet | Kind::BlobHead);
         let (Some(repository), Some(reference)) = (&request.repository, reference(&request)) else { return Ok(None) };
-        if is_blob && !self.blobs {
+        if is_blob(&request) && !self.blobs {
             return Ok(None);
         }
         let (kind, repository) = (kind_name(py, request.kind), PyString::new(py, repository.as_str()));
-        let found = self.recall.bind(py).call1((kind, &repository, PyString::new(py, reference)))?;
-        if found.is_none() {
-            return Ok(None);
-        }
-        let found = found.cast_into::<PyTuple>()?;
-        let (headers, etag) = described(&found.get_item(0)?)?;
-        let is_unchanged = match condition {
-            None => false,
-            // What a client sends that has exactly this content; other conditions take more reading.
-            Some(condition) if condition.as_bytes() == etag.as_bytes() => true,
-            Some(_) => return Ok(None),
+        let whole = match self.recall.bind(py).call1((kind, &repository, PyString::new(py, reference))) {
+            Ok(found) if found.is_none() => None,
+            Ok(found) => self.found(&request, condition, &found.cast_into()?)?,
+            Err(error) if error.is_instance_of::<PyException>(py) => self.refused(&request, &error, py)?,
+            Err(error) => return Err(error),
         };
-        if request.kind == Kind::ManifestGet && request.tag.is_some() && !self.tag_digest {
-            headers.del_item(2)?;
-        }
+        let Some(Whole { status, headers, content }) = whole else { return Ok(None) };
         let common = common(py);
-        if is_unchanged {
-            // All but type and length.
-            headers.del_slice(0, 2)?;
-        } else if is_blob {
-            headers.append(&common.accept_ranges)?;
-        }
         headers.append(&common.api_version)?;
         // To copy a dict that has its keys already costs half of filling one.
         let (start, body) = (common.start.bind(py).copy()?, common.body.bind(py).copy()?);
         start.set_item(intern!(py, "headers"), headers)?;
-        let mut size = 0;
-        if is_unchanged {
-            start.set_item(intern!(py, "status"), NOT_MODIFIED)?;
-        } else if matches!(request.kind, Kind::ManifestGet | Kind::BlobGet) {
-            let content = found.get_item(1)?.cast_into::<PyBytes>()?;
-            size = content.as_bytes().len();
+        if status != OK {
+            start.set_item(intern!(py, "status"), status)?;
+        }
+        let size = content.as_ref().map_or(0, |content| content.as_bytes().len());
+        if let Some(content) = content {
             body.set_item(intern!(py, "body"), content)?;
         }
         let answered = self.observer.as_ref().map(|observer| PyAnswered {
@@ -94,7 +88,7 @@ impl PyRecall {
             request_id: request_id.map(Bound::unbind),
             kind,
             repository: repository.unbind(),
-            status: if is_unchanged { NOT_MODIFIED } else { OK },
+            status,
             sent: size,
             began,
         });
@@ -104,8 +98,58 @@ impl PyRecall {
     /// The backend that is asked belongs to the handler, which belongs to whoever holds both.
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         visit.call(&self.recall)?;
+        visit.call(&self.refusal)?;
         self.observer.as_ref().map_or(Ok(()), |observer| visit.call(&observer.observe))
     }
+}
+
+impl PyRecall {
+    /// The answer that has what was found, or that it is unchanged; None if the condition takes more reading.
+    fn found<'py>(
+        &self,
+        request: &Request,
+        condition: Option<Bound<'py, PyBytes>>,
+        found: &Bound<'py, PyTuple>,
+    ) -> PyResult<Option<Whole<'py>>> {
+        let (headers, etag) = described(&found.get_item(0)?)?;
+        let is_unchanged = match condition {
+            None => false,
+            // What a client sends that has exactly this content.
+            Some(condition) if condition.as_bytes() == etag.as_bytes() => true,
+            Some(_) => return Ok(None),
+        };
+        if request.kind == Kind::ManifestGet && request.tag.is_some() && !self.tag_digest {
+            headers.del_item(2)?;
+        }
+        if is_unchanged {
+            // All but type and length.
+            headers.del_slice(0, 2)?;
+            return Ok(Some(Whole { status: NOT_MODIFIED, headers, content: None }));
+        }
+        if is_blob(request) {
+            headers.append(&common(found.py()).accept_ranges)?;
+        }
+        let content = if is_get(request) { Some(found.get_item(1)?.cast_into()?) } else { None };
+        Ok(Some(Whole { status: OK, headers, content }))
+    }
+
+    /// The answer to what a backend raised; None if the client is not all that is to hear of it.
+    fn refused<'py>(&self, request: &Request, error: &PyErr, py: Python<'py>) -> PyResult<Option<Whole<'py>>> {
+        let answer = self.refusal.bind(py).call1((error.value(py),))?;
+        if answer.is_none() {
+            return Ok(None);
+        }
+        let (status, headers, content) = answer.extract()?;
+        Ok(Some(Whole { status, headers, content: is_get(request).then_some(content) }))
+    }
+}
+
+fn is_blob(request: &Request) -> bool {
+    matches!(request.kind, Kind::BlobGet | Kind::BlobHead)
+}
+
+fn is_get(request: &Request) -> bool {
+    matches!(request.kind, Kind::ManifestGet | Kind::BlobGet)
 }
 
 /// A read of a manifest or a blob, and of its headers X-Request-Id and If-None-Match.

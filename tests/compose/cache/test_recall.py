@@ -93,6 +93,13 @@ async def test_what_has_to_be_noted_as_used_is_not(
         }
 
 
+async def test_what_is_not_here_is_not_refused(local: Backend, upstream: Upstream) -> None:
+    """Upstream may have it."""
+    async with Cache(upstream, local) as cache:
+        here = await known(cache, upstream)
+        assert set((await asyncio.to_thread(here.recalled)).values()) == {None}
+
+
 async def test_what_was_deleted_is_not(local: Backend, upstream: Upstream) -> None:
     async with Cache(upstream, local) as cache:
         here = await known(cache, upstream)

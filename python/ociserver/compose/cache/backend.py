@@ -185,7 +185,10 @@ class Cache(Backend):
         is_tag = ":" not in reference
         if is_tag and not self._manifests.was_just_checked(place, reference):
             return None
-        found = self._local_recall(kind, place.repository, reference)
+        try:
+            found = self._local_recall(kind, place.repository, reference)
+        except OCIError:
+            return None  # upstream may have it
         if found is not None and kind in _GETS:
             # What it was used for has to be noted now and then, which is a write.
             entry = Entry(place.repository, found[0].digest, _GETS[kind])

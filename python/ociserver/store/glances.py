@@ -1,0 +1,73 @@
+"""Reads beside the event loop: found, kept and refused as on it, or left to it."""
+
+from __future__ import annotations
+
+from array import array
+from typing import Final
+
+from ociserver.errors import OCIError
+from ociserver.interface import Descriptor, Manifest
+from ociserver.store import reads
+from ociserver.store.reads import Link
+from ociserver.store.recent import Recent
+from ociserver.store.work import Database, Row, Statement
+
+__all__ = ["Glances"]
+
+SLOTS: Final = 1 << 15
+"""Blobs that are known to be in files, 8 bytes each."""
+
+
+class Glances:
+    """What the database says in any thread but the event loop's; None where only the loop can answer, or must.
+
+    Each raises what is not there: NAME_UNKNOWN, and MANIFEST_UNKNOWN or BLOB_UNKNOWN.
+    """
+
+    def __init__(self, database: Database, recent: Recent) -> None:
+        self._database = database
+        self._recent = recent
+        # Hashes of digests, each in the only place where it can be: what is not found any more costs a look.
+        self._in_files = array("q", bytes(8 * SLOTS))
+
+    def manifest(self, repository: str, reference: str) -> Manifest | None:
+        """None for a large one, too."""
+        generation = self._recent.begin()
+        row = self._row(reads.small_manifest(repository, reference), repository, "MANIFEST_UNKNOWN")
+        if row is None or row[-1] is None:
+            return None
+        manifest = reads.manifest_of(row)
+        generation.put((repository, reference, "manifest"), manifest, manifest.content)
+        return manifest
+
+    def descriptor(self, repository: str, reference: str) -> Descriptor | None:
+        generation = self._recent.begin()
+        row = self._row(reads.descriptor(repository, reference), repository, "MANIFEST_UNKNOWN")
+        if row is None:
+            return None
+        descriptor = Descriptor(*row)
+        generation.put((repository, reference, "descriptor"), descriptor, None)
+        return descriptor
+
+    def blob(self, repository: str, digest: str) -> Link | None:
+        """None for most that are in files: the loop has to open those, and a look beside it holds it up."""
+        name = hash(digest)
+        if self._in_files[name % SLOTS] == name:
+            return None
+        generation = self._recent.begin()
+        row = self._row(reads.blob(repository, digest), repository, "BLOB_UNKNOWN")
+        if row is None:
+            return None
+        link = reads.link_of(digest, row)
+        if link.copy.content is None:
+            self._in_files[name % SLOTS] = name
+        generation.put((repository, digest, "blob"), link, link.copy.content)
+        return link
+
+    def _row(self, statement: Statement, repository: str, missing: str) -> Row | None:
+        rows = self._database.glance(*statement)
+        if rows:
+            return rows[0]
+        if rows is not None and (known := self._database.glance(*reads.repository(repository))) is not None:
+            raise OCIError(missing if known else "NAME_UNKNOWN")
+        return None
