@@ -14,7 +14,7 @@ from ociserver.store.work import Database, Row, Statement
 
 __all__ = ["Glances"]
 
-SLOTS: Final = 1 << 15
+SLOTS: Final = 1 << 16
 """Blobs that are known to be in files, 8 bytes each."""
 
 
