@@ -23,6 +23,11 @@ __all__ = ["delete", "get", "head"]
 WATCH_SIZE: Final = 1024 * 1024
 """Bytes of an answer up to which a client that goes away costs less than the task that would notice."""
 
+TURN_SIZE: Final = 8 * 1024 * 1024
+"""Bytes of an answer after which others get a turn of the event loop. What is in memory is read without waiting, and
+often sent so too: without this nobody else might have a turn before the end, nor would it be seen that the client has
+gone. 8 MiB take a few milliseconds; with a turn after every 2 MiB 8 downloads at once were slower by a twentieth."""
+
 
 async def head(call: Call) -> Answer:
     """end-2, HEAD /v2/<name>/blobs/<digest>: 200, 304, 404."""
@@ -167,8 +172,11 @@ async def _send(call: Call, reader: BlobReader, *, more: bool) -> None:
         if left < 0:
             break
         await call.write(data, more=more or left > 0)
-        if call.watch is not None and call.watch.done() and (left > 0 or more):
-            raise ClientDisconnectedError
+        if call.watch is not None and (left > 0 or more):
+            if call.sent % TURN_SIZE < len(data):
+                await asyncio.sleep(0)
+            if call.watch.done():
+                raise ClientDisconnectedError
     if left != 0:
         # The answer has promised another length: cut it, so that nobody takes it for the blob.
         raise RuntimeError(
