@@ -25,6 +25,7 @@ from hypothesis import strategies as st
 
 from ociserver import _core, errors
 from ociserver._core import (
+    Appender,
     BackgroundHasher,
     ByteRange,
     Exchange,
@@ -32,7 +33,6 @@ from ociserver._core import (
     ManifestInfo,
     Request,
     RequestIds,
-    append_to,
     content_headers,
     digest_of,
     hash_range,
@@ -76,7 +76,7 @@ def test_module() -> None:
 
 
 def test_classes_name_their_module() -> None:
-    for cls in (BackgroundHasher, ByteRange, Hasher, _core.ManifestInfo, _core.Reference, Request):
+    for cls in (Appender, BackgroundHasher, ByteRange, Hasher, _core.ManifestInfo, _core.Reference, Request):
         assert cls.__module__ == "ociserver._core"
 
 
@@ -431,11 +431,12 @@ def test_hasher_is_shared_between_threads(size: int) -> None:
     assert hasher.digest() == expected("sha256", bytes(40 * size))
 
 
-def left(hasher: BackgroundHasher, backlog: int) -> None:
-    """Wait until no more is left to hash than that."""
+def left(worker: Appender | BackgroundHasher, backlog: int) -> None:
+    """Wait until no more is left than that."""
     reached = threading.Event()
-    hasher.when_left(backlog, reached.set)
+    worker.when_left(backlog, reached.set)
     assert reached.wait(60)
+    assert worker.left() <= backlog
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
@@ -455,11 +456,11 @@ def test_background_hasher_says_what_is_left() -> None:
     assert hasher.add(piece) == len(piece)
     with pytest.raises(RuntimeError, match="not all of it is hashed"):
         hasher.digest()
-    forgotten = threading.Event()
-    hasher.when_left(0, forgotten.set)
+    other = threading.Event()
+    hasher.when_left(0, other.set)
     left(hasher, 0)
     assert hasher.digest() == expected("sha256", b"small" + piece)
-    assert not forgotten.is_set()
+    assert other.wait(60)
     with pytest.raises(ValueError, match="sha256, sha384, sha512"):
         BackgroundHasher("md5")
 
@@ -479,27 +480,23 @@ def test_background_hashers_share_their_threads() -> None:
 
 
 def test_files(tmp_path: Path) -> None:
-    hasher, data = Hasher(), os.urandom(300_000)
-    with (tmp_path / "file").open("w+b") as file:
-        append_to(file.fileno(), 0, data[:1000], hasher)
-        append_to(file.fileno(), 1000, data[1000:], hasher)
-        assert hasher.digest() == expected("sha256", data)
+    data = os.urandom(300_000)
+    (tmp_path / "file").write_bytes(data)
+    with (tmp_path / "file").open("rb") as file:
         assert read_at(file.fileno(), 10, 20) == data[10:30]
         assert read_at(file.fileno(), len(data) - 5, 20) == data[-5:]
         # Just written: in memory. None is what a system says that cannot tell.
         assert read_cached(file.fileno(), 10, 20) in (data[10:30], None)
         assert read_cached(file.fileno(), len(data) - 5, 20) in (data[-5:], None)
         assert read_cached(file.fileno(), len(data), 20) in (b"", None)
-        again = Hasher("sha512")
-        hash_range(file.fileno(), 1, 200_000, again)
-        assert again.digest() == expected("sha512", data[1:200_001])
+        hasher = Hasher("sha512")
+        hash_range(file.fileno(), 1, 200_000, hasher)
+        assert hasher.digest() == expected("sha512", data[1:200_001])
         with pytest.raises(OSError, match=r"."):
             hash_range(file.fileno(), 0, len(data) + 1, Hasher())
-    with (tmp_path / "file").open("rb") as file, pytest.raises(OSError, match=r"."):
-        append_to(file.fileno(), 0, b"x", Hasher())
 
 
-def test_file_errors_have_a_number(tmp_path: Path) -> None:
+def test_file_errors_have_a_number() -> None:
     for fd in (-1, 2**31 - 1):
         with pytest.raises(OSError, match=r".") as caught:
             read_at(fd, 0, 1)
@@ -508,15 +505,77 @@ def test_file_errors_have_a_number(tmp_path: Path) -> None:
             with pytest.raises(OSError, match=r".") as caught:
                 read_cached(fd, 0, 1)
             assert caught.value.errno == errno.EBADF
-    with (tmp_path / "file").open("w") as file, pytest.raises(OSError, match=r".") as caught:
-        append_to(file.fileno(), 2**63 - 1, b"xx", Hasher())
-    assert caught.value.errno in (errno.EINVAL, errno.EFBIG, errno.EOVERFLOW)
+
+
+@pytest.mark.parametrize("sizes", [(), (0,), (1,), (100_000, 1, 3_000_000), (70_000,) * 50])
+def test_appender_writes_and_hashes(tmp_path: Path, sizes: tuple[int, ...]) -> None:
+    before, pieces = os.urandom(1000), [os.urandom(size) for size in sizes]
+    content = before + b"".join(pieces)
+    (tmp_path / "file").write_bytes(before)
+    known = Hasher()
+    known.update(before)
+    with (tmp_path / "file").open("r+b") as file:
+        appender = Appender(file.fileno(), len(before), known, begin=True)
+        for piece in pieces:
+            backlog = appender.add(piece)
+            assert backlog is not None
+            assert backlog <= sum(sizes)
+        left(appender, 0)
+        appender.check()
+        hasher = appender.hasher()
+        assert hasher
+        assert (appender.size(), hasher.length) == (len(content), len(content))
+        assert hasher.digest() == expected("sha256", content)
+    assert (tmp_path / "file").read_bytes() == content
+    assert known.length == len(before), "it has a copy"
+
+
+def test_appender_says_what_is_left(tmp_path: Path) -> None:
+    piece = bytes(50_000_000)
+    with (tmp_path / "file").open("wb") as file:
+        appender = Appender(file.fileno(), 0, Hasher(), begin=False)
+        assert appender.add(piece) == len(piece)
+        assert appender.left() == len(piece)
+        assert appender.hasher() is None
+        left(appender, 0)
+        assert appender.hasher()
+
+
+def test_appender_that_is_closed_takes_no_more(tmp_path: Path) -> None:
+    with (tmp_path / "file").open("wb") as file:
+        appender = Appender(file.fileno(), 0, Hasher(), begin=True)
+        for _ in range(100):
+            appender.add(bytes(1_000_000))
+        appender.close()
+        assert appender.add(b"x") is None
+        left(appender, 0)
+        size = appender.size()
+    assert size == (tmp_path / "file").stat().st_size < 100_000_000
+
+
+@pytest.mark.parametrize("size", [1, 1_000_000])
+def test_appender_after_an_error(tmp_path: Path, size: int) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with (tmp_path / "file").open("rb") as file:
+        appender = Appender(file.fileno(), 0, Hasher(), begin=True)
+        appender.add(bytes(size))
+        left(appender, 0)
+        assert appender.add(bytes(size)) is None
+        with pytest.raises(OSError, match=r".") as caught:
+            appender.check()
+        assert caught.value.errno == errno.EBADF
+        appender.check()
+        assert (appender.size(), appender.add(b"x")) == (0, None)
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no /dev/full")
 def test_a_full_disk_can_be_told() -> None:
-    with Path("/dev/full").open("wb") as file, pytest.raises(OSError, match=r".") as caught:
-        append_to(file.fileno(), 0, b"x", Hasher())
+    with Path("/dev/full").open("wb") as file:
+        appender = Appender(file.fileno(), 0, Hasher(), begin=True)
+        appender.add(b"x")
+        left(appender, 0)
+        with pytest.raises(OSError, match=r".") as caught:
+            appender.check()
     assert caught.value.errno == errno.ENOSPC
 
 
@@ -738,19 +797,20 @@ def test_content_headers(media_type: str, value: bytes) -> None:
 
 FORKED = """
 import hashlib, os, signal, sys, threading
-from ociserver._core import BackgroundHasher, Hasher, append_to
+from ociserver._core import Appender, BackgroundHasher, Hasher
 
 content = bytes(1 << 20)
 wanted = "sha256:" + hashlib.sha256(content).hexdigest()
 
 def hash_twice():
-    beside, behind, hashed = Hasher("sha256"), BackgroundHasher("sha256"), threading.Event()
     with open(os.devnull, "wb") as file:
-        append_to(file.fileno(), 0, content, beside)
-    behind.add(content)
-    behind.when_left(0, hashed.set)
-    hashed.wait()
-    assert beside.digest() == behind.digest() == wanted
+        for worker in Appender(file.fileno(), 0, Hasher(), True), BackgroundHasher():
+            done = threading.Event()
+            worker.add(content)
+            worker.when_left(0, done.set)
+            done.wait()
+            digest = worker.digest() if isinstance(worker, BackgroundHasher) else worker.hasher().digest()
+            assert digest == wanted
 
 hash_twice()
 child = os.fork()

@@ -1,6 +1,6 @@
 """The protocol in Rust: grammar, request parsing, ranges, hashing, manifests; and the log.
 
-Everything but `append_to`, `hash_range`, `read_at`, `read_cached`, `run_load` and `LineWriter` is pure computation.
+Everything but `Appender`, `hash_range`, `read_at`, `read_cached`, `run_load` and `LineWriter` is pure computation.
 Names follow the distribution spec; behaviour that the spec leaves open follows Go's `cuelabs.dev/go/oci/ociregistry`.
 """
 
@@ -21,6 +21,7 @@ __all__ = [
     "MAX_RANGES",
     "REQUEST_KINDS",
     "Answered",
+    "Appender",
     "BackgroundHasher",
     "ByteRange",
     "Exchange",
@@ -37,7 +38,6 @@ __all__ = [
     "RequestIds",
     "__version__",
     "access_line",
-    "append_to",
     "build_profile",
     "content_headers",
     "digest_of",
@@ -271,9 +271,10 @@ class BackgroundHasher:
         """Raises ValueError for anything but sha256, sha384, sha512."""
     def add(self, data: bytes) -> int:
         """Add bytes; how many are not hashed yet, these among them. Small ones are hashed at once if nothing waits."""
+    def left(self) -> int:
+        """Bytes that are not hashed yet."""
     def when_left(self, backlog: int, callback: Callable[[], object]) -> None:
-        """Call `callback`, once, when no more than `backlog` bytes are left to hash: at once, or in another thread. A
-        callback that still waits is forgotten."""
+        """Call `callback`, once, when no more than `backlog` bytes are left to hash: at once, or in another thread."""
     def digest(self) -> str:
         """`algorithm:hex` of all bytes. Raises RuntimeError while some are left to hash."""
 
@@ -364,20 +365,36 @@ class Exchange:
 def content_headers(media_type: str, digest: str, length: int) -> list[tuple[bytes, bytes]]:
     """Content-Type, Content-Length, Docker-Content-Digest and ETag, in this order, in a list of the caller's own."""
 
-def append_to(fd: int, offset: int, data: bytes, hasher: Hasher, write_out: int | None = None) -> None:
-    """Write bytes to an open file at `offset`, and add them to the hash. Without the GIL.
+@final
+class Appender:
+    """An open file that grows, and its hash with it, in threads of their own and without the GIL. Pieces are kept until
+    they are written and hashed, so bound what waits. From any thread.
+
+    After a piece that could not be written the file ends before it, and takes no more.
 
     Args:
-        fd: of the file.
-        offset: where they begin.
-        data: the bytes.
-        hasher: of all that is before them.
-        write_out: from where on the disk is to begin with what is not on it yet, up to the end of these bytes. Nobody
-            waits for it, and nothing is promised; only Linux does it.
-
-    Raises:
-        OSError: the hash may then have bytes that the file lacks, and is of no more use.
+        fd: of the file. Whoever closes it does so when nothing is left.
+        size: where the file ends, in bytes.
+        hasher: of all that is before that; it is copied.
+        begin: whether the disk is to begin with what is to be synced later; only Linux does it.
     """
+
+    def __new__(cls, fd: int, size: int, hasher: Hasher, begin: bool) -> Appender: ...
+    def add(self, data: bytes) -> int | None:
+        """Append bytes; how many are not yet written or not yet hashed, these among them. None after a failure, and after
+        `close`: then nothing of them is kept."""
+    def left(self) -> int:
+        """Bytes that are not yet written or not yet hashed."""
+    def when_left(self, backlog: int, callback: Callable[[], object]) -> None:
+        """Call `callback`, once, when no more than `backlog` bytes are left: at once, or in another thread."""
+    def close(self) -> None:
+        """Take no more, and forget what waits."""
+    def size(self) -> int | None:
+        """Bytes of the file. None while some are left."""
+    def hasher(self) -> Hasher | None:
+        """The hash of what was added. None while some of it is left."""
+    def check(self) -> None:
+        """Raise the OSError of the piece that could not be written, once, and not while some are left."""
 
 def hash_range(fd: int, offset: int, length: int, hasher: Hasher) -> None:
     """Add `length` bytes of an open file to the hash. Without the GIL.

@@ -11,7 +11,7 @@ the backend: the client gets a 500 and the log the traceback.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Final, NoReturn, Protocol, Self
@@ -32,8 +32,10 @@ __all__ = [
     "Manifest",
     "PushedManifest",
     "Reader",
+    "Sink",
     "Url",
     "Writer",
+    "write_all",
 ]
 
 UNKNOWN_SIZE: Final = -1
@@ -174,6 +176,39 @@ class BlobWriter(Protocol):
 
     async def aclose(self) -> None:
         """Suspend: keep what was received and let go of the writer. A no-op after `commit` or `cancel`."""
+
+
+class Sink(Protocol):
+    """What takes the pieces of a blob without waiting, in any thread, one at a time."""
+
+    @property
+    def most(self) -> int:
+        """Bytes that may be left to deal with before whoever adds should wait, until it is half of that."""
+
+    def add(self, data: bytes, /) -> int | None:
+        """Take a piece. How many bytes are left to deal with, these among them; None if no more are taken."""
+
+    def when_left(self, backlog: int, callback: Callable[[], object], /) -> None:
+        """Call `callback`, once, when no more than `backlog` bytes are left: at once, or in another thread."""
+
+
+async def write_all(writer: BlobWriter, content: AsyncIterator[bytes]) -> None:
+    """Write all of `content`, past the event loop where both let it.
+
+    `content` may have a method `give(sink: Sink)`, which gives as much as it can and returns: the request's body under
+    `ociserver serve` has. `writer` may have an attribute `sink`, which is a `Sink` while pieces can be taken so, else
+    None: the store's has. Before each piece that is written, and at least every few seconds, the writer is asked anew.
+
+    Raises:
+        Exception: what `content` and `writer` raise.
+    """
+    give: Callable[[Sink], Awaitable[None]] | None = getattr(content, "give", None)
+    async for data in content:
+        await writer.write(data)
+        if give is not None:
+            sink: Sink | None = getattr(writer, "sink", None)
+            if sink is not None:
+                await give(sink)
 
 
 def _unsupported(method: str) -> NoReturn:

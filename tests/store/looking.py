@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -37,12 +36,14 @@ def age(store: Store, seconds: float, *tables: str) -> None:
         rows(store, f"UPDATE {table} SET {column} = {column} - ? WHERE {column} IS NOT NULL", int(seconds))  # noqa: S608
 
 
-def open_files(folder: Path) -> Iterator[str]:
+def open_files(folder: Path) -> dict[int, str]:
     """Files below a folder that this process has open, deleted ones too; not the database's."""
+    found = {}
     for entry in os.listdir("/proc/self/fd"):
         try:
             target = os.readlink(f"/proc/self/fd/{entry}")
         except FileNotFoundError:
             continue
         if target.startswith(f"{folder}/blobs/"):
-            yield target
+            found[int(entry)] = target
+    return found

@@ -6,18 +6,18 @@ import asyncio
 import errno
 import os
 import threading
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import aclosing
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import ExitStack, aclosing, contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ociserver import UNKNOWN_SIZE, Descriptor, OCIError
-from ociserver._core import Hasher, append_to, hash_range
+from ociserver._core import Appender, Hasher, hash_range
 from ociserver.store import Store, writer
-from ociserver.store.directory import WRITERS
 from ociserver.store.upload import INLINE_SIZE, Upload
+from ociserver.store.writer import MOST_OF_FEW
 from tests.contract.contents import BINARY, REPOSITORY, digest_of, push_blob, read_blob
 from tests.contract.errors import refused
 from tests.store.looking import file_of, files, open_files, rows
@@ -25,6 +25,9 @@ from tests.store.looking import file_of, files, open_files, rows
 pytestmark = pytest.mark.anyio
 
 LARGE = 3 * INLINE_SIZE
+
+THREADS = 16
+"""That write: `WRITING` of the core."""
 
 
 async def start(store: Store, content: bytes = b"") -> str:
@@ -341,7 +344,7 @@ async def test_a_push_that_is_broken_off_anywhere(store: Store, turns: int) -> N
     else:
         assert files(store) == {}
     await asyncio.sleep(0.01)
-    assert list(open_files(store.path)) == []
+    assert not open_files(store.path)
     assert store.writing == set()
     await push_blob(store, content)
     assert await read_blob(store, digest) == content
@@ -361,7 +364,7 @@ async def test_a_writer_that_is_cancelled_while_it_takes_hold(store: Store) -> N
         await upload.aclose()
         await asyncio.sleep(0.02)
         assert not store.blobs.is_held(upload_id)
-        assert list(open_files(store.path)) == []
+        assert not open_files(store.path)
     async with aclosing(await resume(store, upload_id)) as upload:
         await upload.commit(digest_of(content + b"x" * (upload.size - len(content))))
 
@@ -369,15 +372,37 @@ async def test_a_writer_that_is_cancelled_while_it_takes_hold(store: Store) -> N
 # The disk fails
 
 
-def failing_append(error: int) -> Callable[..., None]:
-    """An `append_to` that writes some bytes and then fails."""
+@contextmanager
+def full_disk(store: Store) -> Iterator[int]:
+    """The upload's file is on a disk that is full; gives a descriptor of the file itself."""
+    (fd,) = open_files(store.path)
+    device, file = os.open("/dev/full", os.O_RDWR), os.dup(fd)
+    try:
+        os.dup2(device, fd)
+        yield file
+    finally:
+        # Unless it was closed meanwhile, its lock with it.
+        with suppress(OSError):
+            os.fstat(fd)
+            os.dup2(file, fd)
+        os.close(device)
+        os.close(file)
 
-    def append(fd: int, offset: int, data: bytes, hasher: Hasher, **_: int) -> None:
-        os.pwrite(fd, data[:1000], offset)
-        hasher.update(data[:1000])
-        raise OSError(error, os.strerror(error))
 
-    return append
+@contextmanager
+def busy_disk(folder: Path) -> Iterator[None]:
+    """All threads that write have work for a while, and a line of more before them."""
+    done = threading.Semaphore(0)
+    busy = 2 * THREADS
+    with ExitStack() as stack:
+        files = [stack.enter_context((folder / f"busy-{number}").open("wb")) for number in range(busy)]
+        for file in files:
+            appender = Appender(file.fileno(), 0, Hasher(), begin=False)
+            appender.add(bytes(4_000_000))
+            appender.when_left(0, done.release)
+        yield
+        for _ in files:
+            assert done.acquire(timeout=60)
 
 
 def failing(error: int) -> Callable[..., Any]:
@@ -388,8 +413,14 @@ def failing(error: int) -> Callable[..., Any]:
 
 
 async def write_on(upload: Upload) -> None:
-    await upload.write(b"x")
-    await upload.write(b"x")
+    # More than may be under way.
+    await upload.write(bytes(2 * MOST_OF_FEW))
+
+
+async def write_and(then: Callable[[Upload], Awaitable[None]], upload: Upload, *pieces: bytes) -> None:
+    for piece in pieces:
+        await upload.write(piece)
+    await then(upload)
 
 
 async def commit_it(upload: Upload) -> None:
@@ -398,105 +429,74 @@ async def commit_it(upload: Upload) -> None:
 
 @pytest.mark.parametrize("then", [write_on, commit_it, Upload.aclose])
 async def test_a_write_that_fails_keeps_nothing_of_itself(
-    store: Store, monkeypatch: pytest.MonkeyPatch, then: Callable[[Upload], Awaitable[None]]
+    store: Store, tmp_path: Path, then: Callable[[Upload], Awaitable[None]]
 ) -> None:
-    """It may fail after it has returned; whatever comes next tells."""
+    """It mostly fails after it has returned; whatever comes next tells."""
     content = os.urandom(LARGE)
     upload_id = await start(store, content[:20_000])
     async with aclosing(await resume(store, upload_id)) as upload:
-        with monkeypatch.context() as patch:
-            patch.setattr(writer, "append_to", failing_append(errno.ENOSPC))
-            await upload.write(content[20_000:])
-            with pytest.raises(OCIError, match="disk is full") as caught:
-                await then(upload)
+        await upload.write(content[20_000:21_000])
+        await wait_for_file(store, upload_id, 21_000)
+        with (
+            full_disk(store),
+            busy_disk(tmp_path),
+            pytest.raises(OCIError, match="disk is full") as caught,
+        ):
+            await write_and(then, upload, content[21_000:])
         assert caught.value.status == 507
-        assert upload.size == 20_000
-        assert files(store)[upload_id].stat().st_size == 20_000
-    await finish(store, upload_id, content[20_000:], digest_of(content))
+        assert upload.size == 21_000
+        assert files(store)[upload_id].stat().st_size == 21_000
+    await finish(store, upload_id, content[21_000:], digest_of(content))
     assert await read_blob(store, digest_of(content)) == content
 
 
-async def test_nothing_is_written_behind_a_piece_that_failed(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_nothing_is_written_behind_a_piece_that_failed(store: Store, tmp_path: Path) -> None:
     """There would be a hole in the file."""
     content = os.urandom(2 * LARGE)
     upload_id = await start(store, content[:LARGE])
-    go = threading.Event()
-    calls = []
-
-    def append(fd: int, offset: int, data: bytes, hasher: Hasher, **_: int) -> None:
-        calls.append(len(data))
-        if len(calls) == 1:
-            go.wait()
-            failing_append(errno.ENOSPC)(fd, offset, data, hasher)
-        append_to(fd, offset, data, hasher)
-
-    monkeypatch.setattr(writer, "append_to", append)
     async with aclosing(await resume(store, upload_id)) as upload:
-        await upload.write(content[LARGE:-1000])
-        behind = asyncio.ensure_future(upload.write(content[-1000:]))
-        await asyncio.sleep(0.01)
-        assert not behind.done()
-        assert upload.size == len(content)
-        go.set()
-        with pytest.raises(OCIError, match="disk is full"):
-            await behind
-        assert calls == [LARGE - 1000]
-        assert upload.size == LARGE
+        await upload.write(content[LARGE : LARGE + 1000])
+        await wait_for_file(store, upload_id, LARGE + 1000)
+        with full_disk(store), busy_disk(tmp_path), pytest.raises(OCIError, match="disk is full"):
+            await write_and(commit_it, upload, content[LARGE + 1000 : -1000], content[-1000:])
+        assert upload.size == files(store)[upload_id].stat().st_size == LARGE + 1000
         # Once told, the upload goes on where the file ends.
-        await upload.write(content[LARGE:])
+        await upload.write(content[LARGE + 1000 :])
         await upload.commit(digest_of(content))
     assert await read_blob(store, digest_of(content)) == content
 
 
-async def test_what_waits_is_written_before_a_request_ends(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_what_waits_is_written_before_a_request_ends(store: Store) -> None:
     """Also when the request is broken off while it waits for room: what it gave away is counted."""
-    content = os.urandom(3 * LARGE)
+    content = os.urandom(40_000_000)
     upload_id = await start(store, content[:LARGE])
-    go = threading.Event()
-
-    def append(fd: int, offset: int, data: bytes, hasher: Hasher, **_: int) -> None:
-        go.wait()
-        append_to(fd, offset, data, hasher)
-
-    monkeypatch.setattr(writer, "append_to", append)
     async with aclosing(await resume(store, upload_id)) as upload:
         await upload.write(content[LARGE : 2 * LARGE])
         behind = asyncio.ensure_future(upload.write(content[2 * LARGE :]))
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(0)
+        assert not behind.done()
         behind.cancel()
         await asyncio.gather(behind, return_exceptions=True)
-        asyncio.get_running_loop().call_later(0.01, go.set)
     assert rows(store, "SELECT size FROM uploads") == [(len(content),)]
     await finish(store, upload_id, b"", digest_of(content))
     assert await read_blob(store, digest_of(content)) == content
 
 
-async def test_few_bytes_are_in_the_file_before_they_are_counted(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_few_bytes_are_in_the_file_before_they_are_counted(store: Store, tmp_path: Path) -> None:
     """They go there only when the request ends, and that waits for them."""
-
-    def append(fd: int, offset: int, data: bytes, hasher: Hasher, **_: int) -> None:
-        time.sleep(0.02)
-        append_to(fd, offset, data, hasher)
-
-    monkeypatch.setattr(writer, "append_to", append)
-    upload_id = await start(store, b"x" * 500)
-    assert files(store)[upload_id].read_bytes() == b"x" * 500
-    await finish(store, upload_id, b"y", digest_of(b"x" * 500 + b"y"))
+    with busy_disk(tmp_path):
+        upload_id = await start(store, b"x" * 500)
+        assert files(store)[upload_id].read_bytes() == b"x" * 500
+        await finish(store, upload_id, b"y", digest_of(b"x" * 500 + b"y"))
 
 
-async def test_more_uploads_than_threads_in_many_pieces(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_more_uploads_than_threads_in_many_pieces(store: Store) -> None:
     """Each upload keeps its order, and none keeps a thread to itself, though there is always a piece that waits."""
-
-    def append(fd: int, offset: int, data: bytes, hasher: Hasher, **_: int) -> None:
-        time.sleep(0.002)
-        append_to(fd, offset, data, hasher)
-
-    monkeypatch.setattr(writer, "append_to", append)
-    contents = [os.urandom(2 * writer.TURN * 17_000) for _ in range(WRITERS + 2)]
+    contents = [os.urandom(3_000_000) for _ in range(THREADS + 2)]
 
     async def chunks(content: bytes) -> AsyncIterator[bytes]:
-        for start in range(0, len(content), 17_000):
-            yield content[start : start + 17_000]
+        for start in range(0, len(content), 70_000):
+            yield content[start : start + 70_000]
 
     async def push(content: bytes) -> None:
         descriptor = Descriptor(BINARY, digest_of(content), len(content))
@@ -507,19 +507,26 @@ async def test_more_uploads_than_threads_in_many_pieces(store: Store, monkeypatc
         assert await read_blob(store, digest_of(content)) == content
 
 
-async def test_a_commit_after_a_failed_write(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_commit_after_a_failed_write(store: Store, tmp_path: Path) -> None:
     """What the failed write has left behind must not become part of the blob's file."""
     content = os.urandom(LARGE)
-    upload_id = await start(store, content)
+    upload_id = await start(store, content[:-1])
     async with aclosing(await resume(store, upload_id)) as upload:
-        with monkeypatch.context() as patch:
-            patch.setattr(writer, "append_to", failing_append(errno.EIO))
-            patch.setattr(os, "ftruncate", failing(errno.EIO))
-            await upload.write(b"more" * 1000)
-            with pytest.raises(OCIError, match="disk has failed"):
-                await upload.commit(digest_of(content))
+        await upload.write(content[-1:])
+        await wait_for_file(store, upload_id, LARGE)
+        with full_disk(store) as file, busy_disk(tmp_path):
+            # A device does not let itself be cut either.
+            os.pwrite(file, b"left", LARGE)
+            with pytest.raises(OCIError, match="disk is full"):
+                await write_and(commit_it, upload, b"more" * 1000)
         await upload.commit(digest_of(content))
     assert await read_blob(store, digest_of(content)) == content
+
+
+async def wait_for_file(store: Store, upload_id: str, size: int) -> None:
+    async with asyncio.timeout(10):
+        while files(store)[upload_id].stat().st_size < size:  # noqa: ASYNC110  # of the core, which has no event
+            await asyncio.sleep(0.001)
 
 
 async def test_a_sync_that_fails_ends_the_upload(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

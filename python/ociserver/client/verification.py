@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 from typing import Final
 
 from ociserver._core import BackgroundHasher
+from ociserver.backlog import until_left
 
 __all__ = ["Verification"]
 
@@ -29,25 +28,9 @@ class Verification:
         """Add bytes; waits while too many are not yet hashed."""
         if self._hasher.add(piece) > MOST:
             # For more than the next piece: to be woken for each costs what the thread saves.
-            await self._wait(MOST // 2)
+            await until_left(self._hasher, MOST // 2)
 
     async def digest(self) -> str:
         """`algorithm:hex` of all of it."""
-        await self._wait(0)
+        await until_left(self._hasher, 0)
         return self._hasher.digest()
-
-    async def _wait(self, left: int) -> None:
-        loop = asyncio.get_running_loop()
-        reached = loop.create_future()
-
-        def tell() -> None:
-            if not reached.done():
-                reached.set_result(None)
-
-        def tell_loop() -> None:
-            # Closed, if whoever waited is gone.
-            with contextlib.suppress(RuntimeError):
-                loop.call_soon_threadsafe(tell)
-
-        self._hasher.when_left(left, tell_loop)
-        await reached

@@ -5,11 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Iterable
-from typing import Final, Self
+from typing import TYPE_CHECKING, Final, Self
 
 from ociserver.errors import HTTPError, OCIError
 from ociserver.handler.deadlines import Deadlines
+from ociserver.handler.pump import Pump
 from ociserver.types import Message, Receive
+
+if TYPE_CHECKING:
+    from ociserver.interface import Sink
 
 __all__ = ["CHUNK_SIZE", "Body", "ClientDisconnectedError"]
 
@@ -75,6 +79,19 @@ class Body:
             self._ahead = asyncio.ensure_future(self._receive())
         return piece
 
+    async def give(self, sink: Sink) -> None:
+        """Give what comes to `sink`, past the event loop where the server lets it; the rest is still to be iterated."""
+        ahead = self._ahead
+        # Of a server that gives a coroutine, which the event loop has to run, it is a task.
+        if ahead is None or isinstance(ahead, asyncio.Task):
+            return
+        self._ahead = None
+        pump = Pump(self._receive, ahead, self._take, CHUNK_SIZE, sink)
+        try:
+            await pump.run(self._deadlines, IDLE_TIMEOUT_S)
+        except TimeoutError:
+            self._fail(_too_slow(IDLE_TIMEOUT_S))
+
     async def read(self, limit: int) -> bytes:
         """The whole body.
 
@@ -125,19 +142,27 @@ class Body:
                 message = await (self._receive() if ahead is None else ahead)
         except TimeoutError:
             # Kept for later, and not raised: what came before it is still worth storing.
-            self._fail(HTTPError(408, f"no byte of the body came for {timeout_s:g} seconds"))
+            self._fail(_too_slow(timeout_s))
             return b""
+        return self._take(message)[0]
+
+    def _take(self, message: Message) -> tuple[bytes, bool]:
+        """The bytes of a message, and whether they are the last. In any thread, one at a time."""
         if message["type"] != "http.request":
             self._fail(ClientDisconnectedError())
-            return b""
+            return b"", True
         piece: bytes = message.get("body", b"")
         self.received += len(piece)
         self._ended = not message.get("more_body", False) or self.received == self._end
-        return piece
+        return piece, self._ended
 
     def _fail(self, failure: HTTPError) -> None:
         self._ended = True
         self._failure = failure
+
+
+def _too_slow(timeout_s: float) -> HTTPError:
+    return HTTPError(408, f"no byte of the body came for {timeout_s:g} seconds")
 
 
 def _join(pieces: Iterable[bytes]) -> bytes:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from ociserver._core import parse_content_range, upload_path
 from ociserver.errors import OCIError
 from ociserver.handler.responses import Answer, Headers, empty, pushed_location, text
-from ociserver.interface import UNKNOWN_SIZE, BlobWriter, Descriptor
+from ociserver.interface import UNKNOWN_SIZE, BlobWriter, Descriptor, write_all
 
 if TYPE_CHECKING:
     from ociserver.handler.call import Call
@@ -70,7 +70,7 @@ async def chunk(call: Call) -> Answer:
     """end-5, PATCH <location>: 202, 404/416."""
     writer = await _resume(call, _offset(call))
     async with aclosing(writer):
-        await _receive(call, writer)
+        await write_all(writer, call.body)
     # Only now is all of it acknowledged, where the backend is a registry elsewhere, and its place known.
     return empty(202, await _progress(call, writer))
 
@@ -80,7 +80,7 @@ async def complete(call: Call) -> Answer:
     digest = call.request.digest
     assert digest
     async with aclosing(await _resume(call, _offset(call))) as writer:
-        await _receive(call, writer)
+        await write_all(writer, call.body)
         descriptor = await writer.commit(digest)
     return await _created(call, descriptor)
 
@@ -99,11 +99,6 @@ async def _resume(call: Call, offset: int | None) -> BlobWriter:
     return await call.handler.backend.push_blob_chunked_resume(
         request.repository, request.upload_id, offset=offset, digest=request.digest
     )
-
-
-async def _receive(call: Call, writer: BlobWriter) -> None:
-    async for data in call.body:
-        await writer.write(data)
 
 
 def _offset(call: Call) -> int:

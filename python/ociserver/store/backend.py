@@ -17,7 +17,7 @@ from typing import Final, Self, TypeVar
 
 from ociserver._core import ByteRange, digest_of, is_digest, is_tag, read_manifest
 from ociserver.errors import OCIError
-from ociserver.interface import UNKNOWN_SIZE, BlobReader, Descriptor, Manifest, PushedManifest
+from ociserver.interface import UNKNOWN_SIZE, BlobReader, Descriptor, Manifest, PushedManifest, write_all
 from ociserver.store import manifests, reads, sweep, writes
 from ociserver.store.directory import Directory
 from ociserver.store.faults import DISK_FULL, StoreError, of_disk
@@ -219,14 +219,15 @@ class Store(Lists):
         head = b""
         upload: Upload | None = None
         try:
-            async for data in chunks:
-                if upload is None and len(head) + len(data) <= INLINE_SIZE:
+            content = aiter(chunks)
+            async for data in content:
+                if len(head) + len(data) <= INLINE_SIZE:
                     head += data
                     continue
-                if upload is None:
-                    upload = await self.push_blob_chunked(repository, algorithm=algorithm)
-                    await upload.write(head)
+                upload = await self.push_blob_chunked(repository, algorithm=algorithm)
+                await upload.write(head)
                 await upload.write(data)
+                await write_all(upload, content)
             size = upload.size if upload else len(head)
             if descriptor.size not in (UNKNOWN_SIZE, size):
                 raise OCIError("SIZE_INVALID", detail={"expected": descriptor.size, "received": size})

@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeVar
 
-from ociserver._core import Hasher
 from ociserver.errors import OCIError
 from ociserver.store.failpoint import reach
 from ociserver.store.faults import of_disk
@@ -28,7 +27,7 @@ __all__ = ["FAN_OUT", "Directory", "Found"]
 Result = TypeVar("Result")
 
 WRITERS: Final = 16
-"""Threads for what may wait for the disk. Hashing needs one a core; the others wait for syncs."""
+"""Threads for what may wait for the disk, as syncs do. Appending to files has its own."""
 
 READERS: Final = 16
 """Threads that only read: of their own, so that no reader waits behind the syncs of a slow disk."""
@@ -65,6 +64,8 @@ class Directory:
         self._boot = _boot_id()
         self.readers = 0
         """Files being read."""
+        self.writers = 0
+        """Files being written."""
 
     async def open(self) -> None:
         """Make the folders, once, so that later a new file needs a sync of its own folder only."""
@@ -113,7 +114,7 @@ class Directory:
             raise OCIError("RANGE_INVALID", "another request is writing to this upload") from None
         except OSError as error:
             raise of_disk(error) from None
-        return FileWriter(self, key, fd, Hasher(algorithm))
+        return FileWriter(self, key, fd, algorithm)
 
     async def _lock(self, path: Path) -> int:
         """Open a file and lock it. Making it may wait for the disk; opening one that is there does not."""

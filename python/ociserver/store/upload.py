@@ -96,6 +96,11 @@ class Upload:
         file = await self._to_file()
         await file.write(data)
 
+    @property
+    def sink(self) -> FileWriter | None:
+        """The file, once it is ours and written to: a `Sink`."""
+        return None if self._ended or not self._changed else self._file
+
     async def commit(self, digest: str) -> Descriptor:
         if not is_digest(digest):
             raise OCIError("DIGEST_INVALID", "badly formed digest")

@@ -3,6 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
+use ociserver_core::append::Appender;
 use ociserver_core::file;
 use pyo3::ffi;
 use pyo3::prelude::*;
@@ -10,22 +11,46 @@ use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::PyBytes;
 
 use crate::errors::system_error;
-use crate::hash::PyHasher;
+use crate::hash::{PyHasher, notifying};
 
-#[pyfunction]
-#[pyo3(signature = (fd, offset, data, hasher, write_out=None))]
-pub(crate) fn append_to(
-    py: Python<'_>,
-    fd: i32,
-    offset: u64,
-    data: PyBackedBytes,
-    hasher: &PyHasher,
-    write_out: Option<u64>,
-) -> PyResult<()> {
-    let data = Arc::new(data);
-    hasher
-        .with(py, true, |hasher| file::append(fd, offset, &data, hasher, write_out))
-        .map_err(|error| system_error(&error))
+#[pyclass(frozen, name = "Appender", module = "ociserver._core")]
+pub(crate) struct PyAppender(Arc<Appender<PyBackedBytes>>);
+
+#[pymethods]
+impl PyAppender {
+    #[new]
+    fn new(py: Python<'_>, fd: i32, size: u64, hasher: &PyHasher, begin: bool) -> Self {
+        let hasher = hasher.with(py, false, |hasher| hasher.clone());
+        Self(Arc::new(Appender::new(fd, size, hasher, begin)))
+    }
+
+    fn add(&self, data: PyBackedBytes) -> Option<usize> {
+        self.0.add(data)
+    }
+
+    fn when_left(&self, py: Python<'_>, backlog: usize, callback: Py<PyAny>) {
+        py.detach(|| self.0.when_left(backlog, notifying(callback)));
+    }
+
+    fn left(&self) -> usize {
+        self.0.left()
+    }
+
+    fn close(&self) {
+        self.0.close();
+    }
+
+    fn size(&self) -> Option<u64> {
+        self.0.size()
+    }
+
+    fn hasher(&self) -> Option<PyHasher> {
+        self.0.look(|hasher| PyHasher::from(hasher.clone()))
+    }
+
+    fn check(&self) -> PyResult<()> {
+        self.0.failure().map_or(Ok(()), |error| Err(system_error(&error)))
+    }
 }
 
 #[pyfunction]

@@ -19,6 +19,12 @@ const DETACH_SIZE: usize = 4 << 10;
 #[pyclass(frozen, name = "Hasher", module = "ociserver._core")]
 pub(crate) struct PyHasher(Mutex<Hasher>);
 
+impl From<Hasher> for PyHasher {
+    fn from(hasher: Hasher) -> Self {
+        Self(Mutex::new(hasher))
+    }
+}
+
 impl PyHasher {
     /// Work under the lock. Whoever waits for it does so without the GIL, or one long update would stop
     /// every thread.
@@ -70,36 +76,48 @@ impl PyHasher {
 }
 
 #[pyclass(frozen, name = "BackgroundHasher", module = "ociserver._core")]
-pub(crate) struct PyBackgroundHasher(Background<PyBackedBytes>);
+pub(crate) struct PyBackgroundHasher(Background<Hasher, PyBackedBytes>);
 
 #[pymethods]
 impl PyBackgroundHasher {
     #[new]
     #[pyo3(signature = (algorithm = "sha256"))]
     fn new(algorithm: &str) -> PyResult<Self> {
-        Ok(Self(Background::new(algorithm.parse().map_err(value_error)?)))
+        Ok(Self(Background::new(Hasher::new(algorithm.parse().map_err(value_error)?))))
     }
 
     fn add(&self, data: PyBackedBytes) -> usize {
-        self.0.add(data)
+        // It is never closed.
+        self.0.add(data).unwrap_or(0)
+    }
+
+    fn left(&self) -> usize {
+        self.0.left()
     }
 
     fn when_left(&self, py: Python<'_>, backlog: usize, callback: Py<PyAny>) {
-        let notify = move || {
-            // None while the interpreter ends: then nobody waits any more.
-            Python::try_attach(|py| {
-                if let Err(error) = callback.call0(py) {
-                    error.write_unraisable(py, Some(callback.bind(py)));
-                }
-            });
-        };
         // It may be called in this thread, which then must not wait for itself.
-        py.detach(|| self.0.when_left(backlog, notify));
+        py.detach(|| self.0.when_left(backlog, notifying(callback)));
     }
 
     fn digest(&self) -> PyResult<String> {
-        let digest = self.0.digest().ok_or_else(|| PyRuntimeError::new_err("not all of it is hashed yet"))?;
+        let digest = self
+            .0
+            .look(|hasher| hasher.digest())
+            .ok_or_else(|| PyRuntimeError::new_err("not all of it is hashed yet"))?;
         Ok(digest.to_string())
+    }
+}
+
+/// A call of Python's `callback`, from a thread that has no GIL.
+pub(crate) fn notifying(callback: Py<PyAny>) -> impl FnOnce() + Send + 'static {
+    move || {
+        // None while the interpreter ends: then nobody waits any more.
+        Python::try_attach(|py| {
+            if let Err(error) = callback.call0(py) {
+                error.write_unraisable(py, Some(callback.bind(py)));
+            }
+        });
     }
 }
 

@@ -23,7 +23,7 @@ mod _core {
     #[pymodule_export]
     use crate::exchange::{PyExchange, content_headers};
     #[pymodule_export]
-    use crate::file::{append_to, hash_range, read_at, read_cached};
+    use crate::file::{PyAppender, hash_range, read_at, read_cached};
     #[pymodule_export]
     use crate::grammar::{is_digest, is_host, is_repository, is_tag, next_link, parse_reference, upload_path};
     #[pymodule_export]

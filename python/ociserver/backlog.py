@@ -1,0 +1,40 @@
+"""Waiting for what works in threads without Python: an `Appender`, a `BackgroundHasher`."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from typing import Protocol
+
+__all__ = ["Worker", "until_left"]
+
+
+class Worker(Protocol):
+    """What has a backlog, in bytes."""
+
+    def left(self) -> int:
+        """How much there is now."""
+
+    def when_left(self, backlog: int, callback: Callable[[], object], /) -> None:
+        """Call back, in any thread, when no more than that is left."""
+
+
+async def until_left(worker: Worker, backlog: int) -> None:
+    """Wait until no more than `backlog` bytes are left."""
+    if worker.left() <= backlog:
+        return
+    loop = asyncio.get_running_loop()
+    reached = loop.create_future()
+
+    def tell() -> None:
+        if not reached.done():
+            reached.set_result(None)
+
+    def tell_loop() -> None:
+        # Closed, if whoever waited is gone.
+        with contextlib.suppress(RuntimeError):
+            loop.call_soon_threadsafe(tell)
+
+    worker.when_left(backlog, tell_loop)
+    await reached

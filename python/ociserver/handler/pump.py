@@ -1,0 +1,147 @@
+"""A body's pieces on their way to a sink, past the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
+
+from ociserver.handler.anywhere import Anywhere
+from ociserver.types import Message, Receive
+
+if TYPE_CHECKING:
+    from ociserver.handler.deadlines import Deadlines
+    from ociserver.interface import Sink
+
+__all__ = ["Pump"]
+
+SHIFT_S: Final = 1.0
+"""After which whoever writes looks after the upload, as it does between any two pieces without a pump."""
+
+
+class Pump(Anywhere):
+    """Receives, and gives what has come to a sink, where the server ends its futures: for our loop in granian's thread.
+
+    A piece that goes through the event loop wakes it twice, and takes two turns more of the interpreter's lock. The
+    loop hears of the end only, which comes with the body's, with a sink that takes no more, and after `SHIFT_S`; and of
+    a sink that has caught up, as it is there that receiving can begin at any time.
+
+    Args:
+        receive: the server's, whose futures have callbacks.
+        future: of the first piece, which is being received.
+        take: says of a message what its bytes are, and whether they are the last.
+        gather: bytes below which what comes is joined.
+        sink: that gets the pieces.
+    """
+
+    def __init__(
+        self, receive: Receive, future: Any, take: Callable[[Message], tuple[bytes, bool]], gather: int, sink: Sink
+    ) -> None:
+        self._receive = receive
+        self._future = future
+        self._take = take
+        self._gather = gather
+        self._sink = sink
+        self._held: list[bytes] = []
+        self._size = 0
+        self._loop = asyncio.get_running_loop()
+        self._wake = self._loop.create_future()
+        self._ended = False
+        self._stopped = False
+        self._error: BaseException | None = None
+        self._until = 0.0
+        # Since when the client is waited for; None while it is not.
+        self._since: float | None = None
+
+    async def run(self, deadlines: Deadlines, idle_s: float) -> None:
+        """Go on until it ends.
+
+        Raises:
+            TimeoutError: the client has sent nothing for `idle_s`.
+        """
+        self._until = time.monotonic() + SHIFT_S
+        self._listen()
+        try:
+            while not self._ended:
+                since = self._since
+                left = idle_s if since is None else since + idle_s - time.monotonic()
+                if left <= 0 and self._future is not None and self._future.cancel():
+                    # So that nothing more comes, and what is held back is all there is.
+                    self._add()
+                    raise TimeoutError
+                self._wake = self._loop.create_future()
+                with contextlib.suppress(TimeoutError), deadlines.within(max(left, 0)):
+                    await self._wake
+        finally:
+            self._stopped = True
+            if self._future is not None:
+                self._future.cancel()
+        if self._error is not None:
+            raise self._error
+
+    def __call__(self, future: Any, /) -> None:
+        # It keeps its callback, which is no longer to keep it: nothing else would end that circle.
+        self._future = None
+        self._since = None
+        if self._stopped:
+            return
+        try:
+            piece, is_last = self._take(future.result())
+            self._give(piece, is_last=is_last)
+        except BaseException as error:
+            self._error = error
+            self._end()
+
+    def _give(self, piece: bytes, *, is_last: bool) -> None:
+        self._held.append(piece)
+        self._size += len(piece)
+        is_over = is_last or time.monotonic() >= self._until
+        left: int | None = 0
+        if self._size >= self._gather or is_over:
+            left = self._add()
+        if is_last:
+            # Heard of only when all is done: whoever waits for one waits for the other.
+            self._sink.when_left(0, self._end)
+        elif is_over or left is None:
+            self._end()
+        elif left > self._sink.most:
+            self._sink.when_left(self._sink.most // 2, self._go_on)
+        else:
+            self._next()
+
+    def _add(self) -> int | None:
+        held, self._held, self._size = self._held, [], 0
+        return self._sink.add(held[0] if len(held) == 1 else b"".join(held))
+
+    def _next(self) -> None:
+        if self._stopped:
+            return
+        future = self._receive()
+        if asyncio.isfuture(future):
+            self._future = future
+            self._listen()
+        else:
+            # What granian knows already, as that the client has gone, it says again when it is asked again.
+            self._end()
+
+    def _listen(self) -> None:
+        self._since = time.monotonic()
+        self._future.add_done_callback(self)
+
+    def _go_on(self) -> None:
+        self._tell(self._next)
+
+    def _end(self) -> None:
+        self._tell(self._finish)
+
+    def _tell(self, callback: Callable[[], None]) -> None:
+        # Closed, if whoever waited is gone.
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(callback)
+
+    def _finish(self) -> None:
+        self._ended = True
+        if not self._wake.done():
+            self._wake.set_result(None)

@@ -1,0 +1,263 @@
+//! Work on what comes in pieces in threads of its own, while whoever has the bytes goes on with them.
+//!
+//! Whoever adds a piece wakes a thread only if the last one has no more to do, and is told of nothing unless it asks.
+
+use std::collections::VecDeque;
+use std::mem;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::hash::Hasher;
+
+mod pool;
+
+pub use pool::Pool;
+pub(crate) use pool::{COMPUTING, WRITING, Work};
+
+/// Bytes of a piece that is hashed at once if nothing waits: to wake a thread costs about as much.
+pub const SMALL: usize = 64 << 10;
+
+/// Bytes after which a thread goes on with other work that waits, so that one does not hold up the others.
+const TURN: usize = 1 << 20;
+
+/// What takes the pieces, in their order, one thread at a time.
+pub trait Consumer: Send + 'static {
+    /// Do what is to be done with a piece.
+    fn take(&mut self, piece: &[u8]);
+
+    /// Whether a piece of this size is taken where it is added, if nothing waits.
+    fn at_once(size: usize) -> bool;
+
+    /// Threads that do the others.
+    #[doc(hidden)]
+    fn pool() -> &'static Pool;
+}
+
+impl Consumer for Hasher {
+    fn take(&mut self, piece: &[u8]) {
+        self.update(piece);
+    }
+
+    fn at_once(size: usize) -> bool {
+        size <= SMALL
+    }
+
+    fn pool() -> &'static Pool {
+        &COMPUTING
+    }
+}
+
+/// A consumer that is given pieces faster than it takes them. They are kept until then, so bound what waits.
+pub struct Background<C, T>(Arc<Mutex<State<C, T>>>);
+
+struct State<C, T> {
+    /// None while a thread has it.
+    consumer: Option<C>,
+    waiting: VecDeque<T>,
+    /// Bytes that are not taken yet, of the piece at work too.
+    backlog: usize,
+    notices: Vec<(usize, Work)>,
+    closed: bool,
+}
+
+impl<C: Consumer, T: AsRef<[u8]> + Send + 'static> Background<C, T> {
+    /// Begin with nothing waiting.
+    pub fn new(consumer: C) -> Self {
+        let (waiting, notices) = (VecDeque::new(), Vec::new());
+        Self(Arc::new(Mutex::new(State { consumer: Some(consumer), waiting, backlog: 0, notices, closed: false })))
+    }
+
+    /// Add bytes; how many are not taken yet, these among them. None after `close`.
+    pub fn add(&self, piece: T) -> Option<usize> {
+        let mut state = lock(&self.0);
+        if state.closed {
+            return None;
+        }
+        let size = piece.as_ref().len();
+        if size == 0 {
+            // Or it would be at work with nothing left.
+            return Some(state.backlog);
+        }
+        if C::at_once(size) {
+            if let Some(consumer) = &mut state.consumer {
+                consumer.take(piece.as_ref());
+                return Some(0);
+            }
+        }
+        state.waiting.push_back(piece);
+        state.backlog += size;
+        let backlog = state.backlog;
+        if let Some(consumer) = state.consumer.take() {
+            drop(state);
+            begin(Arc::clone(&self.0), consumer);
+        }
+        Some(backlog)
+    }
+
+    /// Bytes that are not taken yet.
+    pub fn left(&self) -> usize {
+        lock(&self.0).backlog
+    }
+
+    /// Call `notify`, once, when no more than `backlog` bytes are left: at once, or later in another thread.
+    pub fn when_left(&self, backlog: usize, notify: impl FnOnce() + Send + 'static) {
+        let mut state = lock(&self.0);
+        if state.backlog > backlog {
+            state.notices.push((backlog, Box::new(notify)));
+            return;
+        }
+        drop(state);
+        notify();
+    }
+
+    /// Look at the consumer; None while something is left for it to take.
+    pub fn look<R>(&self, look: impl FnOnce(&mut C) -> R) -> Option<R> {
+        lock(&self.0).consumer.as_mut().map(look)
+    }
+
+    /// Take no more, and forget what waits, but for the piece at work.
+    pub fn close(&self) {
+        let mut state = lock(&self.0);
+        state.closed = true;
+        let dropped = mem::take(&mut state.waiting);
+        state.backlog -= dropped.iter().map(|piece| piece.as_ref().len()).sum::<usize>();
+        let reached = state.reached();
+        drop(state);
+        tell(reached);
+    }
+}
+
+impl<C, T> State<C, T> {
+    /// Whom to tell of what is left now.
+    fn reached(&mut self) -> Vec<Work> {
+        let left = self.backlog;
+        let (reached, waiting) = mem::take(&mut self.notices).into_iter().partition(|(backlog, _)| left <= *backlog);
+        self.notices = waiting;
+        reached.into_iter().map(|(_, notify)| notify).collect()
+    }
+}
+
+fn begin<C: Consumer, T: AsRef<[u8]> + Send + 'static>(shared: Arc<Mutex<State<C, T>>>, consumer: C) {
+    C::pool().run(Box::new(move || run(shared, consumer)));
+}
+
+fn run<C: Consumer, T: AsRef<[u8]> + Send + 'static>(shared: Arc<Mutex<State<C, T>>>, mut consumer: C) {
+    let (mut turn, mut taken) = (0, 0);
+    loop {
+        let mut state = lock(&shared);
+        state.backlog -= taken;
+        let reached = state.reached();
+        let Some(piece) = state.waiting.pop_front() else {
+            state.consumer = Some(consumer);
+            drop(state);
+            return tell(reached);
+        };
+        if turn >= TURN && C::pool().is_waited_for() {
+            state.waiting.push_front(piece);
+            drop(state);
+            tell(reached);
+            return begin(shared, consumer);
+        }
+        drop(state);
+        tell(reached);
+        consumer.take(piece.as_ref());
+        taken = piece.as_ref().len();
+        turn += taken;
+        // The piece goes before anybody hears of it, so that what is held is what is said to be.
+    }
+}
+
+fn tell(reached: Vec<Work>) {
+    for notify in reached {
+        notify();
+    }
+}
+
+pub(crate) fn lock<S>(mutex: &Mutex<S>) -> MutexGuard<'_, S> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+    use std::thread;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::digest::{Algorithm, Digest};
+    use crate::hash::digest_of;
+
+    const PATIENCE: Duration = Duration::from_secs(60);
+
+    fn wait<T: AsRef<[u8]> + Send + 'static>(hash: &Background<Hasher, T>, left: usize) {
+        let (sender, receiver) = mpsc::channel();
+        hash.when_left(left, move || sender.send(()).expect("the other end is there"));
+        receiver.recv_timeout(PATIENCE).expect("the other end is there");
+    }
+
+    fn digest<T: AsRef<[u8]> + Send + 'static>(hash: &Background<Hasher, T>) -> Option<Digest> {
+        hash.look(|hasher| hasher.digest())
+    }
+
+    #[test]
+    fn the_digest_is_that_of_all_pieces_in_their_order() {
+        // Around the size that is hashed at once, so that it changes between here and the threads.
+        for sizes in [vec![], vec![0], vec![1, SMALL, SMALL + 1, 7, 3 * SMALL, SMALL, 5], vec![SMALL + 1; 100]] {
+            let hash = Background::new(Hasher::new(Algorithm::Sha256));
+            let mut all = Vec::new();
+            for (number, size) in sizes.into_iter().enumerate() {
+                let piece = vec![u8::try_from(number).expect("few"); size];
+                all.extend(&piece);
+                hash.add(piece);
+            }
+            wait(&hash, 0);
+            assert_eq!(digest(&hash), Some(digest_of(Algorithm::Sha256, &all)));
+        }
+    }
+
+    #[test]
+    fn many_at_once_are_all_finished() {
+        let piece = Arc::<[u8]>::from(vec![1; TURN + 1]);
+        let hashes: Vec<_> = (0..8).map(|_| Background::new(Hasher::new(Algorithm::Sha512))).collect();
+        for _ in 0..2 {
+            for hash in &hashes {
+                hash.add(Arc::clone(&piece));
+            }
+        }
+        let wanted = digest_of(Algorithm::Sha512, &piece.repeat(2));
+        for hash in &hashes {
+            wait(hash, 0);
+            assert_eq!(digest(hash).as_ref(), Some(&wanted));
+        }
+    }
+
+    #[test]
+    fn what_is_left_is_known_and_waited_for() {
+        // Held up by a piece whose bytes are not there before they are released.
+        struct Slow(Mutex<Option<mpsc::Receiver<()>>>, Vec<u8>);
+        impl AsRef<[u8]> for Slow {
+            fn as_ref(&self) -> &[u8] {
+                if thread::current().name() == Some("ociserver-hash") {
+                    if let Some(released) = lock(&self.0).take() {
+                        released.recv_timeout(PATIENCE).expect("the other end is there");
+                    }
+                }
+                &self.1
+            }
+        }
+        let (release, released) = mpsc::channel();
+        let hash = Background::new(Hasher::new(Algorithm::Sha256));
+        let size = SMALL + 1;
+        assert_eq!(hash.add(Slow(Mutex::new(Some(released)), vec![0; size])), Some(size));
+        assert_eq!(hash.add(Slow(Mutex::new(None), vec![0; 1])), Some(size + 1));
+        assert_eq!(hash.left(), size + 1);
+        assert_eq!(digest(&hash), None);
+        let (sender, receiver) = mpsc::channel();
+        hash.when_left(1, move || sender.send(()).expect("the other end is there"));
+        assert!(receiver.try_recv().is_err());
+        release.send(()).expect("the other end is there");
+        receiver.recv_timeout(PATIENCE).expect("the other end is there");
+        wait(&hash, 0);
+        assert_eq!(digest(&hash), Some(digest_of(Algorithm::Sha256, &vec![0; size + 1])));
+        assert_eq!(hash.add(Slow(Mutex::new(None), vec![0; SMALL])), Some(0));
+    }
+}

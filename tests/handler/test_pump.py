@@ -1,0 +1,266 @@
+"""Pieces past the event loop: what a sink gets, when more is received, and how it ends."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from ociserver import Backend, BlobWriter, Descriptor, Handler
+from ociserver.handler import body as body_module
+from ociserver.handler import pump as pump_module
+from ociserver.handler.body import CHUNK_SIZE
+from ociserver.types import Message
+from tests.contract.contents import BINARY
+from tests.handler.driver import Exchange, make_scope
+from tests.handler.registry import UPLOADS
+
+pytestmark = pytest.mark.anyio
+
+PIECE = bytes(CHUNK_SIZE)
+GONE: Message = {"type": "http.disconnect"}
+
+
+class Client:
+    """Sends what it is told to, in futures as granian gives them; what is asked for too early waits."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.waiting: asyncio.Future[Message] | None = None
+
+    def __call__(self) -> asyncio.Future[Message]:
+        assert self.waiting is None or self.waiting.done(), "one at a time"
+        self.asked += 1
+        self.waiting = asyncio.get_running_loop().create_future()
+        return self.waiting
+
+    async def says(self, message: Message) -> None:
+        await settled()
+        assert self.waiting
+        self.waiting.set_result(message)
+        await settled()
+
+    async def sends(self, data: bytes, *, more: bool = True) -> None:
+        await self.says({"type": "http.request", "body": data, "more_body": more})
+
+
+async def settled() -> None:
+    for _ in range(50):
+        await asyncio.sleep(0)
+
+
+class Pouring(Backend):
+    """A backend whose writer is a sink too, which deals with nothing before it is told to."""
+
+    def __init__(self) -> None:
+        self.id, self.chunk_size, self.size = "id", 0, 0
+        self.written: list[bytes] = []
+        self.added: list[bytes] = []
+        self.most = 2 * CHUNK_SIZE
+        self.backlog = 0
+        self.takes = True
+        self.waiting: list[tuple[int, Callable[[], object]]] = []
+
+    @property
+    def sink(self) -> Pouring | None:
+        return self if self.takes else None
+
+    async def push_blob_chunked_resume(self, *_: Any, **__: Any) -> BlobWriter:
+        return self
+
+    async def write(self, data: bytes) -> None:
+        self.written.append(data)
+
+    def add(self, data: bytes) -> int | None:
+        if not self.takes:
+            return None
+        self.added.append(data)
+        self.backlog += len(data)
+        return self.backlog
+
+    def when_left(self, backlog: int, callback: Callable[[], object]) -> None:
+        self.waiting.append((backlog, callback))
+        self.deal(0)
+
+    def deal(self, size: int) -> None:
+        self.backlog -= size
+        reached = [callback for backlog, callback in self.waiting if self.backlog <= backlog]
+        self.waiting = [(backlog, callback) for backlog, callback in self.waiting if self.backlog > backlog]
+        for callback in reached:
+            callback()
+
+    async def commit(self, digest: str) -> Descriptor:
+        return Descriptor(BINARY, digest, self.size)
+
+    async def cancel(self) -> None:
+        """Nothing is kept."""
+
+    async def aclose(self) -> None:
+        """Nothing is held."""
+
+
+class Pushing:
+    """A PATCH under way."""
+
+    def __init__(self) -> None:
+        self.backend, self.client, self.exchange = Pouring(), Client(), Exchange([])
+        scope = make_scope("PATCH", UPLOADS + "aWQ", [("transfer-encoding", "chunked")])
+        self.task = asyncio.ensure_future(Handler(self.backend)(scope, self.client, self.exchange.send))
+
+    async def status(self) -> int:
+        await asyncio.wait_for(self.task, 10)
+        return self.exchange.reply.status
+
+
+@pytest.fixture(autouse=True)
+def no_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With what a client still sends after the answer."""
+    monkeypatch.setattr(body_module, "DRAIN_IDLE_S", 0.02)
+
+
+@pytest.fixture
+async def pushing() -> Pushing:
+    pushing = Pushing()
+    await pushing.client.sends(PIECE)
+    assert pushing.backend.written == [PIECE]
+    return pushing
+
+
+async def test_what_comes_is_added_and_not_written(pushing: Pushing) -> None:
+    pushing.backend.most = 100 * CHUNK_SIZE
+    for number in range(5):
+        await pushing.client.sends(PIECE + bytes([number]))
+    await pushing.client.sends(b"end", more=False)
+    assert not pushing.task.done(), "the sink has not dealt with it"
+    pushing.backend.deal(pushing.backend.backlog)
+    assert await pushing.status() == 202
+    assert pushing.backend.written == [PIECE]
+    assert pushing.backend.added == [*(PIECE + bytes([number]) for number in range(5)), b"end"]
+
+
+async def test_small_pieces_are_joined(pushing: Pushing) -> None:
+    for number in range(5):
+        await pushing.client.sends(bytes([number]) * 1000)
+    assert pushing.backend.added == []
+    await pushing.client.sends(PIECE)
+    (joined,) = pushing.backend.added
+    assert joined == b"".join(bytes([number]) * 1000 for number in range(5)) + PIECE
+    await pushing.client.sends(b"end", more=False)
+    pushing.backend.deal(pushing.backend.backlog)
+    assert await pushing.status() == 202
+    assert pushing.backend.added == [joined, b"end"]
+
+
+async def test_a_full_sink_holds_the_client_back(pushing: Pushing) -> None:
+    for _ in range(3):
+        await pushing.client.sends(PIECE)
+    asked = pushing.client.asked
+    assert pushing.client.waiting
+    assert pushing.client.waiting.done(), "nobody waits for the client"
+    pushing.backend.deal(CHUNK_SIZE)
+    await settled()
+    assert pushing.client.asked == asked, "more than half is left"
+    pushing.backend.deal(CHUNK_SIZE)
+    await settled()
+    assert pushing.client.asked == asked + 1
+    await pushing.client.sends(b"", more=False)
+    pushing.backend.deal(pushing.backend.backlog)
+    assert await pushing.status() == 202
+
+
+async def test_a_sink_that_takes_no_more_is_asked_by_writing(pushing: Pushing) -> None:
+    pushing.backend.takes = False
+    await pushing.client.sends(PIECE)
+    await pushing.client.sends(b"behind" + PIECE)
+    await pushing.client.sends(b"end", more=False)
+    assert await pushing.status() == 202
+    assert pushing.backend.added == []
+    assert pushing.backend.written == [PIECE, b"behind" + PIECE, b"end"]
+
+
+async def test_the_writer_is_asked_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pump_module, "SHIFT_S", 0)
+    pushing = Pushing()
+    pieces = [PIECE + bytes([number]) for number in range(6)] + [b"few", b"end"]
+    for piece in pieces:
+        await pushing.client.sends(piece, more=piece != b"end")
+        pushing.backend.deal(pushing.backend.backlog)
+    assert await pushing.status() == 202
+    assert pushing.backend.written == [*pieces[:6:2], b"fewend"]
+    assert pushing.backend.added == pieces[1:6:2]
+
+
+async def test_a_client_that_goes_away(pushing: Pushing) -> None:
+    await pushing.client.sends(PIECE)
+    await pushing.client.sends(b"few")
+    await pushing.client.says(GONE)
+    pushing.backend.deal(pushing.backend.backlog)
+    assert await pushing.status() == 400
+    assert pushing.backend.added == [PIECE, b"few"]
+
+
+async def test_a_client_that_falls_silent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(body_module, "IDLE_TIMEOUT_S", 0.1)
+    pushing = Pushing()
+    await pushing.client.sends(PIECE)
+    await pushing.client.sends(PIECE)
+    assert await pushing.status() == 408
+    assert pushing.client.waiting
+    assert pushing.client.waiting.cancelled()
+
+
+async def test_what_a_silent_client_has_sent_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(body_module, "IDLE_TIMEOUT_S", 0.1)
+    pushing = Pushing()
+    await pushing.client.sends(PIECE)
+    await pushing.client.sends(b"few")
+    assert await pushing.status() == 408
+    assert pushing.backend.added == [b"few"]
+
+
+async def test_the_client_need_not_send_while_the_sink_is_full(
+    pushing: Pushing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(body_module, "IDLE_TIMEOUT_S", 0.05)
+    for _ in range(3):
+        await pushing.client.sends(PIECE)
+    await asyncio.sleep(0.2)
+    pushing.backend.deal(3 * CHUNK_SIZE)
+    await pushing.client.sends(b"", more=False)
+    assert await pushing.status() == 202
+
+
+async def test_a_slow_client_is_not_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(body_module, "IDLE_TIMEOUT_S", 0.2)
+    pushing = Pushing()
+    for _ in range(6):
+        await pushing.client.sends(PIECE)
+        pushing.backend.deal(pushing.backend.backlog)
+        await asyncio.sleep(0.05)
+    await pushing.client.sends(b"", more=False)
+    assert await pushing.status() == 202
+
+
+async def test_nothing_is_added_once_it_is_broken_off(pushing: Pushing) -> None:
+    await pushing.client.sends(PIECE)
+    late = pushing.client.waiting
+    assert late
+    pushing.task.cancel()
+    await asyncio.gather(pushing.task, return_exceptions=True)
+    assert late.cancelled()
+    assert pushing.backend.added == [PIECE]
+
+
+async def test_what_the_server_raises_is_not_lost(pushing: Pushing) -> None:
+    await settled()
+    assert pushing.client.waiting
+    pushing.client.waiting.set_exception(RuntimeError("broken"))
+    assert await pushing.status() == 500
+
+
+async def test_what_the_sink_raises_is_not_lost(pushing: Pushing, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pushing.backend, "add", lambda _data: 1 // 0)
+    await pushing.client.sends(PIECE)
+    assert await pushing.status() == 500
