@@ -27,6 +27,7 @@ from granian.http import HTTP1Settings
 from granian.log import LogLevels
 from granian.server.embed import Server
 
+from ociserver.cli.allocator import keep_what_is_freed
 from ociserver.cli.health import Application, Readiness, with_health
 from ociserver.cli.logs import GRANIAN_LOG_CONFIG
 from ociserver.cli.loop import Loop
@@ -144,6 +145,7 @@ def run(
         reload: what SIGHUP does, to a handler that is a `Replaceable`.
     """
     sys.setswitchinterval(TURN_S)
+    keep_what_is_freed()
     loop = Loop()
     loop.answer_at_once = handler.answer_at_once
     runner = asyncio.Runner(loop_factory=lambda: loop)
