@@ -67,6 +67,10 @@ def refuses_pushes(server: Serve) -> bool:
     return status == 400 and json.loads(body)["errors"][0]["code"] == "UNSUPPORTED"
 
 
+def ids(server: Serve) -> list[str]:
+    return re.findall(r"id=(\S+)$", server.printed(), re.MULTILINE)
+
+
 def test_an_upload_and_a_download_under_way_end_as_they_began(file: File) -> None:
     content = os.urandom(64 << 20)
     file.write(file.store)
@@ -261,6 +265,37 @@ def test_both_workers_reload(file: File) -> None:
         server.signal(signal.SIGTERM)
         assert server.exit_status() == 0
         assert set(re.findall(r"id=(\w+)-\d+$", printed, re.MULTILINE)) <= {"ociserver1", "ociserver2"}
+
+
+def test_no_two_requests_share_an_id(file: File) -> None:
+    file.write(file.store, options='debug-id = "mine"')
+    with file.served() as server:
+        for name in ("mine", "other", "mine"):
+            file.write(file.store, options=f'debug-id = "{name}"')
+            file.reload()
+            server.get("/v2/")
+            server.get("/v2/")
+        server.signal(signal.SIGTERM)
+        assert server.exit_status() == 0
+        assert ids(server) == ["mine-1", "mine-2", "other-1", "other-2", "mine-3", "mine-4"]
+
+
+def test_nor_do_those_of_two_workers(file: File) -> None:
+    file.write(file.store, server="workers = 2")
+    with file.served() as server:
+        for _ in range(2):
+            # Held open, so that not one worker takes them all.
+            connections = [server.http() for _ in range(40)]
+            for connection in connections:
+                connection.request("GET", "/v2/")
+            assert {connection.getresponse().status for connection in connections} == {200}
+            file.write(read_only(file), server="workers = 2")
+            file.reload()
+            eventually(lambda: refuses_pushes(server), "pushes to be refused", server.printed)
+        server.signal(signal.SIGTERM)
+        assert server.exit_status() == 0
+        given = ids(server)
+        assert len(given) == len(set(given)) > 80
 
 
 def test_several_at_once_are_one(file: File) -> None:

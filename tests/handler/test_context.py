@@ -134,6 +134,19 @@ async def test_requests_have_ids_of_their_own() -> None:
     assert all(request_id.startswith("mine-") for request_id in ids)
 
 
+async def test_handlers_of_one_name_share_no_id() -> None:
+    backend = Watching()
+    ids = []
+    for _ in range(2):
+        for _ in range(2):
+            # Made anew each time, as by a reload.
+            await request(Handler(backend, Options(debug_id="shared")), "HEAD", BLOB)
+            assert backend.seen
+            ids.append(backend.seen.request_id)
+        await request(Handler(backend, Options(debug_id="other")), "HEAD", BLOB)
+    assert ids == ["shared-1", "shared-2", "shared-3", "shared-4"]
+
+
 async def test_handlers_are_told_apart() -> None:
     assert (await seen()).request_id.partition("-")[0] != (await seen()).request_id.partition("-")[0]
     assert (await seen()).request_id.startswith("ociserver")

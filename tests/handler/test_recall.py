@@ -363,11 +363,11 @@ async def test_who_observes_and_fails_leaves_it_answered(backend: Any, caplog: p
 
 async def test_a_request_without_an_id_gets_one(backend: Any) -> None:
     events: list[Event] = []
-    application = Handler(backend, Options(debug_id="me"), observe=events.append)
+    application = Handler(backend, observe=events.append)
     for _ in range(3):
         await request(application, "GET", TAG)
     await request(application, "GET", TAG, headers={"x-request-id": "not\nprintable"})
-    assert [event.request_id for event in events] == ["me-1", "me-2", "me-3", "me-4"]
+    assert [event.request_id for event in events] == [f"{application.debug_id}-{number}" for number in range(1, 5)]
 
 
 async def test_a_closed_handler_opens_its_backend_again() -> None:

@@ -27,6 +27,8 @@ __all__ = ["Handler"]
 
 _log = logging.getLogger("ociserver")
 _debug_ids = itertools.count(1)
+_request_ids: dict[str, RequestIds] = {}
+"""By the debug id that was given: whoever has it too, as after a reload, counts on."""
 
 _INTERNAL_ERROR: Final = "internal server error"
 
@@ -82,10 +84,14 @@ class Handler:
     ) -> None:
         self.backend: Backend = complete(backend)
         self.options = options or Options()
-        self.debug_id = self.options.debug_id or f"ociserver{next(_debug_ids)}"
+        if given := self.options.debug_id:
+            self.debug_id = given
+            self.request_ids = _request_ids.setdefault(given, RequestIds(given))
+        else:
+            self.debug_id = f"ociserver{next(_debug_ids)}"
+            self.request_ids = RequestIds(self.debug_id)
         self.deadlines = Deadlines()
         self._observe = observe
-        self.request_ids = RequestIds(self.debug_id)
         self._opened = False
         self._opening = asyncio.Lock()
         self._recall: Recall | None = None
