@@ -30,6 +30,14 @@ def children(server: Serve) -> set[int]:
     return {int(pid) for pid in path.read_text().split()} if path.exists() else set()
 
 
+def ask(server: Serve, count: int) -> None:
+    # Held open, so that not one of them can take all of the connections while the other sleeps.
+    connections = [server.http() for _ in range(count)]
+    for connection in connections:
+        connection.request("GET", "/v2/")
+    assert {connection.getresponse().status for connection in connections} == {200}
+
+
 def is_gone(pid: int) -> bool:
     try:
         os.kill(pid, 0)
@@ -42,11 +50,7 @@ def is_gone(pid: int) -> bool:
 def test_both_serve(tmp_path: Path) -> None:
     with two_workers(tmp_path) as server:
         assert len(children(server)) == 2
-        # Held open, so that not one of them can take all of the connections while the other sleeps.
-        connections = [server.http() for _ in range(200)]
-        for connection in connections:
-            connection.request("GET", "/v2/")
-        assert {connection.getresponse().status for connection in connections} == {200}
+        ask(server, 200)
         server.signal(signal.SIGTERM)
         assert server.exit_status() == 0
         ids = re.findall(r"id=(\w+)-\d+$", server.printed(), re.MULTILINE)
@@ -65,6 +69,24 @@ def test_a_killed_worker_is_replaced(tmp_path: Path) -> None:
         assert "ended by itself with status -9; starting another" in server.printed()
         server.signal(signal.SIGTERM)
         assert server.exit_status() == 0
+
+
+def test_a_worker_in_place_of_another_gives_other_ids(tmp_path: Path) -> None:
+    with two_workers(tmp_path) as server:
+        ask(server, 100)
+        killed = min(children(server))
+        os.kill(killed, signal.SIGKILL)
+        eventually(lambda: is_gone(killed), "its end", server.printed)
+
+        def third_answers() -> bool:
+            ask(server, 20)
+            return "id=ociserver3-" in server.printed()
+
+        eventually(third_answers, "an answer of a third worker", server.printed)
+        server.signal(signal.SIGTERM)
+        assert server.exit_status() == 0
+        ids = re.findall(r"id=(\S+)$", server.printed(), re.MULTILINE)
+        assert len(ids) == len(set(ids))
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

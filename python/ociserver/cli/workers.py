@@ -8,6 +8,7 @@ is replaced; a parent that is gone, even by `kill -9`, takes its workers with it
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import os
 import signal
@@ -22,7 +23,8 @@ __all__ = ["UPLOAD_KEY", "Worker", "supervise"]
 _log = logging.getLogger("ociserver.workers")
 
 _VARIABLE: Final = "_OCISERVER_WORKER"
-"""How a worker knows that it is one: its number, the descriptors of its ends of two pipes, those of its sockets."""
+"""How a worker knows that it is one: its number, which no other has or had, the descriptors of its ends of two pipes,
+those of its sockets."""
 
 UPLOAD_KEY: Final = "_OCISERVER_UPLOAD_KEY"
 """What all workers sign ids of uploads at registries elsewhere with, as hexadecimal digits."""
@@ -80,6 +82,7 @@ class _Supervisor:
         self._listeners = listeners
         self._count = count
         self._check = check
+        self._numbers = itertools.count(1)
         self._reloads = 0
         self._serving: set[int] = set()
         self._processes: dict[int, asyncio.subprocess.Process] = {}
@@ -96,7 +99,7 @@ class _Supervisor:
         if self._check is not None:
             loop.add_signal_handler(signal.SIGHUP, self._on_hangup)
         started = [loop.create_future() for _ in range(self._count)]
-        keepers = [asyncio.create_task(self._keep(number, started[number])) for number in range(self._count)]
+        keepers = [asyncio.create_task(self._keep(each)) for each in started]
         ready = asyncio.create_task(self._tell(started, on_ready))
         statuses = await asyncio.gather(*keepers)
         ready.cancel()
@@ -106,9 +109,10 @@ class _Supervisor:
         await asyncio.gather(*started)
         on_ready()
 
-    async def _keep(self, number: int, started: asyncio.Future[None]) -> int:
+    async def _keep(self, started: asyncio.Future[None]) -> int:
         """Start a worker, and another one when it ends by itself; the status of the last."""
         while True:
+            number = next(self._numbers)
             reloads = self._reloads
             process, ready = await self._start(number)
             if await asyncio.to_thread(os.read, ready, 1):
@@ -129,7 +133,7 @@ class _Supervisor:
                 # It could not even start, and has said why; the others would fare no better.
                 self._stop()
                 return abs(status) or 1
-            _log.error("worker %d ended by itself with status %d; starting another", number + 1, status)
+            _log.error("worker %d ended by itself with status %d; starting another", number, status)
             try:
                 await asyncio.wait_for(self._stopping.wait(), RESTART_S)
             except TimeoutError:
@@ -145,7 +149,7 @@ class _Supervisor:
             "ociserver",
             *sys.argv[1:],
             pass_fds=descriptors,
-            env={**os.environ, _VARIABLE: ",".join(map(str, (number + 1, *descriptors)))},
+            env={**os.environ, _VARIABLE: ",".join(map(str, (number, *descriptors)))},
             # A Ctrl-C in a terminal goes to the whole group; only the parent is to hear it.
             start_new_session=True,
         )
