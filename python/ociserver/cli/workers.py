@@ -8,6 +8,7 @@ is replaced; a parent that is gone, even by `kill -9`, takes its workers with it
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import logging
 import os
@@ -31,6 +32,9 @@ UPLOAD_KEY: Final = "_OCISERVER_UPLOAD_KEY"
 
 RESTART_S: Final = 1.0
 """Pause before a worker is replaced, so that one that cannot live does not take the machine."""
+
+STARTS: Final = 3
+"""How many workers in a row may be killed before the first that serves, by a machine that is short of memory, say."""
 
 
 class Worker:
@@ -111,7 +115,9 @@ class _Supervisor:
 
     async def _keep(self, started: asyncio.Future[None]) -> int:
         """Start a worker, and another one when it ends by itself; the status of the last."""
+        starts = 0
         while True:
+            starts += 1
             number = next(self._numbers)
             reloads = self._reloads
             process, ready = await self._start(number)
@@ -119,7 +125,7 @@ class _Supervisor:
                 self._serving.add(number)
                 if reloads != self._reloads:
                     # It may have read the file before it was changed.
-                    process.send_signal(signal.SIGHUP)
+                    _send(process, signal.SIGHUP)
                 if not started.done():
                     started.set_result(None)
             os.close(ready)
@@ -129,8 +135,11 @@ class _Supervisor:
             if self._stopping.is_set():
                 # Ended by the signal itself it was still starting, and had nothing to finish.
                 return 0 if status == -signal.SIGTERM else abs(status)
-            if not started.done():
-                # It could not even start, and has said why; the others would fare no better.
+            if not started.done() and (status > 0 or starts == STARTS):
+                # It could not even start; the others would fare no better.
+                if status <= 0:
+                    # Else it has said why.
+                    _log.error("worker %d ended by itself with status %d, like those before it", number, status)
                 self._stop()
                 return abs(status) or 1
             _log.error("worker %d ended by itself with status %d; starting another", number, status)
@@ -156,20 +165,20 @@ class _Supervisor:
         os.close(ready_of_worker)
         self._processes[number] = process
         if self._stopping.is_set():
-            process.terminate()
+            _send(process, signal.SIGTERM)
         return process, ready
 
     def _on_hangup(self) -> None:
         if self._check is not None and self._check():
             self._reloads += 1
             for number in self._serving:
-                self._processes[number].send_signal(signal.SIGHUP)
+                _send(self._processes[number], signal.SIGHUP)
 
     def _on_signal(self) -> None:
         self._signals += 1
         if self._signals > 2:
             for process in self._processes.values():
-                process.kill()
+                _send(process, signal.SIGKILL)
         else:
             self._stop()
 
@@ -179,4 +188,10 @@ class _Supervisor:
         for listener in self._listeners:
             listener.close()
         for process in self._processes.values():
-            process.terminate()
+            _send(process, signal.SIGTERM)
+
+
+def _send(process: asyncio.subprocess.Process, number: signal.Signals) -> None:
+    # It may have ended, and `_keep` not have heard of it yet.
+    with contextlib.suppress(ProcessLookupError):
+        process.send_signal(number)
