@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -194,6 +196,41 @@ def test_a_large_blob_costs_no_more_memory_than_a_small_one(stores: tuple[Serve,
         peaks.append(int(done.stdout))
     # Pieces of 256 KiB at both ends, and what the allocator keeps of them.
     assert peaks[1] - peaks[0] < 24 * MIB, [peak / MIB for peak in peaks]
+
+
+def test_a_terminal_gets_a_bar(servers: tuple[Serve, Serve]) -> None:
+    first, second = servers
+    filled(first, "copies/watched", bytes(8 * MIB))
+    arguments = ("copy", f"{address(first)}/copies/watched:v1", f"{address(second)}/there/watched")
+    screen, terminal = os.openpty()
+    with subprocess.Popen(
+        [sys.executable, "-m", "ociserver", *arguments],
+        env=clean_environment({"TERM": "xterm"}),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=terminal,
+    ) as process:
+        os.close(terminal)
+        drawn = read_to_end(screen)
+        assert process.stdout
+        printed = process.stdout.read()
+    os.close(screen)
+    assert process.returncode == 0, drawn
+    shares = [int(share) for share in re.findall(r"copying  \[[#-]+\] +(\d+)%  [\d.]+ \S+ of ", drawn)]
+    assert (shares[0], shares[-1]) == (0, 100)
+    assert any(0 < share < 100 for share in shares)
+    # All of it, and the cursor is there again.
+    assert re.search(r"\]  100%  8 MiB of 8 MiB *\x1b\[\?25h\r\n$", drawn), drawn
+    assert [line.split()[0] for line in printed.splitlines()] == [b"v1", b"manifests:"]
+
+
+def read_to_end(screen: int) -> str:
+    pieces = []
+    # Linux says EIO when nobody has the terminal open any more.
+    with contextlib.suppress(OSError):
+        while piece := os.read(screen, 1 << 16):
+            pieces.append(piece)
+    return b"".join(pieces).decode()
 
 
 class Breaks:
