@@ -8,7 +8,7 @@ import os
 
 import pytest
 
-from ociserver.client.verification import MOST, Verification
+from ociserver.client.verification import FEW, MOST, Verification
 
 pytestmark = pytest.mark.anyio
 
@@ -40,3 +40,20 @@ async def test_whoever_goes_away_is_not_waited_for() -> None:
     with pytest.raises(asyncio.CancelledError):
         await adding
     assert await verification.digest() == f"sha512:{hashlib.sha512(bytes(100 * MOST)).hexdigest()}"
+
+
+async def test_a_few_may_have_more_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Verification, "_under_way", 0)  # those of other tests are never closed
+
+    async def waits(verification: Verification) -> bool:
+        adding = asyncio.ensure_future(verification.add(bytes(2 * MOST)))
+        await asyncio.sleep(0)
+        waits = not adding.done()
+        await adding
+        return waits
+
+    many = [Verification("sha512") for _ in range(FEW + 1)]
+    assert await waits(many[0])
+    for verification in many[1:] * 2:
+        verification.close()
+    assert not await waits(Verification("sha512"))

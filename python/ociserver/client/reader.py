@@ -67,6 +67,8 @@ class Reader:
             self._answer, self._offset = await self._reopen(at, stop)
 
     async def aclose(self) -> None:
+        if self._verification is not None:
+            self._verification.close()
         await self._answer.aclose()
 
     async def _wanted(self, start: int) -> AsyncIterator[bytes]:
