@@ -392,7 +392,7 @@ class Appender:
     def size(self) -> int | None:
         """Bytes of the file. None while some are left."""
     def hasher(self) -> Hasher | None:
-        """The hash of what was added. None while some of it is left."""
+        """The hash of all that was added, with what could not be written. None while some of it is left."""
     def check(self) -> None:
         """Raise the OSError of the piece that could not be written, once, and not while some are left."""
 

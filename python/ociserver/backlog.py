@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import Callable
 from typing import Protocol
 
-__all__ = ["Worker", "until_left"]
+__all__ = ["Worker", "have_called", "until_left"]
 
 
 class Worker(Protocol):
@@ -31,10 +31,11 @@ async def until_left(worker: Worker, backlog: int) -> None:
         if not reached.done():
             reached.set_result(None)
 
-    def tell_loop() -> None:
-        # Closed, if whoever waited is gone.
-        with contextlib.suppress(RuntimeError):
-            loop.call_soon_threadsafe(tell)
-
-    worker.when_left(backlog, tell_loop)
+    worker.when_left(backlog, lambda: have_called(loop, tell))
     await reached
+
+
+def have_called(loop: asyncio.AbstractEventLoop, callback: Callable[[], object]) -> None:
+    """Have the loop call, from any thread; nothing if it is closed, as nobody waits then."""
+    with contextlib.suppress(RuntimeError):
+        loop.call_soon_threadsafe(callback)

@@ -186,7 +186,10 @@ class Sink(Protocol):
         """Bytes that may be left to deal with before whoever adds should wait, until it is half of that."""
 
     def add(self, data: bytes, /) -> int | None:
-        """Take a piece. How many bytes are left to deal with, these among them; None if no more are taken."""
+        """Take a piece. How many bytes are left to deal with, these among them.
+
+        None if an error has lost this piece, and all behind it: the next `write`, `commit` or `aclose` says which.
+        """
 
     def when_left(self, backlog: int, callback: Callable[[], object], /) -> None:
         """Call `callback`, once, when no more than `backlog` bytes are left: at once, or in another thread."""
@@ -197,7 +200,7 @@ async def write_all(writer: BlobWriter, content: AsyncIterator[bytes]) -> None:
 
     `content` may have a method `give(sink: Sink)`, which gives as much as it can and returns: the request's body under
     `ociserver serve` has. `writer` may have an attribute `sink`, which is a `Sink` while pieces can be taken so, else
-    None: the store's has. Before each piece that is written, and at least every few seconds, the writer is asked anew.
+    None: the store's has. While pieces come the writer is asked anew at least every few seconds.
 
     Raises:
         Exception: what `content` and `writer` raise.

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ociserver import Backend, BlobWriter, Descriptor, Handler
+from ociserver import Backend, BlobWriter, Descriptor, Handler, OCIError
 from ociserver.handler import body as body_module
 from ociserver.handler import pump as pump_module
 from ociserver.handler.body import CHUNK_SIZE
@@ -28,11 +28,15 @@ class Client:
 
     def __init__(self) -> None:
         self.asked = 0
+        self.refuses = False
         self.waiting: asyncio.Future[Message] | None = None
 
     def __call__(self) -> asyncio.Future[Message]:
         assert self.waiting is None or self.waiting.done(), "one at a time"
         self.asked += 1
+        if self.refuses:
+            self.refuses = False
+            raise RuntimeError("broken")
         self.waiting = asyncio.get_running_loop().create_future()
         return self.waiting
 
@@ -71,6 +75,8 @@ class Pouring(Backend):
         return self
 
     async def write(self, data: bytes) -> None:
+        if not self.takes:
+            raise OCIError("UNKNOWN", "what went wrong", status=507)
         self.written.append(data)
 
     def add(self, data: bytes) -> int | None:
@@ -170,14 +176,14 @@ async def test_a_full_sink_holds_the_client_back(pushing: Pushing) -> None:
     assert await pushing.status() == 202
 
 
-async def test_a_sink_that_takes_no_more_is_asked_by_writing(pushing: Pushing) -> None:
-    pushing.backend.takes = False
+async def test_a_sink_that_takes_no_more_is_asked_why_by_writing(pushing: Pushing) -> None:
     await pushing.client.sends(PIECE)
+    pushing.backend.takes = False
+    await pushing.client.sends(b"lost" + PIECE)
     await pushing.client.sends(b"behind" + PIECE)
-    await pushing.client.sends(b"end", more=False)
-    assert await pushing.status() == 202
-    assert pushing.backend.added == []
-    assert pushing.backend.written == [PIECE, b"behind" + PIECE, b"end"]
+    assert await pushing.status() == 507
+    assert pushing.backend.added == [PIECE]
+    assert pushing.backend.written == [PIECE]
 
 
 async def test_the_writer_is_asked_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -257,6 +263,14 @@ async def test_what_the_server_raises_is_not_lost(pushing: Pushing) -> None:
     await settled()
     assert pushing.client.waiting
     pushing.client.waiting.set_exception(RuntimeError("broken"))
+    assert await pushing.status() == 500
+
+
+async def test_what_the_server_raises_when_it_is_asked_for_more_is_not_lost(pushing: Pushing) -> None:
+    for _ in range(3):
+        await pushing.client.sends(PIECE)
+    pushing.client.refuses = True
+    pushing.backend.deal(pushing.backend.backlog)
     assert await pushing.status() == 500
 
 

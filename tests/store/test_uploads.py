@@ -450,6 +450,62 @@ async def test_a_write_that_fails_keeps_nothing_of_itself(
     assert await read_blob(store, digest_of(content)) == content
 
 
+async def fail_at_the_end(store: Store, folder: Path, content: bytes) -> str:
+    """A request whose last piece cannot be written, of which 21,000 bytes are in the file."""
+    upload_id = await start(store, content[:20_000])
+    upload = await resume(store, upload_id)
+    await upload.write(content[20_000:21_000])
+    await wait_for_file(store, upload_id, 21_000)
+    with full_disk(store), busy_disk(folder), pytest.raises(OCIError, match="disk is full"):
+        await write_and(Upload.aclose, upload, content[21_000:])
+    return upload_id
+
+
+async def test_what_is_recorded_after_a_failure_is_what_is_there(store: Store, tmp_path: Path) -> None:
+    upload_id = await fail_at_the_end(store, tmp_path, os.urandom(LARGE))
+    assert files(store)[upload_id].stat().st_size == 21_000
+    assert rows(store, "SELECT size FROM uploads") == [(21_000,)]
+
+
+async def test_a_hash_never_vouches_for_other_bytes_after_a_failure(store: Store, other: Store, tmp_path: Path) -> None:
+    """Those of the piece that failed were hashed; others come in their place, and their process is killed."""
+    content = os.urandom(LARGE)
+    upload_id = await fail_at_the_end(store, tmp_path, content)
+    await write_and_be_killed(other, upload_id, 21_000, bytes(LARGE - 21_000))
+    await finish(store, upload_id, content[21_000:], digest_of(content))
+    assert await read_blob(store, digest_of(content)) == content
+
+
+async def test_a_hash_never_vouches_for_what_comes_after_clearing(
+    store: Store, other: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The bytes were given back, which could not be written down; others come in their place."""
+    content = os.urandom(LARGE)
+    upload_id = await start(store, content)
+    async with aclosing(await resume(store, upload_id)) as upload:
+        await upload.write(b"x")
+        with monkeypatch.context() as patch:
+            patch.setattr(store.database, "write", full_database)
+            with refused("UNKNOWN"):
+                await upload.cancel()
+    await write_and_be_killed(other, upload_id, 0, bytes(LARGE))
+    async with aclosing(await resume(store, upload_id)) as upload:
+        with refused("DIGEST_INVALID"):
+            await upload.commit(digest_of(content))
+
+
+async def write_and_be_killed(store: Store, upload_id: str, offset: int, data: bytes) -> None:
+    """What a process leaves that is killed when the bytes are in the file and nothing of them is recorded."""
+    upload = await resume(store, upload_id, offset)
+    await upload.write(data)
+    await wait_for_file(store, upload_id, offset + len(data))
+    upload._end()
+
+
+async def full_database(*_: Any, **__: Any) -> None:
+    raise OCIError("UNKNOWN", "full", status=507)
+
+
 async def test_nothing_is_written_behind_a_piece_that_failed(store: Store, tmp_path: Path) -> None:
     """There would be a hole in the file."""
     content = os.urandom(2 * LARGE)
@@ -547,13 +603,10 @@ async def test_a_sync_that_fails_ends_the_upload(store: Store, monkeypatch: pyte
 async def test_cancelling_frees_the_bytes_even_if_it_cannot_be_written_down(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def full(*_: Any, **__: Any) -> None:
-        raise OCIError("UNKNOWN", "full", status=507)
-
     async with aclosing(await store.push_blob_chunked(REPOSITORY)) as upload:
         await upload.write(os.urandom(LARGE))
         with monkeypatch.context() as patch:
-            patch.setattr(store.database, "write", full)
+            patch.setattr(store.database, "write", full_database)
             with refused("UNKNOWN"):
                 await upload.cancel()
     assert [path.stat().st_size for path in files(store).values()] == [0]

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
+from ociserver.backlog import have_called
 from ociserver.handler.anywhere import Anywhere
 from ociserver.types import Message, Receive
 
@@ -87,14 +88,9 @@ class Pump(Anywhere):
         self._since = None
         if self._stopped:
             return
-        try:
-            piece, is_last = self._take(future.result())
-            self._give(piece, is_last=is_last)
-        except BaseException as error:
-            self._error = error
-            self._end()
+        self._or_end(lambda: self._give(*self._take(future.result())))
 
-    def _give(self, piece: bytes, *, is_last: bool) -> None:
+    def _give(self, piece: bytes, is_last: bool) -> None:  # noqa: FBT001  # as `take` says it
         self._held.append(piece)
         self._size += len(piece)
         is_over = is_last or time.monotonic() >= self._until
@@ -131,15 +127,17 @@ class Pump(Anywhere):
         self._future.add_done_callback(self)
 
     def _go_on(self) -> None:
-        self._tell(self._next)
+        have_called(self._loop, lambda: self._or_end(self._next))
+
+    def _or_end(self, go_on: Callable[[], None]) -> None:
+        try:
+            go_on()
+        except BaseException as error:
+            self._error = error
+            self._end()
 
     def _end(self) -> None:
-        self._tell(self._finish)
-
-    def _tell(self, callback: Callable[[], None]) -> None:
-        # Closed, if whoever waited is gone.
-        with contextlib.suppress(RuntimeError):
-            self._loop.call_soon_threadsafe(callback)
+        have_called(self._loop, self._finish)
 
     def _finish(self) -> None:
         self._ended = True

@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeVar
 
+from ociserver._core import Appender
+from ociserver.backlog import until_left
 from ociserver.errors import OCIError
 from ociserver.store.failpoint import reach
 from ociserver.store.faults import of_disk
@@ -62,6 +64,7 @@ class Directory:
         self._writers: ThreadPoolExecutor | None = None
         self._readers: ThreadPoolExecutor | None = None
         self._boot = _boot_id()
+        self._closing: set[Appender] = set()
         self.readers = 0
         """Files being read."""
         self.writers = 0
@@ -84,10 +87,22 @@ class Directory:
 
     async def close(self) -> None:
         """Wait for what is under way."""
+        for appender in self._closing.copy():
+            await until_left(appender, 0)
         pools = [pool for pool in (self._writers, self._readers) if pool]
         self._writers = self._readers = None
         for pool in pools:
             await asyncio.to_thread(pool.shutdown)
+
+    def close_when_left(self, fd: int, appender: Appender) -> None:
+        """Close a file, its lock with it, when its appender has done what it is at."""
+        self._closing.add(appender)
+
+        def close() -> None:
+            os.close(fd)
+            self._closing.discard(appender)
+
+        appender.when_left(0, close)
 
     def run(self, function: Callable[[], Result]) -> asyncio.Future[Result]:
         """Run what may wait for the disk off the event loop."""

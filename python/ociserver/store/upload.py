@@ -12,10 +12,11 @@ from ociserver._core import digest_of, is_digest
 from ociserver.errors import OCIError
 from ociserver.interface import CHUNK_SIZE, Descriptor
 from ociserver.store import writes
+from ociserver.store.reads import UploadRow
+from ociserver.store.writer import NO_BOOT
 
 if TYPE_CHECKING:
     from ociserver.store.backend import Store
-    from ociserver.store.reads import UploadRow
     from ociserver.store.writer import FileWriter
 
 __all__ = ["INLINE_SIZE", "Upload"]
@@ -262,6 +263,12 @@ class Upload:
         try:
             self._row = await self._store.find_upload(self._repository, self._row.id)
             await file.restore(self._row.size, self._row.state)
+            if file.size != self._row.size:
+                # Bytes have gone. Their hash must not vouch for what comes in their place, if nothing more is noted.
+                self._row = UploadRow(self._row.id, self._row.algorithm, file.size, NO_BOOT)
+                await self._store.database.write(
+                    writes.suspend_upload(self._row.id, file.size, NO_BOOT, int(time.time())), durable=False
+                )
         except BaseException as error:
             file.close()
             if isinstance(error, OCIError) and error.code == "BLOB_UPLOAD_UNKNOWN":

@@ -172,6 +172,9 @@ class FileWriter:
             await asyncio.wait([self._under_way])
         if self._appender is not None:
             await until_left(self._appender, 0)
+            # Less than was given, if some could not be written: then its hash has bytes that are not there.
+            there = self._appender.size()
+            self.size = self.size if there is None else there
         if self._added:
             self._added = False
             reach("chunk appended")
@@ -189,7 +192,7 @@ class FileWriter:
                 os.close(fd)
             else:
                 appender.close()
-                appender.when_left(0, lambda: os.close(fd))
+                self._directory.close_when_left(fd, appender)
 
         if self._under_way is None or self._under_way.done():
             close_file()
@@ -208,7 +211,7 @@ class FileWriter:
             raise of_disk(error) from None
 
     def _known(self) -> Hasher | None:
-        """The hash of all that was given, unless some is under way or has failed."""
+        """The hash of what is in the file, unless it has bytes of a piece that is under way or could not be written."""
         hasher = None if self._appender is None else self._appender.hasher()
         return hasher if hasher is not None and hasher.length == self.size else None
 

@@ -75,7 +75,7 @@ impl<T: AsRef<[u8]> + Send + Sync + 'static> Appender<T> {
         self.file.look(|end| end.failure.take()).flatten()
     }
 
-    /// Look at the hash of all that was added; None while something is left.
+    /// Look at the hash of all that was added, with what could not be written; None while something is left.
     pub fn look<R>(&self, look: impl FnOnce(&Hasher) -> R) -> Option<R> {
         self.hash.look(|hasher| look(hasher))
     }
