@@ -457,7 +457,8 @@ async def fail_at_the_end(store: Store, folder: Path, content: bytes) -> str:
     await upload.write(content[20_000:21_000])
     await wait_for_file(store, upload_id, 21_000)
     with full_disk(store), busy_disk(folder), pytest.raises(OCIError, match="disk is full"):
-        await write_and(Upload.aclose, upload, content[21_000:])
+        async with aclosing(upload):
+            await upload.write(content[21_000:])
     return upload_id
 
 
