@@ -11,10 +11,10 @@ __all__ = ["keep_what_is_freed"]
 M_TRIM_THRESHOLD: Final = -1
 M_MMAP_THRESHOLD: Final = -3
 
-KEPT: Final = 8 * 1024 * 1024
+KEPT: Final = 4 * 1024 * 1024
 """Bytes that each of glibc's arenas may keep for the next request. By itself it keeps twice its largest piece and gives
 the rest back to the system after each chunk of an upload, to get it again page by page: with this PATCHes of 5 MiB took
-1.36 to 1.43 processor seconds for a GB instead of 1.69, and the process was no larger at its peak."""
+1.43 processor seconds for a GB instead of 1.69, and the process was no larger at its peak."""
 
 IN_ONE: Final = 2 * 1024 * 1024
 """Bytes from which a piece is the system's own mapping: above the largest that granian receives."""

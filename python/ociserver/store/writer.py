@@ -27,8 +27,8 @@ MOST_OF_FEW: Final = 2 * MOST
 wait for a core the next had nothing to do. 256 MiB in one PUT came at 1,113 MB/s instead of 1,000, and no faster with
 twice as much."""
 
-FEW: Final = 8
-"""Files being written."""
+FEW: Final = 4
+"""Files being written: with more of them no core is without work."""
 
 BOOT_SIZE: Final = 16
 NO_BOOT: Final = bytes(BOOT_SIZE)
