@@ -6,6 +6,7 @@ import asyncio
 import errno
 import os
 import threading
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import ExitStack, aclosing, contextmanager, suppress
 from pathlib import Path
@@ -15,7 +16,7 @@ import pytest
 
 from ociserver import UNKNOWN_SIZE, Descriptor, OCIError
 from ociserver._core import Appender, Hasher, hash_range
-from ociserver.store import Store, writer
+from ociserver.store import Store, directory, writer
 from ociserver.store.upload import INLINE_SIZE, Upload
 from ociserver.store.writer import MOST_OF_FEW
 from tests.contract.contents import BINARY, REPOSITORY, digest_of, push_blob, read_blob
@@ -343,11 +344,29 @@ async def test_a_push_that_is_broken_off_anywhere(store: Store, turns: int) -> N
         assert await read_blob(store, digest) == content
     else:
         assert files(store) == {}
-    await asyncio.sleep(0.01)
-    assert not open_files(store.path)
+    await closed(store)
     assert store.writing == set()
     await push_blob(store, content)
     assert await read_blob(store, digest) == content
+
+
+async def test_a_push_that_is_broken_off_while_its_file_is_made(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is deleted when it is there, and not before."""
+    locked, begun = directory._locked, threading.Event()
+
+    def slowly(path: Path, flags: int) -> int:
+        begun.set()
+        if flags:
+            time.sleep(0.05)
+        return locked(path, flags)
+
+    monkeypatch.setattr(directory, "_locked", slowly)
+    task = asyncio.ensure_future(push_blob(store, os.urandom(LARGE)))
+    await asyncio.to_thread(begun.wait)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    await asyncio.sleep(0.1)
+    assert files(store) == {}
 
 
 async def test_a_writer_that_is_cancelled_while_it_takes_hold(store: Store) -> None:
@@ -362,9 +381,8 @@ async def test_a_writer_that_is_cancelled_while_it_takes_hold(store: Store) -> N
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
         await upload.aclose()
-        await asyncio.sleep(0.02)
+        await closed(store)
         assert not store.blobs.is_held(upload_id)
-        assert not open_files(store.path)
     async with aclosing(await resume(store, upload_id)) as upload:
         await upload.commit(digest_of(content + b"x" * (upload.size - len(content))))
 
@@ -578,6 +596,13 @@ async def test_a_commit_after_a_failed_write(store: Store, tmp_path: Path) -> No
                 await write_and(commit_it, upload, b"more" * 1000)
         await upload.commit(digest_of(content))
     assert await read_blob(store, digest_of(content)) == content
+
+
+async def closed(store: Store) -> None:
+    """Wait until the threads that were at work have let go of every file."""
+    async with asyncio.timeout(10):
+        while open_files(store.path):  # noqa: ASYNC110  # likewise
+            await asyncio.sleep(0.001)
 
 
 async def wait_for_file(store: Store, upload_id: str, size: int) -> None:

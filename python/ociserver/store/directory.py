@@ -141,6 +141,8 @@ class Directory:
         except asyncio.CancelledError:
             # Nobody would ever close it, and its lock would keep every later writer out.
             locking.add_done_callback(_close_late)
+            # Whoever gives up deletes the file next, which is not to be made after that.
+            await asyncio.wait([locking])
             raise
 
     def is_held(self, key: str) -> bool:
