@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final, Self
 
 from ociserver.errors import HTTPError, OCIError
 from ociserver.handler.deadlines import Deadlines
-from ociserver.handler.pump import Pump
+from ociserver.handler.pump import Pump, join
 from ociserver.types import Message, Receive
 
 if TYPE_CHECKING:
@@ -108,7 +107,7 @@ class Body:
                 raise too_large
         if self._failure:
             raise self._failure
-        return _join(pieces)
+        return join(pieces)
 
     async def drain(self) -> None:
         """Read and forget the rest, within bounds of time."""
@@ -132,7 +131,7 @@ class Body:
             piece = await self._event(IDLE_TIMEOUT_S)
             pieces.append(piece)
             size += len(piece)
-        return _join(pieces)
+        return join(pieces)
 
     async def _event(self, timeout_s: float) -> bytes:
         try:
@@ -163,8 +162,3 @@ class Body:
 
 def _too_slow(timeout_s: float) -> HTTPError:
     return HTTPError(408, f"no byte of the body came for {timeout_s:g} seconds")
-
-
-def _join(pieces: Iterable[bytes]) -> bytes:
-    pieces = list(pieces)
-    return pieces[0] if len(pieces) == 1 else b"".join(pieces)

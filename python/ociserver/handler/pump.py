@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ociserver.handler.deadlines import Deadlines
     from ociserver.interface import Sink
 
-__all__ = ["Pump"]
+__all__ = ["Pump", "join"]
 
 SHIFT_S: Final = 1.0
 """After which whoever writes looks after the upload, as it does between any two pieces without a pump."""
@@ -48,11 +48,11 @@ class Pump(Anywhere):
         self._held: list[bytes] = []
         self._size = 0
         self._loop = asyncio.get_running_loop()
-        self._wake = self._loop.create_future()
+        self._wake: asyncio.Future[None] | None = None
         self._ended = False
         self._stopped = False
         self._error: BaseException | None = None
-        self._until = 0.0
+        self._until = time.monotonic() + SHIFT_S
         # Since when the client is waited for; None while it is not.
         self._since: float | None = None
 
@@ -62,7 +62,6 @@ class Pump(Anywhere):
         Raises:
             TimeoutError: the client has sent nothing for `idle_s`.
         """
-        self._until = time.monotonic() + SHIFT_S
         self._listen()
         try:
             while not self._ended:
@@ -109,7 +108,7 @@ class Pump(Anywhere):
 
     def _add(self) -> int | None:
         held, self._held, self._size = self._held, [], 0
-        return self._sink.add(held[0] if len(held) == 1 else b"".join(held))
+        return self._sink.add(join(held))
 
     def _next(self) -> None:
         if self._stopped:
@@ -141,5 +140,10 @@ class Pump(Anywhere):
 
     def _finish(self) -> None:
         self._ended = True
-        if not self._wake.done():
+        if self._wake is not None and not self._wake.done():
             self._wake.set_result(None)
+
+
+def join(pieces: list[bytes]) -> bytes:
+    """All pieces in one; one alone is not copied."""
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)

@@ -178,10 +178,7 @@ class Upload:
         try:
             file = await self._to_file()
             await file.settle()
-            size, state = file.size, file.suspend()
-            await self._store.database.write(
-                writes.suspend_upload(self._row.id, size, state, int(time.time())), durable=False
-            )
+            await self._record(file.size, file.suspend())
         except OCIError as error:
             if error.code != "BLOB_UPLOAD_UNKNOWN":
                 raise
@@ -189,6 +186,10 @@ class Upload:
             # A commit that was broken off has happened after all: then there is nothing to suspend.
             if not self._committing:
                 raise
+
+    async def _record(self, size: int, state: bytes) -> None:
+        suspended = writes.suspend_upload(self._row.id, size, state, int(time.time()))
+        await self._store.database.write(suspended, durable=False)
 
     async def _touch(self) -> None:
         """A request that takes very long must not look abandoned."""
@@ -266,9 +267,7 @@ class Upload:
             if file.size != self._row.size:
                 # Bytes have gone. Their hash must not vouch for what comes in their place, if nothing more is noted.
                 self._row = UploadRow(self._row.id, self._row.algorithm, file.size, NO_BOOT)
-                await self._store.database.write(
-                    writes.suspend_upload(self._row.id, file.size, NO_BOOT, int(time.time())), durable=False
-                )
+                await self._record(file.size, NO_BOOT)
         except BaseException as error:
             file.close()
             if isinstance(error, OCIError) and error.code == "BLOB_UPLOAD_UNKNOWN":
