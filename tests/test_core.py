@@ -515,16 +515,15 @@ def test_appender_writes_and_hashes(tmp_path: Path, sizes: tuple[int, ...]) -> N
     known = Hasher()
     known.update(before)
     with (tmp_path / "file").open("r+b") as file:
-        appender = Appender(file.fileno(), len(before), known, begin=True)
+        hasher = BackgroundHasher.resume(known)
+        appender = Appender(file.fileno(), len(before), hasher, begin=True)
         for piece in pieces:
             backlog = appender.add(piece)
             assert backlog is not None
             assert backlog <= sum(sizes)
         left(appender, 0)
         appender.check()
-        hasher = appender.hasher()
-        assert hasher
-        assert (appender.size(), hasher.length) == (len(content), len(content))
+        assert (appender.size(), hasher.length(), hasher.hasher().length) == (len(content), len(content), len(content))
         assert hasher.digest() == expected("sha256", content)
     assert (tmp_path / "file").read_bytes() == content
     assert known.length == len(before), "it has a copy"
@@ -533,17 +532,47 @@ def test_appender_writes_and_hashes(tmp_path: Path, sizes: tuple[int, ...]) -> N
 def test_appender_says_what_is_left(tmp_path: Path) -> None:
     piece = bytes(50_000_000)
     with (tmp_path / "file").open("wb") as file:
-        appender = Appender(file.fileno(), 0, Hasher(), begin=False)
+        hasher = BackgroundHasher()
+        appender = Appender(file.fileno(), 0, hasher, begin=False)
         assert appender.add(piece) == len(piece)
         assert appender.left() == len(piece)
-        assert appender.hasher() is None
+        assert (hasher.hasher().length, hasher.length()) == (0, len(piece))
         left(appender, 0)
-        assert appender.hasher()
+        assert hasher.hasher().length == len(piece)
+
+
+def test_appender_says_what_is_written_before_it_is_hashed(tmp_path: Path) -> None:
+    content, written = bytes(50_000_000), threading.Event()
+    with (tmp_path / "file").open("wb") as file:
+        hasher = BackgroundHasher()
+        appender = Appender(file.fileno(), 0, hasher, begin=False)
+        appender.add(content)
+        appender.when_written(written.set)
+        assert written.wait(60)
+        assert appender.size() == len(content)
+        appender.close()
+    # Without a file, and for the next one.
+    with (tmp_path / "file").open("r+b") as file:
+        appender = Appender(file.fileno(), len(content), hasher, begin=False)
+        appender.add(b"more")
+        left(appender, 0)
+    assert hasher.digest() == expected("sha256", content + b"more")
+    assert (tmp_path / "file").read_bytes() == content + b"more"
+
+
+def test_a_hash_that_is_closed_takes_no_more() -> None:
+    hasher = BackgroundHasher()
+    for _ in range(100):
+        hasher.add(bytes(1_000_000))
+    hasher.close()
+    assert hasher.add(b"x") in (0, 1_000_000)
+    left(hasher, 0)
+    assert hasher.length() == hasher.hasher().length < 100_000_000
 
 
 def test_appender_that_is_closed_takes_no_more(tmp_path: Path) -> None:
     with (tmp_path / "file").open("wb") as file:
-        appender = Appender(file.fileno(), 0, Hasher(), begin=True)
+        appender = Appender(file.fileno(), 0, BackgroundHasher(), begin=True)
         for _ in range(100):
             appender.add(bytes(1_000_000))
         appender.close()
@@ -557,7 +586,7 @@ def test_appender_that_is_closed_takes_no_more(tmp_path: Path) -> None:
 def test_appender_after_an_error(tmp_path: Path, size: int) -> None:
     (tmp_path / "file").write_bytes(b"")
     with (tmp_path / "file").open("rb") as file:
-        appender = Appender(file.fileno(), 0, Hasher(), begin=True)
+        appender = Appender(file.fileno(), 0, BackgroundHasher(), begin=True)
         appender.add(bytes(size))
         left(appender, 0)
         assert appender.add(bytes(size)) is None
@@ -571,7 +600,7 @@ def test_appender_after_an_error(tmp_path: Path, size: int) -> None:
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no /dev/full")
 def test_a_full_disk_can_be_told() -> None:
     with Path("/dev/full").open("wb") as file:
-        appender = Appender(file.fileno(), 0, Hasher(), begin=True)
+        appender = Appender(file.fileno(), 0, BackgroundHasher(), begin=True)
         appender.add(b"x")
         left(appender, 0)
         with pytest.raises(OSError, match=r".") as caught:
@@ -797,20 +826,20 @@ def test_content_headers(media_type: str, value: bytes) -> None:
 
 FORKED = """
 import hashlib, os, signal, sys, threading
-from ociserver._core import Appender, BackgroundHasher, Hasher
+from ociserver._core import Appender, BackgroundHasher
 
 content = bytes(1 << 20)
 wanted = "sha256:" + hashlib.sha256(content).hexdigest()
 
 def hash_twice():
     with open(os.devnull, "wb") as file:
-        for worker in Appender(file.fileno(), 0, Hasher(), True), BackgroundHasher():
-            done = threading.Event()
-            worker.add(content)
-            worker.when_left(0, done.set)
-            done.wait()
-            digest = worker.digest() if isinstance(worker, BackgroundHasher) else worker.hasher().digest()
-            assert digest == wanted
+        hasher = BackgroundHasher()
+        worker = Appender(file.fileno(), 0, hasher, True)
+        done = threading.Event()
+        worker.add(content)
+        worker.when_left(0, done.set)
+        done.wait()
+        assert hasher.digest() == wanted
 
 hash_twice()
 child = os.fork()

@@ -269,14 +269,24 @@ class BackgroundHasher:
 
     def __new__(cls, algorithm: str = "sha256") -> BackgroundHasher:
         """Raises ValueError for anything but sha256, sha384, sha512."""
+    @staticmethod
+    def resume(hasher: Hasher) -> BackgroundHasher:
+        """Continue a hash; it is copied."""
     def add(self, data: bytes) -> int:
-        """Add bytes; how many are not hashed yet, these among them. Small ones are hashed at once if nothing waits."""
+        """Add bytes; how many are not hashed yet, these among them. Small ones are hashed at once if nothing waits.
+        After `close` they are not taken."""
     def left(self) -> int:
         """Bytes that are not hashed yet."""
     def when_left(self, backlog: int, callback: Callable[[], object]) -> None:
         """Call `callback`, once, when no more than `backlog` bytes are left to hash: at once, or in another thread."""
+    def length(self) -> int:
+        """Bytes that were added, hashed or not."""
+    def hasher(self) -> Hasher:
+        """The hash of the bytes that are not left: of the first ones that were added."""
     def digest(self) -> str:
         """`algorithm:hex` of all bytes. Raises RuntimeError while some are left to hash."""
+    def close(self) -> None:
+        """Take no more, and forget what waits."""
 
 def digest_of(data: bytes, algorithm: str = "sha256") -> str:
     """`algorithm:hex` of the bytes. Raises ValueError for an unknown algorithm."""
@@ -370,16 +380,16 @@ class Appender:
     """An open file that grows, and its hash with it, in threads of their own and without the GIL. Pieces are kept until
     they are written and hashed, so bound what waits. From any thread.
 
-    After a piece that could not be written the file ends before it, and takes no more.
+    After a piece that could not be written the file ends before it, and takes no more. Its hash has that piece.
 
     Args:
-        fd: of the file. Whoever closes it does so when nothing is left.
+        fd: of the file. Whoever closes it does so when all is written.
         size: where the file ends, in bytes.
-        hasher: of all that is before that; it is copied.
+        hash: of all that is before that. It needs no file, and may go on when this one is closed.
         begin: whether the disk is to begin with what is to be synced later; only Linux does it.
     """
 
-    def __new__(cls, fd: int, size: int, hasher: Hasher, begin: bool) -> Appender: ...
+    def __new__(cls, fd: int, size: int, hash: BackgroundHasher, begin: bool) -> Appender: ...
     def add(self, data: bytes) -> int | None:
         """Append bytes; how many are not yet written or not yet hashed, these among them. None after a failure, and after
         `close`: then nothing of them is kept."""
@@ -387,14 +397,14 @@ class Appender:
         """Bytes that are not yet written or not yet hashed."""
     def when_left(self, backlog: int, callback: Callable[[], object]) -> None:
         """Call `callback`, once, when no more than `backlog` bytes are left: at once, or in another thread."""
+    def when_written(self, callback: Callable[[], object]) -> None:
+        """Likewise when all is written, or could not be, hashed or not."""
     def close(self) -> None:
-        """Take no more, and forget what waits."""
+        """Take no more, and forget what waits to be written."""
     def size(self) -> int | None:
-        """Bytes of the file. None while some are left."""
-    def hasher(self) -> Hasher | None:
-        """The hash of all that was added, with what could not be written. None while some of it is left."""
+        """Bytes of the file. None while some are left to write."""
     def check(self) -> None:
-        """Raise the OSError of the piece that could not be written, once, and not while some are left."""
+        """Raise the OSError of the piece that could not be written, once, and not while some are left to write."""
 
 def hash_range(fd: int, offset: int, length: int, hasher: Hasher) -> None:
     """Add `length` bytes of an open file to the hash. Without the GIL.

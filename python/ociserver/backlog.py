@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable
+from functools import partial
 from typing import Protocol
 
-__all__ = ["Worker", "have_called", "until_left"]
+__all__ = ["Worker", "have_called", "until_called", "until_left"]
 
 
 class Worker(Protocol):
@@ -22,17 +23,21 @@ class Worker(Protocol):
 
 async def until_left(worker: Worker, backlog: int) -> None:
     """Wait until no more than `backlog` bytes are left."""
-    if worker.left() <= backlog:
-        return
+    if worker.left() > backlog:
+        await until_called(partial(worker.when_left, backlog))
+
+
+async def until_called(ask: Callable[[Callable[[], object]], object]) -> None:
+    """Wait until what `ask` is given is called, in any thread."""
     loop = asyncio.get_running_loop()
-    reached = loop.create_future()
+    called = loop.create_future()
 
     def tell() -> None:
-        if not reached.done():
-            reached.set_result(None)
+        if not called.done():
+            called.set_result(None)
 
-    worker.when_left(backlog, lambda: have_called(loop, tell))
-    await reached
+    ask(lambda: have_called(loop, tell))
+    await called
 
 
 def have_called(loop: asyncio.AbstractEventLoop, callback: Callable[[], object]) -> None:

@@ -194,6 +194,9 @@ class Sink(Protocol):
     def when_left(self, backlog: int, callback: Callable[[], object], /) -> None:
         """Call `callback`, once, when no more than `backlog` bytes are left: at once, or in another thread."""
 
+    def when_kept(self, callback: Callable[[], object], /) -> None:
+        """Likewise when all is where it stays, or lost: what is left to do then may still be done when it is read."""
+
 
 async def write_all(writer: BlobWriter, content: AsyncIterator[bytes]) -> None:
     """Write all of `content`, past the event loop where both let it.

@@ -90,6 +90,9 @@ class Pouring(Backend):
         self.waiting.append((backlog, callback))
         self.deal(0)
 
+    def when_kept(self, callback: Callable[[], object]) -> None:
+        self.when_left(0, callback)
+
     def deal(self, size: int) -> None:
         self.backlog -= size
         reached = [callback for backlog, callback in self.waiting if self.backlog <= backlog]

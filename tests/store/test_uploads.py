@@ -8,19 +8,20 @@ import os
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import ExitStack, aclosing, contextmanager, suppress
+from contextlib import ExitStack, aclosing, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ociserver import UNKNOWN_SIZE, Descriptor, OCIError
-from ociserver._core import Appender, Hasher, hash_range
+from ociserver._core import Appender, BackgroundHasher, Hasher, hash_range
 from ociserver.store import Store, directory, writer
 from ociserver.store.upload import INLINE_SIZE, Upload
 from ociserver.store.writer import MOST_OF_FEW
 from tests.contract.contents import BINARY, REPOSITORY, digest_of, push_blob, read_blob
 from tests.contract.errors import refused
+from tests.store.full_disk import full_disk
 from tests.store.looking import file_of, files, open_files, rows
 
 pytestmark = pytest.mark.anyio
@@ -154,11 +155,32 @@ async def test_a_state_that_means_nothing(store: Store, hashed: list[int], state
     assert hashed == [20_000]
 
 
-async def test_a_state_of_other_bytes_is_not_taken(store: Store, hashed: list[int]) -> None:
+@pytest.mark.parametrize("algorithm, size", [("sha256", 20_001), ("sha512", 20_000)])
+async def test_a_state_of_other_bytes_is_not_taken(store: Store, hashed: list[int], algorithm: str, size: int) -> None:
     content = os.urandom(LARGE)
     upload_id = await start(store, content[:20_000])
-    hasher = Hasher("sha256")
-    hasher.update(b"shorter")
+    hasher = Hasher(algorithm)
+    hasher.update(content[:size])
+    rows(store, "UPDATE uploads SET state = ?", store.blobs.boot + hasher.save() + bytes(writer.STAMP_SIZE))
+    await finish(store, upload_id, content[20_000:], digest_of(content))
+    assert hashed == [20_000]
+
+
+async def test_a_state_of_fewer_bytes_needs_the_others(store: Store, hashed: list[int]) -> None:
+    content = os.urandom(LARGE)
+    upload_id = await start(store, content[:20_000])
+    hasher = Hasher()
+    hasher.update(content[:12_345])
+    rows(store, "UPDATE uploads SET state = ?", store.blobs.boot + hasher.save() + bytes(writer.STAMP_SIZE))
+    await finish(store, upload_id, content[20_000:], digest_of(content))
+    assert hashed == [20_000 - 12_345]
+
+
+async def test_a_state_of_a_version_that_stamped_none(store: Store, hashed: list[int]) -> None:
+    content = os.urandom(LARGE)
+    upload_id = await start(store, content[:20_000])
+    hasher = Hasher()
+    hasher.update(content[:20_000])
     rows(store, "UPDATE uploads SET state = ?", store.blobs.boot + hasher.save())
     await finish(store, upload_id, content[20_000:], digest_of(content))
     assert hashed == [20_000]
@@ -391,23 +413,6 @@ async def test_a_writer_that_is_cancelled_while_it_takes_hold(store: Store) -> N
 
 
 @contextmanager
-def full_disk(store: Store) -> Iterator[int]:
-    """The upload's file is on a disk that is full; gives a descriptor of the file itself."""
-    (fd,) = open_files(store.path)
-    device, file = os.open("/dev/full", os.O_RDWR), os.dup(fd)
-    try:
-        os.dup2(device, fd)
-        yield file
-    finally:
-        # Unless it was closed meanwhile, its lock with it.
-        with suppress(OSError):
-            os.fstat(fd)
-            os.dup2(file, fd)
-        os.close(device)
-        os.close(file)
-
-
-@contextmanager
 def busy_disk(folder: Path) -> Iterator[None]:
     """All threads that write have work for a while, and a line of more before them."""
     done = threading.Semaphore(0)
@@ -415,7 +420,7 @@ def busy_disk(folder: Path) -> Iterator[None]:
     with ExitStack() as stack:
         files = [stack.enter_context((folder / f"busy-{number}").open("wb")) for number in range(busy)]
         for file in files:
-            appender = Appender(file.fileno(), 0, Hasher(), begin=False)
+            appender = Appender(file.fileno(), 0, BackgroundHasher(), begin=False)
             appender.add(bytes(4_000_000))
             appender.when_left(0, done.release)
         yield

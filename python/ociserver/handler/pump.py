@@ -97,8 +97,8 @@ class Pump(Anywhere):
         if self._size >= self._gather or is_over:
             left = self._add()
         if is_last:
-            # Heard of only when all is done: whoever waits for one waits for the other.
-            self._sink.when_left(0, self._end)
+            # Heard of only then: whoever waits for the one waits for the other.
+            self._sink.when_kept(self._end)
         elif is_over or left is None:
             self._end()
         elif left > self._sink.most:

@@ -11,17 +11,18 @@ import asyncio
 import contextlib
 import fcntl
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeVar
 
 from ociserver._core import Appender
-from ociserver.backlog import until_left
+from ociserver.backlog import until_called
 from ociserver.errors import OCIError
 from ociserver.store.failpoint import reach
 from ociserver.store.faults import of_disk
+from ociserver.store.hashes import Hashes
 from ociserver.store.writer import NO_BOOT, FileWriter, sync_folder
 
 __all__ = ["FAN_OUT", "Directory", "Found"]
@@ -65,6 +66,8 @@ class Directory:
         self._readers: ThreadPoolExecutor | None = None
         self._boot = _boot_id()
         self._closing: set[Appender] = set()
+        self.hashes = Hashes()
+        """Of uploads between two requests."""
         self.readers = 0
         """Files being read."""
         self.writers = 0
@@ -88,21 +91,22 @@ class Directory:
     async def close(self) -> None:
         """Wait for what is under way."""
         for appender in self._closing.copy():
-            await until_left(appender, 0)
+            await until_called(appender.when_written)
+        await self.hashes.close()
         pools = [pool for pool in (self._writers, self._readers) if pool]
         self._writers = self._readers = None
         for pool in pools:
             await asyncio.to_thread(pool.shutdown)
 
-    def close_when_left(self, fd: int, appender: Appender) -> None:
-        """Close a file, its lock with it, when its appender has done what it is at."""
+    def close_when_written(self, fd: int, appender: Appender) -> None:
+        """Close a file, its lock with it, when its appender has written what it is at."""
         self._closing.add(appender)
 
         def close() -> None:
             os.close(fd)
             self._closing.discard(appender)
 
-        appender.when_left(0, close)
+        appender.when_written(close)
 
     def run(self, function: Callable[[], Result]) -> asyncio.Future[Result]:
         """Run what may wait for the disk off the event loop."""
@@ -181,8 +185,10 @@ class Directory:
             return None
         return fd
 
-    async def delete(self, keys: Iterable[str]) -> None:
+    async def delete(self, keys: Collection[str]) -> None:
         """Delete files; one that is not there is deleted already."""
+        for key in keys:
+            self.hashes.drop(key)
         paths = [self.path(key) for key in keys]
         if paths:
 

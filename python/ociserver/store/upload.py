@@ -165,7 +165,7 @@ class Upload:
                 await self._claim()
             self._ended = True
             if self._file:
-                await self._file.settle()
+                await self._file.written()
             if self._changed:
                 await self._suspend()
             if self._file:
@@ -177,8 +177,8 @@ class Upload:
         """Record how far it is, for whoever goes on with it."""
         try:
             file = await self._to_file()
-            await file.settle()
-            await self._record(file.size, file.suspend())
+            state = await file.suspend()
+            await self._record(file.size, state)
         except OCIError as error:
             if error.code != "BLOB_UPLOAD_UNKNOWN":
                 raise

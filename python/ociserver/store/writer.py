@@ -8,8 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from ociserver._core import Appender, Hasher, hash_range
-from ociserver.backlog import until_left
+from ociserver._core import Appender, BackgroundHasher, Hasher, hash_range
+from ociserver.backlog import until_called, until_left
 from ociserver.errors import OCIError
 from ociserver.store.failpoint import reach
 from ociserver.store.faults import of_disk
@@ -17,7 +17,7 @@ from ociserver.store.faults import of_disk
 if TYPE_CHECKING:
     from ociserver.store.directory import Directory
 
-__all__ = ["BOOT_SIZE", "NO_BOOT", "FileWriter", "sync_folder"]
+__all__ = ["BOOT_SIZE", "NO_BOOT", "STAMP_SIZE", "FileWriter", "sync_folder"]
 
 MOST: Final = 1024 * 1024
 """Bytes that may be under way before whoever brings more has to wait."""
@@ -34,11 +34,15 @@ BOOT_SIZE: Final = 16
 NO_BOOT: Final = bytes(BOOT_SIZE)
 """In the place of a boot's name: never trust a state that has it."""
 
+STAMP_SIZE: Final = 8
+"""Bytes at the end of a state that no other has: with them it says that nobody has recorded anything since."""
+
 
 class FileWriter:
     """An open file that grows, its hash with it. The lock on it ends with the descriptor, or the process.
 
-    `size` counts what was given to `write` and `add`; until `settle` less may be in the file.
+    `size` counts what was given to `write` and `add`; until `written` less may be in the file, and the hash may be of
+    less still.
     """
 
     def __init__(self, directory: Directory, key: str, fd: int, algorithm: str) -> None:
@@ -49,24 +53,28 @@ class FileWriter:
         self._under_way: asyncio.Future[None] | None = None
         # None where the hash is not known, as after a failure.
         self._appender: Appender | None = None
+        self._hash: BackgroundHasher | None = None
         self._added = False
         self.size = 0
         directory.writers += 1
 
     async def restore(self, size: int, state: bytes) -> None:
-        """Go on from what was recorded: without reading the file if this boot wrote it, else by hashing it again.
+        """Go on from what was recorded: with the hash itself if this process has it and nobody else has recorded since,
+        else by hashing what the recorded one has not, or all of it if another boot wrote it.
 
         After a power cut the file may be shorter than was recorded, or hold other bytes: the new hash
         then tells at commit. What is behind the recorded end was never acknowledged, and goes.
         """
         fd, there = self._fd, os.fstat(self._fd).st_size
         self.size = min(size, there)
-        hasher = self._trusted(size, state) if there >= size else None
+        # None if bytes have gone: then it has more than there are.
+        under_way = self._directory.hashes.take(self._key, state, self.size)
         if there > size:
             await self._do(lambda: os.ftruncate(fd, size))
-        if hasher is None:
-            hasher = await self._hash(self._algorithm)
-        self._go_on(hasher)
+        if under_way is None:
+            hasher = self._trusted(size, state) if there >= size else None
+            under_way = BackgroundHasher.resume(await self._read(hasher or Hasher(self._algorithm)))
+        self._go_on(under_way)
 
     async def write(self, data: bytes) -> None:
         """Append bytes; no more than `most` are still under way when this returns.
@@ -77,11 +85,11 @@ class FileWriter:
             OCIError: also, once, what has gone wrong with an earlier piece.
         """
         if self._appender is None:
-            self._go_on(await self._hash(self._algorithm))
+            self._go_on(BackgroundHasher.resume(await self._read(Hasher(self._algorithm))))
         assert self._appender
         left = self.add(data)
         if left is None:
-            await self.settle()
+            await self.written()
         elif left > self.most:
             await until_left(self._appender, self.most // 2)
         self.check()
@@ -108,6 +116,14 @@ class FileWriter:
         else:
             appender.when_left(backlog, callback)
 
+    def when_kept(self, callback: Callable[[], object]) -> None:
+        """Likewise `Sink.when_kept`: in the file, hashed or not."""
+        appender = self._appender
+        if appender is None:
+            callback()
+        else:
+            appender.when_written(callback)
+
     def check(self) -> None:
         """Raise what has gone wrong with a piece, if nobody was told yet and nothing is under way."""
         appender = self._appender
@@ -116,13 +132,29 @@ class FileWriter:
         try:
             appender.check()
         except OSError as error:
-            self.size, self._appender = appender.size() or 0, None
+            self.size = appender.size() or 0
+            self._forget()
             raise of_disk(error) from None
 
-    def suspend(self) -> bytes:
-        """The state to go on from, for `restore`."""
-        hasher = self._known()
-        return NO_BOOT if hasher is None else self._directory.boot + hasher.save()
+    async def suspend(self) -> bytes:
+        """Wait until all is in the file; the state to go on from, for `restore`. Nothing may be written after this.
+
+        What is in the file need not be hashed: the state is of what is, and the hash goes on for whoever goes on with
+        the upload in this process, if there are not too many that do.
+        """
+        await self.written()
+        hashes, under_way = self._directory.hashes, self._hash
+        if under_way is not None and under_way.left() and not hashes.has_room():
+            await until_left(under_way, 0)
+        hasher = None if under_way is None else under_way.hasher()
+        # In this order: if it is of no more than the file then, so was the copy that was made of it before.
+        if under_way is None or hasher is None or not self._is_whole(under_way):
+            return NO_BOOT
+        state = self._directory.boot + hasher.save() + os.urandom(STAMP_SIZE)
+        if hasher.length < self.size:
+            self._hash = None
+            hashes.put(self._key, state, under_way)
+        return state
 
     async def digest(self, algorithm: str) -> str:
         """Digest of everything in the file; another algorithm than the upload's costs a second reading.
@@ -130,12 +162,14 @@ class FileWriter:
         Raises:
             OCIError: what has gone wrong with a piece, if nobody was told yet.
         """
-        await self.settle()
+        await self.written()
         self.check()
-        hasher = self._known()
-        if hasher is None or hasher.algorithm != algorithm:
-            hasher = await self._hash(algorithm)
-        return hasher.digest()
+        under_way = self._hash
+        if under_way is not None and algorithm == self._algorithm:
+            await until_left(under_way, 0)
+            if self._is_whole(under_way):
+                return under_way.digest()
+        return (await self._read(Hasher(algorithm))).digest()
 
     async def finish(self) -> None:
         """Make the file and its name survive a power cut; nothing may be written after this.
@@ -162,16 +196,18 @@ class FileWriter:
 
     async def clear(self) -> None:
         """Give back the room that the bytes take."""
-        await self.settle()
-        fd, self.size, self._appender = self._fd, 0, None
+        await self.written()
+        self._forget()
+        fd, self.size = self._fd, 0
         await self._do(lambda: os.ftruncate(fd, 0))
 
-    async def settle(self) -> None:
-        """Wait for what is under way, also what a cancelled caller has left running."""
+    async def written(self) -> None:
+        """Wait until all is in the file that will be, also what a cancelled caller has left running."""
         while self._under_way is not None and not self._under_way.done():
             await asyncio.wait([self._under_way])
         if self._appender is not None:
-            await until_left(self._appender, 0)
+            if self._appender.size() is None:
+                await until_called(self._appender.when_written)
             # Less than was given, if some could not be written: then its hash has bytes that are not there.
             there = self._appender.size()
             self.size = self.size if there is None else there
@@ -185,22 +221,30 @@ class FileWriter:
         if fd < 0:
             return
         self._directory.writers -= 1
-        appender, self._appender = self._appender, None
+        appender = self._appender
+        self._forget()
 
         def close_file(_: object = None) -> None:
             if appender is None:
                 os.close(fd)
             else:
                 appender.close()
-                self._directory.close_when_left(fd, appender)
+                self._directory.close_when_written(fd, appender)
 
         if self._under_way is None or self._under_way.done():
             close_file()
         else:
             self._under_way.add_done_callback(close_file)
 
-    def _go_on(self, hasher: Hasher) -> None:
-        self._appender = Appender(self._fd, self.size, hasher, self._directory.syncs)
+    def _go_on(self, under_way: BackgroundHasher) -> None:
+        self._hash = under_way
+        self._appender = Appender(self._fd, self.size, under_way, self._directory.syncs)
+
+    def _forget(self) -> None:
+        """The hash, and what waits for it."""
+        if self._hash is not None:
+            self._hash.close()
+        self._hash = self._appender = None
 
     async def _do(self, function: Callable[[], None]) -> None:
         # Shielded: a thread cannot be stopped when its request is, and its descriptor must outlive it.
@@ -210,29 +254,27 @@ class FileWriter:
         except OSError as error:
             raise of_disk(error) from None
 
-    def _known(self) -> Hasher | None:
-        """The hash of what is in the file, unless it has bytes of a piece that is under way or could not be written."""
-        hasher = None if self._appender is None else self._appender.hasher()
-        return hasher if hasher is not None and hasher.length == self.size else None
+    def _is_whole(self, under_way: BackgroundHasher) -> bool:
+        """Whether all that a hash was given is in the file, and not under way or lost."""
+        return self._appender is not None and self._appender.size() == self.size == under_way.length()
 
-    async def _hash(self, algorithm: str) -> Hasher:
-        """Of what is in the file."""
-        hasher = Hasher(algorithm)
-        fd, size = self._fd, self.size
-        if size:
-            await self._do(lambda: hash_range(fd, 0, size, hasher))
+    async def _read(self, hasher: Hasher) -> Hasher:
+        """Hash what is in the file behind what the hash has."""
+        fd, begin, left = self._fd, hasher.length, self.size - hasher.length
+        if left:
+            await self._do(lambda: hash_range(fd, begin, left, hasher))
         return hasher
 
     def _trusted(self, size: int, state: bytes) -> Hasher | None:
-        """The hash that a state has saved, if its bytes cannot have been lost since."""
-        boot, saved = state[:BOOT_SIZE], state[BOOT_SIZE:]
+        """The hash that a state has saved, if its bytes cannot have been lost since; it may be of fewer."""
+        boot, saved = state[:BOOT_SIZE], state[BOOT_SIZE:-STAMP_SIZE]
         if boot != self._directory.boot or boot == NO_BOOT:
             return None
         try:
             hasher = Hasher.resume(saved)
         except ValueError:
             return None  # written by another version
-        return hasher if (hasher.length, hasher.algorithm) == (size, self._algorithm) else None
+        return hasher if hasher.length <= size and hasher.algorithm == self._algorithm else None
 
 
 def sync_folder(path: Path) -> None:

@@ -11,7 +11,7 @@ use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::PyBytes;
 
 use crate::errors::system_error;
-use crate::hash::{PyHasher, notifying};
+use crate::hash::{PyBackgroundHasher, PyHasher, notifying};
 
 #[pyclass(frozen, name = "Appender", module = "ociserver._core")]
 pub(crate) struct PyAppender(Arc<Appender<PyBackedBytes>>);
@@ -19,9 +19,8 @@ pub(crate) struct PyAppender(Arc<Appender<PyBackedBytes>>);
 #[pymethods]
 impl PyAppender {
     #[new]
-    fn new(py: Python<'_>, fd: i32, size: u64, hasher: &PyHasher, begin: bool) -> Self {
-        let hasher = hasher.with(py, false, |hasher| hasher.clone());
-        Self(Arc::new(Appender::new(fd, size, hasher, begin)))
+    fn new(fd: i32, size: u64, hash: &PyBackgroundHasher, begin: bool) -> Self {
+        Self(Arc::new(Appender::new(fd, size, hash.hashing(), begin)))
     }
 
     fn add(&self, data: PyBackedBytes) -> Option<usize> {
@@ -30,6 +29,10 @@ impl PyAppender {
 
     fn when_left(&self, py: Python<'_>, backlog: usize, callback: Py<PyAny>) {
         py.detach(|| self.0.when_left(backlog, notifying(callback)));
+    }
+
+    fn when_written(&self, py: Python<'_>, callback: Py<PyAny>) {
+        py.detach(|| self.0.when_written(notifying(callback)));
     }
 
     fn left(&self) -> usize {
@@ -42,10 +45,6 @@ impl PyAppender {
 
     fn size(&self) -> Option<u64> {
         self.0.size()
-    }
-
-    fn hasher(&self) -> Option<PyHasher> {
-        self.0.look(|hasher| PyHasher::from(hasher.clone()))
     }
 
     fn check(&self) -> PyResult<()> {

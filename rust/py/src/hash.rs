@@ -2,6 +2,7 @@
 
 use std::sync::{Mutex, PoisonError};
 
+use ociserver_core::append::Hashing;
 use ociserver_core::background::Background;
 use ociserver_core::digest::Algorithm;
 use ociserver_core::hash::{self, Hasher};
@@ -76,7 +77,13 @@ impl PyHasher {
 }
 
 #[pyclass(frozen, name = "BackgroundHasher", module = "ociserver._core")]
-pub(crate) struct PyBackgroundHasher(Background<Hasher, PyBackedBytes>);
+pub(crate) struct PyBackgroundHasher(Hashing<PyBackedBytes>);
+
+impl PyBackgroundHasher {
+    pub(crate) fn hashing(&self) -> Hashing<PyBackedBytes> {
+        self.0.clone()
+    }
+}
 
 #[pymethods]
 impl PyBackgroundHasher {
@@ -86,9 +93,13 @@ impl PyBackgroundHasher {
         Ok(Self(Background::new(Hasher::new(algorithm.parse().map_err(value_error)?))))
     }
 
+    #[staticmethod]
+    fn resume(py: Python<'_>, hasher: &PyHasher) -> Self {
+        Self(Background::new(hasher.with(py, false, |hasher| hasher.clone())))
+    }
+
     fn add(&self, data: PyBackedBytes) -> usize {
-        // It is never closed.
-        self.0.add(data).unwrap_or(0)
+        self.0.add(data.into()).unwrap_or(0)
     }
 
     fn left(&self) -> usize {
@@ -100,12 +111,24 @@ impl PyBackgroundHasher {
         py.detach(|| self.0.when_left(backlog, notifying(callback)));
     }
 
+    fn length(&self) -> u64 {
+        self.0.length()
+    }
+
+    fn hasher(&self) -> PyHasher {
+        PyHasher::from(self.0.seen())
+    }
+
     fn digest(&self) -> PyResult<String> {
         let digest = self
             .0
             .look(|hasher| hasher.digest())
             .ok_or_else(|| PyRuntimeError::new_err("not all of it is hashed yet"))?;
         Ok(digest.to_string())
+    }
+
+    fn close(&self) {
+        self.0.close();
     }
 }
 

@@ -18,7 +18,8 @@ SMALL = 1_000
 LARGE = 1_200_000
 """More than the handler hands over at once, so that there are two pieces of it."""
 
-CHUNK = 300_000
+CHUNK = 2_000_000
+"""So much that some of it is mostly not hashed when it is acknowledged."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,12 @@ const TURN: usize = 1 << 20;
 
 /// What takes the pieces, in their order, one thread at a time.
 pub trait Consumer: Send + 'static {
+    /// What can be told of it while it is at work.
+    type Seen: Clone + Send;
+
+    /// What it has come to with the pieces that it has taken.
+    fn seen(&self) -> Self::Seen;
+
     /// Do what is to be done with a piece.
     fn take(&mut self, piece: &[u8]);
 
@@ -33,6 +39,13 @@ pub trait Consumer: Send + 'static {
 }
 
 impl Consumer for Hasher {
+    /// A copy, of some 200 bytes, for each piece.
+    type Seen = Self;
+
+    fn seen(&self) -> Self {
+        self.clone()
+    }
+
     fn take(&mut self, piece: &[u8]) {
         self.update(piece);
     }
@@ -47,11 +60,21 @@ impl Consumer for Hasher {
 }
 
 /// A consumer that is given pieces faster than it takes them. They are kept until then, so bound what waits.
-pub struct Background<C, T>(Arc<Mutex<State<C, T>>>);
+///
+/// A clone is another handle of the same one.
+pub struct Background<C: Consumer, T>(Arc<Mutex<State<C, T>>>);
 
-struct State<C, T> {
+impl<C: Consumer, T> Clone for Background<C, T> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+struct State<C: Consumer, T> {
     /// None while a thread has it.
     consumer: Option<C>,
+    /// Of the pieces that `backlog` no longer counts, while a thread has the consumer.
+    seen: C::Seen,
     waiting: VecDeque<T>,
     /// Bytes that are not taken yet, of the piece at work too.
     backlog: usize,
@@ -62,8 +85,9 @@ struct State<C, T> {
 impl<C: Consumer, T: AsRef<[u8]> + Send + 'static> Background<C, T> {
     /// Begin with nothing waiting.
     pub fn new(consumer: C) -> Self {
-        let (waiting, notices) = (VecDeque::new(), Vec::new());
-        Self(Arc::new(Mutex::new(State { consumer: Some(consumer), waiting, backlog: 0, notices, closed: false })))
+        let (seen, waiting, notices) = (consumer.seen(), VecDeque::new(), Vec::new());
+        let consumer = Some(consumer);
+        Self(Arc::new(Mutex::new(State { consumer, seen, waiting, backlog: 0, notices, closed: false })))
     }
 
     /// Add bytes; how many are not taken yet, these among them. None after `close`.
@@ -87,6 +111,7 @@ impl<C: Consumer, T: AsRef<[u8]> + Send + 'static> Background<C, T> {
         state.backlog += size;
         let backlog = state.backlog;
         if let Some(consumer) = state.consumer.take() {
+            state.seen = consumer.seen();
             drop(state);
             begin(Arc::clone(&self.0), consumer);
         }
@@ -114,6 +139,11 @@ impl<C: Consumer, T: AsRef<[u8]> + Send + 'static> Background<C, T> {
         lock(&self.0).consumer.as_mut().map(look)
     }
 
+    /// What the consumer has come to, at work or not.
+    pub fn seen(&self) -> C::Seen {
+        lock(&self.0).seen()
+    }
+
     /// Take no more, and forget what waits, but for the piece at work.
     pub fn close(&self) {
         let mut state = lock(&self.0);
@@ -126,7 +156,19 @@ impl<C: Consumer, T: AsRef<[u8]> + Send + 'static> Background<C, T> {
     }
 }
 
-impl<C, T> State<C, T> {
+impl<T> Background<Hasher, T> {
+    /// Bytes that were added, hashed or not.
+    pub fn length(&self) -> u64 {
+        let state = lock(&self.0);
+        state.seen().length() + state.backlog as u64
+    }
+}
+
+impl<C: Consumer, T> State<C, T> {
+    fn seen(&self) -> C::Seen {
+        self.consumer.as_ref().map_or_else(|| self.seen.clone(), C::seen)
+    }
+
     /// Whom to tell of what is left now.
     fn reached(&mut self) -> Vec<Work> {
         let left = self.backlog;
@@ -145,6 +187,7 @@ fn run<C: Consumer, T: AsRef<[u8]> + Send + 'static>(shared: Arc<Mutex<State<C, 
     loop {
         let mut state = lock(&shared);
         state.backlog -= taken;
+        state.seen = consumer.seen();
         let reached = state.reached();
         let Some(piece) = state.waiting.pop_front() else {
             state.consumer = Some(consumer);
@@ -230,20 +273,48 @@ mod tests {
         }
     }
 
+    /// Held up by a piece whose bytes are not there before they are released.
+    struct Slow(Mutex<Option<mpsc::Receiver<()>>>, Vec<u8>);
+
+    impl AsRef<[u8]> for Slow {
+        fn as_ref(&self) -> &[u8] {
+            if thread::current().name() == Some("ociserver-hash") {
+                if let Some(released) = lock(&self.0).take() {
+                    released.recv_timeout(PATIENCE).expect("the other end is there");
+                }
+            }
+            &self.1
+        }
+    }
+
+    #[test]
+    fn what_is_hashed_is_seen_while_the_rest_is_not() {
+        let hash = Background::new(Hasher::new(Algorithm::Sha256));
+        let large = SMALL as u64 + 1;
+        let add = |byte| {
+            let (release, released) = mpsc::channel::<()>();
+            hash.add(Slow(Mutex::new(Some(released)), vec![byte; SMALL + 1]));
+            release
+        };
+        let seen = || (hash.seen().length(), hash.length());
+        hash.add(Slow(Mutex::new(None), vec![1; 5]));
+        assert_eq!(seen(), (5, 5), "at once");
+        let (first, second) = (add(2), add(3));
+        assert_eq!(seen(), (5, 2 * large + 5), "the thread has the hash, and nothing of the first piece is in it");
+        first.send(()).expect("the other end is there");
+        wait(&hash, SMALL + 1);
+        assert_eq!(seen(), (large + 5, 2 * large + 5));
+        let begun = [vec![1; 5], vec![2; SMALL + 1]].concat();
+        assert_eq!(hash.seen().digest(), digest_of(Algorithm::Sha256, &begun));
+        hash.close();
+        assert_eq!(seen(), (large + 5, 2 * large + 5), "the piece at work is not forgotten");
+        second.send(()).expect("the other end is there");
+        wait(&hash, 0);
+        assert_eq!(seen(), (2 * large + 5, 2 * large + 5));
+    }
+
     #[test]
     fn what_is_left_is_known_and_waited_for() {
-        // Held up by a piece whose bytes are not there before they are released.
-        struct Slow(Mutex<Option<mpsc::Receiver<()>>>, Vec<u8>);
-        impl AsRef<[u8]> for Slow {
-            fn as_ref(&self) -> &[u8] {
-                if thread::current().name() == Some("ociserver-hash") {
-                    if let Some(released) = lock(&self.0).take() {
-                        released.recv_timeout(PATIENCE).expect("the other end is there");
-                    }
-                }
-                &self.1
-            }
-        }
         let (release, released) = mpsc::channel();
         let hash = Background::new(Hasher::new(Algorithm::Sha256));
         let size = SMALL + 1;

@@ -1,0 +1,366 @@
+"""Requests that end when their bytes are in the file: the hash goes on, here or wherever the next one comes."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from contextlib import aclosing
+from pathlib import Path
+
+import pytest
+
+from ociserver import OCIError
+from ociserver._core import Hasher, hash_range
+from ociserver.backlog import until_left
+from ociserver.store import Store, writer
+from ociserver.store.hashes import MOST_HASHES
+from ociserver.store.upload import Upload
+from ociserver.store.writer import BOOT_SIZE, NO_BOOT, STAMP_SIZE
+from tests.contract.contents import REPOSITORY, digest_of, read_blob
+from tests.contract.errors import refused
+from tests.store.full_disk import full_disk
+from tests.store.holding import no_hashing
+from tests.store.looking import files, rows
+
+pytestmark = pytest.mark.anyio
+
+FIRST, SECOND, THIRD = 200_000, 300_000, 100_000
+"""Pieces that are too large to be hashed where they are added."""
+
+WHOLE = FIRST + SECOND + THIRD
+
+
+@pytest.fixture
+def read(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
+    """Which parts of files were read again, to be hashed."""
+    parts: list[tuple[int, int]] = []
+
+    def noted(fd: int, offset: int, length: int, hasher: Hasher) -> None:
+        parts.append((offset, length))
+        hash_range(fd, offset, length, hasher)
+
+    monkeypatch.setattr(writer, "hash_range", noted)
+    return parts
+
+
+async def resume(store: Store, upload_id: str, offset: int | None = None) -> Upload:
+    return await store.push_blob_chunked_resume(REPOSITORY, upload_id, offset=offset)
+
+
+async def append(store: Store, upload_id: str, content: bytes, offset: int | None = None) -> None:
+    async with aclosing(await resume(store, upload_id, offset)) as upload:
+        await upload.write(content)
+
+
+async def commit(store: Store, upload_id: str, digest: str) -> None:
+    async with aclosing(await resume(store, upload_id)) as upload:
+        await upload.commit(digest)
+
+
+async def start(store: Store, content: bytes) -> str:
+    """An upload of which the first part is hashed, and the second is not while `no_hashing`."""
+    async with aclosing(await store.push_blob_chunked(REPOSITORY)) as upload:
+        # From memory to the file, as the file is made: hashed where it is added.
+        await upload.write(content[:20_000])
+        await upload.write(content[20_000 : FIRST + SECOND])
+        return upload.id
+
+
+HASHED = 20_000
+REST = (HASHED, FIRST + SECOND - HASHED)
+"""What of it has to be read again by whoever has not the hash itself."""
+
+
+def recorded(store: Store, upload_id: str) -> tuple[int, int]:
+    """How far an upload is, and how much of that its recorded hash has."""
+    ((size, state),) = rows(store, "SELECT size, state FROM uploads WHERE id = ?", upload_id)
+    return size, Hasher.resume(state[BOOT_SIZE:-STAMP_SIZE]).length
+
+
+def kept(store: Store) -> list[str]:
+    return list(store.blobs.hashes._kept)
+
+
+async def test_a_request_ends_before_its_bytes_are_hashed(store: Store, read: list[tuple[int, int]]) -> None:
+    content = os.urandom(WHOLE)
+    with no_hashing():
+        upload_id = await start(store, content)
+        assert recorded(store, upload_id) == (FIRST + SECOND, HASHED)
+        assert files(store)[upload_id].read_bytes() == content[: FIRST + SECOND]
+        assert kept(store) == [upload_id]
+        await append(store, upload_id, content[FIRST + SECOND :], FIRST + SECOND)
+        assert recorded(store, upload_id) == (WHOLE, HASHED)
+    await commit(store, upload_id, digest_of(content))
+    assert read == []
+    assert await read_blob(store, digest_of(content)) == content
+    assert kept(store) == []
+
+
+async def test_another_process_reads_what_was_not_hashed(
+    store: Store, other: Store, read: list[tuple[int, int]]
+) -> None:
+    content = os.urandom(WHOLE)
+    with no_hashing():
+        upload_id = await start(store, content)
+        await append(other, upload_id, content[FIRST + SECOND :], FIRST + SECOND)
+        assert read == [REST]
+        assert recorded(store, upload_id) == (WHOLE, FIRST + SECOND)
+    # This one still has a hash, which is not of all that came.
+    await commit(store, upload_id, digest_of(content))
+    assert read == [REST, (FIRST + SECOND, THIRD)]
+    assert await read_blob(store, digest_of(content)) == content
+
+
+KILLED = """
+import asyncio, os, signal, sys
+from ociserver.store import Store
+from tests.store.full_disk import full_disk
+from tests.store.holding import no_hashing
+from tests.store.test_hashes import start
+
+async def main():
+    async with Store(sys.argv[1]) as store:
+        with no_hashing():
+            print(await start(store, sys.stdin.buffer.read()), flush=True)
+            os.kill(os.getpid(), signal.SIGKILL)
+
+asyncio.run(main())
+"""
+
+
+async def killed(folder: Path, content: bytes) -> str:
+    """The upload of a process that was killed after it had acknowledged what it had not hashed."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", KILLED, folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    printed, _ = await process.communicate(content)
+    assert process.returncode == -signal.SIGKILL
+    return printed.decode().strip()
+
+
+async def go_on(store: Store, upload_id: str, content: bytes) -> None:
+    assert recorded(store, upload_id) == (FIRST + SECOND, HASHED)
+    await append(store, upload_id, content[FIRST + SECOND :], FIRST + SECOND)
+    await commit(store, upload_id, digest_of(content))
+    assert await read_blob(store, digest_of(content)) == content
+
+
+async def test_a_process_is_killed_and_started_again(folder: Path, read: list[tuple[int, int]]) -> None:
+    content = os.urandom(WHOLE)
+    upload_id = await killed(folder, content)
+    async with Store(folder) as store:
+        await go_on(store, upload_id, content)
+    assert read[0] == REST
+
+
+async def test_one_of_two_processes_is_killed(store: Store, read: list[tuple[int, int]]) -> None:
+    content = os.urandom(WHOLE)
+    upload_id = await killed(store.path, content)
+    await go_on(store, upload_id, content)
+    assert read[0] == REST
+
+
+async def test_after_another_boot_all_is_read(store: Store, other: Store, read: list[tuple[int, int]]) -> None:
+    content = os.urandom(WHOLE)
+    other.blobs._boot = os.urandom(BOOT_SIZE)
+    with no_hashing():
+        upload_id = await start(store, content)
+        await append(other, upload_id, content[FIRST + SECOND :])
+    await commit(other, upload_id, digest_of(content))
+    assert read[0] == (0, FIRST + SECOND)
+
+
+# A hash that is not of what is there
+
+
+async def test_what_another_process_recorded_is_not_what_was_kept(store: Store, other: Store) -> None:
+    """As many bytes, and a state that says the same of the first of them; the others are others."""
+    content = os.urandom(WHOLE)
+    with no_hashing():
+        upload_id = await start(store, content)
+        ((state,),) = rows(store, "SELECT state FROM uploads")
+        with files(store)[upload_id].open("r+b") as file:
+            file.seek(HASHED)
+            file.write(bytes(REST[1]))
+        rows(store, "UPDATE uploads SET state = ?", state[:-STAMP_SIZE] + os.urandom(STAMP_SIZE))
+        async with aclosing(await resume(store, upload_id)) as upload:
+            with refused("DIGEST_INVALID"):
+                await upload.commit(digest_of(content[: FIRST + SECOND]))
+    await commit(other, upload_id, digest_of(content[:HASHED] + bytes(REST[1])))
+
+
+async def test_bytes_go_while_they_are_hashed(store: Store) -> None:
+    content = os.urandom(WHOLE)
+    with no_hashing():
+        upload_id = await start(store, content)
+        os.truncate(files(store)[upload_id], FIRST)
+        async with aclosing(await resume(store, upload_id)) as upload:
+            assert upload.size == FIRST
+            with refused("DIGEST_INVALID"):
+                await upload.commit(digest_of(content[: FIRST + SECOND]))
+        assert kept(store) == []
+    assert rows(store, "SELECT size, state FROM uploads") == [(FIRST, NO_BOOT)]
+    await append(store, upload_id, content[FIRST:], FIRST)
+    await commit(store, upload_id, digest_of(content))
+
+
+async def test_a_piece_that_could_not_be_written_is_not_vouched_for(store: Store, read: list[tuple[int, int]]) -> None:
+    content = os.urandom(WHOLE)
+    with no_hashing():
+        upload_id = await start(store, content)
+        upload = await resume(store, upload_id)
+        await upload.write(content[FIRST + SECOND :][:1])
+        assert upload.sink
+        await upload.sink.written()
+        with full_disk(store):
+            upload.sink.add(content[FIRST + SECOND + 1 :])
+            await upload.sink.written()
+        with pytest.raises(OCIError, match="disk is full"):
+            await upload.aclose()
+        assert kept(store) == []
+    assert rows(store, "SELECT size, state FROM uploads") == [(FIRST + SECOND + 1, NO_BOOT)]
+    assert read == []
+    await append(store, upload_id, content[FIRST + SECOND + 1 :], FIRST + SECOND + 1)
+    await commit(store, upload_id, digest_of(content))
+    assert await read_blob(store, digest_of(content)) == content
+
+
+# However a request ends
+
+
+async def test_asking_how_far_it_is_leaves_the_hash(store: Store, read: list[tuple[int, int]]) -> None:
+    content = os.urandom(WHOLE)
+    with no_hashing():
+        upload_id = await start(store, content)
+        async with aclosing(await resume(store, upload_id)) as upload:
+            assert upload.size == FIRST + SECOND
+        assert kept(store) == [upload_id]
+    await append(store, upload_id, content[FIRST + SECOND :])
+    await commit(store, upload_id, digest_of(content))
+    assert read == []
+
+
+async def test_a_wrong_offset(store: Store, read: list[tuple[int, int]]) -> None:
+    content = os.urandom(WHOLE)
+    with no_hashing():
+        upload_id = await start(store, content)
+        with refused("RANGE_INVALID"):
+            await append(store, upload_id, b"x", 1)
+        assert kept(store) == []
+        assert recorded(store, upload_id) == (FIRST + SECOND, HASHED)
+    await append(store, upload_id, content[FIRST + SECOND :])
+    await commit(store, upload_id, digest_of(content))
+    assert read == [REST]
+
+
+async def test_a_wrong_digest(store: Store) -> None:
+    content = os.urandom(WHOLE)
+    with no_hashing():
+        upload_id = await start(store, content)
+        await append(store, upload_id, content[FIRST + SECOND :])
+    with refused("DIGEST_INVALID"):
+        await commit(store, upload_id, digest_of(b""))
+    await commit(store, upload_id, digest_of(content))
+    assert await read_blob(store, digest_of(content)) == content
+
+
+async def test_another_algorithm(store: Store, read: list[tuple[int, int]]) -> None:
+    content = os.urandom(WHOLE)
+    with no_hashing():
+        upload_id = await start(store, content)
+        await append(store, upload_id, content[FIRST + SECOND :])
+        await commit(store, upload_id, digest_of(content, "sha512"))
+    assert read == [(0, WHOLE)]
+    assert await read_blob(store, digest_of(content, "sha512")) == content
+
+
+async def test_an_upload_that_is_cancelled_is_forgotten(store: Store) -> None:
+    with no_hashing():
+        upload_id = await start(store, os.urandom(WHOLE))
+        async with aclosing(await resume(store, upload_id)) as upload:
+            await upload.cancel()
+        assert kept(store) == []
+    assert files(store) == {}
+
+
+async def test_a_request_that_is_broken_off_while_it_records(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it has not recorded is not there for the next one, which has to send it again."""
+    content = os.urandom(WHOLE)
+    with no_hashing():
+        upload_id = await start(store, content)
+        upload = await resume(store, upload_id)
+        await upload.write(content[FIRST + SECOND :])
+        begun = asyncio.Event()
+
+        async def never(*_: object, **__: object) -> None:
+            begun.set()
+            await asyncio.get_running_loop().create_future()
+
+        with monkeypatch.context() as patch:
+            patch.setattr(store.database, "write", never)
+            ending = asyncio.ensure_future(upload.aclose())
+            await begun.wait()
+            ending.cancel()
+            await asyncio.gather(ending, return_exceptions=True)
+        async with aclosing(await resume(store, upload_id)) as upload:
+            assert upload.size == FIRST + SECOND
+            await upload.write(content[FIRST + SECOND :])
+    await commit(store, upload_id, digest_of(content))
+    assert await read_blob(store, digest_of(content)) == content
+
+
+async def test_a_store_is_closed_while_it_hashes(folder: Path, read: list[tuple[int, int]]) -> None:
+    content = os.urandom(WHOLE)
+    with no_hashing():
+        async with Store(folder) as store:
+            upload_id = await start(store, content)
+        assert kept(store) == []
+    async with Store(folder) as store:
+        await go_on(store, upload_id, content)
+    assert read[0] == REST
+
+
+# Bounds
+
+
+async def test_with_many_at_work_a_request_waits_for_its_own(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    hashes, refusals = store.blobs.hashes, asyncio.Event()
+    has_room = hashes.has_room
+
+    def noted() -> bool:
+        if not has_room():
+            refusals.set()
+        return not refusals.is_set()
+
+    monkeypatch.setattr(hashes, "has_room", noted)
+    contents = [os.urandom(WHOLE) for _ in range(MOST_HASHES + 1)]
+    with no_hashing():
+        uploads = [await start(store, content) for content in contents[:-1]]
+        last = asyncio.ensure_future(start(store, contents[-1]))
+        await refusals.wait()
+        assert kept(store) == uploads
+        assert not last.done()
+    uploads.append(await last)
+    assert [recorded(store, upload_id)[1] for upload_id in uploads] == [HASHED] * MOST_HASHES + [FIRST + SECOND]
+    for upload_id, content in zip(uploads, contents, strict=True):
+        await append(store, upload_id, content[FIRST + SECOND :])
+        await commit(store, upload_id, digest_of(content))
+    assert kept(store) == []
+
+
+async def test_one_that_is_done_makes_room(store: Store, read: list[tuple[int, int]]) -> None:
+    contents = [os.urandom(WHOLE) for _ in range(MOST_HASHES + 1)]
+    with no_hashing():
+        uploads = [await start(store, content) for content in contents[:-1]]
+    for _, under_way in list(store.blobs.hashes._kept.values()):
+        await until_left(under_way, 0)
+    with no_hashing():
+        uploads.append(await start(store, contents[-1]))
+        assert kept(store) == uploads[1:]
+    for upload_id, content in zip(uploads, contents, strict=True):
+        await commit(store, upload_id, digest_of(content[: FIRST + SECOND]))
+    # Only of the one that had to make room.
+    assert read == [REST]
