@@ -78,7 +78,7 @@ def _uploads(folder: Path, rounds: int, _: int) -> Iterator[Figure]:
             "write and fsync": (None, lambda: _write(scratch, next(contents))),
         }
         after: dict[str, Work] = {"write and fsync": scratch.unlink, "POST": forget, "PUT": forget, "PATCH": forget}
-        rates, cpu = alternate(works, after, size, rounds)
+        rates, cpu, apart = alternate(works, after, size, rounds)
         for name in ("POST", "PUT"):
             # The slowest of the bounds, round by round.
             figure = Figure(f"{name} of {size // MIB} MiB", "MB/s", "slowest bound", 0.6)
@@ -87,10 +87,12 @@ def _uploads(folder: Path, rounds: int, _: int) -> Iterator[Figure]:
                 figure.add(rates[name][index], min(bounds.values()), cpu_s_per_gb=_per_gb(cpu[name][index], size))
                 for bound, rate in bounds.items():
                     figure.add_note(bound, rate)
+            figure.notes["apart_ns"] = apart
             yield figure
         figure = Figure(f"PATCHes of 5 MiB, {size // MIB} MiB in all", "MB/s", "one PUT", 0.9)
         for index in range(rounds):
             figure.add(rates["PATCH"][index], rates["PUT"][index], cpu_s_per_gb=_per_gb(cpu["PATCH"][index], size))
+        figure.notes["apart_ns"] = apart
         figure.add_note("peak_mib", peak_memory(registry))
         yield figure
 
@@ -105,11 +107,12 @@ def _download(folder: Path, rounds: int, _: int) -> Iterator[Figure]:
             "GET": (registry, lambda: get(registry, f"/v2/{REPOSITORY}/blobs/{content.digest}", content)),
             "nginx": (files, lambda: get(files, "/blob", content)),
         }
-        rates, cpu = alternate(works, {}, content.size, 4 * rounds)
+        rates, cpu, apart = alternate(works, {}, content.size, 4 * rounds)
         figure = Figure("GET blob of 64 MiB", "MB/s", "nginx", 1.0)
         for index in range(4 * rounds):
             used, base = (_per_gb(cpu[name][index], content.size) for name in ("GET", "nginx"))
             figure.add(rates["GET"][index], rates["nginx"][index], cpu_s_per_gb=used, base_cpu_s_per_gb=base)
+        figure.notes["apart_ns"] = apart
         figure.add_note("peak_mib", peak_memory(registry))
         yield figure
 

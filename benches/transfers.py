@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import math
 import random
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -16,6 +17,7 @@ from benches.figures import Figure
 from benches.in_memory import serve_memory
 from benches.load import cpu_seconds
 from benches.servers import serve
+from ociserver._core import cores_apart
 from tests.serving.site import Site
 
 MIB: Final = 1024 * 1024
@@ -71,7 +73,7 @@ def _uploads(registry: Site, dropping: Site, content: Content, rounds: int) -> I
         "SHA-256": (None, lambda: check(content)),
     }
     after = {"PUT": lambda: delete(registry, content), "PATCH": lambda: delete(registry, content)}
-    rates, cpu = alternate(works, after, content.size, rounds)
+    rates, cpu, _ = alternate(works, after, content.size, rounds)
     mib = content.size // MIB
     for name, what in (("PUT", f"PUT of {mib} MiB"), ("PATCH", f"PATCH of {PATCH_SIZE // MIB} MiB, {mib} MiB in all")):
         for base, base_name in (("drop", "receive and drop"), ("SHA-256", "SHA-256, one core")):
@@ -89,7 +91,7 @@ def _download(registry: Site, chunks: Site, content: Content, rounds: int) -> Fi
         "GET": (registry, lambda: get(registry, f"/v2/{REPOSITORY}/blobs/{content.digest}", content)),
         "chunks": (chunks, lambda: get(chunks, f"/{content.size}", content)),
     }
-    rates, cpu = alternate(works, {}, content.size, rounds)
+    rates, cpu, _ = alternate(works, {}, content.size, rounds)
     base_name = f"constant chunks of {len(CHUNK) // 1024} KiB"
     figure = Figure(f"GET blob of {content.size // MIB} MiB", "MB/s", base_name)
     for index in range(rounds):
@@ -101,13 +103,18 @@ def _download(registry: Site, chunks: Site, content: Content, rounds: int) -> Fi
 
 def alternate(
     works: dict[str, tuple[Site | None, Work]], after: dict[str, Work], size: int, rounds: int
-) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
-    """MB/s, and milliseconds of the server's processors, of each work in each round."""
+) -> tuple[dict[str, list[float]], dict[str, list[float]], list[float]]:
+    """MB/s, and milliseconds of the server's processors, of each work in each round.
+
+    The last are nanoseconds: how far apart the cores were at most in each round. That slows whatever takes two.
+    """
     rates: dict[str, list[float]] = {name: [] for name in works}
     cpu: dict[str, list[float]] = {name: [] for name in works}
+    apart: list[float] = []
     names: Sequence[str] = list(works)
     for index in range(-1, rounds):
         first = index % len(names)
+        between = [cores_apart()]
         for name in [*names[first:], *names[:first]]:
             site, work = works[name]
             before, began = cpu_seconds(site.pid) if site else 0, time.perf_counter()
@@ -118,7 +125,10 @@ def alternate(
                 cpu[name].append(used * 1e3)
             if name in after:
                 after[name]()
-    return rates, cpu
+            between.append(cores_apart())
+        if index >= 0:
+            apart.append(max((time for time in between if time is not None), default=math.nan))
+    return rates, cpu, apart
 
 
 def put(site: Site, content: Content) -> None:

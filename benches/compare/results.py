@@ -7,9 +7,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import median
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from benches.figures import machine
+
+NEAR_NS: Final = 80
+"""What a word takes at most from one core to another that shares a cache with it. It is 30 ns or 160 where it was
+measured, as the host has two virtual cores on one chiplet of a processor (AMD EPYC 9004) or on two."""
 
 Field = Literal["rate", "p50_ms", "p99_ms", "cpu_seconds", "bytes", "count", "seconds", "client_cpu_seconds"]
 
@@ -28,6 +32,8 @@ class Sample:
     """Of all the server's processes; None where they are not seen."""
     client_cpu_seconds: float
     errors: dict[str, int]
+    apart_ns: int | None = None
+    """What a word takes from one core to the other, the longer of before and after; None where that is not known."""
 
 
 @dataclass(slots=True)
@@ -52,6 +58,11 @@ class Figure:
         """The lowest and highest rate of a round."""
         rates = self.values("rate")
         return min(rates), max(rates)
+
+    def rates(self, *, is_near: bool) -> list[float]:
+        """Of the rounds in which the cores shared a cache, or in which they did not."""
+        known = [(sample.rate, sample.apart_ns) for sample in self.samples if sample.apart_ns is not None]
+        return [rate for rate, apart in known if (apart <= NEAR_NS) == is_near]
 
     @property
     def cpu_per_gb(self) -> float | None:

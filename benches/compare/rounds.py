@@ -11,6 +11,7 @@ from benches.compare.memory import Filler
 from benches.compare.processes import cpu_seconds
 from benches.compare.results import Figure, Sample
 from benches.compare.works import Work
+from ociserver._core import cores_apart
 from ociserver.bench import BenchError
 
 Say = Callable[[str], None]
@@ -58,9 +59,11 @@ def _measure(work: Work, contender: Contender, measurable: Measurable, figure: F
         filler.fill()
     if work.sync:
         os.sync()
+    apart = cores_apart()
     before = cpu_seconds(contender.pid) if contender.pid else None
     result = measurable.measure()
     used = cpu_seconds(contender.pid) - before if contender.pid and before is not None else None
+    apart = max(filter(None, (apart, cores_apart())), default=None)
     figure.unit = result.unit
     if result.failed:
         # What was measured in earlier rounds stays, with the reason beside it.
@@ -69,7 +72,7 @@ def _measure(work: Work, contender: Contender, measurable: Measurable, figure: F
     figure.samples.append(
         Sample(
             result.rate, result.p50_ms, result.p99_ms, result.count, result.seconds, result.bytes, used,
-            result.client_cpu_seconds, result.errors,
+            result.client_cpu_seconds, result.errors, apart,
         )
     )  # fmt: skip
     if work.clean:

@@ -52,6 +52,11 @@ def _size(figure: Figure) -> str:
     return number(median(sample.bytes / sample.count for sample in figure.samples if sample.count) / 1000)
 
 
+def _apart(figure: Figure) -> str:
+    rates = [figure.rates(is_near=is_near) for is_near in (True, False)]
+    return " / ".join(f"{median(those) / 1e9:.2f} ({len(those)})" if those else "-" for those in rates)
+
+
 def group_section(group: Group) -> str:
     """All figures of a group, and what failed in it."""
     figures = [figure for figure in group.figures if figure.work != "start"]
@@ -60,6 +65,8 @@ def group_section(group: Group) -> str:
     if not is_bytes:
         parts.append(_table(group, figures, "p50 / p99, ms", _times))
     parts.append(_table(group, figures, "CPU s/GB" if is_bytes else "CPU us each", _cpu))
+    if is_bytes and any(figure.rates(is_near=False) for figure in figures):
+        parts.append(_table(group, figures, "GB/s, cores near / apart", _apart))
     if group.name in ("tags", "lists"):
         pages = [figure for figure in figures if "page" in figure.work]
         parts.append(_table(group, pages, "kB of one answer", _size))

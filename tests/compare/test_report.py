@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -125,3 +126,18 @@ def test_the_same_figures_give_the_same_picture(tmp_path: Path, works: list[str]
         plot(measured, works, tmp_path / name)
     assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()
     assert all(work in (tmp_path / "a.svg").read_text() for work in works)
+
+
+def test_rounds_in_which_the_cores_share_no_cache_are_told_from_the_others() -> None:
+    ours = figure("upload-put", "ociserver", 4e9, 1e9, 2e9, unit="bytes/s")
+    ours.samples = [replace(one, apart_ns=apart) for one, apart in zip(ours.samples, (31, 160, 33), strict=True)]
+    theirs = figure("upload-put", "distribution3", 5e8, unit="bytes/s")
+    text = group_section(Group("uploads", {}, LABELS, {}, [ours, theirs], {}, {}))
+    assert "| ociserver | 3.00 (2) / 1.00 (1) |" in text
+    assert "| distribution 3 | - / - |" in text
+
+
+def test_where_the_cores_always_share_a_cache_nothing_is_said_of_it() -> None:
+    ours = figure("upload-put", "ociserver", 4e9, unit="bytes/s")
+    ours.samples = [replace(one, apart_ns=31) for one in ours.samples]
+    assert "apart" not in group_section(Group("uploads", {}, LABELS, {}, [ours], {}, {}))

@@ -8,6 +8,7 @@
 mod answer;
 mod connection;
 pub mod content;
+pub mod cores;
 mod engine;
 mod error;
 mod origin;

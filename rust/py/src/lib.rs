@@ -29,7 +29,7 @@ mod _core {
     #[pymodule_export]
     use crate::hash::{PyBackgroundHasher, PyHasher, digest_of};
     #[pymodule_export]
-    use crate::load::{PyContent, PyOrigin, PyReport, PyStep, run_load};
+    use crate::load::{PyContent, PyOrigin, PyReport, PyStep, cores_apart, run_load};
     #[pymodule_export]
     use crate::log::{PyLineWriter, access_line};
     #[pymodule_export]

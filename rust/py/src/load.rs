@@ -7,6 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use ociserver_load::content::Content;
+use ociserver_load::cores;
 use ociserver_load::{Body, Load, Origin, Report, Step, Target};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
@@ -197,4 +198,10 @@ pub(crate) fn run_load(
         return Err(error);
     }
     Ok(PyReport(report))
+}
+
+/// Nanoseconds.
+#[pyfunction]
+pub(crate) fn cores_apart(py: Python<'_>) -> Option<u64> {
+    py.detach(cores::apart).and_then(|time| u64::try_from(time.as_nanos()).ok())
 }
