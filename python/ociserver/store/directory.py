@@ -118,7 +118,11 @@ class Directory:
 
     def path(self, key: str) -> Path:
         """Where the file of a key is. Keys are made here, of hexadecimal digits; none comes from a client unchecked."""
-        return self._root / key[:2] / key
+        return Path(self._name(key))
+
+    def _name(self, key: str) -> str:
+        # Not with `Path`, which takes 4 microseconds to put one together: a chunk of an upload asks for two.
+        return f"{self._root}/{key[:2]}/{key}"
 
     async def hold(self, key: str, algorithm: str) -> FileWriter:
         """Take hold of the file of an upload, made if it is not there; call `restore` next.
@@ -128,14 +132,14 @@ class Directory:
         """
 
         try:
-            fd = await self._lock(self.path(key))
+            fd = await self._lock(self._name(key))
         except BlockingIOError:
             raise OCIError("RANGE_INVALID", "another request is writing to this upload") from None
         except OSError as error:
             raise of_disk(error) from None
         return FileWriter(self, key, fd, algorithm)
 
-    async def _lock(self, path: Path) -> int:
+    async def _lock(self, path: str) -> int:
         """Open a file and lock it. Making it may wait for the disk; opening one that is there does not."""
         with contextlib.suppress(FileNotFoundError):
             return _locked(path, 0)
@@ -152,7 +156,7 @@ class Directory:
     def is_held(self, key: str) -> bool:
         """Whether some process is writing to the file of an upload just now."""
         try:
-            fd = os.open(self.path(key), os.O_RDONLY | os.O_CLOEXEC)
+            fd = os.open(self._name(key), os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
             return False
         try:
@@ -166,7 +170,7 @@ class Directory:
     def size(self, key: str) -> int | None:
         """Bytes of a file; None if it is not there. Only that means missing: another error says nothing of it."""
         try:
-            return os.stat(self.path(key)).st_size
+            return os.stat(self._name(key)).st_size
         except FileNotFoundError:
             return None
         except OSError as error:
@@ -175,7 +179,7 @@ class Directory:
     def open_file(self, key: str, size: int) -> int | None:
         """Open a copy for reading; None if it is missing or of another size."""
         try:
-            fd = os.open(self.path(key), os.O_RDONLY | os.O_CLOEXEC)
+            fd = os.open(self._name(key), os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
             return None
         except OSError as error:
@@ -239,7 +243,7 @@ def _opened(pool: ThreadPoolExecutor | None) -> ThreadPoolExecutor:
     return pool
 
 
-def _locked(path: Path, flags: int) -> int:
+def _locked(path: str, flags: int) -> int:
     fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | flags, 0o644)
     reach("file opened")
     try:
