@@ -76,6 +76,7 @@ GROUPS: Final[dict[str, tuple[Work, ...]]] = {
     "images": (
         Work("image-push", "push of a small image", "image-push", bounds=("fsync",), sync=True),
         Work("image-push-collecting", "the same while collection runs", "image-push", sync=True, collecting=True),
+        Work("image-push-patch", "push with PATCHes, as docker does", "image-push-patch", sync=True),
         Work("image-pull", "pull of a small image", "image-pull"),
         Work("mount", "mount of a blob", "mount", entries=2000, sync=True),
         Work("start", "start-up to first answer", "start"),

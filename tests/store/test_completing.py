@@ -8,6 +8,7 @@ from contextlib import aclosing
 import pytest
 
 from ociserver.store import Store, backend
+from ociserver.store import upload as uploads
 from ociserver.store.upload import INLINE_SIZE, Upload
 from tests.contract.contents import REPOSITORY, digest_of, push_blob, read_blob
 from tests.contract.errors import refused
@@ -45,7 +46,7 @@ async def test_a_small_blob(store: Store, content: bytes) -> None:
     assert await read_blob(store, digest_of(content)) == content
     assert files(store) == {}
     assert rows(store, "SELECT * FROM uploads") == []
-    assert not store.untouched
+    assert not store._remembered
     assert not store.writing
 
 
@@ -137,18 +138,21 @@ async def test_two_requests_at_once(store: Store) -> None:
 
 
 async def test_so_many_that_some_are_forgotten(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(backend, "MAX_UNTOUCHED", 2)
+    monkeypatch.setattr(backend, "MAX_REMEMBERED", 2)
     uploads = [await start(store) for _ in range(4)]
-    assert list(store.untouched) == uploads[2:]
+    assert list(store._remembered) == uploads[2:]
     for number, upload_id in enumerate(uploads):
         await complete(store, upload_id, b"%d" % number, b"%d" % number)
         assert await read_blob(store, digest_of(b"%d" % number)) == b"%d" % number
 
 
-async def test_a_small_blob_takes_the_place_of_a_file(store: Store) -> None:
-    upload_id = await start(store)
-    await patch(store, upload_id, 0, SMALL)
-    await complete(store, upload_id, b"", SMALL)
+async def test_a_small_blob_takes_the_place_of_a_file(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patched:
+        # As it was pushed in chunks before small ones were kept in the database.
+        patched.setattr(uploads, "INLINE_SIZE", 0)
+        upload_id = await start(store)
+        await patch(store, upload_id, 0, SMALL)
+        await complete(store, upload_id, b"", SMALL)
     assert len(files(store)) == 1
     reader = await store.get_blob(REPOSITORY, digest_of(SMALL))
     await push_blob(store, SMALL, "elsewhere")

@@ -82,11 +82,12 @@ class Pushes:
         ).encode()
         return Image(config, layer, manifest, config_digest, layer_digest, digest_of(manifest))
 
-    def push_image(self, repository: str, image: Image, tag: str) -> Operation:
-        """A push as clients make it; each blob wants two requests."""
+    def push_image(self, repository: str, image: Image, tag: str, *, patch: bool = False) -> Operation:
+        """A push as clients make it; each blob wants two requests, or three with a PATCH, as of docker and crane."""
+        blob = self._patch if patch else self._put
         steps = [
-            *self._put(repository, image.config, image.config_digest),
-            *self._put(repository, image.layer, image.layer_digest),
+            *blob(repository, image.config, image.config_digest),
+            *blob(repository, image.layer, image.layer_digest),
             self.put_manifest(repository, tag, image.manifest),
         ]
         undo = (
@@ -158,6 +159,10 @@ class Pushes:
     def _put(self, repository: str, body: bytes | LoadContent, digest: str) -> list[LoadStep]:
         put = LoadStep("PUT", None, query=f"digest={digest}", headers=[_STREAM], body=body, expect=[201])
         return [self._begin(repository), put]
+
+    def _patch(self, repository: str, body: bytes | LoadContent, digest: str) -> list[LoadStep]:
+        patch = LoadStep("PATCH", None, headers=[_STREAM], body=body, expect=[202])
+        return [self._begin(repository), patch, LoadStep("PUT", None, query=f"digest={digest}", expect=[201])]
 
     def _blob(self, repository: str, digest: str, steps: Sequence[LoadStep]) -> Operation:
         return Operation(steps, (repository,), [self._undo_blob(repository, digest)])

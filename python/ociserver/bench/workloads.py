@@ -160,16 +160,20 @@ def _download_range(settings: Settings, pushes: Pushes) -> Workload:
     )
 
 
-def _image_push(settings: Settings, pushes: Pushes) -> Workload:
-    repositories = [f"{settings.repository}/{number}" for number in range(_REPOSITORIES)]
-    return Workload(
-        unit="images/s",
-        clients=settings.clients,
-        operations=(
-            pushes.push_image(repositories[number % _REPOSITORIES], pushes.image(), f"v{number}") for number in count()
-        ),
-        repositories=repositories,
-    )
+def _image_push(*, patch: bool) -> _Make:
+    def make(settings: Settings, pushes: Pushes) -> Workload:
+        repositories = [f"{settings.repository}/{number}" for number in range(_REPOSITORIES)]
+        return Workload(
+            unit="images/s",
+            clients=settings.clients,
+            operations=(
+                pushes.push_image(repositories[number % _REPOSITORIES], pushes.image(), f"v{number}", patch=patch)
+                for number in count()
+            ),
+            repositories=repositories,
+        )
+
+    return make
 
 
 def _image_pull(settings: Settings, pushes: Pushes) -> Workload:
@@ -302,7 +306,8 @@ WORKLOADS: Final[dict[str, _Make]] = {
     "download": _download(parallel=False),
     "download-parallel": _download(parallel=True),
     "download-range": _download_range,
-    "image-push": _image_push,
+    "image-push": _image_push(patch=False),
+    "image-push-patch": _image_push(patch=True),
     "image-pull": _image_pull,
     "mount": _mount,
     "tags-put": _tags_put,

@@ -28,7 +28,7 @@ from ociserver.store.reads import BLOB_TYPE, Copy, Link, UploadRow
 from ociserver.store.recent import Recent
 from ociserver.store.reserve import Reserve
 from ociserver.store.sqlite import Durability, SQLite
-from ociserver.store.upload import INLINE_SIZE, Upload
+from ociserver.store.upload import INLINE_SIZE, Upload, content_of
 from ociserver.store.work import Database, Work
 
 __all__ = ["Store"]
@@ -41,9 +41,9 @@ RENEW_AFTER_S: Final = 3600
 RENEWAL_WAIT_S: Final = 0.1
 """How long a HEAD waits for that: a read does not wait for a disk that is slow, or a database that is locked."""
 
-MAX_UNTOUCHED: Final = 1024
-"""Uploads that are remembered from their start until the next request for them, some 0.5 KiB each. One that has
-been forgotten costs its next request a look into the database."""
+MAX_REMEMBERED: Final = 256
+"""Uploads that are remembered from one request until the next for them, some 0.5 KiB each and up to 16 KiB of content.
+One that has been forgotten costs its next request a look into the database."""
 
 _HEXADECIMAL: Final = frozenset(string.hexdigits)
 
@@ -78,8 +78,8 @@ class Store(Lists):
         self.path = Path(path)
         self.renew_after_s = renew_after_s
         self.writing: set[str] = set()
-        # Uploads that were started here and that no request of this process has written to since, by their ids.
-        self.untouched: OrderedDict[str, tuple[str, UploadRow]] = OrderedDict()
+        # Uploads that this process has recorded last, as far as it knows, and is not at, by their ids.
+        self._remembered: OrderedDict[str, tuple[str, UploadRow]] = OrderedDict()
         self._immutable_tags = immutable_tags
         self._lax = lax_child_references
         database = SQLite(self.path / "registry.db", durability)
@@ -250,9 +250,7 @@ class Store(Lists):
         row = UploadRow(secrets.token_hex(16), algorithm, 0, b"")
         # Not synced: a power cut ends the uploads of its last moments, and nobody was promised otherwise.
         await self.database.write(writes.start_upload(repository, row.id, algorithm, int(time.time())), durable=False)
-        self.untouched[row.id] = repository, row
-        if len(self.untouched) > MAX_UNTOUCHED:
-            self.untouched.popitem(last=False)
+        self.remember(repository, row)
         return Upload(self, repository, row, 0)
 
     async def push_blob_chunked_resume(
@@ -260,11 +258,11 @@ class Store(Lists):
     ) -> Upload:
         if not _HEXADECIMAL.issuperset(upload_id):
             raise OCIError("BLOB_UPLOAD_UNKNOWN")
-        started = self.untouched.pop(upload_id, None)
-        if digest is not None and started is not None and started[0] == repository:
-            return Upload(self, repository, started[1], offset, untouched=True)
+        known = self._remembered.pop(upload_id, None)
+        if (digest, offset) != (None, None) and known is not None and known[0] == repository:
+            return Upload(self, repository, known[1], offset, remembered=True)
         row = await self.find_upload(repository, upload_id)
-        if row.size > 0:
+        if row.size > 0 and content_of(row) is None:
             # After a power cut less may be there than was recorded: the client is told what there is.
             row = UploadRow(row.id, row.algorithm, min(row.size, self.blobs.size(row.id) or 0), row.state)
         return Upload(self, repository, row, offset)
@@ -359,6 +357,16 @@ class Store(Lists):
             row = await self.database.read(reads.find_upload(repository, upload_id))
             generation.put(key, row, row.state)
         return row
+
+    def remember(self, repository: str, row: UploadRow) -> None:
+        """Have the next request of an upload begin with what this one has recorded, and not ask the database."""
+        self._remembered[row.id] = repository, row
+        if len(self._remembered) > MAX_REMEMBERED:
+            self._remembered.popitem(last=False)
+
+    def forget(self, upload_id: str) -> None:
+        """The opposite, for whoever goes on with it or ends it."""
+        self._remembered.pop(upload_id, None)
 
     async def link(
         self, repository: str, digest: str, size: int, *, upload: UploadRow | None, content: bytes | None

@@ -13,52 +13,62 @@ from ociserver.errors import OCIError
 from ociserver.interface import CHUNK_SIZE, Descriptor
 from ociserver.store import writes
 from ociserver.store.reads import UploadRow
-from ociserver.store.writer import NO_BOOT
+from ociserver.store.writer import BOOT_SIZE, NO_BOOT
 
 if TYPE_CHECKING:
     from ociserver.store.backend import Store
     from ociserver.store.writer import FileWriter
 
-__all__ = ["INLINE_SIZE", "Upload"]
+__all__ = ["INLINE_SIZE", "Upload", "content_of"]
 
 INLINE_SIZE: Final = 16 * 1024
-"""Bytes up to which a blob lives in the database: one commit instead of a file, its sync and its folder's."""
+"""Bytes up to which a blob lives in the database: one commit instead of a file, its sync and its folder's. So does what
+has come of an upload between its requests."""
+
+_IN_ROW: Final = b"\xff" * BOOT_SIZE
+"""In the place of a boot's name in the state of an upload: behind it is all that has come, and there is no file."""
 
 
 TOUCH_AFTER_S: Final = 60
 """How often an upload under way is noted, so that collection leaves it alone."""
 
 
+def content_of(row: UploadRow) -> bytes | None:
+    """All that has come, if it is in the row and not in a file."""
+    content = row.state[BOOT_SIZE:]
+    return content if row.state.startswith(_IN_ROW) and len(content) == row.size else None
+
+
 class Upload:
     """A `BlobWriter` of the store.
 
-    What a request brings stays in memory up to `INLINE_SIZE`, so that a small blob that comes in one request
-    never touches a file. Beyond that, or when the request ends before the blob does, it goes to the file.
+    What comes stays in memory up to `INLINE_SIZE`, and in the row between two requests, so that a small blob never
+    touches a file. Beyond that it goes to the file.
 
     One writer at a time: within a process by the store's `writing`, between processes by the lock on the
-    file, and where there is no file yet by the size that the row must still have when this one is recorded.
+    file, and where there is no file by the size that the row must still have when this one is recorded.
 
     Args:
         store: that it is of.
         repository: that it is in.
         row: how far it is.
         offset: at which the first bytes have to begin; None for wherever it ends.
-        untouched: whether nobody has written to it as far as this process knows, which started it, and this
-            request is to complete it. Then a small blob is kept without asking the database how far the upload is:
-            if the digest is right, only the transaction that ends it has to see that it is still so.
+        remembered: whether that is what this process has recorded last, and not what the database has just said. What
+            is small is then kept without asking: the transaction that records or ends it sees whether it is still so.
     """
 
     chunk_size = CHUNK_SIZE
 
     def __init__(
-        self, store: Store, repository: str, row: UploadRow, offset: int | None, *, untouched: bool = False
+        self, store: Store, repository: str, row: UploadRow, offset: int | None, *, remembered: bool = False
     ) -> None:
         self._store = store
         self._repository = repository
         self._row = row
         self._offset = offset
-        self._untouched = untouched
-        self._buffer = b""
+        self._remembered = remembered
+        # All that has come, while it is in no file.
+        self._buffer = content_of(row) or b""
         self._file: FileWriter | None = None
         self._claimed = False
         self._ended = False
@@ -72,13 +82,14 @@ class Upload:
 
     @property
     def size(self) -> int:
-        return self._file.size if self._file else self._row.size + len(self._buffer)
+        return self._file.size if self._file else max(self._row.size, len(self._buffer))
 
     async def write(self, data: bytes) -> None:
         if not data:
             return
-        if self._untouched and self._offset in (0, None) and len(self._buffer) + len(data) <= INLINE_SIZE:
+        if self._remembered and self._offset in (self.size, None) and len(self._buffer) + len(data) <= INLINE_SIZE:
             self._take()
+            self._offset, self._changed = None, True
             self._buffer += data
             return
         await self._claim()
@@ -106,7 +117,7 @@ class Upload:
         if not is_digest(digest):
             raise OCIError("DIGEST_INVALID", "badly formed digest")
         algorithm = digest.partition(":")[0]
-        if self._untouched and digest_of(self._buffer, algorithm) == digest:
+        if self._remembered and digest_of(self._buffer, algorithm) == digest:
             self._take()
             found = digest
         else:
@@ -137,7 +148,7 @@ class Upload:
         if self._ended:
             return
         self._ended = True
-        self._store.untouched.pop(self._row.id, None)
+        self._store.forget(self._row.id)
         try:
             # Only whoever ends the row may delete the file: a commit ends it too, and keeps the file.
             # Whoever has the file open can give its bytes back, and needs no room that is kept for others.
@@ -161,12 +172,11 @@ class Upload:
             self._end()
             return
         try:
-            if self._untouched and self._buffer and not self._committing:
-                await self._claim()
             self._ended = True
             if self._file:
                 await self._file.written()
-            if self._changed:
+            # What came with a commit that failed comes again with the next try; what is in a file is there anyway.
+            if self._changed and (self._file or not self._committing):
                 await self._suspend()
             if self._file:
                 self._file.check()
@@ -176,9 +186,12 @@ class Upload:
     async def _suspend(self) -> None:
         """Record how far it is, for whoever goes on with it."""
         try:
-            file = await self._to_file()
-            state = await file.suspend()
-            await self._record(file.size, state)
+            if self._file is None:
+                await self._record(len(self._buffer), _IN_ROW + self._buffer)
+                self._store.remember(self._repository, self._row)
+            else:
+                state = await self._file.suspend()
+                await self._record(self._file.size, state)
         except OCIError as error:
             if error.code != "BLOB_UPLOAD_UNKNOWN":
                 raise
@@ -188,8 +201,9 @@ class Upload:
                 raise
 
     async def _record(self, size: int, state: bytes) -> None:
-        suspended = writes.suspend_upload(self._row.id, size, state, int(time.time()))
+        suspended = writes.suspend_upload(self._row, size, state, int(time.time()))
         await self._store.database.write(suspended, durable=False)
+        self._row = UploadRow(self._row.id, self._row.algorithm, size, state)
 
     async def _touch(self) -> None:
         """A request that takes very long must not look abandoned."""
@@ -202,7 +216,7 @@ class Upload:
         """Make sure that the upload is still there, and at the first time that nobody else writes to it."""
         if self._ended:
             raise OCIError("BLOB_UPLOAD_UNKNOWN")
-        if self._untouched:
+        if self._remembered:
             await self._look()
             return
         try:
@@ -215,18 +229,21 @@ class Upload:
             return
         self._take()
         try:
-            self._row = row
-            # A file beside a size of 0 is that of another process's writer, or what one that died has left.
-            if row.size > 0 or self._store.blobs.size(row.id) is not None:
-                self._file = await self._hold()
+            self._row, content = row, content_of(row)
+            self._buffer = content or b""
+            # A file that there should not be yet is that of another process's writer, or what one that died has left.
+            if (row.size > 0 and content is None) or self._store.blobs.size(row.id) is not None:
+                self._file, self._buffer = await self._hold(), b""
         except BaseException:
             self._let_go()
             raise
 
     async def _look(self) -> None:
-        """See how far the upload really is, and write what was only kept, as if it had come now."""
-        self._untouched = False
-        data, self._buffer = self._buffer, b""
+        """See how far the upload really is, and write what this request has brought, as if it had come now."""
+        self._remembered = False
+        data = self._buffer[self._row.size :]
+        if data:
+            self._offset, self._changed = self._row.size, False
         self._let_go()
         await self._claim()
         await self.write(data)
@@ -238,7 +255,7 @@ class Upload:
         if self._row.id in self._store.writing:
             raise OCIError("RANGE_INVALID", "another request is writing to this upload")
         self._store.writing.add(self._row.id)
-        self._store.untouched.pop(self._row.id, None)
+        self._store.forget(self._row.id)
         self._claimed = True
 
     def _let_go(self) -> None:
@@ -248,14 +265,15 @@ class Upload:
 
     async def _to_file(self) -> FileWriter:
         if self._file is None:
+            size = self._row.size
             file = await self._hold()
-            if file.size > 0:
+            if file.size != size:
                 file.close()
                 self._changed = False
                 raise OCIError("RANGE_INVALID", "another request has written to this upload meanwhile")
-            self._file, buffer, self._buffer = file, self._buffer, b""
-            if buffer:
-                await file.write(buffer)
+            self._file, more, self._buffer = file, self._buffer[size:], b""
+            if more:
+                await file.write(more)
         return self._file
 
     async def _hold(self) -> FileWriter:
@@ -263,10 +281,14 @@ class Upload:
         file = await self._store.blobs.hold(self._row.id, self._row.algorithm)
         try:
             self._row = await self._store.find_upload(self._repository, self._row.id)
-            await file.restore(self._row.size, self._row.state)
+            content = content_of(self._row)
+            if content is None:
+                await file.restore(self._row.size, self._row.state)
+            else:
+                await file.restore(0, b"")
+                await file.write(content)
             if file.size != self._row.size:
                 # Bytes have gone. Their hash must not vouch for what comes in their place, if nothing more is noted.
-                self._row = UploadRow(self._row.id, self._row.algorithm, file.size, NO_BOOT)
                 await self._record(file.size, NO_BOOT)
         except BaseException as error:
             file.close()
@@ -277,7 +299,7 @@ class Upload:
         return file
 
     def _end(self) -> None:
-        self._ended, self._untouched = True, False
+        self._ended, self._remembered = True, False
         self._let_go()
         if self._file is not None:
             self._file.close()

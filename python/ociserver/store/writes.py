@@ -55,14 +55,24 @@ def start_upload(repository: str, upload_id: str, algorithm: str, now: int) -> W
     )
 
 
-def suspend_upload(upload_id: str, size: int, state: bytes, now: int) -> Work[None]:
-    """Record how far an upload is. Raises BLOB_UPLOAD_UNKNOWN if it has been ended meanwhile."""
+def suspend_upload(upload: UploadRow, size: int, state: bytes, now: int) -> Work[None]:
+    """Record how far an upload is.
+
+    Args:
+        upload: as its writer knows it.
+        size: bytes that there are now.
+        state: to go on from.
+        now: seconds.
+
+    Raises:
+        OCIError: BLOB_UPLOAD_UNKNOWN if it was ended meanwhile, RANGE_INVALID if somebody else has written to it.
+    """
     rows = yield (
-        "UPDATE uploads SET size = ?, state = ?, touched = ? WHERE id = ? RETURNING id",
-        (size, state, now, upload_id),
+        "UPDATE uploads SET size = ?, state = ?, touched = ? WHERE id = ? AND size = ? RETURNING id",
+        (size, state, now, upload.id, upload.size),
     )
     if not rows:
-        raise OCIError("BLOB_UPLOAD_UNKNOWN")
+        yield from _refuse(upload)
 
 
 def touch_upload(upload_id: str, now: int) -> Work[None]:
@@ -138,8 +148,12 @@ def finish_blob(
 
 def _end_unchanged(upload: UploadRow) -> Work[None]:
     rows = yield "DELETE FROM uploads WHERE id = ? AND size = ? RETURNING id", (upload.id, upload.size)
-    if rows:
-        return
+    if not rows:
+        yield from _refuse(upload)
+
+
+def _refuse(upload: UploadRow) -> Work[None]:
+    """Say why an upload is not as its writer knows it."""
     rows = yield "SELECT 1 FROM uploads WHERE id = ?", (upload.id,)
     if rows:
         raise OCIError("RANGE_INVALID", "another request has written to this upload meanwhile")
