@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
 import signal
 import subprocess
 import sys
-from contextlib import aclosing
+from collections.abc import Iterator
+from contextlib import aclosing, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -226,6 +229,55 @@ async def test_a_piece_that_could_not_be_written_is_not_vouched_for(store: Store
     await append(store, upload_id, content[FIRST + SECOND + 1 :], FIRST + SECOND + 1)
     await commit(store, upload_id, digest_of(content))
     assert await read_blob(store, digest_of(content)) == content
+
+
+@pytest.mark.parametrize("commits", [False, True])
+@pytest.mark.parametrize("is_same", [True, False])
+async def test_what_a_request_that_was_broken_off_records_late(
+    store: Store, other: Store, monkeypatch: pytest.MonkeyPatch, *, is_same: bool, commits: bool
+) -> None:
+    """Nobody writes other bytes into the file as long as it may still be recorded what is in it."""
+    content, begun = os.urandom(WHOLE), asyncio.Event()
+    upload_id = await start(store, content if commits else content[: FIRST + SECOND])
+    if commits:
+        await append(store, upload_id, content[FIRST + SECOND :])
+    write = store.database.write
+
+    async def noted(*args: Any, **options: Any) -> Any:
+        begun.set()
+        return await write(*args, **options)
+
+    async def end() -> None:
+        await (commit(store, upload_id, digest_of(content)) if commits else append(store, upload_id, content[-THIRD:]))
+
+    monkeypatch.setattr(store.database, "write", noted)
+    with locked_database(store):
+        ending = asyncio.ensure_future(end())
+        await begun.wait()
+        for _ in range(3):
+            ending.cancel()
+            await asyncio.sleep(0)
+        late = await resume(store if is_same else other, upload_id)
+        with refused("RANGE_INVALID"):
+            await late.write(os.urandom(THIRD))
+        await late.aclose()
+    with pytest.raises(asyncio.CancelledError):
+        await ending
+    if not commits:
+        await commit(store, upload_id, digest_of(content))
+    assert await read_blob(store, digest_of(content)) == content
+    assert store.writing == set()
+
+
+@contextmanager
+def locked_database(store: Store) -> Iterator[None]:
+    """Whoever writes to it waits."""
+    fd = os.open(store.path / "registry.lock", os.O_RDWR)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)
 
 
 # However a request ends

@@ -147,8 +147,15 @@ class SQLite:
         loop = asyncio.get_running_loop()
         job = _Job(work, durable, loop, loop.create_future())
         self._jobs.put(job)
-        # A caller that is cancelled cancels the future only, and does not undo what the writer has begun.
-        result: Result = await job.future
+        try:
+            # A caller that is cancelled does not undo what the writer has begun, or will begin.
+            result: Result = await asyncio.shield(job.future)
+        except asyncio.CancelledError:
+            # However often: what it holds, as the lock on the file that the work is about, nobody else may have before.
+            while not job.future.done():
+                with contextlib.suppress(asyncio.CancelledError):
+                    await asyncio.wait([job.future])
+            raise
         return result
 
     async def problems(self) -> list[str]:

@@ -38,7 +38,7 @@ class Database(Protocol):
         """
 
     async def write(self, work: Work[Result], *, durable: bool = True) -> Result:
-        """Run a work in a transaction; when this returns, it is committed.
+        """Run a work in a transaction; when this returns, it is committed. Cancelled, it ends when its work has.
 
         Args:
             work: all of it happens, or nothing; an exception that it raises undoes it and comes out here.
