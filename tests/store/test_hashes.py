@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import aclosing, contextmanager
 from pathlib import Path
@@ -362,6 +363,37 @@ async def test_a_request_that_is_broken_off_while_it_records(store: Store, monke
             await upload.write(content[FIRST + SECOND :])
     await commit(store, upload_id, digest_of(content))
     assert await read_blob(store, digest_of(content)) == content
+
+
+async def test_a_request_that_is_broken_off_while_it_takes_hold(
+    store: Store, monkeypatch: pytest.MonkeyPatch, read: list[tuple[int, int]]
+) -> None:
+    """While it cuts off what was never acknowledged: the hash is not of that, and stays for the next one."""
+    content, begun, goes_on = os.urandom(WHOLE), threading.Event(), threading.Event()
+    truncate = os.ftruncate
+
+    def slowly(fd: int, size: int) -> None:
+        begun.set()
+        assert goes_on.wait(60)
+        truncate(fd, size)
+
+    with no_hashing():
+        upload_id = await start(store, content)
+        with files(store)[upload_id].open("ab") as file:
+            file.write(b"never recorded")
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "ftruncate", slowly)
+            taking = asyncio.ensure_future(append(store, upload_id, content[FIRST + SECOND :]))
+            await asyncio.to_thread(begun.wait)
+            taking.cancel()
+            await asyncio.gather(taking, return_exceptions=True)
+            goes_on.set()
+        while store.blobs.is_held(upload_id):
+            await asyncio.sleep(0.001)
+        assert kept(store) == [upload_id]
+        await append(store, upload_id, content[FIRST + SECOND :])
+    await commit(store, upload_id, digest_of(content))
+    assert read == []
 
 
 async def test_a_store_is_closed_while_it_hashes(folder: Path, read: list[tuple[int, int]]) -> None:

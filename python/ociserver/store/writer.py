@@ -67,10 +67,10 @@ class FileWriter:
         """
         fd, there = self._fd, os.fstat(self._fd).st_size
         self.size = min(size, there)
-        # None if bytes have gone: then it has more than there are.
-        under_way = self._directory.hashes.take(self._key, state, self.size)
         if there > size:
             await self._do(lambda: os.ftruncate(fd, size))
+        # None if bytes have gone: then it has more than there are.
+        under_way = self._directory.hashes.take(self._key, state, self.size)
         if under_way is None:
             hasher = self._trusted(size, state) if there >= size else None
             under_way = BackgroundHasher.resume(await self._read(hasher or Hasher(self._algorithm)))
