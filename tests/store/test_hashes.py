@@ -439,8 +439,8 @@ async def test_one_that_is_done_makes_room(store: Store, read: list[tuple[int, i
     contents = [os.urandom(WHOLE) for _ in range(MOST_HASHES + 1)]
     with no_hashing():
         uploads = [await start(store, content) for content in contents[:-1]]
-    for _, under_way in list(store.blobs.hashes._kept.values()):
-        await until_left(under_way, 0)
+    for _, hashing in list(store.blobs.hashes._kept.values()):
+        await until_left(hashing, 0)
     with no_hashing():
         uploads.append(await start(store, contents[-1]))
         assert kept(store) == uploads[1:]

@@ -26,35 +26,35 @@ class Hashes:
         if len(self._kept) < MOST_HASHES:
             return True
         # What was recorded for it still is, and the file has what that has not.
-        idle = next((key for key, (_, under_way) in self._kept.items() if not under_way.left()), None)
+        idle = next((key for key, (_, hashing) in self._kept.items() if not hashing.left()), None)
         if idle is not None:
             self.drop(idle)
         return idle is not None
 
-    def put(self, key: str, state: bytes, under_way: BackgroundHasher) -> None:
+    def put(self, key: str, state: bytes, hashing: BackgroundHasher) -> None:
         """Keep one for whoever finds that state recorded; there has to be room."""
         self.drop(key)
-        self._kept[key] = state, under_way
+        self._kept[key] = state, hashing
 
     def take(self, key: str, state: bytes, size: int) -> BackgroundHasher | None:
         """The one of an upload of which that state is recorded and so many bytes are there; any other is dropped."""
-        kept, under_way = self._kept.pop(key, (b"", None))
-        if under_way is None or (kept == state and under_way.length() == size):
-            return under_way
+        kept, hashing = self._kept.pop(key, (b"", None))
+        if hashing is None or (kept == state and hashing.length() == size):
+            return hashing
         # Another process has written meanwhile, or bytes have gone.
-        under_way.close()
+        hashing.close()
         return None
 
     def drop(self, key: str) -> None:
         """Forget one, and what waits for it."""
-        _, under_way = self._kept.pop(key, (b"", None))
-        if under_way is not None:
-            under_way.close()
+        _, hashing = self._kept.pop(key, (b"", None))
+        if hashing is not None:
+            hashing.close()
 
     async def close(self) -> None:
         """Forget them all; what is being hashed just now is waited for."""
         kept, self._kept = self._kept, OrderedDict()
-        for _, under_way in kept.values():
-            under_way.close()
-        for _, under_way in kept.values():
-            await until_left(under_way, 0)
+        for _, hashing in kept.values():
+            hashing.close()
+        for _, hashing in kept.values():
+            await until_left(hashing, 0)

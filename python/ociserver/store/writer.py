@@ -70,11 +70,11 @@ class FileWriter:
         if there > size:
             await self._do(lambda: os.ftruncate(fd, size))
         # None if bytes have gone: then it has more than there are.
-        under_way = self._directory.hashes.take(self._key, state, self.size)
-        if under_way is None:
+        hashing = self._directory.hashes.take(self._key, state, self.size)
+        if hashing is None:
             hasher = self._trusted(size, state) if there >= size else None
-            under_way = BackgroundHasher.resume(await self._read(hasher or Hasher(self._algorithm)))
-        self._go_on(under_way)
+            hashing = BackgroundHasher.resume(await self._read(hasher or Hasher(self._algorithm)))
+        self._go_on(hashing)
 
     async def write(self, data: bytes) -> None:
         """Append bytes; no more than `most` are still under way when this returns.
@@ -143,17 +143,19 @@ class FileWriter:
         the upload in this process, if there are not too many that do.
         """
         await self.written()
-        hashes, under_way = self._directory.hashes, self._hash
-        if under_way is not None and under_way.left() and not hashes.has_room():
-            await until_left(under_way, 0)
-        hasher = None if under_way is None else under_way.hasher()
+        hashes, hashing = self._directory.hashes, self._hash
+        if hashing is None:
+            return NO_BOOT
+        if hashing.left() and not hashes.has_room():
+            await until_left(hashing, 0)
+        hasher = hashing.hasher()
         # In this order: if it is of no more than the file then, so was the copy that was made of it before.
-        if under_way is None or hasher is None or not self._is_whole(under_way):
+        if not self._is_whole(hashing):
             return NO_BOOT
         state = self._directory.boot + hasher.save() + os.urandom(STAMP_SIZE)
         if hasher.length < self.size:
             self._hash = None
-            hashes.put(self._key, state, under_way)
+            hashes.put(self._key, state, hashing)
         return state
 
     async def digest(self, algorithm: str) -> str:
@@ -164,11 +166,11 @@ class FileWriter:
         """
         await self.written()
         self.check()
-        under_way = self._hash
-        if under_way is not None and algorithm == self._algorithm:
-            await until_left(under_way, 0)
-            if self._is_whole(under_way):
-                return under_way.digest()
+        hashing = self._hash
+        if hashing is not None and algorithm == self._algorithm:
+            await until_left(hashing, 0)
+            if self._is_whole(hashing):
+                return hashing.digest()
         return (await self._read(Hasher(algorithm))).digest()
 
     async def finish(self) -> None:
@@ -236,9 +238,9 @@ class FileWriter:
         else:
             self._under_way.add_done_callback(close_file)
 
-    def _go_on(self, under_way: BackgroundHasher) -> None:
-        self._hash = under_way
-        self._appender = Appender(self._fd, self.size, under_way, self._directory.syncs)
+    def _go_on(self, hashing: BackgroundHasher) -> None:
+        self._hash = hashing
+        self._appender = Appender(self._fd, self.size, hashing, self._directory.syncs)
 
     def _forget(self) -> None:
         """The hash, and what waits for it."""
@@ -254,9 +256,9 @@ class FileWriter:
         except OSError as error:
             raise of_disk(error) from None
 
-    def _is_whole(self, under_way: BackgroundHasher) -> bool:
+    def _is_whole(self, hashing: BackgroundHasher) -> bool:
         """Whether all that a hash was given is in the file, and not under way or lost."""
-        return self._appender is not None and self._appender.size() == self.size == under_way.length()
+        return self._appender is not None and self._appender.size() == self.size == hashing.length()
 
     async def _read(self, hasher: Hasher) -> Hasher:
         """Hash what is in the file behind what the hash has."""
