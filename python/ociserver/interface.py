@@ -195,7 +195,7 @@ class Sink(Protocol):
         """Call `callback`, once, when no more than `backlog` bytes are left: at once, or in another thread."""
 
     def when_kept(self, callback: Callable[[], object], /) -> None:
-        """Likewise when all is where it stays, or lost: what is left to do then may still be done when it is read."""
+        """Likewise when all that came is where it stays, or lost; what else is to be done, as hashing it, may go on."""
 
 
 async def write_all(writer: BlobWriter, content: AsyncIterator[bytes]) -> None:

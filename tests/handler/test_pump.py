@@ -66,6 +66,7 @@ class Pouring(Backend):
         self.backlog = 0
         self.takes = True
         self.waiting: list[tuple[int, Callable[[], object]]] = []
+        self.keeping: list[Callable[[], object]] = []
 
     @property
     def sink(self) -> Pouring | None:
@@ -91,7 +92,14 @@ class Pouring(Backend):
         self.deal(0)
 
     def when_kept(self, callback: Callable[[], object]) -> None:
-        self.when_left(0, callback)
+        self.keeping.append(callback)
+        self.deal(0)
+
+    def keep(self) -> None:
+        """All that has come, dealt with or not."""
+        kept, self.keeping = self.keeping, []
+        for callback in kept:
+            callback()
 
     def deal(self, size: int) -> None:
         self.backlog -= size
@@ -99,6 +107,8 @@ class Pouring(Backend):
         self.waiting = [(backlog, callback) for backlog, callback in self.waiting if self.backlog > backlog]
         for callback in reached:
             callback()
+        if not self.backlog:
+            self.keep()
 
     async def commit(self, digest: str) -> Descriptor:
         return Descriptor(BINARY, digest, self.size)
@@ -147,6 +157,14 @@ async def test_what_comes_is_added_and_not_written(pushing: Pushing) -> None:
     assert await pushing.status() == 202
     assert pushing.backend.written == [PIECE]
     assert pushing.backend.added == [*(PIECE + bytes([number]) for number in range(5)), b"end"]
+
+
+async def test_what_is_kept_need_not_be_dealt_with(pushing: Pushing) -> None:
+    await pushing.client.sends(PIECE + b"end", more=False)
+    assert not pushing.task.done()
+    pushing.backend.keep()
+    assert await pushing.status() == 202
+    assert pushing.backend.backlog == len(PIECE + b"end")
 
 
 async def test_small_pieces_are_joined(pushing: Pushing) -> None:
