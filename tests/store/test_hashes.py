@@ -196,6 +196,17 @@ async def test_what_another_process_recorded_is_not_what_was_kept(store: Store, 
     await commit(other, upload_id, digest_of(content[:HASHED] + bytes(REST[1])))
 
 
+async def test_no_state_is_like_another(store: Store) -> None:
+    """Not even of the same bytes: else it would not say that nobody has recorded anything since."""
+    content = os.urandom(WHOLE)
+    with no_hashing():
+        for _ in range(3):
+            await start(store, content)
+    states = [state for (state,) in rows(store, "SELECT state FROM uploads")]
+    assert len({state[:-STAMP_SIZE] for state in states}) == 1
+    assert len(set(states)) == 3
+
+
 async def test_bytes_go_while_they_are_hashed(store: Store) -> None:
     content = os.urandom(WHOLE)
     with no_hashing():
