@@ -32,8 +32,7 @@ class Hashes:
         return idle is not None
 
     def put(self, key: str, state: bytes, hashing: BackgroundHasher) -> None:
-        """Keep one for whoever finds that state recorded; there has to be room."""
-        self.drop(key)
+        """Keep one for whoever finds that state recorded; there has to be room, and none of this upload."""
         self._kept[key] = state, hashing
 
     def take(self, key: str, state: bytes, size: int) -> BackgroundHasher | None:
