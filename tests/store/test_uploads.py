@@ -332,6 +332,26 @@ async def test_the_lock_ends_with_its_holder(store: Store, other: Store) -> None
     assert not other.blobs.is_held("0" * 32)
 
 
+async def test_a_thread_that_is_writing_has_the_file_until_it_has_done(folder: Path) -> None:
+    """Else its number could be another file's; and a store that is closed waits for that."""
+    is_open = False
+    for _ in range(20):
+        async with Store(folder) as store:
+            upload_id = await start(store, os.urandom(LARGE))
+            upload = await resume(store, upload_id)
+            await upload.write(b"x")
+            assert upload.sink
+            upload.sink.add(bytes(50_000_000))
+            await wait_for_file(store, upload_id, LARGE + 2)
+            upload._end()
+            # Its number, and not its lock, which the system keeps to the end of a write. None if that was quicker.
+            is_open = open_files(folder) != {}
+        assert open_files(folder) == {}
+        if is_open:
+            break
+    assert is_open
+
+
 # An upload that has ended never takes a blob with it
 
 
