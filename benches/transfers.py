@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import math
 import random
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -106,7 +105,8 @@ def alternate(
 ) -> tuple[dict[str, list[float]], dict[str, list[float]], list[float]]:
     """MB/s, and milliseconds of the server's processors, of each work in each round.
 
-    The last are nanoseconds: how far apart the cores were at most in each round. That slows whatever takes two.
+    The last are nanoseconds: how far apart the cores were at most in each round, 0 where that is not known. It slows
+    whatever takes two of them.
     """
     rates: dict[str, list[float]] = {name: [] for name in works}
     cpu: dict[str, list[float]] = {name: [] for name in works}
@@ -127,7 +127,7 @@ def alternate(
                 after[name]()
             between.append(cores_apart())
         if index >= 0:
-            apart.append(max((time for time in between if time is not None), default=math.nan))
+            apart.append(max((time for time in between if time is not None), default=0))
     return rates, cpu, apart
 
 
