@@ -644,6 +644,49 @@ async def test_few_bytes_that_are_not_as_many_as_were_counted(store: Store) -> N
         assert upload.size == 0
 
 
+async def test_few_bytes_survive_that_their_file_cannot_be_written(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They were acknowledged, and only what the request brings may be lost to a full disk."""
+    upload_id = await start(store, b"few bytes")
+    hold = store.blobs.hold
+    with ExitStack() as stack:
+
+        async def hold_on_full_disk(key: str, algorithm: str) -> writer.FileWriter:
+            file = await hold(key, algorithm)
+            stack.enter_context(full_disk(store))
+            return file
+
+        stack.enter_context(busy_disk(tmp_path))
+        stack.enter_context(monkeypatch.context()).setattr(store.blobs, "hold", hold_on_full_disk)
+        with pytest.raises(OCIError, match="disk is full"):
+            async with aclosing(await resume(store, upload_id)) as upload:
+                await upload.write(os.urandom(LARGE))
+    assert (await resume(store, upload_id)).size == len(b"few bytes")
+    await finish(store, upload_id, b"!", digest_of(b"few bytes!"))
+
+
+@pytest.mark.parametrize("size", [10, LARGE])
+async def test_a_writer_that_fails_to_go_to_a_file_overwrites_nothing(
+    store: Store, other: Store, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    """It has seen under the lock that another has recorded more, which is then not its own to record on."""
+    content = os.urandom(size)
+    upload_id = await start(store)
+    first = await resume(store, upload_id)
+    await first.write(b"first")
+    second = await resume(other, upload_id)
+    await second.write(content)
+    await second.aclose()
+    with monkeypatch.context() as patch:
+        patch.setattr(writer.FileWriter, "restore", full_database)
+        with refused("UNKNOWN"):
+            await first.write(os.urandom(LARGE))
+    with refused("RANGE_INVALID"):
+        await first.aclose()
+    await finish(store, upload_id, b"!", digest_of(content + b"!"))
+
+
 async def test_more_uploads_than_threads_in_many_pieces(store: Store) -> None:
     """Each upload keeps its order, and none keeps a thread to itself, though there is always a piece that waits."""
     contents = [os.urandom(3_000_000) for _ in range(THREADS + 2)]

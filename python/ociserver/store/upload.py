@@ -187,11 +187,11 @@ class Upload:
         """Record how far it is, for whoever goes on with it."""
         try:
             if self._file is None:
-                await self._record(len(self._buffer), _IN_ROW + self._buffer)
+                self._row = await self._record(self._row, len(self._buffer), _IN_ROW + self._buffer)
                 self._store.remember(self._repository, self._row)
             else:
                 state = await self._file.suspend()
-                await self._record(self._file.size, state)
+                self._row = await self._record(self._row, self._file.size, state)
         except OCIError as error:
             if error.code != "BLOB_UPLOAD_UNKNOWN":
                 raise
@@ -200,10 +200,10 @@ class Upload:
             if not self._committing:
                 raise
 
-    async def _record(self, size: int, state: bytes) -> None:
-        suspended = writes.suspend_upload(self._row, size, state, int(time.time()))
+    async def _record(self, row: UploadRow, size: int, state: bytes) -> UploadRow:
+        suspended = writes.suspend_upload(row, size, state, int(time.time()))
         await self._store.database.write(suspended, durable=False)
-        self._row = UploadRow(self._row.id, self._row.algorithm, size, state)
+        return UploadRow(row.id, row.algorithm, size, state)
 
     async def _touch(self) -> None:
         """A request that takes very long must not look abandoned."""
@@ -233,7 +233,8 @@ class Upload:
             self._buffer = content or b""
             # A file that there should not be yet is that of another process's writer, or what one that died has left.
             if (row.size > 0 and content is None) or self._store.blobs.size(row.id) is not None:
-                self._file, self._buffer = await self._hold(), b""
+                self._file, self._row = await self._hold()
+                self._buffer = b""
         except BaseException:
             self._let_go()
             raise
@@ -265,38 +266,42 @@ class Upload:
 
     async def _to_file(self) -> FileWriter:
         if self._file is None:
-            size = self._row.size
-            file = await self._hold()
-            if file.size != size:
+            file, row = await self._hold()
+            # What is ours goes on from the row as it was claimed. That stays, unless we go on in the file: after an
+            # error too nothing may be recorded over what another has.
+            if row.size != self._row.size:
                 file.close()
                 self._changed = False
                 raise OCIError("RANGE_INVALID", "another request has written to this upload meanwhile")
-            self._file, more, self._buffer = file, self._buffer[size:], b""
+            self._file, self._row, more, self._buffer = file, row, self._buffer[row.size :], b""
             if more:
                 await file.write(more)
         return self._file
 
-    async def _hold(self) -> FileWriter:
-        """Lock the file, and see under the lock how far the upload really is."""
+    async def _hold(self) -> tuple[FileWriter, UploadRow]:
+        """Lock the file, and see under the lock how far the upload really is: the file is as far as the row."""
         file = await self._store.blobs.hold(self._row.id, self._row.algorithm)
         try:
-            self._row = await self._store.find_upload(self._repository, self._row.id)
-            content = content_of(self._row)
+            row = await self._store.find_upload(self._repository, self._row.id)
+            content = content_of(row)
             if content is None:
-                await file.restore(self._row.size, self._row.state)
+                await file.restore(row.size, row.state)
             else:
                 await file.restore(0, b"")
                 await file.write(content)
-            if file.size != self._row.size:
+                # It was acknowledged, and is to be there before anything is recorded in the place of the row's.
+                await file.written()
+                file.check()
+            if file.size != row.size:
                 # Bytes have gone. Their hash must not vouch for what comes in their place, if nothing more is noted.
-                await self._record(file.size, NO_BOOT)
+                row = await self._record(row, file.size, NO_BOOT)
         except BaseException as error:
             file.close()
             if isinstance(error, OCIError) and error.code == "BLOB_UPLOAD_UNKNOWN":
                 # It was ended meanwhile, and its file perhaps made anew just now.
                 await asyncio.shield(self._store.discard(self._row.id))
             raise
-        return file
+        return file, row
 
     def _end(self) -> None:
         self._ended, self._remembered = True, False
