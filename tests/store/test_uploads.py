@@ -289,8 +289,21 @@ async def test_two_processes_with_a_few_bytes_each(store: Store, other: Store, b
     await finish(store, upload_id, b"!", digest_of(before + b"second!"))
 
 
+async def test_few_bytes_do_not_end_what_goes_to_a_file(store: Store, other: Store) -> None:
+    """As of a request that stalled, which a client has sent again to another process: that has the lock meanwhile."""
+    upload_id = await start(store, b"before")
+    stalled, again = await resume(store, upload_id, 6), await resume(other, upload_id, 6)
+    content = os.urandom(LARGE)
+    await again.write(content)
+    await stalled.write(content[:10])
+    with refused("RANGE_INVALID"):
+        await stalled.aclose()
+    await again.aclose()
+    await finish(store, upload_id, b"!", digest_of(b"before" + content + b"!"))
+
+
 async def test_two_processes_of_which_one_goes_to_a_file(store: Store, other: Store) -> None:
-    """It has the lock on the file, which the other does not look for; whoever records first wins."""
+    """It has the lock on the file, which was not there yet when the other looked; whoever records first wins."""
     upload_id = await start(store, b"before")
     first, second, third = [await resume(which, upload_id) for which in (store, other, other)]
     await first.write(b"first")
