@@ -93,6 +93,16 @@ async def test_one_that_another_process_has_ended(store: Store, other: Store) ->
     assert not store.writing
 
 
+@pytest.mark.parametrize("sent", [b"", SMALL])
+async def test_going_on_with_one_that_another_process_has_ended(store: Store, other: Store, sent: bytes) -> None:
+    upload_id = await start(store)
+    async with aclosing(await other.push_blob_chunked_resume(REPOSITORY, upload_id, offset=None)) as upload:
+        await upload.cancel()
+    with refused("BLOB_UPLOAD_UNKNOWN"):
+        await patch(store, upload_id, 0, sent)
+    assert not store.writing
+
+
 async def test_one_that_was_completed(store: Store) -> None:
     upload_id = await start(store)
     async with aclosing(await closing_request(store, upload_id, SMALL)) as upload:

@@ -173,6 +173,9 @@ class Upload:
             return
         try:
             self._ended = True
+            if self._remembered and not self._changed and not self._committing:
+                # Nothing came that is to be recorded, which would have told that the upload has been ended.
+                self._row = await self._store.find_upload(self._repository, self._row.id)
             if self._file:
                 await self._file.written()
             # What came with a commit that failed comes again with the next try; what is in a file is there anyway.
