@@ -156,6 +156,19 @@ async def test_so_many_that_some_are_forgotten(store: Store, monkeypatch: pytest
         assert await read_blob(store, digest_of(b"%d" % number)) == b"%d" % number
 
 
+async def test_what_is_written_to_or_ended_is_not_remembered(store: Store) -> None:
+    async with aclosing(await store.push_blob_chunked(REPOSITORY)) as upload:
+        assert store._remembered
+        await upload.write(SMALL)
+        assert not store._remembered
+    assert store._remembered
+    async with aclosing(await store.push_blob_chunked_resume(REPOSITORY, upload.id, offset=None)) as upload:
+        await upload.cancel()
+    async with aclosing(await store.push_blob_chunked(REPOSITORY)) as upload:
+        await upload.cancel()
+    assert not store._remembered
+
+
 async def test_a_small_blob_takes_the_place_of_a_file(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patched:
         # As it was pushed in chunks before small ones were kept in the database.

@@ -289,15 +289,33 @@ async def test_two_processes_with_a_few_bytes_each(store: Store, other: Store, b
     await finish(store, upload_id, b"!", digest_of(before + b"second!"))
 
 
-async def test_few_bytes_do_not_end_what_goes_to_a_file(store: Store, other: Store) -> None:
+@pytest.mark.parametrize("offset", [6, None], ids=["remembered", "looked up"])
+async def test_few_bytes_do_not_end_what_goes_to_a_file(store: Store, other: Store, offset: int | None) -> None:
     """As of a request that stalled, which a client has sent again to another process: that has the lock meanwhile."""
     upload_id = await start(store, b"before")
-    stalled, again = await resume(store, upload_id, 6), await resume(other, upload_id, 6)
+    stalled, again = await resume(store, upload_id, offset), await resume(other, upload_id, 6)
     content = os.urandom(LARGE)
     await again.write(content)
-    await stalled.write(content[:10])
     with refused("RANGE_INVALID"):
-        await stalled.aclose()
+        async with aclosing(stalled):
+            await stalled.write(content[:10])
+    await again.aclose()
+    await finish(store, upload_id, b"!", digest_of(b"before" + content + b"!"))
+
+
+@pytest.mark.parametrize("pieces", [1, 2])
+@pytest.mark.parametrize("offset", [6, None], ids=["remembered", "looked up"])
+async def test_nor_does_what_was_refused(store: Store, other: Store, offset: int | None, pieces: int) -> None:
+    """Whoever has been told that another is writing records nothing when it ends."""
+    upload_id = await start(store, b"before")
+    stalled, again = await resume(store, upload_id, offset), await resume(other, upload_id, 6)
+    content = os.urandom(LARGE)
+    if pieces == 2:
+        await stalled.write(content[:10])
+    await again.write(content)
+    with refused("RANGE_INVALID"):
+        await stalled.write(content)
+    await stalled.aclose()
     await again.aclose()
     await finish(store, upload_id, b"!", digest_of(b"before" + content + b"!"))
 
@@ -677,6 +695,23 @@ async def test_few_bytes_survive_that_their_file_cannot_be_written(
                 await upload.write(os.urandom(LARGE))
     assert (await resume(store, upload_id)).size == len(b"few bytes")
     await finish(store, upload_id, b"!", digest_of(b"few bytes!"))
+
+
+@pytest.mark.parametrize("size", [10, LARGE])
+async def test_a_writer_that_goes_to_a_file_sees_what_another_has_recorded(
+    store: Store, other: Store, size: int
+) -> None:
+    """Neither is what it has taken for it, nor is its own put behind it."""
+    content = os.urandom(size)
+    upload_id = await start(store)
+    first = await resume(store, upload_id)
+    await first.write(b"first")
+    async with aclosing(await resume(other, upload_id)) as second:
+        await second.write(content)
+    with refused("RANGE_INVALID"):
+        await first.write(os.urandom(LARGE))
+    await first.aclose()
+    await finish(store, upload_id, b"!", digest_of(content + b"!"))
 
 
 @pytest.mark.parametrize("size", [10, LARGE])

@@ -105,7 +105,13 @@ class Upload:
         if self._file is None and len(self._buffer) + len(data) <= INLINE_SIZE:
             self._buffer += data
             return
-        file = await self._to_file()
+        try:
+            file = await self._to_file()
+        except OCIError as error:
+            if error.code == "RANGE_INVALID":
+                # Another request is writing, or has written: it must not be defeated by one that was refused.
+                self._changed = False
+            raise
         await file.write(data)
 
     @property
@@ -277,13 +283,11 @@ class Upload:
     async def _to_file(self) -> FileWriter:
         if self._file is None:
             file, row = await self._hold()
-            # What is ours goes on from the row as it was claimed. That stays, unless we go on in the file: after an
-            # error too nothing may be recorded over what another has.
+            # What is ours goes on from the row as it was claimed, and that stays the one that it is recorded over.
             if row.size != self._row.size:
                 file.close()
-                self._changed = False
                 raise OCIError("RANGE_INVALID", "another request has written to this upload meanwhile")
-            self._file, self._row, more, self._buffer = file, row, self._buffer[row.size :], b""
+            self._file, more, self._buffer = file, self._buffer[row.size :], b""
             if more:
                 await file.write(more)
         return self._file
