@@ -117,16 +117,28 @@ def put_large(play: Round) -> None:
 
 
 def in_chunks(play: Round) -> None:
-    """After a restart the client asks how far it is, and goes on from there."""
-    registry, content = play.registry, play.content("blob", 3 * CHUNK)
+    _in_chunks(play, 3 * CHUNK, CHUNK, 2 * CHUNK)
+
+
+def in_growing_chunks(play: Round) -> None:
+    """Few bytes first, which the database has until there are so many that they go to a file."""
+    _in_chunks(play, CHUNK, 100, 200, CHUNK // 2)
+
+
+def _in_chunks(play: Round, size: int, *stops: int) -> None:
+    """After a restart the client asks how far it is, and goes on from there: no less than it was told."""
+    registry, content = play.registry, play.content("blob", size)
     location = next(iter(registry.uploads), None) if play.again else None
+    told = registry.uploads[location] if location else 0
     offset = registry.progress(location) if location else None
     if location is None or offset is None:
         location, offset = registry.start(play.repository), 0
-    for start in (CHUNK, 2 * CHUNK):
-        if offset < start:
-            registry.patch(location, content[offset:start])
-            offset = start
+    else:
+        assert offset >= told
+    for stop in stops:
+        if offset < stop:
+            registry.patch(location, content[offset:stop])
+            offset = stop
     registry.finish(play.repository, location, content, content[offset:])
 
 
@@ -277,6 +289,7 @@ SCENARIOS = (
     Scenario("put-large", put_large),
     Scenario("chunks", in_chunks),
     Scenario("small-chunks", in_small_chunks),
+    Scenario("growing-chunks", in_growing_chunks),
     Scenario("push-again", post_large, push_first),
     Scenario("heal", post_large, spoil, is_damaged=True),
     Scenario("mount", mount, push_first),
