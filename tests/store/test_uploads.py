@@ -551,6 +551,32 @@ async def fail_at_the_end(store: Store, folder: Path, content: bytes) -> str:
     return upload_id
 
 
+async def test_a_push_that_is_too_short_as_the_disk_is_full(store: Store) -> None:
+    """What the server gives past the loop is lost without a word at first; the client has not sent too little."""
+    full = ExitStack()
+
+    class Body:
+        left = 2
+
+        def __aiter__(self) -> Body:
+            return self
+
+        async def __anext__(self) -> bytes:
+            if not self.left:
+                raise StopAsyncIteration
+            self.left -= 1
+            return bytes(LARGE)
+
+        async def give(self, sink: writer.FileWriter) -> None:
+            full.enter_context(full_disk(store))
+            while sink.add(bytes(LARGE)) is not None:
+                await asyncio.sleep(0.001)
+
+    with full, pytest.raises(OCIError, match="disk is full") as caught:
+        await store.push_blob(REPOSITORY, Descriptor(BINARY, digest_of(b"any"), 100 * LARGE), Body())
+    assert caught.value.status == 507
+
+
 async def test_what_is_recorded_after_a_failure_is_what_is_there(store: Store, tmp_path: Path) -> None:
     upload_id = await fail_at_the_end(store, tmp_path, os.urandom(LARGE))
     assert files(store)[upload_id].stat().st_size == 21_000

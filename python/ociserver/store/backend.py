@@ -229,7 +229,7 @@ class Store(Lists):
                 await upload.write(data)
                 await write_all(upload, content)
                 break
-            size = upload.size if upload else len(head)
+            size = await upload.written() if upload else len(head)
             if descriptor.size not in (UNKNOWN_SIZE, size):
                 raise OCIError("SIZE_INVALID", detail={"expected": descriptor.size, "received": size})
             if upload:

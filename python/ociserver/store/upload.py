@@ -114,6 +114,13 @@ class Upload:
             raise
         await file.write(data)
 
+    async def written(self) -> int:
+        """Bytes that there are, when all that came is where it stays. Raises what has gone wrong with a piece."""
+        if self._file:
+            await self._file.written()
+            self._file.check()
+        return self.size
+
     @property
     def sink(self) -> FileWriter | None:
         """The file, once it is ours and written to: a `Sink`."""
