@@ -16,6 +16,7 @@ import pytest
 
 from ociserver import UNKNOWN_SIZE, Descriptor, OCIError
 from ociserver._core import Appender, BackgroundHasher, Hasher, hash_range
+from ociserver.backlog import until_called
 from ociserver.store import Store, directory, writer
 from ociserver.store.upload import INLINE_SIZE, Upload
 from ociserver.store.writer import MOST_OF_FEW
@@ -569,8 +570,9 @@ async def test_a_push_that_is_too_short_as_the_disk_is_full(store: Store) -> Non
 
         async def give(self, sink: writer.FileWriter) -> None:
             full.enter_context(full_disk(store))
-            while sink.add(bytes(LARGE)) is not None:
-                await asyncio.sleep(0.001)
+            assert sink.add(bytes(LARGE))
+            await until_called(sink.when_kept)
+            assert sink.add(bytes(LARGE)) is None
 
     with full, pytest.raises(OCIError, match="disk is full") as caught:
         await store.push_blob(REPOSITORY, Descriptor(BINARY, digest_of(b"any"), 100 * LARGE), Body())
