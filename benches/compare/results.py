@@ -12,7 +12,7 @@ from typing import Any, Final, Literal
 from benches.figures import machine
 
 NEAR_NS: Final = 80
-"""What a word takes at most from one core to another that shares a cache with it. It is 30 ns or 160 where it was
+"""What a word takes at most from one core to another that shares a cache with it. It is 30 ns or 105 where it was
 measured, as the host has two virtual cores on one chiplet of a processor (AMD EPYC 9004) or on two."""
 
 Field = Literal["rate", "p50_ms", "p99_ms", "cpu_seconds", "bytes", "count", "seconds", "client_cpu_seconds"]

@@ -47,11 +47,11 @@ pub fn apart() -> Option<Duration> {
         }
     };
     // Odd numbers are sent, and answered with the next.
-    let turns = (0..TURNS * TRIES).map(|turn| 2 * turn + 1);
+    let end = 2 * TURNS * TRIES;
     thread::scope(|scope| {
         scope.spawn(|| {
             stay_on(second);
-            for number in turns.clone() {
+            for number in (1..end).step_by(2) {
                 wait_for(number);
                 word.0.store(number + 1, Ordering::Release);
             }
@@ -59,9 +59,9 @@ pub fn apart() -> Option<Duration> {
         let asking = scope.spawn(|| {
             stay_on(first);
             let mut least = Duration::MAX;
-            for attempt in 0..TRIES {
+            for first in (1..end).step_by(2 * TURNS as usize) {
                 let begun = Instant::now();
-                for number in turns.clone().skip((attempt * TURNS) as usize).take(TURNS as usize) {
+                for number in (first..first + 2 * TURNS).step_by(2) {
                     word.0.store(number, Ordering::Release);
                     wait_for(number + 1);
                 }
