@@ -198,23 +198,29 @@ class Sink(Protocol):
         """Likewise when all that came is where it stays, or lost; what else is to be done, as hashing it, may go on."""
 
 
+OpenSink = Callable[[], Awaitable[Sink | None]]
+"""What takes the pieces that come next; None where they have to be written one by one."""
+
+
 async def write_all(writer: BlobWriter, content: AsyncIterator[bytes]) -> None:
     """Write all of `content`, past the event loop where both let it.
 
-    `content` may have a method `give(sink: Sink)`, which gives as much as it can and returns: the request's body under
-    `ociserver serve` has. `writer` may have an attribute `sink`, which is a `Sink` while pieces can be taken so, else
-    None: the store's has. While pieces come the writer is asked anew at least every few seconds.
+    `content` may have a method `give(open_sink)`, which awaits `open_sink()` if something is to come, gives what that
+    returns as much as it can, and returns: the request's body under `ociserver serve` has. `writer` may have such a
+    method `open_sink`, which returns a `Sink` while pieces can be taken so, else None: the store's has. While pieces
+    come the writer gets one itself at least every few seconds.
 
     Raises:
         Exception: what `content` and `writer` raise.
     """
-    give: Callable[[Sink], Awaitable[None]] | None = getattr(content, "give", None)
+    open_sink: OpenSink | None = getattr(writer, "open_sink", None)
+    give: Callable[[OpenSink], Awaitable[None]] | None = getattr(content, "give", None) if open_sink else None
+    if give and open_sink:
+        await give(open_sink)
     async for data in content:
         await writer.write(data)
-        if give is not None:
-            sink: Sink | None = getattr(writer, "sink", None)
-            if sink is not None:
-                await give(sink)
+        if give and open_sink:
+            await give(open_sink)
 
 
 def _unsupported(method: str) -> NoReturn:

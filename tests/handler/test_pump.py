@@ -65,12 +65,12 @@ class Pouring(Backend):
         self.most = 2 * CHUNK_SIZE
         self.backlog = 0
         self.takes = True
+        self.at_once = False
         self.waiting: list[tuple[int, Callable[[], object]]] = []
         self.keeping: list[Callable[[], object]] = []
 
-    @property
-    def sink(self) -> Pouring | None:
-        return self if self.takes else None
+    async def open_sink(self) -> Pouring | None:
+        return self if self.takes and (self.written or self.at_once) else None
 
     async def push_blob_chunked_resume(self, *_: Any, **__: Any) -> BlobWriter:
         return self
@@ -123,9 +123,9 @@ class Pouring(Backend):
 class Pushing:
     """A PATCH under way."""
 
-    def __init__(self) -> None:
+    def __init__(self, *headers: tuple[str, str]) -> None:
         self.backend, self.client, self.exchange = Pouring(), Client(), Exchange([])
-        scope = make_scope("PATCH", UPLOADS + "aWQ", [("transfer-encoding", "chunked")])
+        scope = make_scope("PATCH", UPLOADS + "aWQ", [("transfer-encoding", "chunked"), *headers])
         self.task = asyncio.ensure_future(Handler(self.backend)(scope, self.client, self.exchange.send))
 
     async def status(self) -> int:
@@ -157,6 +157,26 @@ async def test_what_comes_is_added_and_not_written(pushing: Pushing) -> None:
     assert await pushing.status() == 202
     assert pushing.backend.written == [PIECE]
     assert pushing.backend.added == [*(PIECE + bytes([number]) for number in range(5)), b"end"]
+
+
+async def test_the_first_piece_too_where_there_is_a_sink_for_it() -> None:
+    pushing = Pushing()
+    pushing.backend.at_once = True
+    await pushing.client.sends(PIECE)
+    await pushing.client.sends(b"end", more=False)
+    pushing.backend.deal(pushing.backend.backlog)
+    assert await pushing.status() == 202
+    assert (pushing.backend.written, pushing.backend.added) == ([], [PIECE, b"end"])
+
+
+async def test_a_client_that_is_refused_is_asked_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def refuse() -> None:
+        raise OCIError("RANGE_INVALID")
+
+    pushing = Pushing(("expect", "100-continue"))
+    monkeypatch.setattr(pushing.backend, "open_sink", refuse)
+    assert await pushing.status() == 416
+    assert pushing.client.asked == 0
 
 
 async def test_what_is_kept_need_not_be_dealt_with(pushing: Pushing) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ociserver.store import Store
+from tests.support.aging import age_files
 
 
 def rows(store: Store, statement: str, *parameters: Any) -> list[tuple[Any, ...]]:
@@ -34,6 +35,8 @@ def age(store: Store, seconds: float, *tables: str) -> None:
     for table in tables or columns:
         column = columns[table]
         rows(store, f"UPDATE {table} SET {column} = {column} - ? WHERE {column} IS NOT NULL", int(seconds))  # noqa: S608
+    if "uploads" in (tables or columns):
+        age_files(store.path, seconds)
 
 
 def open_files(folder: Path) -> dict[int, str]:

@@ -308,6 +308,46 @@ async def test_an_upload_that_somebody_writes_to_is_not_abandoned(store: Store, 
     assert await read_blob(store, digest_of(content + b"!")) == content + b"!"
 
 
+async def test_an_upload_whose_file_alone_tells_that_it_goes_on_is_not_abandoned(store: Store) -> None:
+    content = os.urandom(LARGE)
+    upload_id = await start(store, content)
+    age(store, DAY + 1)
+    before = rows(store, "SELECT touched, size FROM uploads")
+    async with aclosing(await resume(store, upload_id)) as upload:
+        # Once for the hash, which the changed times have cost, and then without a record.
+        await upload.write(b"1")
+    rows(store, "UPDATE uploads SET touched = ?, size = ?", *before[0])
+    assert await freed(store) == {}
+    age(store, DAY + 1)
+    assert await freed(store) == {"abandoned": {upload_id}}
+
+
+async def test_nobody_writes_to_an_upload_while_it_is_ended(store: Store, other: Store) -> None:
+    upload_id = await start(store, os.urandom(LARGE))
+    with store.blobs.closed_to_writers(upload_id) as status:
+        assert status
+        assert status.st_size == LARGE
+        async with aclosing(await resume(other, upload_id)) as upload:
+            with refused("RANGE_INVALID"):
+                await upload.write(b"x")
+    async with aclosing(await resume(other, upload_id)) as upload:
+        await upload.write(b"x")
+        with pytest.raises(BlockingIOError), store.blobs.closed_to_writers(upload_id):
+            pass
+    with store.blobs.closed_to_writers("0" * 32) as status:
+        assert status is None
+
+
+async def test_what_an_abandoned_upload_frees_is_its_file(store: Store) -> None:
+    content = os.urandom(LARGE)
+    upload_id = await start(store, content)
+    async with aclosing(await resume(store, upload_id)) as upload:
+        await upload.write(content)
+    assert rows(store, "SELECT size FROM uploads") == [(LARGE,)]
+    age(store, DAY + 1)
+    assert (await collect(store)).sizes == {"abandoned": 2 * LARGE}
+
+
 async def test_an_upload_that_takes_long_is_noted(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     async with aclosing(await store.push_blob_chunked(REPOSITORY)) as upload:
         await upload.write(os.urandom(LARGE))
@@ -507,8 +547,7 @@ async def test_a_content_that_is_pushed_while_its_old_file_is_deleted(
 
 
 async def test_an_upload_that_goes_on_just_before_it_is_ended(store: Store) -> None:
-    content = os.urandom(LARGE)
-    upload_id = await start(store, content)
+    upload_id = await start(store, b"little")
     age(store, DAY + 1)
 
     async def append() -> None:
@@ -516,7 +555,23 @@ async def test_an_upload_that_goes_on_just_before_it_is_ended(store: Store) -> N
             await upload.write(b"more")
 
     assert (await collect_while(store, "drop_upload", append, Policy())).counts == {}
-    await finish(store, upload_id, b"", digest_of(content + b"more"))
+    await finish(store, upload_id, b"", digest_of(b"littlemore"))
+
+
+async def test_an_upload_that_would_go_on_while_it_is_ended(store: Store) -> None:
+    """Nothing is acknowledged that goes with it."""
+    upload_id = await start(store, os.urandom(LARGE))
+    age(store, DAY + 1)
+
+    async def append() -> None:
+        async with aclosing(await resume(store, upload_id)) as upload:
+            with refused("RANGE_INVALID"):
+                await upload.write(b"more")
+
+    assert (await collect_while(store, "drop_upload", append, Policy())).counts == {"abandoned": 1}
+    with refused("BLOB_UPLOAD_UNKNOWN"):
+        await resume(store, upload_id)
+    assert files(store) == {}
 
 
 @pytest.mark.parametrize("how", ["tag", "index", "subject"])

@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import aclosing, contextmanager
 from pathlib import Path
@@ -19,8 +18,8 @@ import pytest
 from ociserver import OCIError
 from ociserver._core import Hasher, hash_range
 from ociserver.backlog import until_left
-from ociserver.store import Store, writer
-from ociserver.store.hashes import MOST_HASHES
+from ociserver.store import Store, hashes, writer
+from ociserver.store.hashes import MOST_AT_WORK
 from ociserver.store.upload import Upload
 from ociserver.store.writer import BOOT_SIZE, NO_BOOT, STAMP_SIZE
 from tests.contract.contents import REPOSITORY, digest_of, read_blob
@@ -96,7 +95,10 @@ async def test_a_request_ends_before_its_bytes_are_hashed(store: Store, read: li
         assert files(store)[upload_id].read_bytes() == content[: FIRST + SECOND]
         assert kept(store) == [upload_id]
         await append(store, upload_id, content[FIRST + SECOND :], FIRST + SECOND)
-        assert recorded(store, upload_id) == (WHOLE, HASHED)
+        # The file says how far it is.
+        assert recorded(store, upload_id) == (FIRST + SECOND, HASHED)
+        async with aclosing(await resume(store, upload_id)) as upload:
+            assert upload.size == WHOLE
     await commit(store, upload_id, digest_of(content))
     assert read == []
     assert await read_blob(store, digest_of(content)) == content
@@ -123,22 +125,26 @@ import asyncio, os, signal, sys
 from ociserver.store import Store
 from tests.store.full_disk import full_disk
 from tests.store.holding import no_hashing
-from tests.store.test_hashes import start
+from tests.store.test_hashes import FIRST, SECOND, append, start
 
 async def main():
     async with Store(sys.argv[1]) as store:
         with no_hashing():
-            print(await start(store, sys.stdin.buffer.read()), flush=True)
+            content = sys.stdin.buffer.read()
+            upload_id = await start(store, content)
+            for end in map(int, sys.argv[2:]):
+                await append(store, upload_id, content[FIRST + SECOND : end], FIRST + SECOND)
+            print(upload_id, flush=True)
             os.kill(os.getpid(), signal.SIGKILL)
 
 asyncio.run(main())
 """
 
 
-async def killed(folder: Path, content: bytes) -> str:
+async def killed(folder: Path, content: bytes, *ends: int) -> str:
     """The upload of a process that was killed after it had acknowledged what it had not hashed."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", KILLED, folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        sys.executable, "-c", KILLED, folder, *map(str, ends), stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )
     printed, _ = await process.communicate(content)
     assert process.returncode == -signal.SIGKILL
@@ -167,6 +173,20 @@ async def test_one_of_two_processes_is_killed(store: Store, read: list[tuple[int
     assert read[0] == REST
 
 
+async def test_what_is_acknowledged_and_not_recorded_outlives_its_process(
+    folder: Path, read: list[tuple[int, int]]
+) -> None:
+    content = os.urandom(WHOLE)
+    upload_id = await killed(folder, content, WHOLE)
+    async with Store(folder) as store:
+        assert recorded(store, upload_id) == (FIRST + SECOND, HASHED)
+        async with aclosing(await resume(store, upload_id)) as upload:
+            assert upload.size == WHOLE
+        await commit(store, upload_id, digest_of(content))
+        assert await read_blob(store, digest_of(content)) == content
+    assert read == [(HASHED, WHOLE - HASHED)]
+
+
 async def test_after_another_boot_all_is_read(store: Store, other: Store, read: list[tuple[int, int]]) -> None:
     content = os.urandom(WHOLE)
     other.blobs._boot = os.urandom(BOOT_SIZE)
@@ -180,16 +200,26 @@ async def test_after_another_boot_all_is_read(store: Store, other: Store, read: 
 # A hash that is not of what is there
 
 
-async def test_what_another_process_recorded_is_not_what_was_kept(store: Store, other: Store) -> None:
+@pytest.mark.parametrize("is_recorded", [True, False])
+async def test_what_another_process_has_written_is_not_what_was_kept(
+    store: Store, other: Store, *, is_recorded: bool
+) -> None:
     """As many bytes, and a state that says the same of the first of them; the others are others."""
     content = os.urandom(WHOLE)
     with no_hashing():
         upload_id = await start(store, content)
         ((state,),) = rows(store, "SELECT state FROM uploads")
-        with files(store)[upload_id].open("r+b") as file:
+        path = files(store)[upload_id]
+        before = path.stat()
+        with path.open("r+b") as file:
             file.seek(HASHED)
             file.write(bytes(REST[1]))
-        rows(store, "UPDATE uploads SET state = ?", state[:-STAMP_SIZE] + os.urandom(STAMP_SIZE))
+        # Each of the two tells by itself.
+        if is_recorded:
+            os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+            rows(store, "UPDATE uploads SET state = ?", state[:-STAMP_SIZE] + os.urandom(STAMP_SIZE))
+        else:
+            assert path.stat().st_mtime_ns != before.st_mtime_ns
         async with aclosing(await resume(store, upload_id)) as upload:
             with refused("DIGEST_INVALID"):
                 await upload.commit(digest_of(content[: FIRST + SECOND]))
@@ -228,17 +258,19 @@ async def test_a_piece_that_could_not_be_written_is_not_vouched_for(store: Store
         upload_id = await start(store, content)
         upload = await resume(store, upload_id)
         await upload.write(content[FIRST + SECOND :][:1])
-        assert upload.sink
-        await upload.sink.written()
+        sink = await upload.open_sink()
+        assert sink
+        await sink.written()
         with full_disk(store):
-            upload.sink.add(content[FIRST + SECOND + 1 :])
-            await upload.sink.written()
+            sink.add(content[FIRST + SECOND + 1 :])
+            await sink.written()
         with pytest.raises(OCIError, match="disk is full"):
             await upload.aclose()
         assert kept(store) == []
-    assert rows(store, "SELECT size, state FROM uploads") == [(FIRST + SECOND + 1, NO_BOOT)]
+    assert recorded(store, upload_id) == (FIRST + SECOND, HASHED)
     assert read == []
     await append(store, upload_id, content[FIRST + SECOND + 1 :], FIRST + SECOND + 1)
+    assert read == [(HASHED, FIRST + SECOND + 1 - HASHED)]
     await commit(store, upload_id, digest_of(content))
     assert await read_blob(store, digest_of(content)) == content
 
@@ -251,6 +283,7 @@ async def test_what_a_request_that_was_broken_off_records_late(
     """Nobody writes other bytes into the file as long as it may still be recorded what is in it."""
     content, begun = os.urandom(WHOLE), asyncio.Event()
     upload_id = await start(store, content if commits else content[: FIRST + SECOND])
+    store.blobs.hashes.drop(upload_id)  # as then there is something to record
     if commits:
         await append(store, upload_id, content[FIRST + SECOND :])
     write = store.database.write
@@ -313,14 +346,14 @@ async def test_a_wrong_offset(store: Store, read: list[tuple[int, int]]) -> None
         upload_id = await start(store, content)
         with refused("RANGE_INVALID"):
             await append(store, upload_id, b"x", 1)
-        assert kept(store) == []
+        assert kept(store) == [upload_id]
         assert recorded(store, upload_id) == (FIRST + SECOND, HASHED)
     await append(store, upload_id, content[FIRST + SECOND :])
     await commit(store, upload_id, digest_of(content))
-    assert read == [REST]
+    assert read == []
 
 
-async def test_a_wrong_digest(store: Store) -> None:
+async def test_a_wrong_digest(store: Store, read: list[tuple[int, int]]) -> None:
     content = os.urandom(WHOLE)
     with no_hashing():
         upload_id = await start(store, content)
@@ -328,6 +361,7 @@ async def test_a_wrong_digest(store: Store) -> None:
     with refused("DIGEST_INVALID"):
         await commit(store, upload_id, digest_of(b""))
     await commit(store, upload_id, digest_of(content))
+    assert read == []
     assert await read_blob(store, digest_of(content)) == content
 
 
@@ -351,10 +385,11 @@ async def test_an_upload_that_is_cancelled_is_forgotten(store: Store) -> None:
 
 
 async def test_a_request_that_is_broken_off_while_it_records(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What it has not recorded is not there for the next one, which has to send it again."""
+    """What is in the file is there for the next one, recorded or not."""
     content = os.urandom(WHOLE)
     with no_hashing():
         upload_id = await start(store, content)
+        store.blobs.hashes.drop(upload_id)  # as then it records, for whoever comes next
         upload = await resume(store, upload_id)
         await upload.write(content[FIRST + SECOND :])
         begun = asyncio.Event()
@@ -370,42 +405,9 @@ async def test_a_request_that_is_broken_off_while_it_records(store: Store, monke
             ending.cancel()
             await asyncio.gather(ending, return_exceptions=True)
         async with aclosing(await resume(store, upload_id)) as upload:
-            assert upload.size == FIRST + SECOND
-            await upload.write(content[FIRST + SECOND :])
+            assert upload.size == WHOLE
     await commit(store, upload_id, digest_of(content))
     assert await read_blob(store, digest_of(content)) == content
-
-
-async def test_a_request_that_is_broken_off_while_it_takes_hold(
-    store: Store, monkeypatch: pytest.MonkeyPatch, read: list[tuple[int, int]]
-) -> None:
-    """While it cuts off what was never acknowledged: the hash is not of that, and stays for the next one."""
-    content, begun, goes_on = os.urandom(WHOLE), threading.Event(), threading.Event()
-    truncate = os.ftruncate
-
-    def slowly(fd: int, size: int) -> None:
-        begun.set()
-        assert goes_on.wait(60)
-        truncate(fd, size)
-
-    with no_hashing():
-        upload_id = await start(store, content)
-        with files(store)[upload_id].open("ab") as file:
-            file.write(b"never recorded")
-        with monkeypatch.context() as patch:
-            patch.setattr(os, "ftruncate", slowly)
-            taking = asyncio.ensure_future(append(store, upload_id, content[FIRST + SECOND :]))
-            await asyncio.to_thread(begun.wait)
-            taking.cancel()
-            await asyncio.gather(taking, return_exceptions=True)
-            goes_on.set()
-        async with asyncio.timeout(10):
-            while store.blobs.is_held(upload_id):  # noqa: ASYNC110  # by a thread, which tells nobody
-                await asyncio.sleep(0.001)
-        assert kept(store) == [upload_id]
-        await append(store, upload_id, content[FIRST + SECOND :])
-    await commit(store, upload_id, digest_of(content))
-    assert read == []
 
 
 async def test_a_store_is_closed_while_it_hashes(folder: Path, read: list[tuple[int, int]]) -> None:
@@ -423,16 +425,16 @@ async def test_a_store_is_closed_while_it_hashes(folder: Path, read: list[tuple[
 
 
 async def test_with_many_at_work_a_request_waits_for_its_own(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    hashes, refusals = store.blobs.hashes, asyncio.Event()
-    has_room = hashes.has_room
+    refusals = asyncio.Event()
+    has_room = store.blobs.hashes.has_room
 
     def noted() -> bool:
         if not has_room():
             refusals.set()
         return not refusals.is_set()
 
-    monkeypatch.setattr(hashes, "has_room", noted)
-    contents = [os.urandom(WHOLE) for _ in range(MOST_HASHES + 1)]
+    monkeypatch.setattr(store.blobs.hashes, "has_room", noted)
+    contents = [os.urandom(WHOLE) for _ in range(MOST_AT_WORK + 1)]
     with no_hashing():
         uploads = [await start(store, content) for content in contents[:-1]]
         last = asyncio.ensure_future(start(store, contents[-1]))
@@ -440,23 +442,67 @@ async def test_with_many_at_work_a_request_waits_for_its_own(store: Store, monke
         assert kept(store) == uploads
         assert not last.done()
     uploads.append(await last)
-    assert [recorded(store, upload_id)[1] for upload_id in uploads] == [HASHED] * MOST_HASHES + [FIRST + SECOND]
+    assert [recorded(store, upload_id)[1] for upload_id in uploads] == [HASHED] * MOST_AT_WORK + [FIRST + SECOND]
     for upload_id, content in zip(uploads, contents, strict=True):
         await append(store, upload_id, content[FIRST + SECOND :])
         await commit(store, upload_id, digest_of(content))
     assert kept(store) == []
 
 
-async def test_one_that_is_done_makes_room(store: Store, read: list[tuple[int, int]]) -> None:
-    contents = [os.urandom(WHOLE) for _ in range(MOST_HASHES + 1)]
+async def test_those_that_are_done_are_kept_beside(store: Store, read: list[tuple[int, int]]) -> None:
+    contents = [os.urandom(WHOLE) for _ in range(MOST_AT_WORK + 1)]
     with no_hashing():
         uploads = [await start(store, content) for content in contents[:-1]]
     for _, hashing in list(store.blobs.hashes._kept.values()):
         await until_left(hashing, 0)
     with no_hashing():
         uploads.append(await start(store, contents[-1]))
-        assert kept(store) == uploads[1:]
+        assert kept(store) == uploads
     for upload_id, content in zip(uploads, contents, strict=True):
         await commit(store, upload_id, digest_of(content[: FIRST + SECOND]))
-    # Only of the one that had to make room.
+    assert read == []
+
+
+async def test_of_many_the_first_is_forgotten(
+    store: Store, monkeypatch: pytest.MonkeyPatch, read: list[tuple[int, int]]
+) -> None:
+    monkeypatch.setattr(hashes, "MOST_KEPT", 2)
+    contents = [os.urandom(WHOLE) for _ in range(3)]
+    with no_hashing():
+        uploads = [await start(store, content) for content in contents]
+    assert kept(store) == uploads[1:]
+    for upload_id, content in zip(uploads, contents, strict=True):
+        await commit(store, upload_id, digest_of(content[: FIRST + SECOND]))
     assert read == [REST]
+
+
+async def test_what_would_be_long_to_read_again_is_recorded(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writer, "RECORD_EVERY", 2 * THIRD)
+    content = os.urandom(WHOLE)
+    upload_id = await start(store, content)
+    for end, size in (
+        (FIRST + SECOND + THIRD // 2, FIRST + SECOND),
+        (WHOLE, FIRST + SECOND),
+        (WHOLE + THIRD, WHOLE + THIRD),
+        (WHOLE + 2 * THIRD, WHOLE + THIRD),
+    ):
+        content = (content + os.urandom(THIRD))[:end] if len(content) < end else content
+        async with aclosing(await resume(store, upload_id)) as upload:
+            await upload.write(content[upload.size : end])
+        assert recorded(store, upload_id)[0] == size
+    await commit(store, upload_id, digest_of(content))
+
+
+async def test_an_upload_that_was_ended_meanwhile(store: Store, other: Store) -> None:
+    """It is told, though there is nothing to record."""
+    content = os.urandom(WHOLE)
+    upload_id = await start(store, content)
+    upload = await resume(store, upload_id)
+    await upload.write(content[FIRST + SECOND :])
+    async with aclosing(await resume(other, upload_id)) as ending:
+        await ending.cancel()
+    with refused("BLOB_UPLOAD_UNKNOWN"):
+        await upload.aclose()
+    assert files(store) == {}
+    with refused("BLOB_UPLOAD_UNKNOWN"):
+        await resume(store, upload_id)

@@ -17,6 +17,7 @@ import pytest
 from ociserver import UNKNOWN_SIZE, Descriptor, OCIError
 from ociserver._core import Appender, BackgroundHasher, Hasher, hash_range
 from ociserver.backlog import until_called
+from ociserver.interface import OpenSink
 from ociserver.store import Store, directory, writer
 from ociserver.store.upload import INLINE_SIZE, Upload
 from ociserver.store.writer import MOST_OF_FEW
@@ -135,11 +136,11 @@ async def test_after_another_boot_it_is_read_again(store: Store, other: Store, h
     assert hashed == [20_000]
 
 
-async def test_where_boots_have_no_name_it_is_read_again(store: Store, hashed: list[int]) -> None:
+async def test_where_boots_have_no_name_it_is_read_again(store: Store, other: Store, hashed: list[int]) -> None:
     content = os.urandom(LARGE)
-    store.blobs._boot = writer.NO_BOOT
+    store.blobs._boot = other.blobs._boot = writer.NO_BOOT
     upload_id = await start(store, content[:20_000])
-    await finish(store, upload_id, content[20_000:], digest_of(content))
+    await finish(other, upload_id, content[20_000:], digest_of(content))
     assert hashed == [20_000]
 
 
@@ -240,15 +241,18 @@ async def test_bytes_that_go_while_they_are_written(store: Store) -> None:
         await store.resolve_blob(REPOSITORY, digest_of(content))
 
 
-async def test_what_was_never_acknowledged_goes(store: Store) -> None:
-    """A process that dies leaves bytes behind the end that it had recorded; the next writer overwrites them."""
+async def test_what_was_never_acknowledged_counts(store: Store, other: Store) -> None:
+    """A process that dies leaves bytes behind the end that it had recorded: the client has sent them, and goes on."""
     content = os.urandom(LARGE)
     upload_id = await start(store, content[:20_000])
-    with store.blobs.path(upload_id).open("ab") as file:
-        file.write(b"never acknowledged" * 10_000)
+    await write_and_be_killed(other, upload_id, 20_000, content[20_000:40_000])
+    assert rows(store, "SELECT size FROM uploads") == [(20_000,)]
     async with aclosing(await resume(store, upload_id)) as upload:
-        assert upload.size == 20_000
-    await finish(store, upload_id, content[20_000:], digest_of(content))
+        assert upload.size == 40_000
+    async with aclosing(await resume(store, upload_id, 20_000)) as upload:
+        with refused("RANGE_INVALID"):
+            await upload.write(content[20_000:])
+    await finish(store, upload_id, content[40_000:], digest_of(content))
     assert await read_blob(store, digest_of(content)) == content
 
 
@@ -372,8 +376,9 @@ async def test_a_thread_that_is_writing_has_the_file_until_it_has_done(folder: P
             upload_id = await start(store, os.urandom(LARGE))
             upload = await resume(store, upload_id)
             await upload.write(b"x")
-            assert upload.sink
-            upload.sink.add(bytes(50_000_000))
+            sink = await upload.open_sink()
+            assert sink
+            sink.add(bytes(50_000_000))
             await wait_for_file(store, upload_id, LARGE + 2)
             upload._end()
             # Its number, and not its lock, which the system keeps to the end of a write. None if that was quicker.
@@ -568,7 +573,9 @@ async def test_a_push_that_is_too_short_as_the_disk_is_full(store: Store) -> Non
             self.left -= 1
             return bytes(LARGE)
 
-        async def give(self, sink: writer.FileWriter) -> None:
+        async def give(self, open_sink: OpenSink) -> None:
+            sink = await open_sink()
+            assert sink
             full.enter_context(full_disk(store))
             assert sink.add(bytes(LARGE))
             await until_called(sink.when_kept)
@@ -579,19 +586,22 @@ async def test_a_push_that_is_too_short_as_the_disk_is_full(store: Store) -> Non
     assert caught.value.status == 507
 
 
-async def test_what_is_recorded_after_a_failure_is_what_is_there(store: Store, tmp_path: Path) -> None:
+async def test_what_counts_after_a_failure_is_what_is_there(store: Store, tmp_path: Path) -> None:
     upload_id = await fail_at_the_end(store, tmp_path, os.urandom(LARGE))
     assert files(store)[upload_id].stat().st_size == 21_000
-    assert rows(store, "SELECT size FROM uploads") == [(21_000,)]
+    async with aclosing(await resume(store, upload_id)) as upload:
+        assert upload.size == 21_000
 
 
 async def test_a_hash_never_vouches_for_other_bytes_after_a_failure(store: Store, other: Store, tmp_path: Path) -> None:
     """Those of the piece that failed were hashed; others come in their place, and their process is killed."""
     content = os.urandom(LARGE)
     upload_id = await fail_at_the_end(store, tmp_path, content)
-    await write_and_be_killed(other, upload_id, 21_000, bytes(LARGE - 21_000))
-    await finish(store, upload_id, content[21_000:], digest_of(content))
-    assert await read_blob(store, digest_of(content)) == content
+    others = bytes(LARGE - 21_000)
+    await write_and_be_killed(other, upload_id, 21_000, others)
+    with refused("DIGEST_INVALID"):
+        await finish(store, upload_id, b"", digest_of(content))
+    await finish(store, upload_id, b"", digest_of(content[:21_000] + others))
 
 
 async def test_a_hash_never_vouches_for_what_comes_after_clearing(
@@ -651,7 +661,7 @@ async def test_what_waits_is_written_before_a_request_ends(store: Store) -> None
         assert not behind.done()
         behind.cancel()
         await asyncio.gather(behind, return_exceptions=True)
-    assert rows(store, "SELECT size FROM uploads") == [(len(content),)]
+    assert files(store)[upload_id].stat().st_size == len(content)
     await finish(store, upload_id, b"", digest_of(content))
     assert await read_blob(store, digest_of(content)) == content
 

@@ -12,7 +12,7 @@ from ociserver.handler.pump import Pump, join
 from ociserver.types import Message, Receive
 
 if TYPE_CHECKING:
-    from ociserver.interface import Sink
+    from ociserver.interface import OpenSink
 
 __all__ = ["CHUNK_SIZE", "Body", "ClientDisconnectedError"]
 
@@ -78,13 +78,20 @@ class Body:
             self._ahead = asyncio.ensure_future(self._receive())
         return piece
 
-    async def give(self, sink: Sink) -> None:
-        """Give what comes to `sink`, past the event loop where the server lets it; the rest is still to be iterated."""
-        ahead = self._ahead
-        # Of a server that gives a coroutine, which the event loop has to run, it is a task.
-        if ahead is None or isinstance(ahead, asyncio.Task):
+    async def give(self, open_sink: OpenSink) -> None:
+        """Give what comes to a sink, past the event loop where the server lets it; the rest is still to be iterated."""
+        if self._ended:
             return
-        self._ahead = None
+        # First: what a client that asks is refused for, it need not send.
+        sink = await open_sink()
+        if sink is None:
+            return
+        self._begun = True
+        ahead = asyncio.ensure_future(self._receive()) if self._ahead is None else self._ahead
+        # Of a server that gives a coroutine, which the event loop has to run, it is a task.
+        self._ahead = ahead if isinstance(ahead, asyncio.Task) else None
+        if self._ahead is not None:
+            return
         pump = Pump(self._receive, ahead, self._take, CHUNK_SIZE, sink)
         try:
             await pump.run(self._deadlines, IDLE_TIMEOUT_S)

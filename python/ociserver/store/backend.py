@@ -28,7 +28,7 @@ from ociserver.store.reads import BLOB_TYPE, Copy, Link, UploadRow
 from ociserver.store.recent import Recent
 from ociserver.store.reserve import Reserve
 from ociserver.store.sqlite import Durability, SQLite
-from ociserver.store.upload import INLINE_SIZE, Upload, content_of
+from ociserver.store.upload import INLINE_SIZE, Upload, is_in_file
 from ociserver.store.work import Database, Work
 
 __all__ = ["Store"]
@@ -262,9 +262,9 @@ class Store(Lists):
         if (digest, offset) != (None, None) and known is not None and known[0] == repository:
             return Upload(self, repository, known[1], offset, remembered=True)
         row = await self.find_upload(repository, upload_id)
-        if row.size > 0 and content_of(row) is None:
-            # After a power cut less may be there than was recorded: the client is told what there is.
-            row = UploadRow(row.id, row.algorithm, min(row.size, self.blobs.size(row.id) or 0), row.state)
+        if is_in_file(row):
+            # More than was recorded, or less after a power cut: the client is told what there is.
+            row = UploadRow(row.id, row.algorithm, self.blobs.size(row.id) or 0, row.state)
         return Upload(self, repository, row, offset)
 
     async def mount_blob(self, from_repository: str | None, to_repository: str, digest: str) -> Descriptor:

@@ -168,15 +168,25 @@ class _Sweep:
         while rows := await _page(store, sweep.abandoned_uploads(before, after, PAGE)):
             for touched, upload_id, repository, size in rows:
                 after = (touched, upload_id)
-                if store.blobs.is_held(upload_id):
-                    continue  # by a client that is so slow that nothing of it could be recorded for long
-                if not self._dry_run:
-                    # First the row, so that a commit of it fails; then the file, which is nobody's from then on.
-                    if not await store.free(partial(sweep.drop_upload, upload_id, before), durable=False):
-                        continue
-                    await store.blobs.delete([upload_id])
-                yield Freed("abandoned", upload_id, repository, size)
+                freed = await self._end_upload(upload_id, size)
+                if freed is not None:
+                    yield Freed("abandoned", upload_id, repository, freed)
             self._progress(self._done + len(rows))
+
+    async def _end_upload(self, upload_id: str, size: int) -> int | None:
+        """End an upload; the bytes that this frees, None if somebody has written to it after all."""
+        store, before = self._store, self._uploads_before
+        # One that has been written to need not be recorded: its file knows.
+        with contextlib.suppress(BlockingIOError), store.blobs.closed_to_writers(upload_id) as file:
+            if file and file.st_mtime >= before:
+                return None
+            if not self._dry_run:
+                # First the row, so that a commit of it fails; then the file, which is nobody's from then on.
+                if not await store.free(partial(sweep.drop_upload, upload_id, before), durable=False):
+                    return None
+                await store.blobs.delete([upload_id])
+            return file.st_size if file else size
+        return None
 
     async def _links(self) -> AsyncIterator[Freed]:
         store, before, after = self._store, self._links_before, (-1, -1, -1)

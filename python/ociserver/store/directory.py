@@ -60,6 +60,7 @@ class Directory:
 
     def __init__(self, root: Path, *, sync: bool = True, settle: Callable[[], None] = lambda: None) -> None:
         self._root = root
+        self._prefix = str(root)
         self._sync = sync
         self._settle = settle
         self._writers: ThreadPoolExecutor | None = None
@@ -122,7 +123,7 @@ class Directory:
 
     def _name(self, key: str) -> str:
         # Not with `Path`, which takes 4 microseconds to put one together: a chunk of an upload asks for two.
-        return f"{self._root}/{key[:2]}/{key}"
+        return f"{self._prefix}/{key[:2]}/{key}"
 
     async def hold(self, key: str, algorithm: str) -> FileWriter:
         """Take hold of the file of an upload, made if it is not there; call `restore` next.
@@ -166,6 +167,24 @@ class Directory:
         finally:
             os.close(fd)
         return False
+
+    @contextlib.contextmanager
+    def closed_to_writers(self, key: str) -> Iterator[os.stat_result | None]:
+        """Keep everybody from writing to the file of an upload; None if there is none.
+
+        Raises:
+            BlockingIOError: some process is writing to it.
+        """
+        try:
+            fd = os.open(self._name(key), os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            yield None
+            return
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            yield os.fstat(fd)
+        finally:
+            os.close(fd)
 
     def size(self, key: str) -> int | None:
         """Bytes of a file; None if it is not there. Only that means missing: another error says nothing of it."""

@@ -8,37 +8,40 @@ from typing import Final
 from ociserver._core import BackgroundHasher
 from ociserver.backlog import until_left
 
-__all__ = ["MOST_HASHES", "Hashes"]
+__all__ = ["MOST_AT_WORK", "MOST_KEPT", "Hashes"]
 
-MOST_HASHES: Final = 8
-"""Hashes that are kept. The pieces that one waits for are memory that nobody writes to the disk, up to 2 MiB, and two
-cores hash no faster for more of them: with that many at work whoever ends a request waits for its own."""
+MOST_AT_WORK: Final = 8
+"""Hashes that have more to do. The pieces that one waits for are memory that nobody writes to the disk, up to 2 MiB,
+and two cores hash no faster for more of them: with that many at work whoever ends a request waits for its own."""
+
+MOST_KEPT: Final = 256
+"""Hashes in all, some 0.5 KiB each. Of one that was forgotten the next request reads again what was not recorded."""
+
+Seen = tuple[bytes, int]
+"""How an upload was left: its recorded state, and when its file was written to last (nanoseconds)."""
 
 
 class Hashes:
-    """A hash for each of a few uploads, in the order in which their requests ended. For one event loop."""
+    """A hash for each upload that this process was at, in the order in which requests ended. For one event loop."""
 
     def __init__(self) -> None:
-        self._kept: OrderedDict[str, tuple[bytes, BackgroundHasher]] = OrderedDict()
+        self._kept: OrderedDict[str, tuple[Seen, BackgroundHasher]] = OrderedDict()
 
     def has_room(self) -> bool:
-        """Whether one more may be kept; one that has no more to do makes room."""
-        if len(self._kept) < MOST_HASHES:
-            return True
-        # What was recorded for it still is, and the file has what that has not.
-        idle = next((key for key, (_, hashing) in self._kept.items() if not hashing.left()), None)
-        if idle is not None:
-            self.drop(idle)
-        return idle is not None
+        """Whether one more that has more to do may be kept."""
+        return sum(hashing.left() > 0 for _, hashing in self._kept.values()) < MOST_AT_WORK
 
-    def put(self, key: str, state: bytes, hashing: BackgroundHasher) -> None:
-        """Keep one for whoever finds that state recorded; there has to be room, and none of this upload."""
-        self._kept[key] = state, hashing
+    def put(self, key: str, seen: Seen, hashing: BackgroundHasher) -> None:
+        """Keep one for whoever finds the upload as it was left."""
+        self.drop(key)
+        self._kept[key] = seen, hashing
+        if len(self._kept) > MOST_KEPT:
+            self.drop(next(iter(self._kept)))
 
-    def take(self, key: str, state: bytes, size: int) -> BackgroundHasher | None:
-        """The one of an upload of which that state is recorded and so many bytes are there; any other is dropped."""
-        kept, hashing = self._kept.pop(key, (b"", None))
-        if hashing is None or (kept == state and hashing.length() == size):
+    def take(self, key: str, seen: Seen, size: int) -> BackgroundHasher | None:
+        """The one of an upload that is as it was left, of so many bytes; any other is dropped."""
+        kept, hashing = self._kept.pop(key, (None, None))
+        if hashing is None or (kept == seen and hashing.length() == size):
             return hashing
         # Another process has written meanwhile, or bytes have gone.
         hashing.close()
@@ -46,7 +49,7 @@ class Hashes:
 
     def drop(self, key: str) -> None:
         """Forget one, and what waits for it."""
-        _, hashing = self._kept.pop(key, (b"", None))
+        _, hashing = self._kept.pop(key, (None, None))
         if hashing is not None:
             hashing.close()
 

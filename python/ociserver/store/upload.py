@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ociserver.store.backend import Store
     from ociserver.store.writer import FileWriter
 
-__all__ = ["INLINE_SIZE", "Upload", "content_of"]
+__all__ = ["INLINE_SIZE", "Upload", "content_of", "is_in_file"]
 
 INLINE_SIZE: Final = 16 * 1024
 """Bytes up to which a blob lives in the database: one commit instead of a file, its sync and its folder's. So does what
@@ -37,6 +37,11 @@ def content_of(row: UploadRow) -> bytes | None:
     """All that has come, if it is in the row and not in a file."""
     content = row.state[BOOT_SIZE:]
     return content if row.state.startswith(_IN_ROW) and len(content) == row.size else None
+
+
+def is_in_file(row: UploadRow) -> bool:
+    """Whether there is a file that says how far the upload is: as far as the row says, or farther."""
+    return row.size > 0 and content_of(row) is None
 
 
 class Upload:
@@ -93,14 +98,7 @@ class Upload:
             self._buffer += data
             return
         await self._claim()
-        if self._offset is not None:
-            if self._offset != self.size:
-                cause = OCIError("RANGE_INVALID")
-                raise OCIError(
-                    "RANGE_INVALID", f"invalid offset {self._offset} in resumed upload (actual offset {self.size})"
-                ) from cause
-            self._offset = None
-        self._changed = True
+        self._begin()
         await self._touch()
         if self._file is None and len(self._buffer) + len(data) <= INLINE_SIZE:
             self._buffer += data
@@ -121,10 +119,15 @@ class Upload:
             self._file.check()
         return self.size
 
-    @property
-    def sink(self) -> FileWriter | None:
-        """The file, once it is ours and written to: a `Sink`."""
-        return None if self._ended or not self._changed else self._file
+    async def open_sink(self) -> FileWriter | None:
+        """The file, once there is one: a `Sink`. It is made by `write`."""
+        if self._ended or self._remembered:
+            return None
+        if not self._changed:
+            await self._claim()
+            if self._file:
+                self._begin()
+        return self._file
 
     async def commit(self, digest: str) -> Descriptor:
         if not is_digest(digest):
@@ -194,13 +197,15 @@ class Upload:
             # What came with a commit that failed comes again with the next try; what is in a file is there anyway.
             if self._changed and (self._file or not self._committing):
                 await self._suspend()
+            elif self._file:
+                self._file.put_back()
             if self._file:
                 self._file.check()
         finally:
             self._end()
 
     async def _suspend(self) -> None:
-        """Record how far it is, for whoever goes on with it."""
+        """Record how far it is, unless its file says that, for whoever goes on with it; and see that it is there."""
         try:
             if self._file is None:
                 if self._remembered and self._is_held():
@@ -210,7 +215,10 @@ class Upload:
                 self._store.remember(self._repository, self._row)
             else:
                 state = await self._file.suspend()
-                self._row = await self._record(self._row, self._file.size, state)
+                if state is None:
+                    await self._store.find_upload(self._repository, self._row.id)
+                else:
+                    self._row = await self._record(self._row, self._file.size, state)
         except OCIError as error:
             if error.code != "BLOB_UPLOAD_UNKNOWN":
                 raise
@@ -227,6 +235,15 @@ class Upload:
         suspended = writes.suspend_upload(row, size, state, int(time.time()))
         await self._store.database.write(suspended, durable=False)
         return UploadRow(row.id, row.algorithm, size, state)
+
+    def _begin(self) -> None:
+        """See that what comes first belongs where the upload is."""
+        if self._offset not in (self.size, None):
+            cause = OCIError("RANGE_INVALID")
+            raise OCIError(
+                "RANGE_INVALID", f"invalid offset {self._offset} in resumed upload (actual offset {self.size})"
+            ) from cause
+        self._offset, self._changed = None, True
 
     async def _touch(self) -> None:
         """A request that takes very long must not look abandoned."""
@@ -255,7 +272,7 @@ class Upload:
             self._row, content = row, content_of(row)
             self._buffer = content or b""
             # A file that there should not be yet is that of another process's writer, or what one that died has left.
-            if (row.size > 0 and content is None) or self._store.blobs.size(row.id) is not None:
+            if is_in_file(row) or self._store.blobs.size(row.id) is not None:
                 self._file, self._row = await self._hold()
                 self._buffer = b""
         except BaseException:
@@ -300,7 +317,7 @@ class Upload:
         return self._file
 
     async def _hold(self) -> tuple[FileWriter, UploadRow]:
-        """Lock the file, and see under the lock how far the upload really is: the file is as far as the row."""
+        """Lock the file, and see under the lock how far the upload really is."""
         file = await self._store.blobs.hold(self._row.id, self._row.algorithm)
         try:
             row = await self._store.find_upload(self._repository, self._row.id)
@@ -313,7 +330,7 @@ class Upload:
                 # It was acknowledged, and is to be there before anything is recorded in the place of the row's.
                 await file.written()
                 file.check()
-            if file.size != row.size:
+            if file.size < row.size:
                 # Bytes have gone. Their hash must not vouch for what comes in their place, if nothing more is noted.
                 row = await self._record(row, file.size, NO_BOOT)
         except BaseException as error:

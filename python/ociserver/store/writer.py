@@ -13,6 +13,7 @@ from ociserver.backlog import until_called, until_left
 from ociserver.errors import OCIError
 from ociserver.store.failpoint import reach
 from ociserver.store.faults import of_disk
+from ociserver.store.hashes import Seen
 
 if TYPE_CHECKING:
     from ociserver.store.directory import Directory
@@ -37,6 +38,10 @@ NO_BOOT: Final = bytes(BOOT_SIZE)
 STAMP_SIZE: Final = 8
 """Bytes at the end of a state that no other has: with them it says that nobody has recorded anything since."""
 
+RECORD_EVERY: Final = 64 * 1024 * 1024
+"""Bytes after which a state is worth recording again. Who has not the hash itself, as after a restart, reads again what
+came since: at most some 50 ms."""
+
 
 class FileWriter:
     """An open file that grows, its hash with it. The lock on it ends with the descriptor, or the process.
@@ -55,26 +60,37 @@ class FileWriter:
         self._appender: Appender | None = None
         self._hash: BackgroundHasher | None = None
         self._added = False
+        self._recorded = 0
+        self._seen: Seen = b"", 0
+        # Whether this process alone has written since that was recorded, and has the hash of all of it.
+        self._goes_on = False
         self.size = 0
         directory.writers += 1
 
     async def restore(self, size: int, state: bytes) -> None:
-        """Go on from what was recorded: with the hash itself if this process has it and nobody else has recorded since,
+        """Go on where the file ends: with the hash itself if this process has it and nobody else has written since,
         else by hashing what the recorded one has not, or all of it if another boot wrote it.
 
-        After a power cut the file may be shorter than was recorded, or hold other bytes: the new hash
-        then tells at commit. What is behind the recorded end was never acknowledged, and goes.
+        What came since the record is in the file and was sent in this order, whether a process could still acknowledge
+        it or was killed. After a power cut the file may be shorter than was recorded, or hold other bytes: the
+        new hash then tells at commit.
+
+        Args:
+            size: bytes that it had at least when it was recorded; with 0 it was not, and begins anew.
+            state: that was recorded with them.
         """
-        fd, there = self._fd, os.fstat(self._fd).st_size
-        self.size = min(size, there)
-        if there > size:
-            await self._do(lambda: os.ftruncate(fd, size))
+        fd, there = self._fd, os.fstat(self._fd)
+        self.size = there.st_size if size else 0
+        if there.st_size > self.size:
+            await self._do(lambda: os.ftruncate(fd, 0))
+        self._recorded, self._seen = size, (state, there.st_mtime_ns)
         # None if bytes have gone: then it has more than there are.
-        hashing = self._directory.hashes.take(self._key, state, self.size)
+        hashing = self._directory.hashes.take(self._key, self._seen, self.size)
+        self._goes_on = hashing is not None
         if hashing is None:
-            hasher = self._trusted(size, state) if there >= size else None
+            hasher = self._trusted(size, state) if self.size >= size else None
             hashing = BackgroundHasher.resume(await self._read(hasher or Hasher(self._algorithm)))
-        self._go_on(hashing)
+        self._append_with(hashing)
 
     async def write(self, data: bytes) -> None:
         """Append bytes; no more than `most` are still under way when this returns.
@@ -85,7 +101,7 @@ class FileWriter:
             OCIError: also, once, what has gone wrong with an earlier piece.
         """
         if self._appender is None:
-            self._go_on(BackgroundHasher.resume(await self._read(Hasher(self._algorithm))))
+            self._append_with(BackgroundHasher.resume(await self._read(Hasher(self._algorithm))))
         assert self._appender
         left = self.add(data)
         if left is None:
@@ -136,27 +152,35 @@ class FileWriter:
             self._forget()
             raise of_disk(error) from None
 
-    async def suspend(self) -> bytes:
-        """Wait until all is in the file; the state to go on from, for `restore`. Nothing may be written after this.
+    async def suspend(self) -> bytes | None:
+        """Wait until all is in the file; nothing may be written after this.
 
-        What is in the file need not be hashed: the state is of what is, and the hash goes on for whoever goes on with
-        the upload in this process, if there are not too many that do.
+        The file says itself how far it is. What need not be in it yet is the hash, which goes on for whoever goes on
+        with the upload in this process, if there are not too many that do.
+
+        Returns:
+            A state to record, for `restore`; None while the one that is recorded will do.
         """
         await self.written()
         hashes, hashing = self._directory.hashes, self._hash
-        if hashing is None:
-            return NO_BOOT
-        if hashing.left() and not hashes.has_room():
+        if hashing is not None and hashing.left() and not hashes.has_room():
             await until_left(hashing, 0)
-        hasher = hashing.hasher()
         # In this order: if it is of no more than the file then, so was the copy that was made of it before.
-        if not self._is_whole(hashing):
-            return NO_BOOT
-        state = self._directory.boot + hasher.save() + os.urandom(STAMP_SIZE)
-        if hasher.length < self.size:
-            self._hash = None
-            hashes.put(self._key, state, hashing)
-        return state
+        hasher = None if hashing is None else hashing.hasher()
+        if hashing is None or hasher is None or not self._is_whole(hashing):
+            # What was recorded is of bytes that are still there; without a record the file would not count.
+            return None if self._recorded else NO_BOOT
+        is_new = not self._goes_on or self.size - self._recorded >= RECORD_EVERY
+        state = self._directory.boot + hasher.save() + os.urandom(STAMP_SIZE) if is_new else self._seen[0]
+        self._hash = None
+        hashes.put(self._key, (state, os.fstat(self._fd).st_mtime_ns), hashing)
+        return state if is_new else None
+
+    def put_back(self) -> None:
+        """Let this process go on with the hash that `restore` took, as nothing was written."""
+        hashing, self._hash = self._hash, None
+        if self._goes_on and hashing is not None:
+            self._directory.hashes.put(self._key, self._seen, hashing)
 
     async def digest(self, algorithm: str) -> str:
         """Digest of everything in the file; another algorithm than the upload's costs a second reading.
@@ -238,7 +262,7 @@ class FileWriter:
         else:
             self._under_way.add_done_callback(close_file)
 
-    def _go_on(self, hashing: BackgroundHasher) -> None:
+    def _append_with(self, hashing: BackgroundHasher) -> None:
         self._hash = hashing
         self._appender = Appender(self._fd, self.size, hashing, self._directory.syncs)
 

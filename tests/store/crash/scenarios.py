@@ -13,6 +13,7 @@ from typing import Any
 
 from tests.store.crash.registry import IMAGE, Registry, digest_of
 from tests.store.crash.server import Victim
+from tests.support.aging import age_files
 
 SMALL = 1_000
 LARGE = 1_200_000
@@ -242,6 +243,7 @@ def leave_garbage(play: Round) -> None:
     (play.victim.data / "blobs" / orphan[:2] / orphan).write_bytes(b"nobody's")
     for table, column in (("links", "renewed"), ("manifests", "pushed"), ("uploads", "touched")):
         play.database(f"UPDATE {table} SET {column} = {column} - 100000")  # noqa: S608
+    age_files(play.victim.data, 100_000)
     # All of these may go from now on; the image that has a tag may not.
     registry.uploads.clear()
     for content in (unreferenced, play.content("small"), untagged):

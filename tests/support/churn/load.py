@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from tests.support.aging import age_files
 from tests.support.churn.client import Client
 from tests.support.churn.image import Image
 from tests.support.churn.ledger import Ledger, Promise
@@ -148,6 +149,7 @@ def _tidy(server: Server, data: Path, ledger: Ledger) -> None:
         columns = {"links": "renewed", "copies": "idle_since", "manifests": "pushed", "uploads": "touched"}
         for table, column in columns.items():
             database.execute(f"UPDATE {table} SET {column} = {column} - 100 * {HOUR_S}")  # noqa: S608
+    age_files(data, 100 * HOUR_S)
     assert _command("collect", "--data", str(data), "--grace", "0", *_EVERYTHING)["counts"]
     assert not _command("collect", "--data", str(data), "--grace", "0", *_EVERYTHING)["counts"]
 
