@@ -11,7 +11,7 @@ from ociserver.backlog import until_left
 __all__ = ["MOST_AT_WORK", "MOST_KEPT", "Hashes"]
 
 MOST_AT_WORK: Final = 8
-"""Hashes that have more to do. The pieces that one waits for are memory that nobody writes to the disk, up to 2 MiB,
+"""Hashes that have more to do. The pieces that one waits for are memory that nobody writes to the disk, up to 4 MiB,
 and two cores hash no faster for more of them: with that many at work whoever ends a request waits for its own."""
 
 MOST_KEPT: Final = 256
