@@ -28,7 +28,7 @@ from ociserver.store.reads import BLOB_TYPE, Copy, Link, UploadRow
 from ociserver.store.recent import Recent
 from ociserver.store.reserve import Reserve
 from ociserver.store.sqlite import Durability, SQLite
-from ociserver.store.upload import INLINE_SIZE, Upload, is_in_file
+from ociserver.store.upload import INLINE_SIZE, Upload
 from ociserver.store.work import Database, Work
 
 __all__ = ["Store"]
@@ -261,11 +261,7 @@ class Store(Lists):
         known = self._remembered.pop(upload_id, None)
         if (digest, offset) != (None, None) and known is not None and known[0] == repository:
             return Upload(self, repository, known[1], offset, remembered=True)
-        row = await self.find_upload(repository, upload_id)
-        if is_in_file(row):
-            # More than was recorded, or less after a power cut: the client is told what there is.
-            row = UploadRow(row.id, row.algorithm, self.blobs.size(row.id) or 0, row.state)
-        return Upload(self, repository, row, offset)
+        return Upload(self, repository, await self.find_upload(repository, upload_id), offset)
 
     async def mount_blob(self, from_repository: str | None, to_repository: str, digest: str) -> Descriptor:
         copy = await self.database.read(reads.copy_of(digest))

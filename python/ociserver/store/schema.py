@@ -55,8 +55,8 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
             "{without_rowid}"
         ),
         "CREATE INDEX tags_manifest ON tags (manifest_id)",
-        # An upload under way. Its file's key is its id; `state` is the blob part's own, of the first `size` bytes of the
-        # file, which may have more, or all that has come while that is little.
+        # An upload under way. Its file's key is its id; `state` is the blob part's own, of the first `size` bytes of
+        # the file, which may have more, or all that has come while that is little.
         (
             "CREATE TABLE uploads (id TEXT PRIMARY KEY, repository_id BIGINT NOT NULL REFERENCES repositories,"
             " algorithm TEXT NOT NULL, size BIGINT NOT NULL, state {bytes} NOT NULL, touched BIGINT NOT NULL)"

@@ -87,7 +87,12 @@ class Upload:
 
     @property
     def size(self) -> int:
-        return self._file.size if self._file else max(self._row.size, len(self._buffer))
+        if self._file:
+            return self._file.size
+        if is_in_file(self._row):
+            # More than was recorded, or less after a power cut: the client is told what there is.
+            return self._store.blobs.size(self._row.id) or 0
+        return max(self._row.size, len(self._buffer))
 
     async def write(self, data: bytes) -> None:
         if not data:
