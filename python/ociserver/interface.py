@@ -205,7 +205,7 @@ OpenSink = Callable[[], Awaitable[Sink | None]]
 async def write_all(writer: BlobWriter, content: AsyncIterator[bytes]) -> None:
     """Write all of `content`, past the event loop where both let it.
 
-    `content` may have a method `give(open_sink)`, which awaits `open_sink()` if something is to come, gives what that
+    `content` may have a method `give(open_sink)`, which awaits `open_sink()` if more is to come, gives what that
     returns as much as it can, and returns: the request's body under `ociserver serve` has. `writer` may have such a
     method `open_sink`, which returns a `Sink` while pieces can be taken so, else None: the store's has. While pieces
     come the writer gets one itself at least every few seconds.
@@ -214,13 +214,15 @@ async def write_all(writer: BlobWriter, content: AsyncIterator[bytes]) -> None:
         Exception: what `content` and `writer` raise.
     """
     open_sink: OpenSink | None = getattr(writer, "open_sink", None)
-    give: Callable[[OpenSink], Awaitable[None]] | None = getattr(content, "give", None) if open_sink else None
-    if give and open_sink:
-        await give(open_sink)
+    give: Callable[[OpenSink], Awaitable[None]] | None = getattr(content, "give", None)
+    if open_sink is None or give is None:
+        async for data in content:
+            await writer.write(data)
+        return
+    await give(open_sink)
     async for data in content:
         await writer.write(data)
-        if give and open_sink:
-            await give(open_sink)
+        await give(open_sink)
 
 
 def _unsupported(method: str) -> NoReturn:

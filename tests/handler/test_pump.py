@@ -125,7 +125,7 @@ class Pushing:
 
     def __init__(self, *headers: tuple[str, str]) -> None:
         self.backend, self.client, self.exchange = Pouring(), Client(), Exchange([])
-        scope = make_scope("PATCH", UPLOADS + "aWQ", [("transfer-encoding", "chunked"), *headers])
+        scope = make_scope("PATCH", UPLOADS + "aWQ", headers or [("transfer-encoding", "chunked")])
         self.task = asyncio.ensure_future(Handler(self.backend)(scope, self.client, self.exchange.send))
 
     async def status(self) -> int:
@@ -160,7 +160,7 @@ async def test_what_comes_is_added_and_not_written(pushing: Pushing) -> None:
 
 
 async def test_the_first_piece_too_where_there_is_a_sink_for_it() -> None:
-    pushing = Pushing()
+    pushing = Pushing(("content-length", str(len(PIECE + b"end"))))
     pushing.backend.at_once = True
     await pushing.client.sends(PIECE)
     await pushing.client.sends(b"end", more=False)
@@ -173,10 +173,31 @@ async def test_a_client_that_is_refused_is_asked_for_nothing(monkeypatch: pytest
     async def refuse() -> None:
         raise OCIError("RANGE_INVALID")
 
-    pushing = Pushing(("expect", "100-continue"))
+    pushing = Pushing(("expect", "100-continue"), ("content-length", "5"))
     monkeypatch.setattr(pushing.backend, "open_sink", refuse)
     assert await pushing.status() == 416
     assert pushing.client.asked == 0
+
+
+async def test_not_before_it_is_known_that_something_comes() -> None:
+    pushing = Pushing()
+    pushing.backend.at_once = True
+    await pushing.client.sends(b"", more=False)
+    assert await pushing.status() == 202
+    assert (pushing.backend.written, pushing.backend.added) == ([], [])
+
+
+async def test_what_was_asked_for_and_not_taken_is_drained(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(_: bytes) -> int:
+        raise OCIError("UNKNOWN", status=507)
+
+    pushing = Pushing(("expect", "100-continue"), ("content-length", str(2 * len(PIECE))))
+    pushing.backend.at_once = True
+    monkeypatch.setattr(pushing.backend, "add", broken)
+    await pushing.client.sends(PIECE)
+    assert pushing.client.asked == 2
+    await pushing.client.sends(PIECE, more=False)
+    assert await pushing.status() == 507
 
 
 async def test_what_is_kept_need_not_be_dealt_with(pushing: Pushing) -> None:

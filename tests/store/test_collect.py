@@ -314,8 +314,8 @@ async def test_an_upload_whose_file_alone_tells_that_it_goes_on_is_not_abandoned
     age(store, DAY + 1)
     before = rows(store, "SELECT touched, size FROM uploads")
     async with aclosing(await resume(store, upload_id)) as upload:
-        # Once for the hash, which the changed times have cost, and then without a record.
         await upload.write(b"1")
+    # As if it had not been recorded, as most chunks are not.
     rows(store, "UPDATE uploads SET touched = ?, size = ?", *before[0])
     assert await freed(store) == {}
     age(store, DAY + 1)
@@ -350,7 +350,7 @@ async def test_what_an_abandoned_upload_frees_is_its_file(store: Store) -> None:
 
 async def test_an_upload_that_takes_long_is_noted(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     async with aclosing(await store.push_blob_chunked(REPOSITORY)) as upload:
-        await upload.write(os.urandom(LARGE))
+        await upload.write(b"little")
         age(store, DAY + 1)
         upload._touched -= 61
         await upload.write(b"more")

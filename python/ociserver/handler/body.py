@@ -80,9 +80,10 @@ class Body:
 
     async def give(self, open_sink: OpenSink) -> None:
         """Give what comes to a sink, past the event loop where the server lets it; the rest is still to be iterated."""
-        if self._ended:
+        # Where nothing comes nothing is to be opened, and without a length that is not known before it has come.
+        if self._ended or not (self.length or self._begun):
             return
-        # First: what a client that asks is refused for, it need not send.
+        # Before it is asked for: what is refused need not be sent.
         sink = await open_sink()
         if sink is None:
             return

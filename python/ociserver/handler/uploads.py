@@ -123,12 +123,14 @@ async def _created(call: Call, descriptor: Descriptor) -> Answer:
 
 async def _progress(call: Call, writer: BlobWriter) -> Headers:
     """Where the upload goes on, and how far it is."""
+    # Once: beside another request that writes it grows.
+    size = writer.size
     headers = [
         (b"location", await _location(call, writer.id)),
         # Zero bytes and one byte look alike: the form has no way to say none (spec: pushing a blob in chunks).
-        (b"range", b"0-%d" % max(writer.size - 1, 0)),
+        (b"range", b"0-%d" % max(size - 1, 0)),
         # This has (draft-ietf-httpbis-resumable-upload, 4.1): our own client reads it.
-        (b"upload-offset", b"%d" % writer.size),
+        (b"upload-offset", b"%d" % size),
     ]
     if writer.chunk_size > 0:
         headers.append((b"oci-chunk-min-length", b"%d" % writer.chunk_size))

@@ -63,7 +63,7 @@ class Link(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class UploadRow:
-    """An upload as it was last recorded."""
+    """An upload as it was last recorded. Its file, if it has one, may have more."""
 
     id: str
     algorithm: str

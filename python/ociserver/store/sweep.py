@@ -68,7 +68,7 @@ def drop_manifest(manifest_id: int, before: int) -> Work[bool]:
 
 
 def abandoned_uploads(before: int, after: tuple[int, str], limit: int) -> Work[list[Row]]:
-    """(touched, id, repository, size) of uploads that nobody has written to since."""
+    """(touched, id, repository, size) of uploads of which nothing was recorded since."""
     return (
         yield (
             "SELECT u.touched, u.id, r.name, u.size FROM uploads u JOIN repositories r ON r.id = u.repository_id"
@@ -79,7 +79,7 @@ def abandoned_uploads(before: int, after: tuple[int, str], limit: int) -> Work[l
 
 
 def drop_upload(upload_id: str, before: int) -> Work[bool]:
-    """End an upload, unless somebody has written to it meanwhile; a later commit of it fails."""
+    """End an upload, unless something of it was recorded meanwhile; a later commit of it fails."""
     rows = yield "DELETE FROM uploads WHERE id = ? AND touched < ? RETURNING id", (upload_id, before)
     return bool(rows)
 

@@ -104,8 +104,8 @@ class Upload:
             return
         await self._claim()
         self._begin()
-        await self._touch()
         if self._file is None and len(self._buffer) + len(data) <= INLINE_SIZE:
+            await self._touch()
             self._buffer += data
             return
         try:
@@ -125,7 +125,7 @@ class Upload:
         return self.size
 
     async def open_sink(self) -> FileWriter | None:
-        """The file, once there is one: a `Sink`. It is made by `write`."""
+        """The file, once there is one: a `Sink`, into which something is to come. It is made by `write`."""
         if self._ended or self._remembered:
             return None
         if not self._changed:
@@ -251,7 +251,7 @@ class Upload:
         self._offset, self._changed = None, True
 
     async def _touch(self) -> None:
-        """A request that takes very long must not look abandoned."""
+        """A request that takes very long must not look abandoned. Of a file its lock and its time tell that."""
         now = int(time.time())
         if now - self._touched >= TOUCH_AFTER_S:
             self._touched = now

@@ -86,7 +86,8 @@ class FileWriter:
         self._recorded, self._seen = size, (state, there.st_mtime_ns)
         # None if bytes have gone: then it has more than there are.
         hashing = self._directory.hashes.take(self._key, self._seen, self.size)
-        self._goes_on = hashing is not None
+        # A file that does not count has to be recorded before it does.
+        self._goes_on = hashing is not None and size > 0
         if hashing is None:
             hasher = self._trusted(size, state) if self.size >= size else None
             hashing = BackgroundHasher.resume(await self._read(hasher or Hasher(self._algorithm)))
@@ -162,7 +163,10 @@ class FileWriter:
             A state to record, for `restore`; None while the one that is recorded will do.
         """
         await self.written()
-        hashes, hashing = self._directory.hashes, self._hash
+        fd, size, hashes, hashing = self._fd, self.size, self._directory.hashes, self._hash
+        if os.fstat(fd).st_size > size:
+            # What a write that failed has left, and could not take back.
+            await self._do(lambda: os.ftruncate(fd, size))
         if hashing is not None and hashing.left() and not hashes.has_room():
             await until_left(hashing, 0)
         # In this order: if it is of no more than the file then, so was the copy that was made of it before.
@@ -177,9 +181,10 @@ class FileWriter:
         return state if is_new else None
 
     def put_back(self) -> None:
-        """Let this process go on with the hash that `restore` took, as nothing was written."""
+        """Keep the hash that `restore` came to, for whoever goes on in this process, as nothing was written."""
         hashing, self._hash = self._hash, None
-        if self._goes_on and hashing is not None:
+        # If bytes have gone, something else is recorded by now.
+        if hashing is not None and self.size >= self._recorded:
             self._directory.hashes.put(self._key, self._seen, hashing)
 
     async def digest(self, algorithm: str) -> str:
