@@ -88,11 +88,12 @@ class Body:
         if sink is None:
             return
         self._begun = True
-        ahead = asyncio.ensure_future(self._receive()) if self._ahead is None else self._ahead
+        if self._ahead is None:
+            self._ahead = asyncio.ensure_future(self._receive())
         # Of a server that gives a coroutine, which the event loop has to run, it is a task.
-        self._ahead = ahead if isinstance(ahead, asyncio.Task) else None
-        if self._ahead is not None:
+        if isinstance(self._ahead, asyncio.Task):
             return
+        ahead, self._ahead = self._ahead, None
         pump = Pump(self._receive, ahead, self._take, CHUNK_SIZE, sink)
         try:
             await pump.run(self._deadlines, IDLE_TIMEOUT_S)

@@ -167,18 +167,19 @@ class FileWriter:
         if os.fstat(fd).st_size > size:
             # What a write that failed has left, and could not take back.
             await self._do(lambda: os.ftruncate(fd, size))
-        if hashing is not None and hashing.left() and not hashes.has_room():
-            await until_left(hashing, 0)
-        # In this order: if it is of no more than the file then, so was the copy that was made of it before.
-        hasher = None if hashing is None else hashing.hasher()
-        if hashing is None or hasher is None or not self._is_whole(hashing):
-            # What was recorded is of bytes that are still there; without a record the file would not count.
-            return None if self._recorded else NO_BOOT
-        is_new = not self._goes_on or self.size - self._recorded >= RECORD_EVERY
-        state = self._directory.boot + hasher.save() + os.urandom(STAMP_SIZE) if is_new else self._seen[0]
-        self._hash = None
-        hashes.put(self._key, (state, os.fstat(self._fd).st_mtime_ns), hashing)
-        return state if is_new else None
+        if hashing is not None:
+            if hashing.left() and not hashes.has_room():
+                await until_left(hashing, 0)
+            # In this order: if it is of no more than the file then, so was the copy that was made of it before.
+            hasher = hashing.hasher()
+            if self._is_whole(hashing):
+                is_new = not self._goes_on or size - self._recorded >= RECORD_EVERY
+                state = self._directory.boot + hasher.save() + os.urandom(STAMP_SIZE) if is_new else self._seen[0]
+                self._hash = None
+                hashes.put(self._key, (state, os.fstat(fd).st_mtime_ns), hashing)
+                return state if is_new else None
+        # What was recorded is of bytes that are still there; without a record the file would not count.
+        return None if self._recorded else NO_BOOT
 
     def put_back(self) -> None:
         """Keep the hash that `restore` came to, for whoever goes on in this process, as nothing was written."""
