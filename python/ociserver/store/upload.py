@@ -104,8 +104,8 @@ class Upload:
             return
         await self._claim()
         self._begin()
+        await self._touch()
         if self._file is None and len(self._buffer) + len(data) <= INLINE_SIZE:
-            await self._touch()
             self._buffer += data
             return
         try:
@@ -251,7 +251,7 @@ class Upload:
         self._offset, self._changed = None, True
 
     async def _touch(self) -> None:
-        """A request that takes very long must not look abandoned. Of a file its lock and its time tell that."""
+        """A request that takes very long must not look abandoned."""
         now = int(time.time())
         if now - self._touched >= TOUCH_AFTER_S:
             self._touched = now
