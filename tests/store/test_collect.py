@@ -327,6 +327,7 @@ async def test_nobody_writes_to_an_upload_while_it_is_ended(store: Store, other:
     with store.blobs.closed_to_writers(upload_id) as status:
         assert status
         assert status.st_size == LARGE
+        assert not other.blobs.is_held(upload_id), "whoever only asks is in nobody's way"
         async with aclosing(await resume(other, upload_id)) as upload:
             with refused("RANGE_INVALID"):
                 await upload.write(b"x")

@@ -157,16 +157,10 @@ class Directory:
     def is_held(self, key: str) -> bool:
         """Whether some process is writing to the file of an upload just now."""
         try:
-            fd = os.open(self._name(key), os.O_RDONLY | os.O_CLOEXEC)
-        except FileNotFoundError:
-            return False
-        try:
-            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            with self.closed_to_writers(key):
+                return False
         except BlockingIOError:
             return True
-        finally:
-            os.close(fd)
-        return False
 
     @contextlib.contextmanager
     def closed_to_writers(self, key: str) -> Iterator[os.stat_result | None]:
@@ -181,7 +175,8 @@ class Directory:
             yield None
             return
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Shared: it keeps out who writes, and nobody else who asks.
+            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
             yield os.fstat(fd)
         finally:
             os.close(fd)

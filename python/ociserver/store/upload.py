@@ -213,7 +213,7 @@ class Upload:
         """Record how far it is, unless its file says that, for whoever goes on with it; and see that it is there."""
         try:
             if self._file is None:
-                if self._remembered and self._is_held():
+                if self._remembered and self._store.blobs.is_held(self._row.id):
                     # A request that stalled must not defeat, by its few bytes, what was sent in its place.
                     raise OCIError("RANGE_INVALID", "another request is writing to this upload")
                 self._row = await self._record(self._row, len(self._buffer), _IN_ROW + self._buffer)
@@ -231,10 +231,6 @@ class Upload:
             # A commit that was broken off has happened after all: then there is nothing to suspend.
             if not self._committing:
                 raise
-
-    def _is_held(self) -> bool:
-        blobs, upload_id = self._store.blobs, self._row.id
-        return blobs.size(upload_id) is not None and blobs.is_held(upload_id)
 
     async def _record(self, row: UploadRow, size: int, state: bytes) -> UploadRow:
         suspended = writes.suspend_upload(row, size, state, int(time.time()))

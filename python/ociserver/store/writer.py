@@ -164,9 +164,11 @@ class FileWriter:
         """
         await self.written()
         fd, size, hashes, hashing = self._fd, self.size, self._directory.hashes, self._hash
-        if os.fstat(fd).st_size > size:
+        there = os.fstat(fd)
+        if there.st_size > size:
             # What a write that failed has left, and could not take back.
             await self._do(lambda: os.ftruncate(fd, size))
+            there = os.fstat(fd)
         if hashing is not None:
             if hashing.left() and not hashes.has_room():
                 await until_left(hashing, 0)
@@ -176,7 +178,7 @@ class FileWriter:
                 is_new = not self._goes_on or size - self._recorded >= RECORD_EVERY
                 state = self._directory.boot + hasher.save() + os.urandom(STAMP_SIZE) if is_new else self._seen[0]
                 self._hash = None
-                hashes.put(self._key, (state, os.fstat(fd).st_mtime_ns), hashing)
+                hashes.put(self._key, (state, there.st_mtime_ns), hashing)
                 return state if is_new else None
         # What was recorded is of bytes that are still there; without a record the file would not count.
         return None if self._recorded else NO_BOOT
