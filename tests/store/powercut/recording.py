@@ -21,7 +21,8 @@ from tests.store.powercut.disk import Disk, events
 from tests.store.powercut.history import History, Timeline
 from tests.store.powercut.library import library
 
-_addresses = (int(IPv4Address("127.1.0.0")) + number for number in count(1))
+# No generator: of several threads, which share it, only one may be in it.
+_addresses = count(int(IPv4Address("127.1.0.1")))
 
 FILE = 60_000
 """Bytes of most blobs that are kept in files, so that a log with many pushes stays small."""
