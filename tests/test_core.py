@@ -40,6 +40,7 @@ from ociserver._core import (
     is_host,
     is_repository,
     is_tag,
+    manifest_media_type,
     next_link,
     parse_content_range,
     parse_range,
@@ -48,6 +49,7 @@ from ociserver._core import (
     read_at,
     read_cached,
     read_manifest,
+    read_stored_manifest,
     upload_path,
 )
 
@@ -71,7 +73,7 @@ def parse(line: str) -> Request:
 def test_module() -> None:
     assert _core.__version__.count(".") >= 2
     assert _core.build_profile in ("debug", "release")
-    assert (_core.MAX_MANIFEST_DEPTH, _core.MAX_MANIFEST_REFERENCES, _core.MAX_RANGES) == (64, 10_000, 16)
+    assert (_core.MAX_MANIFEST_DEPTH, _core.MAX_RANGES) == (64, 16)
     assert len(set(_core.REQUEST_KINDS)) == len(_core.REQUEST_KINDS) == 18
 
 
@@ -633,7 +635,7 @@ def test_image() -> None:
         },
         IMAGE + "; charset=utf-8",
     )
-    assert info.kind == "image"
+    assert (info.kind, info.media_type) == ("image", IMAGE)
     assert references(info) == [
         ("config", "blob", C, True),
         ("layers[0]", "blob", D, True),
@@ -646,12 +648,13 @@ def test_image() -> None:
 
 def test_index() -> None:
     info = read({"manifests": [descriptor()], "artifactType": "own/type"}, INDEX)
-    assert references(info) == [("manifests[0]", "manifest", D, True)]
+    assert references(info) == [("manifests[0]", "unknown", D, True)]
+    assert [reference.size for reference in info.references] == [3]
     assert (info.kind, info.subject, info.artifact_type, info.annotations) == ("index", None, "own/type", {})
 
 
 def test_reference_is_a_value() -> None:
-    info = read({"manifests": [descriptor(), descriptor()]}, INDEX)
+    info = read({"manifests": [descriptor(media_type=IMAGE), descriptor(media_type=IMAGE)]}, INDEX)
     first, second = info.references
     assert first == info.references[0] != second
     assert hash(first) == hash(info.references[0])
@@ -664,23 +667,27 @@ def test_reference_is_a_value() -> None:
 
 
 @pytest.mark.parametrize(
-    "media_type, content, found",
+    "media_type, kind, content, found",
     [
         (
             "manifest.v2",
+            "image",
             {"config": descriptor(C), "layers": [descriptor()]},
-            [("config", "blob"), ("layers[0]", "blob")],
+            [("config", "blob", True), ("layers[0]", "blob", True)],
         ),
-        ("manifest.list.v2", {"manifests": [descriptor()]}, [("manifests[0]", "manifest")]),
-        ("manifest.v1", {"fsLayers": [{"blobSum": D}]}, [("fsLayers[0]", "blob")]),
-        ("unknown", {"a": [{"b": descriptor()}]}, [("a[0].b", "unknown")]),
+        ("manifest.list.v2", "index", {"manifests": [descriptor()]}, [("manifests[0]", "unknown", True)]),
+        ("manifest.v1", "other", {"fsLayers": [{"blobSum": D}]}, [("fsLayers[0]", "blob", True)]),
+        ("unknown", "other", {"a": [{"b": descriptor()}]}, [("a[0].b", "unknown", False)]),
     ],
 )
-def test_other_json_is_searched(media_type: str, content: Any, found: list[tuple[str, str]]) -> None:
-    info = read(content, f"application/vnd.docker.distribution.{media_type}+json")
-    assert info.kind == "other"
-    assert [(field, kind) for field, kind, _, _ in references(info)] == found
-    assert not any(reference.required for reference in info.references)
+def test_docker_s_types_and_other_json(
+    media_type: str, kind: str, content: Any, found: list[tuple[str, str, bool]]
+) -> None:
+    info = read({**content, "subject": descriptor()}, f"application/vnd.docker.distribution.{media_type}+json")
+    assert info.kind == kind
+    # In what is searched the subject is a descriptor like any other.
+    searched = [("subject", "unknown", False)] if kind == "other" else []
+    assert [(one.field, one.kind, one.required) for one in info.references] == found + searched
     assert (info.subject, info.artifact_type) == (None, None)
 
 
@@ -727,10 +734,25 @@ def test_lax_reading_holds_to_json_alone() -> None:
 
 def test_large_manifests() -> None:
     # Above the size from which they are read without the GIL.
-    info = read({"annotations": {"a": "x" * 3_900_000}}, INDEX)
+    info = read({"manifests": [], "annotations": {"a": "x" * 3_900_000}}, INDEX)
     assert len(info.annotations["a"]) == 3_900_000
-    with pytest.raises(errors.OCIError, match="more than 10000 descriptors"):
-        read({"manifests": [descriptor()] * 10_001}, INDEX)
+    assert len(read({"manifests": [descriptor()] * 30_000}, INDEX).references) == 30_000
+
+
+def test_the_media_type_of_a_manifest() -> None:
+    content = json.dumps({"mediaType": IMAGE, "config": descriptor()}).encode()
+    for declared in ("", IMAGE, IMAGE.upper(), f"{IMAGE}; charset=utf-8"):
+        assert manifest_media_type(content, declared) == IMAGE
+        assert read_manifest(content, declared).media_type == IMAGE
+    for declared in (INDEX, "text/plain"):
+        for read_it in (manifest_media_type, read_manifest):
+            with pytest.raises(errors.OCIError, match="mediaType in the manifest is") as caught:
+                read_it(content, declared)
+            assert errors.marshal_error(caught.value).status == 400
+        # What is stored is what its bytes say.
+        stored = read_stored_manifest(content, declared)
+        assert (stored.media_type, stored.kind, len(stored.references)) == (IMAGE, "image", 1)
+    assert manifest_media_type(b"{}", "") == "application/octet-stream"
 
 
 @settings(deadline=None)  # a busy machine is no error

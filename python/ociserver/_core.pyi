@@ -18,7 +18,6 @@ __all__ = [
     "ACCEPT_RANGES",
     "API_VERSION",
     "MAX_MANIFEST_DEPTH",
-    "MAX_MANIFEST_REFERENCES",
     "MAX_RANGES",
     "REQUEST_KINDS",
     "Answered",
@@ -48,6 +47,7 @@ __all__ = [
     "is_host",
     "is_repository",
     "is_tag",
+    "manifest_media_type",
     "next_link",
     "parse_content_range",
     "parse_range",
@@ -56,6 +56,7 @@ __all__ = [
     "read_at",
     "read_cached",
     "read_manifest",
+    "read_stored_manifest",
     "run_load",
     "upload_path",
 ]
@@ -74,9 +75,6 @@ API_VERSION: Final[tuple[bytes, bytes]]
 
 MAX_MANIFEST_DEPTH: Final[int]
 """Deepest nesting of JSON that a manifest may have before it is refused."""
-
-MAX_MANIFEST_REFERENCES: Final[int]
-"""Most descriptors that one manifest may hold before it is refused."""
 
 MAX_RANGES: Final[int]
 """Most ranges that one Range header may ask for (16); more is `416`."""
@@ -473,9 +471,12 @@ class Reference:
         """Where it stands: `config`, `layers[3]`, `manifests[0]`, `blobs[0]`, `fsLayers[2]`, or a path."""
     @property
     def kind(self) -> Literal["blob", "manifest", "unknown"]:
-        """What it points at; unknown where the manifest's own type is not known."""
+        """What it points at; unknown where the type of the manifest, or of an entry of an index, is not known."""
     @property
     def digest(self) -> str: ...
+    @property
+    def size(self) -> int | None:
+        """Bytes, as the manifest says; None if it says nothing that can be read."""
     @property
     def required(self) -> bool:
         """Must be present in the repository for a strict push: not non-distributable, not a subject."""
@@ -485,30 +486,60 @@ class ManifestInfo:
     """What a registry needs to know about a manifest's content."""
 
     @property
+    def media_type(self) -> str:
+        """The type to keep, without parameters: see `manifest_media_type`."""
+    @property
     def kind(self) -> Literal["image", "index", "other", "opaque"]:
-        """OCI image manifest, OCI index, any other JSON (Docker's too), or not readable as JSON."""
+        """An image manifest or an index, of OCI or Docker; any other JSON; or not readable as JSON."""
     @property
     def references(self) -> list[Reference]:
         """In order of appearance, without the subject. Empty if opaque."""
     @property
     def subject(self) -> str | None:
-        """Digest of the subject; only for image and index."""
+        """Digest of the subject; only of an image or index of OCI."""
     @property
     def artifact_type(self) -> str | None:
         """The manifest's own, or for an image the config's media type (spec: listing referrers)."""
     @property
     def annotations(self) -> dict[str, str]: ...
 
-def read_manifest(content: bytes, media_type: str, *, lax: bool = False) -> ManifestInfo:
-    """Read a manifest; parameters of the media type are ignored.
+def manifest_media_type(content: bytes, declared: str) -> str:
+    """The media type to keep of a manifest, without parameters.
 
-    Only the two OCI media types are held to their schema. Other JSON is searched for descriptors,
-    and whatever is not JSON is opaque. With `lax` an OCI type is held to its JSON alone: where its schema does
-    not fit it is searched like any other, and has no subject.
+    It is what the document says itself (`mediaType`), else `declared`, else `application/octet-stream`.
+
+    Args:
+        content: the manifest.
+        declared: what its sender says (Content-Type), perhaps with parameters; "" for nothing.
 
     Raises:
-        ociserver.errors.OCIError: MANIFEST_INVALID/400 for an OCI manifest that is not valid JSON, has
-            a bad descriptor (digest, media type, size), or passes a bound of depth or count.
+        ociserver.errors.OCIError: MANIFEST_INVALID/400 if the two differ (compared without case), or if the type is
+            not 1 to 255 printable ASCII characters.
+    """
+
+def read_manifest(content: bytes, media_type: str, *, lax: bool = False) -> ManifestInfo:
+    """Read a manifest.
+
+    Images and indexes, of OCI and Docker, are held to their schema: they have the keys of their type and none of
+    another one. Other JSON is searched for descriptors, and whatever is not JSON is opaque.
+
+    Args:
+        content: the manifest.
+        media_type: what its sender says; see `manifest_media_type`.
+        lax: hold a known type to its JSON and its keys alone. Where its schema does not fit, it is searched like any
+            other document, and has no subject.
+
+    Raises:
+        ociserver.errors.OCIError: MANIFEST_INVALID/400 for another type than the document names, and for a manifest of
+            a known type that is not valid JSON, has not the shape of that type, has a bad descriptor (digest, media
+            type, size), or is nested deeper than `MAX_MANIFEST_DEPTH`.
+    """
+
+def read_stored_manifest(content: bytes, media_type: str) -> ManifestInfo:
+    """Read a manifest that a registry has already, whoever let it in: it is never refused.
+
+    Its type is what the document says, else `media_type`. What does not fit that type is searched for descriptors like
+    any other JSON.
     """
 
 @final

@@ -368,12 +368,14 @@ class Writer:
         Args:
             repository: where to.
             content: the bytes, kept exactly.
-            media_type: as sent; decides how the content is read.
+            media_type: of the content, without parameters; decides how it is read. The handler has compared it with
+                the `mediaType` of the content.
             digest: what the content must hash to; None for its sha256.
             tags: tags to point at it.
 
         Raises:
-            OCIError: DIGEST_INVALID, MANIFEST_INVALID, MANIFEST_BLOB_UNKNOWN, DENIED.
+            OCIError: DIGEST_INVALID; MANIFEST_INVALID, also if the content is stored as another type already, which it
+                keeps; MANIFEST_BLOB_UNKNOWN; DENIED.
         """
         _unsupported("push_manifest")
 

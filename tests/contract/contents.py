@@ -12,6 +12,8 @@ from ociserver import UNKNOWN_SIZE, Backend, ByteRange, Descriptor, PushedManife
 
 IMAGE: Final = "application/vnd.oci.image.manifest.v1+json"
 INDEX: Final = "application/vnd.oci.image.index.v1+json"
+DOCKER_IMAGE: Final = "application/vnd.docker.distribution.manifest.v2+json"
+DOCKER_LIST: Final = "application/vnd.docker.distribution.manifest.list.v2+json"
 CONFIG: Final = "application/vnd.oci.image.config.v1+json"
 LAYER: Final = "application/vnd.oci.image.layer.v1.tar"
 BINARY: Final = "application/octet-stream"

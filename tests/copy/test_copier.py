@@ -4,17 +4,23 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from ociserver import Backend, BlobReader, ByteRange, Descriptor, HTTPError, Memory, OCIError, PushedManifest
+from ociserver import Backend, BlobReader, ByteRange, Descriptor, HTTPError, Manifest, Memory, OCIError, PushedManifest
 from ociserver.compose import Sub
+from ociserver.compose.wrapper import ReaderOf, Wrapper
 from ociserver.copy import Copy, CopyError, Ends, Platform, Progress, Settings
 from tests.contract.contents import (
+    CONFIG,
+    DOCKER_IMAGE,
+    DOCKER_LIST,
     IMAGE,
     INDEX,
     LAYER,
+    Json,
     collect,
     descriptor,
     digest_of,
@@ -26,6 +32,7 @@ from tests.contract.contents import (
     read_blob,
     tags_of,
 )
+from tests.contract.errors import refused
 from tests.copy.images import fill
 
 pytestmark = pytest.mark.anyio
@@ -318,10 +325,11 @@ async def test_a_layer_that_must_not_be_distributed_may_be_missing(source: Memor
 
 
 async def test_a_manifest_of_an_unknown_type(source: Memory) -> None:
-    """What it names is copied if it is there, whatever it is."""
+    """What it describes is copied, whatever it is; a mere digest may be of something that no registry has."""
     child = await push_image(source, repository=FROM)
     await push_blob(source, b"a blob", FROM)
-    names = [descriptor("x/y", content) for content in (b"a blob", child, b"nowhere")]
+    described = [descriptor("x/y", content) for content in (b"a blob", child)]
+    names = [*described, {"digest": digest_of(b"nowhere")}]
     content = encode({"mediaType": "application/vnd.example+json", "things": names})
     await push_manifest(source, content, "application/vnd.example+json", "v1", repository=FROM)
     target = Memory(lax_child_references=True)
@@ -329,6 +337,68 @@ async def test_a_manifest_of_an_unknown_type(source: Memory) -> None:
     assert await manifest_of(target, "v1") == content
     assert (await target.get_manifest(TO, digest_of(child))).content == child
     assert await read_blob(target, digest_of(b"a blob"), repository=TO) == b"a blob"
+
+
+MISSING = descriptor("application/vnd.example", b"nowhere")
+
+
+@pytest.mark.parametrize(
+    "media_type, body",
+    [
+        (IMAGE, {"config": descriptor(CONFIG, b"{}"), "layers": [MISSING]}),
+        (DOCKER_IMAGE, {"config": descriptor(CONFIG, b"{}"), "layers": [MISSING]}),
+        (DOCKER_IMAGE, {"config": MISSING, "layers": []}),
+        ("application/vnd.docker.distribution.manifest.v1+prettyjws", {"fsLayers": [{"blobSum": MISSING["digest"]}]}),
+        (INDEX, {"manifests": [descriptor(IMAGE, b"nowhere")]}),
+        (DOCKER_LIST, {"manifests": [descriptor(DOCKER_IMAGE, b"nowhere")]}),
+        (INDEX, {"manifests": [MISSING]}),
+        (DOCKER_LIST, {"manifests": [MISSING]}),
+        ("application/vnd.example+json", {"things": [MISSING]}),
+    ],
+)
+async def test_what_the_source_lacks(media_type: str, body: Json) -> None:
+    """Nothing that is incomplete is called a copy, whatever its type and however lax the destination."""
+    source, target = Memory(lax_child_references=True), Memory(lax_child_references=True)
+    await push_blob(source, b"{}", FROM)
+    content = encode(body)
+    await push_manifest(source, content, media_type, "v1", repository=FROM)
+    with pytest.raises(CopyError) as caught:
+        await copy(source, target)
+    text = str(caught.value)
+    assert text.startswith("source: ")
+    assert digest_of(b"nowhere") in text
+    assert f"the source does not have it, and manifest {digest_of(content)} needs it" in text
+    with refused("NAME_UNKNOWN", "MANIFEST_UNKNOWN"):
+        await target.get_tag(TO, "v1")
+
+
+@pytest.mark.parametrize("media_type", [INDEX, DOCKER_LIST])
+async def test_an_entry_of_an_unknown_type(source: Memory, media_type: str) -> None:
+    """BuildKit keeps its cache so: blobs in an index."""
+    await push_blob(source, b"a blob", FROM)
+    child = await push_image(source, config=b"{}", repository=FROM)
+    entries = [descriptor("application/vnd.example", content) for content in (b"a blob", child)]
+    content = encode({"schemaVersion": 2, "mediaType": media_type, "manifests": entries})
+    await push_manifest(source, content, media_type, "v1", repository=FROM)
+    target = Memory()
+    await copy(source, target)
+    assert await manifest_of(target, "v1") == content
+    assert await read_blob(target, digest_of(b"a blob"), repository=TO) == b"a blob"
+    assert (await target.get_manifest(TO, digest_of(child))).content == child
+
+
+async def test_a_source_that_gives_a_manifest_another_type(source: Memory) -> None:
+    content = await push_image(source, "v1", repository=FROM)
+
+    class Mistyped(ReaderOf, Wrapper):
+        async def get_tag(self, repository: str, tag: str) -> Manifest:
+            found = await self.inner.get_tag(repository, tag)
+            return Manifest(replace(found.descriptor, media_type=INDEX), found.content)
+
+    target = Memory()
+    async with Copy(Ends(Mistyped(source), FROM, target, TO)) as copying:
+        await copying.tag("v1", "v1")
+    assert (await target.get_tag(TO, "v1")).descriptor == Descriptor(IMAGE, digest_of(content), len(content))
 
 
 async def test_indexes_within_indexes_have_an_end(source: Memory) -> None:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from ociserver._core import MAX_MANIFEST_DEPTH, MAX_MANIFEST_REFERENCES
+from ociserver._core import MAX_MANIFEST_DEPTH
 from tests.hostile.application import BLOB_DIGEST
 from tests.hostile.attempt import Attempt, Fate, below, chunked, raw
 from tests.hostile.paths import DIGEST
@@ -73,7 +73,7 @@ IMAGES = {
     "size of 5,000 digits": _layer().replace(b": 10}", b": " + b"9" * 5000 + b"}"),
     "size of 1e400": _layer().replace(b": 10}", b": 1e400}"),
     "blobs that are missing": _layer(digest=DIGEST),
-    "too many layers": _image(layers=[GOOD] * (MAX_MANIFEST_REFERENCES + 1)),
+    "20,000 layers that are missing": _image(layers=[{**GOOD, "digest": DIGEST}] * 20_000),
     "half a surrogate": b'{"config": "\\ud800", "layers": []}',
     "annotation twice": _image().replace(b"{", b'{"annotations": {"a": "1", "a": "2"}, ', 1),
     "config twice": b'{"config":{"mediaType":"x","digest":"%s","size":10},"config":5,"layers":[]}'
@@ -83,12 +83,15 @@ IMAGES = {
 INDEXES = {
     "manifests that are text": b'{"manifests": "all"}',
     "manifest that is missing": json.dumps({"manifests": [{**GOOD, "digest": DIGEST}]}).encode(),
-    "manifest that is a blob": json.dumps({"manifests": [GOOD]}).encode(),
+    "manifest that is a blob": json.dumps({"manifests": [{**GOOD, "mediaType": IMAGE}]}).encode(),
     "manifest that is itself a list": b'{"manifests": [[]]}',
-    "too many manifests": json.dumps({"manifests": [GOOD] * (MAX_MANIFEST_REFERENCES + 1)}).encode(),
+    "20,000 manifests that are missing": json.dumps({"manifests": [{**GOOD, "digest": DIGEST}] * 20_000}).encode(),
+    "manifests of two types": _image(manifests=[]),
+    "manifests that are missing": b"{}",
 }
 
 TAKEN = {
+    "20,000 layers": _image(layers=[GOOD] * 20_000),
     "1 MiB of annotations": _image(annotations={f"key {number}": "x" * 1000 for number in range(1000)}),
     "100,000 unknown fields": _image(**{f"field{number}": number for number in range(100_000)}),
     "number of 100,000 digits in an unknown field": _image().replace(b"}", b', "x": ' + b"9" * 100_000 + b"}", 1),

@@ -31,7 +31,7 @@ def file_of(store: Store, digest: str) -> Path:
 
 def age(store: Store, seconds: float, *tables: str) -> None:
     """Make everything that is dated look older."""
-    columns = {"links": "renewed", "copies": "idle_since", "manifests": "pushed", "uploads": "touched"}
+    columns = {"links": "renewed", "copies": "idle_since", "manifests": "renewed", "uploads": "touched"}
     for table in tables or columns:
         column = columns[table]
         rows(store, f"UPDATE {table} SET {column} = {column} - ? WHERE {column} IS NOT NULL", int(seconds))  # noqa: S608

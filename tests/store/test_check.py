@@ -272,5 +272,5 @@ async def test_a_manifest_that_is_gone_while_its_references_are_recorded(store: 
     from ociserver._core import read_manifest
 
     info = read_manifest(image(b"{}"), IMAGE)
-    await store.database.write(audit.record(77, 77, IMAGE, info))
+    await store.database.write(audit.record(77, 77, image(b"{}"), info))
     assert rows(store, "SELECT * FROM refs") == []

@@ -413,6 +413,87 @@ async def test_pushing_it_again_begins_anew(store: Store) -> None:
     assert "untagged" not in await freed(store, UNTAGGED)
 
 
+@pytest.mark.parametrize("leave", ["move", "delete"])
+async def test_the_age_counts_from_when_the_last_tag_left(store: Store, leave: str) -> None:
+    """A client may be in the middle of pulling what `latest` was a second ago, however old that is."""
+    old = await push_image(store, "latest", "also", layers=[b"old"])
+    age(store, 8 * DAY)
+    for tag in ("also", "latest"):
+        if leave == "move":
+            await push_image(store, tag, layers=[b"new"])
+        else:
+            await store.delete_tag(REPOSITORY, tag)
+        assert "untagged" not in await freed(store, UNTAGGED)
+    age(store, 7 * DAY - 60)
+    assert "untagged" not in await freed(store, UNTAGGED)
+    age(store, 120)
+    assert (await freed(store, UNTAGGED))["untagged"] == {digest_of(old)}
+
+
+async def test_asking_for_a_manifest_begins_anew(store: Store, other: Store) -> None:
+    """A client that was told that it is there can still tag it, as of blobs; and it costs a write now and then only."""
+    digest = digest_of(await push_image(store))
+    for asked in (store, other):
+        age(store, 8 * DAY)
+        for _ in range(2):
+            assert (await asked.resolve_manifest(REPOSITORY, digest)).digest == digest
+        assert "untagged" not in await freed(store, UNTAGGED)
+    before = store.database.version()
+    await store.resolve_manifest(REPOSITORY, digest)
+    assert store.database.version() == before
+
+
+async def test_a_manifest_that_is_asked_for_without_waiting_begins_anew(store: Store) -> None:
+    digest = digest_of(await push_image(store))
+    await store.resolve_manifest(REPOSITORY, digest)
+    assert store.recall("manifest_head", REPOSITORY, digest) is not None
+    age(store, 8 * DAY)
+    # A second look: the first one sees that something was committed.
+    await store.get_manifest(REPOSITORY, digest)
+    assert store.recall("manifest_head", REPOSITORY, digest) is None, "left to what renews it"
+    await store.resolve_manifest(REPOSITORY, digest)
+    assert "untagged" not in await freed(store, UNTAGGED)
+
+
+async def test_a_manifest_that_goes_while_it_is_asked_for(store: Store, other: Store) -> None:
+    digest = digest_of(await push_image(store))
+    age(store, 8 * DAY)
+
+    async def collect_it() -> None:
+        assert (await freed(other, UNTAGGED))["untagged"] == {digest}
+
+    store.database.write = Meanwhile(store, "renew_manifest", collect_it).write  # type: ignore[method-assign]
+    with refused("MANIFEST_UNKNOWN"):
+        await store.resolve_manifest(REPOSITORY, digest)
+
+
+async def test_nothing_is_too_young_for_no_age(store: Store) -> None:
+    """What is pushed and deleted in the same second is freed by the collection that follows (docs/faults.md)."""
+    layer = os.urandom(LARGE)
+    for deletion in ("tag", "digest"):
+        manifest = await push_image(store, "latest", layers=[layer])
+        if deletion == "tag":
+            await store.delete_tag(REPOSITORY, "latest")
+        await store.delete_manifest(REPOSITORY, digest_of(manifest))
+        report = await collect(store, Policy(unreferenced_after_s=0, grace_s=0))
+        assert report.freed_bytes == LARGE + len(b"{}")
+        assert files(store) == {}
+
+
+async def test_ages_are_what_the_policy_says(store: Store) -> None:
+    """No hidden margin: neither an hour of the HEADs, nor a second of the clock."""
+    digest = await push_blob(store, os.urandom(LARGE))
+    age(store, 59)
+    policy = Policy(unreferenced_after_s=60, grace_s=60)
+    assert await freed(store, policy) == {}
+    age(store, 2)
+    assert await freed(store, policy) == {"unreferenced": {digest}}
+    age(store, 59)
+    assert await freed(store, policy) == {}
+    age(store, 2)
+    assert await freed(store, policy) == {"unlinked": {digest}}
+
+
 @pytest.mark.parametrize("kind", [INDEX, DOCKER_LIST])
 async def test_children_of_an_index_stay_as_long_as_it_does(store: Store, kind: str) -> None:
     child = await push_image(store, layers=[b"child"])
@@ -426,6 +507,7 @@ async def test_children_of_an_index_stay_as_long_as_it_does(store: Store, kind: 
     age(store, 8 * DAY)
     assert "untagged" not in await freed(store, UNTAGGED)
     await store.delete_tag(REPOSITORY, "latest")
+    age(store, 8 * DAY)
     gone: set[str] = set()
     for _ in range(3):
         # From the top: each level is held by the one above it until that has gone.

@@ -235,7 +235,7 @@ def filled(store: Store, count: int) -> None:
             connection.execute("INSERT INTO repositories (name) VALUES (?)", (f"many/{n:06}",))
             connection.execute("INSERT INTO tags VALUES (?, ?, ?)", (number, f"tag-{n:06}", manifest))
             connection.execute(
-                "INSERT INTO manifests (repository_id, digest, media_type, kind, size, pushed, subject, artifact_type,"
+                "INSERT INTO manifests (repository_id, digest, media_type, kind, size, renewed, subject, artifact_type,"
                 " content) VALUES (?, ?, 'a/b', 'other', 1, 0, ?, ?, 'x')",
                 (number, digest, subject, f"type-{n % 2}"),
             )

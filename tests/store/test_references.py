@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ociserver.store import Store
-from ociserver.store.manifests import AT_ONCE
+from ociserver.store.rereading import MAX_DIGESTS
 from tests.contract.contents import (
     BINARY,
     IMAGE,
@@ -22,7 +22,7 @@ from tests.store.looking import rows
 
 pytestmark = pytest.mark.anyio
 
-COUNT = 2 * AT_ONCE + 1
+COUNT = 2 * MAX_DIGESTS + 1
 
 
 async def test_layers(store: Store) -> None:

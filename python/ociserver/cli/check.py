@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -13,9 +14,9 @@ import click
 from ociserver.cli.data import data_option, with_store
 from ociserver.cli.parameters import Command, option
 from ociserver.cli.table import rows_of
-from ociserver.cli.units import format_size
+from ociserver.cli.units import count, format_size
 from ociserver.store import Store
-from ociserver.store.check import HARMLESS, Checked
+from ociserver.store.check import HARMLESS, Checked, Finding
 from ociserver.store.check import check as check_store
 
 __all__ = ["LEFT", "REPAIRED", "check"]
@@ -23,6 +24,12 @@ __all__ = ["LEFT", "REPAIRED", "check"]
 REPAIRED: Final = 3
 LEFT: Final = 4
 """Exit statuses: faults were found and all were repaired, or some are left."""
+
+LOST: Final = frozenset({"blob missing", "blob size", "blob digest", "manifest digest"})
+"""Findings of contents that only a push brings back."""
+
+MAX_TAGS: Final = 5
+"""Tags that a line names; the JSON has all."""
 
 _HOW: Final = "How to go about it"
 
@@ -45,7 +52,8 @@ but are no faults.
     section=_HOW,
     is_flag=True,
     help="Mark blobs that are missing or wrong, so that they answer 404 and the next push heals them; delete manifests "
-    "that are not what their digest says, and rows that refer to nothing; record references that are missing.",
+    "that are not what their digest says, and rows that refer to nothing; record the types and references of manifests "
+    "as their bytes say them.",
 )
 @option("--json", "as_json", section=_HOW, is_flag=True, help="Print what was found as a JSON object.")
 def check(*, data: Path, content: bool, repair: bool, as_json: bool) -> None:
@@ -76,24 +84,65 @@ def _show(checked: Checked, *, content: bool, repair: bool) -> None:
             "note" if finding.kind in HARMLESS else "repaired" if finding.repaired else "FAULT",
             finding.kind,
             # Not columns of their own: a digest takes most of a line already.
-            f"{finding.repository or ''} {finding.what}: {finding.message}".strip(),
+            f"{finding.repository or ''} {finding.what}: {finding.message}{_affected(finding)}".strip(),
         )
         for finding in checked.findings
     ]
     for line in rows_of(rows):
         click.echo(line)
     hashed = f", {format_size(checked.bytes_hashed)} hashed" if content else ""
-    click.echo(f"{checked.copies} blobs, {checked.manifests} manifests, {checked.files} files{hashed}: {_sum(checked)}")
-    faults = checked.faults
-    if faults and not repair:
-        click.echo("What to do: push again what is missing, or --repair first; see `ociserver check --help`.")
-    elif any(finding.kind.startswith(("blob", "manifest")) for finding in faults):
-        click.echo("What to do: push again what is missing; until then it answers 404.")
+    counts = f"{count(checked.copies, 'blob')}, {count(checked.manifests, 'manifest')}, {count(checked.files, 'file')}"
+    click.echo(f"{counts}{hashed}: {_sum(checked)}")
+    for line in _advice(checked, repair=repair):
+        click.echo(line)
+
+
+def _affected(finding: Finding) -> str:
+    """What else a finding takes with it, short."""
+    parts = []
+    if finding.tags:
+        more = len(finding.tags) - MAX_TAGS
+        parts.append(f"tags {', '.join(finding.tags[:MAX_TAGS])}" + (f" and {more} more" if more > 0 else ""))
+    if finding.manifests:
+        parts.append(count(len(finding.manifests), "manifest"))
+    return f"; it breaks {' and '.join(reversed(parts))}" if parts else ""
 
 
 def _sum(checked: Checked) -> str:
-    faults = len(checked.faults)
-    repaired = sum(finding.repaired for finding in checked.faults)
-    if not faults:
+    faults = checked.faults
+    repaired = sum(finding.repaired for finding in faults)
+    dangling = sum(finding.kind == "dangling" for finding in checked.findings)
+    if not faults and not dangling:
         return "nothing is wrong"
-    return f"{faults} fault{'s' * (faults > 1)}" + (f", {repaired} of them repaired" if repaired else "")
+    parts = [count(len(faults), "fault") + (f" ({repaired} repaired)" if repaired else "")] if faults else ["no faults"]
+    if dangling:
+        parts.append(f"{count(dangling, 'reference')} to what is not there")
+    return ", ".join(parts)
+
+
+def _advice(checked: Checked, *, repair: bool) -> Iterator[str]:
+    """What was done, and what is left to do."""
+    lost = [one for one in checked.faults if one.kind in LOST]
+    others = [one for one in checked.faults if one.kind not in LOST and not one.repaired]
+    waiting = [one for one in lost if not one.repaired and not one.marked]
+    if repair and any(one.repaired for one in checked.faults):
+        marked = sum(one.repaired and one.kind.startswith("blob") for one in lost)
+        deleted = sum(one.repaired and one.kind == "manifest digest" for one in lost)
+        mended = sum(one.repaired for one in checked.faults) - marked - deleted
+        done = [
+            f"{count(marked, 'blob')} marked" if marked else "",
+            f"{count(deleted, 'manifest')} deleted" if deleted else "",
+            f"{count(mended, 'record')} mended" if mended else "",
+        ]
+        yield f"Done: {', '.join(part for part in done if part)}."
+    if lost:
+        images = sorted({f"{one.repository}:{tag}" for one in lost for tag in one.tags})
+        more = len(images) - MAX_TAGS
+        names = ", ".join(images[:MAX_TAGS]) + (f" and {more} more" if more > 0 else "")
+        what = f"push again: {names}" if images else "push again what is listed above"
+        first = "run `ociserver check --repair`, and then " if waiting else ""
+        yield f"What to do: {first}{what}. Until then it answers 404." if not first else f"What to do: {first}{what}."
+    elif others and not repair:
+        yield "What to do: run `ociserver check --repair`."
+    elif others:
+        yield "What to do: put back a backup of registry.db; see docs/faults.md."

@@ -36,10 +36,16 @@ def memory(*, max_bytes: int, immutable_tags: bool, lax_child_references: bool) 
     return Store(backend, f"in memory, {format_size(max_bytes)} at most, and is lost when this process ends")
 
 
-def folder(path: Path, *, durability: Durability, immutable_tags: bool, lax_child_references: bool) -> Store:
+def folder(
+    path: Path, *, durability: Durability, immutable_tags: bool, lax_child_references: bool, renew_after_s: float
+) -> Store:
     """A durable registry in one folder."""
     backend = store.Store(
-        path, durability=durability, immutable_tags=immutable_tags, lax_child_references=lax_child_references
+        path,
+        durability=durability,
+        immutable_tags=immutable_tags,
+        lax_child_references=lax_child_references,
+        renew_after_s=renew_after_s,
     )
     return Store(backend, f"in {path}")
 

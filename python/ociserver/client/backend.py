@@ -13,7 +13,15 @@ from urllib.parse import quote
 
 from yarl import URL
 
-from ociserver._core import ByteRange, digest_of, is_digest, is_repository, is_tag
+from ociserver._core import (
+    ByteRange,
+    digest_of,
+    is_digest,
+    is_repository,
+    is_tag,
+    manifest_media_type,
+    read_stored_manifest,
+)
 from ociserver.client.answers import content_range, digest_header, error_of, size_of_range, wrong_content
 from ociserver.client.auth import Authorization, Credentials, Find, Negotiated
 from ociserver.client.ids import UploadIds
@@ -26,6 +34,7 @@ from ociserver.client.transport import Answer, Transport
 from ociserver.client.uploads import MEDIA_TYPE, Chunks, Session, Stream, with_digest
 from ociserver.errors import HTTPError, OCIError, RegistryError
 from ociserver.interface import UNKNOWN_SIZE, Backend, BlobWriter, Descriptor, Manifest, PushedManifest, Url
+from ociserver.manifests import check_tags, pushed_digest
 
 __all__ = ["Client"]
 
@@ -216,12 +225,9 @@ class Client(Backend):
         tags: Sequence[str] = (),
     ) -> PushedManifest:
         _check(repository, digest=digest)
-        for tag in tags:
-            if not is_tag(tag):
-                raise OCIError("MANIFEST_INVALID", f"{tag!r} is not a tag")
-        found = digest_of(content, digest.partition(":")[0] if digest else "sha256")
-        if digest not in (None, found):
-            raise OCIError("DIGEST_INVALID", detail={"digest": digest, "content": found})
+        check_tags(tags)
+        found = pushed_digest(content, digest)
+        media_type = manifest_media_type(content, media_type)
         subject: str | None = None
         set_tags: list[str] = []
         for references in _references(found, list(dict.fromkeys(tags))):
@@ -371,7 +377,9 @@ class Client(Backend):
             found = digest_of(content, wanted.partition(":")[0] if wanted else "sha256")
             if wanted not in (None, found):
                 raise wrong_content(wanted or "", found)
-            return Manifest(Descriptor(_media_type(answer), found, len(content)), content)
+            # The type that the document names counts, whatever the registry says.
+            media_type = read_stored_manifest(content, _media_type(answer)).media_type
+            return Manifest(Descriptor(media_type, found, len(content)), content)
 
         return await self._transport.fetch(self._manifest_request(repository, reference), read)
 

@@ -12,7 +12,7 @@ from weakref import WeakValueDictionary
 
 from yarl import URL
 
-from ociserver._core import ManifestInfo, read_manifest
+from ociserver._core import read_stored_manifest
 from ociserver.client.lists import read_index, referrers
 from ociserver.client.transport import Transport
 from ociserver.errors import HTTPError, OCIError, RegistryError
@@ -54,8 +54,8 @@ class Referrers:
 
     async def pushed(self, repository: str, manifest: Descriptor, content: bytes) -> str | None:
         """Note a manifest that the registry took without a word of its subject: the subject, if it is noted."""
-        info = _info(content, manifest.media_type)
-        if info is None or info.subject is None or await self._is_kept(repository, info.subject):
+        info = read_stored_manifest(content, manifest.media_type)
+        if info.subject is None or await self._is_kept(repository, info.subject):
             return None
         entry: dict[str, Any] = {
             "mediaType": manifest.media_type,
@@ -78,8 +78,7 @@ class Referrers:
         except RegistryError:
             # The deletion itself will say what is wrong.
             return None
-        info = _info(manifest.content, manifest.descriptor.media_type)
-        return None if info is None else info.subject
+        return read_stored_manifest(manifest.content, manifest.descriptor.media_type).subject
 
     async def deleted(self, repository: str, digest: str, subject: str) -> None:
         """Forget a manifest that was deleted."""
@@ -123,14 +122,6 @@ class Referrers:
             raise HTTPError(502, f"the registry's tag {_tag(subject)}, of referrers, is no index")
         read_index(document, None)
         return document
-
-
-def _info(content: bytes, media_type: str) -> ManifestInfo | None:
-    """What the manifest says; None if it cannot be read."""
-    try:
-        return read_manifest(content, media_type, lax=True)
-    except OCIError:
-        return None
 
 
 def _tag(subject: str) -> str:

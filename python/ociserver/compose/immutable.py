@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NoReturn
 
-from ociserver._core import digest_of, is_digest, read_manifest
+from ociserver._core import manifest_media_type, read_stored_manifest
 from ociserver.compose.wrapper import ListerOf, ReaderOf, Wrapper, WriterOf
 from ociserver.errors import OCIError
 from ociserver.interface import PushedManifest
+from ociserver.manifests import pushed_digest, refused_retype
 
 __all__ = ["Immutable"]
 
@@ -26,20 +27,17 @@ class Immutable(ReaderOf, WriterOf, ListerOf, Wrapper):
         tags: Sequence[str] = (),
     ) -> PushedManifest:
         """Push, unless a tag is taken. Pushing what the tags already point at changes nothing."""
-        if digest is not None and not is_digest(digest):
-            raise OCIError("DIGEST_INVALID", "badly formed digest")
-        wanted = digest_of(content, digest.partition(":")[0] if digest else "sha256")
-        if digest not in (None, wanted):
-            raise OCIError("DIGEST_INVALID", detail={"digest": digest, "content": wanted})
+        wanted = pushed_digest(content, digest)
         known = [await self._find(repository, tag) for tag in tags]
         for tag, found in zip(tags, known, strict=True):
             if found is not None and found != wanted:
                 _refuse(f"tag {tag} cannot be overwritten")
         if tags and all(known):
             descriptor = await self.inner.resolve_tag(repository, tags[0])
-            return PushedManifest(
-                descriptor, tuple(tags), read_manifest(content, descriptor.media_type, lax=True).subject
-            )
+            info = read_stored_manifest(content, descriptor.media_type)
+            if manifest_media_type(content, media_type).lower() != descriptor.media_type.lower():
+                raise refused_retype(descriptor.media_type, media_type, is_immutable=False)
+            return PushedManifest(descriptor, tuple(tags), info.subject)
         pushed = await self.inner.push_manifest(repository, content, media_type, digest=digest, tags=tags)
         for tag in tags:
             if await self._find(repository, tag) != wanted:

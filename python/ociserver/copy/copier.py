@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final, Literal, Self
 
 from ociserver.copy.blobs import Blobs
-from ociserver.copy.ends import CopyError, Ends, is_missing, is_there, saying
+from ociserver.copy.ends import CopyError, Ends, is_missing, is_there, missing_part, saying
 from ociserver.copy.parts import Part, parts_of, read
 from ociserver.copy.platforms import Platform, PlatformError, choose
 from ociserver.copy.progress import Progress
@@ -170,20 +170,20 @@ class Copy:
             found: what it needs is added to it, for whoever looks for referrers.
             depth: how many further levels it may have.
         """
-        what = f"manifest {manifest.descriptor.digest}"
-        with saying("source", what):
-            info = read(manifest)
-            if depth == 0:
+        digest = manifest.descriptor.digest
+        if depth == 0:
+            with saying("source", f"manifest {digest}"):
                 raise OCIError("MANIFEST_INVALID", f"it is in more than {MAX_DEPTH} indexes within each other")
-        there = await self._is_there(manifest.descriptor.digest)
-        parts = parts_of(manifest, info)
+        manifest, info = read(manifest)
+        there = await self._is_there(digest)
+        parts = parts_of(info)
         if there and not self._settings.recheck:
             # A registry takes a manifest when it has what that names. What refers to it may have come since.
             parts = [part for part in parts if part.kind == "manifest" and self._settings.referrers]
-        await together([self._part(part, found, depth - 1) for part in parts])
+        await together([self._part(part, digest, found, depth - 1) for part in parts])
         await self._put(manifest, tags, there=there)
 
-    async def _part(self, part: Part, found: list[str], depth: int) -> None:
+    async def _part(self, part: Part, parent: str, found: list[str], depth: int) -> None:
         kinds: tuple[Literal["blob", "manifest"], ...] = (
             ("blob", "manifest") if part.kind == "unknown" else (part.kind,)
         )
@@ -195,12 +195,12 @@ class Copy:
                     await self._manifests.do(part.digest, lambda: self._child(part.digest, found, depth))
                     found.append(part.digest)
             except CopyError as error:
-                # Layers that must not be distributed are elsewhere, where the manifest says; and what a manifest of
-                # an unknown type names may be a blob, a manifest, or nothing of this registry.
-                if not is_missing(error) or (part.required and part.kind != "unknown"):
+                if not is_missing(error, part.digest):
                     raise
             else:
                 return
+        if part.required:
+            raise missing_part(part, parent)
 
     async def _child(self, digest: str, found: list[str], depth: int) -> None:
         await self._manifest(await self._get(digest), (), found, depth)
@@ -257,6 +257,7 @@ class Copy:
     async def _referrer(self, subject: str, digest: str, found: list[str]) -> None:
         manifest = await self._get(digest)
         # A registry can list what it likes; only what says so itself refers to it.
-        if read(manifest).subject == subject:
+        _, info = read(manifest)
+        if info.subject == subject:
             await self._manifests.do(digest, lambda: self._manifest(manifest, (), found, MAX_DEPTH))
             found.append(digest)

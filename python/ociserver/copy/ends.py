@@ -7,10 +7,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
+from ociserver.copy.parts import Part
 from ociserver.errors import HTTPError, OCIError, RegistryError, marshal_error
 from ociserver.interface import Backend
 
-__all__ = ["CopyError", "End", "Ends", "is_missing", "is_there", "may_pass", "saying"]
+__all__ = ["CopyError", "End", "Ends", "is_missing", "is_there", "may_pass", "missing_part", "saying"]
 
 End = Literal["source", "destination"]
 
@@ -59,9 +60,18 @@ def saying(end: End, what: str) -> Iterator[None]:
         raise CopyError(end, what, error) from error
 
 
-def is_missing(error: CopyError) -> bool:
-    """Whether it says that the source does not have what it names."""
-    return error.end == "source" and isinstance(error.error, OCIError) and error.error.code in _ABSENT
+def is_missing(error: CopyError, digest: str) -> bool:
+    """Whether it says that the source does not have the content of this digest; what that needs is another matter."""
+    is_absent = isinstance(error.error, OCIError) and error.error.code in _ABSENT
+    return error.end == "source" and is_absent and error.what.endswith(digest)
+
+
+def missing_part(part: Part, parent: str) -> CopyError:
+    """The error of a copy that cannot be complete, as the source lacks a part of the manifest `parent`."""
+    kind = "blob or manifest" if part.kind == "unknown" else part.kind
+    code = "MANIFEST_UNKNOWN" if part.kind == "manifest" else "BLOB_UNKNOWN"
+    why = f"the source does not have it, and manifest {parent} needs it"
+    return CopyError("source", f"{kind} {part.digest}", OCIError(code, why))
 
 
 def may_pass(error: CopyError) -> bool:

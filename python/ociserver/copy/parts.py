@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
-from ociserver._core import ManifestInfo, read_manifest
-from ociserver.interface import UNKNOWN_SIZE, Manifest
+from ociserver._core import ManifestInfo, Reference, read_stored_manifest
+from ociserver.interface import UNKNOWN_SIZE, Descriptor, Manifest
 
 __all__ = ["Part", "parts_of", "read"]
 
@@ -18,10 +16,11 @@ class Part:
     """One content that a manifest names.
 
     Args:
-        kind: unknown where the manifest's own type is not known.
-        digest: of it.
+        kind: unknown where neither the manifest's own type nor the entry's says it: then it may be either.
+        digest: of the content.
         size: bytes, as the manifest says, or `UNKNOWN_SIZE`.
-        required: whether the manifest is nothing without it; a layer that must not be distributed is not.
+        required: whether the copy is incomplete without it. A layer that must not be distributed is kept elsewhere. In
+            a manifest of an unknown type a digest with a size is a descriptor, and one without may be anything.
     """
 
     kind: Literal["blob", "manifest", "unknown"]
@@ -30,36 +29,20 @@ class Part:
     required: bool
 
 
-def read(manifest: Manifest) -> ManifestInfo:
-    """What the core makes of it. Raises MANIFEST_INVALID."""
-    return read_manifest(manifest.content, manifest.descriptor.media_type, lax=True)
+def read(manifest: Manifest) -> tuple[Manifest, ManifestInfo]:
+    """A manifest under the media type that it names itself, whatever the registry says, and what is in it."""
+    info = read_stored_manifest(manifest.content, manifest.descriptor.media_type)
+    described = manifest.descriptor
+    return Manifest(Descriptor(info.media_type, described.digest, described.size), manifest.content), info
 
 
-def parts_of(manifest: Manifest, info: ManifestInfo) -> list[Part]:
+def parts_of(info: ManifestInfo) -> list[Part]:
     """Each content once, in order of appearance."""
-    sizes = dict(_sizes(manifest.content))
-    parts = {
-        reference.digest: Part(
-            reference.kind, reference.digest, sizes.get(reference.digest, UNKNOWN_SIZE), reference.required
-        )
-        for reference in reversed(info.references)
-    }
+    parts = {reference.digest: _part(info, reference) for reference in reversed(info.references)}
     return list(reversed(parts.values()))
 
 
-def _sizes(content: bytes) -> Iterator[tuple[str, int]]:
-    # The core has read it, and so its depth and its number of descriptors are within bounds.
-    try:
-        document = json.loads(content)
-    except ValueError:
-        return
-    if not isinstance(document, dict):
-        return
-    for key in ("config", "layers", "manifests", "blobs"):
-        value = document.get(key)
-        entries: list[Any] = value if isinstance(value, list) else [value]
-        for entry in entries:
-            if isinstance(entry, dict):
-                digest, size = entry.get("digest"), entry.get("size")
-                if isinstance(digest, str) and type(size) is int and size >= 0:
-                    yield digest, size
+def _part(info: ManifestInfo, reference: Reference) -> Part:
+    size = UNKNOWN_SIZE if reference.size is None else reference.size
+    required = reference.required or (info.kind == "other" and reference.size is not None)
+    return Part(reference.kind, reference.digest, size, required)

@@ -8,15 +8,7 @@ from collections import OrderedDict
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
 from typing import Final
 
-from ociserver._core import (
-    ByteRange,
-    ManifestInfo,
-    digest_of,
-    is_digest,
-    is_repository,
-    is_tag,
-    read_manifest,
-)
+from ociserver._core import ByteRange, ManifestInfo, is_digest, is_repository
 from ociserver.errors import OCIError
 from ociserver.interface import (
     UNKNOWN_SIZE,
@@ -25,6 +17,7 @@ from ociserver.interface import (
     Manifest,
     PushedManifest,
 )
+from ociserver.manifests import missing_reference, read_pushed, refused_retype
 from ociserver.memory.content import Blob, Reader
 from ociserver.memory.repository import Repository, SortedNames, Stored
 from ociserver.memory.upload import Session, Upload
@@ -178,22 +171,15 @@ class Memory(Backend):
         digest: str | None = None,
         tags: Sequence[str] = (),
     ) -> PushedManifest:
-        if digest is not None:
-            _check_digest(digest)
-        for tag in tags:
-            if not is_tag(tag):
-                raise OCIError("MANIFEST_INVALID", f"{tag!r} is not a tag")
-        found = digest_of(content, digest.partition(":")[0] if digest else "sha256")
-        if digest not in (None, found):
-            raise OCIError("DIGEST_INVALID", detail={"digest": digest, "content": found})
-        descriptor = Descriptor(media_type, found, len(content))
+        descriptor, info = read_pushed(content, media_type, digest=digest, tags=tags, lax=self._lax)
+        found = descriptor.digest
         held = self._repositories.get(repository) or Repository()
+        self._check_type(held, descriptor)
         if self._immutable_tags:
-            self._check_tags(held, descriptor, tags)
-        info = read_manifest(content, media_type, lax=self._lax)
+            _check_tags(held, descriptor, tags)
         if not self._lax:
             _check_references(held, info)
-        referrer = Descriptor(media_type, found, len(content), info.artifact_type, info.annotations)
+        referrer = Descriptor(info.media_type, found, len(content), info.artifact_type, info.annotations)
         old = held.manifests.get(found)
         if old is None:
             self.reserve(len(content))
@@ -353,18 +339,16 @@ class Memory(Backend):
             else:
                 self.end(session)
 
-    def _check_tags(self, held: Repository, descriptor: Descriptor, tags: Sequence[str]) -> None:
-        stored = held.manifests.get(descriptor.digest)
-        if (
-            stored
-            and stored.manifest.descriptor.media_type != descriptor.media_type
-            and held.is_held_by_tag(descriptor.digest)
-        ):
-            raise OCIError("DENIED", "mismatched media type: a tagged manifest keeps its own")
-        for tag in tags:
-            tagged = held.tags.get(tag)
-            if tagged is not None and tagged.descriptor.digest != descriptor.digest:
-                raise OCIError("DENIED", f"cannot overwrite tag {tag}: tags are immutable in this registry")
+    def _check_type(self, held: Repository, pushed: Descriptor) -> None:
+        """A manifest that is stored keeps its type."""
+        stored = held.manifests.get(pushed.digest)
+        if stored is None:
+            return
+        recorded = stored.manifest.descriptor.media_type
+        if recorded.lower() == pushed.media_type.lower():
+            return
+        is_immutable = self._immutable_tags and held.is_held_by_tag(pushed.digest)
+        raise refused_retype(recorded, pushed.media_type, is_immutable=is_immutable)
 
     def _check_deletable(self, held: Repository, digest: str) -> None:
         if self._immutable_tags and held.is_held_by_tag(digest):
@@ -376,17 +360,21 @@ def _check_digest(digest: str) -> None:
         raise OCIError("DIGEST_INVALID", "badly formed digest")
 
 
+def _check_tags(held: Repository, descriptor: Descriptor, tags: Sequence[str]) -> None:
+    for tag in tags:
+        tagged = held.tags.get(tag)
+        if tagged is not None and tagged.descriptor.digest != descriptor.digest:
+            raise OCIError("DENIED", f"cannot overwrite tag {tag}: tags are immutable in this registry")
+
+
 def _check_references(held: Repository, info: ManifestInfo) -> None:
-    if info.kind not in ("image", "index"):
-        return
     for reference in info.references:
-        known = held.blobs if reference.kind == "blob" else held.manifests
-        if reference.required and reference.digest not in known:
-            raise OCIError(
-                "MANIFEST_BLOB_UNKNOWN",
-                f"invalid manifest: {reference.kind} for {reference.field} not found",
-                detail={"digest": reference.digest},
-            )
+        if not reference.required:
+            continue
+        is_blob = reference.kind != "manifest" and reference.digest in held.blobs
+        is_manifest = reference.kind != "blob" and reference.digest in held.manifests
+        if not is_blob and not is_manifest:
+            raise missing_reference(reference)
 
 
 async def _pages(after: Callable[[str, int], list[str]], start_after: str, limit: int | None) -> AsyncIterator[str]:

@@ -7,21 +7,27 @@ from dataclasses import dataclass
 from typing import Final
 
 from ociserver._core import ManifestInfo
-from ociserver.store.manifests import annotations_text, record_references
+from ociserver.store import rereading
+from ociserver.store.rereading import digest_groups
 from ociserver.store.work import Row, Work
 
 __all__ = [
+    "Affected",
     "Recorded",
+    "affected_by",
+    "affected_by_blob",
     "copies_page",
     "count_rows",
     "delete_bad_manifest",
     "drop_orphaned_rows",
+    "list_rightly",
     "manifest_of",
     "manifests_page",
     "mark",
     "missing_references",
     "orphaned_rows",
     "record",
+    "wrongly_listed",
 ]
 
 
@@ -78,16 +84,64 @@ def manifest_of(manifest_id: int) -> Work[Recorded | None]:
 
 def missing_references(number: int, digests: Sequence[str]) -> Work[list[str]]:
     """Those digests that the repository has neither as a blob nor as a manifest."""
-    missing = []
-    for digest in digests:
+    missing: list[str] = []
+    for group in digest_groups(digests):
+        marks = ", ".join("?" * len(group))
         rows = yield (
-            "SELECT 1 FROM copies c JOIN links l ON l.copy_id = c.id WHERE c.digest = ? AND l.repository_id = ?"
-            " UNION ALL SELECT 1 FROM manifests WHERE repository_id = ? AND digest = ?",
-            (digest, number, number, digest),
+            "SELECT c.digest FROM copies c JOIN links l ON l.copy_id = c.id"
+            f" WHERE l.repository_id = ? AND c.digest IN ({marks})"
+            f" UNION SELECT digest FROM manifests WHERE repository_id = ? AND digest IN ({marks})",
+            (number, *group, number, *group),
         )
-        if not rows:
-            missing.append(digest)
+        there = {row[0] for row in rows}
+        missing += [digest for digest in group if digest not in there]
     return missing
+
+
+@dataclass(frozen=True, slots=True)
+class Affected:
+    """What a damaged content takes with it in one repository, sorted: `manifests` reach it, and `tags` name those."""
+
+    repository: str
+    manifests: tuple[str, ...]
+    tags: tuple[str, ...]
+
+
+def affected_by_blob(digest: str) -> Work[list[Affected]]:
+    """What a blob takes with it, for each repository that links it."""
+    repositories = yield (
+        "SELECT r.id, r.name FROM copies c JOIN links l ON l.copy_id = c.id"
+        " JOIN repositories r ON r.id = l.repository_id WHERE c.digest = ? ORDER BY r.name",
+        (digest,),
+    )
+    affected = []
+    for number, name in repositories:
+        affected.append((yield from affected_by(number, name, digest)))
+    return affected
+
+
+def affected_by(number: int, repository: str, digest: str) -> Work[Affected]:
+    """What a blob or a manifest takes with it in a repository: all that reaches it, from the content upwards."""
+    manifests: set[str] = set()
+    tags: set[str] = set()
+    waiting = [digest]
+    while waiting:
+        current = waiting.pop()
+        rows = yield (
+            "SELECT t.name FROM manifests m JOIN tags t ON t.manifest_id = m.id"
+            " WHERE m.repository_id = ? AND m.digest = ?",
+            (number, current),
+        )
+        tags |= {row[0] for row in rows}
+        rows = yield (
+            "SELECT m.digest FROM refs f JOIN manifests m ON m.id = f.manifest_id"
+            " WHERE f.repository_id = ? AND f.digest = ?",
+            (number, current),
+        )
+        new = {row[0] for row in rows} - manifests
+        manifests |= new
+        waiting.extend(new)
+    return Affected(repository, tuple(sorted(manifests)), tuple(sorted(tags)))
 
 
 def mark(copy_id: int, key: str | None, *, bad: bool) -> Work[None]:
@@ -100,16 +154,28 @@ def delete_bad_manifest(manifest_id: int, content: bytes) -> Work[None]:
     yield "DELETE FROM manifests WHERE id = ? AND content = ?", (manifest_id, content)
 
 
-def record(manifest_id: int, number: int, media_type: str, info: ManifestInfo) -> Work[None]:
+def record(manifest_id: int, number: int, content: bytes, info: ManifestInfo) -> Work[None]:
     """Record what a manifest is and references, as its push should have, if it still is what was read."""
-    rows = yield (
-        "UPDATE manifests SET kind = ?, subject = ?, artifact_type = ?, annotations = ?"
-        " WHERE id = ? AND media_type = ? RETURNING id",
-        (info.kind, info.subject, info.artifact_type, annotations_text(info), manifest_id, media_type),
-    )
+    rows = yield "SELECT 1 FROM manifests WHERE id = ? AND content = ?", (manifest_id, content)
     if rows:
-        yield "DELETE FROM refs WHERE manifest_id = ?", (manifest_id,)
-        yield from record_references(manifest_id, number, info)
+        yield from rereading.record(manifest_id, number, info)
+
+
+_LISTED: Final = (
+    "(EXISTS (SELECT 1 FROM links WHERE repository_id = repositories.id)"
+    " OR EXISTS (SELECT 1 FROM manifests WHERE repository_id = repositories.id))"
+)
+
+
+def wrongly_listed() -> Work[list[str]]:
+    """Repositories that the catalog has and should not have, or the reverse."""
+    rows = yield f"SELECT name FROM repositories WHERE listed <> {_LISTED} ORDER BY name", ()
+    return [row[0] for row in rows]
+
+
+def list_rightly() -> Work[None]:
+    """Have the catalog list the repositories that hold something."""
+    yield f"UPDATE repositories SET listed = {_LISTED} WHERE listed <> {_LISTED}", ()
 
 
 def orphaned_rows() -> Work[dict[str, int]]:

@@ -15,16 +15,17 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self, TypeVar
 
-from ociserver._core import ByteRange, digest_of, is_digest, is_tag, read_manifest
+from ociserver._core import ByteRange, digest_of, is_digest
 from ociserver.errors import OCIError
 from ociserver.interface import UNKNOWN_SIZE, BlobReader, Descriptor, Manifest, PushedManifest, write_all
+from ociserver.manifests import read_pushed
 from ociserver.store import manifests, reads, sweep, writes
 from ociserver.store.directory import Directory
 from ociserver.store.faults import DISK_FULL, StoreError, of_disk
 from ociserver.store.glances import Glances
 from ociserver.store.lists import Lists
 from ociserver.store.reader import FileReader, InlineReader
-from ociserver.store.reads import BLOB_TYPE, Copy, Link, UploadRow
+from ociserver.store.reads import BLOB_TYPE, Copy, Link, Resolved, UploadRow
 from ociserver.store.recent import Recent
 from ociserver.store.reserve import Reserve
 from ociserver.store.sqlite import Durability, SQLite
@@ -36,7 +37,7 @@ __all__ = ["Store"]
 Result = TypeVar("Result")
 
 RENEW_AFTER_S: Final = 3600
-"""A HEAD renews a link at most once in this time, so that asking for a blob is not a write each time."""
+"""See `renew_after_s`: an hour of the day that is the default of `Policy.unreferenced_after_s`."""
 
 RENEWAL_WAIT_S: Final = 0.1
 """How long a HEAD waits for that: a read does not wait for a disk that is slow, or a database that is locked."""
@@ -59,8 +60,8 @@ class Store(Lists):
         lax_child_references: accept manifests whose blobs or children are not there.
         durability: what a power cut may take of what was acknowledged. `full`: nothing. `normal`: the last
             moments. `off`: anything. What survives `kill -9` is the same in all three: everything.
-        renew_after_s: a HEAD renews a blob at most this often. Collection adds it to `unreferenced_after`, so
-            that whoever was told that a blob is there can count on all of that time.
+        renew_after_s: a HEAD renews a blob or a manifest at most this often, so that asking is not a write each time.
+            A client that was told that it is there can count on the time of the collection's policy less this.
 
     Raises:
         StoreError: when it is opened, if the folder cannot be used; the message says what to do.
@@ -171,27 +172,33 @@ class Store(Lists):
                 raise OCIError("BLOB_UNKNOWN")
             link = again  # a re-push had replaced it between the two looks
         now = int(time.time())
-        if now - link.renewed > self.renew_after_s and not await self._renew(link, now):
+        if self._is_due(link.renewed) and not await self._renew(writes.renew(link.repository_id, link.copy.id, now)):
             raise OCIError("BLOB_UNKNOWN")
         return link.descriptor
 
     async def resolve_manifest(self, repository: str, digest: str) -> Descriptor:
-        key = (repository, digest, "descriptor")
-        descriptor: Descriptor | None = self._recent.get(key)
-        if descriptor is None:
+        key = (repository, digest, "resolved")
+        resolved: Resolved | None = self._recent.get(key)
+        if resolved is None:
             generation = self._recent.begin()
-            descriptor = await self.database.read(reads.resolve_manifest(repository, digest))
-            generation.put(key, descriptor, None)
-        return descriptor
+            resolved = await self.database.read(reads.resolve_manifest(repository, digest))
+            generation.put(key, resolved, None)
+        now = int(time.time())
+        if self._is_due(resolved.renewed) and not await self._renew(
+            manifests.renew_manifest(resolved.manifest_id, now)
+        ):
+            raise OCIError("MANIFEST_UNKNOWN")
+        return resolved.descriptor
 
     async def resolve_tag(self, repository: str, tag: str) -> Descriptor:
-        key = (repository, tag, "descriptor")
-        descriptor: Descriptor | None = self._recent.get(key)
-        if descriptor is None:
+        key = (repository, tag, "resolved")
+        resolved: Resolved | None = self._recent.get(key)
+        if resolved is None:
             generation = self._recent.begin()
-            descriptor = await self.database.read(reads.resolve_tag(repository, tag))
-            generation.put(key, descriptor, None)
-        return descriptor
+            resolved = await self.database.read(reads.resolve_tag(repository, tag))
+            generation.put(key, resolved, None)
+        # A tag keeps its manifest, whose age is counted from when that ends.
+        return resolved.descriptor
 
     def recall(self, kind: str, repository: str, reference: str) -> tuple[Descriptor, bytes | None] | None:
         if kind == "manifest_get":
@@ -199,15 +206,16 @@ class Store(Lists):
             manifest = manifest or self._glances.manifest(repository, reference)
             return None if manifest is None else (manifest.descriptor, manifest.content)
         if kind == "manifest_head":
-            descriptor: Descriptor | None = self._recent.get((repository, reference, "descriptor"))
-            descriptor = descriptor or self._glances.descriptor(repository, reference)
-            return None if descriptor is None else (descriptor, None)
+            resolved: Resolved | None = self._recent.get((repository, reference, "resolved"))
+            resolved = resolved or self._glances.resolved(repository, reference)
+            is_due = resolved is not None and ":" in reference and self._is_due(resolved.renewed)
+            return None if resolved is None or is_due else (resolved.descriptor, None)
         link: Link | None = self._recent.get((repository, reference, "blob"))
         link = link or self._glances.blob(repository, reference)
         if link is None or link.copy.content is None or link.copy.bad:
             # What is in a file may have gone, or be short.
             return None
-        if kind == "blob_head" and time.time() - link.renewed > self.renew_after_s:
+        if kind == "blob_head" and self._is_due(link.renewed):
             return None
         return link.descriptor, link.copy.content
 
@@ -279,16 +287,7 @@ class Store(Lists):
         digest: str | None = None,
         tags: Sequence[str] = (),
     ) -> PushedManifest:
-        if digest is not None:
-            _check_digest(digest)
-        for tag in tags:
-            if not is_tag(tag):
-                raise OCIError("MANIFEST_INVALID", f"{tag!r} is not a tag")
-        found = digest_of(content, digest.partition(":")[0] if digest else "sha256")
-        if digest not in (None, found):
-            raise OCIError("DIGEST_INVALID", detail={"digest": digest, "content": found})
-        info = read_manifest(content, media_type, lax=self._lax)
-        descriptor = Descriptor(media_type, found, len(content))
+        descriptor, info = read_pushed(content, media_type, digest=digest, tags=tags, lax=self._lax)
         await self.database.write(
             manifests.push_manifest(
                 repository,
@@ -313,7 +312,8 @@ class Store(Lists):
         await self.free(lambda: manifests.delete_manifest(repository, digest, immutable_tags=self._immutable_tags))
 
     async def delete_tag(self, repository: str, tag: str) -> None:
-        await self.free(lambda: manifests.delete_tag(repository, tag, immutable_tags=self._immutable_tags))
+        now = int(time.time())
+        await self.free(lambda: manifests.delete_tag(repository, tag, immutable_tags=self._immutable_tags, now=now))
 
     async def delete_repository(self, repository: str) -> None:
         """Delete a repository and all that it holds, in one transaction: an extension, no request of the protocol.
@@ -416,10 +416,13 @@ class Store(Lists):
     def _is_whole(self, copy: Copy) -> bool:
         return not copy.bad and (copy.key is None or self.blobs.size(copy.key) == copy.size)
 
-    async def _renew(self, link: Link, now: int) -> bool:
-        """Renew a link; False if it has gone meanwhile."""
-        renew = writes.renew(link.repository_id, link.copy.id, now)
-        renewal = asyncio.ensure_future(self.database.write(renew, durable=False))
+    def _is_due(self, renewed: int) -> bool:
+        """Whether a HEAD has to renew what was renewed then."""
+        return time.time() - renewed > self.renew_after_s
+
+    async def _renew(self, renewal_work: Work[bool]) -> bool:
+        """Renew a link or a manifest; False if it has gone meanwhile."""
+        renewal = asyncio.ensure_future(self.database.write(renewal_work, durable=False))
         await asyncio.wait([renewal], timeout=RENEWAL_WAIT_S)
         if not renewal.done():
             renewal.add_done_callback(_log_failure)
@@ -440,4 +443,4 @@ def _reason(error: OSError) -> str:
 
 def _log_failure(renewal: asyncio.Future[bool]) -> None:
     if not renewal.cancelled() and (error := renewal.exception()) is not None:
-        _log.warning("a blob that was asked for could not be renewed: %s", error)
+        _log.warning("what was asked for by HEAD could not be renewed: %s", error)

@@ -6,10 +6,10 @@ import asyncio
 import itertools
 import os
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
-from ociserver._core import Hasher, ManifestInfo, digest_of, hash_range, read_manifest
+from ociserver._core import Hasher, ManifestInfo, digest_of, hash_range, read_stored_manifest
 from ociserver.store import audit, sweep
 from ociserver.store.backend import Store
 from ociserver.store.work import Row
@@ -26,13 +26,15 @@ Kind = Literal[
     "blob digest",
     "blob marked",
     "manifest digest",
+    "manifest type",
     "references",
     "dangling",
     "unlinked bytes",
 ]
 
 HARMLESS: Final = frozenset({"dangling", "unlinked bytes"})
-"""Not a fault of the store: lax registries take manifests without their blobs, and collection frees bytes."""
+"""Not a fault of the store: a client may delete what a manifest references, lax registries take manifests without
+their blobs, and collection frees bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +44,12 @@ class Finding:
     Args:
         kind: what is wrong.
         what: a digest, or a file's key.
-        repository: None where it belongs to none.
+        repository: None where it belongs to none. A content that several repositories have is a finding for each.
         message: for people.
-        repaired: whether it is mended now.
+        repaired: whether it is mended now: a missing blob by a mark, so that it answers 404 until it is pushed again.
+        marked: whether an earlier check has marked it.
+        manifests: digests of the manifests of the repository that reach what is wrong.
+        tags: that name these, or what is wrong.
     """
 
     kind: Kind
@@ -52,6 +57,9 @@ class Finding:
     repository: str | None
     message: str
     repaired: bool = False
+    marked: bool = False
+    manifests: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -84,7 +92,7 @@ async def check(
         content: read and hash every blob, and not only look at its size.
         repair: mark rotten copies, so that a client's next push heals them, and take the mark from those that
             are good again; delete manifests that are not what their digest says, and rows that refer to nothing;
-            record references that are missing.
+            record the types and references of manifests as their bytes say them.
         on_progress: called with (rows done, rows in all).
     """
     checked = Checked()
@@ -116,13 +124,18 @@ async def _database(store: Store, *, repair: bool) -> Step:
         await store.database.write(audit.drop_orphaned_rows())
     for rows, count in orphaned.items():
         yield Finding("database", "registry.db", None, f"{count} rows of {rows} that are not there", repair)
+    unlisted = await store.database.read(audit.wrongly_listed())
+    if unlisted and repair:
+        await store.database.write(audit.list_rightly())
+    for name in unlisted:
+        yield Finding("database", "registry.db", name, "the catalog is wrong about this repository", repair)
 
 
 async def _copies(store: Store, checked: Checked, *, content: bool, repair: bool) -> Step:
     after = 0
     limit = asyncio.Semaphore((os.cpu_count() or 1) + 1)  # one more than hashes, so that the disk is never idle
 
-    async def look(row: tuple[int, str, int, int, str | None, bytes | None, int]) -> Finding | None:
+    async def look(row: tuple[int, str, int, int, str | None, bytes | None, int]) -> list[Finding]:
         copy_id, digest, size, bad, key, inline, linked = row
         async with limit:
             kind, message = await _verdict(store, digest, size, key, inline, content=content)
@@ -134,24 +147,29 @@ async def _copies(store: Store, checked: Checked, *, content: bool, repair: bool
                 "an earlier check marked it, and only --content tells whether it is good again",
             )
         if kind is None:
-            if not linked:
-                return Finding("unlinked bytes", digest, None, f"{size} bytes that collection will free")
-            return None
+            return (
+                [] if linked else [Finding("unlinked bytes", digest, None, f"{size} bytes that collection will free")]
+            )
         again = await store.database.read(sweep.copy_key(copy_id))
         if again != [key]:
-            return None  # replaced or collected while it was looked at
+            return []  # replaced or collected while it was looked at
         # One that is marked is good again if all of it has just been read, put back from a backup perhaps.
         mends = repair and (content or kind != "blob marked")
         if mends:
             await store.database.write(audit.mark(copy_id, key, bad=kind != "blob marked"))
-        if bad and kind != "blob marked":
+        is_marked = bool(bad) and kind != "blob marked"
+        if is_marked:
             message += "; it is marked, and the next push puts it back"
-        return Finding(kind, digest, None, message, repaired=mends)
+        finding = Finding(kind, digest, None, message, repaired=mends, marked=is_marked)
+        affected = await store.database.read(audit.affected_by_blob(digest))
+        return [
+            replace(finding, repository=one.repository, manifests=one.manifests, tags=one.tags) for one in affected
+        ] or [finding]
 
     while rows := await store.database.read(audit.copies_page(after, PAGE)):
-        for found in await asyncio.gather(*(look(row) for row in rows)):
-            if found:
-                yield found
+        for findings in await asyncio.gather(*(look(row) for row in rows)):
+            for finding in findings:
+                yield finding
         checked.copies += len(rows)
         after = rows[-1][0]
         yield None
@@ -202,30 +220,48 @@ async def _look_at_manifest(store: Store, row: Row, *, repair: bool) -> list[Fin
     if found is None:
         return []  # deleted meanwhile
     if len(found.content) != size or digest_of(found.content, digest.partition(":")[0]) != digest:
+        affected = await store.database.read(audit.affected_by(number, repository, digest))
         if repair:
             await store.database.write(audit.delete_bad_manifest(manifest_id, found.content))
-        return [Finding("manifest digest", digest, repository, "its bytes are others than its digest says", repair)]
-    info = read_manifest(found.content, found.media_type, lax=True)
+        message = "its bytes are others than its digest says"
+        return [
+            Finding(
+                "manifest digest",
+                digest,
+                repository,
+                message,
+                repaired=repair,
+                manifests=affected.manifests,
+                tags=affected.tags,
+            )
+        ]
+    info = read_stored_manifest(found.content, found.media_type)
     findings = []
     # Looked at twice: the first time a push or a deletion may have come between its two reads.
     if not _is_recorded(found, info) and (found := await store.database.read(audit.manifest_of(manifest_id))):
-        info = read_manifest(found.content, found.media_type, lax=True)
+        info = read_stored_manifest(found.content, found.media_type)
         if not _is_recorded(found, info):
             if repair:
-                await store.database.write(audit.record(manifest_id, number, found.media_type, info))
-            findings.append(Finding("references", digest, repository, "what it references is not recorded", repair))
-    if info.kind in ("image", "index"):
-        required = [reference.digest for reference in info.references if reference.required]
-        findings += [
-            Finding("dangling", digest, repository, f"it references {missing}, which is not there")
-            for missing in await store.database.read(audit.missing_references(number, required))
-        ]
+                await store.database.write(audit.record(manifest_id, number, found.content, info))
+            if found.media_type != info.media_type:
+                message = f"it is recorded as {found.media_type}, and its bytes say {info.media_type}"
+                findings.append(Finding("manifest type", digest, repository, message, repair))
+            else:
+                message = "what it references is not recorded"
+                findings.append(Finding("references", digest, repository, message, repair))
+    # Layers that must not be distributed are elsewhere; of a type that is not known nothing says what is required.
+    named = [one.digest for one in info.references if one.required or info.kind == "other"]
+    findings += [
+        Finding("dangling", digest, repository, f"it references {missing}, which is not there")
+        for missing in await store.database.read(audit.missing_references(number, named))
+    ]
     return findings
 
 
 def _is_recorded(found: audit.Recorded, info: ManifestInfo) -> bool:
     references = frozenset(reference.digest for reference in info.references)
-    return (found.kind, found.subject, found.references) == (info.kind, info.subject, references)
+    recorded = (found.media_type, found.kind, found.subject, found.references)
+    return recorded == (info.media_type, info.kind, info.subject, references)
 
 
 async def _files(store: Store, checked: Checked) -> Step:

@@ -2,8 +2,8 @@
 
 Two clocks make it safe (design: invariant 5). `unreferenced_after` unlinks a blob that no manifest of its
 repository references, and has to be longer than a push takes; pushing, mounting and asking for a blob start
-it again. `grace` deletes a copy that nothing links, and can be zero: whoever pushes the content again at
-that moment makes a new copy with a new key, and whoever reads the old one has it open.
+it again. `grace` deletes a copy that nothing links, and can be zero: a client that pushes the content again at
+that moment makes a new copy with a new key, and a client that reads the old one has it open.
 """
 
 from __future__ import annotations
@@ -39,11 +39,12 @@ class Policy:
 
     Args:
         unreferenced_after_s: since a blob was last pushed, mounted or asked for, until it is unlinked
-            from a repository none of whose manifests references it.
+            from a repository none of whose manifests references it. A HEAD counts if the last one that counted is
+            `Store.renew_after_s` ago.
         grace_s: since the last link to a copy went, until its bytes are deleted.
         upload_timeout_s: since an upload was last written to, until it is ended.
-        delete_untagged_after_s: since a manifest was pushed, until it is deleted if no tag, no index and
-            no living subject keeps it. None: manifests stay.
+        delete_untagged_after_s: since a manifest was pushed or asked for by HEAD, or the last tag left it, until it
+            is deleted if no tag, no index and no living subject keeps it. None: manifests stay.
     """
 
     unreferenced_after_s: float = 24 * 3600
@@ -132,8 +133,7 @@ class _Sweep:
         untagged = policy.delete_untagged_after_s
         self._manifests_before = None if untagged is None else _before(untagged)
         self._uploads_before = _before(policy.upload_timeout_s)
-        # A HEAD may have been answered up to `renew_after_s` after the time that is recorded.
-        self._links_before = _before(policy.unreferenced_after_s + store.renew_after_s)
+        self._links_before = _before(policy.unreferenced_after_s)
         self._grace_s = policy.grace_s
 
     async def run(self) -> AsyncIterator[Freed]:
@@ -236,7 +236,10 @@ async def _page(store: Store, work: Work[list[Row]]) -> list[Row]:
 
 
 def _before(age_s: float) -> int:
-    return int(time.time() - age_s)
+    """What was recorded before this is at least so old. Times are recorded in whole seconds, rounded down."""
+    now = time.time()
+    # Without an age everything goes, what was recorded in this second too.
+    return int(now - age_s) if age_s > 0 else int(now) + 1
 
 
 @contextlib.contextmanager

@@ -6,9 +6,9 @@ from array import array
 from typing import Final
 
 from ociserver.errors import OCIError
-from ociserver.interface import Descriptor, Manifest
+from ociserver.interface import Manifest
 from ociserver.store import reads
-from ociserver.store.reads import Link
+from ociserver.store.reads import Link, Resolved
 from ociserver.store.recent import Recent
 from ociserver.store.work import Database, Row, Statement
 
@@ -40,14 +40,14 @@ class Glances:
         generation.put((repository, reference, "manifest"), manifest, manifest.content)
         return manifest
 
-    def descriptor(self, repository: str, reference: str) -> Descriptor | None:
+    def resolved(self, repository: str, reference: str) -> Resolved | None:
         generation = self._recent.begin()
         row = self._row(reads.descriptor(repository, reference), repository, "MANIFEST_UNKNOWN")
         if row is None:
             return None
-        descriptor = Descriptor(*row)
-        generation.put((repository, reference, "descriptor"), descriptor, None)
-        return descriptor
+        resolved = reads.resolved_of(row)
+        generation.put((repository, reference, "resolved"), resolved, None)
+        return resolved
 
     def blob(self, repository: str, digest: str) -> Link | None:
         """None for most that are in files: the loop has to open those, and a look beside it holds it up."""

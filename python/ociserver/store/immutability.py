@@ -7,12 +7,7 @@ from collections.abc import Sequence
 from ociserver.errors import OCIError
 from ociserver.store.work import Work
 
-__all__ = ["check_deletable", "check_media_type", "check_repository_deletable", "check_tags"]
-
-
-def check_media_type(number: int, digest: str) -> Work[None]:
-    if (yield from _is_held_by_tag(number, digest)):
-        raise OCIError("DENIED", "mismatched media type: a tagged manifest keeps its own")
+__all__ = ["check_deletable", "check_repository_deletable", "check_tags", "is_held_by_tag"]
 
 
 def check_repository_deletable(number: int) -> Work[None]:
@@ -29,11 +24,11 @@ def check_tags(number: int, manifest_id: int | None, tags: Sequence[str]) -> Wor
 
 
 def check_deletable(number: int, digest: str) -> Work[None]:
-    if (yield from _is_held_by_tag(number, digest)):
+    if (yield from is_held_by_tag(number, digest)):
         raise OCIError("DENIED", "a tag needs this content, and tags are immutable in this registry")
 
 
-def _is_held_by_tag(number: int, digest: str) -> Work[bool]:
+def is_held_by_tag(number: int, digest: str) -> Work[bool]:
     """Whether some tag reaches a content through manifests, walking from the content upwards."""
     seen = {digest}
     waiting = [digest]

@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from itertools import islice
 from typing import Final
 
-from ociserver._core import ManifestInfo
+from ociserver._core import ManifestInfo, read_manifest
 from ociserver.errors import OCIError
 from ociserver.interface import Descriptor
-from ociserver.store.immutability import check_deletable, check_media_type, check_tags
+from ociserver.manifests import missing_reference, refused_retype
+from ociserver.store.immutability import check_deletable, check_tags, is_held_by_tag
 from ociserver.store.reads import repository_id
+from ociserver.store.rereading import MAX_DIGESTS, add_references, annotations_text, record
 from ociserver.store.work import Work
-from ociserver.store.writes import ensure_repository
+from ociserver.store.writes import ensure_repository, list_repository, unlist_if_empty
 
-__all__ = ["annotations_text", "delete_manifest", "delete_tag", "push_manifest", "record_references"]
-
-AT_ONCE: Final = 100
-"""Digests in one statement: all of any image, and with three values each a tenth of what a statement may have."""
+__all__ = ["delete_manifest", "delete_tag", "push_manifest", "renew_manifest"]
 
 _BLOBS: Final = (
     "SELECT c.digest FROM copies c JOIN links l ON l.copy_id = c.id AND l.repository_id = ?"
     " WHERE c.digest IN ({}) AND c.bad = 0"
 )
-_CHILDREN: Final = "SELECT digest FROM manifests WHERE repository_id = ? AND digest IN ({})"
+_MANIFESTS: Final = "SELECT digest FROM manifests WHERE repository_id = ? AND digest IN ({})"
 
 
 def push_manifest(
@@ -38,51 +36,52 @@ def push_manifest(
     lax: bool,
     now: int,
 ) -> Work[None]:
-    """Store a manifest and set its tags."""
+    """Store a manifest and set its tags. One that is stored keeps its type, and what is recorded of it."""
     rows = yield (
         "SELECT r.id, m.id, m.media_type FROM repositories r"
         " LEFT JOIN manifests m ON m.repository_id = r.id AND m.digest = ? WHERE r.name = ?",
         (descriptor.digest, repository),
     )
     number, manifest_id, media_type = rows[0] if rows else ((yield from ensure_repository(repository)), None, None)
-    if manifest_id is None:
-        media_type = descriptor.media_type
+    if manifest_id is not None and media_type.lower() != info.media_type.lower():
+        if _fits(content, media_type):
+            is_immutable = immutable_tags and (yield from is_held_by_tag(number, descriptor.digest))
+            raise refused_retype(media_type, info.media_type, is_immutable=is_immutable)
+        yield from record(manifest_id, number, info)
     if immutable_tags:
-        if media_type != descriptor.media_type:
-            yield from check_media_type(number, descriptor.digest)
         yield from check_tags(number, manifest_id, tags)
     if not lax:
         yield from _check_references(number, info)
-    values = (
-        descriptor.media_type,
-        info.kind,
-        now,
-        info.subject,
-        info.artifact_type,
-        annotations_text(info),
-    )
     if manifest_id is None:
         rows = yield (
             (
-                "INSERT INTO manifests (media_type, kind, pushed, subject, artifact_type, annotations, repository_id,"
-                " digest, size, content) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id"
+                "INSERT INTO manifests (repository_id, digest, media_type, kind, size, renewed, subject, artifact_type,"
+                " annotations, content) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id"
             ),
-            (*values, number, descriptor.digest, descriptor.size, content),
+            (
+                number,
+                descriptor.digest,
+                info.media_type,
+                info.kind,
+                descriptor.size,
+                now,
+                info.subject,
+                info.artifact_type,
+                annotations_text(info),
+                content,
+            ),
         )
         manifest_id = rows[0][0]
+        yield from list_repository(repository)
     else:
+        # The content too: where it has rotted, this heals it.
         yield (
-            (
-                # The content too: where it has rotted, this heals it.
-                "UPDATE manifests SET media_type = ?, kind = ?, pushed = ?, subject = ?, artifact_type = ?,"
-                " annotations = ?, size = ?, content = ? WHERE id = ?"
-            ),
-            (*values, descriptor.size, content, manifest_id),
+            "UPDATE manifests SET renewed = ?, size = ?, content = ? WHERE id = ?",
+            (now, descriptor.size, content, manifest_id),
         )
-        if media_type != descriptor.media_type:
-            yield "DELETE FROM refs WHERE manifest_id = ?", (manifest_id,)
-    yield from record_references(manifest_id, number, info)
+    yield from add_references(manifest_id, number, info)
     for tag in tags:
+        yield from _renew_tagged(number, tag, now)
         yield (
             (
                 "INSERT INTO tags (repository_id, name, manifest_id) VALUES (?, ?, ?)"
@@ -92,19 +91,10 @@ def push_manifest(
         )
 
 
-def record_references(manifest_id: int, number: int, info: ManifestInfo) -> Work[None]:
-    """Record what a manifest references, so that collection keeps it."""
-    for digests in _groups(reference.digest for reference in info.references):
-        rows = ", ".join(["(?, ?, ?)"] * len(digests))
-        yield (
-            f"INSERT INTO refs (manifest_id, repository_id, digest) VALUES {rows} ON CONFLICT DO NOTHING",
-            tuple(value for digest in digests for value in (manifest_id, number, digest)),
-        )
-
-
-def annotations_text(info: ManifestInfo) -> str | None:
-    """Annotations as they are kept."""
-    return json.dumps(info.annotations, ensure_ascii=False) if info.annotations else None
+def renew_manifest(manifest_id: int, now: int) -> Work[bool]:
+    """Note that a client has asked for a manifest, and may count on it for a while; whether it is still there."""
+    rows = yield "UPDATE manifests SET renewed = ? WHERE id = ? RETURNING id", (now, manifest_id)
+    return bool(rows)
 
 
 def delete_manifest(repository: str, digest: str, *, immutable_tags: bool) -> Work[None]:
@@ -116,9 +106,10 @@ def delete_manifest(repository: str, digest: str, *, immutable_tags: bool) -> Wo
     if immutable_tags:
         yield from check_deletable(number, digest)
     yield "DELETE FROM manifests WHERE id = ?", (rows[0][0],)
+    yield from unlist_if_empty(number)
 
 
-def delete_tag(repository: str, tag: str, *, immutable_tags: bool) -> Work[None]:
+def delete_tag(repository: str, tag: str, *, immutable_tags: bool, now: int) -> Work[None]:
     """Delete a tag; the manifest stays."""
     number = yield from repository_id(repository)
     rows = yield "SELECT name FROM tags WHERE repository_id = ? AND name = ?", (number, tag)
@@ -126,35 +117,43 @@ def delete_tag(repository: str, tag: str, *, immutable_tags: bool) -> Work[None]
         raise OCIError("MANIFEST_UNKNOWN", "manifest unknown to registry: tag does not exist")
     if immutable_tags:
         raise OCIError("DENIED", "tags are immutable in this registry")
+    yield from _renew_tagged(number, tag, now)
     yield "DELETE FROM tags WHERE repository_id = ? AND name = ?", (number, tag)
 
 
+def _renew_tagged(repository_id: int, tag: str, now: int) -> Work[None]:
+    """Have the age of the manifest that a tag leaves counted from now: a client may be in the middle of pulling it."""
+    yield (
+        "UPDATE manifests SET renewed = ?"
+        " WHERE id = (SELECT manifest_id FROM tags WHERE repository_id = ? AND name = ?)",
+        (now, repository_id, tag),
+    )
+
+
+def _fits(content: bytes, media_type: str) -> bool:
+    """Whether a manifest can be of the type that is recorded for it; older versions took it under any."""
+    try:
+        read_manifest(content, media_type, lax=True)
+    except OCIError:
+        return False
+    return True
+
+
 def _check_references(number: int, info: ManifestInfo) -> Work[None]:
-    if info.kind not in ("image", "index"):
-        return
-    required = [reference for reference in info.references if reference.required]
-    blobs = yield from _known(_BLOBS, number, (one.digest for one in required if one.kind == "blob"))
-    children = yield from _known(_CHILDREN, number, (one.digest for one in required if one.kind != "blob"))
-    for reference in required:
-        if reference.digest not in (blobs if reference.kind == "blob" else children):
-            raise OCIError(
-                "MANIFEST_BLOB_UNKNOWN",
-                f"invalid manifest: {reference.kind} for {reference.field} not found",
-                detail={"digest": reference.digest},
-            )
+    required = {(one.digest, one.kind): one for one in reversed(info.references) if one.required}
+    each = reversed(required.values())
+    while group := list(islice(each, MAX_DIGESTS)):
+        blobs = yield from _known(_BLOBS, number, [one.digest for one in group if one.kind != "manifest"])
+        manifests = yield from _known(_MANIFESTS, number, [one.digest for one in group if one.kind != "blob"])
+        for reference in group:
+            is_blob = reference.kind != "manifest" and reference.digest in blobs
+            if not is_blob and (reference.kind == "blob" or reference.digest not in manifests):
+                raise missing_reference(reference)
 
 
-def _known(statement: str, number: int, digests: Iterable[str]) -> Work[set[str]]:
+def _known(statement: str, number: int, digests: Sequence[str]) -> Work[set[str]]:
     """Those of some digests that a repository has."""
-    known: set[str] = set()
-    for group in _groups(digests):
-        rows = yield statement.format(", ".join("?" * len(group))), (number, *group)
-        known.update(row[0] for row in rows)
-    return known
-
-
-def _groups(digests: Iterable[str]) -> Iterator[list[str]]:
-    """Each digest once, as many at a time as one statement takes."""
-    each = iter(dict.fromkeys(digests))
-    while group := list(islice(each, AT_ONCE)):
-        yield group
+    if not digests:
+        return set()
+    rows = yield statement.format(", ".join("?" * len(digests))), (number, *digests)
+    return {row[0] for row in rows}

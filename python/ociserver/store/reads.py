@@ -14,6 +14,7 @@ __all__ = [
     "BLOB_TYPE",
     "Copy",
     "Link",
+    "Resolved",
     "UploadRow",
     "blob",
     "copy_of",
@@ -30,6 +31,7 @@ __all__ = [
     "repository_id",
     "resolve_manifest",
     "resolve_tag",
+    "resolved_of",
     "small_manifest",
     "tags_after",
 ]
@@ -61,6 +63,15 @@ class Link(NamedTuple):
     repository_id: int
 
 
+class Resolved(NamedTuple):
+    """A manifest, described; a tuple for the reason that `Link` is one."""
+
+    descriptor: Descriptor
+    renewed: int
+    """When its age was last counted from, in seconds since the epoch."""
+    manifest_id: int
+
+
 @dataclass(frozen=True, slots=True)
 class UploadRow:
     """An upload as it was last recorded. Its file, if it has one, may have more."""
@@ -80,9 +91,10 @@ _MANIFEST: Final = (
     " WHERE r.name = ? AND m.digest = ?"
 )
 _GET_TAG: Final = _TAG.format(content=", m.content")
-_RESOLVE_TAG: Final = _TAG.format(content="")
+_RESOLVED: Final = ", m.renewed, m.id"
+_RESOLVE_TAG: Final = _TAG.format(content=_RESOLVED)
 _GET_MANIFEST: Final = _MANIFEST.format(content=", m.content")
-_RESOLVE_MANIFEST: Final = _MANIFEST.format(content="")
+_RESOLVE_MANIFEST: Final = _MANIFEST.format(content=_RESOLVED)
 _SMALL: Final = f", CASE WHEN m.size <= {SMALL_SIZE} THEN m.content END"
 _SMALL_TAG: Final = _TAG.format(content=_SMALL)
 _SMALL_MANIFEST: Final = _MANIFEST.format(content=_SMALL)
@@ -107,14 +119,14 @@ def find_manifest(repository: str, digest: str) -> Work[Manifest]:
     return manifest_of(rows[0]) if rows else (yield from _missing(repository, "MANIFEST_UNKNOWN"))
 
 
-def resolve_tag(repository: str, tag: str) -> Work[Descriptor]:
+def resolve_tag(repository: str, tag: str) -> Work[Resolved]:
     rows = yield _RESOLVE_TAG, (repository, tag)
-    return Descriptor(*rows[0]) if rows else (yield from _missing(repository, "MANIFEST_UNKNOWN"))
+    return resolved_of(rows[0]) if rows else (yield from _missing(repository, "MANIFEST_UNKNOWN"))
 
 
-def resolve_manifest(repository: str, digest: str) -> Work[Descriptor]:
+def resolve_manifest(repository: str, digest: str) -> Work[Resolved]:
     rows = yield _RESOLVE_MANIFEST, (repository, digest)
-    return Descriptor(*rows[0]) if rows else (yield from _missing(repository, "MANIFEST_UNKNOWN"))
+    return resolved_of(rows[0]) if rows else (yield from _missing(repository, "MANIFEST_UNKNOWN"))
 
 
 def find_blob(repository: str, digest: str) -> Work[Link]:
@@ -145,6 +157,11 @@ def manifest_of(row: Row) -> Manifest:
     return Manifest(Descriptor(media_type, digest, size), content)
 
 
+def resolved_of(row: Row) -> Resolved:
+    media_type, digest, size, renewed, manifest_id = row
+    return Resolved(Descriptor(media_type, digest, size), renewed, manifest_id)
+
+
 def link_of(digest: str, row: Row) -> Link:
     *columns, renewed, number = row
     copy = Copy(*columns)
@@ -171,7 +188,7 @@ def find_upload(repository: str, upload_id: str) -> Work[UploadRow]:
 
 
 def repositories_after(name: str, limit: int) -> Work[list[str]]:
-    rows = yield "SELECT name FROM repositories WHERE name > ? ORDER BY name LIMIT ?", (name, limit)
+    rows = yield "SELECT name FROM repositories WHERE listed = 1 AND name > ? ORDER BY name LIMIT ?", (name, limit)
     return [row[0] for row in rows]
 
 

@@ -6,11 +6,15 @@ Times are whole seconds since 1970. Digests are the spec's text form everywhere.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
+
+from ociserver.store.rereading import reread_manifests
+from ociserver.store.work import Work
 
 __all__ = ["MIGRATIONS", "VERSION"]
 
-MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
+MIGRATIONS: Final[tuple[tuple[str | Callable[[], Work[None]], ...], ...]] = (
     (
         "CREATE TABLE repositories (id {identity}, name TEXT NOT NULL UNIQUE)",
         # A stored copy of a content: small ones in `content`, others in the file named by `key`, which is
@@ -64,7 +68,23 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
         ),
         "CREATE INDEX uploads_touched ON uploads (touched)",
     ),
+    (
+        # A repository is listed if it has a blob or a manifest. A column, so that a page of the catalog costs a page,
+        # however many repositories have been emptied.
+        "ALTER TABLE repositories ADD COLUMN listed INTEGER NOT NULL DEFAULT 0",
+        (
+            "UPDATE repositories SET listed = 1"
+            " WHERE EXISTS (SELECT 1 FROM links WHERE repository_id = repositories.id)"
+            " OR EXISTS (SELECT 1 FROM manifests WHERE repository_id = repositories.id)"
+        ),
+        "CREATE INDEX repositories_listed ON repositories (name) WHERE listed = 1",
+        # When a manifest was last pushed, asked for by HEAD, or lost a tag: what the age of an untagged one is counted
+        # from.
+        "ALTER TABLE manifests RENAME COLUMN pushed TO renewed",
+        reread_manifests,
+    ),
 )
-"""One tuple of statements for each version, in order; a folder's version is how many of them it has had."""
+"""The steps to each version, in order: statements, and what reads the tables itself. A folder's version is how many of
+these it has had."""
 
 VERSION: Final = len(MIGRATIONS)

@@ -248,11 +248,14 @@ class SQLite:
         (others,) = connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()
         if (version > 0 and not tables) or (version == 0 and others):
             raise StoreError(f"{self._path} is a database of another program: serve another folder")
-        for number, statements in enumerate(MIGRATIONS[version:], start=version + 1):
+        for number, steps in enumerate(MIGRATIONS[version:], start=version + 1):
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute("BEGIN IMMEDIATE")
-            for statement in statements:
-                connection.execute(statement.format_map(_TYPES))
+            for step in steps:
+                if isinstance(step, str):
+                    connection.execute(step.format_map(_TYPES))
+                else:
+                    _drive(connection, step())
             connection.execute(f"PRAGMA user_version = {number}")
             reach("before migration")
             connection.execute("COMMIT")

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ociserver.store.work import Row, Work
-from ociserver.store.writes import unlink
+from ociserver.store.writes import unlink, unlist_if_empty
 
 __all__ = [
     "abandoned_uploads",
@@ -41,7 +41,7 @@ def count_candidates(uploads_before: int, links_before: int, copies_before: int)
     """How many uploads, links and copies are old enough to be looked at, for a progress bar."""
     rows = yield (
         "SELECT (SELECT COUNT(*) FROM uploads WHERE touched < ?), (SELECT COUNT(*) FROM links WHERE renewed < ?),"
-        " (SELECT COUNT(*) FROM copies WHERE idle_since IS NOT NULL AND idle_since <= ?)",
+        " (SELECT COUNT(*) FROM copies WHERE idle_since IS NOT NULL AND idle_since < ?)",
         (uploads_before, links_before, copies_before),
     )
     return sum(rows[0])
@@ -52,7 +52,7 @@ def untagged_manifests(before: int, after: int, limit: int) -> Work[list[Row]]:
     return (
         yield (
             "SELECT m.id, r.name, m.digest, m.size FROM manifests m JOIN repositories r ON r.id = m.repository_id"
-            f" WHERE m.id > ? AND m.pushed < ? AND NOT ({_KEPT}) ORDER BY m.id LIMIT ?",
+            f" WHERE m.id > ? AND m.renewed < ? AND NOT ({_KEPT}) ORDER BY m.id LIMIT ?",
             (after, before, limit),
         )
     )
@@ -61,9 +61,11 @@ def untagged_manifests(before: int, after: int, limit: int) -> Work[list[Row]]:
 def drop_manifest(manifest_id: int, before: int) -> Work[bool]:
     """Delete one of them, if it still is one; whether it was."""
     rows = yield (
-        f"DELETE FROM manifests AS m WHERE m.id = ? AND m.pushed < ? AND NOT ({_KEPT}) RETURNING id",
+        f"DELETE FROM manifests AS m WHERE m.id = ? AND m.renewed < ? AND NOT ({_KEPT}) RETURNING repository_id",
         (manifest_id, before),
     )
+    for (repository_id,) in rows:
+        yield from unlist_if_empty(repository_id)
     return bool(rows)
 
 
@@ -114,7 +116,7 @@ def idle_copies(before: int, after: int, limit: int) -> Work[list[Row]]:
     """(id, digest, size) of copies that nothing has linked since."""
     return (
         yield (
-            "SELECT id, digest, size FROM copies WHERE idle_since IS NOT NULL AND idle_since <= ? AND id > ?"
+            "SELECT id, digest, size FROM copies WHERE idle_since IS NOT NULL AND idle_since < ? AND id > ?"
             " ORDER BY id LIMIT ?",
             (before, after, limit),
         )
@@ -124,7 +126,7 @@ def idle_copies(before: int, after: int, limit: int) -> Work[list[Row]]:
 def drop_copy(copy_id: int, before: int) -> Work[list[str] | None]:
     """Forget a copy, if still nothing links it; the keys whose files are then nobody's, None if it stays."""
     rows = yield (
-        "DELETE FROM copies WHERE id = ? AND idle_since <= ?"
+        "DELETE FROM copies WHERE id = ? AND idle_since < ?"
         " AND NOT EXISTS (SELECT 1 FROM links WHERE copy_id = ?) RETURNING key",
         (copy_id, before, copy_id),
     )

@@ -19,12 +19,14 @@ __all__ = [
     "end_upload",
     "ensure_repository",
     "finish_blob",
+    "list_repository",
     "mount",
     "renew",
     "start_upload",
     "suspend_upload",
     "touch_upload",
     "unlink",
+    "unlist_if_empty",
 ]
 
 
@@ -44,6 +46,21 @@ def ensure_repository(repository: str) -> Work[int]:
         rows = yield "INSERT INTO repositories (name) VALUES (?) RETURNING id", (repository,)
     number: int = rows[0][0]
     return number
+
+
+def list_repository(repository: str) -> Work[None]:
+    """Put a repository into the catalog: it holds something now."""
+    yield "UPDATE repositories SET listed = 1 WHERE name = ? AND listed = 0", (repository,)
+
+
+def unlist_if_empty(number: int) -> Work[None]:
+    """Take a repository out of the catalog if it holds nothing any more."""
+    yield (
+        "UPDATE repositories SET listed = 0 WHERE id = ?"
+        " AND NOT EXISTS (SELECT 1 FROM links WHERE repository_id = ?)"
+        " AND NOT EXISTS (SELECT 1 FROM manifests WHERE repository_id = ?)",
+        (number, number, number),
+    )
 
 
 def start_upload(repository: str, upload_id: str, algorithm: str, now: int) -> Work[None]:
@@ -230,6 +247,7 @@ def unlink(number: int, copy_id: int, now: int) -> Work[None]:
         "UPDATE copies SET idle_since = ? WHERE id = ? AND NOT EXISTS (SELECT 1 FROM links WHERE copy_id = ?)",
         (now, copy_id, copy_id),
     )
+    yield from unlist_if_empty(number)
 
 
 def _link(repository: str, copy_id: int, now: int) -> Work[None]:
@@ -239,6 +257,7 @@ def _link(repository: str, copy_id: int, now: int) -> Work[None]:
         " ON CONFLICT (repository_id, copy_id) DO UPDATE SET renewed = excluded.renewed RETURNING repository_id",
         (copy_id, now),
     )
+    yield from list_repository(repository)
 
 
 def _wake(copy_id: int) -> Work[None]:

@@ -6,7 +6,7 @@ use ociserver_core::digest::{Algorithm, Digest};
 use ociserver_core::hash::{Hasher, digest_of};
 use ociserver_core::kind::Kind;
 use ociserver_core::link::next_link;
-use ociserver_core::manifest;
+use ociserver_core::manifest::{self, Strictness};
 use ociserver_core::name::{Repository, Tag};
 use ociserver_core::percent::{Plus, decode, encode_into};
 use ociserver_core::range::{parse_content_range, parse_range};
@@ -207,7 +207,7 @@ proptest! {
     fn any_manifest_is_answered(content in vec(any::<u8>(), 0..60), json in "[\\[\\]{}\":,a0-9\\\\ ]{0,60}") {
         for content in [&content[..], json.as_bytes()] {
             for kind in ["image.manifest", "image.index", "artifact.manifest"] {
-                let _ = manifest::read(content, &format!("application/vnd.oci.{kind}.v1+json"));
+                let _ = manifest::read(content, &format!("application/vnd.oci.{kind}.v1+json"), Strictness::Strict);
             }
         }
     }

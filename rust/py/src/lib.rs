@@ -33,7 +33,7 @@ mod _core {
     #[pymodule_export]
     use crate::log::{PyLineWriter, access_line};
     #[pymodule_export]
-    use crate::manifest::{PyManifestInfo, PyReference, read_manifest};
+    use crate::manifest::{PyManifestInfo, PyReference, manifest_media_type, read_manifest, read_stored_manifest};
     #[pymodule_export]
     use crate::range::{PyByteRange, parse_content_range, parse_range};
     #[pymodule_export]
@@ -43,8 +43,6 @@ mod _core {
 
     #[pymodule_export]
     const MAX_MANIFEST_DEPTH: usize = ociserver_core::manifest::MAX_DEPTH;
-    #[pymodule_export]
-    const MAX_MANIFEST_REFERENCES: usize = ociserver_core::manifest::MAX_REFERENCES;
     #[pymodule_export]
     const MAX_RANGES: usize = ociserver_core::range::MAX_RANGES;
 

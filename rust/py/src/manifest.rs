@@ -1,7 +1,7 @@
 //! Manifests.
 
 use ociserver_core::digest::Digest;
-use ociserver_core::manifest::{self, ManifestInfo, Reference};
+use ociserver_core::manifest::{self, ManifestInfo, Reference, Strictness};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
@@ -32,12 +32,17 @@ impl PyReference {
     }
 
     #[getter]
+    fn size(&self) -> Option<u64> {
+        self.0.size
+    }
+
+    #[getter]
     fn required(&self) -> bool {
         self.0.required
     }
 
     fn __repr__(&self) -> String {
-        let Reference { field, kind, digest, required } = &self.0;
+        let Reference { field, kind, digest, required, .. } = &self.0;
         format!("<Reference {field}: {} {digest}{}>", kind.name(), if *required { ", required" } else { "" })
     }
 }
@@ -47,6 +52,11 @@ pub(crate) struct PyManifestInfo(ManifestInfo);
 
 #[pymethods]
 impl PyManifestInfo {
+    #[getter]
+    fn media_type(&self) -> &str {
+        &self.0.media_type
+    }
+
     #[getter]
     fn kind(&self) -> &'static str {
         self.0.kind.name()
@@ -84,8 +94,22 @@ impl PyManifestInfo {
 #[pyfunction]
 #[pyo3(signature = (content, media_type, *, lax = false))]
 pub(crate) fn read_manifest(py: Python<'_>, content: &[u8], media_type: &str, lax: bool) -> PyResult<PyManifestInfo> {
-    let read = if lax { manifest::read_lax } else { manifest::read };
-    let info =
-        if content.len() < DETACH_SIZE { read(content, media_type) } else { py.detach(|| read(content, media_type)) };
+    let strictness = if lax { Strictness::Lax } else { Strictness::Strict };
+    let info = detached(py, content, || manifest::read(content, media_type, strictness));
     info.map(PyManifestInfo).map_err(|error| protocol_error(py, &error))
+}
+
+#[pyfunction]
+pub(crate) fn read_stored_manifest(py: Python<'_>, content: &[u8], media_type: &str) -> PyManifestInfo {
+    PyManifestInfo(detached(py, content, || manifest::read_stored(content, media_type)))
+}
+
+#[pyfunction]
+pub(crate) fn manifest_media_type(py: Python<'_>, content: &[u8], declared: &str) -> PyResult<String> {
+    detached(py, content, || manifest::media_type(content, declared)).map_err(|error| protocol_error(py, &error))
+}
+
+/// Do what takes time by the length of a manifest: without the GIL where that is worth letting go of it.
+fn detached<T: Send>(py: Python<'_>, content: &[u8], work: impl Send + FnOnce() -> T) -> T {
+    if content.len() < DETACH_SIZE { work() } else { py.detach(work) }
 }

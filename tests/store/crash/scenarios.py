@@ -241,7 +241,7 @@ def leave_garbage(play: Round) -> None:
     start_upload(play)
     orphan = random.Random(play.seed).randbytes(16).hex()
     (play.victim.data / "blobs" / orphan[:2] / orphan).write_bytes(b"nobody's")
-    for table, column in (("links", "renewed"), ("manifests", "pushed"), ("uploads", "touched")):
+    for table, column in (("links", "renewed"), ("manifests", "renewed"), ("uploads", "touched")):
         play.database(f"UPDATE {table} SET {column} = {column} - 100000")  # noqa: S608
     age_files(play.victim.data, 100_000)
     # All of these may go from now on; the image that has a tag may not.

@@ -1,25 +1,30 @@
-//! Descriptors, held to the image-spec: media type, digest and size, each there and well-formed.
+//! Descriptors. The image-spec's have a media type, a digest and a size, each there and well-formed; Docker's a digest.
 
 use std::borrow::Cow;
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-use super::field::{Field, Reference, ReferenceKind};
-use super::media_type::is_distributable;
+use super::field::Field;
+use super::media_type::Family;
 use super::text::{Key, Keys, Text};
-use super::{MAX_REFERENCES, field};
 use crate::digest::Digest;
 use crate::text::{MAX_ECHO, quote};
 
 /// What is kept of a descriptor.
 pub(super) struct Descriptor<'de> {
+    /// Empty if a descriptor of Docker's has none.
     pub(super) media_type: Cow<'de, str>,
     pub(super) digest: Digest,
+    pub(super) size: Option<u64>,
 }
 
 /// Reads the descriptor at a place. `null` is None: absent, as in Go.
-pub(super) struct DescriptorAt<'a>(pub(super) &'a Field);
+#[derive(Clone, Copy)]
+pub(super) struct DescriptorAt<'a> {
+    pub(super) place: &'a Field,
+    pub(super) family: Family,
+}
 
 impl<'de> DeserializeSeed<'de> for DescriptorAt<'_> {
     type Value = Option<Descriptor<'de>>;
@@ -33,7 +38,7 @@ impl<'de> Visitor<'de> for DescriptorAt<'_> {
     type Value = Option<Descriptor<'de>>;
 
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "a descriptor as {}", self.0)
+        write!(formatter, "a descriptor as {}", self.place)
     }
 
     fn visit_unit<E: Error>(self) -> Result<Self::Value, E> {
@@ -41,7 +46,7 @@ impl<'de> Visitor<'de> for DescriptorAt<'_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let place = self.0;
+        let Self { place, family } = self;
         let (mut media_type, mut digest, mut size) = (None, None, None);
         let mut keys = Keys::new(["mediaType", "digest", "size"]);
         while let Some(key) = map.next_key_seed(Key)? {
@@ -58,17 +63,20 @@ impl<'de> Visitor<'de> for DescriptorAt<'_> {
         let digest = digest.unwrap_or_default();
         let digest = Digest::from_bytes(digest.as_bytes())
             .map_err(|_| bad(format_args!("invalid digest {}", quote(digest.as_bytes(), MAX_ECHO))))?;
-        match size {
-            None => return Err(bad(format_args!("no size"))),
-            Some(0) if !digest.is_of_nothing() => {
-                return Err(bad(format_args!("zero sized content with mismatching digest")));
+        let media_type = media_type.unwrap_or_default();
+        if family == Family::Oci {
+            match size {
+                None => return Err(bad(format_args!("no size"))),
+                Some(0) if !digest.is_of_nothing() => {
+                    return Err(bad(format_args!("zero sized content with mismatching digest")));
+                }
+                Some(_) => {}
             }
-            Some(_) => {}
+            if media_type.is_empty() {
+                return Err(bad(format_args!("no media type in descriptor")));
+            }
         }
-        match media_type {
-            Some(media_type) if !media_type.is_empty() => Ok(Some(Descriptor { media_type, digest })),
-            _ => Err(bad(format_args!("no media type in descriptor"))),
-        }
+        Ok(Some(Descriptor { media_type, digest, size }))
     }
 }
 
@@ -111,15 +119,27 @@ impl Visitor<'_> for Size<'_> {
     }
 }
 
-/// Reads an array of descriptors into a list of references. `null` is an empty one, as in Go.
-pub(super) struct DescriptorList<'a> {
+/// An array of descriptors. `null` is an empty one, as in Go.
+pub(super) struct DescriptorList {
     pub(super) name: &'static str,
     pub(super) place: fn(usize) -> Field,
-    pub(super) kind: ReferenceKind,
-    pub(super) references: &'a mut Vec<Reference>,
+    pub(super) family: Family,
 }
 
-impl<'de> DeserializeSeed<'de> for DescriptorList<'_> {
+impl DescriptorList {
+    /// Reads it, and gives each descriptor to `take`.
+    pub(super) fn each<F: FnMut(Field, Descriptor<'_>)>(self, take: F) -> EachDescriptor<F> {
+        EachDescriptor { list: self, take }
+    }
+}
+
+/// See [`DescriptorList::each`].
+pub(super) struct EachDescriptor<F> {
+    list: DescriptorList,
+    take: F,
+}
+
+impl<'de, F: FnMut(Field, Descriptor<'_>)> DeserializeSeed<'de> for EachDescriptor<F> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
@@ -127,37 +147,27 @@ impl<'de> DeserializeSeed<'de> for DescriptorList<'_> {
     }
 }
 
-impl<'de> Visitor<'de> for DescriptorList<'_> {
+impl<'de, F: FnMut(Field, Descriptor<'_>)> Visitor<'de> for EachDescriptor<F> {
     type Value = ();
 
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "an array as {}", self.name)
+        write!(formatter, "an array as {}", self.list.name)
     }
 
     fn visit_unit<E: Error>(self) -> Result<(), E> {
         Ok(())
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(mut self, mut seq: A) -> Result<(), A::Error> {
         for index in 0.. {
-            let field = (self.place)(index);
-            let Some(descriptor) = seq.next_element_seed(DescriptorAt(&field))? else {
+            let field = (self.list.place)(index);
+            let seed = DescriptorAt { place: &field, family: self.list.family };
+            let Some(descriptor) = seq.next_element_seed(seed)? else {
                 break;
             };
             let descriptor = descriptor.ok_or_else(|| A::Error::custom(format_args!("no descriptor in {field}")))?;
-            // Only a layer may be kept elsewhere; what an index lists is what it is made of.
-            let required = self.kind != ReferenceKind::Blob || is_distributable(&descriptor.media_type);
-            push(self.references, Reference { field, kind: self.kind, digest: descriptor.digest, required })?;
+            (self.take)(field, descriptor);
         }
         Ok(())
     }
-}
-
-/// Append within the bound.
-pub(super) fn push<E: Error>(references: &mut Vec<field::Reference>, reference: Reference) -> Result<(), E> {
-    if references.len() == MAX_REFERENCES {
-        return Err(E::custom(format_args!("more than {MAX_REFERENCES} descriptors")));
-    }
-    references.push(reference);
-    Ok(())
 }

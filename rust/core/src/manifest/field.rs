@@ -14,7 +14,7 @@ pub enum ReferenceKind {
     Blob,
     /// A manifest of the same repository.
     Manifest,
-    /// One or the other: the manifest's own type is not known.
+    /// One or the other: the type of the manifest, or of the entry of an index, is not known.
     Unknown,
 }
 
@@ -71,6 +71,8 @@ pub struct Reference {
     pub kind: ReferenceKind,
     /// The digest.
     pub digest: Digest,
+    /// Bytes of its target, as the manifest says; None if it says nothing that can be read.
+    pub size: Option<u64>,
     /// Must its target be in the repository before a strict registry takes the manifest?
     pub required: bool,
 }

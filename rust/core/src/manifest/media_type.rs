@@ -1,6 +1,5 @@
 //! What a manifest's media type says about its content.
 
-use super::ManifestKind;
 use super::field::{Field, ReferenceKind};
 
 /// Layers that clients fetch elsewhere: a registry may never see them (image-spec: layer, and Docker's
@@ -8,71 +7,83 @@ use super::field::{Field, ReferenceKind};
 const NON_DISTRIBUTABLE: [&str; 2] =
     ["application/vnd.oci.image.layer.nondistributable.", "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"];
 
+/// Most characters of a media type (RFC 6838, 4.2: two names of up to 127 and a slash).
+pub const MAX_MEDIA_TYPE: usize = 255;
+
+/// Whose an image or an index is. The two families have the same shape.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Family {
+    /// The image-spec: each descriptor has a type, a digest and a size; there are subjects and annotations.
+    Oci,
+    /// Docker's schema 2, which clients do not fill in as strictly: each descriptor has a digest.
+    Docker,
+}
+
 /// How to read a manifest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Schema {
-    /// An image or an index, held to the image-spec.
-    Oci(ManifestKind),
-    /// Searched, with what is known of its shape.
-    Other(Shape),
-}
-
-/// Known places of descriptors in types that are searched.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Shape {
     /// `config` and `layers`.
-    DockerManifest,
+    Image(Family),
     /// `manifests`.
-    DockerList,
+    Index(Family),
     /// `fsLayers[].blobSum`.
     DockerSchema1,
-    /// `blobs`.
+    /// `blobs`: the artifact manifest, which the image-spec has withdrawn.
     OciArtifact,
-    /// Nothing is known.
+    /// Nothing is known: searched for descriptors.
     Unknown,
 }
 
 impl Schema {
     /// Media types are case-insensitive, and parameters do not matter here (RFC 9110, 8.3.1).
     pub(super) fn of(media_type: &str) -> Self {
-        let essence = media_type.split(';').next().unwrap_or_default().trim_ascii();
-        let is = |known: &str| essence.eq_ignore_ascii_case(known);
+        let is = |known: &str| essence(media_type).eq_ignore_ascii_case(known);
         if is("application/vnd.oci.image.manifest.v1+json") {
-            Self::Oci(ManifestKind::Image)
+            Self::Image(Family::Oci)
         } else if is("application/vnd.oci.image.index.v1+json") {
-            Self::Oci(ManifestKind::Index)
+            Self::Index(Family::Oci)
         } else if is("application/vnd.docker.distribution.manifest.v2+json") {
-            Self::Other(Shape::DockerManifest)
+            Self::Image(Family::Docker)
         } else if is("application/vnd.docker.distribution.manifest.list.v2+json") {
-            Self::Other(Shape::DockerList)
+            Self::Index(Family::Docker)
         } else if is("application/vnd.docker.distribution.manifest.v1+json")
             || is("application/vnd.docker.distribution.manifest.v1+prettyjws")
         {
-            Self::Other(Shape::DockerSchema1)
+            Self::DockerSchema1
         } else if is("application/vnd.oci.artifact.manifest.v1+json") {
-            Self::Other(Shape::OciArtifact)
+            Self::OciArtifact
         } else {
-            Self::Other(Shape::Unknown)
+            Self::Unknown
+        }
+    }
+
+    /// The place of a digest in a type that is searched, told by the key of the digest itself, the key that its object
+    /// stands under at the top, and its index there if that is an array; and whether what it names must be there.
+    pub(super) fn place(self, key: &str, parent: &str, index: Option<usize>) -> Option<(Field, bool)> {
+        match (self, key, parent, index) {
+            (Self::DockerSchema1, "blobSum", "fsLayers", Some(index)) => Some((Field::FsLayer(index), true)),
+            (Self::OciArtifact, "digest", "blobs", Some(index)) => Some((Field::Blob(index), false)),
+            _ => None,
         }
     }
 }
 
-impl Shape {
-    /// The place of a digest, told by the key of the digest itself, the key that its object stands under
-    /// at the top, and its index there if that is an array.
-    pub(super) fn place(self, key: &str, parent: &str, index: Option<usize>) -> Option<(Field, ReferenceKind)> {
-        match (self, key, parent, index) {
-            (Self::DockerManifest, "digest", "config", None) => Some((Field::Config, ReferenceKind::Blob)),
-            (Self::DockerManifest, "digest", "layers", Some(index)) => Some((Field::Layer(index), ReferenceKind::Blob)),
-            (Self::DockerList, "digest", "manifests", Some(index)) => {
-                Some((Field::Manifest(index), ReferenceKind::Manifest))
-            }
-            (Self::DockerSchema1, "blobSum", "fsLayers", Some(index)) => {
-                Some((Field::FsLayer(index), ReferenceKind::Blob))
-            }
-            (Self::OciArtifact, "digest", "blobs", Some(index)) => Some((Field::Blob(index), ReferenceKind::Blob)),
-            _ => None,
-        }
+/// A media type without its parameters.
+pub(super) fn essence(media_type: &str) -> &str {
+    media_type.split(';').next().unwrap_or_default().trim_ascii()
+}
+
+/// Can this media type be kept and stand in a header?
+pub(super) fn is_valid(media_type: &str) -> bool {
+    (1..=MAX_MEDIA_TYPE).contains(&media_type.len()) && media_type.bytes().all(|byte| matches!(byte, b' '..=b'~'))
+}
+
+/// What an entry of an index points at. The image-spec lets indexes list what clients do not know, which may be a blob:
+/// `BuildKit` keeps its cache so.
+pub(super) fn kind_of_entry(media_type: &str) -> ReferenceKind {
+    match Schema::of(media_type) {
+        Schema::Image(_) | Schema::Index(_) => ReferenceKind::Manifest,
+        _ => ReferenceKind::Unknown,
     }
 }
 
@@ -93,10 +104,10 @@ mod tests {
             "application/vnd.oci.image.manifest.v1+json; charset=utf-8",
             " Application/VND.oci.image.manifest.v1+json ;x",
         ] {
-            assert_eq!(Schema::of(media_type), Schema::Oci(ManifestKind::Image), "{media_type}");
+            assert_eq!(Schema::of(media_type), Schema::Image(Family::Oci), "{media_type}");
         }
         for media_type in ["", ";", "application/json", "application/vnd.oci.image.manifest.v1"] {
-            assert_eq!(Schema::of(media_type), Schema::Other(Shape::Unknown), "{media_type}");
+            assert_eq!(Schema::of(media_type), Schema::Unknown, "{media_type}");
         }
     }
 

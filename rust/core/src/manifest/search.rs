@@ -1,16 +1,15 @@
 //! Looking for descriptors in JSON of any other type.
 //!
-//! Nothing is enforced here. What is found keeps garbage collection from deleting what an unknown type
-//! may point at: finding too much costs space, finding too little costs data.
+//! What is found keeps garbage collection from deleting what an unknown type may point at: finding too much
+//! costs space, finding too little costs data.
 
 use std::borrow::Cow;
 use std::fmt::{self, Write};
 
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
-use super::descriptor::push;
 use super::field::{Field, MAX_PATH, Reference, ReferenceKind};
-use super::media_type::Shape;
+use super::media_type::Schema;
 use super::text::Key;
 use crate::digest::Digest;
 use crate::text::printable;
@@ -18,9 +17,9 @@ use crate::text::printable;
 /// Find every object with a valid `digest` (or schema 1's `blobSum`), in order of appearance.
 ///
 /// # Errors
-/// If it is not JSON, or has more references than are allowed. Depth is the caller's to bound.
-pub(super) fn read(content: &[u8], shape: Shape) -> serde_json::Result<Vec<Reference>> {
-    let mut search = Search { shape, path: Vec::new(), references: Vec::new() };
+/// If it is not JSON. Depth is the caller's to bound.
+pub(super) fn read(content: &[u8], schema: Schema) -> serde_json::Result<Vec<Reference>> {
+    let mut search = Search { schema, path: Vec::new(), references: Vec::new() };
     let mut deserializer = serde_json::Deserializer::from_slice(content);
     Value(&mut search).deserialize(&mut deserializer)?;
     deserializer.end()?;
@@ -33,7 +32,7 @@ enum Step<'de> {
 }
 
 struct Search<'de> {
-    shape: Shape,
+    schema: Schema,
     /// From the top down to the value that is being read.
     path: Vec<Step<'de>>,
     references: Vec<Reference>,
@@ -41,23 +40,26 @@ struct Search<'de> {
 
 impl Search<'_> {
     /// A string stands at the path: is it a digest under a key that says so?
-    fn found<E: Error>(&mut self, text: &str) -> Result<(), E> {
+    fn found(&mut self, text: &str) {
         let Some((Step::Key(key), parents)) = self.path.split_last() else {
-            return Ok(());
+            return;
         };
         if !matches!(key.as_ref(), "digest" | "blobSum") {
-            return Ok(());
+            return;
         }
         let Ok(digest) = Digest::from_bytes(text.as_bytes()) else {
-            return Ok(());
+            return;
         };
         let place = match parents {
-            [Step::Key(parent)] => self.shape.place(key, parent, None),
-            [Step::Key(parent), Step::Index(index)] => self.shape.place(key, parent, Some(*index)),
+            [Step::Key(parent)] => self.schema.place(key, parent, None),
+            [Step::Key(parent), Step::Index(index)] => self.schema.place(key, parent, Some(*index)),
             _ => None,
         };
-        let (field, kind) = place.unwrap_or_else(|| (Field::Path(show(parents)), ReferenceKind::Unknown));
-        push(&mut self.references, Reference { field, kind, digest, required: false })
+        let (field, kind, required) = match place {
+            Some((field, required)) => (field, ReferenceKind::Blob, required),
+            None => (Field::Path(show(parents)), ReferenceKind::Unknown, false),
+        };
+        self.references.push(Reference { field, kind, digest, size: None, required });
     }
 }
 
@@ -77,34 +79,46 @@ fn show(steps: &[Step<'_>]) -> Box<str> {
     if path.is_empty() { ".".into() } else { path.into() }
 }
 
-/// Reads any value, and searches it.
+/// Reads any value, and searches it. What it gives is the value, if that is a whole number.
 struct Value<'a, 'de>(&'a mut Search<'de>);
 
 impl<'de> DeserializeSeed<'de> for Value<'_, 'de> {
-    type Value = ();
+    type Value = Option<u64>;
 
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
         deserializer.deserialize_any(self)
     }
 }
 
 impl<'de> Visitor<'de> for Value<'_, 'de> {
-    type Value = ();
+    type Value = Option<u64>;
 
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("any JSON")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        // The reference that the digest of this object is, and the size that stands beside it.
+        let (mut own, mut size) = (None, None);
         while let Some(key) = map.next_key_seed(Key)? {
+            let (is_digest, is_size) = (key == "digest", key == "size");
+            let before = self.0.references.len();
             self.0.path.push(Step::Key(key));
-            map.next_value_seed(Value(self.0))?;
+            let number = map.next_value_seed(Value(self.0))?;
             self.0.path.pop();
+            if is_digest && self.0.references.len() == before + 1 {
+                own = Some(before);
+            } else if is_size {
+                size = number;
+            }
         }
-        Ok(())
+        if let Some(index) = own {
+            self.0.references[index].size = size;
+        }
+        Ok(None)
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
         for index in 0.. {
             self.0.path.push(Step::Index(index));
             let more = seq.next_element_seed(Value(self.0))?.is_some();
@@ -113,30 +127,31 @@ impl<'de> Visitor<'de> for Value<'_, 'de> {
                 break;
             }
         }
-        Ok(())
+        Ok(None)
     }
 
-    fn visit_str<E: Error>(self, text: &str) -> Result<(), E> {
-        self.0.found(text)
+    fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
+        self.0.found(text);
+        Ok(None)
     }
 
-    fn visit_bool<E: Error>(self, _: bool) -> Result<(), E> {
-        Ok(())
+    fn visit_bool<E: Error>(self, _: bool) -> Result<Self::Value, E> {
+        Ok(None)
     }
 
-    fn visit_i64<E: Error>(self, _: i64) -> Result<(), E> {
-        Ok(())
+    fn visit_i64<E: Error>(self, _: i64) -> Result<Self::Value, E> {
+        Ok(None)
     }
 
-    fn visit_u64<E: Error>(self, _: u64) -> Result<(), E> {
-        Ok(())
+    fn visit_u64<E: Error>(self, number: u64) -> Result<Self::Value, E> {
+        Ok(Some(number))
     }
 
-    fn visit_f64<E: Error>(self, _: f64) -> Result<(), E> {
-        Ok(())
+    fn visit_f64<E: Error>(self, _: f64) -> Result<Self::Value, E> {
+        Ok(None)
     }
 
-    fn visit_unit<E: Error>(self) -> Result<(), E> {
-        Ok(())
+    fn visit_unit<E: Error>(self) -> Result<Self::Value, E> {
+        Ok(None)
     }
 }

@@ -1,9 +1,13 @@
 //! Manifests, whole: what is accepted, what is found, what is refused and how.
 
-use super::{Annotations, MAX_DEPTH, MAX_REFERENCES, ManifestInfo, ManifestKind, read, read_lax};
+use super::{Annotations, MAX_DEPTH, ManifestInfo, ManifestKind, Strictness, media_type, read, read_stored};
 
 const IMAGE: &str = "application/vnd.oci.image.manifest.v1+json";
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
+const DOCKER_IMAGE: &str = "application/vnd.docker.distribution.manifest.v2+json";
+const DOCKER_LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
+const SCHEMA_1: &str = "application/vnd.docker.distribution.manifest.v1+prettyjws";
+const ARTIFACT: &str = "application/vnd.oci.artifact.manifest.v1+json";
 const D1: &str = "sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a";
 const D2: &str = "sha256:2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae";
 const EMPTY: &str = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
@@ -19,16 +23,20 @@ fn filled(template: &str) -> String {
         .replace("{2}", D2)
 }
 
+fn typed(template: &str, media_type: &str) -> Result<ManifestInfo, String> {
+    read(filled(template).as_bytes(), media_type, Strictness::Strict).map_err(|error| error.to_string())
+}
+
 fn image(template: &str) -> Result<ManifestInfo, String> {
-    read(filled(template).as_bytes(), IMAGE).map_err(|error| error.to_string())
+    typed(template, IMAGE)
 }
 
 fn index(template: &str) -> Result<ManifestInfo, String> {
-    read(filled(template).as_bytes(), INDEX).map_err(|error| error.to_string())
+    typed(template, INDEX)
 }
 
 fn other(template: &str, media_type: &str) -> ManifestInfo {
-    read(filled(template).as_bytes(), media_type).expect("never refused")
+    typed(template, media_type).expect("not refused")
 }
 
 /// The references as `field kind digest`, with `!` for a required one.
@@ -68,7 +76,7 @@ fn an_image() {
 fn an_index() {
     let info = index(r#"{"manifests":[{l},{c}],"artifactType":"own/type","subject":{c}}"#).expect("valid");
     assert_eq!(info.kind, ManifestKind::Index);
-    assert_eq!(references(&info), ["manifests[0] manifest! {2}", "manifests[1] manifest! {1}"]);
+    assert_eq!(references(&info), ["manifests[0] unknown! {2}", "manifests[1] unknown! {1}"]);
     assert_eq!(info.subject.map(|subject| subject.to_string()).as_deref(), Some(D1));
     assert_eq!(info.artifact_type.as_deref(), Some("own/type"));
 }
@@ -101,31 +109,115 @@ fn what_may_be_absent() {
         r#"{"config":{c},"layers":[]}"#,
         r#"{"config":{c},"layers":null,"subject":null,"annotations":null,"artifactType":null}"#,
         r#"{"config":{c},"artifactType":""}"#,
-        // Not an image's key: nobody reads it.
-        r#"{"config":{c},"manifests":5}"#,
+        r#"{"config":{c},"manifests":null,"fsLayers":null}"#,
     ] {
         let info = image(template).expect(template);
         assert_eq!(references(&info), ["config blob! {1}"]);
         assert_eq!((info.subject, info.annotations), (None, Annotations::default()));
         assert_eq!(info.artifact_type.as_deref(), Some("app/config"));
     }
-    for template in
-        ["{}", r#"{"manifests":[]}"#, r#"{"manifests":null,"artifactType":""}"#, r#"{"layers":5,"config":{}}"#]
-    {
+    for template in [
+        r#"{"manifests":[]}"#,
+        r#"{"manifests":null,"artifactType":""}"#,
+        r#"{"manifests":[],"layers":null,"config":null}"#,
+    ] {
         let info = index(template).expect(template);
         assert_eq!((info.references, info.artifact_type), (Vec::new(), None));
     }
 }
 
 #[test]
-fn an_index_lists_children_of_any_type() {
-    let info = index(
-        r#"{"manifests":[
-            {"size":3,"digest":"{2}","mediaType":"application/vnd.oci.image.layer.nondistributable.v1.tar+gzip"},
-            {"size":3,"digest":"{2}","mediaType":"application/xml"}]}"#,
-    );
-    let want = ["manifests[0] manifest! {2}", "manifests[1] manifest! {2}"];
-    assert_eq!(references(&info.expect("valid")), want);
+fn an_index_lists_manifests_and_anything_else() {
+    let entry = |media_type: &str| format!(r#"{{"size":3,"digest":"{{2}}","mediaType":"{media_type}"}}"#);
+    let entries = [
+        entry(IMAGE),
+        entry(DOCKER_IMAGE),
+        entry(INDEX),
+        entry(DOCKER_LIST),
+        entry("application/xml"),
+        entry("application/vnd.oci.image.layer.nondistributable.v1.tar+gzip"),
+    ]
+    .join(",");
+    for media_type in [INDEX, DOCKER_LIST] {
+        let info = typed(&format!(r#"{{"manifests":[{entries}]}}"#), media_type).expect("valid");
+        let want = [
+            "manifests[0] manifest! {2}",
+            "manifests[1] manifest! {2}",
+            "manifests[2] manifest! {2}",
+            "manifests[3] manifest! {2}",
+            "manifests[4] unknown! {2}",
+            "manifests[5] unknown! {2}",
+        ];
+        assert_eq!(references(&info), want);
+    }
+}
+
+#[test]
+fn a_type_has_no_keys_of_another() {
+    let (config, layers, manifests) = (r#""config":{c}"#, r#""layers":[{l}]"#, r#""manifests":[]"#);
+    let fs_layers = r#""fsLayers":[{"blobSum":"{1}"}]"#;
+    for (media_type, keys, want) in [
+        (IMAGE, vec![config, layers, manifests], "an image manifest must not have manifests"),
+        (DOCKER_IMAGE, vec![config, layers, manifests], "an image manifest must not have manifests"),
+        (IMAGE, vec![manifests], "an image manifest must not have manifests"),
+        (IMAGE, vec![config, fs_layers], "an image manifest must not have fsLayers"),
+        (INDEX, vec![config, manifests], "an index must not have config"),
+        (INDEX, vec![config, layers], "an index must not have config"),
+        (DOCKER_LIST, vec![manifests, layers], "an index must not have layers"),
+        (DOCKER_LIST, vec![fs_layers], "an index must not have fsLayers"),
+        (INDEX, vec![], "no manifests in an index"),
+        (DOCKER_LIST, vec![], "no manifests in an index"),
+        (IMAGE, vec![layers], "no descriptor in config"),
+        (DOCKER_IMAGE, vec![layers], "no descriptor in config"),
+        (SCHEMA_1, vec![config, layers], "a manifest of schema 1 must not have config"),
+        (SCHEMA_1, vec![fs_layers, manifests], "a manifest of schema 1 must not have manifests"),
+        (ARTIFACT, vec![config, layers], "an artifact manifest must not have config"),
+    ] {
+        let template = format!("{{{}}}", keys.join(","));
+        assert_eq!(why(typed(&template, media_type)), want, "{template} as {media_type}");
+        let is_missing = want.starts_with("no ");
+        let lax = read(filled(&template).as_bytes(), media_type, Strictness::Lax);
+        assert_eq!(lax.is_ok(), is_missing, "lax: {template} as {media_type}");
+    }
+    // Nothing is known of other types.
+    assert!(typed(&format!("{{{config},{layers},{manifests},{fs_layers}}}"), "application/json").is_ok());
+}
+
+#[test]
+fn the_type_is_that_of_the_document() {
+    let of =
+        |content: &str, declared: &str| media_type(content.as_bytes(), declared).map_err(|error| error.to_string());
+    let named = |name: &str| format!(r#"{{"mediaType":"{name}"}}"#);
+    for (content, declared, want) in [
+        (named(IMAGE), IMAGE, IMAGE),
+        (named(IMAGE), "", IMAGE),
+        (named(IMAGE), "Application/VND.oci.image.manifest.v1+JSON; charset=utf-8", IMAGE),
+        (named("a/b;c=d"), "a/B ; x", "a/b"),
+        ("{}".into(), "application/json ; charset=utf-8", "application/json"),
+        ("{}".into(), "", "application/octet-stream"),
+        ("{}".into(), " ; charset=utf-8", "application/octet-stream"),
+        (String::new(), "a/b", "a/b"),
+        ("[1]".into(), "a/b", "a/b"),
+        (r#"{"mediaType":5,"x":{"mediaType":"c/d"}}"#.into(), "a/b", "a/b"),
+        (r#"{"mediaType":null}"#.into(), "a/b", "a/b"),
+        (r#"{"mediaType":"","y":[{}]}"#.into(), "a/b", "a/b"),
+        (r#"{"x":[[["#.into(), "a/b", "a/b"),
+        (r#"{"mediaTyp\u0065":"c\/d"}"#.into(), "", "c/d"),
+    ] {
+        assert_eq!(of(&content, declared).as_deref(), Ok(want), "{content} as {declared}");
+    }
+    for declared in [INDEX, "application/json", "application/octet-stream", "application/x-www-form-urlencoded"] {
+        let error = of(&named(IMAGE), declared).expect_err("another type");
+        assert!(error.contains(declared) && error.contains(IMAGE), "{error}");
+        assert!(read(named(IMAGE).as_bytes(), declared, Strictness::Lax).is_err());
+    }
+    assert!(of(r#"{"mediaType":"a/b","mediaType":"a/b"}"#, "a/b").is_err_and(|error| error.contains("twice")));
+    let long = "a".repeat(256);
+    for bad in ["a\\u000ab", "a\\u00e9b", &long] {
+        assert!(of(&named(&bad.replace("\\\\", "\\")), "").is_err(), "{bad}");
+    }
+    assert!(of("{}", &long).is_err());
+    assert!(of("{}", "caf\u{e9}/b").is_err());
 }
 
 #[test]
@@ -200,7 +292,7 @@ fn other_fields_are_held_to_their_types() {
     for (template, want) in [
         ("", "EOF while parsing a value"),
         ("foo", "expected ident"),
-        ("{} x", "trailing characters"),
+        (r#"{"manifests":[]} x"#, "trailing characters"),
         ("\u{feff}{}", "expected value"),
         ("[]", "invalid type: sequence, expected an object"),
         ("null", "invalid type: null, expected an object"),
@@ -244,27 +336,51 @@ fn messages_are_bounded_and_printable() {
 }
 
 #[test]
-fn docker_types_are_searched_not_enforced() {
-    let schema2 = other(
-        r#"{"schemaVersion":2,"config":{c},"layers":[{l},{"digest":"{1}"},{"digest":"bad"}],"x":{"digest":"{2}"}}"#,
-        "application/vnd.docker.distribution.manifest.v2+json",
-    );
-    assert_eq!(schema2.kind, ManifestKind::Other);
-    let want = ["config blob {1}", "layers[0] blob {2}", "layers[1] blob {1}", "x unknown {2}"];
+fn docker_types_are_held_to_their_parts() {
+    let schema2 = typed(
+        r#"{"schemaVersion":2,"config":{c},"layers":[{l},{"digest":"{1}"},{"digest":"{2}","size":0,
+            "mediaType":"application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"}],"x":{"digest":"{2}"},
+            "subject":{c},"annotations":5,"artifactType":5}"#,
+        DOCKER_IMAGE,
+    )
+    .expect("valid");
+    assert_eq!(schema2.kind, ManifestKind::Image);
+    let want = ["config blob! {1}", "layers[0] blob! {2}", "layers[1] blob! {1}", "layers[2] blob {2}"];
     assert_eq!(references(&schema2), want);
+    assert_eq!((schema2.subject, schema2.artifact_type, schema2.annotations), (None, None, Annotations::default()));
     let list = other(r#"{"manifests":[{l}]}"#, "application/vnd.docker.distribution.manifest.list.v2+json; q=1");
-    assert_eq!(references(&list), ["manifests[0] manifest {2}"]);
+    assert_eq!((list.kind, list.media_type.as_str()), (ManifestKind::Index, DOCKER_LIST));
     let schema1 = other(
         r#"{"schemaVersion":1,"fsLayers":[{"blobSum":"{1}"},{"blobSum":"{2}"}],"history":[{"v1Compatibility":"{}"}]}"#,
-        "application/vnd.docker.distribution.manifest.v1+prettyjws",
+        SCHEMA_1,
     );
-    assert_eq!(references(&schema1), ["fsLayers[0] blob {1}", "fsLayers[1] blob {2}"]);
-    let artifact = other(
-        r#"{"blobs":[{l}],"subject":{c},"annotations":{"a":"b"}}"#,
-        "application/vnd.oci.artifact.manifest.v1+json",
-    );
+    assert_eq!(references(&schema1), ["fsLayers[0] blob! {1}", "fsLayers[1] blob! {2}"]);
+    let artifact = other(r#"{"blobs":[{l}],"subject":{c},"annotations":{"a":"b"}}"#, ARTIFACT);
     assert_eq!(references(&artifact), ["blobs[0] blob {2}", "subject unknown {1}"]);
     assert_eq!((artifact.subject, artifact.annotations), (None, Annotations::default()));
+    for (template, media_type, want) in [
+        ("foo", DOCKER_IMAGE, "expected ident"),
+        (r#"{"config":{"digest":"x"}}"#, DOCKER_IMAGE, "bad descriptor in config: invalid digest \"x\""),
+        (r#"{"manifests":[{}]}"#, DOCKER_LIST, "bad descriptor in manifests[0]: invalid digest \"\""),
+        (r#"{"manifests":[],"Manifests":[]}"#, DOCKER_LIST, "a key that differs from manifests in case alone"),
+        ("foo", SCHEMA_1, "expected ident"),
+    ] {
+        assert_eq!(why(typed(template, media_type)), want, "{template}");
+    }
+}
+
+#[test]
+fn sizes_are_kept() {
+    let sizes = |info: ManifestInfo| info.references.iter().map(|reference| reference.size).collect::<Vec<_>>();
+    assert_eq!(sizes(image(r#"{"config":{c},"layers":[{l}]}"#).expect("valid")), [Some(2), Some(3)]);
+    let docker = typed(r#"{"config":{"digest":"{1}"},"layers":[{"digest":"{2}","size":7}]}"#, DOCKER_IMAGE);
+    assert_eq!(sizes(docker.expect("valid")), [None, Some(7)]);
+    let found = other(
+        r#"{"a":{"size":5,"digest":"{1}"},"b":[{"digest":"{2}","size":6}],"c":{"digest":"{1}","x":{"size":7}},
+            "d":{"digest":"{1}","size":-1},"e":{"digest":"{1}","size":"9"},"f":{"size":8,"digest":"x"}}"#,
+        "a/b",
+    );
+    assert_eq!(sizes(found), [Some(5), Some(6), None, None, None]);
 }
 
 #[test]
@@ -293,41 +409,69 @@ fn paths_are_bounded_and_printable() {
 #[test]
 fn what_cannot_be_read_is_opaque() {
     let deep = "[".repeat(MAX_DEPTH + 1) + &"]".repeat(MAX_DEPTH + 1);
-    let many = format!("[{}]", vec![format!(r#"{{"digest":"{D1}"}}"#); MAX_REFERENCES + 1].join(","));
-    for content in ["", "foo", "{", r#"{"digest":"#, "{} {}", &deep, &many] {
+    for content in ["", "foo", "{", r#"{"digest":"#, "{} {}", &deep] {
         let info = other(content, "application/octet-stream");
         assert_eq!((info.kind, info.references), (ManifestKind::Opaque, Vec::new()));
     }
-    let latin1 = read(b"{\"caf\xe9\":1}", "a/b").expect("never refused");
+    let latin1 = read(b"{\"caf\xe9\":1}", "a/b", Strictness::Strict).expect("never refused");
     assert_eq!(latin1.kind, ManifestKind::Opaque);
 }
 
 #[test]
-fn bounds_of_depth_and_count() {
+fn depth_is_bounded_and_length_is_not() {
     let nested = |levels: usize| format!(r#"{{"config":{{c}},"x":{}{}}}"#, "[".repeat(levels), "]".repeat(levels));
     assert!(image(&nested(MAX_DEPTH - 1)).is_ok());
     let error = image(&nested(MAX_DEPTH)).expect_err("too deep");
     assert_eq!(error, "invalid manifest: nested deeper than 64 levels");
     assert!(image(&nested(1 << 20)).is_err());
 
-    let children = |count: usize| format!(r#"{{"manifests":[{}]}}"#, vec!["{l}"; count].join(","));
-    assert_eq!(index(&children(MAX_REFERENCES)).map(|info| info.references.len()), Ok(MAX_REFERENCES));
-    assert_eq!(why(index(&children(MAX_REFERENCES + 1))), "more than 10000 descriptors");
+    let count = 30_000;
+    let children = format!(r#"{{"manifests":[{}]}}"#, vec!["{l}"; count].join(","));
+    assert_eq!(index(&children).map(|info| info.references.len()), Ok(count));
+    let found = other(&format!("[{}]", vec![r#"{"digest":"{1}"}"#; count].join(",")), "a/b");
+    assert_eq!(found.references.len(), count);
 }
 
 #[test]
-fn lax_reading_holds_an_oci_type_to_its_json_only() {
+fn lax_reading_holds_a_known_type_to_its_json_only() {
     let bad_descriptor =
         format!(r#"{{"config":{{"digest":"sha256:bad"}},"layers":[{{"digest":"sha256:{}"}}]}}"#, "a".repeat(64));
-    assert!(read(bad_descriptor.as_bytes(), IMAGE).is_err());
-    let info = read_lax(bad_descriptor.as_bytes(), IMAGE).expect("JSON");
-    assert_eq!((info.kind, info.subject), (ManifestKind::Image, None));
-    let found: Vec<_> =
-        info.references.iter().map(|reference| (reference.digest.as_str().len(), reference.required)).collect();
-    assert_eq!(found, [(71, false)]);
+    for media_type in [IMAGE, DOCKER_IMAGE] {
+        assert!(read(bad_descriptor.as_bytes(), media_type, Strictness::Strict).is_err());
+        let info = read(bad_descriptor.as_bytes(), media_type, Strictness::Lax).expect("JSON");
+        assert_eq!((info.kind, info.subject), (ManifestKind::Image, None));
+        let found: Vec<_> =
+            info.references.iter().map(|reference| (reference.digest.as_str().len(), reference.required)).collect();
+        assert_eq!(found, [(71, false)]);
+    }
 
     let deep = "[".repeat(MAX_DEPTH + 1) + &"]".repeat(MAX_DEPTH + 1);
     for not_json in ["", "{", "{} {}", &deep] {
-        assert!(read_lax(not_json.as_bytes(), IMAGE).is_err(), "{not_json}");
+        assert!(read(not_json.as_bytes(), IMAGE, Strictness::Lax).is_err(), "{not_json}");
+    }
+}
+
+#[test]
+fn what_is_stored_is_never_refused() {
+    let stored = |template: &str, declared: &str| read_stored(filled(template).as_bytes(), declared);
+    let named = format!(r#"{{"mediaType":"{IMAGE}","config":{{c}},"layers":[{{l}}]}}"#);
+    for declared in ["", "application/json", INDEX, "caf\u{e9}"] {
+        let info = stored(&named, declared);
+        assert_eq!((info.media_type.as_str(), info.kind), (IMAGE, ManifestKind::Image), "{declared}");
+        assert_eq!(references(&info), ["config blob! {1}", "layers[0] blob! {2}"]);
+    }
+    // Of the wrong shape, or of two: whatever it is, nothing that it names is lost.
+    let nameless = stored(r#"{"config":{c},"layers":[{l}]}"#, INDEX);
+    assert_eq!((nameless.media_type.as_str(), nameless.kind), (INDEX, ManifestKind::Other));
+    assert_eq!(references(&nameless), ["config unknown {1}", "layers[0] unknown {2}"]);
+    let both = stored(r#"{"config":{c},"manifests":[{l}]}"#, IMAGE);
+    assert_eq!(references(&both), ["config unknown {1}", "manifests[0] unknown {2}"]);
+    let twice = stored(r#"{"mediaType":"a/b","mediaType":"c/d","x":{l}}"#, "e/f");
+    assert_eq!((twice.media_type.as_str(), references(&twice)), ("e/f", vec!["x unknown {2}".to_owned()]));
+    let bad = stored(r#"{"config":{},"layers":[{l}]}"#, IMAGE);
+    assert_eq!((bad.kind, references(&bad)), (ManifestKind::Image, vec!["layers[0] unknown {2}".to_owned()]));
+    for (content, declared, want) in [("foo", IMAGE, IMAGE), ("", "", "application/octet-stream")] {
+        let info = stored(content, declared);
+        assert_eq!((info.media_type.as_str(), info.kind), (want, ManifestKind::Opaque));
     }
 }

@@ -1,0 +1,69 @@
+"""What a manifest's row says of it: made from its bytes, by a push, a migration and a repair alike."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import Final
+
+from ociserver._core import ManifestInfo, read_stored_manifest
+from ociserver.store.work import Work
+
+__all__ = ["MAX_DIGESTS", "add_references", "annotations_text", "digest_groups", "record", "reread_manifests"]
+
+MAX_DIGESTS: Final = 100
+"""Digests in one statement: all of any image, and with three values each a tenth of what a statement may have."""
+
+PAGE: Final = 100
+"""Manifests that are read at a time."""
+
+
+def add_references(manifest_id: int, repository_id: int, info: ManifestInfo) -> Work[None]:
+    """Record what a manifest references, so that collection keeps it. What is recorded already stays."""
+    for digests in digest_groups(reference.digest for reference in info.references):
+        rows = ", ".join(["(?, ?, ?)"] * len(digests))
+        yield (
+            f"INSERT INTO refs (manifest_id, repository_id, digest) VALUES {rows} ON CONFLICT DO NOTHING",
+            tuple(value for digest in digests for value in (manifest_id, repository_id, digest)),
+        )
+
+
+def record(manifest_id: int, repository_id: int, info: ManifestInfo) -> Work[None]:
+    """Record what a stored manifest is and references, in the place of what was recorded."""
+    yield (
+        "UPDATE manifests SET media_type = ?, kind = ?, subject = ?, artifact_type = ?, annotations = ? WHERE id = ?",
+        (info.media_type, info.kind, info.subject, info.artifact_type, annotations_text(info), manifest_id),
+    )
+    yield "DELETE FROM refs WHERE manifest_id = ?", (manifest_id,)
+    yield from add_references(manifest_id, repository_id, info)
+
+
+def reread_manifests() -> Work[None]:
+    """Record of every manifest what its bytes say.
+
+    Older versions took a manifest under any type, and forgot by that what it references.
+    """
+    after = 0
+    while True:
+        rows = yield (
+            "SELECT id, repository_id, media_type, content FROM manifests WHERE id > ? ORDER BY id LIMIT ?",
+            (after, PAGE),
+        )
+        if not rows:
+            return
+        for manifest_id, repository_id, media_type, content in rows:
+            after = manifest_id
+            yield from record(manifest_id, repository_id, read_stored_manifest(content, media_type))
+
+
+def annotations_text(info: ManifestInfo) -> str | None:
+    """Annotations as they are kept."""
+    return json.dumps(info.annotations, ensure_ascii=False) if info.annotations else None
+
+
+def digest_groups(digests: Iterable[str]) -> Iterator[list[str]]:
+    """Each digest once, as many at a time as one statement takes."""
+    each = iter(dict.fromkeys(digests))
+    while group := list(islice(each, MAX_DIGESTS)):
+        yield group
