@@ -81,7 +81,7 @@ def check(*, data: Path, content: bool, repair: bool, as_json: bool) -> None:
 def _show(checked: Checked, *, content: bool, repair: bool) -> None:
     rows = [
         (
-            "note" if finding.kind in HARMLESS else "repaired" if finding.repaired else "FAULT",
+            _state(finding),
             finding.kind,
             # Not columns of their own: a digest takes most of a line already.
             f"{finding.repository or ''} {finding.what}: {finding.message}{_affected(finding)}".strip(),
@@ -97,6 +97,14 @@ def _show(checked: Checked, *, content: bool, repair: bool) -> None:
         click.echo(line)
 
 
+def _state(finding: Finding) -> str:
+    if finding.kind in HARMLESS:
+        return "note"
+    if finding.marked:
+        return "marked"
+    return "repaired" if finding.repaired else "FAULT"
+
+
 def _affected(finding: Finding) -> str:
     """What else a finding takes with it, short."""
     parts = []
@@ -105,7 +113,7 @@ def _affected(finding: Finding) -> str:
         parts.append(f"tags {', '.join(finding.tags[:MAX_TAGS])}" + (f" and {more} more" if more > 0 else ""))
     if finding.manifests:
         parts.append(count(len(finding.manifests), "manifest"))
-    return f"; it breaks {' and '.join(reversed(parts))}" if parts else ""
+    return f"; this breaks {' and '.join(reversed(parts))}" if parts else ""
 
 
 def _sum(checked: Checked) -> str:
@@ -125,12 +133,14 @@ def _advice(checked: Checked, *, repair: bool) -> Iterator[str]:
     lost = [one for one in checked.faults if one.kind in LOST]
     others = [one for one in checked.faults if one.kind not in LOST and not one.repaired]
     waiting = [one for one in lost if not one.repaired and not one.marked]
-    if repair and any(one.repaired for one in checked.faults):
-        marked = sum(one.repaired and one.kind.startswith("blob") for one in lost)
-        deleted = sum(one.repaired and one.kind == "manifest digest" for one in lost)
-        mended = sum(one.repaired for one in checked.faults) - marked - deleted
+    new = [one for one in checked.faults if one.repaired and not one.marked]
+    if new:
+        # A content that several repositories have is one.
+        marked = len({one.what for one in new if one.kind in LOST and one.kind != "manifest digest"})
+        deleted = sum(one.kind == "manifest digest" for one in new)
+        mended = sum(one.kind not in LOST for one in new)
         done = [
-            f"{count(marked, 'blob')} marked" if marked else "",
+            f"{count(marked, 'blob')} marked as missing" if marked else "",
             f"{count(deleted, 'manifest')} deleted" if deleted else "",
             f"{count(mended, 'record')} mended" if mended else "",
         ]
@@ -140,8 +150,10 @@ def _advice(checked: Checked, *, repair: bool) -> Iterator[str]:
         more = len(images) - MAX_TAGS
         names = ", ".join(images[:MAX_TAGS]) + (f" and {more} more" if more > 0 else "")
         what = f"push again: {names}" if images else "push again what is listed above"
-        first = "run `ociserver check --repair`, and then " if waiting else ""
-        yield f"What to do: {first}{what}. Until then it answers 404." if not first else f"What to do: {first}{what}."
+        if waiting:
+            yield f"What to do: run `ociserver check --repair`, and then {what}."
+        else:
+            yield f"What to do: {what}. Until then the missing contents answer 404."
     elif others and not repair:
         yield "What to do: run `ociserver check --repair`."
     elif others:

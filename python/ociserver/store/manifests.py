@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from itertools import islice
 from typing import Final
 
-from ociserver._core import ManifestInfo, read_manifest
+from ociserver._core import ManifestInfo, read_stored_manifest
 from ociserver.errors import OCIError
 from ociserver.interface import Descriptor
 from ociserver.manifests import missing_reference, refused_retype
@@ -44,9 +44,10 @@ def push_manifest(
     )
     number, manifest_id, media_type = rows[0] if rows else ((yield from ensure_repository(repository)), None, None)
     if manifest_id is not None and media_type.lower() != info.media_type.lower():
-        if _fits(content, media_type):
+        if read_stored_manifest(content, media_type).media_type == media_type:
             is_immutable = immutable_tags and (yield from is_held_by_tag(number, descriptor.digest))
             raise refused_retype(media_type, info.media_type, is_immutable=is_immutable)
+        # It cannot be what an older version took it for.
         yield from record(manifest_id, number, info)
     if immutable_tags:
         yield from check_tags(number, manifest_id, tags)
@@ -128,15 +129,6 @@ def _renew_tagged(repository_id: int, tag: str, now: int) -> Work[None]:
         " WHERE id = (SELECT manifest_id FROM tags WHERE repository_id = ? AND name = ?)",
         (now, repository_id, tag),
     )
-
-
-def _fits(content: bytes, media_type: str) -> bool:
-    """Whether a manifest can be of the type that is recorded for it; older versions took it under any."""
-    try:
-        read_manifest(content, media_type, lax=True)
-    except OCIError:
-        return False
-    return True
 
 
 def _check_references(number: int, info: ManifestInfo) -> Work[None]:

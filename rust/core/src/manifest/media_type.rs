@@ -10,6 +10,12 @@ const NON_DISTRIBUTABLE: [&str; 2] =
 /// Most characters of a media type (RFC 6838, 4.2: two names of up to 127 and a slash).
 pub const MAX_MEDIA_TYPE: usize = 255;
 
+/// The image-spec's image manifest.
+pub(super) const OCI_IMAGE: &str = "application/vnd.oci.image.manifest.v1+json";
+
+/// The image-spec's index.
+pub(super) const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
+
 /// Whose an image or an index is. The two families have the same shape.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Family {
@@ -38,9 +44,9 @@ impl Schema {
     /// Media types are case-insensitive, and parameters do not matter here (RFC 9110, 8.3.1).
     pub(super) fn of(media_type: &str) -> Self {
         let is = |known: &str| essence(media_type).eq_ignore_ascii_case(known);
-        if is("application/vnd.oci.image.manifest.v1+json") {
+        if is(OCI_IMAGE) {
             Self::Image(Family::Oci)
-        } else if is("application/vnd.oci.image.index.v1+json") {
+        } else if is(OCI_INDEX) {
             Self::Index(Family::Oci)
         } else if is("application/vnd.docker.distribution.manifest.v2+json") {
             Self::Image(Family::Docker)

@@ -8,7 +8,7 @@ use std::fmt;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::media_type::{MAX_MEDIA_TYPE, Schema, essence, is_valid};
+use super::media_type::{MAX_MEDIA_TYPE, OCI_IMAGE, OCI_INDEX, Schema, essence, is_valid};
 use super::text::Key;
 use crate::error;
 use crate::text::{MAX_ECHO, quote};
@@ -60,10 +60,18 @@ impl Outline {
         Ok(found.to_owned())
     }
 
-    /// The media type of a document that is stored already: what it names counts, whatever its sender said.
+    /// The media type of a document that is stored already: what it names counts, whatever its sender said. One that
+    /// names nothing, and has not the shape that its sender said, has the image-spec's type of its shape: Docker's
+    /// documents name theirs.
     pub(super) fn stored_media_type(&self, declared: &str) -> String {
-        let found = [self.own_media_type(), essence(declared)].into_iter().find(|one| is_valid(one));
-        found.unwrap_or(UNKNOWN).to_owned()
+        let declared = [essence(declared), UNKNOWN].into_iter().find(|one| is_valid(one)).unwrap_or(UNKNOWN);
+        let fits = |media_type: &&str| self.check(Schema::of(media_type)).is_ok();
+        let own = Some(self.own_media_type()).filter(|own| is_valid(own));
+        let by_shape = || {
+            let types = [("config", OCI_IMAGE), ("manifests", OCI_INDEX)];
+            types.into_iter().filter(|(key, _)| self.keys.contains(key)).map(|(_, found)| found).find(fits)
+        };
+        own.or_else(|| Some(declared).filter(fits)).or_else(by_shape).unwrap_or(declared).to_owned()
     }
 
     fn own_media_type(&self) -> &str {

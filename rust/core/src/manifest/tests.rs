@@ -460,10 +460,17 @@ fn what_is_stored_is_never_refused() {
         assert_eq!((info.media_type.as_str(), info.kind), (IMAGE, ManifestKind::Image), "{declared}");
         assert_eq!(references(&info), ["config blob! {1}", "layers[0] blob! {2}"]);
     }
-    // Of the wrong shape, or of two: whatever it is, nothing that it names is lost.
-    let nameless = stored(r#"{"config":{c},"layers":[{l}]}"#, INDEX);
-    assert_eq!((nameless.media_type.as_str(), nameless.kind), (INDEX, ManifestKind::Other));
-    assert_eq!(references(&nameless), ["config unknown {1}", "layers[0] unknown {2}"]);
+    // One that names nothing is what its shape says, if it cannot be what was said of it.
+    for declared in [INDEX, DOCKER_LIST, SCHEMA_1] {
+        let nameless = stored(r#"{"config":{c},"layers":[{l}]}"#, declared);
+        assert_eq!((nameless.media_type.as_str(), nameless.kind), (IMAGE, ManifestKind::Image));
+        assert_eq!(references(&nameless), ["config blob! {1}", "layers[0] blob! {2}"]);
+    }
+    assert_eq!(stored(r#"{"manifests":[]}"#, DOCKER_IMAGE).media_type, INDEX);
+    for declared in [IMAGE, DOCKER_IMAGE, "application/json"] {
+        assert_eq!(stored(r#"{"config":{c},"layers":[{l}]}"#, declared).media_type, declared);
+    }
+    // Of two shapes: whatever it is, nothing that it names is lost.
     let both = stored(r#"{"config":{c},"manifests":[{l}]}"#, IMAGE);
     assert_eq!(references(&both), ["config unknown {1}", "manifests[0] unknown {2}"]);
     let twice = stored(r#"{"mediaType":"a/b","mediaType":"c/d","x":{l}}"#, "e/f");
