@@ -181,8 +181,10 @@ def move_tags(play: Round) -> None:
 
 def ask(play: Round) -> None:
     """After a long time, so that asking is a write."""
-    play.database("UPDATE links SET renewed = renewed - 7200")
-    play.registry.head(play.repository, play.content("blob", LARGE))
+    for table in ("links", "manifests"):
+        play.database(f"UPDATE {table} SET renewed = renewed - 7200")  # noqa: S608
+    play.registry.head(play.path(b"{}"))
+    play.registry.head(play.path(play.image(play.content("layer")), "manifests"))
 
 
 # Deletions
@@ -258,7 +260,8 @@ def collect(play: Round) -> None:
 
 
 def rot(play: Round) -> None:
-    """A byte that has flipped, a manifest that is another, one whose references are lost, a tag of one that is gone."""
+    """A blob with a flipped byte, a manifest that is another one, one whose references are lost, a tag of a manifest that
+    is gone, and a repository that the catalog lacks."""
     blob, layer = play.content("blob", LARGE), play.content("layer")
     play.registry.post(play.repository, blob)
     manifest = play.push_image("latest", layer=layer)
@@ -273,6 +276,7 @@ def rot(play: Round) -> None:
         " SELECT repository_id, 'lost', 0 FROM manifests WHERE digest = ?",
         digest_of(other),
     )
+    play.database("UPDATE repositories SET listed = 0 WHERE name = ?", play.repository)
     play.registry.ledger.begin(
         play.path(blob), play.path(manifest, "manifests"), f"/v2/{play.repository}/manifests/latest"
     )
@@ -297,7 +301,7 @@ SCENARIOS = (
     Scenario("mount", mount, push_first),
     Scenario("image", push_image),
     Scenario("move-tags", move_tags, push_image),
-    Scenario("head", ask, push_first),
+    Scenario("head", ask, push_image),
     Scenario("delete-blob", delete_blob, push_first),
     Scenario("delete-tag", delete_tag, push_image),
     Scenario("delete-manifest", delete_manifest, push_image),
