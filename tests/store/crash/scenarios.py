@@ -260,8 +260,8 @@ def collect(play: Round) -> None:
 
 
 def rot(play: Round) -> None:
-    """A blob with a flipped byte, a manifest that is another one, one whose references are lost, a tag of a manifest that
-    is gone, and a repository that the catalog lacks."""
+    """A flipped byte, another manifest in the place of one, references that are lost, a tag of a manifest that is gone,
+    and a repository that the catalog lacks."""
     blob, layer = play.content("blob", LARGE), play.content("layer")
     play.registry.post(play.repository, blob)
     manifest = play.push_image("latest", layer=layer)
