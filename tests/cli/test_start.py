@@ -114,14 +114,14 @@ def test_a_flag_wins_over_its_environment_variable(tmp_path: Path) -> None:
 
 def test_the_memory_flags_reach_the_store(tmp_path: Path) -> None:
     with serving(
-        tmp_path, "--memory", "--memory-limit", "1KiB", "--immutable-tags", "--lax-child-references"
+        tmp_path, "--memory", "--memory-limit", "16KiB", "--immutable-tags", "--lax-child-references"
     ) as server:
         connection = server.http()
         connection.request("POST", "/v2/a/blobs/uploads/", b"")
         response = connection.getresponse()
         response.read()
         location = response.headers["Location"]
-        connection.request("PATCH", location, b"x" * 2048)
+        connection.request("PATCH", location, bytes(32 * 1024))
         response = connection.getresponse()
         assert response.status == 507, "beyond --memory-limit"
         response.read()
