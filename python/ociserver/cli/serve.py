@@ -92,7 +92,7 @@ file of --config again. /healthz says whether the process is alive, /readyz whet
     default=default_folder,
     show_default="the user's data directory",
     metavar="DIR",
-    help="Folder to keep everything in; made if it is not there.",
+    help="Folder to keep everything in. It is made if it is not there; one that holds anything else is refused.",
 )
 @option(
     "--durability",
