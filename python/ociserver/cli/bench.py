@@ -79,10 +79,10 @@ def bench(
         # aiohttp belongs to an extra, and only this command wants it.
         from ociserver.bench import WORKLOADS, Bench, BenchError, Settings, Target
     except ImportError as error:
-        raise CannotServeError(f"bench wants more packages ({error}): pip install 'ociserver[client]'") from None
+        raise CannotServeError(f"bench needs more packages ({error}): pip install 'ociserver[client]'") from None
     names = [name.strip() for name in only.split(",") if name.strip()] or list(WORKLOADS)
     if unknown := [name for name in names if name not in WORKLOADS]:
-        raise click.UsageError(f"{unknown[0]!r} is no workload; there are {', '.join(WORKLOADS)}.")
+        raise click.UsageError(f"{unknown[0]!r} is not a workload; there are {', '.join(WORKLOADS)}.")
     repository = repository or f"ociserver-bench/{secrets.token_hex(4)}"
     if not is_repository(repository):
         raise click.UsageError(f"{repository!r} is not the name of a repository.")

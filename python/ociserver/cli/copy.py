@@ -14,7 +14,15 @@ import click
 from ociserver.cli.errors import CannotServeError
 from ociserver.cli.parameters import Command, option
 from ociserver.cli.references import image
-from ociserver.cli.registries import Registries, insecure_option, json_option, platform_option, with_registries, words
+from ociserver.cli.registries import (
+    Registries,
+    insecure_option,
+    json_option,
+    missing,
+    platform_option,
+    with_registries,
+    words,
+)
 from ociserver.cli.table import printable, rows_of
 from ociserver.cli.units import format_size
 from ociserver.copy.copier import Copied, Copy, Settings
@@ -156,6 +164,12 @@ def _words(error: CopyError | PlatformError, given: Reference, wanted: Reference
     if isinstance(error, PlatformError):
         return f"{given}: {error}"
     reference = given if error.end == "source" else wanted
+    # What is missing need not be what was asked for, but something that it needs.
+    kind, _, name = error.what.partition(" ")
+    of_what = {"tag": {"tag": name, "digest": ""}, "manifest": {"tag": "", "digest": name}}.get(kind)
+    asked = dataclasses.replace(reference, **of_what) if of_what else None
+    if asked and missing(asked, error.error):
+        return words(asked, error.error)
     return f"{error.what}: {words(reference, error.error)}"
 
 

@@ -30,6 +30,7 @@ from ociserver.cli.reload import Reload
 from ociserver.cli.replaceable import Kept, Replaceable
 from ociserver.cli.schedule import Schedule
 from ociserver.cli.stores import Store, claim, folder, memory
+from ociserver.cli.table import counted
 from ociserver.cli.units import parse_duration, parse_port, parse_size
 from ociserver.cli.workers import UPLOAD_KEY, Worker, supervise
 from ociserver.handler import Handler
@@ -76,7 +77,7 @@ file of --config again. /healthz says whether the process is alive, /readyz whet
     section=_WHERE,
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Certificate chain (PEM): serve https instead of http. Wants --tls-key.",
+    help="Certificate chain (PEM): serve https instead of http. Needs --tls-key.",
 )
 @option(
     "--tls-key",
@@ -220,8 +221,9 @@ def serve(**values: Any) -> None:
         if build_profile == "debug":
             log.say("this build is not optimised, and many times slower than a release; see CONTRIBUTING.md")
         if limits.max_connections < values["max_connections"]:
-            log.say(f"the limit of open files (ulimit -n) is good for {limits.max_connections} connections only")
-        _welcome(log, values["log_format"], values["host"], port, store, is_tls=certificate is not None)
+            count = counted(limits.max_connections, "connection")
+            log.say(f"the limit of open files (ulimit -n) is enough for {count} only")
+        _welcome(log, values, port, store, is_tls=certificate is not None)
 
     served, reload = _served(values, leaves, stores, functools.partial(_handler, log, worker), told=worker is None)
     with ExitStack() as collections:
@@ -250,7 +252,7 @@ def _certificate(chain: Path | None, key: Path | None) -> tls.Certificate | None
         return None
     if chain is None or key is None:
         given, missing = ("--tls-key", "--tls-cert") if chain is None else ("--tls-cert", "--tls-key")
-        raise click.UsageError(f"{given} wants {missing} too: TLS takes a certificate and its key.")
+        raise click.UsageError(f"{given} needs {missing} too: TLS takes a certificate and its key.")
     return tls.Certificate(chain, key)
 
 
@@ -289,7 +291,7 @@ def _refuse_folder(values: dict[str, Any]) -> None:
     ):
         raise click.UsageError(
             f"--data {values['data']} does not go with --memory, which keeps nothing in a folder. "
-            "Leave one of both away."
+            "Use only one of the two."
         )
 
 
@@ -297,8 +299,8 @@ def _refuse_workers(count: int, leaves: list[dict[str, Any]]) -> None:
     if count > 1 and any(leaf["memory"] for leaf in leaves):
         raise click.UsageError(
             f"--workers {count} does not go with --memory: each process would have a registry of its own, "
-            "and a client would find what it pushed only when it happens to reach the same one. Leave --workers "
-            "away, since one process serves many clients at once, or leave --memory away."
+            "and a client would find what it pushed only when it happens to reach the same one. Use only one of the "
+            "two: one process serves many clients at once."
         )
 
 
@@ -327,10 +329,12 @@ def _collection(values: dict[str, Any]) -> Iterator[None]:
         schedule.stop()
 
 
-def _welcome(log: Log, log_format: str, host: str, port: int, store: Store, *, is_tls: bool) -> None:
-    url = f"{'https' if is_tls else 'http'}://{messages.address(host, port)}"
-    push = messages.push_command(host, port, tls=is_tls)
-    if log_format == "json":
-        log.say(f"listening on {url}", version=__version__, url=url, data=store.place, push=push)
+def _welcome(log: Log, values: dict[str, Any], port: int, store: Store, *, is_tls: bool) -> None:
+    url = f"{'https' if is_tls else 'http'}://{messages.address(values['host'], port)}"
+    trial = configured.trial(values)
+    command = messages.command(trial, values["host"], port, tls=is_tls)
+    if values["log_format"] == "json":
+        # `push` or `pull`.
+        log.say(f"listening on {url}", version=__version__, url=url, data=store.place, **{trial.action: command})
     else:
-        log.show(messages.welcome(__version__, url, store.place, push))
+        log.show(messages.welcome(__version__, url, store.place, command))
