@@ -56,7 +56,7 @@ TLS: Final = (
     ("cert.pem", "missing.pem", "--tls-key", "No such file or directory"),
     ("key.pem", "key.pem", "--tls-cert", "holds no PEM block of a certificate"),
     ("cert.pem", "cert.pem", "--tls-key", "holds no PEM block of a private key"),
-    ("cert.pem", "other-key.pem", "other-key.pem", "is not the one of the certificate in"),
+    ("cert.pem", "other-key.pem", "other-key.pem", "does not belong to the certificate in"),
     ("cert.pem", "encrypted-key.pem", "encrypted-key.pem", "is encrypted"),
     (".", "key.pem", "--tls-cert", "Is a directory"),
 )

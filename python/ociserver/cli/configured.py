@@ -19,7 +19,7 @@ from ociserver.cli.stores import Store
 if TYPE_CHECKING:
     from ociserver.config import Config
 
-__all__ = ["STORE_FLAGS", "Values", "cached", "config_option", "leaves", "read", "together", "trial"]
+__all__ = ["STORE_FLAGS", "Values", "cached", "called", "config_option", "leaves", "read", "together", "trial"]
 
 Values = dict[str, Any]
 
@@ -50,7 +50,7 @@ def config_option(section: str) -> Callable[..., Any]:
         is_eager=True,
         callback=_read_defaults,
         metavar="FILE",
-        help="TOML file with options, and with what to serve; flags and their variables win over it. "
+        help="TOML file with options, and with what to serve. Flags and their variables override it. "
         "See `ociserver config`.",
     )
 
@@ -127,6 +127,17 @@ def together(values: Values, stores: Sequence[Store]) -> Store:
     remaining = iter(stores)
     backend = config.backend(lambda _: next(remaining).backend)
     return Store(backend, " and ".join(store.place for store in stores) or "elsewhere: this server has no store")
+
+
+def called(name: str, value: str) -> str:
+    """What a message calls the value of a flag that cannot be used.
+
+    One of the configuration file may come from the environment or from another file, and be anything, such as the key
+    in the place of its path: it is called by its own key.
+    """
+    if click.get_current_context().get_parameter_source(name) is ParameterSource.DEFAULT_MAP:
+        return f"server.{name.replace('_', '-')} of the configuration file"
+    return value
 
 
 def trial(values: Values) -> Trial:

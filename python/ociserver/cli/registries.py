@@ -50,7 +50,7 @@ def insecure_option(command: Callable[..., Any]) -> Callable[..., Any]:
         "--insecure",
         section=_HOW,
         is_flag=True,
-        help="Speak plain HTTP with a registry that does not speak TLS. One on this machine needs no flag for that.",
+        help="Use plain HTTP with a registry that does not speak TLS. One on this machine does not need this flag.",
     )(command)
 
 
@@ -66,7 +66,7 @@ def platform_option(section: str) -> Callable[[Callable[..., Any]], Callable[...
         section=section,
         type=_platform,
         metavar="PLATFORM",
-        help="Of an index, the image of one platform: linux/amd64, linux/arm/v7.",
+        help="Of an index, only the image of this platform, such as linux/amd64 or linux/arm/v7.",
     )
 
 

@@ -46,10 +46,10 @@ _LOG: Final = "Log"
 _LIMITS: Final = "Limits"
 
 _EPILOG: Final = """\
-Each flag can also be set by the environment variable that stands beside it; the flag wins. Flags without
-a value are set by 1, true, yes or on, and left unset by 0, false, no or off.
+Each flag can also be set by the environment variable beside it; the flag overrides the variable. A flag without a
+value is set by 1, true, yes or on, and unset by 0, false, no or off.
 
-SIGINT and SIGTERM stop the server: it accepts no more connections and lets requests finish. SIGHUP makes it read the
+SIGINT and SIGTERM stop the server: it accepts no more connections and lets requests finish. On SIGHUP it reads the
 file of --config again. /healthz says whether the process is alive, /readyz whether it takes requests.
 """
 
@@ -67,7 +67,7 @@ file of --config again. /healthz says whether the process is alive, /readyz whet
     default="localhost",
     metavar="HOST",
     help="Address or name to listen on. localhost is 127.0.0.1 and ::1, for clients on this machine; 0.0.0.0 "
-    "is every IPv4 address that it has, :: every address.",
+    "is every IPv4 address of this machine, :: every address.",
 )
 @option(
     "--port", section=_WHERE, type=parse_port, default="5000", metavar="PORT", help="TCP port; 0 takes any free one."
@@ -77,7 +77,7 @@ file of --config again. /healthz says whether the process is alive, /readyz whet
     section=_WHERE,
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Certificate chain (PEM): serve https instead of http. Needs --tls-key.",
+    help="Certificate chain (PEM), to serve HTTPS instead of HTTP. Needs --tls-key.",
 )
 @option(
     "--tls-key",
@@ -100,14 +100,14 @@ file of --config again. /healthz says whether the process is alive, /readyz whet
     section=_KEEP,
     type=click.Choice(get_args(Durability)),
     default="full",
-    help="What a power cut may take of what was acknowledged. full: nothing. normal: the last moments. off: anything. "
-    "A killed process loses nothing with any of them.",
+    help="How much of what was acknowledged a power cut may destroy. full: nothing. normal: the last moments. off: "
+    "anything. If the process is killed, nothing is lost with any of them.",
 )
 @option(
     "--memory",
     section=_KEEP,
     is_flag=True,
-    help="Keep everything in memory instead; it is lost when the server stops.",
+    help="Keep everything in memory instead. It is lost when the server stops.",
 )
 @option(
     "--memory-limit",
@@ -115,14 +115,14 @@ file of --config again. /healthz says whether the process is alive, /readyz whet
     type=parse_size,
     default="50%",
     metavar="SIZE",
-    help="Most that the store in memory may hold: 512MiB, 2GiB, or a share of the memory that this machine "
-    "or container has. A push beyond it is refused with 507.",
+    help="Most memory that a registry in memory may take: 512MiB, 2GiB, or a share of the memory of this machine or "
+    "container. A push beyond it is refused with 507.",
 )
 @option(
     "--immutable-tags",
     section=_KEEP,
     is_flag=True,
-    help="A tag that is set stays as it is, and nothing that a tag reaches can be deleted: 403 DENIED.",
+    help="Refuse to move or delete a tag, and to delete what a tag reaches, with 403 DENIED.",
 )
 @option(
     "--lax-child-references",
@@ -137,7 +137,7 @@ file of --config again. /healthz says whether the process is alive, /readyz whet
     type=click.IntRange(1),
     default=1,
     metavar="N",
-    help="Processes that serve. They share the folder; a store in memory belongs to one process.",
+    help="Number of processes. They share the folder; a registry in memory has one process only.",
 )
 @option(
     "--max-connections",
@@ -145,7 +145,7 @@ file of --config again. /healthz says whether the process is alive, /readyz whet
     type=click.IntRange(1),
     default=1024,
     metavar="N",
-    help="Connections open at a time, idle ones included; further ones wait to be accepted.",
+    help="Most connections that are open at a time, idle ones included. Further clients wait to be accepted.",
 )
 @option(
     "--graceful-timeout",
@@ -161,31 +161,31 @@ file of --config again. /healthz says whether the process is alive, /readyz whet
     type=parse_duration,
     default="1h",
     metavar="DURATION",
-    help="How often to free what nothing needs any more, beside the requests; 0 never. See `ociserver collect`.",
+    help="How often to free what nothing needs any more, while requests go on; 0 is never. See `ociserver collect`.",
 )
 @policy_options
-@option("--log-level", section=_LOG, type=click.Choice(LEVELS), default="info", help="Least messages to show.")
+@option("--log-level", section=_LOG, type=click.Choice(LEVELS), default="info", help="Lowest level to show.")
 @option(
     "--log-format",
     section=_LOG,
     type=click.Choice(FORMATS),
     default="text",
-    help="A line for people, or a JSON object a line. Everything goes to stdout.",
+    help="Lines for people, or one JSON object on each line. The log goes to stdout.",
 )
 @option(
     "--access-log/--no-access-log",
     section=_LOG,
     default=True,
-    help="Log each request when it is done. Under more load than the log is read, lines are dropped and counted.",
+    help="Log each request when it ends. If the log is read too slowly, lines are dropped and counted.",
 )
 def serve(**values: Any) -> None:
     """Serve a registry over HTTP.
 
     \b
     ociserver serve                          on localhost:5000, in the user's data directory
-    ociserver serve --memory                 the same, and nothing is kept
+    ociserver serve --memory                 the same, but in memory
     ociserver serve --data DIR --workers 2   two processes, one folder
-    ociserver serve --config registry.toml   what the file says
+    ociserver serve --config registry.toml   as the file says
     ociserver serve --host 0.0.0.0 --tls-cert cert.pem --tls-key key.pem
     """
     # Python has none if it was closed, and the next descriptor that is opened would be taken for it.
@@ -209,7 +209,7 @@ def serve(**values: Any) -> None:
     store = configured.together(values, stores)
     if worker is None:
         claimed = [claim(leaf["data"]) for leaf in leaves if not leaf["memory"]]
-        listeners = sockets.listen(values["host"], values["port"])
+        listeners = sockets.listen(values["host"], values["port"], configured.called("host", values["host"]))
     else:
         claimed, listeners = [], worker.listeners
     port: int = listeners[0].getsockname()[1]
@@ -253,7 +253,8 @@ def _certificate(chain: Path | None, key: Path | None) -> tls.Certificate | None
     if chain is None or key is None:
         given, missing = ("--tls-key", "--tls-cert") if chain is None else ("--tls-cert", "--tls-key")
         raise click.UsageError(f"{given} needs {missing} too: TLS takes a certificate and its key.")
-    return tls.Certificate(chain, key)
+    called = configured.called("tls_cert", f"--tls-cert {chain}"), configured.called("tls_key", f"--tls-key {key}")
+    return tls.Certificate(chain, key, called)
 
 
 def _handler(log: Log, worker: Worker | None, values: dict[str, Any], stores: Sequence[Store]) -> Handler:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 from dataclasses import dataclass
@@ -61,8 +62,10 @@ def claim(path: Path) -> int:
     except store.StoreError as error:
         raise CannotServeError(f"{error}.") from error
     except OSError as error:
+        # What is no path is not shown: it may be a key, in the place of its path.
+        shown = "a folder of such a name" if error.errno == errno.ENAMETOOLONG else path
         raise CannotServeError(
-            f"cannot keep data in {path}: {error.strerror}. --data takes a folder that this user may write to; "
+            f"cannot keep data in {shown}: {error.strerror}. --data takes a folder that this user may write to; "
             "--memory keeps nothing on disk."
         ) from error
     try:
