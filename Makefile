@@ -94,7 +94,7 @@ test-clients: dev tools
 
 .PHONY: test-full  ## Run what takes an hour: 500 kills, power cuts, 10 minutes of collection under load (TESTS='...')
 test-full: dev tools
-	FULL_TESTS=1 $(BIN)/pytest --durations 20 $(or $(TESTS),tests/store tests/faults tests/compose/cache)
+	FULL_TESTS=1 $(BIN)/pytest --durations 20 $(or $(TESTS),tests/store tests/faults tests/compose/cache tests/memory)
 
 .PHONY: test-package  ## Install wheel and sdist into empty environments, and push and pull with each
 test-package: wheel

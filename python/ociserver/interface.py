@@ -18,6 +18,7 @@ from typing import Any, Final, NoReturn, Protocol, Self
 
 from ociserver._core import ByteRange
 from ociserver.errors import OCIError
+from ociserver.urls import shown
 
 __all__ = [
     "CHUNK_SIZE",
@@ -91,11 +92,17 @@ class File:
     length: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Url:
-    """Where a client may be sent for a blob's bytes, or to go on with an upload. Absolute, as a header has it."""
+    """Where a client may be sent for a blob's bytes, or to go on with an upload. Absolute, as a header has it.
+
+    It may be signed: `repr` shows it without its query.
+    """
 
     url: str
+
+    def __repr__(self) -> str:
+        return f"Url({shown(self.url)!r})"
 
 
 class BlobReader(Protocol):

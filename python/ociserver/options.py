@@ -42,7 +42,7 @@ class Options:
         ignore_pagination: ignore `n` and `last`: whole lists, without Link.
         omit_digest_from_tag_get_response: no Docker-Content-Digest in the answer to a GET of a tag; HEAD
             keeps it.
-        omit_link_header_from_responses: cut pages short, but say nothing of it.
+        omit_link_header_from_responses: cut pages short, but send no Link.
         location_for_upload_id: gives the absolute URL of an upload from its id, for the Location headers
             of an upload under way; "" for the handler's own path.
         locations_for_descriptor: gives URLs of a content, from whether it is a manifest and its

@@ -193,12 +193,12 @@ def test_a_log_that_cannot_be_written_does_not_stop_the_server() -> None:
 
 def error_log(folder: Path, *arguments: str) -> list[str]:
     """Have a request fail for want of memory; returns the lines that tell of it."""
-    with serving(folder, "--memory-limit", "1KiB", *arguments) as server:
+    with serving(folder, "--memory-limit", "4KiB", *arguments) as server:
         connection = server.http()
         connection.request("POST", "/v2/a/blobs/uploads/", b"")
         upload = connection.getresponse()
         upload.read()
-        connection.request("PATCH", upload.headers["Location"], b"x" * 4096, {"X-Request-Id": "the-one"})
+        connection.request("PATCH", upload.headers["Location"], b"x" * 8192, {"X-Request-Id": "the-one"})
         assert connection.getresponse().status == 507
         return [line for line in stop(server).splitlines() if "the-one" in line]
 

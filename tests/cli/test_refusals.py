@@ -23,7 +23,7 @@ KEY: Final = str(CERTIFICATES / "key.pem")
 
 USAGE: Final = (
     (["--workers", "2"], "--workers 2 does not go with --memory"),
-    (["--workers", "8"], "Leave --workers away, since one process serves many clients at once"),
+    (["--workers", "8"], "Use only one of the two: one process serves many clients at once"),
     (["--data", "folder"], "--data folder does not go with --memory, which keeps nothing in a folder."),
     (["--workers", "0"], "Invalid value for '--workers'"),
     (["--port", "http"], "'http' is not a port; write a number from 0 to 65535."),
@@ -37,8 +37,8 @@ USAGE: Final = (
     (["--max-connections", "0"], "Invalid value for '--max-connections'"),
     (["--log-format", "xml"], "'xml' is not one of 'text', 'json'."),
     (["--log-level", "loud"], "'loud' is not one of"),
-    (["--tls-cert", CERT], "--tls-cert wants --tls-key too: TLS takes a certificate and its key."),
-    (["--tls-key", KEY], "--tls-key wants --tls-cert too"),
+    (["--tls-cert", CERT], "--tls-cert needs --tls-key too: TLS takes a certificate and its key."),
+    (["--tls-key", KEY], "--tls-key needs --tls-cert too"),
     (["--no-such-flag"], "--no-such-flag"),
     (["folder"], "unexpected extra argument (folder)"),
 )
@@ -56,7 +56,7 @@ TLS: Final = (
     ("cert.pem", "missing.pem", "--tls-key", "No such file or directory"),
     ("key.pem", "key.pem", "--tls-cert", "holds no PEM block of a certificate"),
     ("cert.pem", "cert.pem", "--tls-key", "holds no PEM block of a private key"),
-    ("cert.pem", "other-key.pem", "other-key.pem", "is not the one of the certificate in"),
+    ("cert.pem", "other-key.pem", "other-key.pem", "does not belong to the certificate in"),
     ("cert.pem", "encrypted-key.pem", "encrypted-key.pem", "is encrypted"),
     (".", "key.pem", "--tls-cert", "Is a directory"),
 )

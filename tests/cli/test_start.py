@@ -15,7 +15,8 @@ from typing import Final
 import pytest
 
 import ociserver
-from ociserver.cli import messages
+from ociserver.cli import configured, messages
+from ociserver.config import parse
 from tests.cli.process import run_to_end, serving
 from tests.support.images import Layout
 from tests.support.tools import require_tool
@@ -114,14 +115,14 @@ def test_a_flag_wins_over_its_environment_variable(tmp_path: Path) -> None:
 
 def test_the_memory_flags_reach_the_store(tmp_path: Path) -> None:
     with serving(
-        tmp_path, "--memory", "--memory-limit", "1KiB", "--immutable-tags", "--lax-child-references"
+        tmp_path, "--memory", "--memory-limit", "16KiB", "--immutable-tags", "--lax-child-references"
     ) as server:
         connection = server.http()
         connection.request("POST", "/v2/a/blobs/uploads/", b"")
         response = connection.getresponse()
         response.read()
         location = response.headers["Location"]
-        connection.request("PATCH", location, b"x" * 2048)
+        connection.request("PATCH", location, bytes(32 * 1024))
         response = connection.getresponse()
         assert response.status == 507, "beyond --memory-limit"
         response.read()
@@ -162,6 +163,104 @@ def test_the_memory_flags_reach_the_store(tmp_path: Path) -> None:
 )
 def test_the_push_command_knows_whom_docker_trusts(host: str, tls: bool, command: str) -> None:  # noqa: FBT001
     assert command in messages.push_command(host, 5000, tls=tls)
+
+
+MEMORY: Final = '{ kind = "memory" }'
+HUB: Final = '{ kind = "client", url = "https://docker.io" }'
+ELSEWHERE: Final = '{ kind = "client", url = "https://registry.example" }'
+CACHE: Final = f'{{ kind = "cache", local = {MEMORY}, upstream = {HUB} }}'
+
+TRIALS: Final = {
+    "": ("push", "hello-world"),
+    "[server]\nworkers = 1": ("push", "hello-world"),
+    f"registry = {MEMORY}": ("push", "hello-world"),
+    f'registry = {{ kind = "immutable", backend = {MEMORY} }}': ("push", "hello-world"),
+    f'registry = {{ kind = "debug", backend = {MEMORY} }}': ("push", "hello-world"),
+    f'registry = {{ kind = "read-only", backend = {MEMORY} }}': ("pull", ""),
+    f'registry = {{ kind = "read-only", backend = {CACHE} }}': ("pull", "library/hello-world"),
+    f"registry = {HUB}": ("pull", "library/hello-world"),
+    f"registry = {ELSEWHERE}": ("pull", ""),
+    # A cache.
+    f"registry = {CACHE}": ("pull", "library/hello-world"),
+    f'registry = {{ kind = "cache", local = {MEMORY}, upstream = {ELSEWHERE} }}': ("pull", ""),
+    f'registry = {{ kind = "cache", local-repositories = ["*"], local = {MEMORY}, upstream = {HUB} }}': (
+        "pull",
+        "library/hello-world",
+    ),
+    f'registry = {{ kind = "cache", local = {MEMORY}, hosts = {{ "a.example:5000" = {HUB}, "docker.io" = {HUB} }} }}': (
+        "pull",
+        "a.example_5000/library/hello-world",
+    ),
+    # Some of what is there.
+    f'registry = {{ kind = "select", exclude = ["secret/*"], backend = {MEMORY} }}': ("push", "hello-world"),
+    f'registry = {{ kind = "select", include = ["a", "team/*"], backend = {MEMORY} }}': ("push", "a"),
+    f'registry = {{ kind = "select", include = ["team/*"], backend = {MEMORY} }}': ("push", "team/hello-world"),
+    f'registry = {{ kind = "select", include = ["[ab]?"], backend = {MEMORY} }}': ("pull", ""),
+    f'registry = {{ kind = "select", include = ["team/*"], backend = {CACHE} }}': ("pull", ""),
+    f'registry = {{ kind = "sub", prefix = "team", backend = {MEMORY} }}': ("push", "hello-world"),
+    f'registry = {{ kind = "sub", prefix = "library", backend = {CACHE} }}': ("pull", "hello-world"),
+    f'registry = {{ kind = "sub", prefix = "team", backend = {CACHE} }}': ("pull", ""),
+    (
+        'registry = { kind = "sub", prefix = "team", backend = '
+        f'{{ kind = "select", include = ["team/a"], backend = {MEMORY} }} }}'
+    ): ("push", "a"),
+    # Several.
+    f'registry = {{ kind = "unify", backends = [{MEMORY}, {MEMORY}] }}': ("push", "hello-world"),
+    f'registry = {{ kind = "unify", backends = [{MEMORY}, {HUB}] }}': ("pull", "library/hello-world"),
+    f'registry = {{ kind = "unify", writes = "first", backends = [{MEMORY}, {HUB}] }}': ("push", "hello-world"),
+    f'registry = {{ kind = "unify", writes = "first", backends = [{CACHE}, {MEMORY}] }}': (
+        "pull",
+        "library/hello-world",
+    ),
+}
+
+
+@pytest.mark.parametrize("text", TRIALS)
+def test_what_is_proposed_follows_from_the_configuration(text: str) -> None:
+    trial = configured.trial({"config": parse(text, Path("registry.toml"))})
+    assert (trial.action, trial.repository) == TRIALS[text]
+
+
+@pytest.mark.parametrize(
+    "registry, kept, proposed",
+    [
+        (CACHE, "in memory", "docker pull {address}/library/hello-world:latest"),
+        (f'{{ kind = "read-only", backend = {MEMORY} }}', "in memory", "docker pull {address}/REPOSITORY:TAG"),
+        (HUB, "elsewhere: this server has no store", "docker pull {address}/library/hello-world:latest"),
+    ],
+)
+def test_a_pull_is_proposed_where_no_push_is_taken(registry: str, kept: str, proposed: str, tmp_path: Path) -> None:
+    config = tmp_path / "registry.toml"
+    config.write_text(f"registry = {registry}")
+    with serving(tmp_path, "--config", str(config)) as server:
+        lines = server.wait_for("try it").splitlines()
+        assert lines[1].startswith(f"  data is kept {kept}")
+        assert lines[2] == "  try it: " + proposed.format(address=f"localhost:{server.port}")
+
+
+def test_a_pull_as_json(tmp_path: Path) -> None:
+    config = tmp_path / "registry.toml"
+    config.write_text(f"registry = {HUB}")
+    with serving(tmp_path, "--config", str(config), "--log-format", "json") as server:
+        first = json.loads(server.wait_for("docker pull").splitlines()[0])
+    assert first["pull"] == f"docker pull localhost:{server.port}/library/hello-world:latest"
+    assert "push" not in first
+
+
+def test_the_pull_command_pulls(tmp_path: Path) -> None:
+    """With an image of our own, where a cache would have fetched it."""
+    skopeo = require_tool("skopeo")
+    layout = Layout(tmp_path / "layout")
+    layout.tag(layout.image(b"hello"), "latest")
+    with serving(tmp_path) as server:
+        pushed = f"docker://localhost:{server.port}/library/hello-world:latest"
+        push = ["copy", "--dest-tls-verify=false", f"oci:{layout.path}:latest", pushed]
+        subprocess.run([str(skopeo), "--insecure-policy", *push], check=True, capture_output=True, timeout=60)
+        command = messages.pull_command("registry.example", server.port, tls=False, repository="library/hello-world")
+        arguments = command.replace("docker://registry.example:", "docker://localhost:").split()[1:]
+        pull = [str(skopeo), "--insecure-policy", *arguments]
+        subprocess.run(pull, check=True, capture_output=True, timeout=60, cwd=tmp_path)
+    assert (tmp_path / "image" / "index.json").exists()
 
 
 def test_the_push_command_pushes(tmp_path: Path) -> None:

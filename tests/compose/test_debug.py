@@ -12,7 +12,9 @@ import pytest
 
 from ociserver import Backend, ByteRange, Handler, Memory
 from ociserver.cli.log_format import JsonFormat
+from ociserver.client import Client
 from ociserver.compose import Debug
+from tests.client.scripted import Reply, scripted
 from tests.contract.contents import REPOSITORY, collect, digest_of, push_blob, push_image, push_manifest, tags_of
 from tests.contract.errors import refused
 from tests.handler.driver import request
@@ -116,6 +118,30 @@ async def test_reading_is_one_record(records: list[logging.LogRecord]) -> None:
     opened, read = fields(records)
     assert opened["result"] == {"size": 10, "start": 2, "stop": 5}
     assert (read["method"], read["result"]) == ("read", {"pieces": 1, "bytes": 3})
+
+
+@pytest.mark.parametrize(
+    "location", ["/v2/a/blobs/uploads/one?_state=secret", "/elsewhere/one?_state=secret", "http://127.0.0.1:1/?secret"]
+)
+async def test_the_id_of_an_upload_at_a_registry_elsewhere_is_not_logged_whole(
+    location: str, records: list[logging.LogRecord]
+) -> None:
+    """It has the place where the upload goes on, which may be signed, and our own signature of that."""
+    async with scripted() as registry, Client(registry.url) as client:
+        registry.will(Reply(202, {"Location": location}))
+        backend = Debug(client)
+        upload_id = (await backend.push_blob_chunked("a")).id
+        await backend.locate_upload("a", upload_id)
+        await backend.push_blob_chunked_resume("a", upload_id, offset=0)
+    said = json.dumps(fields(records)) + "".join(record.getMessage() for record in records)
+    assert "secret" not in said
+    signature = upload_id.partition(">")[0].removeprefix("<")
+    assert len(signature) < 64 or signature not in said
+    assert [each["method"] for each in fields(records)] == [
+        "push_blob_chunked",
+        "locate_upload",
+        "push_blob_chunked_resume",
+    ]
 
 
 async def test_an_upload_is_told_by_its_writer(records: list[logging.LogRecord]) -> None:

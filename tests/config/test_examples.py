@@ -60,6 +60,7 @@ def test_what_is_wrong(name: str) -> None:
     (problem,) = caught.value.problems
     assert str(problem).startswith(f"registry.toml:{line}: {key}: ")
     assert words in problem.text
+    assert "secret" not in str(problem)
     assert list(VALIDATOR.iter_errors(as_json(tomllib.loads(text))))
 
 
@@ -75,7 +76,8 @@ def test_all_mistakes_are_told_in_order() -> None:
 
 
 @pytest.mark.parametrize(
-    "text, line, words", [("a = 1\nb = \n", 2, "is no TOML: Invalid value"), ('a = """\nb', 2, "is no TOML")]
+    "text, line, words",
+    [("a = 1\nb = \n", 2, "is not valid TOML: Invalid value"), ('a = """\nb', 2, "is not valid TOML")],
 )
 def test_what_is_no_toml(text: str, line: int, words: str) -> None:
     with pytest.raises(ConfigError) as caught:

@@ -165,28 +165,22 @@ def test_what_has_nothing_to_build() -> None:
             "neither `upstream` nor `hosts`",
         ),
         (
-            '[registry]\nkind = "read-only"\n[registry.backend]\nkind = "client"\nurl = "ftp://a"',
-            3,
-            "registry.backend",
-            "'ftp://a' is not the URL of a registry",
+            (
+                '[registry]\nkind = "cache"\nlocal = { kind = "memory" }\n[registry.hosts."docker.io"]\n'
+                'kind = "client"\nurl = "https://a.example"\nusername = "us:er"\npassword = "secret"'
+            ),
+            4,
+            "registry.hosts.docker.io",
+            "a user name of Basic authentication has no colon",
         ),
         (
             (
-                '[registry]\nkind = "unify"\n[[registry.backends]]\nkind = "store"\n[[registry.backends]]\n'
-                'kind = "client"\nurl = "https://me:secret@a.example"'
+                '[registry]\nkind = "unify"\n[[registry.backends]]\nkind = "memory"\n[[registry.backends]]\n'
+                'kind = "cache"\nlocal = { kind = "memory" }'
             ),
             5,
             "registry.backends[1]",
-            "give credentials as `credentials`",
-        ),
-        (
-            (
-                '[registry]\nkind = "cache"\nlocal = { kind = "memory" }\nupstream = { kind = "memory" }\n'
-                '[registry.hosts."docker.io"]\nkind = "client"\nurl = ""'
-            ),
-            5,
-            "registry.hosts.docker.io",
-            "is not the URL",
+            "neither `upstream` nor `hosts`",
         ),
     ],
 )

@@ -69,6 +69,7 @@ async def test_a_media_type_with_parameters_counts(subject: Subject) -> None:
 
 
 async def test_other_types_have_no_subject(subject: Subject) -> None:
+    await push_blob(subject.filled, b"{}")
     content = encode({"subject": SUBJECT, "config": descriptor(CONFIG, b"{}"), "layers": []})
     pushed = await push_manifest(
         subject.filled, content, "application/vnd.docker.distribution.manifest.v2+json", "latest"

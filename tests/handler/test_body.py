@@ -215,7 +215,7 @@ async def test_a_push_that_breaks_off_stores_nothing(method: str, target: str) -
     target = target.replace("/blobs/sha256", "/manifests/sha256") if method == "PUT" else target
     exchange = await run(Handler(backend), method, target, Feed(more(b"te"), GONE))
     assert exchange.reply.status == 400
-    assert backend.size_bytes == 0
+    assert backend.content_bytes == 0
 
 
 async def test_a_client_that_falls_silent(monkeypatch: pytest.MonkeyPatch) -> None:

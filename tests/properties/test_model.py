@@ -99,7 +99,7 @@ async def compare(backend: Memory, models: dict[str, Model]) -> None:
     assert holding <= set(await collect(backend.repositories())) <= set(models)
     blobs = set[bytes]().union(*(model.blobs for model in models.values()))
     manifests = sum(len(content) for model in models.values() for content in model.manifests)
-    assert backend.size_bytes == sum(map(len, blobs)) + manifests
+    assert backend.content_bytes == sum(map(len, blobs)) + manifests
 
 
 @given(st.lists(steps, max_size=40))

@@ -102,7 +102,7 @@ async def test_a_database_that_is_missing_beside_blobs(folder: Path) -> None:
 async def test_a_folder_that_cannot_be_one(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     for path in (tmp_path / "file", tmp_path / "file" / "below"):
-        with pytest.raises(StoreError, match="cannot be used"):
+        with pytest.raises(StoreError, match="is not a folder"):
             await Store(path).__aenter__()
 
 

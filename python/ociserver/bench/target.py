@@ -6,15 +6,15 @@ import asyncio
 import os
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
-from urllib.parse import urlsplit
 
 from yarl import URL
 
 from ociserver._core import LoadOrigin, LoadReport, LoadStep, __version__, run_load
 from ociserver.client.auth import CredentialsError, Negotiated, docker_credentials
-from ociserver.client.requests import Request, Retries
+from ociserver.client.requests import Request, Retries, UnreachableError
 from ociserver.client.transport import Transport
 from ociserver.errors import HTTPError, RegistryError
+from ociserver.urls import parse_registry_url
 
 __all__ = ["BenchError", "Target"]
 
@@ -33,19 +33,17 @@ class Target:
 
     def __init__(self, url: str) -> None:
         try:
-            parts = urlsplit(url)
-            port = parts.port or _PORTS[parts.scheme]
-        except (ValueError, KeyError):
-            raise BenchError(f"{url!r} is not the URL of a registry; write http://localhost:5000") from None
-        if not parts.hostname or parts.query or parts.fragment or "@" in parts.netloc:
-            raise BenchError(f"{url!r} is not the URL of a registry; write http://localhost:5000")
+            parts = parse_registry_url(url, "http://localhost:5000")
+        except ValueError as error:
+            raise BenchError(str(error)) from None
+        port = parts.port or _PORTS[parts.scheme]
         self.url = url
         self.host = parts.netloc
         self.prefix = parts.path.rstrip("/").removesuffix("/v2")
         try:
-            self._origin = LoadOrigin(parts.hostname, port, parts.netloc, https=parts.scheme == "https")
+            self._origin = LoadOrigin(parts.hostname or "", port, parts.netloc, https=parts.scheme == "https")
         except OSError as error:
-            raise BenchError(f"{parts.hostname} cannot be used: {error}") from None
+            raise BenchError(f"{parts.hostname} port {port} cannot be reached: {error}") from None
         self._root = URL(f"{parts.scheme}://{parts.netloc}{self.prefix}/v2/", encoded=True)
 
     def header(self, scopes: Iterable[str]) -> str | None:
@@ -58,8 +56,10 @@ class Target:
             return asyncio.run(self._header(" ".join(scopes)))
         except CredentialsError as error:
             raise BenchError(str(error)) from None
+        except UnreachableError as error:
+            raise BenchError(f"{error.message}; is the URL right, and is the registry running?") from None
         except HTTPError as error:
-            raise BenchError(f"{self.url}: {error}; is it the right URL, and does the registry run?") from None
+            raise BenchError(f"{self.url}: {error}; is the URL right?") from None
         except RegistryError as error:
             raise BenchError(f"{self.url}: {error}; try `docker login {self.host}`") from None
 
@@ -72,12 +72,10 @@ class Target:
             await answer.aclose()
             if answer.status in (401, 403):
                 raise BenchError(
-                    f"{self.url} answers {answer.status}: it wants other credentials; try `docker login {self.host}`"
+                    f"{self.url} answers {answer.status}: it asks for other credentials; try `docker login {self.host}`"
                 )
             if answer.status != 200:
-                raise BenchError(
-                    f"{self.url} answers {answer.status} to GET /v2/: it is no registry, or not at this URL"
-                )
+                raise BenchError(f"{self.url} answers {answer.status} to GET /v2/: there is no registry at this URL")
             return await authorization.header(scope, transport._fetch_token)
         finally:
             await transport.close()

@@ -15,7 +15,7 @@ import click
 from ociserver._core import is_repository
 from ociserver.cli.errors import CannotServeError
 from ociserver.cli.parameters import Command, option
-from ociserver.cli.table import rows_of
+from ociserver.cli.table import counted, rows_of
 from ociserver.cli.units import format_size, parse_duration, parse_size
 
 if TYPE_CHECKING:
@@ -30,7 +30,14 @@ _STEPS: Final = 100
 
 @click.command(cls=Command, short_help="Measure how fast a registry is.")
 @click.argument("url")
-@option("--only", section=_WHAT, default="", metavar="NAMES", help="Workloads with commas between; all if left out.")
+@option(
+    "--only",
+    section=_WHAT,
+    default="",
+    show_default=False,
+    metavar="NAMES",
+    help="Workloads, separated by commas. By default all.",
+)
 @option("--clients", section=_WHAT, type=click.IntRange(1, 1024), default=8, metavar="N", help="Clients at once.")
 @option(
     "--seconds",
@@ -73,16 +80,16 @@ def bench(
 ) -> None:
     """Measure the registry at URL: http://localhost:5000.
 
-    It pushes what it reads, and deletes it again. Credentials are those that `docker login` has written.
+    What it reads it pushes first, and deletes afterwards. Credentials are those of `docker login`.
     """
     try:
         # aiohttp belongs to an extra, and only this command wants it.
         from ociserver.bench import WORKLOADS, Bench, BenchError, Settings, Target
     except ImportError as error:
-        raise CannotServeError(f"bench wants more packages ({error}): pip install 'ociserver[client]'") from None
+        raise CannotServeError(f"bench needs more packages ({error}): pip install 'ociserver[client]'") from None
     names = [name.strip() for name in only.split(",") if name.strip()] or list(WORKLOADS)
     if unknown := [name for name in names if name not in WORKLOADS]:
-        raise click.UsageError(f"{unknown[0]!r} is no workload; there are {', '.join(WORKLOADS)}.")
+        raise click.UsageError(f"{unknown[0]!r} is not a workload; there are {', '.join(WORKLOADS)}.")
     repository = repository or f"ociserver-bench/{secrets.token_hex(4)}"
     if not is_repository(repository):
         raise click.UsageError(f"{repository!r} is not the name of a repository.")
@@ -106,8 +113,8 @@ def bench(
         if keep:
             click.echo(f"what was pushed is in {repository}, and under it")
     if measuring.left:
-        answers = ", ".join(f"{count} times {what}" for what, count in measuring.left.items())
-        click.echo(f"not all could be deleted of {repository}, and under it: {answers}", err=True)
+        answers = ", ".join(f"{counted(count, 'time')} {what}" for what, count in measuring.left.items())
+        click.echo(f"not everything in {repository}, and under it, could be deleted: {answers}", err=True)
     if json_file:
         report = {
             "url": url,
@@ -144,7 +151,7 @@ def _rows(results: Sequence[Result]) -> list[tuple[str, ...]]:
 
 
 def _row(result: Result) -> tuple[str, ...]:
-    errors = ", ".join(f"{count} times {what}" for what, count in result.errors.items()) or "-"
+    errors = ", ".join(f"{counted(count, 'time')} {what}" for what, count in result.errors.items()) or "-"
     if result.failed:
         return (result.name, str(result.clients), "failed", "-", "-", str(result.count), "-", errors)
     rate = f"{format_size(int(result.rate))}/s" if result.unit == "bytes/s" else f"{result.rate:.0f} {result.unit}"

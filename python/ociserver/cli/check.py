@@ -13,8 +13,8 @@ import click
 
 from ociserver.cli.data import data_option, with_store
 from ociserver.cli.parameters import Command, option
-from ociserver.cli.table import rows_of
-from ociserver.cli.units import count, format_size
+from ociserver.cli.table import counted, rows_of
+from ociserver.cli.units import format_size
 from ociserver.store import Store
 from ociserver.store.check import HARMLESS, Checked, Finding
 from ociserver.store.check import check as check_store
@@ -91,7 +91,9 @@ def _show(checked: Checked, *, content: bool, repair: bool) -> None:
     for line in rows_of(rows):
         click.echo(line)
     hashed = f", {format_size(checked.bytes_hashed)} hashed" if content else ""
-    counts = f"{count(checked.copies, 'blob')}, {count(checked.manifests, 'manifest')}, {count(checked.files, 'file')}"
+    counts = (
+        f"{counted(checked.copies, 'blob')}, {counted(checked.manifests, 'manifest')}, {counted(checked.files, 'file')}"
+    )
     click.echo(f"{counts}{hashed}: {_sum(checked)}")
     for line in _advice(checked, repair=repair):
         click.echo(line)
@@ -112,7 +114,7 @@ def _affected(finding: Finding) -> str:
         more = len(finding.tags) - MAX_TAGS
         parts.append(f"tags {', '.join(finding.tags[:MAX_TAGS])}" + (f" and {more} more" if more > 0 else ""))
     if finding.manifests:
-        parts.append(count(len(finding.manifests), "manifest"))
+        parts.append(counted(len(finding.manifests), "manifest"))
     return f"; this breaks {' and '.join(reversed(parts))}" if parts else ""
 
 
@@ -122,9 +124,11 @@ def _sum(checked: Checked) -> str:
     dangling = sum(finding.kind == "dangling" for finding in checked.findings)
     if not faults and not dangling:
         return "nothing is wrong"
-    parts = [count(len(faults), "fault") + (f" ({repaired} repaired)" if repaired else "")] if faults else ["no faults"]
+    parts = (
+        [counted(len(faults), "fault") + (f" ({repaired} repaired)" if repaired else "")] if faults else ["no faults"]
+    )
     if dangling:
-        parts.append(f"{count(dangling, 'reference')} to what is not there")
+        parts.append(f"{counted(dangling, 'reference')} to what is not there")
     return ", ".join(parts)
 
 
@@ -140,9 +144,9 @@ def _advice(checked: Checked, *, repair: bool) -> Iterator[str]:
         deleted = sum(one.kind == "manifest digest" for one in new)
         mended = sum(one.kind not in LOST for one in new)
         done = [
-            f"{count(marked, 'blob')} marked as missing" if marked else "",
-            f"{count(deleted, 'manifest')} deleted" if deleted else "",
-            f"{count(mended, 'record')} mended" if mended else "",
+            f"{counted(marked, 'blob')} marked as missing" if marked else "",
+            f"{counted(deleted, 'manifest')} deleted" if deleted else "",
+            f"{counted(mended, 'record')} mended" if mended else "",
         ]
         yield f"Done: {', '.join(part for part in done if part)}."
     if lost:

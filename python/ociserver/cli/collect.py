@@ -12,7 +12,7 @@ import click
 
 from ociserver.cli.data import data_option, with_store
 from ociserver.cli.parameters import Command, option
-from ociserver.cli.table import rows_of
+from ociserver.cli.table import counted, rows_of
 from ociserver.cli.units import format_size, parse_duration
 from ociserver.store import Store
 from ociserver.store.collect import Freed, Policy, Reason, Report
@@ -23,12 +23,12 @@ __all__ = ["collect", "policy_from", "policy_options"]
 _WHAT: Final = "What may go"
 _HOW: Final = "How to go about it"
 
-_REASONS: Final[dict[Reason, str]] = {
-    "untagged": "manifests that nothing tags or references",
-    "abandoned": "uploads that nobody finished",
-    "unreferenced": "blobs taken out of a repository",
-    "unlinked": "contents that no repository has",
-    "unknown": "files that nothing knows",
+_REASONS: Final[dict[Reason, tuple[str, str]]] = {
+    "untagged": ("manifest", "that nothing tags or references"),
+    "abandoned": ("upload", "that nobody finished"),
+    "unreferenced": ("blob", "taken out of a repository"),
+    "unlinked": ("content", "that no repository has"),
+    "unknown": ("file", "that nothing names"),
 }
 
 
@@ -39,8 +39,8 @@ _POLICY: Final = (
         type=parse_duration,
         default="24h",
         metavar="DURATION",
-        help="A blob that no manifest of its repository references goes this long after it was last pushed, mounted or "
-        "asked for. Longer than any push takes.",
+        help="Remove a blob from a repository none of whose manifests references it, this long after it was last "
+        "pushed, mounted or asked for. Must be longer than a push takes.",
     ),
     option(
         "--grace",
@@ -48,7 +48,7 @@ _POLICY: Final = (
         type=parse_duration,
         default="10m",
         metavar="DURATION",
-        help="A content that no repository has any more is kept for this long.",
+        help="Keep a content that no repository has any more for this long.",
     ),
     option(
         "--upload-timeout",
@@ -56,15 +56,15 @@ _POLICY: Final = (
         type=parse_duration,
         default="24h",
         metavar="DURATION",
-        help="An upload that nobody has written to for this long is ended.",
+        help="End an upload that nobody has written to for this long.",
     ),
     option(
         "--delete-untagged-after",
         section=_WHAT,
         type=parse_duration,
         metavar="DURATION",
-        help="Delete manifests this long after their push, if no tag, no index and no living subject keeps them. "
-        "Without it manifests stay.",
+        help="Delete a manifest this long after its push, if no tag, index or existing subject needs it. Without this "
+        "flag manifests stay.",
     ),
 )
 
@@ -89,14 +89,14 @@ def policy_from(values: dict[str, Any]) -> Policy:
 @click.command(cls=Command, short_help="Free what nothing needs any more.")
 @data_option
 @policy_options
-@option("--dry-run", section=_HOW, is_flag=True, help="Only say what would go.")
-@option("--verbose", "-v", section=_HOW, is_flag=True, help="Name each thing that goes, and why.")
+@option("--dry-run", section=_HOW, is_flag=True, help="Only say what would be freed.")
+@option("--verbose", "-v", section=_HOW, is_flag=True, help="Name each thing that is freed, and why.")
 @option("--json", "as_json", section=_HOW, is_flag=True, help="Print the report as a JSON object.")
 def collect(*, data: Path, dry_run: bool, verbose: bool, as_json: bool, **values: Any) -> None:
     """Free what nothing needs any more, while pushes and pulls go on.
 
-    What a push is just using is safe: see --unreferenced-after and --grace. `ociserver serve` does the same by itself,
-    by its --collect-every.
+    What a push under way needs is safe: see --unreferenced-after and --grace. `ociserver serve` does the same as often
+    as its --collect-every says.
     """
 
     async def work(store: Store) -> Report:
@@ -124,8 +124,8 @@ def collect(*, data: Path, dry_run: bool, verbose: bool, as_json: bool, **values
         )
         return
     rows = [
-        (str(report.counts[reason]), text, format_size(report.sizes[reason]))
-        for reason, text in _REASONS.items()
+        (*f"{counted(report.counts[reason], noun)} {rest}".split(" ", 1), format_size(report.sizes[reason]))
+        for reason, (noun, rest) in _REASONS.items()
         if reason in report.counts
     ]
     for line in rows_of(rows):

@@ -1,4 +1,4 @@
-"""`ociserver config`: what helps to write a configuration file."""
+"""`ociserver config`: checks a configuration file, and prints its schema."""
 
 from __future__ import annotations
 
@@ -13,16 +13,15 @@ __all__ = ["config"]
 
 @click.group(short_help="Check a configuration file, or show its schema.")
 def config() -> None:
-    """What helps to write the file of `ociserver serve --config FILE`."""
+    """Check a configuration file of `ociserver serve --config FILE`, or print its schema."""
 
 
-@config.command(short_help="Say what is wrong with a file.")
+@config.command(short_help="Check a file.")
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 def check(file: Path) -> None:
-    """Say what is wrong with FILE: a line for each mistake, with what would be right.
+    """Check FILE, and print a line for each mistake, with what would be right.
 
-    Texts that the file takes from the environment or from other files have to be there. Exit status: 0 nothing is
-    wrong, 2 something is.
+    Environment variables and other files that FILE names must exist. Exit status: 0 no mistake; 2 one or more.
     """
     read(file)
     click.echo(f"{file}: nothing is wrong")
@@ -30,7 +29,7 @@ def check(file: Path) -> None:
 
 @config.command(short_help="Print the JSON Schema of the file.")
 def schema() -> None:
-    """Print the JSON Schema of the file, with which editors complete and check it."""
+    """Print the JSON Schema of the file, for editors that complete and check it."""
     from ociserver.config.schema import text  # imported late for the same reason as in `read`
 
     click.echo(text(), nl=False)

@@ -10,14 +10,16 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 from click.core import ParameterSource
 
+from ociserver._core import is_repository
 from ociserver.cli.errors import WrongConfigError
+from ociserver.cli.messages import PUSH, Trial
 from ociserver.cli.parameters import option
 from ociserver.cli.stores import Store
 
 if TYPE_CHECKING:
     from ociserver.config import Config
 
-__all__ = ["STORE_FLAGS", "Values", "cached", "config_option", "leaves", "read", "together"]
+__all__ = ["STORE_FLAGS", "Values", "cached", "called", "config_option", "leaves", "read", "together", "trial"]
 
 Values = dict[str, Any]
 
@@ -48,7 +50,7 @@ def config_option(section: str) -> Callable[..., Any]:
         is_eager=True,
         callback=_read_defaults,
         metavar="FILE",
-        help="TOML file with options, and with what to serve; flags and their variables win over it. "
+        help="TOML file with options, and with what to serve. Flags and their variables override it. "
         "See `ociserver config`.",
     )
 
@@ -98,7 +100,8 @@ def leaves(values: Values) -> list[Values]:
         return [values]
     if given:
         flag = given[0].replace("_", "-")
-        raise click.UsageError(f"--{flag} does not say which of the {len(stores)} stores of the file: set it there.")
+        several = f"{len(stores)} stores" if stores else "no store"
+        raise click.UsageError(f"--{flag} describes one store, and the configuration file has {several}: set it there.")
     types = {parameter.name: parameter for parameter in context.command.params}
     described = [
         {**values, **{name: types[name].type_cast_value(context, said) for name, said in _flags(store).items()}}
@@ -123,7 +126,30 @@ def together(values: Values, stores: Sequence[Store]) -> Store:
         return stores[0]
     remaining = iter(stores)
     backend = config.backend(lambda _: next(remaining).backend)
-    return Store(backend, " and ".join(store.place for store in stores))
+    return Store(backend, " and ".join(store.place for store in stores) or "elsewhere: this server has no store")
+
+
+def called(name: str, value: str) -> str:
+    """What a message calls the value of a flag that cannot be used.
+
+    One of the configuration file may come from the environment or from another file, and be anything, such as the key
+    in the place of its path: it is called by its own key.
+    """
+    if click.get_current_context().get_parameter_source(name) is ParameterSource.DEFAULT_MAP:
+        return f"server.{name.replace('_', '-')} of the configuration file"
+    return value
+
+
+def trial(values: Values) -> Trial:
+    """What to try: a push where one is taken, else a pull."""
+    config: Config | None = values["config"]
+    if config is None or config.registry is None:
+        return PUSH
+    registry = config.registry
+    for name in registry.to_push():
+        if is_repository(name) and registry.takes_push(name):
+            return Trial("push", name)
+    return Trial("pull", next(registry.to_pull(), ""))
 
 
 def _flags(part: Any) -> Values:

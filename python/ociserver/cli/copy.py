@@ -14,7 +14,15 @@ import click
 from ociserver.cli.errors import CannotServeError
 from ociserver.cli.parameters import Command, option
 from ociserver.cli.references import image
-from ociserver.cli.registries import Registries, insecure_option, json_option, platform_option, with_registries, words
+from ociserver.cli.registries import (
+    Registries,
+    insecure_option,
+    json_option,
+    missing,
+    platform_option,
+    with_registries,
+    words,
+)
 from ociserver.cli.table import printable, rows_of
 from ociserver.cli.units import format_size
 from ociserver.copy.copier import Copied, Copy, Settings
@@ -32,8 +40,8 @@ _WHAT: Final = "What to copy"
 _HOW: Final = "How to go about it"
 
 _EPILOG: Final = """\
-Credentials are those that `docker login` has written. Exit status: 0 everything was copied, or is there; 1 something
-could not be copied; 2 the command line is wrong.
+Credentials are those of `docker login`. Exit status: 0 everything is at the destination; 1 something could not be
+copied; 2 the command line is wrong.
 """
 
 
@@ -43,15 +51,23 @@ could not be copied; 2 the command line is wrong.
 @option("--all-tags", section=_WHAT, is_flag=True, help="Copy every tag of a repository, under the same name.")
 @platform_option(_WHAT)
 @option(
-    "--referrers", section=_WHAT, is_flag=True, help="Copy what refers to the images too: signatures, attestations."
+    "--referrers", section=_WHAT, is_flag=True, help="Copy also what refers to the images: signatures, attestations."
 )
 @option(
     "--recheck",
     section=_HOW,
     is_flag=True,
-    help="Look for each blob at the destination. Without it one that has a manifest is taken to have all of it.",
+    help="Check that each blob is at the destination. Without this flag, a manifest that is there is taken to be "
+    "complete.",
 )
-@option("--jobs", section=_HOW, type=click.IntRange(1, 64), default=4, metavar="N", help="Contents to copy at once.")
+@option(
+    "--jobs",
+    section=_HOW,
+    type=click.IntRange(1, 64),
+    default=4,
+    metavar="N",
+    help="Contents to copy at the same time.",
+)
 @json_option("a report")
 @insecure_option
 def copy(
@@ -66,21 +82,21 @@ def copy(
     as_json: bool,
     insecure: bool,
 ) -> None:
-    """Copy SRC to DST, byte by byte, with all that it needs.
+    """Copy SRC to DST, byte for byte, with all that it needs.
 
     \b
     ociserver copy docker.io/library/alpine:3 localhost:5000/alpine         the tag of SRC, if DST has none
     ociserver copy HOST/project@sha256:... OTHER/project:v1                 a digest gets a tag
     ociserver copy --all-tags HOST/project OTHER/project                    a whole repository
 
-    An index is copied with all its platforms. What is there is not sent, nor what the registry of both can take from
-    SRC by itself.
+    An index is copied with all its platforms. What DST has already is not sent, and within one registry blobs are
+    mounted instead of sent.
     """
     given, wanted = image(source), image(destination)
     if wanted.digest:
-        raise click.UsageError("DST has a digest, which is that of SRC whatever it says; name a tag, or none.")
+        raise click.UsageError("DST has a digest, but the digest is always that of SRC: give DST a tag, or none.")
     if all_tags and (given.tag or given.digest or wanted.tag):
-        raise click.UsageError("--all-tags copies repositories; leave tag and digest away.")
+        raise click.UsageError("--all-tags copies repositories: give SRC and DST without a tag and without a digest.")
     if not all_tags and not given.digest:
         given = dataclasses.replace(given, tag=given.tag or "latest")
     settings = Settings(
@@ -156,6 +172,12 @@ def _words(error: CopyError | PlatformError, given: Reference, wanted: Reference
     if isinstance(error, PlatformError):
         return f"{given}: {error}"
     reference = given if error.end == "source" else wanted
+    # What is missing need not be what was asked for, but something that it needs.
+    kind, _, name = error.what.partition(" ")
+    of_what = {"tag": {"tag": name, "digest": ""}, "manifest": {"tag": "", "digest": name}}.get(kind)
+    asked = dataclasses.replace(reference, **of_what) if of_what else None
+    if asked and missing(asked, error.error):
+        return words(asked, error.error)
     return f"{error.what}: {words(reference, error.error)}"
 
 

@@ -36,7 +36,7 @@ def data_option(command: Callable[..., Any]) -> Callable[..., Any]:
         default=default_folder,
         show_default="the user's data directory",
         metavar="DIR",
-        help="The folder that `ociserver serve` keeps its store in. A server may be running on it.",
+        help="The folder of the store, as for `ociserver serve`. A server may be running on it.",
     )(command)
 
 

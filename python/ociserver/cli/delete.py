@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
+import sys
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import click
 from click.core import ParameterSource
@@ -12,9 +16,9 @@ from ociserver._core import is_repository
 from ociserver.cli.data import data_option, with_store
 from ociserver.cli.errors import CannotServeError
 from ociserver.cli.parameters import Command, option
-from ociserver.cli.references import image
-from ociserver.cli.registries import Registries, insecure_option, telling, with_registries
-from ociserver.cli.table import printable, rows_of
+from ociserver.cli.references import image, quoted
+from ociserver.cli.registries import Registries, insecure_option, json_option, missing, telling, with_registries
+from ociserver.cli.table import counted, printable, rows_of
 from ociserver.cli.units import format_size
 from ociserver.errors import OCIError, marshal_error
 from ociserver.interface import Backend, Descriptor
@@ -27,40 +31,70 @@ __all__ = ["delete"]
 _HOW: Final = "How to go about it"
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Settings:
+    """How to go about a deletion: the flags of the command."""
+
+    dry_run: bool
+    yes: bool
+    as_json: bool
+
+
 @click.command(cls=Command, short_help="Delete a tag, a manifest or a repository.")
 @click.argument("reference")
 @data_option
-@option("--dry-run", section=_HOW, is_flag=True, help="Only say what would go, and what would break.")
-@option("--yes", "-y", section=_HOW, is_flag=True, help="Do not ask.")
+@option("--dry-run", section=_HOW, is_flag=True, help="Only say what would be deleted, and what would break.")
+@option("--yes", "-y", section=_HOW, is_flag=True, help="Delete without asking.")
+@json_option("a report")
 @insecure_option
 @click.pass_context
-def delete(context: click.Context, *, reference: str, data: Path, dry_run: bool, yes: bool, insecure: bool) -> None:
+def delete(
+    context: click.Context,
+    *,
+    reference: str,
+    data: Path,
+    dry_run: bool,
+    yes: bool,
+    as_json: bool,
+    insecure: bool,
+) -> None:
     """Delete what REFERENCE names: at a registry, or, if it names none, in the store of a folder.
 
     \b
-    ociserver delete HOST/REPOSITORY:TAG             a tag at a registry; what it names stays
+    ociserver delete HOST/REPOSITORY:TAG             a tag at a registry; the manifest stays
     ociserver delete HOST/REPOSITORY@sha256:...      a manifest at a registry, and all its tags
     ociserver delete REPOSITORY --data DIR           a whole repository of a store, with its blobs and uploads
-    ociserver delete REPOSITORY:TAG --data DIR       of a store a tag, or by its digest a manifest
+    ociserver delete REPOSITORY:TAG --data DIR       a tag of a store, or by its digest a manifest
 
-    A server may be running on the store. Contents that nothing needs any more are freed by the next collection.
+    A server may be running on the store. The next collection frees the contents that nothing needs any more.
     """
+    settings = Settings(dry_run, yes, as_json)
     try:
         named = Reference.parse_relative(reference)
     except ValueError:
-        raise click.UsageError(f"{reference!r} is not the name of a repository.") from None
+        raise click.UsageError(f"{quoted(reference)} is not the name of a repository.") from None
     if named.host and context.get_parameter_source("data") is ParameterSource.COMMANDLINE:
         # A cache of several registries has repositories such as docker.io/library/alpine.
         named = Reference("", f"{named.host}/{named.repository}", named.tag, named.digest)
         if not is_repository(named.repository):
-            raise click.UsageError(f"{reference!r} is at a registry, and --data a folder; leave one of both away.")
-    if not named.host:
-        _delete_here(named, data, dry_run=dry_run, yes=yes)
-        return
-    named = image(reference)
+            raise click.UsageError(f"{quoted(reference)} is at a registry, and --data names a folder; use only one.")
+    if named.host:
+        _delete_elsewhere(image(reference), settings, insecure=insecure)
+    elif named.tag or named.digest:
+        _delete_content(
+            named,
+            settings,
+            look=lambda: with_store(data, lambda store: _told(_look(store, named), named)),
+            remove=lambda: with_store(data, lambda store: _told(_remove(store, named), named)),
+        )
+    else:
+        _delete_repository(named.repository, data, settings)
+
+
+def _delete_elsewhere(named: Reference, settings: Settings, *, insecure: bool) -> None:
     if not (named.tag or named.digest):
         raise click.UsageError(
-            "the protocol deletes no whole repository: name a tag or a digest, or by --data the folder of a store."
+            "the protocol cannot delete a whole repository: name a tag or a digest, or the folder of a store by --data."
         )
 
     async def work(registries: Registries, *, really: bool) -> Descriptor:
@@ -68,26 +102,36 @@ def delete(context: click.Context, *, reference: str, data: Path, dry_run: bool,
         with telling(named):
             return await (_remove(registry, named) if really else _look(registry, named))
 
-    found = with_registries(lambda registries: work(registries, really=False), insecure=insecure)
-    if _confirmed(named, found, dry_run=dry_run, yes=yes):
-        with_registries(lambda registries: work(registries, really=True), insecure=insecure)
-        click.echo(f"deleted {named}")
+    _delete_content(
+        named,
+        settings,
+        look=lambda: with_registries(lambda registries: work(registries, really=False), insecure=insecure),
+        remove=lambda: with_registries(lambda registries: work(registries, really=True), insecure=insecure),
+    )
 
 
-def _delete_here(named: Reference, data: Path, *, dry_run: bool, yes: bool) -> None:
-    try:
-        if named.tag or named.digest:
-            found = with_store(data, lambda store: _look(store, named))
-            if _confirmed(named, found, dry_run=dry_run, yes=yes):
-                with_store(data, lambda store: _remove(store, named))
-                click.echo(f"deleted {named}")
-            return
-        _delete_repository(named.repository, data, dry_run=dry_run, yes=yes)
-    except OCIError as error:
-        raise CannotServeError(f"{named}: {error.message}") from error
+def _delete_content(
+    named: Reference, settings: Settings, look: Callable[[], Descriptor], remove: Callable[[], Descriptor]
+) -> None:
+    """Delete a tag or a manifest, after saying what it is."""
+    found = look()
+    if not settings.as_json:
+        what = "manifest, with all its tags" if named.digest else f"tag of {found.digest}, which stays"
+        click.echo(f"{named}  {what}  ({printable(found.media_type)}, {format_size(found.size)})")
+    if not settings.dry_run:
+        _confirm(f"Delete {named}?", settings)
+        remove()
+    report = {
+        "reference": str(named),
+        "tag": None if named.digest else named.tag,
+        "digest": found.digest,
+        "mediaType": found.media_type,
+        "size": found.size,
+    }
+    _tell(str(named), report, settings)
 
 
-def _delete_repository(repository: str, data: Path, *, dry_run: bool, yes: bool) -> None:
+def _delete_repository(repository: str, data: Path, settings: Settings) -> None:
     async def look(store: Store) -> Inventory:
         try:
             return await store.database.read(inventory(repository))
@@ -99,21 +143,61 @@ def _delete_repository(repository: str, data: Path, *, dry_run: bool, yes: bool)
             ) from None
 
     held = with_store(data, look)
-    for line in rows_of(
-        [
-            (str(held.tags), "tags"),
-            (str(held.manifests), "manifests"),
-            (str(held.blobs), f"blobs, of which {held.own_blobs} ({format_size(held.own_bytes)}) are in no other"),
-            (str(held.uploads), "uploads under way: they would break"),
+    if not settings.as_json:
+        own = f", {held.own_blobs} of them ({format_size(held.own_bytes)}) in no other repository"
+        rows = [
+            counted(held.tags, "tag"),
+            counted(held.manifests, "manifest"),
+            counted(held.blobs, "blob") + own,
+            f"{counted(held.uploads, 'upload')} under way, which would break",
         ]
-    ):
-        click.echo(line)
-    if dry_run:
+        for line in rows_of([row.split(" ", 1) for row in rows]):
+            click.echo(line)
+    if not settings.dry_run:
+        _confirm(f"Delete {repository} and all of this?", settings)
+        with_store(data, lambda store: store.delete_repository(repository))
+    _tell(repository, {"repository": repository, **dataclasses.asdict(held)}, settings)
+
+
+def _tell(what: str, report: dict[str, Any], settings: Settings) -> None:
+    if settings.as_json:
+        click.echo(json.dumps({**report, "deleted": not settings.dry_run}))
+    elif not settings.dry_run:
+        click.echo(f"deleted {what}")
+
+
+def _confirm(question: str, settings: Settings) -> None:
+    """Ask on stderr, unless --yes has answered.
+
+    Raises:
+        CannotServeError: nobody can answer.
+        click.Abort: the answer is no.
+    """
+    if settings.yes:
         return
-    if not yes:
-        click.confirm(f"Delete {repository} and all of this?", abort=True)
-    with_store(data, lambda store: store.delete_repository(repository))
-    click.echo(f"deleted {repository}")
+    try:
+        agreed = sys.stdin is not None and click.confirm(question, err=True)
+    except click.Abort:
+        if sys.stdin.isatty():
+            raise
+        # Below the question, which is not answered.
+        click.echo(err=True)
+        agreed = None
+    if agreed is None or sys.stdin is None:
+        raise CannotServeError("nothing was deleted, as nobody answered. To delete without being asked, pass --yes.")
+    if not agreed:
+        raise click.Abort
+
+
+async def _told(work: Awaitable[Descriptor], named: Reference) -> Descriptor:
+    """What a store answers; what it does not have is named."""
+    try:
+        return await work
+    except OCIError as error:
+        text = missing(named, error)
+        if text is None:
+            raise
+        raise CannotServeError(f"{text}.") from None
 
 
 async def _look(backend: Backend, named: Reference) -> Descriptor:
@@ -140,13 +224,3 @@ async def _remove(backend: Backend, named: Reference) -> Descriptor:
             ) from None
         raise
     return found
-
-
-def _confirmed(named: Reference, found: Descriptor, *, dry_run: bool, yes: bool) -> bool:
-    what = "manifest, with every tag that it has" if named.digest else f"tag of {found.digest}, which stays"
-    click.echo(f"{named}  {what}  ({printable(found.media_type)}, {format_size(found.size)})")
-    if dry_run:
-        return False
-    if not yes:
-        click.confirm(f"Delete {named}?", abort=True)
-    return True

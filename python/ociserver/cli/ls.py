@@ -18,10 +18,15 @@ __all__ = ["ls", "tags"]
 _WHAT: Final = "What to show"
 
 _limit = option(
-    "--limit", section=_WHAT, type=click.IntRange(1), metavar="N", help="At most so many. Without it all, page by page."
+    "--limit", section=_WHAT, type=click.IntRange(1), metavar="N", help="At most this many. By default all."
 )
 _start_after = option(
-    "--start-after", section=_WHAT, default="", metavar="NAME", help="Only what comes after this name."
+    "--start-after",
+    section=_WHAT,
+    default="",
+    show_default=False,
+    metavar="NAME",
+    help="Only what comes after this name.",
 )
 
 

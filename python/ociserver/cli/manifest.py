@@ -60,9 +60,9 @@ async def manifest_of(registry: Backend, reference: Reference, platform: Platfor
 @json_option("its descriptor")
 @insecure_option
 def manifest(*, reference: str, platform: Platform | None, as_json: bool, insecure: bool) -> None:
-    """Print the manifest of REFERENCE, byte by byte as the registry has it: localhost:5000/group/project:latest.
+    """Print the manifest of REFERENCE, such as localhost:5000/group/project:latest, exactly as the registry has it.
 
-    It is compared with its digest first.
+    Its digest is checked first.
     """
     named = image(reference)
 
@@ -86,16 +86,18 @@ def manifest(*, reference: str, platform: Platform | None, as_json: bool, insecu
 
 @click.command(cls=Command, short_help="List what refers to a manifest.")
 @click.argument("reference")
-@option("--artifact-type", section=_WHAT, metavar="TYPE", help="Only those of one type, such as application/spdx+json.")
+@option(
+    "--artifact-type", section=_WHAT, metavar="TYPE", help="Only those of this type, such as application/spdx+json."
+)
 @platform_option(_WHAT)
 @json_option("an object")
 @insecure_option
 def referrers(
     *, reference: str, artifact_type: str | None, platform: Platform | None, as_json: bool, insecure: bool
 ) -> None:
-    """List what refers to the manifest of REFERENCE: signatures, attestations, lists of materials.
+    """List what refers to the manifest of REFERENCE: signatures, attestations, SBOMs.
 
-    A registry without the referrers API is asked for the tag under which clients note them.
+    If the registry has no referrers API, the referrers tag of the manifest is read instead.
     """
     named = image(reference)
 

@@ -3,12 +3,30 @@
 from __future__ import annotations
 
 import ipaddress
-from typing import Final
+from dataclasses import dataclass
+from typing import Final, Literal
 
-__all__ = ["address", "push_command", "welcome"]
+__all__ = ["PUSH", "Trial", "address", "command", "pull_command", "push_command", "welcome"]
 
 IMAGE: Final = "hello-world"
-"""The smallest image that everybody can pull."""
+"""The smallest image that everybody can pull: from Docker Hub, where it is in `library`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """What somebody can try who has just started a server.
+
+    Args:
+        action: what it takes.
+        repository: a repository for that; "" if none is known.
+    """
+
+    action: Literal["push", "pull"]
+    repository: str
+
+
+PUSH: Final = Trial("push", IMAGE)
+"""What a store takes."""
 
 
 def address(host: str, port: int) -> str:
@@ -16,18 +34,37 @@ def address(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def push_command(host: str, port: int, *, tls: bool) -> str:
+def command(trial: Trial, host: str, port: int, *, tls: bool) -> str:
+    """One line for a shell on this machine."""
+    if trial.action == "push":
+        return push_command(host, port, tls=tls, repository=trial.repository)
+    return pull_command(host, port, tls=tls, repository=trial.repository)
+
+
+def push_command(host: str, port: int, *, tls: bool, repository: str = IMAGE) -> str:
     """One line that copies an image into the registry from a shell on this machine."""
-    image = f"{address(_for_clients(host), port)}/{IMAGE}"
-    if tls or _is_loopback(host):
-        # Docker speaks plain HTTP with loopback addresses, and with no others unless its daemon is told to.
+    image = f"{address(_for_clients(host), port)}/{repository}"
+    if _docker_trusts(host, tls=tls):
         return f"docker pull {IMAGE} && docker tag {IMAGE} {image} && docker push {image}"
     return f"skopeo copy --dest-tls-verify=false docker://docker.io/library/{IMAGE}:latest docker://{image}:latest"
 
 
-def welcome(version: str, url: str, place: str, push: str) -> str:
+def pull_command(host: str, port: int, *, tls: bool, repository: str) -> str:
+    """One line that pulls an image from the registry. Where no repository is known, its name is left to fill in."""
+    image = f"{address(_for_clients(host), port)}/{repository or 'REPOSITORY'}:{'latest' if repository else 'TAG'}"
+    if _docker_trusts(host, tls=tls):
+        return f"docker pull {image}"
+    return f"skopeo copy --src-tls-verify=false docker://{image} oci:image"
+
+
+def welcome(version: str, url: str, place: str, trial: str) -> str:
     """The first lines that `serve` prints, for people."""
-    return f"ociserver {version} listens on {url}\n  data is kept {place}\n  try it: {push}"
+    return f"ociserver {version} listens on {url}\n  data is kept {place}\n  try it: {trial}"
+
+
+def _docker_trusts(host: str, *, tls: bool) -> bool:
+    """Docker speaks plain HTTP with loopback addresses, and with no others unless its daemon is told to."""
+    return tls or _is_loopback(host)
 
 
 def _for_clients(host: str) -> str:

@@ -41,10 +41,12 @@ class Command(click.Command):
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         sections: dict[str, list[tuple[str, str]]] = {}
-        for parameter in self.get_params(ctx):
-            record = parameter.get_help_record(ctx)
+        # The usage and the text name the arguments. `--help`, the only option without a section, comes last.
+        options = [parameter for parameter in self.get_params(ctx) if isinstance(parameter, click.Option)]
+        for option in sorted(options, key=lambda option: not isinstance(option, Option)):
+            record = option.get_help_record(ctx)
             if record:
-                section = parameter.section if isinstance(parameter, Option) else "Other"
+                section = option.section if isinstance(option, Option) else "Other"
                 sections.setdefault(section, []).append(record)
         for section, records in sections.items():
             with formatter.section(section):

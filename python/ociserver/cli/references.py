@@ -1,4 +1,4 @@
-"""References on the command line, and what is wrong with one that is none."""
+"""References on the command line, and what is wrong with a text that is not one."""
 
 from __future__ import annotations
 
@@ -7,12 +7,19 @@ from typing import Final
 
 import click
 
+from ociserver.cli.units import MAX_PORT
 from ociserver.reference import Reference
+from ociserver.urls import shown
 
-__all__ = ["host_of", "image", "repository"]
+__all__ = ["host_of", "image", "port_of", "quoted", "repository"]
 
 _HUB: Final = frozenset({"docker.io", "index.docker.io", "registry-1.docker.io"})
 _WANTED: Final = "write HOST/REPOSITORY, such as localhost:5000/group/project"
+
+
+def quoted(text: str) -> str:
+    """What somebody has typed, as a message repeats it: a URL may have a password in it."""
+    return repr(shown(text))
 
 
 def host_of(text: str) -> str:
@@ -26,7 +33,8 @@ def host_of(text: str) -> str:
     except ValueError:
         reference = None
     if reference is None or reference.repository != "x":
-        raise click.UsageError(f"{text!r} is not a registry; write its host, such as localhost:5000.")
+        raise click.UsageError(f"{quoted(text)} is not a registry; write its host, such as localhost:5000.")
+    _check_port(reference.host)
     return reference.host
 
 
@@ -38,7 +46,7 @@ def repository(text: str) -> Reference:
     """
     reference = image(text)
     if reference.tag or reference.digest:
-        raise click.UsageError(f"{text!r} names an image; {_WANTED}, without a tag or digest.")
+        raise click.UsageError(f"{quoted(text)} names an image; {_WANTED}, without a tag or digest.")
     return reference
 
 
@@ -48,11 +56,26 @@ def image(text: str) -> Reference:
     Raises:
         click.UsageError: it is none.
     """
+    if "://" in text:
+        raise click.UsageError(f"{quoted(text)} is a URL, and not a reference; {_WANTED}.")
     try:
         reference = Reference.parse(text)
     except ValueError as error:
-        raise click.UsageError(f"{text!r} is not a reference ({error}); {_WANTED}.") from None
+        raise click.UsageError(f"{quoted(text)} is not a reference ({error}); {_WANTED}.") from None
+    _check_port(reference.host)
     if reference.host in _HUB and "/" not in reference.repository:
         # As Docker has it.
         reference = replace(reference, repository=f"library/{reference.repository}")
     return reference
+
+
+def port_of(host: str) -> tuple[str, int]:
+    """Name and port of a registry's `host[:port]`."""
+    name, _, port = host.rpartition(":") if ":" in host.rpartition("]")[2] else (host, "", "443")
+    return name.strip("[]"), int(port)
+
+
+def _check_port(host: str) -> None:
+    _, port = port_of(host)
+    if not 0 < port <= MAX_PORT:
+        raise click.UsageError(f"{port} is not the port of a registry; write a number from 1 to {MAX_PORT}.")

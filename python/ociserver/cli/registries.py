@@ -7,12 +7,14 @@ import ipaddress
 import ssl
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import AsyncExitStack, contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 import click
 
 from ociserver.cli.errors import CannotServeError
 from ociserver.cli.parameters import option
+from ociserver.cli.references import port_of
 from ociserver.cli.table import printable
 from ociserver.errors import OCIError, RegistryError
 from ociserver.interface import Backend
@@ -27,6 +29,7 @@ __all__ = [
     "insecure_option",
     "is_here",
     "json_option",
+    "missing",
     "platform_option",
     "telling",
     "with_registries",
@@ -47,7 +50,7 @@ def insecure_option(command: Callable[..., Any]) -> Callable[..., Any]:
         "--insecure",
         section=_HOW,
         is_flag=True,
-        help="Speak plain HTTP with a registry that does not speak TLS. One on this machine needs no flag for that.",
+        help="Use plain HTTP with a registry that does not speak TLS. One on this machine does not need this flag.",
     )(command)
 
 
@@ -63,7 +66,7 @@ def platform_option(section: str) -> Callable[[Callable[..., Any]], Callable[...
         section=section,
         type=_platform,
         metavar="PLATFORM",
-        help="Of an index, the image of one platform: linux/amd64, linux/arm/v7.",
+        help="Of an index, only the image of this platform, such as linux/amd64 or linux/arm/v7.",
     )
 
 
@@ -117,7 +120,7 @@ def with_registries(work: Callable[[Registries], Coroutine[Any, Any, Result]], *
         # aiohttp belongs to an extra.
         from ociserver.client import CredentialsError
     except ImportError as error:
-        raise CannotServeError(f"this wants more packages ({error}): pip install 'ociserver[client]'") from None
+        raise CannotServeError(f"this needs more packages ({error}): pip install 'ociserver[client]'") from None
 
     async def run() -> Result:
         async with Registries(insecure=insecure) as registries:
@@ -139,18 +142,45 @@ def telling(reference: Reference | str) -> Iterator[None]:
 
 
 def words(reference: Reference | str, error: RegistryError) -> str:
-    """An error for people, with what to do about it."""
-    from ociserver.client import UnreachableError
+    """An error for people, with what to do about it.
+
+    Args:
+        reference: what the registry was asked for, or the registry's host.
+        error: what it said.
+    """
+    from ociserver.client import UnreachableError, UntrustedError
 
     host = reference if isinstance(reference, str) else reference.host
+    if isinstance(error, UntrustedError):
+        return (
+            f"{reference}: {error.message}. If it is from an authority of yours, name the authority's file in "
+            "SSL_CERT_FILE."
+        )
     if isinstance(error, UnreachableError):
-        # It has no status of the registry's, which said nothing.
-        if "CERTIFICATE" in error.message:
-            return f"{reference}: {error.message}. If its authority is one of yours, name its file in SSL_CERT_FILE."
-        advice = "" if is_here(host) else " Without TLS it wants --insecure; SSL_CERT_FILE names whom to trust."
-        return f"{reference}: {error.message}. Does the registry run?{advice}"
-    said, advice = printable(f"{reference}: {error}"), _advice(reference, host, error)
+        # Its status is not the registry's, which said nothing.
+        advice = "" if is_here(host) else " If it speaks plain HTTP, pass --insecure."
+        return f"{reference}: {error.message}. Is the registry running?{advice}"
+    said, advice = _said(reference, error), _advice(reference, host, error)
     return f"{said}. {advice}" if advice else said
+
+
+def missing(reference: Reference, error: RegistryError) -> str | None:
+    """Names what a registry or a store does not have; None for any other error."""
+    match error.code if isinstance(error, OCIError) else "":
+        case "MANIFEST_UNKNOWN":
+            where = replace(reference, tag="", digest="")
+            what = f"manifest {reference.digest}" if reference.digest else f"tag {reference.tag or 'latest'}"
+            return f"{where} has no {what}"
+        case "NAME_UNKNOWN" if reference.host:
+            return f"{reference.host} has no repository {reference.repository}"
+        case "NAME_UNKNOWN":
+            return f"there is no repository {reference.repository}"
+    return None
+
+
+def _said(reference: Reference | str, error: RegistryError) -> str:
+    found = missing(reference, error) if isinstance(reference, Reference) else None
+    return found or printable(f"{reference}: {error}")
 
 
 def _advice(reference: Reference | str, host: str, error: RegistryError) -> str:
@@ -158,7 +188,7 @@ def _advice(reference: Reference | str, host: str, error: RegistryError) -> str:
         case "UNAUTHORIZED":
             return f"Try `docker login {host}`."
         case "DENIED":
-            return f"Is that allowed to whom `docker login {host}` has named?"
+            return f"May the user that `docker login {host}` has named do that?"
         case "NAME_UNKNOWN" | "UNSUPPORTED" if isinstance(reference, str):
             return "Not every registry has a list of repositories; Docker Hub has none."
         case "NAME_UNKNOWN":
@@ -168,14 +198,9 @@ def _advice(reference: Reference | str, host: str, error: RegistryError) -> str:
     return ""
 
 
-def _split(host: str) -> tuple[str, int]:
-    """Name and port of a host."""
-    name, _, port = host.rpartition(":") if ":" in host.rpartition("]")[2] else (host, "", "443")
-    return name.strip("[]"), int(port)
-
-
 def is_here(host: str) -> bool:
-    name, _ = _split(host)
+    """Whether a registry is on this machine."""
+    name, _ = port_of(host)
     try:
         return name == "localhost" or ipaddress.ip_address(name).is_loopback
     except ValueError:
@@ -189,7 +214,7 @@ async def _speaks_tls(host: str) -> bool:
     context.verify_mode = ssl.CERT_NONE
     try:
         async with asyncio.timeout(PROBE_S):
-            _, writer = await asyncio.open_connection(*_split(host), ssl=context)
+            _, writer = await asyncio.open_connection(*port_of(host), ssl=context)
     except (OSError, TimeoutError):
         return False
     writer.transport.abort()

@@ -30,6 +30,7 @@ from ociserver.cli.reload import Reload
 from ociserver.cli.replaceable import Kept, Replaceable
 from ociserver.cli.schedule import Schedule
 from ociserver.cli.stores import Store, claim, folder, memory
+from ociserver.cli.table import counted
 from ociserver.cli.units import parse_duration, parse_port, parse_size
 from ociserver.cli.workers import UPLOAD_KEY, Worker, supervise
 from ociserver.handler import Handler
@@ -46,10 +47,10 @@ _LOG: Final = "Log"
 _LIMITS: Final = "Limits"
 
 _EPILOG: Final = """\
-Each flag can also be set by the environment variable that stands beside it; the flag wins. Flags without
-a value are set by 1, true, yes or on, and left unset by 0, false, no or off.
+Each flag can also be set by the environment variable beside it; the flag overrides the variable. A flag without a
+value is set by 1, true, yes or on, and unset by 0, false, no or off.
 
-SIGINT and SIGTERM stop the server: it accepts no more connections and lets requests finish. SIGHUP makes it read the
+SIGINT and SIGTERM stop the server: it accepts no more connections and lets requests finish. On SIGHUP it reads the
 file of --config again. /healthz says whether the process is alive, /readyz whether it takes requests.
 """
 
@@ -67,7 +68,7 @@ file of --config again. /healthz says whether the process is alive, /readyz whet
     default="localhost",
     metavar="HOST",
     help="Address or name to listen on. localhost is 127.0.0.1 and ::1, for clients on this machine; 0.0.0.0 "
-    "is every IPv4 address that it has, :: every address.",
+    "is every IPv4 address of this machine, :: every address.",
 )
 @option(
     "--port", section=_WHERE, type=parse_port, default="5000", metavar="PORT", help="TCP port; 0 takes any free one."
@@ -77,7 +78,7 @@ file of --config again. /healthz says whether the process is alive, /readyz whet
     section=_WHERE,
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Certificate chain (PEM): serve https instead of http. Wants --tls-key.",
+    help="Certificate chain (PEM), to serve HTTPS instead of HTTP. Needs --tls-key.",
 )
 @option(
     "--tls-key",
@@ -93,21 +94,21 @@ file of --config again. /healthz says whether the process is alive, /readyz whet
     default=default_folder,
     show_default="the user's data directory",
     metavar="DIR",
-    help="Folder to keep everything in; made if it is not there.",
+    help="Folder to keep everything in. It is made if it is not there; one that holds anything else is refused.",
 )
 @option(
     "--durability",
     section=_KEEP,
     type=click.Choice(get_args(Durability)),
     default="full",
-    help="What a power cut may take of what was acknowledged. full: nothing. normal: the last moments. off: anything. "
-    "A killed process loses nothing with any of them.",
+    help="How much of what was acknowledged a power cut may destroy. full: nothing. normal: the last moments. off: "
+    "anything. If the process is killed, nothing is lost with any of them.",
 )
 @option(
     "--memory",
     section=_KEEP,
     is_flag=True,
-    help="Keep everything in memory instead; it is lost when the server stops.",
+    help="Keep everything in memory instead. It is lost when the server stops.",
 )
 @option(
     "--memory-limit",
@@ -115,14 +116,14 @@ file of --config again. /healthz says whether the process is alive, /readyz whet
     type=parse_size,
     default="50%",
     metavar="SIZE",
-    help="Most that the store in memory may hold: 512MiB, 2GiB, or a share of the memory that this machine "
-    "or container has. A push beyond it is refused with 507.",
+    help="Most memory that a registry in memory may take: 512MiB, 2GiB, or a share of the memory of this machine or "
+    "container. A push beyond it is refused with 507.",
 )
 @option(
     "--immutable-tags",
     section=_KEEP,
     is_flag=True,
-    help="A tag that is set stays as it is, and nothing that a tag reaches can be deleted: 403 DENIED.",
+    help="Refuse to move or delete a tag, and to delete what a tag reaches, with 403 DENIED.",
 )
 @option(
     "--lax-child-references",
@@ -137,7 +138,7 @@ file of --config again. /healthz says whether the process is alive, /readyz whet
     type=click.IntRange(1),
     default=1,
     metavar="N",
-    help="Processes that serve. They share the folder; a store in memory belongs to one process.",
+    help="Number of processes. They share the folder; a registry in memory has one process only.",
 )
 @option(
     "--max-connections",
@@ -145,7 +146,7 @@ file of --config again. /healthz says whether the process is alive, /readyz whet
     type=click.IntRange(1),
     default=1024,
     metavar="N",
-    help="Connections open at a time, idle ones included; further ones wait to be accepted.",
+    help="Most connections that are open at a time, idle ones included. Further clients wait to be accepted.",
 )
 @option(
     "--graceful-timeout",
@@ -161,31 +162,31 @@ file of --config again. /healthz says whether the process is alive, /readyz whet
     type=parse_duration,
     default="1h",
     metavar="DURATION",
-    help="How often to free what nothing needs any more, beside the requests; 0 never. See `ociserver collect`.",
+    help="How often to free what nothing needs any more, while requests go on; 0 is never. See `ociserver collect`.",
 )
 @policy_options
-@option("--log-level", section=_LOG, type=click.Choice(LEVELS), default="info", help="Least messages to show.")
+@option("--log-level", section=_LOG, type=click.Choice(LEVELS), default="info", help="Lowest level to show.")
 @option(
     "--log-format",
     section=_LOG,
     type=click.Choice(FORMATS),
     default="text",
-    help="A line for people, or a JSON object a line. Everything goes to stdout.",
+    help="Lines for people, or one JSON object on each line. The log goes to stdout.",
 )
 @option(
     "--access-log/--no-access-log",
     section=_LOG,
     default=True,
-    help="Log each request when it is done. Under more load than the log is read, lines are dropped and counted.",
+    help="Log each request when it ends. If the log is read too slowly, lines are dropped and counted.",
 )
 def serve(**values: Any) -> None:
     """Serve a registry over HTTP.
 
     \b
     ociserver serve                          on localhost:5000, in the user's data directory
-    ociserver serve --memory                 the same, and nothing is kept
+    ociserver serve --memory                 the same, but in memory
     ociserver serve --data DIR --workers 2   two processes, one folder
-    ociserver serve --config registry.toml   what the file says
+    ociserver serve --config registry.toml   as the file says
     ociserver serve --host 0.0.0.0 --tls-cert cert.pem --tls-key key.pem
     """
     # Python has none if it was closed, and the next descriptor that is opened would be taken for it.
@@ -209,7 +210,7 @@ def serve(**values: Any) -> None:
     store = configured.together(values, stores)
     if worker is None:
         claimed = [claim(leaf["data"]) for leaf in leaves if not leaf["memory"]]
-        listeners = sockets.listen(values["host"], values["port"])
+        listeners = sockets.listen(values["host"], values["port"], configured.called("host", values["host"]))
     else:
         claimed, listeners = [], worker.listeners
     port: int = listeners[0].getsockname()[1]
@@ -221,8 +222,9 @@ def serve(**values: Any) -> None:
         if build_profile == "debug":
             log.say("this build is not optimised, and many times slower than a release; see CONTRIBUTING.md")
         if limits.max_connections < values["max_connections"]:
-            log.say(f"the limit of open files (ulimit -n) is good for {limits.max_connections} connections only")
-        _welcome(log, values["log_format"], values["host"], port, store, is_tls=certificate is not None)
+            count = counted(limits.max_connections, "connection")
+            log.say(f"the limit of open files (ulimit -n) is enough for {count} only")
+        _welcome(log, values, port, store, is_tls=certificate is not None)
 
     served, reload = _served(values, leaves, stores, functools.partial(_handler, log, worker), told=worker is None)
     with ExitStack() as collections:
@@ -254,8 +256,9 @@ def _certificate(chain: Path | None, key: Path | None) -> tls.Certificate | None
         return None
     if chain is None or key is None:
         given, missing = ("--tls-key", "--tls-cert") if chain is None else ("--tls-cert", "--tls-key")
-        raise click.UsageError(f"{given} wants {missing} too: TLS takes a certificate and its key.")
-    return tls.Certificate(chain, key)
+        raise click.UsageError(f"{given} needs {missing} too: TLS takes a certificate and its key.")
+    called = configured.called("tls_cert", f"--tls-cert {chain}"), configured.called("tls_key", f"--tls-key {key}")
+    return tls.Certificate(chain, key, called)
 
 
 def _handler(log: Log, worker: Worker | None, values: dict[str, Any], stores: Sequence[Store]) -> Handler:
@@ -293,7 +296,7 @@ def _refuse_folder(values: dict[str, Any]) -> None:
     ):
         raise click.UsageError(
             f"--data {values['data']} does not go with --memory, which keeps nothing in a folder. "
-            "Leave one of both away."
+            "Use only one of the two."
         )
 
 
@@ -301,8 +304,8 @@ def _refuse_workers(count: int, leaves: list[dict[str, Any]]) -> None:
     if count > 1 and any(leaf["memory"] for leaf in leaves):
         raise click.UsageError(
             f"--workers {count} does not go with --memory: each process would have a registry of its own, "
-            "and a client would find what it pushed only when it happens to reach the same one. Leave --workers "
-            "away, since one process serves many clients at once, or leave --memory away."
+            "and a client would find what it pushed only when it happens to reach the same one. Use only one of the "
+            "two: one process serves many clients at once."
         )
 
 
@@ -337,10 +340,12 @@ def _collection(values: dict[str, Any]) -> Iterator[None]:
         schedule.stop()
 
 
-def _welcome(log: Log, log_format: str, host: str, port: int, store: Store, *, is_tls: bool) -> None:
-    url = f"{'https' if is_tls else 'http'}://{messages.address(host, port)}"
-    push = messages.push_command(host, port, tls=is_tls)
-    if log_format == "json":
-        log.say(f"listening on {url}", version=__version__, url=url, data=store.place, push=push)
+def _welcome(log: Log, values: dict[str, Any], port: int, store: Store, *, is_tls: bool) -> None:
+    url = f"{'https' if is_tls else 'http'}://{messages.address(values['host'], port)}"
+    trial = configured.trial(values)
+    command = messages.command(trial, values["host"], port, tls=is_tls)
+    if values["log_format"] == "json":
+        # `push` or `pull`.
+        log.say(f"listening on {url}", version=__version__, url=url, data=store.place, **{trial.action: command})
     else:
-        log.show(messages.welcome(__version__, url, store.place, push))
+        log.show(messages.welcome(__version__, url, store.place, command))

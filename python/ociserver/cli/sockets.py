@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import ipaddress
 import socket
 import sys
 from typing import Final
@@ -31,13 +32,19 @@ _AIRPLAY_PORT: Final = 5000
 _Address = tuple[socket.AddressFamily, str]
 
 
-def listen(host: str, port: int) -> list[socket.socket]:
+def listen(host: str, port: int, called: str = "") -> list[socket.socket]:
     """Listen on every address that the host name stands for: `localhost` is 127.0.0.1 and ::1.
+
+    Args:
+        host: an address, or a name.
+        port: 0 for any free one.
+        called: what messages call a host name; by default itself.
 
     Raises:
         CannotServeError: in words, with what to do.
     """
-    addresses = _resolve(host)
+    called = host if _is_address(host) else called or host
+    addresses = _resolve(host, called)
     for _ in range(_TRIES if port == 0 else 1):
         try:
             return _listen_on_all(addresses, port)
@@ -46,21 +53,31 @@ def listen(host: str, port: int) -> list[socket.socket]:
             failure = error
             if error.errno != errno.EADDRINUSE:
                 break
-    raise CannotServeError(why_not(failure, host, port)) from failure
+    raise CannotServeError(why_not(failure, called, port)) from failure
 
 
-def _resolve(host: str) -> list[_Address]:
+def _resolve(host: str, called: str) -> list[_Address]:
     if host == LOCALHOST:
         # Whatever /etc/hosts says: clients try both, and one of them must not be somebody else's.
         return [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")]
     try:
         found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    except (socket.gaierror, UnicodeError) as error:
+    except (socket.gaierror, UnicodeError):
+        quoted = repr(host) if called == host else called
+        # Not from the error: Python's may repeat the name.
         raise CannotServeError(
-            f"cannot listen on {host!r}: there is no host of that name. --host takes an address of this machine, "
+            f"cannot listen on {quoted}: there is no host of that name. --host takes an address of this machine, "
             "such as 127.0.0.1 (only from here), 0.0.0.0 (from everywhere), or a name that stands for one."
-        ) from error
+        ) from None
     return list(dict.fromkeys((family, str(address[0])) for family, _, _, _, address in found))
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return host == LOCALHOST
+    return True
 
 
 def _listen_on_all(addresses: list[_Address], port: int) -> list[socket.socket]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from ociserver.cli.errors import CannotServeError
 from ociserver.cli.units import format_size
 from ociserver.interface import Backend
 from ociserver.memory import Memory
+from ociserver.store.folder import check_folder
 from ociserver.store.sqlite import Durability
 
 __all__ = ["Store", "claim", "folder", "memory"]
@@ -56,14 +58,20 @@ def claim(path: Path) -> int:
     Two servers on one folder would not harm the data, but each would collect, and answer, by its own flags.
 
     Raises:
-        CannotServeError: another server has it, or it cannot be written to.
+        CannotServeError: the folder is another program's, another server has it, or it cannot be written to.
     """
     try:
+        # The store looks too, but not before this has written to the folder.
+        check_folder(path)
         path.mkdir(parents=True, exist_ok=True)
         fd = os.open(path / "server.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    except store.StoreError as error:
+        raise CannotServeError(f"{error}.") from error
     except OSError as error:
+        # What is no path is not shown: it may be a key, in the place of its path.
+        shown = "a folder of such a name" if error.errno == errno.ENAMETOOLONG else path
         raise CannotServeError(
-            f"cannot keep data in {path}: {error.strerror}. --data takes a folder that this user may write to; "
+            f"cannot keep data in {shown}: {error.strerror}. --data takes a folder that this user may write to; "
             "--memory keeps nothing on disk."
         ) from error
     try:
@@ -71,7 +79,7 @@ def claim(path: Path) -> int:
     except BlockingIOError:
         os.close(fd)
         raise CannotServeError(
-            f"another `ociserver serve` is running on {path}. Stop it, or serve another folder with --data; more "
-            "processes of one server are had with --workers."
+            f"another `ociserver serve` is running on {path}. Stop it, or serve another folder with --data. To serve "
+            "one folder with several processes, use --workers."
         ) from None
     return fd

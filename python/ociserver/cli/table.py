@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-__all__ = ["printable", "rows_of"]
+__all__ = ["counted", "printable", "rows_of"]
 
 MAX_TEXT: Final = 1000
 """Characters of one text that are shown."""
@@ -15,6 +15,11 @@ def printable(text: str) -> str:
     """A text of somebody who is not trusted: it cannot move the cursor, and does not go on for ever."""
     shown = "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
     return shown if len(shown) <= MAX_TEXT else f"{shown[:MAX_TEXT]}..."
+
+
+def counted(count: int, noun: str) -> str:
+    """`1 tag`, `2 tags`."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def rows_of(rows: Sequence[Sequence[str]]) -> Iterator[str]:

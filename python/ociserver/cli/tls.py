@@ -14,10 +14,17 @@ __all__ = ["Certificate", "check"]
 
 @dataclass(frozen=True, slots=True)
 class Certificate:
-    """The files of a certificate chain and its private key, both PEM."""
+    """The files of a certificate chain and its private key, both PEM.
+
+    Args:
+        chain: a path.
+        key: a path.
+        called: what messages call the two where there is no such file.
+    """
 
     chain: Path
     key: Path
+    called: tuple[str, str]
 
 
 def check(certificate: Certificate) -> None:
@@ -26,16 +33,15 @@ def check(certificate: Certificate) -> None:
     Raises:
         CannotServeError: they cannot, or do not.
     """
-    _must_hold(
-        certificate.chain, "--tls-cert", "CERTIFICATE", "a certificate (the server's own first, then its issuers)"
-    )
-    _must_hold(certificate.key, "--tls-key", "PRIVATE KEY", "a private key")
+    chain, key = certificate.called
+    _must_hold(certificate.chain, chain, "CERTIFICATE", "a certificate (the server's own first, then its issuers)")
+    _must_hold(certificate.key, key, "PRIVATE KEY", "a private key")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     try:
         context.load_cert_chain(certificate.chain, certificate.key, password=lambda: _refuse_password(certificate.key))
     except ssl.SSLError as error:
         if error.reason == "KEY_VALUES_MISMATCH":
-            problem = f"the key in {certificate.key} is not the one of the certificate in {certificate.chain}"
+            problem = f"the key in {certificate.key} does not belong to the certificate in {certificate.chain}"
         else:
             reason = (error.reason or str(error)).replace("_", " ").lower()
             problem = (
@@ -44,17 +50,17 @@ def check(certificate: Certificate) -> None:
         raise CannotServeError(f"cannot serve TLS: {problem}.") from error
 
 
-def _must_hold(path: Path, flag: str, label: str, what: str) -> None:
+def _must_hold(path: Path, called: str, label: str, what: str) -> None:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise CannotServeError(f"cannot serve TLS: {flag} {path}: {error.strerror}.") from error
+        raise CannotServeError(f"cannot serve TLS: {called}: {error.strerror}.") from None
     if f"{label}-----".encode() not in content:
-        raise CannotServeError(f"cannot serve TLS: {flag} {path} holds no PEM block of {what}.")
+        raise CannotServeError(f"cannot serve TLS: {called} holds no PEM block of {what}.")
 
 
 def _refuse_password(key: Path) -> NoReturn:
     raise CannotServeError(
-        f"cannot serve TLS: the key in {key} is encrypted, and there is nobody to ask for its password. "
-        f"Store it decrypted, readable only for this user: openssl pkey -in {key} -out server.key"
+        f"cannot serve TLS: the key in {key} is encrypted, and nobody can be asked for its password. "
+        f"Store it decrypted, readable for this user only: openssl pkey -in {key} -out server.key"
     )

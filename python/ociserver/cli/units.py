@@ -9,7 +9,7 @@ from typing import Final
 
 import click
 
-__all__ = ["MAX_PORT", "count", "format_size", "machine_memory", "parse_duration", "parse_port", "parse_size"]
+__all__ = ["MAX_PORT", "format_size", "machine_memory", "parse_duration", "parse_port", "parse_size"]
 
 # As dd has it: a letter alone is a power of 1024, and so is KiB; KB is a power of 1000.
 _SIZE: Final = re.compile(r"(\d{1,15}(?:\.\d{1,9})?) ?([KMGT]?)(|B|IB)", re.IGNORECASE | re.ASCII)
@@ -64,11 +64,6 @@ def format_size(size: int) -> str:
     while number >= 1024 and unit < len(_UNITS) - 1:
         number, unit = number / 1024, unit + 1
     return f"{number:.1f}".removesuffix(".0") + f" {_UNITS[unit]}"
-
-
-def count(number: int, noun: str) -> str:
-    """A number of things: `1 tag`, `2 tags`."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def machine_memory() -> int:

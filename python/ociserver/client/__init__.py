@@ -14,7 +14,7 @@ from ociserver.client.auth import (
     docker_credentials,
 )
 from ociserver.client.backend import Client
-from ociserver.client.requests import Retries, UnreachableError
+from ociserver.client.requests import Retries, UnreachableError, UntrustedError
 
 __all__ = [
     "Authorization",
@@ -26,5 +26,6 @@ __all__ = [
     "Negotiated",
     "Retries",
     "UnreachableError",
+    "UntrustedError",
     "docker_credentials",
 ]

@@ -35,6 +35,7 @@ from ociserver.client.uploads import MEDIA_TYPE, Chunks, Session, Stream, with_d
 from ociserver.errors import HTTPError, OCIError, RegistryError
 from ociserver.interface import UNKNOWN_SIZE, Backend, BlobWriter, Descriptor, Manifest, PushedManifest, Url
 from ociserver.manifests import check_tags, pushed_digest
+from ociserver.urls import parse_registry_url
 
 __all__ = ["Client"]
 
@@ -69,6 +70,9 @@ class Client(Backend):
 
     Certificates and proxies are those of the environment: `SSL_CERT_FILE`, `SSL_CERT_DIR`, `HTTPS_PROXY`,
     `HTTP_PROXY`, `NO_PROXY`. One event loop may use it at a time.
+
+    Raises:
+        ValueError: the URL is not that of a registry, or has credentials in it. The message does not repeat it.
     """
 
     def __init__(
@@ -505,18 +509,15 @@ class Client(Backend):
 
 def _root(url: str) -> URL:
     """The URL that `/v2/` is joined to."""
+    parse_registry_url(url)
     try:
         root = URL(url)
-        usable = root.scheme in ("http", "https") and bool(root.host) and not root.query_string and not root.fragment
+        if root.host in _HUB:
+            root = root.with_host("registry-1.docker.io")
+        return URL(str(root).rstrip("/"), encoded=True)
     except ValueError:
-        usable = False
-    if not usable:
-        raise ValueError(f"{url!r} is not the URL of a registry, such as https://registry.example")
-    if root.user is not None or root.password is not None:
-        raise ValueError("give credentials as `credentials`, and not in the URL, where they would be logged")
-    if root.host in _HUB:
-        root = root.with_host("registry-1.docker.io")
-    return URL(str(root).rstrip("/"), encoded=True)
+        # The library's message may repeat it.
+        raise ValueError("the URL cannot be used: its host is not a name that there can be") from None
 
 
 def _host(root: URL) -> str:

@@ -13,13 +13,17 @@ from yarl import URL
 from ociserver.client.limits import IDLE_TIMEOUT_S
 from ociserver.errors import HTTPError
 
-__all__ = ["Held", "Pipe", "Request", "Retries", "UnreachableError"]
+__all__ = ["Held", "Pipe", "Request", "Retries", "UnreachableError", "UntrustedError"]
 
 _PIECE: Final = 256 * 1024
 
 
 class UnreachableError(HTTPError):
     """The registry could not be reached, or stopped in the middle: 502, or 504 where it was too slow."""
+
+
+class UntrustedError(UnreachableError):
+    """The registry's certificate is not trusted: it is not from an authority that is, or for another host."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,10 +148,11 @@ class Request:
     """
 
     method: str
-    url: URL
+    # Not shown: a Location may be signed, and a token server is sent a password.
+    url: URL = field(repr=False)
     scope: str
-    headers: Mapping[str, str] = field(default_factory=dict)
-    body: Held | Pipe | None = None
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    body: Held | Pipe | None = field(default=None, repr=False)
     repeatable: bool = False
     stays: bool = False
 

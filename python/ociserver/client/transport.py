@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import email.utils
+import errno
+import os
+import socket
 import ssl
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -25,7 +28,7 @@ from ociserver.client.limits import (
     MAX_REDIRECTS,
     MAX_TOKEN_SIZE,
 )
-from ociserver.client.requests import Held, Request, Retries, UnreachableError
+from ociserver.client.requests import Held, Request, Retries, UnreachableError, UntrustedError
 from ociserver.errors import HTTPError
 
 __all__ = ["Answer", "Transport"]
@@ -299,17 +302,36 @@ class _DisconnectedError(UnreachableError):
 
 
 def _unreachable(error: Exception, url: URL) -> UnreachableError:
-    host = url.host or ""
-    if isinstance(error, TimeoutError):
-        return UnreachableError(504, f"{host} takes too long")
-    kind = UnreachableError
-    if isinstance(error, aiohttp.ClientConnectorError):
-        kind = _NotConnectedError
-    elif isinstance(error, aiohttp.ServerDisconnectedError):
-        kind = _DisconnectedError
-    # Not the library's text: it may show URLs with signatures in them.
-    reason = error.strerror if isinstance(error, OSError) and error.strerror else type(error).__name__
-    return kind(502, f"{host} cannot be reached, or broke off: {reason}")
+    """Which host and port, and why, in words. Not in the library's: they may repeat URLs with signatures in them."""
+    where = f"{url.host} port {url.port}"
+    match error:
+        case aiohttp.ConnectionTimeoutError():
+            return UnreachableError(504, f"{where} did not answer within {CONNECT_TIMEOUT_S:g} seconds")
+        case TimeoutError():
+            return UnreachableError(504, f"{where} takes too long to answer")
+        case aiohttp.ClientConnectorCertificateError():
+            reason = getattr(error.certificate_error, "verify_message", "") or "it cannot be verified"
+            return UntrustedError(502, f"{where} has a certificate that is not trusted: {reason}")
+        case aiohttp.ClientProxyConnectionError():
+            return _NotConnectedError(502, f"the proxy {error.host} port {error.port} cannot be reached: {_why(error)}")
+        case aiohttp.ClientConnectorError():
+            return _NotConnectedError(502, f"{where} cannot be reached: {_why(error)}")
+        case aiohttp.ServerDisconnectedError():
+            return _DisconnectedError(502, f"{where} closed the connection without an answer")
+        case aiohttp.ClientPayloadError():
+            return UnreachableError(502, f"{where} broke off in the middle of its answer")
+        case OSError():
+            return UnreachableError(502, f"{where} broke off: {_why(error)}")
+    return UnreachableError(502, f"{where} cannot be used ({type(error).__name__})")
+
+
+def _why(error: OSError) -> str:
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return "there is no host of that name" if error.errno == socket.EAI_NONAME else "its name cannot be looked up"
+    if isinstance(error, aiohttp.ClientSSLError):
+        return "it does not speak TLS, or none that is spoken here"
+    known = error.errno in errno.errorcode
+    return os.strerror(error.errno or 0).lower() if known else "the connection failed"
 
 
 def _retry_after(value: str | None) -> float | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
 from yarl import URL
@@ -40,7 +40,8 @@ class Session:
     ids: UploadIds
     repository: str
     scope: str
-    location: URL
+    # Not shown: it may be signed.
+    location: URL = field(repr=False)
     min_chunk: int = 0
 
     @property

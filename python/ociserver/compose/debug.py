@@ -15,12 +15,16 @@ from ociserver.context import request_context
 from ociserver.errors import OCIError
 from ociserver.interface import BlobReader, BlobWriter, Descriptor, File, Manifest, PushedManifest, Url
 from ociserver.iterators import closing
+from ociserver.urls import shown
 
 __all__ = ["Debug"]
 
 Item = TypeVar("Item")
 
 _log: Final = logging.getLogger("ociserver.debug")
+
+MAX_UPLOAD: Final = 64
+"""Characters of an upload's id that are logged: an id of ours is no longer."""
 
 
 class Debug(Wrapper):
@@ -88,13 +92,13 @@ class Debug(Wrapper):
     async def push_blob_chunked_resume(
         self, repository: str, upload_id: str, *, offset: int | None, digest: str | None = None
     ) -> BlobWriter:
-        asked = {"upload": upload_id, "offset": offset, "digest": digest}
+        asked = {"upload": _upload(upload_id), "offset": offset, "digest": digest}
         with self.call("push_blob_chunked_resume", repository=repository, **asked) as result:
             writer = await self.inner.push_blob_chunked_resume(repository, upload_id, offset=offset, digest=digest)
             return self._writer(writer, result)
 
     async def locate_upload(self, repository: str, upload_id: str) -> Url | None:
-        with self.call("locate_upload", repository=repository, upload=upload_id) as result:
+        with self.call("locate_upload", repository=repository, upload=_upload(upload_id)) as result:
             return _note_place(result, await self.inner.locate_upload(repository, upload_id))
 
     async def mount_blob(self, from_repository: str | None, to_repository: str, digest: str) -> Descriptor:
@@ -161,7 +165,7 @@ class Debug(Wrapper):
 
     def _writer(self, writer: BlobWriter, result: dict[str, Any]) -> BlobWriter:
         number = next(self._writers)
-        result.update(writer=number, upload=writer.id, received=writer.size)
+        result.update(writer=number, upload=_upload(writer.id), received=writer.size)
         return _Writer(self, writer, number)
 
     @contextmanager
@@ -288,8 +292,15 @@ def _note(result: dict[str, Any], descriptor: Descriptor) -> Descriptor:
 
 def _note_place(result: dict[str, Any], place: Url | None) -> Url | None:
     # Without its query, which may let anybody in who has it.
-    result["location"] = None if place is None else place.url.partition("?")[0]
+    result["location"] = None if place is None else shown(place.url)
     return place
+
+
+def _upload(upload_id: str) -> str:
+    """An upload, to tell it from others. At a registry elsewhere its id may be signed, and has the signed place."""
+    if upload_id.startswith("<"):
+        _, _, upload_id = upload_id.partition(">")
+    return shown(upload_id)[:MAX_UPLOAD]
 
 
 def _text(facts: dict[str, Any]) -> str:

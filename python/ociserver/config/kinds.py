@@ -1,7 +1,8 @@
 """The kinds of registries that a file can name, each a table with its `kind`.
 
 A new kind is a dataclass here and a line in `Registry`: `inner` says what it stands in front of, `build` makes its
-backend from theirs. Parser, schema, messages and nesting follow from that.
+backend from theirs. Parser, schema, messages and nesting follow from that. What `serve` proposes to try follows from
+`takes_push`, `to_push` and `to_pull`, which pass on what the registries behind it say.
 """
 
 from __future__ import annotations
@@ -9,17 +10,19 @@ from __future__ import annotations
 import fnmatch
 import os
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Annotated, Any, Literal
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Annotated, Any, ClassVar, Final, Literal
+from urllib.parse import urlsplit
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from ociserver import compose, memory, store
+from ociserver.cli.messages import IMAGE
 from ociserver.cli.units import parse_duration, parse_size
 from ociserver.cli.workers import UPLOAD_KEY
 from ociserver.config.lines import Key
-from ociserver.config.values import Duration, File, Flag, Part, Prefix, Size, Text
+from ociserver.config.values import HOSTS_SCHEMA, Duration, File, Flag, Host, Part, Prefix, Size, Text, Url
 from ociserver.interface import Backend
 from ociserver.store.sqlite import Durability
 
@@ -39,6 +42,9 @@ __all__ = [
 ]
 
 
+_HUB: Final = frozenset({"docker.io", "index.docker.io", "registry-1.docker.io"})
+
+
 @dataclass(frozen=True, kw_only=True)
 class Kind(Part):
     """What all kinds have."""
@@ -56,6 +62,20 @@ class Kind(Part):
     def build(self, *inner: Backend) -> Backend:
         """Its backend, not yet open. Raises ValueError if there is none of this description."""
         raise NotImplementedError
+
+    def takes_push(self, repository: str) -> bool:
+        """Whether it takes a push to a repository, as far as the file says."""
+        return all(each.takes_push(repository) for each in self.inner)
+
+    def to_push(self) -> Iterator[str]:
+        """Repositories to try a push to; not all of them need to take it."""
+        for each in self.inner:
+            yield from each.to_push()
+
+    def to_pull(self) -> Iterator[str]:
+        """Repositories that are known to hold an image."""
+        for each in self.inner:
+            yield from each.to_pull()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,6 +98,9 @@ class Store(Kind):
             raise ValueError("the store has no `data`, the folder to keep everything in")
         return store.Store(self.data, **_given(self, "durability", "immutable_tags", "lax_child_references"))
 
+    def to_push(self) -> Iterator[str]:
+        yield IMAGE
+
 
 @dataclass(frozen=True, kw_only=True)
 class Memory(Kind):
@@ -91,6 +114,9 @@ class Memory(Kind):
     def build(self, *inner: Backend) -> Backend:
         limit = None if self.memory_limit is None else parse_size(self.memory_limit)
         return memory.Memory(max_bytes=limit, **_given(self, "immutable_tags", "lax_child_references"))
+
+    def to_push(self) -> Iterator[str]:
+        yield IMAGE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,6 +144,9 @@ class ReadOnly(Wrapper):
     def build(self, *inner: Backend) -> Backend:
         return compose.ReadOnly(*inner)
 
+    def takes_push(self, repository: str) -> bool:
+        return False
+
 
 @dataclass(frozen=True, kw_only=True)
 class Immutable(Wrapper):
@@ -141,8 +170,21 @@ class Select(Wrapper):
 
     def build(self, *inner: Backend) -> Backend:
         (backend,) = inner
+        return compose.Select(backend, self._shows())
+
+    def takes_push(self, repository: str) -> bool:
+        return self._shows()(repository) and super().takes_push(repository)
+
+    def to_push(self) -> Iterator[str]:
+        yield from super().to_push()
+        yield from (pattern.replace("*", IMAGE) for pattern in self.include or ())
+
+    def to_pull(self) -> Iterator[str]:
+        return filter(self._shows(), super().to_pull())
+
+    def _shows(self) -> Callable[[str], bool]:
         include, exclude = _pattern(self.include or ["*"]), _pattern(self.exclude or [])
-        return compose.Select(backend, lambda name: bool(include.match(name)) and not exclude.match(name))
+        return lambda name: bool(include.match(name)) and not exclude.match(name)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,6 +198,16 @@ class Sub(Wrapper):
     def build(self, *inner: Backend) -> Backend:
         (backend,) = inner
         return compose.Sub(backend, self.prefix)
+
+    def takes_push(self, repository: str) -> bool:
+        return super().takes_push(f"{self.prefix}/{repository}")
+
+    def to_push(self) -> Iterator[str]:
+        return (name.removeprefix(f"{self.prefix}/") for name in super().to_push())
+
+    def to_pull(self) -> Iterator[str]:
+        begin = f"{self.prefix}/"
+        return (name.removeprefix(begin) for name in super().to_pull() if name.startswith(begin))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -194,18 +246,36 @@ class Unify(Kind):
     def build(self, *inner: Backend) -> Backend:
         return compose.Unify(*inner, **_given(self, "reads", "writes"))
 
+    def takes_push(self, repository: str) -> bool:
+        written = self.backends[:1] if self.writes == "first" else self.backends
+        return all(each.takes_push(repository) for each in written)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Client(Kind):
     """A registry elsewhere. Without `username` its credentials are those of `docker login`."""
 
+    __pydantic_config__: ClassVar[ConfigDict] = Kind.__pydantic_config__ | ConfigDict(
+        json_schema_extra={"dependentRequired": {"username": ["password"], "password": ["username"]}}
+    )
+
     kind: Literal["client"]
-    url: Text
+    url: Url
     """Where it is, with the scheme: "https://registry.example"."""
-    username: Text | None = None
-    """Who this server is there."""
-    password: Text | None = None
+    username: Text | None = field(default=None, repr=False)
+    """The user that this server is there; with `password`."""
+    password: Text | None = field(default=None, repr=False)
     """The password of `username`: better from the environment or from a file."""
+
+    def __post_init__(self) -> None:
+        if (self.username is None) != (self.password is None):
+            given, missing = ("username", "password") if self.password is None else ("password", "username")
+            raise ValueError(
+                f"there is a `{given}` without a `{missing}`: give both, or neither to use the credentials of "
+                "`docker login`"
+            )
+        if self.username == "":
+            raise ValueError("the `username` is empty: give one, or no `password` either")
 
     def build(self, *inner: Backend) -> Backend:
         from ociserver import client  # an extra
@@ -215,6 +285,14 @@ class Client(Kind):
             find = client.Credentials(self.username, self.password or "")
         key = os.environ.get(UPLOAD_KEY)
         return client.Client(self.url, credentials=find, upload_key=bytes.fromhex(key) if key else None)
+
+    def takes_push(self, repository: str) -> bool:
+        # Only the registry knows.
+        return False
+
+    def to_pull(self) -> Iterator[str]:
+        if urlsplit(self.url).hostname in _HUB:
+            yield f"library/{IMAGE}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -226,7 +304,7 @@ class Cache(Kind):
     """What keeps the contents. A store or memory accepts manifests before their children, unless it says otherwise."""
     upstream: Registry | None = None
     """The registry to cache; beside `hosts` the one of all other names."""
-    hosts: Annotated[dict[str, Registry], Field(min_length=1)] | None = None
+    hosts: Annotated[dict[Host, Registry], Field(min_length=1, json_schema_extra=HOSTS_SCHEMA)] | None = None
     """Registries by the host that they stand for, such as "docker.io", named by `ns` or before the repository."""
     local_repositories: list[str] | None = None
     """Patterns of the repositories that are pushed to here, such as "team/*"; all others can only be read.
@@ -267,6 +345,19 @@ class Cache(Kind):
             pattern = _pattern(self.local_repositories)
             settings["is_local"] = lambda name: bool(pattern.match(name))
         return compose.Cache(dict(zip(self._upstreams(), upstreams, strict=True)), local, **settings)
+
+    def takes_push(self, repository: str) -> bool:
+        patterns = self.local_repositories
+        return patterns is not None and bool(_pattern(patterns).match(repository)) and self.local.takes_push(repository)
+
+    def to_push(self) -> Iterator[str]:
+        # It is there to pull through.
+        return iter(())
+
+    def to_pull(self) -> Iterator[str]:
+        for host, upstream in self._upstreams().items():
+            begin = f"{host.replace(':', '_')}/" if host else ""
+            yield from (begin + name for name in upstream.to_pull())
 
     def _upstreams(self) -> dict[str, Registry]:
         return (self.hosts or {}) | ({} if self.upstream is None else {"": self.upstream})

@@ -30,19 +30,19 @@ def load(path: str | os.PathLike[str]) -> Config:
     """Read a configuration file.
 
     Raises:
-        ConfigError: it cannot be read, is no TOML, or says what is not understood.
+        ConfigError: it cannot be read, is not valid TOML, or has a mistake.
     """
     file = Path(path)
     try:
         text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise ConfigError([Problem(file, 1, "", f"cannot be read: {reason}")]) from error
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise ConfigError([Problem(file, 1, "", f"cannot be read: {reason}")]) from None
     return parse(text, file)
 
 
 def load_to_build(path: str | os.PathLike[str]) -> Config:
-    """Read a configuration file of which `Config.backend` will make something; see `load`."""
+    """Read a configuration file that `Config.backend` will be called for; see `load`."""
     file = Path(path)
     config = load(file)
     try:
@@ -51,7 +51,7 @@ def load_to_build(path: str | os.PathLike[str]) -> Config:
             config.backend(lambda _: Backend())
     except BuildError as error:
         line = line_of(file.read_text(encoding="utf-8"), error.at)
-        raise ConfigError([Problem(file, line, dotted(error.at), str(error))]) from error
+        raise ConfigError([Problem(file, line, dotted(error.at), str(error))]) from None
     return config
 
 
@@ -68,9 +68,10 @@ def parse(text: str, file: Path) -> Config:
         said = str(error)
         found = _AT.search(said)
         line = int(found[1]) if found and found[1] else len(text.splitlines())
-        raise ConfigError([Problem(file, line, "", f"is no TOML: {_AT.sub('', said)}")]) from error
+        raise ConfigError([Problem(file, line, "", f"is not valid TOML: {_AT.sub('', said)}")]) from None
     try:
         return adapter().validate_python(document, context={"folder": file.parent})
     except ValidationError as error:
         problems = [problem_of(file, text, document, each) for each in error.errors()]
-        raise ConfigError(sorted(problems, key=lambda problem: problem.line)) from error
+        # Not from the error, whose text repeats values.
+        raise ConfigError(sorted(problems, key=lambda problem: problem.line)) from None

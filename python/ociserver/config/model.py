@@ -110,6 +110,6 @@ def _build(kind: Kind, leaf: Callable[[Any], Backend], at: tuple[Key, ...]) -> B
     try:
         return leaf(kind) if isinstance(kind, (Store, Memory)) else kind.build(*inner)
     except ImportError as error:
-        raise BuildError(at, f"wants more packages ({error}): pip install 'ociserver[client]'") from error
+        raise BuildError(at, f"needs more packages ({error}): pip install 'ociserver[client]'") from error
     except ValueError as error:
-        raise BuildError(at, str(error)) from error
+        raise BuildError(at, str(error)) from None

@@ -14,6 +14,7 @@ from pydantic_core import ErrorDetails
 from ociserver.config.kinds import Kind, Registry
 from ociserver.config.lines import Key, find, line_of
 from ociserver.config.model import Answers, Config, Server
+from ociserver.urls import shown
 
 __all__ = ["ConfigError", "Problem", "dotted", "problem_of"]
 
@@ -41,15 +42,16 @@ class ConfigError(Exception):
 
 
 _WORDS: Final = {
-    "string_type": "wants a text, in quotes",
-    "int_type": "wants a whole number",
-    "bool_type": "wants true or false",
-    "list_type": "wants a list, in brackets",
-    "dataclass_type": "wants a table",
-    "model_attributes_type": "wants a table",
+    "string_type": "must be a text, in quotes",
+    "int_type": "must be a whole number",
+    "bool_type": "must be true or false",
+    "list_type": "must be a list, in brackets",
+    "dict_type": "must be a table",
+    "dataclass_type": "must be a table",
+    "model_attributes_type": "must be a table",
     "greater_than_equal": "must be {ge} or more",
     "less_than_equal": "must be {le} or less",
-    "too_short": "wants {min_length} or more",
+    "too_short": "must have {min_length} or more",
 }
 
 
@@ -75,21 +77,33 @@ def _words(document: dict[str, Any], path: list[Key], error: ErrorDetails) -> st
         case "union_tag_not_found":
             return f"is missing: one of {_listed(_kinds())}"
         case "union_tag_invalid":
-            return f"there is no kind {context['tag']!r}{_nearest(context['tag'], _kinds())}"
+            return f"there is no such kind{_nearest(context['tag'], _kinds())}"
         case "literal_error":
             choices = [choice.strip("'") for choice in context["expected"].replace(" or ", ", ").split(", ")]
-            return f"wants one of {_listed(choices)}, not {given!r}{_guess(given, choices)}"
+            return f"must be one of {_listed(choices)}{_guess(given, choices)}"
         case "value_error":
             return str(context["error"])
-    words = _WORDS[kind].format(**context) if kind in _WORDS else error["msg"]
-    return words if isinstance(given, (dict, list)) else f"{words}, not {given!r}"
+    words = _WORDS[kind].format(**context) if kind in _WORDS else "is not what belongs here"
+    return f"{words}{_not(given)}"
+
+
+def _not(given: Any) -> str:
+    """What stands there instead. A text is not repeated: it may be a secret, as a URL with a password in it."""
+    match given:
+        case bool():
+            return f", not {str(given).lower()}"
+        case int() | float():
+            return f", not {given}"
+        case str():
+            return ", not a text"
+    return ""
 
 
 def _path(document: Any, location: Sequence[Key]) -> list[Key]:
-    """The keys that lead there: pydantic names the kinds on the way too."""
+    """The keys that lead there: pydantic names the kinds on the way too, and what is wrong with a key `[key]`."""
     path: list[Key] = []
     for key in location:
-        if isinstance(document, dict) and key not in document and document.get("kind") == key:
+        if isinstance(document, dict) and key not in document and key in (document.get("kind"), "[key]"):
             continue
         path.append(key)
         if find(document, [key]):
@@ -125,5 +139,5 @@ def _listed(words: Collection[str]) -> str:
 
 def dotted(path: Sequence[Key]) -> str:
     """`registry.backends[1].data`."""
-    text = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in path)
+    text = "".join(f"[{key}]" if isinstance(key, int) else f".{shown(key)}" for key in path)
     return text.removeprefix(".")

@@ -18,6 +18,8 @@ from ociserver.interface import (
     PushedManifest,
 )
 from ociserver.manifests import missing_reference, read_pushed, refused_retype
+from ociserver.memory import costs
+from ociserver.memory.books import Books
 from ociserver.memory.content import Blob, Reader
 from ociserver.memory.repository import Repository, SortedNames, Stored
 from ociserver.memory.upload import Session, Upload
@@ -37,7 +39,7 @@ class Memory(Backend):
     Args:
         immutable_tags: a tag keeps its manifest, and nothing that a tag reaches can be deleted: DENIED.
         lax_child_references: accept manifests whose blobs or children are not there.
-        max_bytes: most bytes of contents, unfinished uploads among them; a push beyond it is refused with
+        max_bytes: most bytes of memory to take, as `size_bytes` counts them; a push beyond it is refused with
             507 and leaves everything else as it was. None: no bound.
         upload_timeout_s: seconds after which an upload that nobody writes to is forgotten.
 
@@ -58,9 +60,8 @@ class Memory(Backend):
             raise ValueError(f"upload_timeout_s is {upload_timeout_s}; it must be above 0")
         self._immutable_tags = immutable_tags
         self._lax = lax_child_references
-        self._max_bytes = max_bytes
         self._upload_timeout_s = upload_timeout_s
-        self._bytes = 0
+        self.books = Books(max_bytes, self._expire)
         self._repositories: dict[str, Repository] = {}
         self._names = SortedNames()
         self._blobs: dict[str, Blob] = {}
@@ -69,8 +70,18 @@ class Memory(Backend):
 
     @property
     def size_bytes(self) -> int:
-        """Bytes of all contents, each counted once, and of unfinished uploads."""
-        return self._bytes
+        """Bytes that count towards `max_bytes`.
+
+        They are the bytes of all contents, a blob counted once and a manifest once in each repository, those of
+        unfinished uploads, and an estimate of what each record takes in memory: of a repository, an upload, a blob, a
+        manifest, a reference, an annotation that a list of referrers shows, a tag (`ociserver.memory.costs`).
+        """
+        return self.books.total
+
+    @property
+    def content_bytes(self) -> int:
+        """Those of `size_bytes` that are contents, unfinished uploads among them."""
+        return self.books.contents
 
     # Reader
 
@@ -120,13 +131,14 @@ class Memory(Backend):
 
     async def push_blob(self, repository: str, descriptor: Descriptor, chunks: AsyncIterable[bytes]) -> Descriptor:
         _check_digest(descriptor.digest)
+        self.books.take(records=costs.UPLOAD)
         session = Session("", repository, descriptor.digest.partition(":")[0])
         upload = Upload(self, session, 0)
         try:
             if descriptor.size != UNKNOWN_SIZE:
                 # Refused before the first byte and not after the last, where the size already says so.
-                self.reserve(descriptor.size)
-                self.release(descriptor.size)
+                self.books.take(descriptor.size)
+                self.books.give(descriptor.size)
             async for data in chunks:
                 await upload.write(data)
             if descriptor.size not in (UNKNOWN_SIZE, session.size):
@@ -137,7 +149,7 @@ class Memory(Backend):
 
     async def push_blob_chunked(self, repository: str, *, chunk_size: int = 0, algorithm: str = "sha256") -> Upload:
         self._expire()
-        self._create(repository)
+        self._create(repository, records=costs.UPLOAD)
         session = Session(secrets.token_hex(32), repository, algorithm)
         self._sessions[session.id] = session
         return Upload(self, session, 0)
@@ -179,12 +191,13 @@ class Memory(Backend):
             _check_tags(held, descriptor, tags)
         if not self._lax:
             _check_references(held, info)
-        referrer = Descriptor(info.media_type, found, len(content), info.artifact_type, info.annotations)
-        old = held.manifests.get(found)
-        if old is None:
-            self.reserve(len(content))
-        held = self._create(repository)
-        held.put(Stored(Manifest(descriptor, content), info, referrer))
+        tag_costs = costs.TAG * sum(tag not in held.tags for tag in set(tags))
+        if found in held.manifests:
+            self.books.take(records=tag_costs)
+        else:
+            stored = Stored.of(descriptor, content, info)
+            held = self._create(repository, len(content), stored.cost + tag_costs)
+            held.put(stored)
         for tag in tags:
             held.tag(tag, found)
         return PushedManifest(descriptor, tuple(tags), info.subject)
@@ -196,18 +209,19 @@ class Memory(Backend):
         self._blob(repository, digest)
         self._check_deletable(held, digest)
         del held.blobs[digest]
+        self.books.give(records=costs.LINK)
         blob = self._blobs[digest]
         blob.links -= 1
         if blob.links == 0:
             del self._blobs[digest]
-            self.release(blob.size)
+            self.books.give(blob.size, costs.BLOB)
 
     async def delete_manifest(self, repository: str, digest: str) -> None:
         held = self._repository(repository)
         stored = self._manifest(repository, digest)
         self._check_deletable(held, digest)
-        held.remove(digest)
-        self.release(len(stored.manifest.content))
+        tags = held.remove(digest)
+        self.books.give(len(stored.manifest.content), stored.cost + costs.TAG * tags)
 
     async def delete_tag(self, repository: str, tag: str) -> None:
         held = self._repository(repository)
@@ -216,6 +230,7 @@ class Memory(Backend):
         if self._immutable_tags:
             raise OCIError("DENIED", "tags are immutable in this registry")
         held.untag(tag)
+        self.books.give(records=costs.TAG)
 
     # Lister
 
@@ -248,23 +263,6 @@ class Memory(Backend):
 
     # What uploads need of the registry
 
-    def reserve(self, size: int) -> None:
-        """Count bytes before they are kept. Raises UNKNOWN/507 beyond the bound."""
-        if self._max_bytes is not None and self._bytes + size > self._max_bytes:
-            self._expire()
-        if self._max_bytes is not None and self._bytes + size > self._max_bytes:
-            raise OCIError(
-                "UNKNOWN",
-                f"the registry is full: it holds {self._bytes} of at most {self._max_bytes} bytes in memory, "
-                f"and {size} more do not fit; delete something or raise max_bytes",
-                status=507,
-            )
-        self._bytes += size
-
-    def release(self, size: int) -> None:
-        """Take back what `reserve` counted."""
-        self._bytes -= size
-
     def touch(self, session: Session) -> None:
         """Note that a session is in use."""
         session.touched = time.monotonic()
@@ -273,13 +271,11 @@ class Memory(Backend):
 
     def finish(self, session: Session, digest: str) -> Descriptor:
         """Make a verified session's bytes a blob of its repository, and end it."""
-        if digest not in self._blobs:
-            # Its bytes stay counted, as a blob's from here on.
-            self._blobs[digest] = Blob(session.pieces)
-            self._bytes += session.size
         descriptor = Descriptor("application/octet-stream", digest, session.size)
-        self._link(session.repository, descriptor)
+        pieces = session.pieces
+        # What the upload took is enough for the blob.
         self.end(session)
+        self._link(session.repository, descriptor, pieces)
         return descriptor
 
     def end(self, session: Session) -> None:
@@ -288,7 +284,7 @@ class Memory(Backend):
             return
         session.ended = True
         self._sessions.pop(session.id, None)
-        self.release(session.size)
+        self.books.give(session.size, costs.UPLOAD)
         session.pieces = []
 
     # Shared
@@ -299,13 +295,21 @@ class Memory(Backend):
             raise OCIError("NAME_UNKNOWN")
         return held
 
-    def _create(self, repository: str) -> Repository:
+    def _create(self, repository: str, contents: int = 0, records: int = 0) -> Repository:
+        """A repository, made if it is not there, after counting what is about to be kept in it.
+
+        Raises:
+            OCIError: NAME_INVALID, or UNKNOWN/507; then nothing was counted, and no repository made.
+        """
         held = self._repositories.get(repository)
-        if held is None:
-            if not is_repository(repository):
-                raise OCIError("NAME_INVALID")
-            held = self._repositories[repository] = Repository()
-            self._names.add(repository)
+        if held is not None:
+            self.books.take(contents, records)
+            return held
+        if not is_repository(repository):
+            raise OCIError("NAME_INVALID")
+        self.books.take(contents, records + costs.REPOSITORY)
+        held = self._repositories[repository] = Repository()
+        self._names.add(repository)
         return held
 
     def _blob(self, repository: str, digest: str) -> Descriptor:
@@ -320,11 +324,19 @@ class Memory(Backend):
             raise OCIError("MANIFEST_UNKNOWN")
         return stored
 
-    def _link(self, repository: str, descriptor: Descriptor) -> None:
-        held = self._create(repository)
-        if descriptor.digest not in held.blobs:
-            held.blobs[descriptor.digest] = descriptor
-            self._blobs[descriptor.digest].links += 1
+    def _link(self, repository: str, descriptor: Descriptor, pieces: list[bytes] | None = None) -> None:
+        """Make a content a blob of a repository; `pieces` have its bytes, unless the registry has them."""
+        digest = descriptor.digest
+        held = self._repositories.get(repository)
+        known = digest in self._blobs
+        linked = held is not None and digest in held.blobs
+        records = (0 if known else costs.BLOB) + (0 if linked else costs.LINK)
+        held = self._create(repository, 0 if known else descriptor.size, records)
+        if not known:
+            self._blobs[digest] = Blob(pieces or [])
+        if not linked:
+            held.blobs[digest] = descriptor
+            self._blobs[digest].links += 1
 
     def _expire(self) -> None:
         """End the uploads that nobody has written to for too long: those in front of the order."""

@@ -71,15 +71,15 @@ class Upload:
                 "RANGE_INVALID", f"invalid offset {self._offset} in resumed upload (actual offset {session.size})"
             ) from cause
         self._offset = None
-        self._registry.reserve(len(data))
+        self._registry.books.take(len(data))
         try:
             await self._hash(session, data)
         except BaseException:
-            self._registry.release(len(data))
+            self._registry.books.give(len(data))
             raise
         if session.ended:
             # Cancelled or timed out while the bytes were being hashed.
-            self._registry.release(len(data))
+            self._registry.books.give(len(data))
             raise OCIError("BLOB_UPLOAD_UNKNOWN")
         if session.pieces and len(session.pieces[-1]) + len(data) <= SMALL_PIECE:
             session.pieces[-1] += data

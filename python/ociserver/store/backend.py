@@ -22,6 +22,7 @@ from ociserver.manifests import read_pushed
 from ociserver.store import manifests, reads, sweep, writes
 from ociserver.store.directory import Directory
 from ociserver.store.faults import DISK_FULL, StoreError, of_disk
+from ociserver.store.folder import check_folder
 from ociserver.store.glances import Glances
 from ociserver.store.lists import Lists
 from ociserver.store.reader import FileReader, InlineReader
@@ -55,7 +56,7 @@ class Store(Lists):
     """A registry in one folder: SQLite and files. Any number of processes may use it together.
 
     Args:
-        path: the folder; made if it is not there.
+        path: the folder; made if it is not there. One that holds anything else, as another registry's data, is refused.
         immutable_tags: a tag keeps its manifest, and nothing that a tag reaches can be deleted: DENIED.
         lax_child_references: accept manifests whose blobs or children are not there.
         durability: what a power cut may take of what was acknowledged. `full`: nothing. `normal`: the last
@@ -110,6 +111,7 @@ class Store(Lists):
 
     async def _open(self) -> None:
         try:
+            check_folder(self.path)
             self.path.mkdir(parents=True, exist_ok=True)
             self._check_complete()
             self._reserve.give_up_to_start()

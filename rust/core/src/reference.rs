@@ -1,4 +1,4 @@
-//! References to images across registries: Go's `ociref`, with its rules and messages.
+//! References to images across registries: Go's `ociref`, with its rules.
 
 use crate::digest::{Algorithm, Digest};
 use crate::error::{Error, Result};
@@ -58,8 +58,22 @@ fn invalid(message: String) -> Error {
     Error::InvalidReference(message)
 }
 
+/// A text as a message repeats it: without what stands in front of an `@`, where no digest follows. Somebody may have
+/// written a URL with a password in it.
 fn quoted(text: &str) -> String {
-    quote(text.as_bytes(), MAX_REFERENCE_ECHO)
+    let (named, digest) = match text.rfind('@') {
+        Some(at) if is_known_digest(&text[at + 1..]) => text.split_at(at),
+        _ => (text, ""),
+    };
+    match named.rsplit_once('@') {
+        Some((_, rest)) => quote(format!("***@{rest}{digest}").as_bytes(), MAX_REFERENCE_ECHO),
+        None => quote(text.as_bytes(), MAX_REFERENCE_ECHO),
+    }
+}
+
+/// Does it begin as a digest that is known here? Others have a form that `host:port` has too.
+fn is_known_digest(text: &str) -> bool {
+    text.split_once(':').is_some_and(|(algorithm, _)| Algorithm::from_bytes(algorithm.as_bytes()).is_ok())
 }
 
 /// The first element is a host if it looks like one and the rest is a reference without it.
@@ -118,12 +132,11 @@ fn check_tag(tag: &str) -> Result<()> {
         return Err(invalid("tag too long".to_owned()));
     }
     if !tag.bytes().next().is_some_and(is_word) {
-        return Err(invalid(format!("tag {} does not start with word character", quoted(tag))));
+        return Err(invalid("tag does not start with a letter, a digit or _".to_owned()));
     }
     let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
     match tag.chars().find(|&c| !allowed(c)) {
-        // "invalid invalid" is Go's, kept so that the two say the same.
-        Some(c) => Err(invalid(format!("tag {} contains invalid invalid character {c:?}", quoted(tag)))),
+        Some(c) => Err(invalid(format!("tag contains invalid character {c:?}"))),
         None => Ok(()),
     }
 }
@@ -222,7 +235,6 @@ mod tests {
             "",
             ":justtag",
             "repo:",
-            "repo@",
             "@sha256:ffff",
             "Uppercase:tag",
             "aa/asdf$$^/aa",
@@ -234,8 +246,29 @@ mod tests {
         ] {
             assert_eq!(why(text), format!("invalid reference syntax (\"{text}\")"));
         }
+        assert_eq!(why("repo@"), r#"invalid reference syntax ("***@")"#);
         assert_eq!(why("a\n"), r#"invalid reference syntax ("a\n")"#);
-        assert_eq!(why("a@b\nc"), r#"invalid reference syntax ("a@b\nc")"#);
+        assert_eq!(why("a@b\nc"), r#"invalid reference syntax ("***@b\nc")"#);
+    }
+
+    #[test]
+    fn a_password_is_not_repeated() {
+        let digest = format!("sha256:{}", "0".repeat(64));
+        for text in [
+            "https://user:secret@host/a",
+            "user:secret@host:5000/a",
+            "user:sec@ret@host/a",
+            "user:secret@host/a@sha256:0",
+            "user:secret@host/A/..@x",
+        ] {
+            assert!(!why(text).contains("sec"), "{text}: {}", why(text));
+        }
+        for text in [format!("https://user:secret@host/a@{digest}"), format!("https://user:secret@{digest}")] {
+            assert!(!why(&text).contains("sec"), "{text}: {}", why(&text));
+        }
+        assert_eq!(why("user:secret@host/a"), r#"invalid digest "host/a": invalid checksum digest format"#);
+        assert_eq!(why("Http//user:secret@host/a"), r#"invalid reference syntax ("***@host/a")"#);
+        assert_eq!(why(&format!("A@{digest}")), format!(r#"invalid reference syntax ("A@{digest}")"#));
     }
 
     #[test]
@@ -258,11 +291,8 @@ mod tests {
             ("repo@sha256:".to_owned(), r#"invalid digest "sha256:": invalid checksum digest format"#.to_owned()),
             ("repo@:ff".to_owned(), r#"invalid digest ":ff": invalid checksum digest format"#.to_owned()),
             ("repo@sha256".to_owned(), r#"invalid digest "sha256": invalid checksum digest format"#.to_owned()),
-            (
-                "test:5000/Uppercase/lowercase:tag".to_owned(),
-                r#"tag "5000/Uppercase/lowercase:tag" contains invalid invalid character '/'"#.to_owned(),
-            ),
-            ("a:-x".to_owned(), r#"tag "-x" does not start with word character"#.to_owned()),
+            ("test:5000/Uppercase/lowercase:tag".to_owned(), "tag contains invalid character '/'".to_owned()),
+            ("a:-x".to_owned(), "tag does not start with a letter, a digit or _".to_owned()),
         ] {
             assert_eq!(why(&text), want);
         }

@@ -26,6 +26,7 @@ from tests.support.client import Client
 from tests.support.tools import require_tool
 
 MIB = 1 << 20
+NOWHERE = digest_of(b"is not there")
 
 
 @pytest.fixture
@@ -322,13 +323,21 @@ def test_what_cannot_be_copied_is_said(servers: tuple[Serve, Serve]) -> None:
     for arguments, said in (
         (
             (f"{source}:v9", target),
-            f"{source}:v9: manifest unknown: manifest unknown to registry. See `ociserver tags ",
+            f"ociserver: {source} has no tag v9. See `ociserver tags {source}`.\n",
         ),
-        ((f"{address(first)}/none/x:v1", target), f"See `ociserver ls {address(first)}`."),
-        ((f"{source}:v1", "127.0.0.1:1/x"), "127.0.0.1:1/x: 127.0.0.1 cannot be reached"),
+        (
+            (f"{source}@{NOWHERE}", target),
+            f"ociserver: {source} has no manifest {NOWHERE}. See `ociserver tags {source}`.\n",
+        ),
+        (
+            (f"{address(first)}/none/x:v1", target),
+            f"ociserver: {address(first)} has no repository none/x. See `ociserver ls {address(first)}`.\n",
+        ),
+        ((f"{source}:v1", "127.0.0.1:1/x"), "127.0.0.1:1/x: 127.0.0.1 port 1 cannot be reached: connection refused. "),
         (("--platform", "linux/s390x", f"{source}:v1", target), "it has linux/amd64, linux/arm64"),
     ):
         done = ociserver("copy", *arguments)
         assert (done.status, done.stdout) == (1, b"")
         assert said in done.stderr
         assert "Traceback" not in done.stderr
+        assert "502" not in done.stderr, "the registry has answered nothing"

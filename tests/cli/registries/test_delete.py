@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,9 +14,18 @@ from typing import Any
 import pytest
 
 from ociserver import Handler, Memory
-from tests.cli.process import Serve, serving
-from tests.cli.registries.conftest import address, canned, filled, ociserver, ociserver_here, refused, serve_backend
-from tests.contract.contents import digest_of, push_manifest
+from tests.cli.process import Serve, clean_environment, serving
+from tests.cli.registries.conftest import (
+    Done,
+    address,
+    canned,
+    filled,
+    ociserver,
+    ociserver_here,
+    refused,
+    serve_backend,
+)
+from tests.contract.contents import INDEX, digest_of, push_manifest
 
 
 @pytest.fixture(scope="module")
@@ -34,8 +47,9 @@ def test_a_tag_and_a_manifest_at_a_registry(served: tuple[Serve, str]) -> None:
     image = f"{address(server)}/at/registry"
     dry = ociserver("delete", f"{image}:latest", "--dry-run")
     assert (dry.status, digest_of(images.index) in dry.lines[0]) == (0, True)
-    # Nobody is there to say yes.
-    assert ociserver("delete", f"{image}:latest").status == 1
+    unanswered = ociserver("delete", f"{image}:latest")
+    assert unanswered.status == 1
+    assert unanswered.stderr.endswith("nobody answered. To delete without being asked, pass --yes.\n")
     assert tags(server, "at/registry") == ["amd64", "latest", "v1"]
 
     assert ociserver("delete", f"{image}:latest", "--yes").lines[-1] == f"deleted {image}:latest"
@@ -45,14 +59,16 @@ def test_a_tag_and_a_manifest_at_a_registry(served: tuple[Serve, str]) -> None:
     assert tags(server, "at/registry") == ["amd64"]
     again = ociserver("delete", f"{image}:latest", "-y")
     assert (again.status, again.stdout) == (1, b"")
-    assert "manifest unknown" in again.stderr
+    assert again.stderr == f"ociserver: {image} has no tag latest. See `ociserver tags {image}`.\n"
 
 
 def test_a_repository_a_tag_and_a_manifest_of_a_store(served: tuple[Serve, str]) -> None:
     server, folder = served
     images = filled(server, "in/store")
     assert "3 " in ociserver("delete", "in/store", "--data", folder, "--dry-run").lines[0]
-    assert ociserver("delete", "in/store", "--data", folder).status == 1
+    unanswered = ociserver("delete", "in/store", "--data", folder)
+    assert unanswered.status == 1
+    assert unanswered.stderr.endswith("nobody answered. To delete without being asked, pass --yes.\n")
     assert ociserver("delete", "in/store:v1", "--data", folder, "-y").status == 0
     assert tags(server, "in/store") == ["amd64", "latest"]
     assert ociserver("delete", f"in/store@{digest_of(images.index)}", "--data", folder, "-y").status == 0
@@ -92,13 +108,116 @@ async def test_a_registry_that_deletes_no_tags() -> None:
 @pytest.mark.parametrize(
     "arguments, said",
     [
-        (("localhost:5000/a",), "deletes no whole repository: name a tag or a digest, or by --data"),
-        (("localhost:5000/a:v1", "--data", "x"), "is at a registry, and --data a folder"),
+        (("localhost:5000/a",), "the protocol cannot delete a whole repository: name a tag or a digest"),
+        (("localhost:5000/a:v1", "--data", "x"), "is at a registry, and --data names a folder"),
         (("A",), "'A' is not the name of a repository"),
     ],
 )
 def test_a_command_line_that_is_wrong(arguments: tuple[str, ...], said: str) -> None:
     assert said in refused("delete", *arguments)
+
+
+def answered(answer: bytes, *arguments: str) -> Done:
+    """Run a command that asks, and answer it through a pipe."""
+    done = subprocess.run(
+        [sys.executable, "-m", "ociserver", *arguments],
+        env=clean_environment(None),
+        input=answer,
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    return Done(done.returncode, done.stdout, done.stderr.decode())
+
+
+def test_the_question_can_be_answered_through_a_pipe(served: tuple[Serve, str]) -> None:
+    server, folder = served
+    filled(server, "asked")
+    no = answered(b"n\n", "delete", "asked:v1", "--data", folder)
+    assert (no.status, "--yes" in no.stderr) == (1, False)
+    assert tags(server, "asked") == ["amd64", "latest", "v1"]
+    yes = answered(b"y\n", "delete", "asked:v1", "--data", folder, "--json")
+    assert (yes.status, yes.json["deleted"]) == (0, True)
+    assert "Delete asked:v1? [y/N]" in yes.stderr, "stdout has the JSON alone"
+    assert tags(server, "asked") == ["amd64", "latest"]
+
+
+def test_a_terminal_is_asked(served: tuple[Serve, str]) -> None:
+    server, folder = served
+    filled(server, "seen")
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "ociserver", "delete", "seen:v1", "--data", folder]
+    with subprocess.Popen(
+        command, env=clean_environment(None), stdin=theirs, stdout=subprocess.PIPE, stderr=theirs
+    ) as process:
+        os.write(ours, b"y\n")
+        assert process.wait(60) == 0
+    os.close(theirs)
+    os.close(ours)
+    assert tags(server, "seen") == ["amd64", "latest"]
+
+
+def test_what_was_deleted_as_json(served: tuple[Serve, str]) -> None:
+    server, folder = served
+    images = filled(server, "as/json")
+    index = {
+        "reference": "as/json:v1",
+        "tag": "v1",
+        "digest": digest_of(images.index),
+        "mediaType": INDEX,
+        "size": len(images.index),
+    }
+    here = ("--data", folder, "--json")
+    assert ociserver("delete", "as/json:v1", *here, "--dry-run").json == {**index, "deleted": False}
+    assert ociserver("delete", "as/json:v1", *here, "-y").json == {**index, "deleted": True}
+    image = f"{address(server)}/as/json@{digest_of(images.sbom)}"
+    at_registry = ociserver("delete", image, "--json", "-y").json
+    assert (at_registry["reference"], at_registry["tag"], at_registry["deleted"]) == (image, None, True)
+    # Of an image with two platforms two layers and a config each, one layer of them shared, and what is left.
+    report = ociserver("delete", "as/json", *here, "--dry-run").json
+    assert report.keys() == {
+        *("repository", "tags", "manifests", "uploads", "blobs", "own_blobs", "own_bytes", "deleted"),
+    }
+    assert (report["repository"], report["tags"], report["uploads"], report["deleted"]) == ("as/json", 2, 0, False)
+    assert ociserver("delete", "as/json", *here, "-y").json == {**report, "deleted": True}
+    assert tags_status(server, "as/json") == 404
+
+
+def test_one_of_each_is_not_many(served: tuple[Serve, str]) -> None:
+    server, folder = served
+    connection = server.http()
+    for method, path, body in (
+        ("POST", f"/v2/one/blobs/uploads/?digest={digest_of(b'x')}", b"x"),
+        ("POST", "/v2/one/blobs/uploads/", b""),
+        ("PUT", "/v2/one/manifests/v1", b"{}"),
+    ):
+        connection.request(method, path, body, {"Content-Type": "text/plain"})
+        answer = connection.getresponse()
+        answer.read()
+        assert answer.status in (201, 202)
+    assert ociserver("delete", "one", "--data", folder, "--dry-run").lines == [
+        "1  tag",
+        "1  manifest",
+        "1  blob, 1 of them (1 B) in no other repository",
+        "1  upload under way, which would break",
+    ]
+
+
+def test_what_a_store_does_not_have(served: tuple[Serve, str]) -> None:
+    server, folder = served
+    filled(server, "has/some")
+    nowhere = digest_of(b"nowhere")
+    for reference, said in (
+        ("has/some:v9", "has/some has no tag v9."),
+        (f"has/some@{nowhere}", f"has/some has no manifest {nowhere}."),
+        ("has/none:v1", "there is no repository has/none."),
+    ):
+        done = ociserver("delete", reference, "--data", folder, "-y")
+        assert (done.status, done.stdout, done.stderr) == (1, b"", f"ociserver: {said}\n")
+
+
+def tags_status(server: Serve, repository: str) -> int:
+    return server.get(f"/v2/{repository}/tags/list")[0]
 
 
 def test_a_folder_without_a_store(tmp_path: Path) -> None:

@@ -67,7 +67,7 @@ async def test_a_first_write_that_the_first_refuses_reaches_nobody() -> None:
     with refused("RANGE_INVALID"):
         await writer.write(TEXT)
     await writer.aclose()
-    assert two.size_bytes == 0
+    assert two.content_bytes == 0
     assert await resumes(backend, writer.id) is None
 
 
@@ -79,7 +79,7 @@ async def test_a_write_that_not_all_do_ends_the_upload() -> None:
             await writer.write(TEXT)
         assert "registry 2 of 2" in caught.value.message
     assert await resumes(backend, writer.id) == "BLOB_UPLOAD_UNKNOWN"
-    assert (one.size_bytes, two.size_bytes) == (0, 0)
+    assert (one.content_bytes, two.content_bytes) == (0, 0)
 
 
 async def test_a_commit_that_not_all_do_is_an_error_and_the_upload_has_ended() -> None:
@@ -91,7 +91,7 @@ async def test_a_commit_that_not_all_do_is_an_error_and_the_upload_has_ended() -
             await writer.commit(digest_of(TEXT))
     assert await resumes(backend, writer.id) == "BLOB_UPLOAD_UNKNOWN"
     assert await read_blob(one, digest_of(TEXT)) == TEXT
-    assert two.size_bytes == 0
+    assert two.content_bytes == 0
 
 
 async def test_registries_at_different_places() -> None:
@@ -110,7 +110,7 @@ async def test_registries_at_different_places() -> None:
         assert "[10, 14]" in caught.value.message
         with refused("RANGE_INVALID"):
             await writer.commit(digest_of(TEXT))
-    assert (one.size_bytes, two.size_bytes) == (10, 14)
+    assert (one.content_bytes, two.content_bytes) == (10, 14)
 
 
 @pytest.mark.parametrize("broken", [0, 1])
@@ -132,7 +132,7 @@ async def test_cancelling_what_one_has_forgotten() -> None:
     writer = await Unify(one, two).push_blob_chunked(REPOSITORY)
     await writer.write(TEXT)
     await writer.cancel()
-    assert (one.size_bytes, two.size_bytes) == (0, 0)
+    assert (one.content_bytes, two.content_bytes) == (0, 0)
 
 
 async def test_nobody_sees_one_registry_ahead_of_another() -> None:

@@ -223,7 +223,7 @@ async def test_a_stream_that_breaks_off_leaves_nothing() -> None:
     backends = [Memory(), Memory()]
     with pytest.raises(ConnectionResetError):
         await Unify(*backends).push_blob(REPOSITORY, Descriptor(BINARY, DIGEST, UNKNOWN_SIZE), broken())
-    assert [backend.size_bytes for backend in backends] == [0, 0]
+    assert [backend.content_bytes for backend in backends] == [0, 0]
 
 
 async def test_a_refusal_in_the_middle_breaks_the_others_off() -> None:
@@ -240,7 +240,7 @@ async def test_a_refusal_in_the_middle_breaks_the_others_off() -> None:
         await Unify(large, small).push_blob(REPOSITORY, Descriptor(BINARY, DIGEST, UNKNOWN_SIZE), endless())
     assert caught.value.status == 507
     assert read < 20
-    assert (small.size_bytes, large.size_bytes) == (0, 0)
+    assert (small.content_bytes, large.content_bytes) == (0, 0)
 
 
 async def test_a_registry_that_does_not_want_the_bytes() -> None:
@@ -271,4 +271,4 @@ async def test_a_push_that_is_cancelled_cancels_all() -> None:
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert [backend.size_bytes for backend in backends] == [0, 0]
+    assert [backend.content_bytes for backend in backends] == [0, 0]

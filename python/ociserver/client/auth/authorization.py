@@ -16,7 +16,7 @@ __all__ = ["Authorization", "Basic", "Fetch", "TokenRequest"]
 class TokenRequest:
     """A request to a token server: a GET, or a POST of a form."""
 
-    url: str
+    url: str = field(repr=False)
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     form: bytes | None = field(default=None, repr=False)
 

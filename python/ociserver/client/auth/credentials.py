@@ -1,4 +1,4 @@
-"""What somebody has to show to a registry."""
+"""What a client shows to a registry, to be let in."""
 
 from __future__ import annotations
 
@@ -11,13 +11,16 @@ __all__ = ["Credentials", "Find"]
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """A user with a password, or tokens of an earlier login. Nothing of it is shown by `repr`.
+    """A user with a password, or tokens of an earlier login. `repr` shows the user alone.
 
     Args:
         username: "" for none.
         password: of the user.
         refresh_token: Docker's identity token: what a token server gives access tokens for.
         access_token: a token to send as it is (Docker's `registrytoken`).
+
+    Raises:
+        ValueError: one of them cannot be sent; the message does not repeat it.
     """
 
     username: str = ""
@@ -28,6 +31,8 @@ class Credentials:
     def __post_init__(self) -> None:
         if ":" in self.username:
             raise ValueError("a user name of Basic authentication has no colon (RFC 7617)")
+        if not (self.access_token.isascii() and self.access_token.isprintable()):
+            raise ValueError("an access token has only printable ASCII characters")
 
     @property
     def basic(self) -> str | None:

@@ -29,7 +29,7 @@ _NOT_FOUND: Final = b"credentials not found in native keychain"
 
 
 class CredentialsError(Exception):
-    """Credentials that are there and cannot be read: where, and why. Never with a secret in it."""
+    """Credentials that are there and cannot be read: where, and why. The message never has a secret in it."""
 
 
 async def docker_credentials(host: str, environment: Mapping[str, str] | None = None) -> Credentials | None:
@@ -107,19 +107,19 @@ async def _find(config: dict[str, Any], host: str, source: str, environment: Map
         if found is not None:
             return found if found != Credentials() else None
     entry = _entry(config, names, source)
-    return None if entry is None else _read(entry[1], f"{source}: {entry[0]}")
+    return None if entry is None else _read(entry, f"{source}: {names[0]}")
 
 
-def _entry(config: dict[str, Any], names: list[str], source: str) -> tuple[str, dict[str, Any]] | None:
-    """The entry of a host: its own name first, then a URL with it."""
+def _entry(config: dict[str, Any], names: list[str], source: str) -> dict[str, Any] | None:
+    """The entry of a host: under its own name first, then under a URL with it."""
     auths = _member(config, "auths", source)
     for name in names:
         if isinstance(auths.get(name), dict):
-            return name, cast("dict[str, Any]", auths[name])
+            return cast("dict[str, Any]", auths[name])
     by_url = [key for key in auths if "//" in key and key.partition("//")[2].partition("/")[0] in names]
     if len(by_url) > 1:
         raise CredentialsError(f"{source}: more than one entry for {names[0]}")
-    return (by_url[0], auths[by_url[0]]) if by_url and isinstance(auths[by_url[0]], dict) else None
+    return auths[by_url[0]] if by_url and isinstance(auths[by_url[0]], dict) else None
 
 
 def _member(config: dict[str, Any], name: str, source: str) -> dict[str, Any]:
@@ -160,7 +160,7 @@ def _read(entry: dict[str, Any], where: str) -> Credentials | None:
 async def _ask_helper(name: str, host: str, source: str, environment: Mapping[str, str]) -> Credentials | None:
     """What `docker-credential-NAME get` says: empty credentials for none, None where there is no such program."""
     if not name or "/" in name or "\0" in name:
-        raise CredentialsError(f"{source}: {name!r} is not the name of a helper")
+        raise CredentialsError(f"{source}: what is named for {host} is not the name of a credential helper")
     program = f"docker-credential-{name}"
     try:
         process = await asyncio.create_subprocess_exec(

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from ociserver._core import is_repository
 from ociserver.context import request_context
 from ociserver.interface import Backend
+from ociserver.urls import shown
 
 __all__ = ["Place", "Routes"]
 
@@ -42,7 +43,9 @@ class Routes:
         self._upstreams = {host: (host.replace(":", "_"), upstream) for host, upstream in upstreams.items()}
         for host, (prefix, _) in self._upstreams.items():
             if host and not is_repository(prefix):
-                raise ValueError(f"{host!r} is no host of a registry; write docker.io, registry.example:5000, or team")
+                raise ValueError(
+                    f"{shown(host)!r} is not the host of a registry; write docker.io, registry.example:5000, or team"
+                )
         # The longest prefix that fits is the one that is meant.
         self._prefixes = sorted((found for host, found in self._upstreams.items() if host), key=lambda p: -len(p[0]))
         self._other = upstreams.get("")

@@ -1,0 +1,57 @@
+"""How much memory the registry takes, and the bound on that."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ociserver.errors import OCIError
+
+__all__ = ["Books"]
+
+
+class Books:
+    """Counts bytes before they are kept.
+
+    Args:
+        limit: most bytes; None for no bound.
+        make_room: called when something does not fit, to give back what nobody needs any more.
+    """
+
+    def __init__(self, limit: int | None, make_room: Callable[[], None]) -> None:
+        self._limit = limit
+        self._make_room = make_room
+        self.contents = 0
+        """Bytes of blobs, manifests and unfinished uploads."""
+        self.records = 0
+        """Bytes of the records that describe them: see `ociserver.memory.costs`."""
+
+    @property
+    def total(self) -> int:
+        """Bytes that count towards the limit."""
+        return self.contents + self.records
+
+    def take(self, contents: int = 0, records: int = 0) -> None:
+        """Count bytes that are about to be kept.
+
+        Raises:
+            OCIError: UNKNOWN/507 if they do not fit; then none of them are counted.
+        """
+        if not self._fits(contents + records):
+            self._make_room()
+            if not self._fits(contents + records):
+                raise OCIError(
+                    "UNKNOWN",
+                    f"the registry is full: it takes {self.total} of at most {self._limit} bytes of memory, "
+                    f"and {contents + records} more do not fit; delete something or raise max_bytes",
+                    status=507,
+                )
+        self.contents += contents
+        self.records += records
+
+    def give(self, contents: int = 0, records: int = 0) -> None:
+        """Take back what `take` counted."""
+        self.contents -= contents
+        self.records -= records
+
+    def _fits(self, size: int) -> bool:
+        return self._limit is None or size <= 0 or self.total + size <= self._limit

@@ -1,0 +1,168 @@
+"""Whose a folder is, before anything is written to it: nobody's, a store's, or another program's.
+
+Another registry's data must not be taken for an empty folder: the server would start without an image, beside all of
+them. A store is recognised by the names that it writes. What a new volume brings (`lost+found`, names that begin with
+a dot) is nobody's.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import sqlite3
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import Final
+from urllib.parse import quote
+
+from ociserver.store.faults import StoreError
+
+__all__ = ["check_folder"]
+
+DATABASE: Final = "registry.db"
+BLOBS: Final = "blobs"
+
+OURS: Final = frozenset(
+    {
+        DATABASE,
+        # Beside it while it is made, or open; a process that was killed leaves them.
+        f"{DATABASE}-journal",
+        f"{DATABASE}-wal",
+        f"{DATABASE}-shm",
+        "registry.lock",
+        "registry.reserve",
+        "server.lock",
+        "collect.lock",
+        BLOBS,
+    }
+)
+"""Names that a store writes, or a server that is about to open one."""
+
+MAX_LOOKED_AT: Final = 1_000
+"""Entries that are looked at to say what a folder looks like."""
+
+SHOWN: Final = 3
+"""Names in it that a message repeats, when it looks like nothing that is known."""
+
+_FAN: Final = re.compile(r"[0-9a-f]{2}", re.ASCII)
+_LAYOUT: Final = "oci-layout"
+_ZOT: Final = frozenset({"cache.db", "meta.db", "_trivy", "_blobstore", "_restore_complete"})
+"""What zot keeps beside its repositories; olareg keeps nothing there."""
+
+_COPY: Final = (
+    "run that registry on another port and copy each of its repositories with "
+    "`ociserver copy --all-tags OLD:PORT/NAME NEW:PORT/NAME`, or with `skopeo sync`"
+)
+_SKOPEO: Final = "copy each tag with `skopeo copy oci:DIR:TAG docker://NEW:PORT/NAME:TAG`"
+
+
+def check_folder(path: Path) -> None:
+    """Make sure that a store may use a folder, which need not be there yet. Writes nothing.
+
+    Raises:
+        StoreError: it is another program's, or none; the message says what it looks like, and what to do.
+        OSError: it cannot be read.
+    """
+    _refuse_dangling(path)
+    if os.path.lexists(path / DATABASE):
+        # Whatever lies beside it, and without a look at that.
+        _refuse_other_database(path / DATABASE)
+        return
+    try:
+        names = {name for name in os.listdir(path) if not _is_nobodys(name)}
+    except FileNotFoundError:
+        return
+    except NotADirectoryError:
+        raise StoreError(f"{path} is not a folder: give the store a folder of its own") from None
+    others = names - OURS
+    blobs = _names_in(path / BLOBS)
+    if any(not _FAN.fullmatch(name) for name in blobs):
+        others.add(BLOBS)
+    elif blobs and any(_names_in(path / BLOBS / name) for name in blobs):
+        # Ours, without its database: the store says that, which must not be mistaken for an empty folder either.
+        return
+    if others:
+        looks, how = _looks_like(path, names, others)
+        raise StoreError(
+            f"{path} is not a store of ociserver: {looks}. Nothing was changed. Give the store an empty folder{how}"
+        )
+
+
+def _looks_like(path: Path, names: Collection[str], others: Collection[str]) -> tuple[str, str]:
+    """What a folder looks like, and how its contents get into a store."""
+    for below in ("", "registry/v2", "docker/registry/v2"):
+        if {"blobs", "repositories"} <= _names_in(path / below):
+            where = f" in {below}" if below else ""
+            return f"it holds the data of distribution (registry:2, registry:3, Harbor){where}", _bring(_COPY)
+    if _LAYOUT in names:
+        return "it is an OCI image layout", _bring(_SKOPEO)
+    layout = next(_layouts(path), None)
+    if layout is not None:
+        whose = "zot keeps its" if _ZOT & set(names) else "zot and olareg keep their"
+        looks = f"it holds OCI image layouts, such as {_shown(str(layout))}, as {whose} repositories"
+        return looks, _bring(f"{_COPY}; or {_SKOPEO}")
+    store = next((name for name in sorted(others) if (path / name / DATABASE).is_file()), None)
+    if store is not None:
+        return f"there is one in {_shown(store)}", f", or {path / _shown(store)}"
+    shown = [_shown(name) for name in sorted(others)[:SHOWN]]
+    more = len(others) - len(shown)
+    listed = ", ".join(shown) + (f" and {more} more" if more else "")
+    return f"it holds {listed}", ", or the folder of a store"
+
+
+def _bring(how: str) -> str:
+    return f"; to bring the images over, {how}"
+
+
+def _layouts(path: Path) -> Iterator[Path]:
+    """Folders below that are OCI image layouts; of the first entries only, as there may be millions."""
+    looked_at = 0
+    for folder, folders, files in os.walk(path):
+        if _LAYOUT in files:
+            yield Path(folder).relative_to(path)
+        looked_at += len(folders) + len(files)
+        if looked_at > MAX_LOOKED_AT:
+            return
+        folders[:] = sorted(name for name in folders if name not in ("blobs", "lost+found") and name[0] not in "._")
+
+
+def _refuse_dangling(path: Path) -> None:
+    for link in (path / BLOBS, path, *path.absolute().parents):
+        # `exists` follows links; a link in a circle leads nowhere either.
+        with contextlib.suppress(PermissionError):
+            if link.is_symlink() and not link.exists():
+                target = os.readlink(link)
+                raise StoreError(
+                    f"{link} is a symbolic link to {_shown(target)}, which does not exist: is what it is on mounted? "
+                    "Make that folder, or change the link"
+                )
+
+
+def _refuse_other_database(path: Path) -> None:
+    """A SQLite database that is not a store's; what is no database at all is a store's that was damaged."""
+    try:
+        # As it is: without locks, log or index, which would all write into the folder.
+        with contextlib.closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro&immutable=1", uri=True)) as database:
+            tables = {name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    except sqlite3.Error:
+        return
+    # A store that was killed before its first checkpoint has all of its tables in the log.
+    if tables and "copies" not in tables:
+        raise StoreError(f"{path} is a database of another program. Nothing was changed: give the store another folder")
+
+
+def _names_in(path: Path) -> set[str]:
+    try:
+        return {name for name in os.listdir(path) if not _is_nobodys(name)}
+    except OSError:
+        return set()
+
+
+def _is_nobodys(name: str) -> bool:
+    return name == "lost+found" or name.startswith(".")
+
+
+def _shown(name: str) -> str:
+    """A name of somebody's, on one line."""
+    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in name)

@@ -1,0 +1,69 @@
+"""URLs of registries, and how messages show what may hold a secret.
+
+A URL or a reference that a person has typed may have a password in it, and one of a registry's a signature. Messages,
+logs and tracebacks end up in tickets and log servers, so they show neither.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+from urllib.parse import SplitResult, urlsplit
+
+__all__ = ["HIDDEN", "parse_registry_url", "shown"]
+
+HIDDEN: Final = "***"
+"""What stands for that which is not shown."""
+
+_DIGEST: Final = re.compile(r"(.*)(@sha(?:256|384|512):[0-9A-Fa-f]*)", re.DOTALL)
+
+
+def shown(text: str) -> str:
+    """A URL or a reference without user, password, query and fragment.
+
+    Everything in front of the last `@` goes, unless a digest follows it: a password may have any character.
+    """
+    found = _DIGEST.fullmatch(text)
+    rest, digest = found.groups() if found else (text, "")
+    user, at, rest = rest.rpartition("@")
+    if at:
+        scheme, separator, _ = user.partition("://")
+        known = separator and scheme in ("http", "https", "docker")
+        rest = f"{scheme}://{HIDDEN}@{rest}" if known else f"{HIDDEN}@{rest}"
+    for mark in "?#":
+        rest, cut, _ = rest.partition(mark)
+        if cut:
+            rest += mark + HIDDEN
+    return rest + digest
+
+
+def parse_registry_url(url: str, example: str = "https://registry.example") -> SplitResult:
+    """The parts of the URL of a registry: scheme, host, perhaps a port, perhaps a path in front of `/v2/`.
+
+    Args:
+        url: whatever was given as one.
+        example: one that messages show instead.
+
+    Raises:
+        ValueError: it is not such a URL; the message says why, and shows nothing of it.
+    """
+    if not url.isprintable() or " " in url:
+        raise ValueError(f"the URL has invalid characters; write {example}")
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        # Python's own message repeats a part of it.
+        raise ValueError(f"the URL has an invalid host or port; write {example}") from None
+    if parts.scheme not in ("http", "https"):
+        raise ValueError(f"the URL begins with neither https:// nor http://; write {example}")
+    if "@" in parts.netloc:
+        raise ValueError(
+            "the URL has a user or a password in it, which would be logged: give them apart from it, "
+            "as `username` and `password` in a configuration file, as `credentials` in Python"
+        )
+    if not host or port == 0:
+        raise ValueError(f"the URL has no host, or port 0; write {example}")
+    if parts.query or parts.fragment:
+        raise ValueError(f"the URL has a query or a fragment; write {example}")
+    return parts
