@@ -67,7 +67,7 @@ def test_a_registry_that_is_gone_is_said_of_each_round(server: Serve) -> None:
     for _ in range(2):
         failed = prepared.measure().failed
         assert failed is not None
-        assert "does the registry run?" in failed
+        assert "is the registry running?" in failed
 
 
 def test_work_that_comes_to_an_end_says_so(server: Serve) -> None:

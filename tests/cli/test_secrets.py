@@ -154,6 +154,15 @@ def test_a_server_that_does_not_start(text: str, called: str, folder: Path) -> N
     assert MARKER not in said
 
 
+@pytest.mark.parametrize("flag", ["TLS_KEY", "TLS_CERT", "HOST"])
+def test_a_key_in_the_variable_that_should_name_its_file(flag: str) -> None:
+    cert = str(Path(__file__).parent / "certificates" / "cert.pem")
+    others = {"TLS_KEY": {"OCISERVER_TLS_CERT": cert}, "TLS_CERT": {"OCISERVER_TLS_KEY": cert}, "HOST": {}}
+    said = ran("serve", "--memory", "--port", "0", **others[flag], **{f"OCISERVER_{flag}": KEY})
+    assert f"--{flag.lower().replace('_', '-')}, from its environment variable" in said
+    assert MARKER not in said
+
+
 @pytest.mark.anyio
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
 async def test_a_server_in_front_of_a_registry_that_fails(folder: Path) -> None:

@@ -23,6 +23,9 @@ __all__ = ["STORE_FLAGS", "Values", "cached", "called", "config_option", "leaves
 
 Values = dict[str, Any]
 
+MAX_SHOWN: Final = 512
+"""Characters of an environment variable that a message repeats: a key or a token in the place of a path has more."""
+
 _GIVEN: Final = (ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT)
 
 STORE_FLAGS: Final = (
@@ -130,13 +133,20 @@ def together(values: Values, stores: Sequence[Store]) -> Store:
 
 
 def called(name: str, value: str) -> str:
-    """What a message calls the value of a flag that cannot be used.
+    """What a message calls a flag whose value cannot be used.
 
-    One of the configuration file may come from the environment or from another file, and be anything, such as the key
-    in the place of its path: it is called by its own key.
+    A value of the configuration file may come from the environment or from another file, and be anything: it is called
+    by its key. That of a variable may be what was meant to be in the file that it should name.
+
+    Args:
+        name: of the parameter.
+        value: as a message shows it otherwise.
     """
-    if click.get_current_context().get_parameter_source(name) is ParameterSource.DEFAULT_MAP:
+    source = click.get_current_context().get_parameter_source(name)
+    if source is ParameterSource.DEFAULT_MAP:
         return f"server.{name.replace('_', '-')} of the configuration file"
+    if source is ParameterSource.ENVIRONMENT and (not value.isprintable() or len(value) > MAX_SHOWN):
+        return f"--{name.replace('_', '-')}, from its environment variable"
     return value
 
 

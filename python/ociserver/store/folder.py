@@ -61,7 +61,7 @@ def check_folder(path: Path) -> None:
     """Make sure that a store may use a folder, which need not be there yet. Writes nothing.
 
     Raises:
-        StoreError: it is another program's, or none; the message says what it looks like, and what to do.
+        StoreError: it is another program's, or no folder; the message says what it looks like, and what to do.
         OSError: it cannot be read.
     """
     _refuse_dangling(path)
@@ -80,7 +80,7 @@ def check_folder(path: Path) -> None:
     if any(not _FAN.fullmatch(name) for name in blobs):
         others.add(BLOBS)
     elif blobs and any(_names_in(path / BLOBS / name) for name in blobs):
-        # Ours, without its database: the store says that, which must not be mistaken for an empty folder either.
+        # A store's, without its database: opening the store refuses that, in words of its own.
         return
     if others:
         looks, how = _looks_like(path, names, others)

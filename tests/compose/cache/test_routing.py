@@ -37,7 +37,7 @@ async def test_a_host_is_named_by_ns_or_by_the_repository(local: Backend) -> Non
 
 @pytest.mark.parametrize("host", ["Docker.IO", "a b", "/x"])
 async def test_a_host_that_is_none_is_refused(host: str) -> None:
-    with pytest.raises(ValueError, match="no host"):
+    with pytest.raises(ValueError, match="not the host of a registry"):
         Cache({host: Memory()}, Memory())
 
 
