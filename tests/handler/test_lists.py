@@ -278,6 +278,17 @@ async def test_a_filter() -> None:
     assert not (await request(Handler(Names(3)), "GET", f"{REFERRERS}?artifactType=")).all("oci-filters-applied")
 
 
+@pytest.mark.parametrize("artifact_type", ["application/vnd.x+json", "application%2Fvnd.x%2Bjson"])
+async def test_a_plus_in_a_filter_is_a_plus(artifact_type: str) -> None:
+    """Many clients do not escape it, and no media type has the space that a form would make of it."""
+    backend = Memory()
+    for kind in ("application/vnd.x+json", "application/vnd.other"):
+        content = index(subject=descriptor(IMAGE, b"subject"), artifactType=kind)
+        await push_manifest(backend, content, INDEX)
+    reply = await request(Handler(backend), "GET", f"{REFERRERS}?artifactType={artifact_type}")
+    assert [entry["artifactType"] for entry in reply.json()["manifests"]] == ["application/vnd.x+json"]
+
+
 @pytest.mark.parametrize("count, pages", [(0, 1), (1000, 1), (1001, 2), (2500, 3)])
 async def test_referrers_by_the_thousand(count: int, pages: int) -> None:
     backend = Names(count)
