@@ -41,6 +41,7 @@ from ociserver._core import (
     is_repository,
     is_tag,
     next_link,
+    not_modified_headers,
     parse_content_range,
     parse_range,
     parse_reference,
@@ -815,13 +816,23 @@ def test_what_is_no_headers(headers: Any) -> None:
 )
 def test_content_headers(media_type: str, value: bytes) -> None:
     headers = content_headers(media_type, D, 12)
-    assert headers == [
-        (b"content-type", value),
+    assert sorted(headers) == [
         (b"content-length", b"12"),
+        (b"content-security-policy", b"default-src 'none'; sandbox"),
+        (b"content-type", value),
         (b"docker-content-digest", D.encode()),
         (b"etag", b'"%s"' % D.encode()),
+        (b"x-content-type-options", b"nosniff"),
     ]
     assert content_headers(media_type, D, 12) is not headers
+    without = content_headers(media_type, D, 12, names_digest=False)
+    assert set(headers) - set(without) == {(b"docker-content-digest", D.encode())}
+
+
+def test_headers_of_what_is_not_modified() -> None:
+    etag = (b"etag", b'"%s"' % D.encode())
+    assert sorted(not_modified_headers(D)) == [(b"docker-content-digest", D.encode()), etag]
+    assert not_modified_headers(D, names_digest=False) == [etag]
 
 
 FORKED = """

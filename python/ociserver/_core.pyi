@@ -49,6 +49,7 @@ __all__ = [
     "is_repository",
     "is_tag",
     "next_link",
+    "not_modified_headers",
     "parse_content_range",
     "parse_range",
     "parse_reference",
@@ -374,8 +375,23 @@ class Exchange:
     def x_request_id(self) -> bytes | None:
         """The header of that name."""
 
-def content_headers(media_type: str, digest: str, length: int) -> list[tuple[bytes, bytes]]:
-    """Content-Type, Content-Length, Docker-Content-Digest and ETag, in this order, in a list of the caller's own."""
+def content_headers(
+    media_type: str, digest: str, length: int, *, names_digest: bool = True
+) -> list[tuple[bytes, bytes]]:
+    """The header fields that describe a content, in a new list.
+
+    Content-Type, Content-Length, ETag, X-Content-Type-Options, Content-Security-Policy, Docker-Content-Digest. The type
+    is the client's own, `text/html` too: the fourth and the fifth keep a browser from running what it shows.
+
+    Args:
+        media_type: what is no Latin-1 becomes `?`.
+        digest: the ETag too.
+        length: bytes of the body.
+        names_digest: False leaves Docker-Content-Digest out.
+    """
+
+def not_modified_headers(digest: str, *, names_digest: bool = True) -> list[tuple[bytes, bytes]]:
+    """The header fields of a 304: ETag and Docker-Content-Digest (RFC 9110, 15.4.5), in a new list."""
 
 @final
 class Appender:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from ociserver._core import ACCEPT_RANGES, ByteRange, parse_range
 from ociserver.errors import OCIError
 from ociserver.handler.body import ClientDisconnectedError
-from ociserver.handler.responses import Answer, content_headers, empty, etag, locations, text
+from ociserver.handler.responses import Answer, content_headers, empty, etag, locations, not_modified, text
 
 if TYPE_CHECKING:
     from ociserver.handler.call import Call
@@ -33,7 +33,7 @@ async def head(call: Call) -> Answer:
     """end-2, HEAD /v2/<name>/blobs/<digest>: 200, 304, 404."""
     descriptor = await _resolve(call)
     if call.if_none_match is not None and call.not_modified(descriptor.digest):
-        return _not_modified(descriptor)
+        return not_modified(descriptor)
     return 200, [*content_headers(descriptor, descriptor.size), ACCEPT_RANGES], b""
 
 
@@ -49,7 +49,7 @@ async def get(call: Call) -> Answer | None:
     if call.if_none_match is not None:
         descriptor = await _resolve(call)
         if call.not_modified(descriptor.digest):
-            return _not_modified(descriptor)
+            return not_modified(descriptor)
     if call.handler.options.redirect_pulls:
         location = await call.handler.backend.locate_blob(request.repository, request.digest)
         if location is not None:
@@ -96,11 +96,6 @@ async def _resolve(call: Call) -> Descriptor:
     assert call.request.repository
     assert call.request.digest
     return await call.handler.backend.resolve_blob(call.request.repository, call.request.digest)
-
-
-def _not_modified(descriptor: Descriptor) -> Answer:
-    # All but type and length.
-    return 304, content_headers(descriptor, descriptor.size)[2:], b""
 
 
 async def _ranges(call: Call, header: bytes) -> list[ByteRange] | None:
