@@ -80,7 +80,7 @@ MAX_MANIFEST_REFERENCES: Final[int]
 """Most descriptors that one manifest may hold before it is refused."""
 
 MAX_RANGES: Final[int]
-"""Most ranges that one Range header may ask for (16); more is `416`."""
+"""Most ranges of one Range header that are served as parts (1,024). With more the header is ignored: 200, the whole."""
 
 _Kind: TypeAlias = Literal[
     "ping",
@@ -230,11 +230,14 @@ class ByteRange:
         """(start, stop) in a content of `size` bytes, stop exclusive; None if it cannot be satisfied."""
 
 def parse_range(header: bytes) -> list[ByteRange] | None:
-    """Read a Range header. None: no range (an unknown unit, or `bytes=` with nothing): send it all.
+    """Read a Range header. Takes time and memory for `MAX_RANGES` ranges at most.
+
+    Returns:
+        The ranges in the header's order, not yet resolved or joined. None where the header is to be ignored and the
+        whole content sent: an unknown unit (RFC 9110, 14.2), `bytes=` with nothing, or more than `MAX_RANGES` ranges.
 
     Raises:
-        ociserver.errors.OCIError: RANGE_INVALID/416 for a malformed set, first > last, or more than
-            MAX_RANGES ranges.
+        ociserver.errors.OCIError: RANGE_INVALID/416 for a malformed range, or one whose first > last.
     """
 
 def parse_content_range(header: bytes) -> tuple[int, int]:

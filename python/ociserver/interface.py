@@ -99,7 +99,12 @@ class Url:
 
 
 class BlobReader(Protocol):
-    """A blob, or one range of it, open for reading. Iterate it once, then `aclose` it."""
+    """A blob, or one range of it, open for reading. Iterate it once, then `aclose` it.
+
+    A reader may also have a method `part(start, stop)`, which iterates over any bytes of the blob, whatever the range,
+    and may be called again when a part has been read. Then a request for a thousand ranges opens the blob once, and not
+    for each: the readers of our own registries have it.
+    """
 
     @property
     def descriptor(self) -> Descriptor:
