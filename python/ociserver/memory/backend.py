@@ -69,6 +69,7 @@ class Memory(Backend):
         self._upload_timeout_s = upload_timeout_s
         self._bytes = 0
         self._repositories: dict[str, Repository] = {}
+        # Of the repositories that hold something: an upload alone puts none into the catalog.
         self._names = SortedNames()
         self._blobs: dict[str, Blob] = {}
         # In the order of their last use, so that those which time out stand in front.
@@ -198,6 +199,8 @@ class Memory(Backend):
         if old is None:
             self.reserve(len(content))
         held = self._create(repository)
+        if held.is_empty:
+            self._names.add(repository)
         held.put(Stored(Manifest(descriptor, content), info, referrer))
         for tag in tags:
             held.tag(tag, found)
@@ -210,6 +213,8 @@ class Memory(Backend):
         self._blob(repository, digest)
         self._check_deletable(held, digest)
         del held.blobs[digest]
+        if held.is_empty:
+            self._names.remove(repository)
         blob = self._blobs[digest]
         blob.links -= 1
         if blob.links == 0:
@@ -221,6 +226,8 @@ class Memory(Backend):
         stored = self._manifest(repository, digest)
         self._check_deletable(held, digest)
         held.remove(digest)
+        if held.is_empty:
+            self._names.remove(repository)
         self.release(len(stored.manifest.content))
 
     async def delete_tag(self, repository: str, tag: str) -> None:
@@ -319,7 +326,6 @@ class Memory(Backend):
             if not is_repository(repository):
                 raise OCIError("NAME_INVALID")
             held = self._repositories[repository] = Repository()
-            self._names.add(repository)
         return held
 
     def _blob(self, repository: str, digest: str) -> Descriptor:
@@ -336,6 +342,8 @@ class Memory(Backend):
 
     def _link(self, repository: str, descriptor: Descriptor) -> None:
         held = self._create(repository)
+        if held.is_empty:
+            self._names.add(repository)
         if descriptor.digest not in held.blobs:
             held.blobs[descriptor.digest] = descriptor
             self._blobs[descriptor.digest].links += 1

@@ -67,6 +67,11 @@ class Repository:
         self.referrers: dict[str, SortedNames] = {}
         self._holders: dict[str, set[str]] = {}
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether it holds nothing; a tag is on a manifest."""
+        return not self.blobs and not self.manifests
+
     def put(self, stored: Stored) -> None:
         """Add a manifest, or replace one of the same digest (its media type may have changed)."""
         digest = stored.manifest.descriptor.digest
