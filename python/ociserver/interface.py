@@ -35,6 +35,7 @@ __all__ = [
     "Sink",
     "Url",
     "Writer",
+    "refresh",
     "write_all",
 ]
 
@@ -138,6 +139,9 @@ class BlobWriter(Protocol):
 
     An upload outlives its writers: `aclose` suspends it, and `push_blob_chunked_resume` continues it
     by its `id`, in any process.
+
+    A writer over the network may begin with the size that its process knew last. It then has a method `refresh()`,
+    which asks the registry how far the upload is.
     """
 
     @property
@@ -201,6 +205,13 @@ class Sink(Protocol):
 
     def when_kept(self, callback: Callable[[], object], /) -> None:
         """Likewise when all that came is where it stays, or lost; what else is to be done, as hashing it, may go on."""
+
+
+async def refresh(writer: BlobWriter) -> None:
+    """See that the size of a writer to which nothing was written is that of the upload now."""
+    ask: Callable[[], Awaitable[None]] | None = getattr(writer, "refresh", None)
+    if ask is not None:
+        await ask()
 
 
 OpenSink = Callable[[], Awaitable[Sink | None]]
@@ -330,12 +341,12 @@ class Writer:
         Args:
             repository: the one that it was started in.
             upload_id: `BlobWriter.id`.
-            offset: where the caller's bytes begin; None for wherever it stopped. A wrong one is
-                reported by the first `write`.
+            offset: where the caller's bytes begin, as their Content-Range says; a wrong one is reported by the first
+                `write`. None for wherever the upload stopped: the bytes are appended.
             digest: what the closing request already names, so that a backend may stream its body on.
 
         Raises:
-            OCIError: BLOB_UPLOAD_UNKNOWN; a writer over the network may raise it later, if `offset` is given.
+            OCIError: BLOB_UPLOAD_UNKNOWN; a writer over the network may raise it later.
         """
         _unsupported("push_blob_chunked_resume")
 
