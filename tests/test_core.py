@@ -49,6 +49,7 @@ from ociserver._core import (
     read_at,
     read_cached,
     read_manifest,
+    read_referrers,
     upload_path,
 )
 
@@ -644,6 +645,9 @@ def test_image() -> None:
     ]
     assert (info.subject, info.artifact_type) == (C, "app/config")
     assert info.annotations == {"a": "1", "é": "\n"}
+    assert info.annotations_json == '{"a":"1","é":"\\n"}'.encode()
+    # Whoever lists a thousand of them copies none.
+    assert info.annotations_json is info.annotations_json
     assert repr(info) == "<ManifestInfo image, 3 references>"
 
 
@@ -651,6 +655,7 @@ def test_index() -> None:
     info = read({"manifests": [descriptor()], "artifactType": "own/type"}, INDEX)
     assert references(info) == [("manifests[0]", "manifest", D, True)]
     assert (info.kind, info.subject, info.artifact_type, info.annotations) == ("index", None, "own/type", {})
+    assert info.annotations_json is None
 
 
 def test_reference_is_a_value() -> None:
@@ -726,6 +731,25 @@ def test_duplicate_keys() -> None:
 def test_lax_reading_holds_to_json_alone() -> None:
     info = read_manifest(json.dumps({"config": {"digest": D}}).encode(), IMAGE, lax=True)
     assert (info.kind, references(info)) == ("image", [("config", "unknown", D, False)])
+
+
+def test_a_type_that_is_too_long_for_a_list() -> None:
+    with pytest.raises(errors.OCIError, match="of more than 255 bytes"):
+        read({"artifactType": "x" * 256}, INDEX)
+
+
+def test_read_referrers() -> None:
+    entries = [
+        {**descriptor(), "artifactType": "a/b", "annotations": {"é": "\n", "b": ""}},
+        {**descriptor(C), "annotations": {}, "artifactType": ""},
+    ]
+    first, second = [(entry["mediaType"], entry["digest"], entry["size"]) for entry in entries]
+    content = json.dumps({"schemaVersion": 2, "manifests": entries}).encode()
+    assert read_referrers(content) == [(*first, "a/b", '{"é":"\\n","b":""}'.encode()), (*second, None, None)]
+    assert read_referrers(b'{"manifests":null}') == []
+    for bad in (b"", b"[]", b'{"manifests":[{}]}', b"\xff"):
+        with pytest.raises(ValueError, match=r"EOF|expected|descriptor"):
+            read_referrers(bad)
 
 
 def test_large_manifests() -> None:

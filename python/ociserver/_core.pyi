@@ -57,6 +57,7 @@ __all__ = [
     "read_at",
     "read_cached",
     "read_manifest",
+    "read_referrers",
     "run_load",
     "upload_path",
 ]
@@ -514,9 +515,14 @@ class ManifestInfo:
         """Digest of the subject; only for image and index."""
     @property
     def artifact_type(self) -> str | None:
-        """The manifest's own, or for an image the config's media type (spec: listing referrers)."""
+        """The manifest's own, or for an image the config's media type (spec: listing referrers). At most 255 bytes."""
     @property
-    def annotations(self) -> dict[str, str]: ...
+    def annotations_json(self) -> bytes | None:
+        """The annotations as a JSON object without spaces, in UTF-8, no longer than in the manifest; None for none. The
+        same object each time."""
+    @property
+    def annotations(self) -> dict[str, str]:
+        """The annotations, in a new dictionary, which takes much more memory than the JSON."""
 
 def read_manifest(content: bytes, media_type: str, *, lax: bool = False) -> ManifestInfo:
     """Read a manifest; parameters of the media type are ignored.
@@ -528,6 +534,16 @@ def read_manifest(content: bytes, media_type: str, *, lax: bool = False) -> Mani
     Raises:
         ociserver.errors.OCIError: MANIFEST_INVALID/400 for an OCI manifest that is not valid JSON, has
             a bad descriptor (digest, media type, size), or passes a bound of depth or count.
+    """
+
+def read_referrers(index: bytes) -> list[tuple[str, str, int, str | None, bytes | None]]:
+    """Read a list of referrers that another registry has made. Without the GIL.
+
+    Returns:
+        Of each entry: media type, digest, size, artifact type (never empty), annotations as `ManifestInfo` has them.
+
+    Raises:
+        ValueError: it is not JSON, or an entry is no descriptor; the message says where.
     """
 
 @final

@@ -56,7 +56,7 @@ class Descriptor:
         digest: `algorithm:hex`.
         size: bytes; `UNKNOWN_SIZE` only on the way into `push_blob`, and perhaps out of `BlobWriter.commit`.
         artifact_type: only on the way out of `referrers`.
-        annotations: only on the way out of `referrers`.
+        annotations: only on the way out of `referrers`; those of our own registries are `ociserver.Annotations`.
     """
 
     media_type: str

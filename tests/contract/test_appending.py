@@ -2,34 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Self
-
 import pytest
 
 from ociserver import Backend, Handler
-from ociserver.compose.wrapper import DeleterOf, ListerOf, ReaderOf, Wrapper, WriterOf
 from tests.contract.contents import REPOSITORY, digest_of, read_blob
 from tests.handler.driver import request
 from tests.handler.registry import UPLOADS
+from tests.support.opened import Opened
 
 pytestmark = pytest.mark.anyio
 
 CONTENT = bytes(range(256)) * 4000
 
 
-class Open(ReaderOf, WriterOf, DeleterOf, ListerOf, Wrapper):
-    """A backend that is open already, and stays so."""
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        """Whoever has opened it closes it."""
-
-
 @pytest.fixture
 def application(writable: Backend) -> Handler:
-    return Handler(Open(writable))
+    return Handler(Opened(writable))
 
 
 @pytest.mark.parametrize("cuts", [(0,), (5, 9), (0, 0, 700_000), (700_000, 900_000), (len(CONTENT),)], ids=str)

@@ -28,6 +28,7 @@ from ociserver.client.transport import Answer, Transport
 from ociserver.client.uploads import Chunks, Stream
 from ociserver.errors import HTTPError, OCIError, RegistryError
 from ociserver.interface import UNKNOWN_SIZE, Backend, BlobWriter, Descriptor, Manifest, PushedManifest, Url
+from ociserver.iterators import closing
 
 __all__ = ["Client"]
 
@@ -280,8 +281,9 @@ class Client(Backend):
         limit: int | None = None,
     ) -> AsyncIterator[Descriptor]:
         _check(repository, digest=digest)
-        for entry in await self._referrers.find(repository, digest, artifact_type):
-            if entry.digest > start_after:
+        found = self._referrers.find(repository, digest, artifact_type, start_after=start_after)
+        async with closing(found) as entries:
+            async for entry in entries:
                 yield entry
 
     # Requests

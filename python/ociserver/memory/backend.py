@@ -194,14 +194,13 @@ class Memory(Backend):
         info = read_manifest(content, media_type, lax=self._lax)
         if not self._lax:
             _check_references(held, info)
-        referrer = Descriptor(media_type, found, len(content), info.artifact_type, info.annotations)
         old = held.manifests.get(found)
         if old is None:
             self.reserve(len(content))
         held = self._create(repository)
         if held.is_empty:
             self._names.add(repository)
-        held.put(Stored(Manifest(descriptor, content), info, referrer))
+        held.put(Stored(Manifest(descriptor, content), info))
         for tag in tags:
             held.tag(tag, found)
         return PushedManifest(descriptor, tuple(tags), info.subject)
@@ -264,8 +263,8 @@ class Memory(Backend):
         # With a filter the limit counts what passes it, so pages are read until enough did.
         async for name in _pages(names.after, start_after, None if artifact_type else limit):
             stored = held.manifests.get(name)
-            if stored and (artifact_type is None or stored.referrer.artifact_type == artifact_type):
-                yield stored.referrer
+            if stored and (artifact_type is None or stored.info.artifact_type == artifact_type):
+                yield stored.referrer()
 
     # What uploads need of the registry
 

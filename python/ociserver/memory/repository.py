@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ociserver._core import ManifestInfo
+from ociserver.annotations import Annotations
 from ociserver.errors import OCIError
 from ociserver.interface import Descriptor, Manifest
 
@@ -44,7 +45,17 @@ class Stored:
 
     manifest: Manifest
     info: ManifestInfo
-    referrer: Descriptor
+
+    def referrer(self) -> Descriptor:
+        """It as a list of referrers has it; the annotations are those that the info keeps."""
+        described, annotations = self.manifest.descriptor, self.info.annotations_json
+        return Descriptor(
+            described.media_type,
+            described.digest,
+            described.size,
+            self.info.artifact_type,
+            {} if annotations is None else Annotations(annotations),
+        )
 
     def protects(self) -> Iterator[str]:
         """Digests that a tag on this manifest keeps: what it references, and its subject."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from ociserver._core import ManifestInfo
-from ociserver.store.manifests import annotations_text, record_references
+from ociserver.store.manifests import record_references
 from ociserver.store.work import Row, Work
 
 __all__ = [
@@ -105,7 +105,7 @@ def record(manifest_id: int, number: int, media_type: str, info: ManifestInfo) -
     rows = yield (
         "UPDATE manifests SET kind = ?, subject = ?, artifact_type = ?, annotations = ?"
         " WHERE id = ? AND media_type = ? RETURNING id",
-        (info.kind, info.subject, info.artifact_type, annotations_text(info), manifest_id, media_type),
+        (info.kind, info.subject, info.artifact_type, info.annotations_json, manifest_id, media_type),
     )
     if rows:
         yield "DELETE FROM refs WHERE manifest_id = ?", (manifest_id,)

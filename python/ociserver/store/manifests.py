@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Final
@@ -15,7 +14,7 @@ from ociserver.store.reads import repository_id
 from ociserver.store.work import Work
 from ociserver.store.writes import ensure_repository
 
-__all__ = ["annotations_text", "delete_manifest", "delete_tag", "push_manifest", "record_references"]
+__all__ = ["delete_manifest", "delete_tag", "push_manifest", "record_references"]
 
 AT_ONCE: Final = 100
 """Digests in one statement: all of any image, and with three values each a tenth of what a statement may have."""
@@ -59,7 +58,7 @@ def push_manifest(
         now,
         info.subject,
         info.artifact_type,
-        annotations_text(info),
+        info.annotations_json,
     )
     if manifest_id is None:
         rows = yield (
@@ -100,11 +99,6 @@ def record_references(manifest_id: int, number: int, info: ManifestInfo) -> Work
             f"INSERT INTO refs (manifest_id, repository_id, digest) VALUES {rows} ON CONFLICT DO NOTHING",
             tuple(value for digest in digests for value in (manifest_id, number, digest)),
         )
-
-
-def annotations_text(info: ManifestInfo) -> str | None:
-    """Annotations as they are kept."""
-    return json.dumps(info.annotations, ensure_ascii=False) if info.annotations else None
 
 
 def delete_manifest(repository: str, digest: str, *, immutable_tags: bool) -> Work[None]:

@@ -64,6 +64,12 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
         ),
         "CREATE INDEX uploads_touched ON uploads (touched)",
     ),
+    (
+        # JSON as bytes: of bytes SQLite knows the length without reading them. A type that is too long to be one, which
+        # is not accepted any more, is none.
+        "UPDATE manifests SET annotations = CAST(annotations AS {bytes}) WHERE annotations IS NOT NULL",
+        "UPDATE manifests SET artifact_type = NULL WHERE length(artifact_type) > 255",
+    ),
 )
 """One tuple of statements for each version, in order; a folder's version is how many of them it has had."""
 

@@ -36,7 +36,7 @@ mod _core {
     #[pymodule_export]
     use crate::log::{PyLineWriter, access_line};
     #[pymodule_export]
-    use crate::manifest::{PyManifestInfo, PyReference, read_manifest};
+    use crate::manifest::{PyManifestInfo, PyReference, read_manifest, read_referrers};
     #[pymodule_export]
     use crate::range::{PyByteRange, parse_content_range, parse_range};
     #[pymodule_export]

@@ -10,13 +10,15 @@ mod field;
 mod media_type;
 mod nesting;
 mod oci;
+mod referrers;
 mod search;
 #[cfg(test)]
 mod tests;
 mod text;
 
-pub use annotations::Annotations;
+pub use annotations::{Annotations, for_each};
 pub use field::{Field, Reference, ReferenceKind};
+pub use referrers::{Referrer, read_referrers};
 
 use crate::digest::Digest;
 use crate::error::{Error, Result};
@@ -30,6 +32,10 @@ pub const MAX_DEPTH: usize = 64;
 /// Most references in one manifest: each is a row to write and a lookup. Images have a few hundred
 /// layers at most (overlayfs takes 500), indexes a few dozen children.
 pub const MAX_REFERENCES: usize = 10_000;
+
+/// Longest type that a list of referrers shows, in bytes: two names of up to 127 characters and a slash (RFC 6838, 4.2).
+/// A list of a thousand manifests would else have gigabytes of them, and an index of the database too.
+pub const MAX_ARTIFACT_TYPE: usize = 255;
 
 /// Most characters of a message about a manifest.
 const MAX_MESSAGE: usize = 300;
