@@ -259,6 +259,8 @@ fn manifests() {
         if random.below(8) > 0 {
             random.mutate(&mut content, &tokens);
         }
+        // Of what another registry gives as a list.
+        let _ = manifest::read_referrers(&content);
         for media_type in media_types {
             match manifest::read(&content, media_type) {
                 Err(error) => {
@@ -267,6 +269,10 @@ fn manifests() {
                 }
                 Ok(info) => {
                     assert!(info.references.len() <= MAX_REFERENCES);
+                    if let Some(annotations) = info.annotations.json() {
+                        assert!(annotations.len() <= content.len());
+                        assert!(manifest::for_each(annotations.as_bytes(), |_, _| {}).is_ok());
+                    }
                     for reference in &info.references {
                         assert!(reference.field.to_string().chars().count() <= 140);
                         assert!(!reference.required || matches!(info.kind, ManifestKind::Image | ManifestKind::Index));
