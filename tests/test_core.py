@@ -42,6 +42,7 @@ from ociserver._core import (
     is_tag,
     manifest_media_type,
     next_link,
+    not_modified_headers,
     parse_content_range,
     parse_range,
     parse_reference,
@@ -49,6 +50,7 @@ from ociserver._core import (
     read_at,
     read_cached,
     read_manifest,
+    read_referrers,
     read_stored_manifest,
     upload_path,
 )
@@ -73,7 +75,7 @@ def parse(line: str) -> Request:
 def test_module() -> None:
     assert _core.__version__.count(".") >= 2
     assert _core.build_profile in ("debug", "release")
-    assert (_core.MAX_MANIFEST_DEPTH, _core.MAX_RANGES) == (64, 16)
+    assert (_core.MAX_MANIFEST_DEPTH, _core.MAX_RANGES) == (64, 1_024)
     assert len(set(_core.REQUEST_KINDS)) == len(_core.REQUEST_KINDS) == 18
 
 
@@ -356,10 +358,12 @@ def test_parse_range() -> None:
     assert parse_range(b"bytes=0-4, -5,7-") == [ByteRange(0, 4), ByteRange(None, 5), ByteRange(7, None)]
     assert parse_range(b"bytes=") is None
     assert parse_range(b"items=0-4") is None
-    assert len(parse_range(b"bytes=" + b"0-0," * 16) or []) == _core.MAX_RANGES
+    assert len(parse_range(b"bytes=" + b"0-0," * 1024) or []) == _core.MAX_RANGES
+    # RFC 9110, 14.2: a server may ignore the header.
+    assert parse_range(b"bytes=" + b"0-0," * 1025) is None
 
 
-@pytest.mark.parametrize("header", [b"", b"bytes=5-0", b"bytes=x", b"bytes=-", b"\xff", b"bytes=" + b"0-0," * 17])
+@pytest.mark.parametrize("header", [b"", b"bytes=5-0", b"bytes=x", b"bytes=-", b"\xff", b"bytes=0-0,x"])
 def test_bad_range(header: bytes) -> None:
     with pytest.raises(errors.OCIError) as caught:
         parse_range(header)
@@ -643,6 +647,9 @@ def test_image() -> None:
     ]
     assert (info.subject, info.artifact_type) == (C, "app/config")
     assert info.annotations == {"a": "1", "é": "\n"}
+    assert info.annotations_json == '{"a":"1","é":"\\n"}'.encode()
+    # Whoever lists a thousand of them copies none.
+    assert info.annotations_json is info.annotations_json
     assert repr(info) == "<ManifestInfo image, 3 references>"
 
 
@@ -651,6 +658,7 @@ def test_index() -> None:
     assert references(info) == [("manifests[0]", "unknown", D, True)]
     assert [reference.size for reference in info.references] == [3]
     assert (info.kind, info.subject, info.artifact_type, info.annotations) == ("index", None, "own/type", {})
+    assert info.annotations_json is None
 
 
 def test_reference_is_a_value() -> None:
@@ -730,6 +738,25 @@ def test_duplicate_keys() -> None:
 def test_lax_reading_holds_to_json_alone() -> None:
     info = read_manifest(json.dumps({"config": {"digest": D}}).encode(), IMAGE, lax=True)
     assert (info.kind, references(info)) == ("image", [("config", "unknown", D, False)])
+
+
+def test_a_type_that_is_too_long_for_a_list() -> None:
+    with pytest.raises(errors.OCIError, match="of more than 255 bytes"):
+        read({"manifests": [], "artifactType": "x" * 256}, INDEX)
+
+
+def test_read_referrers() -> None:
+    entries = [
+        {**descriptor(), "artifactType": "a/b", "annotations": {"é": "\n", "b": ""}},
+        {**descriptor(C), "annotations": {}, "artifactType": ""},
+    ]
+    first, second = [(entry["mediaType"], entry["digest"], entry["size"]) for entry in entries]
+    content = json.dumps({"schemaVersion": 2, "manifests": entries}).encode()
+    assert read_referrers(content) == [(*first, "a/b", '{"é":"\\n","b":""}'.encode()), (*second, None, None)]
+    assert read_referrers(b'{"manifests":null}') == []
+    for bad in (b"", b"[]", b'{"manifests":[{}]}', b"\xff"):
+        with pytest.raises(ValueError, match=r"EOF|expected|descriptor"):
+            read_referrers(bad)
 
 
 def test_large_manifests() -> None:
@@ -837,13 +864,23 @@ def test_what_is_no_headers(headers: Any) -> None:
 )
 def test_content_headers(media_type: str, value: bytes) -> None:
     headers = content_headers(media_type, D, 12)
-    assert headers == [
-        (b"content-type", value),
+    assert sorted(headers) == [
         (b"content-length", b"12"),
+        (b"content-security-policy", b"default-src 'none'; sandbox"),
+        (b"content-type", value),
         (b"docker-content-digest", D.encode()),
         (b"etag", b'"%s"' % D.encode()),
+        (b"x-content-type-options", b"nosniff"),
     ]
     assert content_headers(media_type, D, 12) is not headers
+    without = content_headers(media_type, D, 12, names_digest=False)
+    assert set(headers) - set(without) == {(b"docker-content-digest", D.encode())}
+
+
+def test_headers_of_what_is_not_modified() -> None:
+    etag = (b"etag", b'"%s"' % D.encode())
+    assert sorted(not_modified_headers(D)) == [(b"docker-content-digest", D.encode()), etag]
+    assert not_modified_headers(D, names_digest=False) == [etag]
 
 
 FORKED = """

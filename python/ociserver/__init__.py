@@ -5,6 +5,7 @@ app = ociserver.Handler(ociserver.Memory())
 
 from ociserver import compose, errors
 from ociserver._core import ByteRange, __version__, build_profile
+from ociserver.annotations import Annotations
 from ociserver.context import RequestContext, request_context
 from ociserver.errors import HTTPError, OCIError, ParseError, RegistryError
 from ociserver.handler import Event, Handler
@@ -30,6 +31,7 @@ from ociserver.store import Store, StoreError
 
 __all__ = [
     "UNKNOWN_SIZE",
+    "Annotations",
     "Backend",
     "BlobReader",
     "BlobWriter",

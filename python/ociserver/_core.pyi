@@ -49,6 +49,7 @@ __all__ = [
     "is_tag",
     "manifest_media_type",
     "next_link",
+    "not_modified_headers",
     "parse_content_range",
     "parse_range",
     "parse_reference",
@@ -56,6 +57,7 @@ __all__ = [
     "read_at",
     "read_cached",
     "read_manifest",
+    "read_referrers",
     "read_stored_manifest",
     "run_load",
     "upload_path",
@@ -77,7 +79,7 @@ MAX_MANIFEST_DEPTH: Final[int]
 """Deepest nesting of JSON that a manifest may have before it is refused."""
 
 MAX_RANGES: Final[int]
-"""Most ranges that one Range header may ask for (16); more is `416`."""
+"""Most ranges of one Range header that are served as parts (1,024). With more the header is ignored: 200, the whole."""
 
 _Kind: TypeAlias = Literal[
     "ping",
@@ -227,11 +229,14 @@ class ByteRange:
         """(start, stop) in a content of `size` bytes, stop exclusive; None if it cannot be satisfied."""
 
 def parse_range(header: bytes) -> list[ByteRange] | None:
-    """Read a Range header. None: no range (an unknown unit, or `bytes=` with nothing): send it all.
+    """Read a Range header. Takes time and memory for `MAX_RANGES` ranges at most.
+
+    Returns:
+        The ranges in the header's order, not yet resolved or joined. None where the header is to be ignored and the
+        whole content sent: an unknown unit (RFC 9110, 14.2), `bytes=` with nothing, or more than `MAX_RANGES` ranges.
 
     Raises:
-        ociserver.errors.OCIError: RANGE_INVALID/416 for a malformed set, first > last, or more than
-            MAX_RANGES ranges.
+        ociserver.errors.OCIError: RANGE_INVALID/416 for a malformed range, or one whose first > last.
     """
 
 def parse_content_range(header: bytes) -> tuple[int, int]:
@@ -372,8 +377,23 @@ class Exchange:
     def x_request_id(self) -> bytes | None:
         """The header of that name."""
 
-def content_headers(media_type: str, digest: str, length: int) -> list[tuple[bytes, bytes]]:
-    """Content-Type, Content-Length, Docker-Content-Digest and ETag, in this order, in a list of the caller's own."""
+def content_headers(
+    media_type: str, digest: str, length: int, *, names_digest: bool = True
+) -> list[tuple[bytes, bytes]]:
+    """The header fields that describe a content, in a new list.
+
+    Content-Type, Content-Length, ETag, X-Content-Type-Options, Content-Security-Policy, Docker-Content-Digest. The type
+    is the client's own, `text/html` too: the fourth and the fifth keep a browser from running what it shows.
+
+    Args:
+        media_type: what is no Latin-1 becomes `?`.
+        digest: the ETag too.
+        length: bytes of the body.
+        names_digest: False leaves Docker-Content-Digest out.
+    """
+
+def not_modified_headers(digest: str, *, names_digest: bool = True) -> list[tuple[bytes, bytes]]:
+    """The header fields of a 304: ETag and Docker-Content-Digest (RFC 9110, 15.4.5), in a new list."""
 
 @final
 class Appender:
@@ -499,9 +519,14 @@ class ManifestInfo:
         """Digest of the subject; only of an image or index of OCI."""
     @property
     def artifact_type(self) -> str | None:
-        """The manifest's own, or for an image the config's media type (spec: listing referrers)."""
+        """The manifest's own, or for an image the config's media type (spec: listing referrers). At most 255 bytes."""
     @property
-    def annotations(self) -> dict[str, str]: ...
+    def annotations_json(self) -> bytes | None:
+        """The annotations as a JSON object without spaces, in UTF-8, no longer than in the manifest; None for none. The
+        same object each time."""
+    @property
+    def annotations(self) -> dict[str, str]:
+        """The annotations, in a new dictionary, which takes much more memory than the JSON."""
 
 def manifest_media_type(content: bytes, declared: str) -> str:
     """The media type to keep of a manifest, without parameters.
@@ -540,6 +565,16 @@ def read_stored_manifest(content: bytes, media_type: str) -> ManifestInfo:
 
     Its type is what the document says, else `media_type`. What does not fit that type is searched for descriptors like
     any other JSON.
+    """
+
+def read_referrers(index: bytes) -> list[tuple[str, str, int, str | None, bytes | None]]:
+    """Read a list of referrers that another registry has made. Without the GIL.
+
+    Returns:
+        Of each entry: media type, digest, size, artifact type (never empty), annotations as `ManifestInfo` has them.
+
+    Raises:
+        ValueError: it is not JSON, or an entry is no descriptor; the message says where.
     """
 
 @final

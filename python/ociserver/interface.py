@@ -36,6 +36,7 @@ __all__ = [
     "Sink",
     "Url",
     "Writer",
+    "refresh",
     "write_all",
 ]
 
@@ -56,7 +57,7 @@ class Descriptor:
         digest: `algorithm:hex`.
         size: bytes; `UNKNOWN_SIZE` only on the way into `push_blob`, and perhaps out of `BlobWriter.commit`.
         artifact_type: only on the way out of `referrers`.
-        annotations: only on the way out of `referrers`.
+        annotations: only on the way out of `referrers`; those of our own registries are `ociserver.Annotations`.
     """
 
     media_type: str
@@ -106,7 +107,12 @@ class Url:
 
 
 class BlobReader(Protocol):
-    """A blob, or one range of it, open for reading. Iterate it once, then `aclose` it."""
+    """A blob, or one range of it, open for reading. Iterate it once, then `aclose` it.
+
+    A reader may also have a method `part(start, stop)`, which iterates over any bytes of the blob, whatever the range,
+    and may be called again when a part has been read. Then a request for a thousand ranges opens the blob once, and not
+    for each: the readers of our own registries have it.
+    """
 
     @property
     def descriptor(self) -> Descriptor:
@@ -140,6 +146,9 @@ class BlobWriter(Protocol):
 
     An upload outlives its writers: `aclose` suspends it, and `push_blob_chunked_resume` continues it
     by its `id`, in any process.
+
+    A writer over the network may begin with the size that its process knew last. It then has a method `refresh()`,
+    which asks the registry how far the upload is.
     """
 
     @property
@@ -203,6 +212,13 @@ class Sink(Protocol):
 
     def when_kept(self, callback: Callable[[], object], /) -> None:
         """Likewise when all that came is where it stays, or lost; what else is to be done, as hashing it, may go on."""
+
+
+async def refresh(writer: BlobWriter) -> None:
+    """See that the size of a writer to which nothing was written is that of the upload now."""
+    ask: Callable[[], Awaitable[None]] | None = getattr(writer, "refresh", None)
+    if ask is not None:
+        await ask()
 
 
 OpenSink = Callable[[], Awaitable[Sink | None]]
@@ -332,12 +348,12 @@ class Writer:
         Args:
             repository: the one that it was started in.
             upload_id: `BlobWriter.id`.
-            offset: where the caller's bytes begin; None for wherever it stopped. A wrong one is
-                reported by the first `write`.
+            offset: where the caller's bytes begin, as their Content-Range says; a wrong one is reported by the first
+                `write`. None for wherever the upload stopped: the bytes are appended.
             digest: what the closing request already names, so that a backend may stream its body on.
 
         Raises:
-            OCIError: BLOB_UPLOAD_UNKNOWN; a writer over the network may raise it later, if `offset` is given.
+            OCIError: BLOB_UPLOAD_UNKNOWN; a writer over the network may raise it later.
         """
         _unsupported("push_blob_chunked_resume")
 

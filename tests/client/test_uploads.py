@@ -10,6 +10,7 @@ import pytest
 from ociserver import UNKNOWN_SIZE, Descriptor, HTTPError, OCIError
 from ociserver.client import Basic, Client, UnreachableError
 from ociserver.client.limits import SINGLE_POST_SIZE
+from ociserver.interface import refresh
 from tests.client.conftest import HURRIED
 from tests.client.scripted import Reply, Scripted
 from tests.contract.contents import BINARY, digest_of, pieces_of
@@ -184,37 +185,94 @@ async def test_a_commit_that_was_lost(client: Client, registry: Scripted) -> Non
         await writer.commit(DIGEST)
 
 
-async def test_a_body_from_the_beginning_is_one_request(client: Client, registry: Scripted) -> None:
+async def left(client: Client) -> str:
+    """The id of an upload that was begun and left, as by a request to a server in front of the client."""
+    async with aclosing(await client.push_blob_chunked("project")) as writer:
+        return writer.id
+
+
+async def test_a_whole_body_is_one_request(client: Client, registry: Scripted) -> None:
     """As our handler has it: POST, PATCH, PUT there are POST, PATCH, PUT here, whatever the size of the pieces."""
     registry.will(STARTED, taken(10), CREATED)
-    upload_id = (await client.push_blob_chunked("project")).id
-    async with aclosing(await client.push_blob_chunked_resume("project", upload_id, offset=0)) as writer:
+    upload_id = await left(client)
+    async with aclosing(await client.push_blob_chunked_resume("project", upload_id, offset=None)) as writer:
         for byte in TEXT:
             await writer.write(bytes([byte]))
-    closing = await client.push_blob_chunked_resume("project", writer.id, offset=0, digest=DIGEST)
+    closing = await client.push_blob_chunked_resume("project", writer.id, offset=None, digest=DIGEST)
     async with aclosing(closing):
         await closing.commit(DIGEST)
     assert [(seen.method, seen.body) for seen in registry.seen] == [("POST", b""), ("PATCH", TEXT), ("PUT", b"")]
-    assert "content-range" not in registry.seen[1].headers
+    assert all("content-range" not in seen.headers for seen in registry.seen)
 
 
 async def test_a_closing_body_is_the_closing_request(client: Client, registry: Scripted) -> None:
-    registry.will(CREATED)
-    writer = await client.push_blob_chunked_resume("project", "1", offset=0, digest=DIGEST)
+    registry.will(STARTED, CREATED)
+    writer = await client.push_blob_chunked_resume("project", await left(client), offset=None, digest=DIGEST)
     async with aclosing(writer):
         await writer.write(TEXT[:3])
         await writer.write(TEXT[3:])
         await writer.commit(DIGEST)
-    assert [(seen.method, seen.body) for seen in registry.seen] == [("PUT", TEXT)]
+    assert [(seen.method, seen.body) for seen in registry.seen] == [("POST", b""), ("PUT", TEXT)]
 
 
 async def test_a_closing_body_that_breaks_off_is_not_finished(client: Client, registry: Scripted) -> None:
-    registry.will(CREATED)
-    writer = await client.push_blob_chunked_resume("project", "1", offset=0, digest=DIGEST)
+    registry.will(STARTED, CREATED)
+    writer = await client.push_blob_chunked_resume("project", await left(client), offset=None, digest=DIGEST)
     await writer.write(TEXT[:3])
     await writer.aclose()
     # It never had the end of its body, so it never was a request that could close anything.
-    assert registry.seen == []
+    assert [seen.method for seen in registry.seen] == ["POST"]
+
+
+@pytest.mark.parametrize("there, sent", [(0, None), (4, "4-13")])
+async def test_an_upload_of_another_process_is_asked_for(
+    client: Client, registry: Scripted, there: int, sent: str | None
+) -> None:
+    """To one that has nothing yet a body is streamed; behind what is there it goes with its place."""
+    progress = Reply(204, {"Location": HERE, "Upload-Offset": str(there)})
+    registry.will(progress, taken(there + 10))
+    async with aclosing(await client.push_blob_chunked_resume("project", "1", offset=None)) as writer:
+        assert writer.size == there
+        await writer.write(TEXT)
+    assert [(seen.method, seen.body) for seen in registry.seen] == [("GET", b""), ("PATCH", TEXT)]
+    assert registry.seen[1].headers.get("content-range") == sent
+    assert writer.size == there + 10
+
+
+async def test_an_offset_is_sent_whatever_is_known(client: Client, registry: Scripted) -> None:
+    registry.will(STARTED, Reply(416))
+    upload_id = await left(client)
+    with refused("RANGE_INVALID"):
+        async with aclosing(await client.push_blob_chunked_resume("project", upload_id, offset=0)) as writer:
+            await writer.write(TEXT)
+    assert registry.seen[1].headers["content-range"] == "0-9"
+
+
+async def test_what_another_process_has_brought_meanwhile(client: Client, registry: Scripted) -> None:
+    """What this one knows of the upload is old then: it is asked for, and the body goes behind all of it."""
+    registry.will(STARTED, taken(3), at(5), Reply(416), at(7), taken(17))
+    upload_id = await left(client)
+    async with aclosing(await client.push_blob_chunked_resume("project", upload_id, offset=None)) as writer:
+        await writer.write(TEXT[:3])
+    # Whoever only asks is told what is there.
+    async with aclosing(await client.push_blob_chunked_resume("project", upload_id, offset=None)) as writer:
+        assert writer.size == 3
+        await refresh(writer)
+        assert writer.size == 5
+    async with aclosing(await client.push_blob_chunked_resume("project", upload_id, offset=None)) as writer:
+        await writer.write(b"")
+    async with aclosing(await client.push_blob_chunked_resume("project", upload_id, offset=None)) as writer:
+        await writer.write(TEXT)
+    assert writer.size == 17
+    ranges = [(seen.method, seen.headers.get("content-range")) for seen in registry.seen]
+    assert ranges == [
+        ("POST", None),
+        ("PATCH", None),
+        ("GET", None),
+        ("PATCH", "5-14"),
+        ("GET", None),
+        ("PATCH", "7-16"),
+    ]
 
 
 async def test_a_location_elsewhere_gets_no_credentials(registry: Scripted, elsewhere: Scripted) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from contextlib import aclosing
 
 import pytest
 
@@ -78,6 +79,38 @@ async def test_pages_make_the_whole(subject: Subject) -> None:
 async def test_an_empty_registry(subject: Subject) -> None:
     assert await collect(subject.backend.repositories()) == []
     assert await collect(subject.backend.repositories(start_after="a", limit=5)) == []
+
+
+async def test_a_repository_of_an_upload_alone(writable: Backend) -> None:
+    """It holds nothing: anybody could fill the catalog by beginning uploads."""
+    await push_blob(writable, b"text", "b")
+    writer = await writable.push_blob_chunked("a")
+    async with aclosing(writer):
+        await writer.write(b"text")
+        assert await collect(writable.repositories()) == ["b"]
+        await writer.commit(digest_of(b"text"))
+    assert await collect(writable.repositories()) == ["a", "b"]
+
+
+async def test_a_repository_that_everything_was_deleted_from(backend: Backend) -> None:
+    for name in ("a", "b", "c"):
+        await push_blob(backend, b"text", name)
+        await push_manifest(backend, b"text", PLAIN, "latest", repository=name)
+    await backend.delete_manifest("b", digest_of(b"text"))
+    assert await collect(backend.repositories()) == ["a", "b", "c"]
+    await backend.delete_blob("b", digest_of(b"text"))
+    assert await collect(backend.repositories()) == ["a", "c"]
+    # A page of it is full of what is there.
+    assert (await collect(backend.repositories(limit=2)))[:2] == ["a", "c"]
+    assert await collect(backend.repositories(start_after="a", limit=1)) == ["c"]
+    await push_blob(backend, b"text", "b")
+    assert await collect(backend.repositories()) == ["a", "b", "c"]
+    await backend.delete_blob("b", digest_of(b"text"))
+    assert await collect(backend.repositories()) == ["a", "c"]
+    await push_manifest(backend, b"text", PLAIN, repository="b")
+    assert await collect(backend.repositories()) == ["a", "b", "c"]
+    await backend.delete_manifest("b", digest_of(b"text"))
+    assert await collect(backend.repositories()) == ["a", "c"]
 
 
 async def test_a_repository_without_tags(subject: Subject) -> None:

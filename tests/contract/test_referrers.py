@@ -45,6 +45,23 @@ async def test_an_image(subject: Subject) -> None:
     ]
 
 
+async def test_annotations_of_any_size(subject: Subject) -> None:
+    """Some are read with a page, some by themselves; the order is that of the digests."""
+    await push_blob(subject.filled, b"{}")
+    wanted = {}
+    for size in (0, 1, 4000, 4100, 5000, 70_000, 300_000, 1_500_000):
+        annotations = {"text": "x" * size} if size else None
+        content = index(subject=SUBJECT, annotations=annotations)
+        await push_manifest(subject.filled, content, INDEX)
+        wanted[digest_of(content)] = annotations or {}
+    found = await referrers(subject.backend)
+    assert [(entry.digest, entry.annotations) for entry in found] == sorted(wanted.items())
+    # And from any place on.
+    middle = found[3].digest
+    after = await collect(subject.backend.referrers(REPOSITORY, DIGEST, start_after=middle, limit=2))
+    assert [entry.digest for entry in after][:2] == [entry.digest for entry in found[4:6]]
+
+
 @pytest.mark.parametrize("artifact_type", [{}, {"artifactType": ""}])
 async def test_an_image_without_a_type_has_that_of_its_config(subject: Subject, artifact_type: dict[str, Any]) -> None:
     # Spec: "If the artifactType is empty or missing in an image manifest, the value of artifactType MUST be

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from typing import Any
 
 import pytest
 
@@ -54,10 +55,10 @@ async def test_waits_share_a_timer(monkeypatch: pytest.MonkeyPatch) -> None:
     deadlines, loop, timers = Deadlines(), asyncio.get_running_loop(), 0
     call_at = loop.call_at
 
-    def count(*arguments: object) -> asyncio.TimerHandle:
+    def count(*arguments: Any, **named: Any) -> asyncio.TimerHandle:
         nonlocal timers
         timers += 1
-        return call_at(*arguments)  # type: ignore[arg-type]
+        return call_at(*arguments, **named)
 
     monkeypatch.setattr(loop, "call_at", count)
     for _ in range(100):

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from ociserver import Backend, BlobReader, ByteRange, Descriptor, Handler
-from ociserver.handler.blobs import TURN_SIZE
+from ociserver.handler.sending import TURN_SIZE
 from ociserver.types import Message
 from tests.contract.contents import REPOSITORY, digest_of
 from tests.handler.driver import Exchange, body_messages, make_scope

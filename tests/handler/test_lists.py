@@ -9,7 +9,8 @@ from urllib.parse import parse_qs, quote, urlsplit
 
 import pytest
 
-from ociserver import Backend, Descriptor, Handler, Memory, OCIError
+from ociserver import Annotations, Backend, Descriptor, Handler, Memory, OCIError
+from ociserver.handler.referrers import PIECE
 from tests.contract.contents import (
     IMAGE,
     INDEX,
@@ -278,6 +279,17 @@ async def test_a_filter() -> None:
     assert not (await request(Handler(Names(3)), "GET", f"{REFERRERS}?artifactType=")).all("oci-filters-applied")
 
 
+@pytest.mark.parametrize("artifact_type", ["application/vnd.x+json", "application%2Fvnd.x%2Bjson"])
+async def test_a_plus_in_a_filter_is_a_plus(artifact_type: str) -> None:
+    """Many clients do not escape it, and no media type has the space that a form would make of it."""
+    backend = Memory()
+    for kind in ("application/vnd.x+json", "application/vnd.other"):
+        content = index(subject=descriptor(IMAGE, b"subject"), artifactType=kind)
+        await push_manifest(backend, content, INDEX)
+    reply = await request(Handler(backend), "GET", f"{REFERRERS}?artifactType={artifact_type}")
+    assert [entry["artifactType"] for entry in reply.json()["manifests"]] == ["application/vnd.x+json"]
+
+
 @pytest.mark.parametrize("count, pages", [(0, 1), (1000, 1), (1001, 2), (2500, 3)])
 async def test_referrers_by_the_thousand(count: int, pages: int) -> None:
     backend = Names(count)
@@ -311,6 +323,36 @@ async def test_a_page_of_referrers_is_bounded_to_the_byte() -> None:
 async def test_one_referrer_that_fills_a_page() -> None:
     replies = await pages_of(Handler(Names(3, annotation="x" * (4 * 1024 * 1024))), REFERRERS)
     assert [len(reply.json()["manifests"]) for reply in replies] == [1, 1, 1]
+
+
+async def test_no_more_is_read_than_fills_a_page() -> None:
+    """And one more, which tells that there is a next page."""
+    backend = Names(1000, annotation="x" * (1024 * 1024))
+    reply = await request(Handler(backend), "GET", REFERRERS)
+    assert len(reply.json()["manifests"]) == 3
+    assert backend.read == 4
+
+
+async def test_a_large_page_is_sent_piece_by_piece() -> None:
+    """A client that is slow to take it does not have it twice."""
+    for size in (10, 100_000, 300_000, 1_000_000, 4_000_000):
+        reply = await request(Handler(Names(7, annotation="x" * size)), "GET", REFERRERS)
+        assert reply.complete
+        assert reply["content-length"] == str(len(reply.body))
+        assert max(map(len, reply.pieces)) <= PIECE
+        assert (len(reply.pieces) == 1) == (len(reply.body) <= PIECE)
+        assert all(entry["annotations"] == {"text": "x" * size} for entry in reply.json()["manifests"])
+
+
+async def test_annotations_that_are_json_are_sent_as_they_are() -> None:
+    class Verbatim(Backend):
+        async def referrers(self, *_: object, **__: object) -> AsyncIterator[Descriptor]:
+            yield Descriptor(IMAGE, digest_of(b"one"), 3, None, Annotations(b'{ "not" :"\\u0070arsed"}'))
+            yield Descriptor(IMAGE, digest_of(b"two"), 3, None, Annotations(b"{}"))
+
+    reply = await request(Handler(Verbatim()), "GET", REFERRERS)
+    assert b'"annotations":{ "not" :"\\u0070arsed"}}' in reply.body
+    assert "annotations" not in reply.json()["manifests"][1]
 
 
 async def test_a_list_is_closed_when_it_is_left() -> None:

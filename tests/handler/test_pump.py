@@ -11,7 +11,7 @@ import pytest
 from ociserver import Backend, BlobWriter, Descriptor, Handler, OCIError
 from ociserver.handler import body as body_module
 from ociserver.handler import pump as pump_module
-from ociserver.handler.body import CHUNK_SIZE
+from ociserver.handler.body import CHUNK_SIZE, FREE_EVENTS, MAX_TINY_EVENTS
 from ociserver.types import Message
 from tests.contract.contents import BINARY
 from tests.handler.driver import Exchange, make_scope
@@ -309,6 +309,25 @@ async def test_a_slow_client_is_not_given_up(monkeypatch: pytest.MonkeyPatch) ->
         await asyncio.sleep(0.05)
     await pushing.client.sends(b"", more=False)
     assert await pushing.status() == 202
+
+
+async def test_pieces_that_carry_little_leave_the_pump() -> None:
+    """The event loop holds them back, and gives them up in the end."""
+    pushing = Pushing(("content-length", "5000"))
+    pushing.backend.at_once = True
+    sent = 0
+    while not pushing.task.done():
+        if pushing.client.waiting and not pushing.client.waiting.done():
+            pushing.client.waiting.set_result({"type": "http.request", "body": b"x", "more_body": True})
+            sent += 1
+        pushing.backend.deal(pushing.backend.backlog)
+        await asyncio.sleep(0)
+    assert await pushing.status() == 400
+    assert pushing.exchange.reply["connection"] == "close"
+    assert sent == MAX_TINY_EVENTS + 1
+    # By the pump, and then by the writer.
+    assert b"".join(pushing.backend.added) == b"x" * (FREE_EVENTS + 1)
+    assert b"".join(pushing.backend.written) == b"x" * (sent - FREE_EVENTS - 1)
 
 
 async def test_nothing_is_added_once_it_is_broken_off(pushing: Pushing) -> None:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import random
+from collections.abc import AsyncIterator
 from email.message import EmailMessage
 from email.parser import BytesParser
 from email.policy import HTTP
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from ociserver import Handler, Memory
+from ociserver import Backend, BlobReader, ByteRange, Handler, Memory, Store, compose
+from ociserver._core import MAX_RANGES
 from tests.contract.contents import REPOSITORY, digest_of, push_blob
-from tests.handler.driver import Reply, request
+from tests.handler.driver import Exchange, Reply, make_scope, request
 from tests.handler.registry import BLOB, DIGEST, MANIFEST, TEXT, handler
 
 pytestmark = pytest.mark.anyio
@@ -92,7 +97,6 @@ async def test_no_range_at_all(header: str) -> None:
         "bytes=1_0-",
         "bytes=0x1-2",
         "bytes=1-2,x",
-        "bytes=" + ",".join(["0-0"] * 17),
         "bytes=20-30,40-50",
     ],
 )
@@ -102,12 +106,30 @@ async def test_what_cannot_be_satisfied_names_the_size(header: str) -> None:
     assert reply["content-range"] == "bytes */10"
 
 
-async def test_any_range_of_an_empty_blob() -> None:
-    backend = Memory()
-    path = f"/v2/{REPOSITORY}/blobs/{await push_blob(backend, b'')}"
-    for header in ("bytes=0-", "bytes=0-0", "bytes=-5", "bytes=0-0,-5"):
-        reply = await request(Handler(backend), "GET", path, headers={"range": header})
-        assert (reply.status, reply["content-range"]) == (416, "bytes */0")
+@pytest.mark.parametrize("kind", ["memory", "store"])
+@pytest.mark.parametrize(
+    "header, status",
+    [
+        # All of it, which is nothing; some clients send a Range with every request.
+        ("bytes=0-", 200),
+        ("bytes=0-0", 200),
+        ("bytes=-5", 200),
+        ("bytes=0-0,-5", 200),
+        # It asks for nothing, or for what lies behind the end.
+        ("bytes=-0", 416),
+        ("bytes=5-", 416),
+        ("bytes=1-2,5-", 416),
+    ],
+)
+async def test_a_range_of_an_empty_blob(kind: str, header: str, status: int, tmp_path: Path) -> None:
+    async with Handler(Memory() if kind == "memory" else Store(tmp_path / "data")) as application:
+        path = f"/v2/{REPOSITORY}/blobs/{await push_blob(application.backend, b'')}"
+        reply = await request(application, "GET", path, headers={"range": header})
+    assert reply.status == status
+    if status == 200:
+        assert (reply["content-length"], reply.body, reply.all("content-range")) == ("0", b"", [])
+    else:
+        assert (reply.code, reply["content-range"]) == ("RANGE_INVALID", "bytes */0")
 
 
 async def test_a_range_of_what_is_not_there() -> None:
@@ -154,6 +176,130 @@ async def test_several_ranges_of_a_large_blob() -> None:
     assert parts_of(reply) == [
         (f"bytes {start}-{stop - 1}/{len(content)}", content[start:stop]) for start, stop in spans
     ]
+
+
+class Opening(compose.ReadOnly):
+    """Notes the range that each reader was opened for."""
+
+    def __init__(self, backend: Backend) -> None:
+        super().__init__(backend)
+        self.opened: list[ByteRange | None] = []
+
+    async def get_blob(self, repository: str, digest: str, range: ByteRange | None = None) -> BlobReader:
+        self.opened.append(range)
+        return await super().get_blob(repository, digest, range)
+
+
+class Plain:
+    """A reader that gives nothing but what it was opened for, as those of registries elsewhere."""
+
+    location = None
+
+    def __init__(self, inner: BlobReader) -> None:
+        self.descriptor = inner.descriptor
+        self.range = inner.range
+        self._inner = inner
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return aiter(self._inner)
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()
+
+
+class InOrder(Opening):
+    """The same, with such readers."""
+
+    async def get_blob(self, repository: str, digest: str, range: ByteRange | None = None) -> BlobReader:
+        return Plain(await super().get_blob(repository, digest, range))
+
+
+def header_of(spans: list[tuple[int, int]]) -> str:
+    return "bytes=" + ",".join(f"{start}-{stop - 1}" for start, stop in spans)
+
+
+def ranges_of(spans: list[tuple[int, int]], content: bytes) -> list[tuple[str, bytes]]:
+    return [(f"bytes {start}-{stop - 1}/{len(content)}", content[start:stop]) for start, stop in spans]
+
+
+@pytest.fixture(params=["memory", "store", "store, small"])
+async def pushed(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[tuple[Backend, bytes]]:
+    """A registry, and the content of a blob in it: in memory, in a file, in the database."""
+    content = random.Random(3).randbytes(15_000 if request.param == "store, small" else 3_000_000)
+    backend: Backend = Memory() if request.param == "memory" else Store(tmp_path / "data", durability="off")
+    async with backend:
+        await push_blob(backend, content)
+        yield backend, content
+
+
+async def test_a_thousand_ranges(pushed: tuple[Backend, bytes]) -> None:
+    """As many as a client asks for that has a layer in part (zstd:chunked); the blob is opened once."""
+    backend, content = pushed
+    width = len(content) // MAX_RANGES
+    # Every second range is long, and they come in any order.
+    spans = [(at * width, at * width + (width - 1 if at % 2 else 3)) for at in range(MAX_RANGES)]
+    asked = spans.copy()
+    random.Random(4).shuffle(asked)
+    opening = Opening(backend)
+    path = f"/v2/{REPOSITORY}/blobs/{digest_of(content)}"
+    reply = await request(Handler(opening), "GET", path, headers={"range": header_of(asked)})
+    assert (reply.status, reply.complete) == (206, True)
+    assert reply["content-length"] == str(len(reply.body))
+    assert parts_of(reply) == ranges_of(spans, content)
+    assert len(opening.opened) == 1
+    # Small parts share messages, and no message holds the answer.
+    assert len(reply.pieces) < 100
+    assert max(map(len, reply.pieces)) < 1024 * 1024
+
+
+async def test_ranges_of_a_reader_that_only_goes_on(pushed: tuple[Backend, bytes]) -> None:
+    """It is opened for parts that lie near each other, and again behind a gap that costs more than opening."""
+    backend, content = pushed
+    near = [(start, start + 100) for start in range(0, 10_000, 500)]
+    far = [(start, start + 300_000) for start in range(200_000, len(content) - 300_000, 400_000)]
+    opening = InOrder(backend)
+    path = f"/v2/{REPOSITORY}/blobs/{digest_of(content)}"
+    reply = await request(Handler(opening), "GET", path, headers={"range": header_of(near + far)})
+    assert (reply.status, reply.complete) == (206, True)
+    assert parts_of(reply) == ranges_of(near + far, content)
+    assert opening.opened == [ByteRange(start, stop - 1) for start, stop in [(0, near[-1][1]), *far]]
+
+
+async def test_many_overlapping_ranges_bring_each_byte_once(pushed: tuple[Backend, bytes]) -> None:
+    backend, content = pushed
+    spans = [(at, at + 10) for at in range(MAX_RANGES)]
+    path = f"/v2/{REPOSITORY}/blobs/{digest_of(content)}"
+    reply = await request(Handler(backend), "GET", path, headers={"range": header_of(spans)})
+    assert parts_of(reply) == ranges_of([(0, MAX_RANGES + 9)], content)
+
+
+async def test_more_ranges_than_are_served(pushed: tuple[Backend, bytes]) -> None:
+    """RFC 9110, 14.2: a server may ignore the header; the client gets more than it asked for, and no error."""
+    backend, content = pushed
+    spans = [(at * 3, at * 3 + 1) for at in range(MAX_RANGES + 1)]
+    path = f"/v2/{REPOSITORY}/blobs/{digest_of(content)}"
+    reply = await request(Handler(backend), "GET", path, headers={"range": header_of(spans)})
+    assert (reply.status, reply.body) == (200, content)
+    assert not reply.all("content-range")
+
+
+async def test_a_part_that_is_too_short_cuts_the_answer() -> None:
+    content = bytes(200_000)
+
+    class Short(compose.ReadOnly):
+        async def get_blob(self, repository: str, digest: str, range: ByteRange | None = None) -> Any:
+            reader = await super().get_blob(repository, digest, range)
+            part = reader.part  # type: ignore[attr-defined]
+            reader.part = lambda start, stop: part(start, min(stop, 150_000))  # type: ignore[attr-defined]
+            return reader
+
+    backend = Memory()
+    path = f"/v2/{REPOSITORY}/blobs/{await push_blob(backend, content)}"
+    scope = make_scope("GET", path, [("range", "bytes=0-99999,120000-199999")])
+    exchange = Exchange([])
+    with pytest.raises(RuntimeError, match="the backend gave 30000 of 80000 bytes"):
+        await Handler(Short(backend))(scope, exchange.receive, exchange.send)
+    assert (exchange.reply.status, exchange.reply.complete) == (206, False)
 
 
 async def test_boundaries_differ() -> None:

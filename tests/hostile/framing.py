@@ -86,6 +86,8 @@ def attempts() -> Iterator[Attempt]:
             yield Attempt(
                 f"chunk: {name}; {where}", (chunked(method, target, body),), Fate.STOPPED, hangs_up=name in CUT
             )
+    tiny = chunked("PUT", below("manifests/hostile"), b"1\r\nx\r\n" * 2000 + b"0\r\n\r\n")
+    yield Attempt("chunk: 2,000 of one byte", (tiny,))
     short = raw("PUT", below("manifests/hostile"), ["Content-Length: 100"]) + b"{}"
     yield Attempt("body: shorter than its length; manifest", (short,), Fate.STOPPED, hangs_up=True)
     short = raw("PATCH", "{upload}", ["Content-Length: 100"]) + b"abc"

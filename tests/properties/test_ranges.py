@@ -9,7 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ociserver import ByteRange, Handler, Memory, OCIError
-from ociserver._core import MAX_RANGES, parse_content_range, parse_range
+from ociserver._core import parse_content_range, parse_range
 from tests.contract.contents import REPOSITORY, digest_of, push_blob
 from tests.handler.driver import request
 from tests.handler.test_ranges import parts_of
@@ -42,7 +42,7 @@ def test_a_range_is_a_slice(ends: tuple[int | None, int | None], content: bytes)
     assert (span is None) == (not wanted)
 
 
-@given(st.lists(ranges, min_size=1, max_size=MAX_RANGES))
+@given(st.lists(ranges, min_size=1, max_size=20))
 def test_a_header_is_read_as_it_is_spelled(wanted: list[tuple[int | None, int | None]]) -> None:
     header = "bytes=" + ", ".join(spelled(*ends) for ends in wanted)
     found = parse_range(header.encode())

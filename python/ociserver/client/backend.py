@@ -27,13 +27,16 @@ from ociserver.client.auth import Authorization, Credentials, Find, Negotiated
 from ociserver.client.ids import UploadIds
 from ociserver.client.limits import MAX_MANIFEST_SIZE, MAX_TAGS, PAGE_SIZE, SINGLE_POST_SIZE
 from ociserver.client.lists import names
+from ociserver.client.progress import Progress
 from ociserver.client.reader import Reader
 from ociserver.client.referrers import Referrers
 from ociserver.client.requests import Held, Request, Retries
+from ociserver.client.session import MEDIA_TYPE, Session, with_digest
 from ociserver.client.transport import Answer, Transport
-from ociserver.client.uploads import MEDIA_TYPE, Chunks, Session, Stream, with_digest
+from ociserver.client.uploads import Chunks, Stream
 from ociserver.errors import HTTPError, OCIError, RegistryError
 from ociserver.interface import UNKNOWN_SIZE, Backend, BlobWriter, Descriptor, Manifest, PushedManifest, Url
+from ociserver.iterators import closing
 from ociserver.manifests import check_tags, pushed_digest
 from ociserver.urls import parse_registry_url
 
@@ -94,6 +97,7 @@ class Client(Backend):
             self._root.origin(), authorization or Negotiated(credentials, _host(self._root)), retries or Retries()
         )
         self._ids = UploadIds(self._root, upload_key or secrets.token_bytes(32))
+        self._left = Progress()
         self._referrers = Referrers(self, self._transport, self._root)
         self._page_size = page_size
         # Until it has answered one with 202.
@@ -193,10 +197,14 @@ class Client(Backend):
         self, repository: str, upload_id: str, *, offset: int | None, digest: str | None = None
     ) -> BlobWriter:
         session = self._session(repository, self._ids.read(repository, upload_id))
-        if offset == 0:
-            # A whole body, as most clients send it; without a Content-Range it is one from the beginning.
-            return Stream(session, digest)
-        return Chunks(session, await session.progress() if offset is None else offset)
+        known = self._left.take(repository, upload_id)
+        if offset is not None:
+            return Chunks(session, offset)
+        size = await session.progress() if known is None else known
+        if size == 0:
+            # A whole body, as most clients send it.
+            return Stream(session, digest, assumed=known is not None)
+        return Chunks(session, size, assumed=known is not None)
 
     async def locate_upload(self, repository: str, upload_id: str) -> Url | None:
         """The registry's Location, if that is on another host or it asks nobody who they are."""
@@ -283,8 +291,9 @@ class Client(Backend):
         limit: int | None = None,
     ) -> AsyncIterator[Descriptor]:
         _check(repository, digest=digest)
-        for entry in await self._referrers.find(repository, digest, artifact_type):
-            if entry.digest > start_after:
+        found = self._referrers.find(repository, digest, artifact_type, start_after=start_after)
+        async with closing(found) as entries:
+            async for entry in entries:
                 yield entry
 
     # Requests
@@ -442,7 +451,7 @@ class Client(Backend):
             return self._session_at(repository, answer)
 
     def _session(self, repository: str, location: URL) -> Session:
-        return Session(self._transport, self._ids, repository, _scope(repository, "pull,push"), location)
+        return Session(self._transport, self._ids, self._left, repository, _scope(repository, "pull,push"), location)
 
     def _session_at(self, repository: str, answer: Answer) -> Session:
         """The upload that a 202 tells of."""

@@ -11,7 +11,9 @@ MAX_LIST_SIZE: Final = 16 * 1024 * 1024
 """Bytes of one answer to a list. Some registries ignore `n`: 100,000 names of 128 characters fit."""
 
 MAX_REFERRERS: Final = 100_000
-"""Entries of a list of referrers, which is held whole: registries do not sort it, and backends have to."""
+MAX_REFERRERS_SIZE: Final = 64 * 1024 * 1024
+"""Entries of a list of referrers, and bytes of its pages, that are held: backends sort them, and registries need not.
+Where the registry's pages are in order one is held at a time."""
 
 MAX_ERROR_SIZE: Final = 8 * 1024
 """Bytes that are read of the body of an error; what is longer is a page for people."""

@@ -4,106 +4,32 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
-from dataclasses import dataclass, field
-from typing import Any, Final, TypeVar
-
-from yarl import URL
+from typing import Any, TypeVar
 
 from ociserver._core import is_digest
-from ociserver.client.answers import error_of, upload_size
-from ociserver.client.ids import UploadIds
+from ociserver.client.answers import upload_size
 from ociserver.client.limits import CHUNK_SIZE, MAX_CHUNK_SIZE
-from ociserver.client.requests import Held, Pipe, Request, UnreachableError
-from ociserver.client.transport import Answer, Transport
-from ociserver.errors import HTTPError, OCIError, RegistryError
+from ociserver.client.requests import Held, Pipe, UnreachableError
+from ociserver.client.session import MEDIA_TYPE, Session, with_digest
+from ociserver.client.transport import Answer
+from ociserver.errors import OCIError
 from ociserver.interface import UNKNOWN_SIZE, Descriptor
 
-__all__ = ["Chunks", "Session", "Stream", "with_digest"]
-
-MEDIA_TYPE: Final = "application/octet-stream"
-_BINARY: Final = {"Content-Type": MEDIA_TYPE}
+__all__ = ["Chunks", "Stream"]
 
 Result = TypeVar("Result")
 
 
-def with_digest(location: URL, digest: str) -> URL:
-    """Where an upload is closed: its Location may have a query already, which must stay as it is."""
-    text = str(location)
-    return URL(f"{text}{'&' if '?' in text else '?'}digest={digest.replace(':', '%3A')}", encoded=True)
-
-
-@dataclass(slots=True)
-class Session:
-    """An upload at the registry: where it goes on, and the requests that every way of writing needs."""
-
-    transport: Transport
-    ids: UploadIds
-    repository: str
-    scope: str
-    # Not shown: it may be signed.
-    location: URL = field(repr=False)
-    min_chunk: int = 0
-
-    @property
-    def id(self) -> str:
-        return self.ids.make(self.repository, self.location)
-
-    def request(
-        self, method: str, url: URL, body: Held | Pipe | None, headers: dict[str, str] | None = None
-    ) -> Request:
-        return Request(method, url, self.scope, {**_BINARY, **(headers or {})}, body)
-
-    def moved(self, answer: Answer) -> None:
-        """Take the newest Location: some registries keep their state in it."""
-        location = answer.headers.get("Location")
-        if location:
-            self.location = answer.join(location)
-
-    async def error(self, answer: Answer) -> RegistryError:
-        """The error that an answer is; what the registry cannot make sense of is an upload that it does not know."""
-        error = await error_of(answer, "BLOB_UPLOAD_UNKNOWN")
-        unread = answer.status == 400 and (isinstance(error, HTTPError) or getattr(error, "code", "") == "UNKNOWN")
-        return OCIError("BLOB_UPLOAD_UNKNOWN") if unread else error
-
-    async def progress(self) -> int:
-        """Ask how far it is. Raises BLOB_UPLOAD_UNKNOWN."""
-        answer = await self.transport.send(Request("GET", self.location, self.scope, repeatable=True))
-        async with answer:
-            if answer.status not in (200, 204):
-                raise await self.error(answer)
-            size = upload_size(answer)
-            if size is None:
-                raise HTTPError(502, "the registry does not say how far the upload is")
-            self.moved(answer)
-            return size
-
-    async def closed(self, answer: Answer, digest: str) -> None:
-        """Read the answer to a closing request."""
-        async with answer:
-            if answer.status != 201:
-                raise await self.error(answer)
-            found = answer.headers.get("Docker-Content-Digest", digest)
-            if found != digest:
-                raise HTTPError(502, "the registry has made another blob of it than was pushed")
-
-    async def has(self, digest: str) -> bool:
-        """Whether the blob is in the repository."""
-        url = self.ids.blob(self.repository, digest)
-        async with await self.transport.send(Request("HEAD", url, self.scope, repeatable=True)) as answer:
-            return answer.status == 200
-
-    async def delete(self) -> None:
-        """End it. That it is not there any more is no error."""
-        async with await self.transport.send(Request("DELETE", self.location, self.scope)) as answer:
-            if answer.status not in (200, 202, 204, 404):
-                raise await self.error(answer)
-
-
 class _Writer:
-    """What both kinds of `BlobWriter` share: their end, and that a request outlives whoever waits for it."""
+    """What both kinds of `BlobWriter` share: their end, and that a request outlives whoever waits for it.
 
-    def __init__(self, session: Session) -> None:
+    With `assumed` the size that a writer begins with is what this process knew last: another one may have gone on with
+    the upload since. What is written goes behind what is there all the same.
+    """
+
+    def __init__(self, session: Session, *, assumed: bool) -> None:
         self._session = session
+        self._assumed = assumed
         self._ended = False
         self._suspended = False
         self._work: asyncio.Task[Any] | None = None
@@ -145,8 +71,8 @@ class Chunks(_Writer):
     A chunk that breaks off is continued where the registry says that it stopped.
     """
 
-    def __init__(self, session: Session, offset: int, chunk_size: int = 0) -> None:
-        super().__init__(session)
+    def __init__(self, session: Session, offset: int, chunk_size: int = 0, *, assumed: bool = False) -> None:
+        super().__init__(session, assumed=assumed)
         if session.min_chunk > MAX_CHUNK_SIZE:
             raise OCIError("UNSUPPORTED", f"the registry wants chunks of {session.min_chunk} bytes, which is too much")
         self._limit = max(min(chunk_size or CHUNK_SIZE, MAX_CHUNK_SIZE), session.min_chunk)
@@ -159,6 +85,11 @@ class Chunks(_Writer):
     @property
     def size(self) -> int:
         return self._offset + self._buffered
+
+    async def refresh(self) -> None:
+        """See how far the upload is, before anything is written."""
+        if self._assumed and not self._buffered:
+            await self._look()
 
     async def write(self, data: bytes) -> None:
         await self._finish_work()
@@ -184,6 +115,7 @@ class Chunks(_Writer):
         self._suspended = True
         if self._buffered or self._unsure:
             await self._run(self._flush())
+        self._session.leave(self._offset)
 
     async def _flush(self) -> None:
         """Have everything that is held acknowledged."""
@@ -231,6 +163,9 @@ class Chunks(_Writer):
             except UnreachableError:
                 self._unsure = True
             except OCIError as error:
+                if error.code == "RANGE_INVALID" and self._assumed:
+                    await self._look()
+                    continue
                 # The request that broke off may still be at work there, after it was asked how far it is.
                 if error.code != "RANGE_INVALID" or attempt == 1 or self._unsure:
                     raise
@@ -251,7 +186,12 @@ class Chunks(_Writer):
         self._acknowledge(size - self._offset)
         self._unsure = False
 
+    async def _look(self) -> None:
+        """Go on from where the upload is by now."""
+        self._offset, self._assumed = await self._session.progress(), False
+
     def _acknowledge(self, count: int) -> None:
+        self._assumed = False
         self._offset += count
         self._buffered -= count
         self._pieces = Held(self._pieces).drop(count).pieces if self._buffered else []
@@ -261,18 +201,26 @@ class Chunks(_Writer):
 
 
 class Stream(_Writer):
-    """Streams what is written, from the beginning of the upload on, as the body of one request; nothing is held.
+    """Streams what is written to an upload that has nothing yet, as the body of one request; nothing is held.
 
-    With a digest that is the closing PUT itself, else a PATCH. That the registry refuses it is raised by the write
-    that meets its answer, or by `commit` or `aclose`. It cannot be sent again: who writes may resume the upload.
+    With a digest that is the closing PUT itself, else a PATCH. It has no Content-Range, which would need its length:
+    registries append it. That the registry refuses it is raised by the write that meets its answer, or by `commit` or
+    `aclose`. It cannot be sent again: who writes may resume the upload.
     """
 
-    def __init__(self, session: Session, digest: str | None, length: int | None = None) -> None:
-        super().__init__(session)
+    def __init__(
+        self, session: Session, digest: str | None, length: int | None = None, *, assumed: bool = False
+    ) -> None:
+        super().__init__(session, assumed=assumed)
         self._digest = digest
         self._pipe = Pipe(length)
         self._task: asyncio.Task[Answer] | None = None
         self.size = 0
+
+    async def refresh(self) -> None:
+        """See how far the upload is, before anything is written."""
+        if self._assumed and self._task is None:
+            self.size, self._assumed = await self._session.progress(), False
 
     async def write(self, data: bytes) -> None:
         await self._finish_work()
@@ -299,12 +247,12 @@ class Stream(_Writer):
         if self._ended or self._suspended:
             return
         self._suspended = True
-        if self._task is None:
-            return
-        if self._digest is None:
-            await self._run(self._finish_patch())
-        else:
+        if self._task is not None and self._digest is not None:
             await self.abort()
+            return
+        if self._task is not None:
+            await self._run(self._finish_patch())
+        self._session.leave(self.size)
 
     async def cancel(self) -> None:
         if not self._ended:
@@ -345,6 +293,8 @@ class Stream(_Writer):
             if answer.status not in (202, 204):
                 raise await self._session.error(answer)
             self._session.moved(answer)
+            # More than was streamed, if there was something already.
+            self.size = max(self.size, upload_size(answer) or 0)
 
     async def _refused(self) -> None:
         """The registry has answered, or gone, before it had everything."""

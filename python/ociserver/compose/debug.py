@@ -13,7 +13,7 @@ from ociserver._core import ByteRange
 from ociserver.compose.wrapper import Wrapper
 from ociserver.context import request_context
 from ociserver.errors import OCIError
-from ociserver.interface import BlobReader, BlobWriter, Descriptor, File, Manifest, PushedManifest, Url
+from ociserver.interface import BlobReader, BlobWriter, Descriptor, File, Manifest, PushedManifest, Url, refresh
 from ociserver.iterators import closing
 from ociserver.urls import shown
 
@@ -260,6 +260,9 @@ class _Writer:
     @property
     def chunk_size(self) -> int:
         return self._inner.chunk_size
+
+    async def refresh(self) -> None:
+        await refresh(self._inner)
 
     async def write(self, data: bytes) -> None:
         try:

@@ -15,9 +15,10 @@ from ociserver._core import Recall, RequestIds, parse_request
 from ociserver.context import request_context
 from ociserver.errors import HTTPError, OCIError, WireError, marshal_error
 from ociserver.handler import blobs, lists, manifests, uploads
-from ociserver.handler.body import ClientDisconnectedError
+from ociserver.handler.body import TINY_EVENTS_PER_S, ClientDisconnectedError
 from ociserver.handler.call import Call, Event, raw_path
 from ociserver.handler.deadlines import Deadlines
+from ociserver.handler.pace import Pace
 from ociserver.handler.responses import Answer, empty
 from ociserver.interface import Backend, complete, recall_of
 from ociserver.options import Options, Response
@@ -91,6 +92,7 @@ class Handler:
             self.debug_id = f"ociserver{next(_debug_ids)}"
             self.request_ids = RequestIds(self.debug_id)
         self.deadlines = Deadlines()
+        self.pace = Pace(TINY_EVENTS_PER_S)
         self._observe = observe
         self._opened = False
         self._opening = asyncio.Lock()
@@ -135,8 +137,10 @@ class Handler:
             await self._fail(call, error)
         finally:
             request_context.reset(token)
-            if call.has_body and call.body.pending:
-                await call.body.drain()
+            if call.has_body:
+                if call.body.pending:
+                    await call.body.drain()
+                call.body.close()
             if self._observe:
                 self._observe(self._event(call, time.perf_counter() - began))
 
@@ -251,6 +255,8 @@ class Handler:
             # body that is too short, and not one that looks whole.
             raise error
         status, headers, content = _whole(await self._response(call, error, wire))
+        if call.has_body and call.body.abandoned and call.scope["http_version"].startswith("1"):
+            headers.append((b"connection", b"close"))
         await call.start(status, headers)
         await call.write(b"" if call.scope["method"] == "HEAD" else content, more=False)
 

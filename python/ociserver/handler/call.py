@@ -79,7 +79,7 @@ class Call(Exchange, RequestContext):
     @cached_property
     def body(self) -> Body:
         """What the client sends."""
-        return Body(self.receive, self.headers, self.handler.deadlines)
+        return Body(self.receive, self.headers, self.handler.deadlines, self.handler.pace)
 
     @property
     def received(self) -> int:

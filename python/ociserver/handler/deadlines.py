@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from contextvars import Context
 from types import TracebackType
 from typing import Final, Self
 
@@ -44,7 +45,9 @@ class Deadlines:
 
     def _look_at(self, loop: asyncio.AbstractEventLoop, when: float) -> None:
         self._due = when
-        loop.call_at(when, self._look, loop, when)
+        # Not in the context of whoever waits: for as long as a timer it would keep the request, and with it the
+        # server's side of the connection.
+        loop.call_at(when, self._look, loop, when, context=Context())
 
     def _look(self, loop: asyncio.AbstractEventLoop, when: float) -> None:
         if self._loop is not loop or self._due != when:

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Final
 
 from ociserver._core import next_link
 from ociserver.errors import HTTPError, OCIError
+from ociserver.handler.referrers import INDEX, PIECE, ReferrersPage
 from ociserver.handler.responses import Answer, Headers, document
 from ociserver.iterators import closing
 
 if TYPE_CHECKING:
     from ociserver.handler.call import Call
-    from ociserver.interface import Descriptor
 
 __all__ = ["catalog", "referrers", "tags"]
 
@@ -28,9 +28,6 @@ MAX_REFERRERS_SIZE: Final = 4 * 1024 * 1024
 """A page of referrers is an index, and clients bound an index like any manifest: entries, and bytes of JSON."""
 
 _JSON: Final = (b"content-type", b"application/json")
-_INDEX: Final = b"application/vnd.oci.image.index.v1+json"
-
-_string: Final = json.JSONEncoder(ensure_ascii=False).encode
 
 Names = Callable[[str, int | None], AsyncIterator[str]]
 
@@ -104,58 +101,47 @@ async def _send_all(call: Call, names: AsyncIterator[str], head: bytes) -> Answe
     return None
 
 
-async def referrers(call: Call) -> Answer:
+async def referrers(call: Call) -> Answer | None:
     """end-12, GET /v2/<name>/referrers/<digest>?artifactType=<type>: 200, 404/400."""
-    request, options = call.request, call.handler.options
-    assert request.repository
-    assert request.digest
+    options = call.handler.options
     if options.disable_referrers_api:
         raise HTTPError(404, "referrers API has been disabled")
-    artifact_type = None if options.disable_referrers_filtering else request.artifact_type
-    head, tail = b'{"schemaVersion":2,"mediaType":"%s","manifests":[' % _INDEX, b"]}"
-    entries: list[bytes] = []
-    size, last, more = len(head) + len(tail), "", False
+    artifact_type = None if options.disable_referrers_filtering else call.request.artifact_type
+    page = await _referrers_page(call, artifact_type)
+    headers: Headers = [(b"content-type", INDEX)]
+    if artifact_type:
+        headers.append((b"oci-filters-applied", b"artifactType"))
+    if page.next_after is not None:
+        _link(call, headers, page.next_after)
+    if page.size <= PIECE:
+        return document(headers, b"".join(page.pieces))
+    headers.append((b"content-length", b"%d" % page.size))
+    await call.start(200, headers)
+    for piece in page.take():
+        await call.write(piece, more=True)
+    await call.write(b"", more=False)
+    return None
+
+
+async def _referrers_page(call: Call, artifact_type: str | None) -> ReferrersPage:
+    request = call.request
+    assert request.repository
+    assert request.digest
+    page = ReferrersPage(MAX_REFERRERS, MAX_REFERRERS_SIZE)
+    found = call.handler.backend.referrers(
+        request.repository, request.digest, artifact_type, start_after=request.last or "", limit=MAX_REFERRERS + 1
+    )
     try:
-        found = call.handler.backend.referrers(
-            request.repository,
-            request.digest,
-            artifact_type,
-            start_after=request.last or "",
-            limit=MAX_REFERRERS + 1,
-        )
         async with closing(found) as descriptors:
             async for descriptor in descriptors:
-                entry = _entry(descriptor)
-                size += len(entry) + 1
-                if entries and (len(entries) == MAX_REFERRERS or size > MAX_REFERRERS_SIZE):
-                    more = True
+                if not page.add(descriptor):
                     break
-                entries.append(entry)
-                last = descriptor.digest
     except OCIError as error:
         # Spec: a registry that has the API must not answer 404; nothing is known to refer to it.
         if error.code != "NAME_UNKNOWN":
             raise
-    headers: Headers = [(b"content-type", _INDEX)]
-    if artifact_type:
-        headers.append((b"oci-filters-applied", b"artifactType"))
-    if more:
-        _link(call, headers, last)
-    return document(headers, head + b",".join(entries) + tail)
-
-
-def _entry(descriptor: Descriptor) -> bytes:
-    # Field by field: through a dictionary and `json.dumps`, a page of a thousand spent most of its time here.
-    entry = (
-        f'{{"mediaType":{_string(descriptor.media_type)},"digest":{_string(descriptor.digest)},'
-        f'"size":{descriptor.size:d}'
-    )
-    if descriptor.artifact_type:
-        entry += f',"artifactType":{_string(descriptor.artifact_type)}'
-    if descriptor.annotations:
-        fields = ",".join([f"{_string(name)}:{_string(value)}" for name, value in descriptor.annotations.items()])
-        entry += f',"annotations":{{{fields}}}'
-    return f"{entry}}}".encode(errors="replace")
+    page.end()
+    return page
 
 
 def _items(names: list[str]) -> bytes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from ociserver._core import manifest_media_type
-from ociserver.handler.responses import Answer, content_headers, empty, pushed_location
+from ociserver.handler.responses import Answer, content_headers, empty, not_modified, pushed_location
 
 if TYPE_CHECKING:
     from ociserver.handler.call import Call
@@ -28,12 +28,10 @@ async def get(call: Call) -> Answer:
         assert request.digest
         manifest = await backend.get_manifest(repository, request.digest)
     content = manifest.content
-    headers = content_headers(manifest.descriptor, len(content))
-    if tag is not None and call.handler.options.omit_digest_from_tag_get_response:
-        del headers[2]
+    names_digest = tag is None or not call.handler.options.omit_digest_from_tag_get_response
     if call.if_none_match is not None and call.not_modified(manifest.descriptor.digest):
-        return 304, headers[2:], b""
-    return 200, headers, content
+        return not_modified(manifest.descriptor, names_digest=names_digest)
+    return 200, content_headers(manifest.descriptor, len(content), names_digest=names_digest), content
 
 
 async def head(call: Call) -> Answer:
@@ -46,10 +44,9 @@ async def head(call: Call) -> Answer:
     else:
         assert request.digest
         descriptor = await backend.resolve_manifest(request.repository, request.digest)
-    headers = content_headers(descriptor, descriptor.size)
     if call.if_none_match is not None and call.not_modified(descriptor.digest):
-        return 304, headers[2:], b""
-    return 200, headers, b""
+        return not_modified(descriptor)
+    return 200, content_headers(descriptor, descriptor.size), b""
 
 
 async def put(call: Call) -> Answer:

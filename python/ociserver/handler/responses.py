@@ -19,6 +19,7 @@ __all__ = [
     "empty",
     "etag",
     "locations",
+    "not_modified",
     "pushed_location",
     "text",
 ]
@@ -51,9 +52,14 @@ def etag(digest: str) -> bytes:
     return b'"%s"' % digest.encode()
 
 
-def content_headers(descriptor: Descriptor, length: int) -> Headers:
+def content_headers(descriptor: Descriptor, length: int, *, names_digest: bool = True) -> Headers:
     """What describes a content, for GET and HEAD alike."""
-    return _core.content_headers(descriptor.media_type, descriptor.digest, length)
+    return _core.content_headers(descriptor.media_type, descriptor.digest, length, names_digest=names_digest)
+
+
+def not_modified(descriptor: Descriptor, *, names_digest: bool = True) -> Answer:
+    """The answer to a client that has the content already."""
+    return 304, _core.not_modified_headers(descriptor.digest, names_digest=names_digest), b""
 
 
 async def pushed_location(call: Call, descriptor: Descriptor, *, is_manifest: bool) -> tuple[bytes, bytes]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from ociserver._core import parse_content_range, upload_path
 from ociserver.errors import OCIError
 from ociserver.handler.responses import Answer, Headers, empty, pushed_location, text
-from ociserver.interface import UNKNOWN_SIZE, BlobWriter, Descriptor, write_all
+from ociserver.interface import UNKNOWN_SIZE, BlobWriter, Descriptor, refresh, write_all
 
 if TYPE_CHECKING:
     from ociserver.handler.call import Call
@@ -63,6 +63,7 @@ async def mount(call: Call) -> Answer:
 async def info(call: Call) -> Answer:
     """end-13, GET <location>: 204, 404."""
     async with aclosing(await _resume(call, None)) as writer:
+        await refresh(writer)
         return 204, await _progress(call, writer), b""
 
 
@@ -101,11 +102,11 @@ async def _resume(call: Call, offset: int | None) -> BlobWriter:
     )
 
 
-def _offset(call: Call) -> int:
-    """Where the body begins, as its Content-Range says; without one it is the whole blob."""
+def _offset(call: Call) -> int | None:
+    """Where the body begins, as its Content-Range says; without one, None: behind what is there."""
     header = call.headers.get(b"content-range")
     if header is None:
-        return 0
+        return None
     first, last = parse_content_range(header)
     length = call.body.length
     # `0-0` is one byte, and how some clients write none; with a length it is clear which.

@@ -63,6 +63,7 @@ class Memory(Backend):
         self._upload_timeout_s = upload_timeout_s
         self.books = Books(max_bytes, self._expire)
         self._repositories: dict[str, Repository] = {}
+        # Of the repositories that hold something: an upload alone puts none into the catalog.
         self._names = SortedNames()
         self._blobs: dict[str, Blob] = {}
         # In the order of their last use, so that those which time out stand in front.
@@ -197,6 +198,8 @@ class Memory(Backend):
         else:
             stored = Stored.of(descriptor, content, info)
             held = self._create(repository, len(content), stored.cost + tag_costs)
+            if held.is_empty:
+                self._names.add(repository)
             held.put(stored)
         for tag in tags:
             held.tag(tag, found)
@@ -210,6 +213,8 @@ class Memory(Backend):
         self._check_deletable(held, digest)
         del held.blobs[digest]
         self.books.give(records=costs.LINK)
+        if held.is_empty:
+            self._names.remove(repository)
         blob = self._blobs[digest]
         blob.links -= 1
         if blob.links == 0:
@@ -221,6 +226,8 @@ class Memory(Backend):
         stored = self._manifest(repository, digest)
         self._check_deletable(held, digest)
         tags = held.remove(digest)
+        if held.is_empty:
+            self._names.remove(repository)
         self.books.give(len(stored.manifest.content), stored.cost + costs.TAG * tags)
 
     async def delete_tag(self, repository: str, tag: str) -> None:
@@ -309,7 +316,6 @@ class Memory(Backend):
             raise OCIError("NAME_INVALID")
         self.books.take(contents, records + costs.REPOSITORY)
         held = self._repositories[repository] = Repository()
-        self._names.add(repository)
         return held
 
     def _blob(self, repository: str, digest: str) -> Descriptor:
@@ -335,6 +341,8 @@ class Memory(Backend):
         if not known:
             self._blobs[digest] = Blob(pieces or [])
         if not linked:
+            if held.is_empty:
+                self._names.add(repository)
             held.blobs[digest] = descriptor
             self._blobs[digest].links += 1
 

@@ -34,8 +34,11 @@ class Reader:
         self.location = blob.pieces[0] if len(blob.pieces) == 1 and stop - start == blob.size else None
         self._blob = blob
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        start, stop = self.range
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self.part(*self.range)
+
+    async def part(self, start: int, stop: int) -> AsyncIterator[bytes]:
+        """Any part of the blob."""
         blob = self._blob
         index = bisect_right(blob.ends, start)
         while start < stop:

@@ -9,10 +9,9 @@ with the memory of a process.
 from __future__ import annotations
 
 from collections.abc import Collection
-from sys import getsizeof
 from typing import Final
 
-from ociserver.interface import Descriptor
+from ociserver._core import ManifestInfo
 
 __all__ = ["BLOB", "LINK", "MANIFEST", "REFERENCE", "REPOSITORY", "SUBJECT", "TAG", "UPLOAD", "of_manifest"]
 
@@ -41,20 +40,15 @@ SUBJECT: Final = 1024
 TAG: Final = 640
 """A tag of 128 characters: its places in four tables (510)."""
 
-_MALLOC: Final = 16
-"""What an allocator rounds an object up by, at most."""
 
-
-def of_manifest(references: Collection[str], referrer: Descriptor | None) -> int:
+def of_manifest(references: Collection[str], info: ManifestInfo) -> int:
     """Bytes that the record of a manifest takes, with what was read from the manifest and is kept.
 
     Args:
         references: digests of what the manifest references, each once.
-        referrer: how a list of referrers shows it; None if it has no subject. Its artifact type may be as long as
-            the manifest, and 100,000 short annotations take ten times their length.
+        info: what was read. Its annotations are kept as JSON, and only if it has a subject.
     """
     cost = MANIFEST + REFERENCE * len(references)
-    if referrer is not None:
-        texts = [referrer.artifact_type or "", *referrer.annotations, *referrer.annotations.values()]
-        cost += SUBJECT + getsizeof(referrer.annotations) + sum(map(getsizeof, texts)) + _MALLOC * len(texts)
+    if info.subject is not None:
+        cost += SUBJECT + len(info.artifact_type or "") + len(info.annotations_json or b"")
     return cost

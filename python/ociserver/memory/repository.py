@@ -9,6 +9,7 @@ from operator import itemgetter
 from typing import Final, Self
 
 from ociserver._core import ManifestInfo
+from ociserver.annotations import Annotations
 from ociserver.errors import OCIError
 from ociserver.interface import Descriptor, Manifest
 from ociserver.memory import costs
@@ -92,10 +93,15 @@ class Stored:
         references = tuple(dict.fromkeys(reference.digest for reference in info.references))
         referrer = descriptor
         if info.subject is not None:
+            annotations = info.annotations_json
             referrer = Descriptor(
-                descriptor.media_type, descriptor.digest, descriptor.size, info.artifact_type, info.annotations
+                descriptor.media_type,
+                descriptor.digest,
+                descriptor.size,
+                info.artifact_type,
+                {} if annotations is None else Annotations(annotations),
             )
-        cost = costs.of_manifest(references, None if info.subject is None else referrer)
+        cost = costs.of_manifest(references, info)
         return cls(Manifest(descriptor, content), references, info.subject, referrer, cost)
 
     def protects(self) -> Iterator[str]:
@@ -117,6 +123,11 @@ class Repository:
         self.tags_of: dict[str, set[str]] = {}
         self.referrers: dict[str, SortedNames] = {}
         self._holders: dict[str, set[str]] = {}
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether it holds nothing; a tag is on a manifest."""
+        return not self.blobs and not self.manifests
 
     def put(self, stored: Stored) -> None:
         """Add a manifest that is not there."""

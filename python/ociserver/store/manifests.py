@@ -12,7 +12,7 @@ from ociserver.interface import Descriptor
 from ociserver.manifests import missing_reference, refused_retype
 from ociserver.store.immutability import check_deletable, check_tags, is_held_by_tag
 from ociserver.store.reads import repository_id
-from ociserver.store.rereading import MAX_DIGESTS, add_references, annotations_text, record
+from ociserver.store.rereading import MAX_DIGESTS, add_references, record
 from ociserver.store.work import Work
 from ociserver.store.writes import ensure_repository, list_repository, unlist_if_empty
 
@@ -68,7 +68,7 @@ def push_manifest(
                 now,
                 info.subject,
                 info.artifact_type,
-                annotations_text(info),
+                info.annotations_json,
                 content,
             ),
         )

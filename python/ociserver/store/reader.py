@@ -31,10 +31,15 @@ class InlineReader:
         self.descriptor = descriptor
         self.range = (start, stop)
         self.location = content if stop - start == len(content) else content[start:stop]
+        self._content = content
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         if self.location:
             yield self.location
+
+    async def part(self, start: int, stop: int) -> AsyncIterator[bytes]:
+        """Any part of the blob."""
+        yield self._content[start:stop]
 
     async def aclose(self) -> None:
         """Nothing is held."""
@@ -57,18 +62,25 @@ class FileReader:
         start, stop = self.range
         return File(self._fd, start, stop - start)
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        position, stop = self.range
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self.part(*self.range)
+
+    async def part(self, position: int, stop: int) -> AsyncIterator[bytes]:
+        """Any part of the blob, one after another."""
         # What is in memory is read here: a thread to read it would cost as much again as reading and sending it.
-        while position < stop and (data := self._read_cached(position)) is not None:
+        while position < stop and (data := self._read_cached(position, stop)) is not None:
             if not data:
                 return  # truncated meanwhile; whoever sends it sees that it is too short
             position += len(data)
             yield data
         # The rest comes from the disk, one piece ahead of the one that is being sent.
+        if self._ahead is not None:
+            # Of a part that was left before its end.
+            await asyncio.wait([self._ahead])
+            self._ahead = None
         while position < stop:
             if self._ahead is None:
-                self._ahead = self._read(position)
+                self._ahead = self._read(position, stop)
             # Shielded: a thread cannot be stopped when its request is, and `aclose` has to know of it.
             data = await asyncio.shield(self._ahead)
             self._ahead = None
@@ -76,7 +88,7 @@ class FileReader:
                 return
             position += len(data)
             if position < stop:
-                self._ahead = self._read(position)
+                self._ahead = self._read(position, stop)
             yield data
 
     async def aclose(self) -> None:
@@ -90,16 +102,16 @@ class FileReader:
             # A thread may still read from it.
             self._ahead.add_done_callback(lambda ahead: _close(fd, ahead))
 
-    def _read_cached(self, position: int) -> bytes | None:
-        return read_cached(self._fd, position, self._size(position))
+    def _read_cached(self, position: int, stop: int) -> bytes | None:
+        return read_cached(self._fd, position, self._size(position, stop))
 
-    def _read(self, position: int) -> asyncio.Future[bytes]:
-        fd, size = self._fd, self._size(position)
+    def _read(self, position: int, stop: int) -> asyncio.Future[bytes]:
+        fd, size = self._fd, self._size(position, stop)
         return self._directory.read(lambda: read_at(fd, position, size))
 
-    def _size(self, position: int) -> int:
+    def _size(self, position: int, stop: int) -> int:
         size = READ_SIZE_OF_FEW if self._directory.readers <= FEW else READ_SIZE
-        return min(size, self.range[1] - position)
+        return min(size, stop - position)
 
 
 def _close(fd: int, ahead: asyncio.Future[bytes]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import Final, NamedTuple, NoReturn
 
@@ -14,6 +13,7 @@ __all__ = [
     "BLOB_TYPE",
     "Copy",
     "Link",
+    "Referrer",
     "Resolved",
     "UploadRow",
     "blob",
@@ -25,6 +25,7 @@ __all__ = [
     "find_upload",
     "link_of",
     "manifest_of",
+    "referrer_annotations",
     "referrers_after",
     "repositories_after",
     "repository",
@@ -40,6 +41,11 @@ BLOB_TYPE: Final = "application/octet-stream"
 
 SMALL_SIZE: Final = 64 * 1024
 """Of the largest manifest that is looked for where nobody may wait for it."""
+
+
+SMALL_ANNOTATIONS: Final = 4 * 1024
+"""Bytes of annotations up to which a page of referrers has them. A page is a thousand rows, of which whoever asks may
+have use for one only; larger ones are read one by one, as far as they are asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +78,18 @@ class Resolved(NamedTuple):
     manifest_id: int
 
 
+class Referrer(NamedTuple):
+    """A manifest that refers to another, for a list."""
+
+    media_type: str
+    digest: str
+    size: int
+    artifact_type: str | None
+    annotations: bytes | None
+    is_large: int | None
+    """Whether it has annotations that are not here."""
+
+
 @dataclass(frozen=True, slots=True)
 class UploadRow:
     """An upload as it was last recorded. Its file, if it has one, may have more."""
@@ -100,9 +118,12 @@ _SMALL_TAG: Final = _TAG.format(content=_SMALL)
 _SMALL_MANIFEST: Final = _MANIFEST.format(content=_SMALL)
 _REPOSITORY: Final = "SELECT id FROM repositories WHERE name = ?"
 _REFERRERS: Final = (
-    "SELECT media_type, digest, size, artifact_type, annotations FROM manifests WHERE repository_id = ?"
-    " AND subject = ?{filter} AND digest > ? ORDER BY digest LIMIT ?"
+    "SELECT media_type, digest, size, artifact_type,"
+    " CASE WHEN length(annotations) <= {most} THEN annotations END, length(annotations) > {most}"
+    " FROM manifests WHERE repository_id = ? AND subject = ?{filter} AND digest > ? ORDER BY digest LIMIT ?"
 )
+_ALL_REFERRERS: Final = _REFERRERS.format(filter="", most=SMALL_ANNOTATIONS)
+_REFERRERS_OF_TYPE: Final = _REFERRERS.format(filter=" AND artifact_type = ?", most=SMALL_ANNOTATIONS)
 _BLOB: Final = (
     "SELECT c.id, c.size, c.bad, c.key, c.content, l.renewed, l.repository_id FROM repositories r"
     " JOIN copies c ON c.digest = ? JOIN links l ON l.repository_id = r.id AND l.copy_id = c.id WHERE r.name = ?"
@@ -203,16 +224,25 @@ def tags_after(repository: str, name: str, limit: int) -> Work[list[str]]:
 
 def referrers_after(
     repository: str, subject: str, artifact_type: str | None, digest: str, limit: int
-) -> Work[list[Descriptor]]:
+) -> Work[list[Referrer]]:
     number = yield from repository_id(repository)
     if artifact_type is None:
-        rows = yield _REFERRERS.format(filter=""), (number, subject, digest, limit)
+        rows = yield _ALL_REFERRERS, (number, subject, digest, limit)
     else:
-        rows = yield _REFERRERS.format(filter=" AND artifact_type = ?"), (number, subject, artifact_type, digest, limit)
-    return [
-        Descriptor(media_type, found, size, kind, json.loads(annotations) if annotations else {})
-        for media_type, found, size, kind, annotations in rows
-    ]
+        rows = yield _REFERRERS_OF_TYPE, (number, subject, artifact_type, digest, limit)
+    return [Referrer(*row) for row in rows]
+
+
+def referrer_annotations(repository: str, subject: str, digest: str) -> Work[bytes | None]:
+    """Those of a referrer, however large; None if it is one no more."""
+    rows = yield (
+        (
+            "SELECT m.annotations FROM repositories r JOIN manifests m ON m.repository_id = r.id"
+            " WHERE r.name = ? AND m.digest = ? AND m.subject = ?"
+        ),
+        (repository, digest, subject),
+    )
+    return rows[0][0] if rows else None
 
 
 def repository_id(repository: str) -> Work[int]:

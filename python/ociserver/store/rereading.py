@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Final
@@ -10,7 +9,7 @@ from typing import Final
 from ociserver._core import ManifestInfo, read_stored_manifest
 from ociserver.store.work import Work
 
-__all__ = ["MAX_DIGESTS", "add_references", "annotations_text", "digest_groups", "record", "reread_manifests"]
+__all__ = ["MAX_DIGESTS", "add_references", "digest_groups", "record", "reread_manifests"]
 
 MAX_DIGESTS: Final = 100
 """Digests in one statement: all of any image, and with three values each a tenth of what a statement may have."""
@@ -33,7 +32,7 @@ def record(manifest_id: int, repository_id: int, info: ManifestInfo) -> Work[Non
     """Record what a stored manifest is and references, in the place of what was recorded."""
     yield (
         "UPDATE manifests SET media_type = ?, kind = ?, subject = ?, artifact_type = ?, annotations = ? WHERE id = ?",
-        (info.media_type, info.kind, info.subject, info.artifact_type, annotations_text(info), manifest_id),
+        (info.media_type, info.kind, info.subject, info.artifact_type, info.annotations_json, manifest_id),
     )
     yield "DELETE FROM refs WHERE manifest_id = ?", (manifest_id,)
     yield from add_references(manifest_id, repository_id, info)
@@ -55,11 +54,6 @@ def reread_manifests() -> Work[None]:
         for manifest_id, repository_id, media_type, content in rows:
             after = manifest_id
             yield from record(manifest_id, repository_id, read_stored_manifest(content, media_type))
-
-
-def annotations_text(info: ManifestInfo) -> str | None:
-    """Annotations as they are kept."""
-    return json.dumps(info.annotations, ensure_ascii=False) if info.annotations else None
 
 
 def digest_groups(digests: Iterable[str]) -> Iterator[list[str]]:

@@ -10,6 +10,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal, TypeVar
@@ -80,6 +81,9 @@ class SQLite:
         self._thread: threading.Thread | None = None
         self._writer: sqlite3.Connection | None = None
         self._reader: sqlite3.Connection | None = None
+        # For large reads; of its thread alone.
+        self._aside: sqlite3.Connection | None = None
+        self._large_reads: ThreadPoolExecutor | None = None
         # For whoever has the lock; of its own, so that the loop needs none to read.
         self._glancer: sqlite3.Connection | None = None
         self._glancing = threading.Lock()
@@ -97,6 +101,7 @@ class SQLite:
         except BaseException:
             await self.close()
             raise
+        self._large_reads = ThreadPoolExecutor(1, "ociserver-reader")
         self._thread = threading.Thread(target=self._run, name="ociserver-writer", daemon=True)
         self._thread.start()
 
@@ -106,13 +111,16 @@ class SQLite:
         if thread is not None:
             self._jobs.end()
             await asyncio.to_thread(thread.join)
+        large_reads, self._large_reads = self._large_reads, None
+        if large_reads is not None:
+            await asyncio.to_thread(large_reads.shutdown, cancel_futures=True)
         # Likewise: then at most one glance is under way, and the lock is to be had when it has ended.
         glancer, self._glancer = self._glancer, None
         with self._glancing:
-            for connection in (self._writer, self._reader, glancer):
+            for connection in (self._writer, self._reader, self._aside, glancer):
                 if connection is not None:
                     connection.close()
-        self._writer = self._reader = None
+        self._writer = self._reader = self._aside = None
         if self._index is not None:
             self._index.close()
             self._index = None
@@ -125,6 +133,15 @@ class SQLite:
             raise RuntimeError("the store is not open")
         try:
             return _drive(self._reader, work)
+        except sqlite3.Error as error:
+            raise of_database(error) from None
+
+    async def read_aside(self, work: Work[Result]) -> Result:
+        if self._aside is None or self._large_reads is None:
+            raise RuntimeError("the store is not open")
+        loop = asyncio.get_running_loop()
+        try:
+            return await loop.run_in_executor(self._large_reads, _drive, self._aside, work)
         except sqlite3.Error as error:
             raise of_database(error) from None
 
@@ -193,6 +210,8 @@ class SQLite:
             self._migrate(self._writer)
             self._reader = self._connect(READER_WAIT_S)
             self._glancer = self._connect(READER_WAIT_S)
+            self._aside = self._connect(WRITER_WAIT_S)
+        self._aside.execute("PRAGMA query_only = ON")
         self._glancer.execute("PRAGMA query_only = ON")
         self._glancer.execute("PRAGMA busy_timeout = 0")
         self._reader.execute("PRAGMA query_only = ON")

@@ -30,6 +30,9 @@ class Database(Protocol):
     async def read(self, work: Work[Result]) -> Result:
         """Run a work that only reads; it sees what was committed before, and never waits for a writer."""
 
+    async def read_aside(self, work: Work[Result]) -> Result:
+        """Run a work that reads megabytes as `read` does, but in a thread, one after another."""
+
     def glance(self, statement: str, parameters: tuple[Any, ...]) -> list[Row] | None:
         """The rows, asked for in any thread beside the event loop; it sees what was committed before.
 

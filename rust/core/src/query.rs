@@ -34,7 +34,7 @@ impl<'a> Query<'a> {
 
     /// Every value of a parameter, decoded, in order.
     pub fn all(self, name: &'static str) -> impl Iterator<Item = Cow<'a, [u8]>> {
-        pieces(self.0).filter(move |(key, _)| decoded(key).as_ref() == name.as_bytes()).map(|(_, value)| decoded(value))
+        self.values(name, Plus::Space)
     }
 
     /// The first value of a parameter, decoded; None if that is empty.
@@ -47,8 +47,26 @@ impl<'a> Query<'a> {
 
     /// The first value as text, with U+FFFD for what is not UTF-8; None if it is empty.
     pub fn text(self, name: &'static str) -> Option<Box<str>> {
-        self.first(name).map(|value| String::from_utf8_lossy(&value).into())
+        self.first(name).map(|value| text(&value))
     }
+
+    /// The first value as a media type; None if it is empty.
+    ///
+    /// Its `+` is a plus: no media type has a space (RFC 6838, 4.2), and a client that sends
+    /// `artifactType=application/vnd.x+json` without an escape means a plus.
+    pub fn media_type(self, name: &'static str) -> Option<Box<str>> {
+        self.values(name, Plus::Literal).next().filter(|value| !value.is_empty()).map(|value| text(&value))
+    }
+
+    fn values(self, name: &'static str, plus: Plus) -> impl Iterator<Item = Cow<'a, [u8]>> {
+        pieces(self.0)
+            .filter(move |(key, _)| decoded(key, Plus::Space).as_ref() == name.as_bytes())
+            .map(move |(_, value)| decoded(value, plus))
+    }
+}
+
+fn text(value: &[u8]) -> Box<str> {
+    String::from_utf8_lossy(value).into()
 }
 
 /// The `key=value` pairs of a raw query, not decoded; a piece without `=` is a key alone.
@@ -60,8 +78,8 @@ fn pieces(raw: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
 }
 
 /// Decode what [`Query::parse`] has checked; the raw bytes stand in for an error that cannot be.
-fn decoded(encoded: &[u8]) -> Cow<'_, [u8]> {
-    decode(encoded, Plus::Space).unwrap_or(Cow::Borrowed(encoded))
+fn decoded(encoded: &[u8], plus: Plus) -> Cow<'_, [u8]> {
+    decode(encoded, plus).unwrap_or(Cow::Borrowed(encoded))
 }
 
 /// Does this piece of a raw query set `name`? A malformed one sets nothing.
@@ -99,6 +117,22 @@ mod tests {
             ("n=%ff", Some("\u{fffd}")),
         ] {
             assert_eq!(first(raw, "n").as_deref(), want, "{raw}");
+        }
+    }
+
+    #[test]
+    fn a_plus_in_a_media_type_is_a_plus() {
+        for (raw, want) in [
+            ("t=a/b+json", Some("a/b+json")),
+            ("t=a%2Fb%2Bjson", Some("a/b+json")),
+            ("t=a/b%20json", Some("a/b json")),
+            ("t=a/b+json&t=c/d", Some("a/b+json")),
+            ("t=&t=a/b", None),
+            ("n=1", None),
+            ("", None),
+        ] {
+            let query = Query::parse(raw.as_bytes()).expect("valid");
+            assert_eq!(query.media_type("t").as_deref(), want, "{raw}");
         }
     }
 

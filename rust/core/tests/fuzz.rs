@@ -259,6 +259,8 @@ fn manifests() {
         if random.below(8) > 0 {
             random.mutate(&mut content, &tokens);
         }
+        // Of what another registry gives as a list.
+        let _ = manifest::read_referrers(&content);
         for media_type in media_types {
             for strictness in [Strictness::Strict, Strictness::Lax] {
                 match manifest::read(&content, media_type, strictness) {
@@ -268,6 +270,10 @@ fn manifests() {
                     }
                     Ok(info) => {
                         assert!(!info.media_type.contains(';'));
+                        if let Some(annotations) = info.annotations.json() {
+                            assert!(annotations.len() <= content.len());
+                            assert!(manifest::for_each(annotations.as_bytes(), |_, _| {}).is_ok());
+                        }
                         for reference in &info.references {
                             assert!(reference.field.to_string().chars().count() <= 140);
                             assert!(!reference.required || media_type != "text/plain");

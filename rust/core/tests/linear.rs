@@ -109,6 +109,7 @@ fn manifests() {
             ] {
                 let _ = manifest::read(content, media_type, Strictness::Strict);
             }
+            let _ = manifest::read_referrers(content);
         });
     }
     let annotations = |size: usize| {

@@ -1,9 +1,8 @@
-//! A request as an ASGI server hands it over, and what describes a content: what every request costs.
+//! A request as an ASGI server hands it over: what every request costs.
 
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
+use pyo3::types::{PyBytes, PyDict, PyList};
 use pyo3::{PyTraverseError, PyVisit};
 
 /// The parts of a request that every answer looks at. What few need is left to the subclass.
@@ -91,41 +90,4 @@ impl PyExchange {
         }
         Ok(())
     }
-}
-
-/// What describes a content in answers to GET and HEAD alike. Its digest is its strong validator (RFC 9110, 8.8.3).
-#[pyfunction]
-pub(crate) fn content_headers<'py>(
-    py: Python<'py>,
-    media_type: &str,
-    digest: &str,
-    length: u64,
-) -> PyResult<Bound<'py, PyList>> {
-    static NAMES: PyOnceLock<[Py<PyBytes>; 4]> = PyOnceLock::new();
-    let [type_name, length_name, digest_name, etag_name] = NAMES.get_or_init(py, || {
-        let names: [&[u8]; 4] = [b"content-type", b"content-length", b"docker-content-digest", b"etag"];
-        names.map(|name| PyBytes::new(py, name).unbind())
-    });
-    let field = |name: &Py<PyBytes>, value: &[u8]| PyTuple::new(py, [name.bind(py), &PyBytes::new(py, value)]);
-    let mut etag = Vec::with_capacity(digest.len() + 2);
-    etag.push(b'"');
-    etag.extend_from_slice(digest.as_bytes());
-    etag.push(b'"');
-    PyList::new(
-        py,
-        [
-            field(type_name, &latin_1(media_type))?,
-            field(length_name, length.to_string().as_bytes())?,
-            field(digest_name, digest.as_bytes())?,
-            field(etag_name, &etag)?,
-        ],
-    )
-}
-
-/// What HTTP/1 carries; a client's media type may have other characters.
-fn latin_1(text: &str) -> std::borrow::Cow<'_, [u8]> {
-    if text.is_ascii() {
-        return text.as_bytes().into();
-    }
-    text.chars().map(|character| u8::try_from(u32::from(character)).unwrap_or(b'?')).collect::<Vec<u8>>().into()
 }

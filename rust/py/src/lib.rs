@@ -6,6 +6,7 @@ mod exchange;
 mod file;
 mod grammar;
 mod hash;
+mod headers;
 mod load;
 mod log;
 mod manifest;
@@ -21,7 +22,7 @@ mod _core {
     #[pymodule_export]
     use crate::answered::{PyAnswered, PyRequestIds};
     #[pymodule_export]
-    use crate::exchange::{PyExchange, content_headers};
+    use crate::exchange::PyExchange;
     #[pymodule_export]
     use crate::file::{PyAppender, hash_range, read_at, read_cached};
     #[pymodule_export]
@@ -29,11 +30,15 @@ mod _core {
     #[pymodule_export]
     use crate::hash::{PyBackgroundHasher, PyHasher, digest_of};
     #[pymodule_export]
+    use crate::headers::{content_headers, not_modified_headers};
+    #[pymodule_export]
     use crate::load::{PyContent, PyOrigin, PyReport, PyStep, cores_apart, run_load};
     #[pymodule_export]
     use crate::log::{PyLineWriter, access_line};
     #[pymodule_export]
-    use crate::manifest::{PyManifestInfo, PyReference, manifest_media_type, read_manifest, read_stored_manifest};
+    use crate::manifest::{
+        PyManifestInfo, PyReference, manifest_media_type, read_manifest, read_referrers, read_stored_manifest,
+    };
     #[pymodule_export]
     use crate::range::{PyByteRange, parse_content_range, parse_range};
     #[pymodule_export]
@@ -52,9 +57,9 @@ mod _core {
         let version = env!("CARGO_PKG_VERSION").replace("-alpha.", "a").replace("-beta.", "b").replace("-rc.", "rc");
         module.add("__version__", version)?;
         module.add("build_profile", if cfg!(debug_assertions) { "debug" } else { "release" })?;
-        let [accept_ranges, api_version] = crate::recall::fields(module.py());
-        module.add("ACCEPT_RANGES", accept_ranges)?;
-        module.add("API_VERSION", api_version)?;
+        let fields = crate::headers::fields(module.py());
+        module.add("ACCEPT_RANGES", &fields.accept_ranges)?;
+        module.add("API_VERSION", &fields.api_version)?;
         module.add("REQUEST_KINDS", crate::request::kinds(module.py())?)
     }
 }

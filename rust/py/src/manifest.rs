@@ -1,9 +1,10 @@
 //! Manifests.
 
 use ociserver_core::digest::Digest;
-use ociserver_core::manifest::{self, ManifestInfo, Reference, Strictness};
+use ociserver_core::manifest::{self, ManifestInfo, Reference, Referrer, Strictness};
+use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
+use pyo3::types::{PyBytes, PyDict};
 
 use crate::errors::protocol_error;
 
@@ -48,46 +49,69 @@ impl PyReference {
 }
 
 #[pyclass(frozen, name = "ManifestInfo", module = "ociserver._core")]
-pub(crate) struct PyManifestInfo(ManifestInfo);
+pub(crate) struct PyManifestInfo {
+    /// Without its annotations.
+    info: ManifestInfo,
+    annotations: Option<Py<PyBytes>>,
+}
+
+impl PyManifestInfo {
+    fn new(py: Python<'_>, mut info: ManifestInfo) -> Self {
+        let annotations = std::mem::take(&mut info.annotations).into_json();
+        Self { info, annotations: annotations.map(|json| PyBytes::new(py, json.as_bytes()).unbind()) }
+    }
+}
 
 #[pymethods]
 impl PyManifestInfo {
     #[getter]
     fn media_type(&self) -> &str {
-        &self.0.media_type
+        &self.info.media_type
     }
 
     #[getter]
     fn kind(&self) -> &'static str {
-        self.0.kind.name()
+        self.info.kind.name()
     }
 
     #[getter]
     fn references(&self) -> Vec<PyReference> {
-        self.0.references.iter().cloned().map(PyReference).collect()
+        self.info.references.iter().cloned().map(PyReference).collect()
     }
 
     #[getter]
     fn subject(&self) -> Option<&str> {
-        self.0.subject.as_ref().map(Digest::as_str)
+        self.info.subject.as_ref().map(Digest::as_str)
     }
 
     #[getter]
     fn artifact_type(&self) -> Option<&str> {
-        self.0.artifact_type.as_deref()
+        self.info.artifact_type.as_deref()
+    }
+
+    /// The same bytes each time, so that whoever lists manifests copies none.
+    #[getter]
+    fn annotations_json(&self) -> Option<&Py<PyBytes>> {
+        self.annotations.as_ref()
     }
 
     #[getter]
     fn annotations<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let annotations = PyDict::new(py);
-        for (key, value) in self.0.annotations.iter() {
-            annotations.set_item(key, value)?;
+        let mut set = Ok(());
+        if let Some(json) = &self.annotations {
+            manifest::for_each(json.as_bytes(py), |key, value| {
+                if set.is_ok() {
+                    set = annotations.set_item(key, value);
+                }
+            })
+            .map_err(|error| PyValueError::new_err(error.to_string()))?;
         }
-        Ok(annotations)
+        set.map(|()| annotations)
     }
 
     fn __repr__(&self) -> String {
-        format!("<ManifestInfo {}, {} references>", self.0.kind.name(), self.0.references.len())
+        format!("<ManifestInfo {}, {} references>", self.info.kind.name(), self.info.references.len())
     }
 }
 
@@ -96,12 +120,26 @@ impl PyManifestInfo {
 pub(crate) fn read_manifest(py: Python<'_>, content: &[u8], media_type: &str, lax: bool) -> PyResult<PyManifestInfo> {
     let strictness = if lax { Strictness::Lax } else { Strictness::Strict };
     let info = detached(py, content, || manifest::read(content, media_type, strictness));
-    info.map(PyManifestInfo).map_err(|error| protocol_error(py, &error))
+    Ok(PyManifestInfo::new(py, info.map_err(|error| protocol_error(py, &error))?))
+}
+
+/// An entry of a list of referrers: media type, digest, size, artifact type, annotations as JSON.
+type Entry<'py> = (String, String, u64, Option<String>, Option<Bound<'py, PyBytes>>);
+
+#[pyfunction]
+pub(crate) fn read_referrers<'py>(py: Python<'py>, index: &[u8]) -> PyResult<Vec<Entry<'py>>> {
+    let found = py.detach(|| manifest::read_referrers(index));
+    let found = found.map_err(|error| PyValueError::new_err(error.to_string()))?;
+    let entry = |one: Referrer| {
+        let annotations = one.annotations.json().map(|json| PyBytes::new(py, json.as_bytes()));
+        (one.media_type, one.digest.as_str().to_owned(), one.size, one.artifact_type, annotations)
+    };
+    Ok(found.into_iter().map(entry).collect())
 }
 
 #[pyfunction]
 pub(crate) fn read_stored_manifest(py: Python<'_>, content: &[u8], media_type: &str) -> PyManifestInfo {
-    PyManifestInfo(detached(py, content, || manifest::read_stored(content, media_type)))
+    PyManifestInfo::new(py, detached(py, content, || manifest::read_stored(content, media_type)))
 }
 
 #[pyfunction]

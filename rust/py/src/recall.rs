@@ -12,7 +12,7 @@ use pyo3::types::{PyBool, PyBytes, PyDict, PyList, PyString, PyTuple};
 use pyo3::{PyTraverseError, PyVisit, intern};
 
 use crate::answered::{Observer, PyAnswered, PyRequestIds};
-use crate::exchange::content_headers;
+use crate::headers::{content_headers, fields, is_etag, not_modified_headers};
 use crate::request::kind_name;
 
 const OK: u16 = 200;
@@ -70,8 +70,8 @@ impl PyRecall {
             Err(error) => return Err(error),
         };
         let Some(Whole { status, headers, content }) = whole else { return Ok(None) };
+        headers.append(&fields(py).api_version)?;
         let common = common(py);
-        headers.append(&common.api_version)?;
         // To copy a dict that has its keys already costs half of filling one.
         let (start, body) = (common.start.bind(py).copy()?, common.body.bind(py).copy()?);
         start.set_item(intern!(py, "headers"), headers)?;
@@ -111,23 +111,25 @@ impl PyRecall {
         condition: Option<Bound<'py, PyBytes>>,
         found: &Bound<'py, PyTuple>,
     ) -> PyResult<Option<Whole<'py>>> {
-        let (headers, etag) = described(&found.get_item(0)?)?;
-        let is_unchanged = match condition {
-            None => false,
+        let py = found.py();
+        let descriptor = found.get_item(0)?;
+        let digest = descriptor.getattr(intern!(py, "digest"))?.cast_into::<PyString>()?;
+        let digest = digest.to_str()?;
+        let names_digest = self.tag_digest || request.kind != Kind::ManifestGet || request.tag.is_none();
+        match condition {
+            None => {}
             // What a client sends that has exactly this content.
-            Some(condition) if condition.as_bytes() == etag.as_bytes() => true,
+            Some(condition) if is_etag(condition.as_bytes(), digest) => {
+                let headers = not_modified_headers(py, digest, names_digest)?;
+                return Ok(Some(Whole { status: NOT_MODIFIED, headers, content: None }));
+            }
             Some(_) => return Ok(None),
-        };
-        if request.kind == Kind::ManifestGet && request.tag.is_some() && !self.tag_digest {
-            headers.del_item(2)?;
         }
-        if is_unchanged {
-            // All but type and length.
-            headers.del_slice(0, 2)?;
-            return Ok(Some(Whole { status: NOT_MODIFIED, headers, content: None }));
-        }
+        let media_type = descriptor.getattr(intern!(py, "media_type"))?.cast_into::<PyString>()?;
+        let size = descriptor.getattr(intern!(py, "size"))?.extract()?;
+        let headers = content_headers(py, media_type.to_str()?, digest, size, names_digest)?;
         if is_blob(request) {
-            headers.append(&common(found.py()).accept_ranges)?;
+            headers.append(&fields(py).accept_ranges)?;
         }
         let content = if is_get(request) { Some(found.get_item(1)?.cast_into()?) } else { None };
         Ok(Some(Whole { status: OK, headers, content }))
@@ -209,28 +211,8 @@ fn reference(request: &Request) -> Option<&str> {
     }
 }
 
-/// The headers of a whole content, and the `ETag` among them.
-fn described<'py>(descriptor: &Bound<'py, PyAny>) -> PyResult<(Bound<'py, PyList>, Bound<'py, PyBytes>)> {
-    let py = descriptor.py();
-    let media_type = descriptor.getattr(intern!(py, "media_type"))?;
-    let digest = descriptor.getattr(intern!(py, "digest"))?;
-    let size = descriptor.getattr(intern!(py, "size"))?.extract()?;
-    let headers =
-        content_headers(py, media_type.cast::<PyString>()?.to_str()?, digest.cast::<PyString>()?.to_str()?, size)?;
-    let etag = headers.get_item(3)?.get_item(1)?.cast_into()?;
-    Ok((headers, etag))
-}
-
-/// `ACCEPT_RANGES` and `API_VERSION`.
-pub(crate) fn fields(py: Python<'_>) -> [&'static Py<PyTuple>; 2] {
-    let common = common(py);
-    [&common.accept_ranges, &common.api_version]
-}
-
-/// What is the same in every answer.
+/// The messages of an answer, without what differs.
 struct Common {
-    accept_ranges: Py<PyTuple>,
-    api_version: Py<PyTuple>,
     start: Py<PyDict>,
     body: Py<PyDict>,
 }
@@ -241,9 +223,6 @@ fn common(py: Python<'_>) -> &'static Common {
 }
 
 fn make_common(py: Python<'_>) -> PyResult<Common> {
-    let field = |name: &str, value: &str| {
-        PyTuple::new(py, [name, value].map(|text| PyBytes::new(py, text.as_bytes()))).map(Bound::unbind)
-    };
     let (start, body) = (PyDict::new(py), PyDict::new(py));
     start.set_item(intern!(py, "type"), intern!(py, "http.response.start"))?;
     start.set_item(intern!(py, "status"), OK)?;
@@ -251,10 +230,5 @@ fn make_common(py: Python<'_>) -> PyResult<Common> {
     body.set_item(intern!(py, "type"), intern!(py, "http.response.body"))?;
     body.set_item(intern!(py, "body"), PyBytes::new(py, b""))?;
     body.set_item(intern!(py, "more_body"), PyBool::new(py, false))?;
-    Ok(Common {
-        accept_ranges: field("accept-ranges", "bytes")?,
-        api_version: field("docker-distribution-api-version", "registry/2.0")?,
-        start: start.unbind(),
-        body: body.unbind(),
-    })
+    Ok(Common { start: start.unbind(), body: body.unbind() })
 }

@@ -7,9 +7,11 @@ import contextlib
 
 import pytest
 
-from ociserver import Backend, BlobReader, ByteRange, OCIError
+from ociserver import Backend, BlobReader, ByteRange, Handler, OCIError
 from ociserver.compose import Cache
 from tests.compose.cache.upstream import MIB, REPOSITORY, Upstream, push, read
+from tests.handler.driver import request
+from tests.handler.test_ranges import parts_of
 from tests.support.images import digest_of, random_bytes
 
 pytestmark = pytest.mark.anyio
@@ -72,6 +74,17 @@ async def test_it_is_served_from_the_first_byte_and_in_ranges_while_it_fills(
         upstream.gate.set()
         assert await beyond == CONTENT[-10:]
         await reader.aclose()
+
+
+async def test_several_ranges_in_one_answer_while_it_fills(local: Backend, upstream: Upstream) -> None:
+    await push(upstream.memory, REPOSITORY, CONTENT)
+    upstream.gate.clear()
+    async with Cache(upstream, local) as cache, asyncio.timeout(20):
+        path = f"/v2/{REPOSITORY}/blobs/{DIGEST}"
+        reply = await request(Handler(cache), "GET", path, headers={"range": "bytes=500000-500009,0-9"})
+        assert [content for _, content in parts_of(reply)] == [CONTENT[:10], CONTENT[500_000:500_010]]
+        upstream.gate.set()
+    assert upstream.asked[f"blob {DIGEST}"] == 1
 
 
 async def test_whoever_goes_away_does_not_stop_it(local: Backend, upstream: Upstream) -> None:

@@ -30,20 +30,24 @@ class FillReader:
         self._fill = fill
         self._attempt = fill.attempt
         self._open = True
+        self._has_given = False
         fill.join()
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self.part(*self.range)
+
+    async def part(self, at: int, stop: int) -> AsyncIterator[bytes]:
+        """Any part of the blob."""
         fill = self._fill
-        start, stop = self.range
-        at = start
         while at < stop:
-            if fill.attempt != self._attempt and at > start:
+            if fill.attempt != self._attempt and self._has_given:
                 raise HTTPError(502, "the blob has to be fetched again, and may be another one then")
             self._attempt = fill.attempt
             ready = min(fill.available, stop)
             data = fill.read(at, min(READ_SIZE, ready - at)) if at < ready else b""
             if data:
                 at += len(data)
+                self._has_given = True
                 yield data
             elif fill.error is not None:
                 raise fill.error

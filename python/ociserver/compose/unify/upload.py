@@ -10,7 +10,7 @@ from contextlib import AsyncExitStack
 
 from ociserver.compose.unify.outcomes import UNKNOWN, everywhere, settle, to_the_end
 from ociserver.errors import OCIError
-from ociserver.interface import BlobWriter, Descriptor
+from ociserver.interface import BlobWriter, Descriptor, refresh
 
 __all__ = ["Upload", "decode_id", "encode_id"]
 
@@ -44,6 +44,9 @@ class Upload:
     def chunk_size(self) -> int:
         return max(writer.chunk_size for writer in self._writers)
 
+    async def refresh(self) -> None:
+        await asyncio.gather(*(refresh(writer) for writer in self._writers))
+
     async def write(self, data: bytes) -> None:
         if not data:
             return
@@ -67,7 +70,7 @@ class Upload:
         if self._begun:
             outcomes = await asyncio.gather(*(each.write(data) for each in self._writers), return_exceptions=True)
         else:
-            self._agree()
+            await self._agree()
             await first.write(data)
             self._begun = True
             outcomes = await asyncio.gather(*(each.write(data) for each in others), return_exceptions=True)
@@ -76,7 +79,7 @@ class Upload:
 
     async def _commit(self, digest: str) -> Descriptor:
         first, *others = self._writers
-        self._agree()
+        await self._agree()
         descriptor = await first.commit(digest)
         outcomes = await asyncio.gather(*(each.commit(digest) for each in others), return_exceptions=True)
         await self._settle([descriptor, *outcomes])
@@ -88,7 +91,10 @@ class Upload:
             await asyncio.gather(*(_cancel(writer) for writer in self._writers), return_exceptions=True)
         settle(outcomes)
 
-    def _agree(self) -> None:
+    async def _agree(self) -> None:
+        if len({writer.size for writer in self._writers}) > 1:
+            # One may have gone on in another process.
+            await self.refresh()
         sizes = {writer.size for writer in self._writers}
         if len(sizes) > 1:
             raise OCIError("RANGE_INVALID", f"the registries are at different places in this upload: {sorted(sizes)}")

@@ -8,30 +8,83 @@ use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, Visitor};
 
 use super::text::{Key, Text};
 
-/// Keys and values, in order of appearance.
+/// Keys and values, in order of appearance, as the JSON that lists of referrers show of them.
 ///
-/// They lie end to end in one string: four million bytes of annotations take little more than that, where
-/// a `String` for each key and value would take ten times as much.
+/// So they take no more memory than the manifest did, where a `String` for each key and value would take ten times as
+/// much, and a list needs not write them again.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Annotations {
-    text: String,
-    /// Where each key ends in `text`, and where its value does.
-    ends: Vec<(usize, usize)>,
+    /// Without spaces, escaped as little as JSON allows. Empty for none.
+    json: String,
 }
 
 impl Annotations {
-    /// Each key with its value.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        let starts = std::iter::once(0).chain(self.ends.iter().map(|(_, end)| *end));
-        starts.zip(&self.ends).map(|(start, &(key, value))| (&self.text[start..key], &self.text[key..value]))
+    /// `{"key":"value",...}`, or None where there are none.
+    pub fn json(&self) -> Option<&str> {
+        (!self.json.is_empty()).then_some(self.json.as_str())
     }
 
-    fn push(&mut self, key: &str, value: &str) {
-        self.text.push_str(key);
-        let end = self.text.len();
-        self.text.push_str(value);
-        self.ends.push((end, self.text.len()));
+    /// [`Self::json`], where nothing else is needed.
+    pub fn into_json(self) -> Option<String> {
+        (!self.json.is_empty()).then_some(self.json)
     }
+}
+
+/// Writes [`Annotations`] while they are read.
+struct Writer(Vec<u8>);
+
+impl Writer {
+    fn push<E: Error>(&mut self, key: &str, value: &str) -> Result<(), E> {
+        self.0.push(if self.0.is_empty() { b'{' } else { b',' });
+        self.string(key)?;
+        self.0.push(b':');
+        self.string(value)
+    }
+
+    fn string<E: Error>(&mut self, text: &str) -> Result<(), E> {
+        serde_json::to_writer(&mut self.0, text).map_err(E::custom)
+    }
+
+    /// Has this key been written? Looks at all of them.
+    fn has(&self, key: &str) -> bool {
+        let whole = [&self.0[..], b"}"].concat();
+        let mut has = false;
+        let _ = for_each(&whole, |known, _| has |= known == key);
+        has
+    }
+
+    fn end<E: Error>(mut self) -> Result<Annotations, E> {
+        if !self.0.is_empty() {
+            self.0.push(b'}');
+        }
+        Ok(Annotations { json: String::from_utf8(self.0).map_err(E::custom)? })
+    }
+}
+
+/// Call `give` with each key and its value.
+///
+/// # Errors
+/// If it is not what [`Annotations::json`] gives.
+pub fn for_each(json: &[u8], give: impl FnMut(&str, &str)) -> serde_json::Result<()> {
+    struct Each<F>(F);
+
+    impl<'de, F: FnMut(&str, &str)> Visitor<'de> for Each<F> {
+        type Value = ();
+
+        fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+            formatter.write_str("an object of strings")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<(), A::Error> {
+            while let Some(key) = map.next_key_seed(Key)? {
+                let value = map.next_value_seed(Text("value"))?.unwrap_or_default();
+                (self.0)(&key, &value);
+            }
+            Ok(())
+        }
+    }
+
+    serde_json::Deserializer::from_slice(json).deserialize_map(Each(give))
 }
 
 /// Reads annotations. `null` is none, as in Go.
@@ -57,17 +110,17 @@ impl<'de> Visitor<'de> for AnnotationsSeed {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Annotations, A::Error> {
-        let mut annotations = Annotations::default();
+        let mut annotations = Writer(Vec::new());
         let mut seen = Seen::default();
         while let Some(key) = map.next_key_seed(Key)? {
             let value = map.next_value_seed(Text("value in annotations"))?;
             let value = value.ok_or_else(|| A::Error::custom("null as value in annotations"))?;
-            if seen.may_have(&key) && annotations.iter().any(|(known, _)| known == key) {
+            if seen.may_have(&key) && annotations.has(&key) {
                 return Err(A::Error::custom("a key of annotations stands there twice"));
             }
-            annotations.push(&key, &value);
+            annotations.push(&key, &value)?;
         }
-        Ok(annotations)
+        annotations.end()
     }
 }
 

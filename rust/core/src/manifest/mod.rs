@@ -11,15 +11,17 @@ mod field;
 mod media_type;
 mod nesting;
 mod outline;
+mod referrers;
 mod search;
 #[cfg(test)]
 mod tests;
 mod text;
 mod typed;
 
-pub use annotations::Annotations;
+pub use annotations::{Annotations, for_each};
 pub use field::{Field, Reference, ReferenceKind};
 pub use media_type::MAX_MEDIA_TYPE;
+pub use referrers::{Referrer, read_referrers};
 
 use crate::digest::Digest;
 use crate::error::{Error, Result};
@@ -30,6 +32,10 @@ use outline::Outline;
 /// Deepest nesting of JSON. The image-spec needs four levels; this leaves room for whatever an unknown
 /// type carries, and is far below what would exhaust a stack.
 pub const MAX_DEPTH: usize = 64;
+
+/// Longest type that a list of referrers shows, in bytes: two names of up to 127 characters and a slash (RFC 6838, 4.2).
+/// A list of a thousand manifests would else have gigabytes of them, and an index of the database too.
+pub const MAX_ARTIFACT_TYPE: usize = 255;
 
 /// Most characters of a message about a manifest.
 const MAX_MESSAGE: usize = 300;

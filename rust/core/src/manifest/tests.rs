@@ -1,6 +1,9 @@
 //! Manifests, whole: what is accepted, what is found, what is refused and how.
 
-use super::{Annotations, MAX_DEPTH, ManifestInfo, ManifestKind, Strictness, media_type, read, read_stored};
+use super::{
+    Annotations, MAX_ARTIFACT_TYPE, MAX_DEPTH, ManifestInfo, ManifestKind, Strictness, for_each, media_type, read,
+    read_stored,
+};
 
 const IMAGE: &str = "application/vnd.oci.image.manifest.v1+json";
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
@@ -68,8 +71,7 @@ fn an_image() {
     assert_eq!(references(&info), ["config blob! {1}", "layers[0] blob! {2}", "layers[1] blob! {2}"]);
     assert_eq!(info.subject.map(|subject| subject.to_string()).as_deref(), Some(D2));
     assert_eq!(info.artifact_type.as_deref(), Some("app/config"));
-    let annotations: Vec<_> = info.annotations.iter().collect();
-    assert_eq!(annotations, [("b", "2"), ("a", "1")]);
+    assert_eq!(info.annotations.json(), Some(r#"{"b":"2","a":"1"}"#));
 }
 
 #[test]
@@ -92,8 +94,43 @@ fn strings_may_be_escaped() {
         (references(&info), info.artifact_type.as_deref()),
         (vec!["config blob! {1}".to_owned()], Some("app/config"))
     );
-    assert_eq!(info.annotations.iter().collect::<Vec<_>>(), [("a\n", "é😀")]);
+    assert_eq!(info.annotations.json(), Some(r#"{"a\n":"é😀"}"#));
     assert!(index(r#"{"annotations":{"a":"\ud83d"}}"#).is_err(), "half a character");
+}
+
+#[test]
+fn annotations_are_no_longer_than_they_were() {
+    // What JSON lets be written in other ways stands there in its shortest form.
+    let written = r#"{ "a\/b" : "\u0041\u00e9\ud83d\ude00", "c" : "\"\\\b\f\n\r\t\u0001\u007f", "" : "" }"#;
+    let annotations = index(&format!(r#"{{"manifests":[],"annotations":{written}}}"#)).expect("valid").annotations;
+    let shortest = "{\"a/b\":\"Aé😀\",\"c\":\"\\\"\\\\\\b\\f\\n\\r\\t\\u0001\u{7f}\",\"\":\"\"}";
+    assert_eq!(annotations.json(), Some(shortest));
+    let again = index(&format!(r#"{{"manifests":[],"annotations":{shortest}}}"#)).expect("valid").annotations;
+    assert_eq!(again, annotations);
+    let mut found = Vec::new();
+    for_each(shortest.as_bytes(), |key, value| found.push((key.to_owned(), value.to_owned()))).expect("ours");
+    let owned = |key: &str, value: &str| (key.to_owned(), value.to_owned());
+    assert_eq!(found, [owned("a/b", "Aé😀"), owned("c", "\"\\\u{8}\u{c}\n\r\t\u{1}\u{7f}"), owned("", "")]);
+    assert_eq!(index(r#"{"manifests":[],"annotations":{}}"#).expect("valid").annotations.into_json(), None);
+    for other in ["", "[]", "{", r#"{"a":1}"#] {
+        assert!(for_each(other.as_bytes(), |_, _| {}).is_err(), "{other}");
+    }
+}
+
+#[test]
+fn types_of_artifacts_are_bounded() {
+    let of = |length: usize| "x".repeat(length);
+    let own = |length| format!(r#"{{"config":{{c}},"artifactType":"{}"}}"#, of(length));
+    let of_config = |length| format!(r#"{{"config":{{"mediaType":"{}","digest":"{{1}}","size":2}}}}"#, of(length));
+    assert!(image(&own(MAX_ARTIFACT_TYPE)).is_ok());
+    assert!(image(&of_config(MAX_ARTIFACT_TYPE)).is_ok());
+    let want = "an artifactType, or the media type of a config, of more than 255 bytes";
+    assert_eq!(why(image(&own(MAX_ARTIFACT_TYPE + 1))), want);
+    assert_eq!(why(image(&of_config(MAX_ARTIFACT_TYPE + 1))), want);
+    assert_eq!(why(index(&format!(r#"{{"manifests":[],"artifactType":"{}"}}"#, of(MAX_ARTIFACT_TYPE + 1)))), want);
+    // Only JSON is asked for, and then it has none.
+    let lax = read(filled(&own(MAX_ARTIFACT_TYPE + 1)).as_bytes(), IMAGE, Strictness::Lax).expect("taken");
+    assert_eq!((lax.artifact_type, lax.subject), (None, None));
 }
 
 #[test]

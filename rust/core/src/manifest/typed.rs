@@ -9,7 +9,7 @@ use super::descriptor::{DescriptorAt, DescriptorList};
 use super::field::{Field, Reference, ReferenceKind};
 use super::media_type::{Family, is_distributable, kind_of_entry};
 use super::text::{Key, Keys, Text};
-use super::{ManifestInfo, ManifestKind};
+use super::{MAX_ARTIFACT_TYPE, ManifestInfo, ManifestKind};
 
 /// Read a manifest of one of the two kinds.
 ///
@@ -101,6 +101,11 @@ impl<'de> Visitor<'de> for Manifest {
                 // Listing referrers: an image without a type of its own has that of its config.
                 info.artifact_type.get_or_insert_with(|| config_type.into());
             }
+        }
+        if info.artifact_type.as_ref().is_some_and(|artifact_type| artifact_type.len() > MAX_ARTIFACT_TYPE) {
+            return Err(A::Error::custom(format_args!(
+                "an artifactType, or the media type of a config, of more than {MAX_ARTIFACT_TYPE} bytes"
+            )));
         }
         Ok(info)
     }

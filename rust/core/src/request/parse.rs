@@ -189,7 +189,7 @@ fn referrers(method: &str, repository: &[u8], digest: &[u8], query: Query<'_>) -
     let mut request = Request::new(pick(kind::REFERRERS, method)?);
     request.repository = Some(Repository::from_bytes(repository)?);
     request.digest = Some(digest);
-    request.artifact_type = query.text("artifactType");
+    request.artifact_type = query.media_type("artifactType");
     request.last = query.text("last");
     Ok(request)
 }

@@ -89,6 +89,8 @@ fn every_endpoint() {
             "GET /v2/foo/referrers/{d}?artifactType=a/b&last=c",
             "referrers_list repository=foo digest={d} last=c type=a/b",
         ),
+        // No media type has a space.
+        ("GET /v2/foo/referrers/{d}?artifactType=a/b+json", "referrers_list repository=foo digest={d} type=a/b+json"),
         ("GET /v2/_catalog", "catalog_list"),
         ("GET /v2/_catalog?n=5&last=a/b", "catalog_list n=5 last=a/b"),
     ]);
