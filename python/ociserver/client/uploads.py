@@ -10,7 +10,8 @@ from typing import Any, Final, TypeVar
 from yarl import URL
 
 from ociserver._core import is_digest
-from ociserver.client.answers import error_of, upload_size
+from ociserver.client.answers import error_of
+from ociserver.client.headers import upload_size
 from ociserver.client.ids import UploadIds
 from ociserver.client.limits import CHUNK_SIZE, MAX_CHUNK_SIZE
 from ociserver.client.requests import Held, Pipe, Request, UnreachableError
@@ -18,10 +19,13 @@ from ociserver.client.transport import Answer, Transport
 from ociserver.errors import HTTPError, OCIError, RegistryError
 from ociserver.interface import UNKNOWN_SIZE, Descriptor
 
-__all__ = ["Chunks", "Session", "Stream", "with_digest"]
+__all__ = ["HEAD_REFUSED", "Chunks", "Session", "Stream", "with_digest"]
 
 MEDIA_TYPE: Final = "application/octet-stream"
 _BINARY: Final = {"Content-Type": MEDIA_TYPE}
+
+HEAD_REFUSED: Final = frozenset({405, 501})
+"""Statuses of registries that know no HEAD: what they would say is then asked by GET."""
 
 Result = TypeVar("Result")
 
@@ -89,7 +93,11 @@ class Session:
         """Whether the blob is in the repository."""
         url = self.ids.blob(self.repository, digest)
         async with await self.transport.send(Request("HEAD", url, self.scope, repeatable=True)) as answer:
-            return answer.status == 200
+            if answer.status not in HEAD_REFUSED:
+                return answer.status == 200
+        first_byte = Request("GET", url, self.scope, {"Range": "bytes=0-0"}, repeatable=True)
+        async with await self.transport.send(first_byte) as answer:
+            return answer.status in (200, 206, 416)
 
     async def delete(self) -> None:
         """End it. That it is not there any more is no error."""
