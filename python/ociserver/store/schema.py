@@ -6,9 +6,32 @@ Times are whole seconds since 1970. Digests are the spec's text form everywhere.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final
 
-__all__ = ["MIGRATIONS", "VERSION"]
+__all__ = ["MIGRATIONS", "REGISTRY", "Schema"]
+
+
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """The tables of a database.
+
+    Args:
+        migrations: one tuple of statements for each version, in order; a database's version is how many it has had.
+        table: a table that every version has. A database without it belongs to another program.
+        unversioned: the version of a database that has this table and no number: it was written before there were
+            numbers. 0: there is no such database.
+    """
+
+    migrations: tuple[tuple[str, ...], ...]
+    table: str
+    unversioned: int = 0
+
+    @property
+    def version(self) -> int:
+        """The newest version."""
+        return len(self.migrations)
+
 
 MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
     (
@@ -65,6 +88,7 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
         "CREATE INDEX uploads_touched ON uploads (touched)",
     ),
 )
-"""One tuple of statements for each version, in order; a folder's version is how many of them it has had."""
+"""See `Schema.migrations`."""
 
-VERSION: Final = len(MIGRATIONS)
+REGISTRY: Final = Schema(MIGRATIONS, "copies")
+"""The tables of a registry."""
