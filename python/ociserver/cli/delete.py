@@ -79,7 +79,7 @@ def _delete_here(named: Reference, data: Path, *, dry_run: bool, yes: bool) -> N
         if named.tag or named.digest:
             found = with_store(data, lambda store: _look(store, named))
             if _confirmed(named, found, dry_run=dry_run, yes=yes):
-                with_store(data, lambda store: _remove(store, named))
+                with_store(data, lambda store: _remove(store, named), takes_away=True)
                 click.echo(f"deleted {named}")
             return
         _delete_repository(named.repository, data, dry_run=dry_run, yes=yes)
@@ -112,7 +112,7 @@ def _delete_repository(repository: str, data: Path, *, dry_run: bool, yes: bool)
         return
     if not yes:
         click.confirm(f"Delete {repository} and all of this?", abort=True)
-    with_store(data, lambda store: store.delete_repository(repository))
+    with_store(data, lambda store: store.delete_repository(repository), takes_away=True)
     click.echo(f"deleted {repository}")
 
 

@@ -76,7 +76,7 @@ async def test_an_upstream_that_fails_leaves_the_old_answer_with_a_warning(
 
 async def test_an_upstream_that_is_slow_has_its_time_and_then_a_rest(local: Backend, upstream: Upstream) -> None:
     digest = await upstream.image(b"one")
-    async with Cache(upstream, local, tag_lifetime=0, patience=0.05, retry_after=60) as cache:
+    async with Cache(upstream, local, tag_lifetime=0, upstream_timeout=0.05, retry_after=60) as cache:
         await ask(cache)
         upstream.delay_s = 2
         async with asyncio.timeout(1.5):
