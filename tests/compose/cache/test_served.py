@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, closing, contextmanager
 from functools import partial
 from http.client import HTTPConnection, IncompleteRead
 from pathlib import Path
@@ -34,28 +34,27 @@ SIZE = 1024 * MIB if os.environ.get("FULL_TESTS") else 128 * MIB
 LAYERS = 4
 
 
-def describe(folder: Path, upstream: str) -> Path:
-    """A configuration file of a cache, in a folder that is made."""
+def describe(folder: Path, upstream: str, settings: str = "") -> Path:
+    """A configuration file of a cache, in a folder that is made; `settings` are further lines of it."""
     folder.mkdir(exist_ok=True)
     file = folder / "registry.toml"
     file.write_text(
         f'[registry]\nkind = "cache"\nlocal-repositories = ["team/*"]\nlocal = {{ kind = "store", data = "data" }}\n'
-        f'upstream = {{ kind = "client", url = "{upstream}" }}\n'
+        f'upstream = {{ kind = "client", url = "{upstream}" }}\n{settings}'
     )
     return file
 
 
 def pull(server: Server, digest: str) -> tuple[str, int]:
     """The digest and the size of what a client gets."""
-    connection = HTTPConnection(server.host, server.port, timeout=120)
-    connection.request("GET", f"/v2/{REPOSITORY}/blobs/{digest}")
-    answer = connection.getresponse()
-    assert answer.status == 200
     hasher, size, buffer = hashlib.sha256(), 0, bytearray(MIB)
-    while count := answer.readinto(buffer):
-        hasher.update(memoryview(buffer)[:count])
-        size += count
-    connection.close()
+    with closing(HTTPConnection(server.host, server.port, timeout=120)) as connection:
+        connection.request("GET", f"/v2/{REPOSITORY}/blobs/{digest}")
+        with connection.getresponse() as answer:
+            assert answer.status == 200
+            while count := answer.readinto(buffer):
+                hasher.update(memoryview(buffer)[:count])
+                size += count
     return f"sha256:{hasher.hexdigest()}", size
 
 

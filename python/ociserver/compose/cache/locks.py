@@ -35,8 +35,7 @@ THREADS: Final = 4
 class Followed:
     """The lock of another process, whose note is there."""
 
-    def __init__(self, path: Path, fd: int) -> None:
-        self._path = path
+    def __init__(self, fd: int) -> None:
         self._fd = fd
 
     def note(self) -> bytes:
@@ -45,9 +44,8 @@ class Followed:
 
     async def ended(self) -> None:
         """Wait until its holder has ended, one way or another."""
-        fd = self._fd
         # The thread may outlive whoever waits: it has a descriptor of its own, and with it the same lock.
-        own = os.dup(fd)
+        own = os.dup(self._fd)
         await _in_thread(lambda: _flock(own, fcntl.LOCK_EX), os.close)
         os.close(own)
 
@@ -102,7 +100,9 @@ class Lock:
             fd = await _in_thread(lambda: _opened(path, os.O_RDWR, fcntl.LOCK_SH), os.close)
         except FileNotFoundError:
             return None
-        followed = Followed(path, fd)
+        # It was only to be had: held on, it would keep those out that wait for the end.
+        _flock(fd, fcntl.LOCK_UN)
+        followed = Followed(fd)
         if _names(path, fd) and followed.note():
             return followed
         followed.close()
