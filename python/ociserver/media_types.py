@@ -32,7 +32,10 @@ def declared_media_type(content: bytes) -> str | None:
 def manifest_type(content: bytes, named: str) -> str | None:
     """The type of a manifest that was fetched: what its bytes say, and where they say nothing what its sender named.
 
-    None if that cannot stand in a header.
+    What the sender named is kept to the byte where it is the same type, with parameters perhaps. None if what counts
+    cannot stand in a header.
     """
-    found = declared_media_type(content) or named
-    return found if is_media_type(found) else None
+    declared = declared_media_type(content)
+    is_same = declared is None or named.partition(";")[0].strip().lower() == declared.lower()
+    found = named if is_same and is_media_type(named) else declared
+    return found if found is not None and is_media_type(found) else None

@@ -400,7 +400,9 @@ class Client(Backend):
             found = digest_of(content, wanted.partition(":")[0] if wanted else "sha256")
             if wanted not in (None, found):
                 raise wrong_content(wanted or "", found)
-            kind = manifest_type(content, answer.headers.get("Content-Type") or MEDIA_TYPE)
+            named = answer.headers.get("Content-Type") or MEDIA_TYPE
+            # As the registry says, and only where that could not be passed on as the bytes do.
+            kind = named if is_media_type(named) else manifest_type(content, named)
             if kind is None:
                 raise HTTPError(502, "the registry's manifest has a media type that is none")
             return Manifest(Descriptor(kind, found, len(content)), content)

@@ -146,3 +146,9 @@ async def test_a_type_that_contradicts_the_bytes_heals_when_the_tag_is_looked_at
 def test_what_bytes_say(content: bytes, declared: str | None) -> None:
     assert declared_media_type(content) == declared
     assert manifest_type(content, "b/c") == (declared if is_media_type(declared or "") else None if declared else "b/c")
+
+
+def test_parameters_are_no_contradiction() -> None:
+    named = f"{MANIFEST.upper()} ; charset=utf-8"
+    assert manifest_type(TYPED, named) == named
+    assert manifest_type(TYPED, f"{named}\x01") == MANIFEST
