@@ -152,6 +152,22 @@ async def test_what_was_kept_and_not_counted_is_counted_at_the_next_start(store:
         await until(is_right)
 
 
+async def test_what_was_upstreams_and_is_local_now_never_goes(store: Store, upstream: Upstream) -> None:
+    """What is pushed there may need what was fetched."""
+    digest = await push(upstream.memory, "team/app", random_bytes(SIZE, seed=1))
+    async with Cache(upstream, store) as cache:
+        await read(cache.get_blob("team/app", digest))
+    async with Cache(upstream, store, max_bytes=2 * SIZE, is_local=lambda name: name.startswith("team/")) as cache:
+
+        async def is_free() -> bool:
+            return await total(store) == 0
+
+        await until(is_free)
+        for seed in range(2, 6):
+            await read(cache.get_blob(REPOSITORY, await push(upstream.memory, REPOSITORY, random_bytes(SIZE, seed))))
+        assert digest_of(await read(store.get_blob("team/app", digest))) == digest
+
+
 async def test_what_is_kept_again_meanwhile_is_not_forgotten(store: Store) -> None:
     """Between a look at the index and one at the store, or the other way round."""
     content, digest = random_bytes(SIZE, seed=1), digest_of(random_bytes(SIZE, seed=1))

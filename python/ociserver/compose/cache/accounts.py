@@ -72,13 +72,15 @@ async def adopt(store: Store, index: Index, takes: Callable[[int], int], is_loca
         store: with the contents.
         index: with the notes.
         takes: bytes that a blob of a size takes.
-        is_local: whether a repository is pushed to, whatever it was before; what it has is not counted.
+        is_local: whether a repository is pushed to, whatever it was before: what it has is not counted, and never goes.
     """
     after = ""
     while names := await index.owned("upstream", after, PAGE):
         after = names[-1]
         for name in names:
-            if not is_local(name):
+            if is_local(name):
+                await index.leave_alone(name)
+            else:
                 await _adopt_repository(store, index, name, takes)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import logging
+import contextlib
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from types import TracebackType
@@ -46,9 +46,10 @@ RETRY_AFTER_S: Final = 10.0
 FOLDER: Final = "downloads"
 """Name of the folder of locks in that of a store."""
 
-_UNKNOWN: Final = frozenset({"BLOB_UNKNOWN", "MANIFEST_UNKNOWN", "NAME_UNKNOWN"})
+ATTEMPTS: Final = 3
+"""How often a manifest is fetched that is gone before it is read: with a bound that others need all of."""
 
-_log = logging.getLogger("ociserver")
+_UNKNOWN: Final = frozenset({"BLOB_UNKNOWN", "MANIFEST_UNKNOWN", "NAME_UNKNOWN"})
 
 
 class Cache(Backend):
@@ -331,10 +332,11 @@ class Cache(Backend):
     # Manifests
 
     async def _by_digest(self, route: Route, digest: str, read: Callable[[str, str], Awaitable[Found]]) -> Found:
-        try:
-            return usable(await read(route.repository, digest))
-        except OCIError as error:
-            await self._otherwise(route, error, lambda _: self._manifests.fetch(route, digest))
+        for _ in range(ATTEMPTS):
+            try:
+                return usable(await read(route.repository, digest))
+            except OCIError as error:
+                await self._otherwise(route, error, lambda _: self._manifests.fetch(route, digest))
         return usable(await read(route.repository, digest))
 
     async def _by_tag(self, route: Route, tag: str, read: Callable[[str, str], Awaitable[Found]]) -> Found:
@@ -349,9 +351,12 @@ class Cache(Backend):
         except OCIError:
             if not await self._manifests.is_fresh(route, tag) or not await self._is_upstreams(route):
                 raise
-        # Evicted, or deleted, since upstream was asked.
-        await self._manifests.forget(route.repository, tag)
-        await self._manifests.refresh(route, tag)
+        for _ in range(ATTEMPTS):
+            # Evicted, or deleted, since upstream was asked.
+            await self._manifests.forget(route.repository, tag)
+            await self._manifests.refresh(route, tag)
+            with contextlib.suppress(OCIError):
+                return usable(await read(route.repository, tag))
         return usable(await read(route.repository, tag))
 
 

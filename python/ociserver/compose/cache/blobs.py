@@ -104,7 +104,8 @@ class Blobs:
                 # The process that fetched it has failed, or was killed.
                 download.restart()
         try:
-            await self._fetching.clear(lock)
+            if lock.left:
+                await self._fetching.clear(lock)
             found = await self._find(route, digest)
             if found is not None:
                 download.keep(found)

@@ -75,7 +75,7 @@ class Eviction:
             self._writing.cancel()
             await asyncio.gather(self._writing, return_exceptions=True)
             self._writing = None
-        await self._write_uses()
+        await self._try_to_write_uses()
 
     def fits(self, size: int) -> bool:
         """Whether a blob of this size can be kept at all."""
@@ -162,6 +162,9 @@ class Eviction:
 
     async def _write_later(self) -> None:
         await asyncio.sleep(NOTE_AFTER_S)
+        await self._try_to_write_uses()
+
+    async def _try_to_write_uses(self) -> None:
         try:
             await self._write_uses()
         except Exception:

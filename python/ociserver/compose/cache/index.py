@@ -107,6 +107,10 @@ class Index:
         """Note that a content is not in some repositories any more; whether it is in no other, and so not kept."""
         return await self._write(queries.remove(content, repositories))
 
+    async def leave_alone(self, repository: str) -> None:
+        """Note nothing of a repository any more."""
+        await self._write(queries.leave_alone(repository))
+
     async def note_uses(self, uses: Mapping[Content, float]) -> None:
         """Note when contents were used last."""
         await self._write(queries.note_uses(uses))

@@ -208,7 +208,8 @@ def _taken(path: Path) -> tuple[int, bytes] | None:
         # Its holder may have deleted the file between the two calls: nobody else would see that lock.
         if _names(path, fd):
             left = os.pread(fd, NOTE_SIZE, 0).rstrip()
-            os.ftruncate(fd, 0)
+            if left:
+                os.ftruncate(fd, 0)
             return fd, left
         os.close(fd)
 

@@ -23,6 +23,7 @@ __all__ = [
     "known",
     "least_used",
     "leave",
+    "leave_alone",
     "note_uses",
     "owned_after",
     "owner_of",
@@ -143,6 +144,16 @@ def remove(content: Content, repositories: Iterable[str]) -> Work[bool]:
         (kept_id, kept_id),
     )
     return bool(rows)
+
+
+def leave_alone(repository: str) -> Work[None]:
+    """Note nothing of a repository any more."""
+    rows = yield "DELETE FROM kept_in WHERE repository = ? RETURNING kept_id", (repository,)
+    for (kept_id,) in rows:
+        yield (
+            "DELETE FROM kept WHERE id = ? AND NOT EXISTS (SELECT 1 FROM kept_in WHERE kept_id = ?)",
+            (kept_id, kept_id),
+        )
 
 
 def note_uses(uses: Mapping[Content, float]) -> Work[None]:
