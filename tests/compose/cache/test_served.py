@@ -22,7 +22,8 @@ import pytest
 
 from ociserver import Descriptor, Handler, OCIError, Store
 from ociserver.client import Client
-from tests.compose.cache.upstream import MIB, REPOSITORY, Upstream, push
+from tests.client.scripted import Reply, scripted
+from tests.compose.cache.upstream import MIB, REPOSITORY, Upstream, push, until
 from tests.serving.uvicorn_here import serve_here
 from tests.support.images import digest_of, random_bytes
 from tests.support.server import PROGRAM, Server, serve
@@ -185,3 +186,15 @@ async def test_a_kill_while_it_fills_leaves_nothing_half(tmp_path: Path) -> None
         assert checked.returncode == 0, checked.stdout + checked.stderr
     assert upstream.asked[f"blob {digest}"] == 2
     assert digest_of(content) == digest
+
+
+async def test_an_answer_that_is_cut_off_is_one_line_of_the_log(tmp_path: Path) -> None:
+    """`serve` fails if the server prints a traceback: that upstream breaks off is no fault of ours."""
+    content = random_bytes(MIB, seed=3)
+    async with scripted() as upstream:
+        upstream.otherwise = lambda _: Reply(200, {"Content-Length": str(MIB)}, content[: MIB // 2], cut=True)
+        file = describe(tmp_path / "cache", upstream.url)
+        with serve(["--config", str(file)], tmp_path) as server:
+            _, size = await anyio.to_thread.run_sync(pull, server, digest_of(content))
+            assert size < MIB
+            await until(lambda: "broke off" in server.log.read_text())
