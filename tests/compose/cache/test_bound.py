@@ -199,3 +199,12 @@ async def test_a_bound_that_was_lowered_holds_from_the_start(store: Store, upstr
     assert taken(store.path) > BOUND
     async with Cache(upstream, store, max_bytes=BOUND):
         await until(lambda: taken(store.path) <= BOUND)
+
+
+async def test_upstream_is_let_go_when_it_has_given_all(local: Backend, upstream: Upstream) -> None:
+    """However slowly the last reader takes what is not kept."""
+    await push(upstream.memory, REPOSITORY, LARGE)
+    async with Cache(upstream, local, max_bytes=MIB) as cache:
+        reader = await cache.get_blob(REPOSITORY, LARGE_DIGEST)
+        await until(lambda: upstream.closed > 0)
+        assert digest_of(await read(asyncio.sleep(0, reader))) == LARGE_DIGEST

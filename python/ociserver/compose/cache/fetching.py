@@ -67,15 +67,17 @@ class Fetching:
                 file = await self._make_file(route, digest, lock, is_kept=is_kept)
                 try:
                     await self._write(download, route, ahead, file, lock, is_kept=is_kept)
-                    if not is_kept:
-                        await download.unread()
-                        await file.discard()
                 except BaseException:
                     with contextlib.suppress(Exception):
                         await asyncio.shield(file.discard())
                     raise
         finally:
             await reader.aclose()
+        if not is_kept:
+            try:
+                await download.unread()
+            finally:
+                await asyncio.shield(file.discard())
 
     async def follow(self, download: Download, digest: str, lock: Lock) -> None:
         """Give what another process fetches, until that has ended, one way or another."""
