@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextvars import ContextVar
 from typing import Any, Final
 
-__all__ = ["MAX_WARNINGS", "RequestContext", "request_context"]
+__all__ = ["MAX_WARNINGS", "RequestContext", "request_context", "retry_until"]
 
 MAX_WARNINGS: Final = 16
 """Most Warning headers on one response: a header block has to stay small enough for every client."""
@@ -43,3 +43,9 @@ class RequestContext:
 
 request_context: ContextVar[RequestContext | None] = ContextVar("ociserver_request", default=None)
 """The request that the current task serves; None outside of one."""
+
+retry_until: ContextVar[float | None] = ContextVar("ociserver_retry_until", default=None)
+"""When, on the clock of `time.monotonic`, a backend that reaches a registry elsewhere makes no further attempt.
+
+Set by a caller that has another answer to give. None: the backend's own settings say how often it tries.
+"""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from urllib.parse import parse_qs, urlsplit
@@ -39,6 +39,7 @@ class Reply:
         take: bytes of the request's body to read before answering; None for all of it.
         cut: end the connection after the answer.
         delay_s: seconds to wait before answering.
+        raw: all of the answer, byte by byte, instead of what is above; the connection ends after it.
     """
 
     status: int | None
@@ -47,6 +48,7 @@ class Reply:
     take: int | None = None
     cut: bool = False
     delay_s: float = 0
+    raw: bytes | None = None
 
 
 class Scripted:
@@ -56,6 +58,8 @@ class Scripted:
         self.url = ""
         self.seen: list[Seen] = []
         self.replies: list[Reply] = []
+        # What is answered when nothing is left in `replies`.
+        self.otherwise: Callable[[Seen], Reply] = lambda _: Reply(418)
         # Who was asked, in order, where several share it.
         self.journal: list[Scripted] = []
         self._writers: set[asyncio.StreamWriter] = set()
@@ -87,13 +91,18 @@ class Scripted:
         head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
         method, target, _ = head[0].split(" ")
         headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in head[1:] if line)}
-        # Nobody has said what to answer: the test sees it in `seen`, and the client an error.
-        reply = self.replies.pop(0) if self.replies else Reply(418)
-        body = await _body(reader, headers, reply.take)
-        self.seen.append(Seen(method, target, headers, body))
+        # What is answered may depend on all of the request; how much of it is read only on a reply that is ready.
+        body = await _body(reader, headers, self.replies[0].take if self.replies else None)
+        seen = Seen(method, target, headers, body)
+        # Where nobody has said what to answer, the test sees it in `seen`, and the client an error.
+        reply = self.replies.pop(0) if self.replies else self.otherwise(seen)
+        self.seen.append(seen)
         self.journal.append(self)
         await asyncio.sleep(reply.delay_s)
-        if reply.status is None:
+        if reply.raw is not None:
+            writer.write(reply.raw)
+            await writer.drain()
+        if reply.status is None or reply.raw is not None:
             return False
         pairs = list(reply.headers.items()) if isinstance(reply.headers, Mapping) else list(reply.headers)
         if not any(name.lower() == "content-length" for name, _ in pairs):

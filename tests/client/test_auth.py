@@ -162,6 +162,29 @@ async def test_a_token_that_has_ended(client: Client, registry: Scripted, tokens
     assert shown(registry)[1:] == ["Bearer one", "Bearer two"]
 
 
+@pytest.mark.parametrize("failure", [Reply(500), Reply(401), Reply(200, {}, b"{}")])
+async def test_a_token_server_that_fails_later_is_believed_no_longer(
+    client: Client, registry: Scripted, tokens: Scripted, failure: Reply
+) -> None:
+    """The registry may name another one by now, or want none any more."""
+    registry.will(wants(bearer(tokens)), FOUND, FOUND)
+    tokens.will(token("one", expires_in=1), failure)
+    await client.get_tag("project", "latest")
+    assert (await client.get_tag("project", "latest")).content == b"{}"
+    assert shown(registry) == [None, "Bearer one", None]
+
+
+@pytest.mark.parametrize("parameter", ["service", "scope"])
+@pytest.mark.parametrize("value", ["a\x01b", "ü", "a" * 5000])
+async def test_what_is_not_sent_on_to_a_token_server(
+    client: Client, registry: Scripted, tokens: Scripted, parameter: str, value: str
+) -> None:
+    registry.will(wants(f'Bearer realm="{tokens.url}/token",{parameter}="{value}"'))
+    with pytest.raises(HTTPError, match=f"a {parameter}"):
+        await client.get_tag("project", "latest")
+    assert not tokens.seen
+
+
 async def test_a_token_that_is_refused_is_fetched_again(client: Client, registry: Scripted, tokens: Scripted) -> None:
     registry.will(wants(bearer(tokens)), FOUND, wants(bearer(tokens)), FOUND)
     tokens.will(token("one", expires_in=300), token("two", expires_in=300))

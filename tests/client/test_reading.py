@@ -26,9 +26,9 @@ async def read(client: Client, range: ByteRange | None = None) -> bytes:
     return await read_blob(client, DIGEST, range, "project")
 
 
-def part(start: int, stop: int, **settings: bool) -> Reply:
+def part(start: int, stop: int, *, cut: bool = False) -> Reply:
     body = TEXT[start:stop]
-    return Reply(206, {"Content-Range": f"bytes {start}-{stop - 1}/{len(TEXT)}"}, body, **settings)
+    return Reply(206, {"Content-Range": f"bytes {start}-{stop - 1}/{len(TEXT)}"}, body, cut=cut)
 
 
 @pytest.mark.parametrize("claimed", [None, DIGEST, digest_of(b"lie")])
@@ -175,9 +175,62 @@ async def test_a_length_that_is_not_said(client: Client, registry: Scripted) -> 
     ],
 )
 async def test_a_status_without_a_body(client: Client, registry: Scripted, status: int, code: str) -> None:
-    registry.will(Reply(status))
+    # A second one for the GET that follows a HEAD which is refused.
+    registry.will(Reply(status), Reply(status))
     with refused(code):
         await client.resolve_blob("project", DIGEST)
+    assert len(registry.seen) == (2 if status == 405 else 1)
+
+
+@pytest.mark.parametrize("refusal", [405, 501])
+@pytest.mark.parametrize(
+    "reply, size",
+    [
+        (Reply(206, {"Content-Range": f"bytes 0-0/{len(TEXT)}"}, TEXT[:1]), len(TEXT)),
+        (Reply(200, {}, TEXT), len(TEXT)),
+        (Reply(416, {"Content-Range": "bytes */0"}), 0),
+        (Reply(416), 0),
+    ],
+)
+async def test_a_registry_without_head_is_asked_for_a_blob_by_get(
+    client: Client, registry: Scripted, refusal: int, reply: Reply, size: int
+) -> None:
+    # Each time: it may know HEAD after an upgrade.
+    for _ in range(2):
+        registry.will(Reply(refusal), reply)
+        assert (await client.resolve_blob("project", DIGEST)).size == size
+    assert [seen.method for seen in registry.seen] == ["HEAD", "GET", "HEAD", "GET"]
+    assert registry.seen[1].headers["range"] == "bytes=0-0"
+    registry.will(Reply(refusal), Reply(404))
+    with refused("BLOB_UNKNOWN"):
+        await client.resolve_blob("project", DIGEST)
+    registry.will(Reply(refusal), Reply(206, {"Content-Range": "bytes 0-0/*"}, b"x"))
+    with pytest.raises(HTTPError, match="how long"):
+        await client.resolve_blob("project", DIGEST)
+
+
+@pytest.mark.parametrize("refusal", [405, 501])
+async def test_a_registry_without_head_is_asked_for_a_manifest_by_get(
+    client: Client, registry: Scripted, refusal: int
+) -> None:
+    registry.will(Reply(refusal), Reply(200, JSON, b"{}"), Reply(refusal), Reply(200, JSON, b"{}"))
+    assert (await client.resolve_tag("project", "latest")).digest == digest_of(b"{}")
+    assert (await client.resolve_manifest("project", digest_of(b"{}"))).media_type == "application/json"
+    assert [seen.method for seen in registry.seen] == ["HEAD", "GET", "HEAD", "GET"]
+
+
+async def test_a_type_that_cannot_be_passed_on(client: Client, registry: Scripted) -> None:
+    broken = {"Content-Type": "a\x01b"}
+    for ask in (client.resolve_blob, client.get_blob, client.get_manifest):
+        registry.will(Reply(200, broken, TEXT))
+        with pytest.raises(HTTPError, match=r"Content-Type|media type") as caught:
+            await ask("project", DIGEST)
+        assert caught.value.status == 502
+    # The bytes of a manifest may say it, also where a HEAD was asked.
+    typed = b'{"mediaType":"application/json"}'
+    head = {**broken, "Docker-Content-Digest": digest_of(typed), "Content-Length": str(len(typed))}
+    registry.will(Reply(200, head), Reply(200, broken, typed))
+    assert (await client.resolve_tag("project", "latest")).media_type == "application/json"
 
 
 @pytest.mark.parametrize(

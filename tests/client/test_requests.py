@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from ociserver import HTTPError, Url
+from ociserver import HTTPError, OCIError, Url
 from ociserver.client import Basic, Client, Credentials, Retries, UnreachableError
+from ociserver.context import retry_until
 from tests.client.conftest import HURRIED
 from tests.client.scripted import Reply, Scripted
 from tests.contract.contents import digest_of, read_blob
@@ -88,6 +89,27 @@ async def test_retry_after_is_waited_for(client: Client, registry: Scripted) -> 
     began = time.monotonic()
     await client.get_tag("project", "latest")
     assert time.monotonic() - began >= 1
+
+
+async def test_a_caller_with_another_answer_is_not_kept_waiting(registry: Scripted) -> None:
+    async with Client(registry.url, retries=Retries(attempts=9, backoff_s=0.2)) as client:
+        token = retry_until.set(time.monotonic() + 0.3)
+        # At least and at most so often: a connection that was just being closed is no reason to wait.
+        for failure, least, most in (
+            (Reply(503), 1, 2),
+            (Reply(None), 2, 3),
+            (Reply(429, {"Retry-After": "1"}), 1, 1),
+        ):
+            registry.will(*[failure] * 9)
+            registry.seen.clear()
+            retry_until.set(time.monotonic() + 0.3)
+            with pytest.raises((HTTPError, OCIError)):
+                await client.get_tag("project", "latest")
+            assert least <= len(registry.seen) <= most
+            registry.replies.clear()
+        retry_until.reset(token)
+        registry.will(Reply(503), Reply(503), Reply(200, {}, b"{}"))
+        assert (await client.get_tag("project", "latest")).content == b"{}"
 
 
 async def test_a_long_retry_after_is_not(client: Client, registry: Scripted) -> None:

@@ -17,8 +17,9 @@ RIGHT: Final = {
     "sub": '[registry]\nkind = "sub"\nprefix = "a/b-c"\nbackend = { kind = "memory" }',
     "debug": '[registry]\nkind = "debug"\nname = "x"\nbackend = { kind = "memory" }',
     "client": '[registry]\nkind = "client"\nurl = "https://a.example"\nusername = "x"\npassword = { env = "PATH" }',
-    "cache": '[registry]\nkind = "cache"\nmax-size = "1GiB"\ntag-lifetime = "5m"\npatience = 1\nretry-after = "1s"\n'
-    'local-repositories = ["team/*"]\nlocal = { kind = "store", data = "x" }\nupstream = { kind = "memory" }\n'
+    "cache": '[registry]\nkind = "cache"\nmax-size = "1GiB"\ntag-lifetime = "5m"\nupstream-timeout = 1\n'
+    'retry-after = "1s"\nlocal-repositories = ["team/*"]\nlocal = { kind = "store", data = "x" }\n'
+    'upstream = { kind = "memory" }\n'
     'hosts = { "docker.io" = { kind = "memory" } }',
     "unify": '[registry]\nkind = "unify"\nreads = "concurrent"\nwrites = "first"\n'
     'backends = [{ kind = "memory" }, { kind = "immutable", backend = { kind = "memory" } }]',

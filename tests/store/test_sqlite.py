@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from ociserver import OCIError
-from ociserver.store import StoreError, schema, sqlite
+from ociserver.store import StoreError
 from ociserver.store.group import MAX_GROUP
+from ociserver.store.schema import MIGRATIONS, REGISTRY, Schema
 from ociserver.store.sqlite import SQLite
 from ociserver.store.work import Row, Work
 
@@ -225,8 +226,8 @@ async def test_a_database_that_another_program_has_locked(
 # How a folder is refused
 
 
-async def refusal(path: Path) -> str:
-    database = SQLite(path)
+async def refusal(path: Path, schema: Schema = REGISTRY) -> str:
+    database = SQLite(path, schema=schema)
     with pytest.raises(StoreError) as caught:
         await database.open()
     return str(caught.value)
@@ -234,7 +235,7 @@ async def refusal(path: Path) -> str:
 
 async def test_a_newer_schema(database: SQLite, tmp_path: Path) -> None:
     assert database._writer is not None
-    database._writer.execute(f"PRAGMA user_version = {schema.VERSION + 1}")
+    database._writer.execute(f"PRAGMA user_version = {REGISTRY.version + 1}")
     said = await refusal(tmp_path / "registry.db")
     assert "written by a newer ociserver" in said
     assert "upgrade ociserver" in said
@@ -297,36 +298,52 @@ async def test_a_path_that_is_none(tmp_path: Path) -> None:
 # Migrations
 
 
-async def test_an_older_folder_is_brought_up_to_date(
-    database: SQLite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def newer(*migrations: tuple[str, ...]) -> Schema:
+    return Schema((*MIGRATIONS, *migrations), REGISTRY.table)
+
+
+async def test_an_older_folder_is_brought_up_to_date(database: SQLite, tmp_path: Path) -> None:
     await database.write(insert("kept"))
     await database.close()
-    newer = (*schema.MIGRATIONS, ("ALTER TABLE repositories ADD COLUMN extra {bytes}",), ("CREATE TABLE more (x)",))
-    monkeypatch.setattr(sqlite, "MIGRATIONS", newer)
-    monkeypatch.setattr(sqlite, "VERSION", len(newer))
+    schema = newer(("ALTER TABLE repositories ADD COLUMN extra {bytes}",), ("CREATE TABLE more (x)",))
     # Many processes of one server start together; each step is made once.
-    opened = [SQLite(tmp_path / "registry.db") for _ in range(5)]
+    opened = [SQLite(tmp_path / "registry.db", schema=schema) for _ in range(5)]
     await asyncio.gather(*(one.open() for one in opened))
     for one in opened:
         assert await one.read(names()) == ["kept"]
         await one.close()
     with sqlite3.connect(tmp_path / "registry.db") as connection:
-        assert connection.execute("PRAGMA user_version").fetchone() == (len(newer),)
+        assert connection.execute("PRAGMA user_version").fetchone() == (schema.version,)
     connection.close()
 
 
-async def test_a_migration_that_fails_changes_nothing(
-    database: SQLite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_migration_that_fails_changes_nothing(database: SQLite, tmp_path: Path) -> None:
     await database.write(insert("kept"))
     await database.close()
-    with monkeypatch.context() as patch:
-        patch.setattr(sqlite, "MIGRATIONS", (*schema.MIGRATIONS, ("CREATE TABLE more (x)", "CREATE TABLE more (x)")))
-        patch.setattr(sqlite, "VERSION", schema.VERSION + 1)
-        assert "table more already exists" in await refusal(tmp_path / "registry.db")
+    schema = newer(("CREATE TABLE more (x)", "CREATE TABLE more (x)"))
+    assert "table more already exists" in await refusal(tmp_path / "registry.db", schema)
     await database.open()
     assert await database.read(names()) == ["kept"]
+
+
+OTHER = Schema((("CREATE TABLE others (name TEXT)",), ("ALTER TABLE others ADD COLUMN size INTEGER",)), "others", 1)
+
+
+async def test_a_database_with_tables_of_its_own(tmp_path: Path) -> None:
+    """One of this schema that was written before it had a version is brought up to date too."""
+    with sqlite3.connect(tmp_path / "others.db") as connection:
+        connection.execute("CREATE TABLE others (name TEXT)")
+        connection.execute("INSERT INTO others VALUES ('kept')")
+    connection.close()
+
+    def everything() -> Work[list[Row]]:
+        return (yield "SELECT * FROM others", ())
+
+    for _ in range(2):
+        database = SQLite(tmp_path / "others.db", schema=OTHER)
+        await database.open()
+        assert await database.read(everything()) == [("kept", None)]
+        await database.close()
 
 
 async def test_every_version_is_what_its_statements_say(tmp_path: Path) -> None:
@@ -335,6 +352,6 @@ async def test_every_version_is_what_its_statements_say(tmp_path: Path) -> None:
     await database.open()
     await database.close()
     with sqlite3.connect(tmp_path / "registry.db") as connection:
-        assert connection.execute("PRAGMA user_version").fetchone() == (schema.VERSION,)
+        assert connection.execute("PRAGMA user_version").fetchone() == (REGISTRY.version,)
         assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
     connection.close()

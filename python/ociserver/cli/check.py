@@ -68,7 +68,7 @@ def check(*, data: Path, content: bool, repair: bool, as_json: bool) -> None:
 
             return await check_store(store, content=content, repair=repair, on_progress=on_progress)
 
-    checked = with_store(data, work)
+    checked = with_store(data, work, takes_away=repair)
     if as_json:
         findings = [{**dataclasses.asdict(one), "fault": one.kind not in HARMLESS} for one in checked.findings]
         click.echo(json.dumps({**dataclasses.asdict(checked), "findings": findings}))

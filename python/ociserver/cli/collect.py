@@ -115,7 +115,7 @@ def collect(*, data: Path, dry_run: bool, verbose: bool, as_json: bool, **values
                 store, policy_from(values), dry_run=dry_run, on_freed=on_freed, on_progress=on_progress
             )
 
-    report = with_store(data, work)
+    report = with_store(data, work, takes_away=not dry_run)
     if as_json:
         click.echo(
             json.dumps(

@@ -12,6 +12,7 @@ from platformdirs import user_data_path
 
 from ociserver.cli.errors import CannotServeError
 from ociserver.cli.parameters import option
+from ociserver.compose.cache.accounts import settle_folder
 from ociserver.errors import OCIError
 from ociserver.store import Store, StoreError
 
@@ -40,8 +41,15 @@ def data_option(command: Callable[..., Any]) -> Callable[..., Any]:
     )(command)
 
 
-def with_store(folder: Path, work: Callable[[Store], Coroutine[Any, Any, Result]]) -> Result:
+def with_store(
+    folder: Path, work: Callable[[Store], Coroutine[Any, Any, Result]], *, takes_away: bool = False
+) -> Result:
     """Open the store of a folder, do something with it, and close it.
+
+    Args:
+        folder: of the store.
+        work: what to do.
+        takes_away: whether it may have taken contents out of the store, which a cache on the folder has to know.
 
     Raises:
         CannotServeError: there is no store, or it cannot be opened; in words, with what to do.
@@ -51,7 +59,10 @@ def with_store(folder: Path, work: Callable[[Store], Coroutine[Any, Any, Result]
 
     async def run() -> Result:
         async with Store(folder) as store:
-            return await work(store)
+            result = await work(store)
+            if takes_away:
+                await settle_folder(store)
+            return result
 
     try:
         return asyncio.run(run())

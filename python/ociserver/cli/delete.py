@@ -155,7 +155,7 @@ def _delete_repository(repository: str, data: Path, settings: Settings) -> None:
             click.echo(line)
     if not settings.dry_run:
         _confirm(f"Delete {repository} and all of this?", settings)
-        with_store(data, lambda store: store.delete_repository(repository))
+        with_store(data, lambda store: store.delete_repository(repository), takes_away=True)
     _tell(repository, {"repository": repository, **dataclasses.asdict(held)}, settings)
 
 

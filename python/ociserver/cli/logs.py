@@ -11,6 +11,7 @@ from typing import Any, Final, Literal
 
 from ociserver._core import LineWriter
 from ociserver.cli.log_format import Format, FormatName, make_format
+from ociserver.errors import RegistryError
 from ociserver.handler import Event
 
 __all__ = ["GRANIAN_LOG_CONFIG", "LEVELS", "Level", "Log"]
@@ -102,7 +103,9 @@ def _worth_showing(record: logging.LogRecord) -> bool:
     text = record.getMessage()
     if text.startswith(_RAISED):
         # granian reports each exception that leaves the application, while it handles it. The handler has
-        # logged its own with the request id; a request that is cut off at shutdown is cancelled on purpose.
+        # logged its own with the request id, and those that are no faults of ours, as of a registry elsewhere that
+        # breaks off, without a traceback; a request that is cut off at shutdown is cancelled on purpose.
         error = sys.exc_info()[1]
-        return not (isinstance(error, asyncio.CancelledError) or _LOGGED in getattr(error, "__dict__", {}))
+        is_known = isinstance(error, (asyncio.CancelledError, RegistryError))
+        return not (is_known or _LOGGED in getattr(error, "__dict__", {}))
     return text != _EXPERIMENTAL

@@ -1,25 +1,26 @@
-"""What an answer says: errors, digests, ranges, links."""
+"""What an answer says that is not the one that was wanted."""
 
 from __future__ import annotations
 
 import json
 import re
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
-from ociserver._core import is_digest
+from ociserver.client.headers import next_page, retry_after
 from ociserver.client.limits import MAX_ERROR_SIZE
 from ociserver.client.requests import UnreachableError
 from ociserver.client.transport import Answer
 from ociserver.errors import CODES, HTTPError, OCIError, RegistryError
 
-__all__ = ["content_range", "digest_header", "error_of", "next_page", "size_of_range", "upload_size", "wrong_content"]
+__all__ = ["error_of", "next_page", "wrong_content"]
 
-_CONTENT_RANGE: Final = re.compile(r"bytes[ ]+(?:(\d{1,19})-(\d{1,19})|\*)/(\d{1,19}|\*)", re.ASCII)
-_UPLOAD_RANGE: Final = re.compile(r"(?:bytes=)?0-(\d{1,19})", re.ASCII)
-_LINK: Final = re.compile(
-    r'[ \t,]*<([^>]*)>((?:[ \t]*;[ \t]*[^\s=;,]+(?:[ \t]*=[ \t]*(?:"(?:[^"\\]|\\.)*"|[^\s;,"]+))?)*)'
-)
-_NEXT: Final = re.compile(r';[ \t]*rel[ \t]*=[ \t]*(?:"(?:[^"]* )?next(?: [^"]*)?"|next(?=[ \t;,]|$))', re.IGNORECASE)
+MAX_MESSAGE: Final = 1_000
+"""Characters of a registry's message that are passed on, and logged."""
+
+MAX_DETAIL_DEPTH: Final = 16
+"""Nesting of the details that are passed on: they are written again, on top of whatever stack there is then."""
+
+_CODE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", re.ASCII)
 
 _BY_STATUS: Final = {401: "UNAUTHORIZED", 403: "DENIED", 416: "RANGE_INVALID", 429: "TOOMANYREQUESTS"}
 
@@ -33,17 +34,17 @@ async def error_of(answer: Answer, unknown: str) -> RegistryError:
     """
     status = answer.status
     entry = await _entry(answer)
-    headers = {name: answer.headers[name] for name in ("Retry-After",) if name in answer.headers}
+    pause = retry_after(answer)
+    headers = {} if pause is None else {"Retry-After": pause[0]}
     if entry is not None:
         code: str = entry["code"]
-        message = entry.get("message")
         known = code in CODES
         # A code that the table knows has the table's status, except where its sender chose another on purpose.
         own = status >= 400 and (not known or status in (413, 429) or status >= 500)
         return OCIError(
             code,
-            message if isinstance(message, str) else "",
-            detail=entry.get("detail"),
+            _message(entry.get("message")),
+            detail=_detail(entry.get("detail")),
             status=status if own else None,
             headers=headers,
         )
@@ -60,21 +61,6 @@ async def error_of(answer: Answer, unknown: str) -> RegistryError:
     return HTTPError(status, "the registry says no more", headers=headers)
 
 
-async def _entry(answer: Answer) -> dict[str, Any] | None:
-    """The first error of the body, if it is one of the spec's. Content-Type is not looked at: many get it wrong."""
-    try:
-        body = await answer.read(MAX_ERROR_SIZE)
-        document: Any = json.loads(body) if body and body.lstrip()[:1] == b"{" else None
-    except (UnreachableError, ValueError, RecursionError):
-        return None
-    errors = document.get("errors") if isinstance(document, dict) else None
-    entry = errors[0] if isinstance(errors, list) and errors else None
-    if not isinstance(entry, dict) or not isinstance(entry.get("code"), str) or not entry["code"]:
-        return None
-    # UNKNOWN is what a server says that has no code.
-    return None if entry["code"] == "UNKNOWN" and answer.status == 404 else entry
-
-
 def wrong_content(wanted: str, found: str) -> OCIError:
     """The registry gave other bytes than were asked for: its fault, and not the client's."""
     return OCIError(
@@ -85,50 +71,45 @@ def wrong_content(wanted: str, found: str) -> OCIError:
     )
 
 
-def digest_header(answer: Answer) -> str | None:
-    """Docker-Content-Digest, if it is there."""
-    digest = answer.headers.get("Docker-Content-Digest")
-    if digest is not None and not is_digest(digest):
-        raise HTTPError(502, "the registry's Docker-Content-Digest is no digest")
-    return digest
-
-
-def content_range(answer: Answer) -> tuple[int, int, int | None] | None:
-    """(start, stop, size) of a 206, size None where it is not said; None without a readable header."""
-    match = _CONTENT_RANGE.fullmatch(answer.headers.get("Content-Range", ""))
-    if match is None or match[1] is None:
+async def _entry(answer: Answer) -> dict[str, Any] | None:
+    """The first error of the body, if it is one of the spec's. Content-Type is not looked at: many get it wrong."""
+    try:
+        body = await answer.read(MAX_ERROR_SIZE)
+        is_object = body is not None and body.lstrip()[:1] == b"{"
+        document: Any = json.loads(body or b"", parse_constant=_refuse) if is_object else None
+    except (UnreachableError, ValueError, RecursionError):
         return None
-    return int(match[1]), int(match[2]) + 1, None if match[3] == "*" else int(match[3])
-
-
-def size_of_range(answer: Answer) -> int | None:
-    """The size of the whole that a 416 names."""
-    match = _CONTENT_RANGE.fullmatch(answer.headers.get("Content-Range", ""))
-    return None if match is None or match[3] == "*" else int(match[3])
-
-
-def upload_size(answer: Answer) -> int | None:
-    """How far an upload is; None where it is not said.
-
-    `Range: 0-0` is what registries say of no byte and of one. Upload-Offset (draft of Resumable Uploads for
-    HTTP), which ours sends beside it, is exact; without it `0-0` is taken for none.
-    """
-    offset = answer.headers.get("Upload-Offset", "")
-    if offset.isascii() and offset.isdigit() and len(offset) < 20:
-        return int(offset)
-    match = _UPLOAD_RANGE.fullmatch(answer.headers.get("Range", ""))
-    if match is None:
+    errors = document.get("errors") if isinstance(document, dict) else None
+    entry = errors[0] if isinstance(errors, list) and errors else None
+    if not isinstance(entry, dict) or not isinstance(entry.get("code"), str) or not _CODE.fullmatch(entry["code"]):
         return None
-    last = int(match[1])
-    return last + 1 if last else 0
+    # UNKNOWN is what a server says that has no code.
+    return None if entry["code"] == "UNKNOWN" and answer.status == 404 else entry
 
 
-def next_page(answer: Answer) -> str | None:
-    """The target of the link to the next page, perhaps relative (RFC 8288)."""
-    for header in answer.headers.getall("Link", []):
-        at = 0
-        while match := _LINK.match(header, at):
-            if _NEXT.search(match[2]):
-                return match[1]
-            at = match.end()
+def _message(message: Any) -> str:
+    """A message as it may be shown: without what would break a line of a log, and no longer than people read."""
+    if not isinstance(message, str):
+        return ""
+    shown = "".join(character if character.isprintable() else " " for character in message[:MAX_MESSAGE])
+    return shown.strip()
+
+
+def _detail(detail: Any) -> Any:
+    """Details as they may be passed on; None where they are nested too deeply."""
+    level = [detail]
+    for _ in range(MAX_DETAIL_DEPTH):
+        level = [
+            inner
+            for value in level
+            if isinstance(value, (dict, list))
+            for inner in (value.values() if isinstance(value, dict) else value)
+        ]
+        if not level:
+            return detail
     return None
+
+
+def _refuse(constant: str) -> NoReturn:
+    # Python reads and writes NaN and Infinity, which no other parser takes (RFC 8259).
+    raise ValueError(constant)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import re
 import secrets
 from collections.abc import AsyncIterable, AsyncIterator, Coroutine, Sequence
 from types import TracebackType
@@ -20,10 +19,19 @@ from ociserver._core import (
     is_repository,
     is_tag,
     manifest_media_type,
-    read_stored_manifest,
 )
-from ociserver.client.answers import content_range, digest_header, error_of, size_of_range, wrong_content
+from ociserver.client.answers import error_of, wrong_content
 from ociserver.client.auth import Authorization, Credentials, Find, Negotiated
+from ociserver.client.headers import (
+    content_range,
+    digest_header,
+    manifest_length,
+    media_type,
+    min_chunk,
+    required_length,
+    size_of_range,
+    subject_header,
+)
 from ociserver.client.ids import UploadIds
 from ociserver.client.limits import MAX_MANIFEST_SIZE, MAX_TAGS, PAGE_SIZE, SINGLE_POST_SIZE
 from ociserver.client.lists import names
@@ -31,13 +39,14 @@ from ociserver.client.progress import Progress
 from ociserver.client.reader import Reader
 from ociserver.client.referrers import Referrers
 from ociserver.client.requests import Held, Request, Retries
-from ociserver.client.session import MEDIA_TYPE, Session, with_digest
+from ociserver.client.session import HEAD_REFUSED, MEDIA_TYPE, Session, with_digest
 from ociserver.client.transport import Answer, Transport
 from ociserver.client.uploads import Chunks, Stream
 from ociserver.errors import HTTPError, OCIError, RegistryError
 from ociserver.interface import UNKNOWN_SIZE, Backend, BlobWriter, Descriptor, Manifest, PushedManifest, Url
 from ociserver.iterators import closing
 from ociserver.manifests import check_tags, pushed_digest
+from ociserver.media_types import fetched_type, is_media_type
 from ociserver.urls import parse_registry_url
 
 __all__ = ["Client"]
@@ -104,6 +113,11 @@ class Client(Backend):
         self._takes_single_post = True
         self._background: set[asyncio.Task[Any]] = set()
 
+    @property
+    def host(self) -> str:
+        """The registry's `host` or `host:port`."""
+        return _host(self._root)
+
     async def __aenter__(self) -> Self:
         await self._transport.open()
         return self
@@ -140,9 +154,11 @@ class Client(Backend):
         _check(repository, digest=digest)
         answer = await self._transport.send(self._blob_request(repository, digest, {}, "HEAD"))
         async with answer:
-            if answer.status != 200:
+            if answer.status == 200:
+                return Descriptor(media_type(answer), digest, required_length(answer))
+            if answer.status not in HEAD_REFUSED:
                 raise await error_of(answer, "BLOB_UNKNOWN")
-            return Descriptor(_media_type(answer), digest, _length(answer))
+        return await self._described_by_get(repository, digest)
 
     async def resolve_manifest(self, repository: str, digest: str) -> Descriptor:
         _check(repository, digest=digest)
@@ -329,6 +345,18 @@ class Client(Backend):
         headers = {"Range": f"bytes={span[0]}-{span[1] - 1}"}
         return await self._transport.send(self._blob_request(repository, digest, headers))
 
+    async def _described_by_get(self, repository: str, digest: str) -> Descriptor:
+        """What a HEAD of a blob would say, by a GET of its first byte."""
+        request = self._blob_request(repository, digest, {"Range": "bytes=0-0"})
+        async with await self._transport.send(request) as answer:
+            # 416: the blob is empty.
+            if answer.status not in (200, 206, 416):
+                raise await error_of(answer, "BLOB_UNKNOWN")
+            size = answer.length if answer.status == 200 else size_of_range(answer)
+            if size is None and answer.status != 416:
+                raise HTTPError(502, "the registry does not say how long the content is")
+            return Descriptor(MEDIA_TYPE if answer.status == 416 else media_type(answer), digest, size or 0)
+
     async def _reader(self, repository: str, digest: str, range: ByteRange | None, answer: Answer) -> Reader:
         if answer.status == 416:
             size = size_of_range(answer)
@@ -359,7 +387,7 @@ class Client(Backend):
                 raise
             return again, begin
 
-        descriptor = Descriptor(_media_type(answer), digest, size)
+        descriptor = Descriptor(media_type(answer), digest, size)
         # Storage that the registry redirects to gives the bytes to whoever has the URL.
         elsewhere = Url(str(answer.url)) if answer.url.origin() != self._root.origin() else None
         return Reader(descriptor, span, answer, offset, reopen, self._transport.retries, elsewhere)
@@ -391,20 +419,24 @@ class Client(Backend):
             if wanted not in (None, found):
                 raise wrong_content(wanted or "", found)
             # The type that the document names counts, whatever the registry says.
-            media_type = read_stored_manifest(content, _media_type(answer)).media_type
-            return Manifest(Descriptor(media_type, found, len(content)), content)
+            kind = fetched_type(content, answer.headers.get("Content-Type") or MEDIA_TYPE)
+            if kind is None:
+                raise HTTPError(502, "the registry gives a manifest a media type that is not one")
+            return Manifest(Descriptor(kind, found, len(content)), content)
 
         return await self._transport.fetch(self._manifest_request(repository, reference), read)
 
     async def _resolve(self, repository: str, reference: str, digest: str | None) -> Descriptor:
         request = self._manifest_request(repository, reference, "HEAD")
         async with await self._transport.send(request) as answer:
-            if answer.status != 200:
+            if answer.status == 200:
+                found, length = digest or digest_header(answer), manifest_length(answer)
+                kind = answer.headers.get("Content-Type") or MEDIA_TYPE
+                if found is not None and length is not None and is_media_type(kind):
+                    return Descriptor(kind, found, length)
+            elif answer.status not in HEAD_REFUSED:
                 raise await error_of(answer, "MANIFEST_UNKNOWN")
-            found = digest or digest_header(answer)
-            if found is not None and answer.length is not None:
-                return Descriptor(_media_type(answer), found, answer.length)
-        # It does not say which one it is, so it has to be looked at.
+        # What the answer does not say, or not in a way that can be used, the manifest itself may.
         return (await self._manifest(repository, reference, digest)).descriptor
 
     async def _push_small(self, repository: str, descriptor: Descriptor, chunks: AsyncIterable[bytes]) -> Descriptor:
@@ -459,8 +491,7 @@ class Client(Backend):
         if "Location" not in answer.headers:
             raise HTTPError(502, "the registry does not say where the upload goes on")
         session.moved(answer)
-        least = answer.headers.get("OCI-Chunk-Min-Length", "")
-        session.min_chunk = int(least) if re.fullmatch(r"[0-9]{1,18}", least) else 0
+        session.min_chunk = min_chunk(answer)
         return session
 
     async def _put_manifest(
@@ -482,7 +513,7 @@ class Client(Backend):
         async with await self._transport.send(request) as answer:
             if answer.status != 201:
                 raise await error_of(answer, "NAME_UNKNOWN")
-            subject = answer.headers.get("OCI-Subject")
+            subject = subject_header(answer)
             if reference != digest:
                 return subject, [reference]
             listed = {tag.strip() for header in answer.headers.getall("OCI-Tag", []) for tag in header.split(",")}
@@ -546,16 +577,6 @@ def _check(repository: str, *, digest: str | None = None, tag: str | None = None
 
 def _scope(repository: str, actions: str) -> str:
     return f"repository:{repository}:{actions}"
-
-
-def _media_type(answer: Answer) -> str:
-    return answer.headers.get("Content-Type") or MEDIA_TYPE
-
-
-def _length(answer: Answer) -> int:
-    if answer.length is None:
-        raise HTTPError(502, "the registry does not say how long the content is")
-    return answer.length
 
 
 def _range_header(range: ByteRange | None) -> dict[str, str]:

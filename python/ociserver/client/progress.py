@@ -13,7 +13,8 @@ request."""
 
 
 class Progress:
-    """Sizes of uploads, by repository and id. Each holds until a request goes on with the upload, so it is given out once."""
+    """Sizes of uploads, by repository and id. Each is given out once: it holds until a request goes on with the
+    upload."""
 
     def __init__(self) -> None:
         self._sizes: OrderedDict[tuple[str, str], int] = OrderedDict()

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from yarl import URL
 
-from ociserver.client.answers import error_of, upload_size
+from ociserver.client.answers import error_of
+from ociserver.client.headers import upload_size
 from ociserver.client.ids import UploadIds
 from ociserver.client.progress import Progress
 from ociserver.client.requests import Held, Pipe, Request
 from ociserver.client.transport import Answer, Transport
 from ociserver.errors import HTTPError, OCIError, RegistryError
 
-__all__ = ["MEDIA_TYPE", "Session", "with_digest"]
+__all__ = ["HEAD_REFUSED", "MEDIA_TYPE", "Session", "with_digest"]
 
 MEDIA_TYPE: Final = "application/octet-stream"
 _BINARY: Final = {"Content-Type": MEDIA_TYPE}
+
+HEAD_REFUSED: Final = frozenset({405, 501})
+"""Statuses of registries that know no HEAD: what they would say is then asked by GET."""
 
 
 def with_digest(location: URL, digest: str) -> URL:
@@ -36,7 +40,8 @@ class Session:
     left: Progress
     repository: str
     scope: str
-    location: URL
+    # Not shown: it may be signed.
+    location: URL = field(repr=False)
     min_chunk: int = 0
 
     @property
@@ -90,7 +95,11 @@ class Session:
         """Whether the blob is in the repository."""
         url = self.ids.blob(self.repository, digest)
         async with await self.transport.send(Request("HEAD", url, self.scope, repeatable=True)) as answer:
-            return answer.status == 200
+            if answer.status not in HEAD_REFUSED:
+                return answer.status == 200
+        first_byte = Request("GET", url, self.scope, {"Range": "bytes=0-0"}, repeatable=True)
+        async with await self.transport.send(first_byte) as answer:
+            return answer.status in (200, 206, 416)
 
     async def delete(self) -> None:
         """End it. That it is not there any more is no error."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import email.utils
 import errno
 import os
 import socket
@@ -19,6 +18,7 @@ from yarl import URL
 
 from ociserver._core import __version__
 from ociserver.client.auth import Authorization, TokenRequest, parse_challenges
+from ociserver.client.headers import content_length, is_printable, retry_after
 from ociserver.client.limits import (
     CONNECT_TIMEOUT_S,
     IDLE_TIMEOUT_S,
@@ -29,6 +29,7 @@ from ociserver.client.limits import (
     MAX_TOKEN_SIZE,
 )
 from ociserver.client.requests import Held, Request, Retries, UnreachableError, UntrustedError
+from ociserver.context import retry_until
 from ociserver.errors import HTTPError
 
 __all__ = ["Answer", "Transport"]
@@ -53,23 +54,37 @@ _SMALL: Final = 64 * 1024
 
 
 class Answer:
-    """An answer whose body is still to be read. Close it."""
+    """An answer whose body is still to be read. Close it.
+
+    Raises:
+        HTTPError: 502, its status or its length cannot be.
+    """
 
     def __init__(self, response: aiohttp.ClientResponse) -> None:
         self._response = response
         self.status = response.status
         self.headers: CIMultiDictProxy[str] = response.headers
         self.url = response.url
-        self.length = response.content_length
+        if not 100 <= self.status < 600:
+            raise HTTPError(502, f"{self.url.raw_host} answers with {self.status}, which is no status of HTTP")
+        self.length = content_length(self.headers)
         # Where it redirects to, if that was not followed (`Request.stays`).
         self.elsewhere: URL | None = None
 
     def join(self, target: str) -> URL:
-        """The URL that a header of the answer names, to the byte: it may be signed."""
+        """The URL that a header of the answer names, to the byte: it may be signed.
+
+        Raises:
+            HTTPError: 502, it is none that a request can be sent to.
+        """
         try:
-            return self.url.join(URL(target, encoded=True))
+            joined = self.url.join(URL(target, encoded=True))
+            usable = _is_usable(joined)
         except ValueError:
-            raise HTTPError(502, f"{self.url.host} names something that is no URL") from None
+            usable = False
+        if not usable or not is_printable(target) or " " in target:
+            raise HTTPError(502, f"{self.url.raw_host} sends to something that is no URL of HTTP")
+        return joined.with_fragment(None) if joined.raw_fragment else joined
 
     async def pieces(self) -> AsyncIterator[bytes]:
         """The body as it comes.
@@ -193,11 +208,11 @@ class Transport:
                 await answer.aclose()
             except UnreachableError as error:
                 repeatable = (request.repeatable or isinstance(error, _NotConnectedError)) and request.replayable
-                again = self.retries.pause(attempt) if repeatable else None
-                if again is None:
-                    raise
                 # A kept connection that the registry was just closing: nothing is wrong with it.
-                pause = 0.0 if attempt == 1 and isinstance(error, _DisconnectedError) else again
+                is_stale = attempt == 1 and isinstance(error, _DisconnectedError)
+                pause = self._pause_after(attempt, 0.0 if is_stale else None) if repeatable else None
+                if pause is None:
+                    raise
             await asyncio.sleep(pause)
 
     def _pause(self, request: Request, answer: Answer, attempt: int) -> float | None:
@@ -205,7 +220,19 @@ class Transport:
         repeated = answer.status in _NOT_DONE or (answer.status in _PERHAPS_DONE and request.repeatable)
         if not repeated or not request.replayable:
             return None
-        return self.retries.pause(attempt, _retry_after(answer.headers.get("Retry-After")))
+        named = retry_after(answer)
+        return self._pause_after(attempt, None if named is None else named[1])
+
+    def _pause_after(self, attempt: int, named_s: float | None) -> float | None:
+        """Seconds after which to try again; None if that would be too often, or too late for the caller.
+
+        Args:
+            attempt: counted from 1.
+            named_s: how long to wait, if that is known.
+        """
+        pause = self.retries.pause(attempt, named_s)
+        until = retry_until.get()
+        return None if pause is None or (until is not None and time.monotonic() + pause > until) else pause
 
     async def _authorized(self, request: Request) -> Answer:
         header = await self._authorization.header(request.scope, self._fetch_token)
@@ -233,13 +260,13 @@ class Transport:
                 return answer
             await answer.aclose()
             following = answer.join(target)
-            if following.scheme not in ("http", "https") or (url.scheme == "https" and following.scheme == "http"):
-                raise HTTPError(502, f"{url.host} redirects from https to {following.scheme}, which is not followed")
+            if url.scheme == "https" and following.scheme == "http":
+                raise HTTPError(502, f"{url.raw_host} redirects from https to http, which is not followed")
             if request.stays and not self._is_ours(following):
                 answer.elsewhere = following
                 return answer
             url = following
-        raise HTTPError(502, f"{request.url.host} redirects more than {MAX_REDIRECTS} times")
+        raise HTTPError(502, f"{request.url.raw_host} redirects more than {MAX_REDIRECTS} times")
 
     async def _exchange(self, request: Request, url: URL, headers: Mapping[str, str]) -> Answer:
         if self._session is None:
@@ -262,16 +289,26 @@ class Transport:
                 )
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             raise _unreachable(error, url) from None
-        return Answer(response)
+        try:
+            return Answer(response)
+        except HTTPError:
+            response.close()
+            raise
 
     def _is_ours(self, url: URL) -> bool:
         return url.origin() == self._origin
 
     async def _fetch_token(self, token: TokenRequest) -> tuple[int, bytes]:
         """Ask a token server. Never redirected: what is sent is meant for the host that the registry named."""
-        url = URL(token.url, encoded=True)
-        if url.scheme not in ("http", "https") or (self._origin.scheme == "https" and url.scheme == "http"):
-            raise HTTPError(502, f"{self._origin.host} names a token server without TLS, which gets no credentials")
+        try:
+            url = URL(token.url, encoded=True)
+            usable = _is_usable(url)
+        except ValueError:
+            usable = False
+        if not usable:
+            raise HTTPError(502, f"{self._origin.raw_host} names a token server that is no URL of HTTP")
+        if self._origin.scheme == "https" and url.scheme == "http":
+            raise HTTPError(502, f"{self._origin.raw_host} names a token server without TLS, which gets no credentials")
         headers, body = dict(token.headers), None
         if token.form is not None:
             headers["Content-Type"] = "application/x-www-form-urlencoded"
@@ -301,9 +338,14 @@ class _DisconnectedError(UnreachableError):
     """The connection ended before anything of an answer came."""
 
 
+def _is_usable(url: URL) -> bool:
+    """Whether a request can be sent to a URL that comes from elsewhere. Raises ValueError for a host that is none."""
+    return url.scheme in ("http", "https") and bool(url.host) and url.raw_user is None
+
+
 def _unreachable(error: Exception, url: URL) -> UnreachableError:
     """Which host and port, and why, in words. Not in the library's: they may repeat URLs with signatures in them."""
-    where = f"{url.host} port {url.port}"
+    where = f"{url.raw_host} port {url.port}"
     match error:
         case aiohttp.ConnectionTimeoutError():
             return UnreachableError(504, f"{where} did not answer within {CONNECT_TIMEOUT_S:g} seconds")
@@ -332,15 +374,3 @@ def _why(error: OSError) -> str:
         return "it does not speak TLS, or none that is spoken here"
     known = error.errno in errno.errorcode
     return os.strerror(error.errno or 0).lower() if known else "the connection failed"
-
-
-def _retry_after(value: str | None) -> float | None:
-    """Seconds, from either form of the header (RFC 9110, 10.2.3)."""
-    if value is None:
-        return None
-    if value.isascii() and value.isdigit():
-        return float(value)
-    try:
-        return max(email.utils.parsedate_to_datetime(value).timestamp() - time.time(), 0.0)
-    except ValueError:
-        return None

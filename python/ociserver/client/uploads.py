@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
 from ociserver._core import is_digest
-from ociserver.client.answers import upload_size
+from ociserver.client.headers import upload_size
 from ociserver.client.limits import CHUNK_SIZE, MAX_CHUNK_SIZE
 from ociserver.client.requests import Held, Pipe, UnreachableError
 from ociserver.client.session import MEDIA_TYPE, Session, with_digest

@@ -315,10 +315,11 @@ class Cache(Kind):
     """How long a tag is believed before upstream is asked again; by default 60 s."""
     max_size: Size | None = None
     """Bound of what is kept of upstream; by default none."""
-    patience: Duration | None = None
-    """How long upstream may take to say what a tag is now, before the old answer is given; by default 5 s."""
+    upstream_timeout: Duration | None = None
+    """How long upstream may take to say what a tag is now, or to begin with a list, before the answer is what is known
+    here; by default 5 s."""
     retry_after: Duration | None = None
-    """How long an upstream that failed is not asked about tags that are known; by default 10 s."""
+    """How long an upstream that failed is not asked about tags and lists that are known; by default 10 s."""
 
     @property
     def inner(self) -> Sequence[Registry]:
@@ -337,7 +338,7 @@ class Cache(Kind):
             raise ValueError("the cache has neither `upstream` nor `hosts`")
         settings: dict[str, Any] = {
             name: parse_duration(value)
-            for name, value in _given(self, "tag_lifetime", "patience", "retry_after").items()
+            for name, value in _given(self, "tag_lifetime", "upstream_timeout", "retry_after").items()
         }
         if self.max_size is not None:
             settings["max_bytes"] = parse_size(self.max_size)

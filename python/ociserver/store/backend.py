@@ -10,7 +10,7 @@ import secrets
 import string
 import time
 from collections import OrderedDict
-from collections.abc import AsyncIterable, Callable, Sequence
+from collections.abc import AsyncIterable, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self, TypeVar
@@ -329,6 +329,22 @@ class Store(Lists):
         await self.free(lambda: writes.delete_repository(repository, immutable_tags=self._immutable_tags, now=now))
 
     # What makes room
+
+    async def drop_blobs(self, blobs: Mapping[str, Iterable[str]]) -> None:
+        """Unlink blobs and free the bytes of those that no other repository links, without waiting for collection.
+
+        For a caller that can get the contents again, as a cache can: `grace` and immutable tags do not hold it up. A
+        reader that has one of them open reads on; one that has found it and not opened it gets BLOB_UNKNOWN.
+
+        Args:
+            blobs: the repositories to unlink a digest from, by digest; without any, only bytes that nothing links go.
+
+        Raises:
+            OCIError: the disk or the database fails.
+        """
+        keys = await self.free(lambda: writes.drop_blobs(blobs))
+        # Durable before the files go: after a power cut no row may name a file that is not there.
+        await self.blobs.delete(keys)
 
     async def free(self, work: Callable[[], Work[Result]], *, durable: bool = True) -> Result:
         """Write what frees bytes, now or at the next collection: on a full disk with the room that is kept for that."""

@@ -21,11 +21,11 @@ from typing import Final, Literal
 
 from ociserver.store import sweep
 from ociserver.store.backend import Store
-from ociserver.store.directory import FAN_OUT
+from ociserver.store.directory import FAN_OUT, Found
 from ociserver.store.faults import StoreError
 from ociserver.store.work import Row, Work
 
-__all__ = ["Freed", "Policy", "Report", "collect"]
+__all__ = ["Freed", "Policy", "Report", "collect", "unknown_files"]
 
 PAGE: Final = 256
 """Rows looked at in one read, about a millisecond, after which waiting requests have their turn."""
@@ -216,18 +216,22 @@ class _Sweep:
             self._progress(self._done + len(rows))
 
     async def _files(self) -> AsyncIterator[Freed]:
+        async for folder, files in unknown_files(self._store):
+            for file in files:
+                if not self._dry_run:
+                    await self._store.blobs.delete([file.key])
+                yield Freed("unknown", file.key, None, file.size)
+            self._progress(self._total - FAN_OUT + folder)
+
+
+async def unknown_files(store: Store) -> AsyncIterator[tuple[int, list[Found]]]:
+    """Files that neither an upload nor a copy has, page by page, each with the last folder that was looked at."""
+    found = iter(store.blobs.keys())
+    while batch := await store.blobs.read(lambda: list(itertools.islice(found, PAGE))):
         # An upload's row is there before its file, and one transaction turns it into a copy's: so a file that
         # neither knows, after it was seen in the folder, is nobody's.
-        store, found = self._store, iter(self._store.blobs.keys())
-        while batch := await store.blobs.read(lambda: list(itertools.islice(found, PAGE))):
-            known = await store.database.read(sweep.known_keys([file.key for file in batch]))
-            for file in batch:
-                if file.key in known:
-                    continue
-                if not self._dry_run:
-                    await store.blobs.delete([file.key])
-                yield Freed("unknown", file.key, None, file.size)
-            self._progress(self._total - FAN_OUT + batch[-1].folder)
+        known = await store.database.read(sweep.known_keys([file.key for file in batch]))
+        yield batch[-1].folder, [file for file in batch if file.key not in known]
 
 
 async def _page(store: Store, work: Work[list[Row]]) -> list[Row]:

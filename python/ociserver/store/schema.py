@@ -7,14 +7,40 @@ Times are whole seconds since 1970. Digests are the spec's text form everywhere.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final
 
 from ociserver.store.rereading import reread_manifests
 from ociserver.store.work import Work
 
-__all__ = ["MIGRATIONS", "VERSION"]
+__all__ = ["MIGRATIONS", "REGISTRY", "Schema"]
 
-MIGRATIONS: Final[tuple[tuple[str | Callable[[], Work[None]], ...], ...]] = (
+Migration = tuple[str | Callable[[], Work[None]], ...]
+"""The steps from one version to the next: statements, and what reads the tables itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """The tables of a database.
+
+    Args:
+        migrations: one for each version, in order; a database's version is how many it has had.
+        table: a table that every version has. A database without it belongs to another program.
+        unversioned: the version of a database that has this table and no number: it was written before there were
+            numbers. 0: there is no such database.
+    """
+
+    migrations: tuple[Migration, ...]
+    table: str
+    unversioned: int = 0
+
+    @property
+    def version(self) -> int:
+        """The newest version."""
+        return len(self.migrations)
+
+
+MIGRATIONS: Final[tuple[Migration, ...]] = (
     (
         "CREATE TABLE repositories (id {identity}, name TEXT NOT NULL UNIQUE)",
         # A stored copy of a content: small ones in `content`, others in the file named by `key`, which is
@@ -84,7 +110,7 @@ MIGRATIONS: Final[tuple[tuple[str | Callable[[], Work[None]], ...], ...]] = (
         reread_manifests,
     ),
 )
-"""The steps to each version, in order: statements, and what reads the tables itself. A folder's version is how many of
-these it has had."""
+"""See `Schema.migrations`."""
 
-VERSION: Final = len(MIGRATIONS)
+REGISTRY: Final = Schema(MIGRATIONS, "copies")
+"""The tables of a registry."""

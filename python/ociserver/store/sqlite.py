@@ -19,9 +19,9 @@ from ociserver.errors import OCIError
 from ociserver.store.failpoint import reach
 from ociserver.store.faults import StoreError, damaged, of_database, of_disk
 from ociserver.store.group import Waiting
-from ociserver.store.schema import MIGRATIONS, VERSION
+from ociserver.store.schema import REGISTRY, Schema
 from ociserver.store.wal_index import WalIndex
-from ociserver.store.work import Row, Work
+from ociserver.store.work import Row, Work, drive
 from ociserver.store.writer import sync_folder
 
 __all__ = ["Durability", "SQLite"]
@@ -72,11 +72,13 @@ class SQLite:
     Args:
         path: of the database file.
         durability: `full` syncs every durable commit; `normal` leaves that to checkpoints; `off` never syncs.
+        schema: the tables, which are brought up to date when it is opened.
     """
 
-    def __init__(self, path: Path, durability: Durability = "full") -> None:
+    def __init__(self, path: Path, durability: Durability = "full", schema: Schema = REGISTRY) -> None:
         self._path = path
         self._durability = durability
+        self._schema = schema
         self._jobs: Waiting[_Job] = Waiting()
         self._thread: threading.Thread | None = None
         self._writer: sqlite3.Connection | None = None
@@ -132,7 +134,7 @@ class SQLite:
         if self._reader is None:
             raise RuntimeError("the store is not open")
         try:
-            return _drive(self._reader, work)
+            return drive(self._reader, work)
         except sqlite3.Error as error:
             raise of_database(error) from None
 
@@ -141,7 +143,7 @@ class SQLite:
             raise RuntimeError("the store is not open")
         loop = asyncio.get_running_loop()
         try:
-            return await loop.run_in_executor(self._large_reads, _drive, self._aside, work)
+            return await loop.run_in_executor(self._large_reads, drive, self._aside, work)
         except sqlite3.Error as error:
             raise of_database(error) from None
 
@@ -199,11 +201,15 @@ class SQLite:
                 os.close(fd)
             sync_folder(self._path.parent)
 
+    @property
+    def _lock_path(self) -> Path:
+        return self._path.with_suffix(".lock")
+
     def _open(self) -> None:
         if sqlite3.sqlite_version_info < _MINIMUM:
             raise StoreError(f"SQLite {sqlite3.sqlite_version} is too old: {'.'.join(map(str, _MINIMUM))} is needed")
         # Writers of several processes queue on this file, which is fair; SQLite's own busy handler polls.
-        self._lock = os.open(self._path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        self._lock = os.open(self._lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         # Connecting too: while a new database becomes one with a log, SQLite refuses others without waiting.
         with self._locked_for_start():
             self._writer = self._connect(WRITER_WAIT_S)
@@ -248,7 +254,7 @@ class SQLite:
                 if time.monotonic() > deadline:
                     raise StoreError(
                         f"{self._path}: another process has been writing for {START_WAIT_S:g} seconds; "
-                        "see who has registry.lock open, and end or wait for it"
+                        f"see who has {self._lock_path.name} open, and end or wait for it"
                     ) from None
                 time.sleep(0.01)
         try:
@@ -257,24 +263,28 @@ class SQLite:
             fcntl.flock(self._lock, fcntl.LOCK_UN)
 
     def _migrate(self, connection: sqlite3.Connection) -> None:
+        schema = self._schema
         (version,) = connection.execute("PRAGMA user_version").fetchone()
-        if version > VERSION:
+        if version > schema.version:
             raise StoreError(
                 f"{self._path} was written by a newer ociserver (its tables are version {version}, this one knows "
-                f"{VERSION}): upgrade ociserver, or serve another folder"
+                f"{schema.version}): upgrade ociserver, or serve another folder"
             )
-        (tables,) = connection.execute("SELECT COUNT(*) FROM sqlite_master WHERE name = 'copies'").fetchone()
+        known = "SELECT COUNT(*) FROM sqlite_master WHERE name = ?"
+        (tables,) = connection.execute(known, (schema.table,)).fetchone()
         (others,) = connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()
+        if version == 0 and tables:
+            version = schema.unversioned
         if (version > 0 and not tables) or (version == 0 and others):
             raise StoreError(f"{self._path} is a database of another program: serve another folder")
-        for number, steps in enumerate(MIGRATIONS[version:], start=version + 1):
+        for number, steps in enumerate(schema.migrations[version:], start=version + 1):
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute("BEGIN IMMEDIATE")
             for step in steps:
                 if isinstance(step, str):
                     connection.execute(step.format_map(_TYPES))
                 else:
-                    _drive(connection, step())
+                    drive(connection, step())
             connection.execute(f"PRAGMA user_version = {number}")
             reach("before migration")
             connection.execute("COMMIT")
@@ -284,7 +294,7 @@ class SQLite:
         if isinstance(error, sqlite3.Error) and damaged(error):
             return (
                 f"{self._path} is damaged ({error}): put back a backup of the folder, or move the folder away and "
-                "let clients push again; `sqlite3 registry.db .recover` saves what can be read of it"
+                f"let clients push again; `sqlite3 {self._path.name} .recover` saves what can be read of it"
             )
         known = of_disk(error) if isinstance(error, OSError) else of_database(error)
         return f"{self._path} cannot be opened: {known.message if isinstance(known, OCIError) else known}"
@@ -318,7 +328,7 @@ class SQLite:
             connection.execute("BEGIN IMMEDIATE")
             if len(batch) == 1:
                 # By itself it needs no savepoint: what undoes it is the transaction.
-                batch[0].result = _drive(connection, batch[0].work)
+                batch[0].result = drive(connection, batch[0].work)
             else:
                 for job in batch:
                     _attempt(connection, job)
@@ -340,24 +350,13 @@ _SYNCHRONOUS: Final = {"full": ("NORMAL", "FULL"), "normal": ("NORMAL", "NORMAL"
 def _attempt(connection: sqlite3.Connection, job: _Job) -> None:
     connection.execute("SAVEPOINT job")
     try:
-        job.result = _drive(connection, job.work)
+        job.result = drive(connection, job.work)
     except Exception as error:
         if not connection.in_transaction:
             raise
         job.error = _error_of(error)
         connection.execute("ROLLBACK TO job")
     connection.execute("RELEASE job")
-
-
-def _drive(connection: sqlite3.Connection, work: Work[Result]) -> Result:
-    try:
-        statement, parameters = next(work)
-        while True:
-            rows = connection.execute(statement, parameters).fetchall()
-            statement, parameters = work.send(rows)
-    except StopIteration as end:
-        result: Result = end.value
-        return result
 
 
 def _resolve(batch: list[_Job]) -> None:

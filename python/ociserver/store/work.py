@@ -7,10 +7,11 @@ asynchronous connection. Placeholders are `?`, in order.
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Generator
 from typing import Any, Protocol, TypeVar
 
-__all__ = ["Database", "Row", "Statement", "Work"]
+__all__ = ["Database", "Row", "Statement", "Work", "drive"]
 
 Result = TypeVar("Result")
 Row = tuple[Any, ...]
@@ -54,3 +55,15 @@ class Database(Protocol):
 
     def version(self) -> bytes | None:
         """What differs after every commit of any process; None where that cannot be told without asking."""
+
+
+def drive(connection: sqlite3.Connection, work: Work[Result]) -> Result:
+    """Run a work on a connection to SQLite, in whatever transaction that has."""
+    try:
+        statement, parameters = next(work)
+        while True:
+            rows = connection.execute(statement, parameters).fetchall()
+            statement, parameters = work.send(rows)
+    except StopIteration as end:
+        result: Result = end.value
+        return result

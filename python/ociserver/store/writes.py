@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +17,7 @@ __all__ = [
     "Linked",
     "delete_blob",
     "delete_repository",
+    "drop_blobs",
     "end_upload",
     "ensure_repository",
     "finish_blob",
@@ -238,6 +240,34 @@ def delete_repository(repository: str, *, immutable_tags: bool, now: int) -> Wor
         yield from unlink(number, copy_id, now)
     yield "DELETE FROM uploads WHERE repository_id = ?", (number,)
     yield "DELETE FROM repositories WHERE id = ?", (number,)
+
+
+def drop_blobs(blobs: Mapping[str, Iterable[str]]) -> Work[list[str]]:
+    """Unlink blobs, and forget the copies of those that nothing links then.
+
+    Args:
+        blobs: the repositories to unlink a digest from, by digest; what is not there is skipped.
+
+    Returns:
+        The keys of files that nothing knows any more.
+    """
+    keys: list[str] = []
+    for digest, repositories in blobs.items():
+        rows = yield "SELECT id FROM copies WHERE digest = ?", (digest,)
+        if not rows:
+            continue
+        copy_id = rows[0][0]
+        for repository in repositories:
+            yield (
+                "DELETE FROM links WHERE copy_id = ? AND repository_id = (SELECT id FROM repositories WHERE name = ?)",
+                (copy_id, repository),
+            )
+        rows = yield (
+            "DELETE FROM copies WHERE id = ? AND NOT EXISTS (SELECT 1 FROM links WHERE copy_id = ?) RETURNING key",
+            (copy_id, copy_id),
+        )
+        keys += [key for (key,) in rows if key is not None]
+    return keys
 
 
 def unlink(number: int, copy_id: int, now: int) -> Work[None]:

@@ -8,7 +8,6 @@ import pytest
 
 from ociserver import Backend, OCIError
 from ociserver.compose import Cache
-from ociserver.compose.cache import eviction
 from tests.compose.cache.upstream import REPOSITORY, Upstream, push, read
 from tests.support.images import random_bytes
 
@@ -34,11 +33,8 @@ async def blobs(upstream: Upstream) -> list[str]:
     return [await push(upstream.memory, REPOSITORY, random_bytes(SIZE, seed)) for seed in range(8)]
 
 
-async def test_the_least_recently_used_goes(
-    local: Backend, upstream: Upstream, blobs: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(eviction, "USE_AFTER_S", 0.0)
-    async with Cache(upstream, local, max_bytes=BOUND) as cache:
+async def test_the_least_recently_used_goes(local: Backend, upstream: Upstream, blobs: list[str]) -> None:
+    async with Cache(upstream, local, max_bytes=BOUND, use_after=0) as cache:
         for digest in (*blobs[:3], blobs[0], blobs[3]):
             await read(cache.get_blob(REPOSITORY, digest))
         assert await kept(local, blobs[:4]) == [True, False, True, True]

@@ -119,7 +119,7 @@ async def test_what_a_client_gets_of_a_blob(tmp_path: Path, fault: Fault, client
 async def test_a_slow_upstream_is_waited_for_and_asked_once(tmp_path: Path) -> None:
     store = Store(tmp_path / "data", lax_child_references=True)
     async with scripted() as upstream, serve_here(Handler(_cache(upstream, store))) as site:
-        # Longer than its patience, which is for what has an older answer.
+        # Longer than the timeout, which is for what has an older answer.
         upstream.will(Reply(200, {}, CONTENT, delay_s=0.6))
         for answer, body, is_whole in await get(site.url, f"blobs/{DIGEST}", CLIENTS):
             assert (answer.status_code, body, is_whole) == (200, CONTENT, True)
@@ -168,4 +168,4 @@ async def test_what_a_client_gets_of_a_tag_that_is_known(
 
 
 def _cache(upstream: Scripted, store: Store) -> Cache:
-    return Cache(Client(upstream.url, retries=HURRIED), store, tag_lifetime=0, patience=0.3, retry_after=0)
+    return Cache(Client(upstream.url, retries=HURRIED), store, tag_lifetime=0, upstream_timeout=0.3, retry_after=0)

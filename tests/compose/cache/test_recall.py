@@ -9,7 +9,6 @@ import pytest
 
 from ociserver import Backend
 from ociserver.compose import Cache
-from ociserver.compose.cache import eviction
 from ociserver.interface import recall_of
 from tests.compose.cache.upstream import REPOSITORY, Upstream
 from tests.contract.contents import digest_of, read_blob
@@ -79,13 +78,10 @@ async def test_a_tag_is_not_after_its_lifetime(local: Backend, upstream: Upstrea
         assert found["manifest_get sha256"] == here.manifest
 
 
-async def test_what_has_to_be_noted_as_used_is_not(
-    local: Backend, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async with Cache(upstream, local) as cache:
+async def test_what_has_to_be_noted_as_used_is_not(local: Backend, upstream: Upstream) -> None:
+    async with Cache(upstream, local, use_after=0) as cache:
         here = await known(cache, upstream)
         await here.read()
-        monkeypatch.setattr(eviction, "USE_AFTER_S", 0.0)
         assert {name for name, found in here.recalled().items() if found is None} == {
             "manifest_get latest",
             "manifest_get sha256",

@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, closing, contextmanager
 from functools import partial
 from http.client import HTTPConnection, IncompleteRead
 from pathlib import Path
@@ -22,7 +22,8 @@ import pytest
 
 from ociserver import Descriptor, Handler, OCIError, Store
 from ociserver.client import Client
-from tests.compose.cache.upstream import MIB, REPOSITORY, Upstream, push
+from tests.client.scripted import Reply, scripted
+from tests.compose.cache.upstream import MIB, REPOSITORY, Upstream, push, until
 from tests.serving.uvicorn_here import serve_here
 from tests.support.images import digest_of, random_bytes
 from tests.support.server import PROGRAM, Server, serve
@@ -34,28 +35,27 @@ SIZE = 1024 * MIB if os.environ.get("FULL_TESTS") else 128 * MIB
 LAYERS = 4
 
 
-def describe(folder: Path, upstream: str) -> Path:
-    """A configuration file of a cache, in a folder that is made."""
+def describe(folder: Path, upstream: str, settings: str = "") -> Path:
+    """A configuration file of a cache, in a folder that is made; `settings` are further lines of it."""
     folder.mkdir(exist_ok=True)
     file = folder / "registry.toml"
     file.write_text(
         f'[registry]\nkind = "cache"\nlocal-repositories = ["team/*"]\nlocal = {{ kind = "store", data = "data" }}\n'
-        f'upstream = {{ kind = "client", url = "{upstream}" }}\n'
+        f'upstream = {{ kind = "client", url = "{upstream}" }}\n{settings}'
     )
     return file
 
 
 def pull(server: Server, digest: str) -> tuple[str, int]:
     """The digest and the size of what a client gets."""
-    connection = HTTPConnection(server.host, server.port, timeout=120)
-    connection.request("GET", f"/v2/{REPOSITORY}/blobs/{digest}")
-    answer = connection.getresponse()
-    assert answer.status == 200
     hasher, size, buffer = hashlib.sha256(), 0, bytearray(MIB)
-    while count := answer.readinto(buffer):
-        hasher.update(memoryview(buffer)[:count])
-        size += count
-    connection.close()
+    with closing(HTTPConnection(server.host, server.port, timeout=120)) as connection:
+        connection.request("GET", f"/v2/{REPOSITORY}/blobs/{digest}")
+        with connection.getresponse() as answer:
+            assert answer.status == 200
+            while count := answer.readinto(buffer):
+                hasher.update(memoryview(buffer)[:count])
+                size += count
     return f"sha256:{hasher.hexdigest()}", size
 
 
@@ -186,3 +186,15 @@ async def test_a_kill_while_it_fills_leaves_nothing_half(tmp_path: Path) -> None
         assert checked.returncode == 0, checked.stdout + checked.stderr
     assert upstream.asked[f"blob {digest}"] == 2
     assert digest_of(content) == digest
+
+
+async def test_an_answer_that_is_cut_off_is_one_line_of_the_log(tmp_path: Path) -> None:
+    """`serve` fails if the server prints a traceback: that upstream breaks off is no fault of ours."""
+    content = random_bytes(MIB, seed=3)
+    async with scripted() as upstream:
+        upstream.otherwise = lambda _: Reply(200, {"Content-Length": str(MIB)}, content[: MIB // 2], cut=True)
+        file = describe(tmp_path / "cache", upstream.url)
+        with serve(["--config", str(file)], tmp_path) as server:
+            _, size = await anyio.to_thread.run_sync(pull, server, digest_of(content))
+            assert size < MIB
+            await until(lambda: "broke off" in server.log.read_text())

@@ -76,7 +76,7 @@ async def test_an_upstream_that_fails_leaves_the_old_answer_with_a_warning(
 
 async def test_an_upstream_that_is_slow_has_its_time_and_then_a_rest(local: Backend, upstream: Upstream) -> None:
     digest = await upstream.image(b"one")
-    async with Cache(upstream, local, tag_lifetime=0, patience=0.05, retry_after=60) as cache:
+    async with Cache(upstream, local, tag_lifetime=0, upstream_timeout=0.05, retry_after=60) as cache:
         await ask(cache)
         upstream.delay_s = 2
         async with asyncio.timeout(1.5):
@@ -97,13 +97,21 @@ async def test_a_tag_that_upstream_has_deleted_is_gone(local: Backend, upstream:
         assert (await cache.get_manifest(REPOSITORY, digest)).descriptor.digest == digest
 
 
-async def test_a_refusal_is_not_hidden_by_an_old_answer(local: Backend, upstream: Upstream) -> None:
-    await upstream.image(b"one")
-    async with Cache(upstream, local, tag_lifetime=0) as cache:
-        await cache.get_tag(REPOSITORY, "latest")
-        upstream.failure = OCIError("DENIED")
-        with pytest.raises(OCIError, match="denied"):
-            await cache.get_tag(REPOSITORY, "latest")
+@pytest.mark.parametrize("code", ["DENIED", "UNAUTHORIZED"])
+async def test_a_refusal_is_of_the_cache_and_not_of_its_client(local: Backend, upstream: Upstream, code: str) -> None:
+    digest = await upstream.image(b"one")
+    async with Cache({"docker.io": upstream}, local, tag_lifetime=0) as cache:
+        await cache.get_tag(f"docker.io/{REPOSITORY}", "latest")
+        upstream.failure = OCIError(code)
+        context = RequestContext("test")
+        token = request_context.set(context)
+        found = await cache.resolve_tag(f"docker.io/{REPOSITORY}", "latest")
+        request_context.reset(token)
+        assert found.digest == digest
+        assert "refuses the credentials of this cache (docker.io:" in context.warnings[0]
+        with pytest.raises(HTTPError, match=r"docker\.io") as caught:
+            await cache.get_tag(f"docker.io/{REPOSITORY}", "unheard")
+        assert caught.value.status == 502
 
 
 async def test_a_manifest_that_is_not_its_digest_is_not_kept(local: Backend, upstream: Upstream) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TypeVar
 
 from ociserver import Backend, BlobReader, ByteRange, Descriptor, Manifest, Memory
@@ -28,6 +28,10 @@ class Upstream(Backend):
         self.gate = asyncio.Event()
         self.gate.set()
         self.replaced: dict[str, bytes] = {}
+        self.given = 0
+        """Bytes of blobs that were given."""
+        self.closed = 0
+        """Readers of blobs that were closed."""
 
     async def image(self, *layers: bytes, repository: str = REPOSITORY, tag: str = "latest") -> str:
         """Push an image of these layers; its manifest's digest."""
@@ -42,7 +46,7 @@ class Upstream(Backend):
         await self._ask(f"blob {digest}")
         reader = await self.memory.get_blob(repository, digest, range)
         content = self.replaced.get(digest, b"".join([piece async for piece in reader]))
-        return Gated(reader.descriptor, content, self.gate)
+        return Gated(self, reader.descriptor, content)
 
     async def resolve_blob(self, repository: str, digest: str) -> Descriptor:
         await self._ask("head blob")
@@ -81,21 +85,24 @@ class Gated:
 
     location = None
 
-    def __init__(self, descriptor: Descriptor, content: bytes, gate: asyncio.Event) -> None:
+    def __init__(self, upstream: Upstream, descriptor: Descriptor, content: bytes) -> None:
         self.descriptor = descriptor
         self.range = (0, descriptor.size)
         self._content = content
-        self._gate = gate
+        self._upstream = upstream
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         half = len(self._content) // 2
+        self._upstream.given += half
         yield self._content[:half]
-        await self._gate.wait()
+        await self._upstream.gate.wait()
         for start in range(half, len(self._content), 64 * 1024):
-            yield self._content[start : start + 64 * 1024]
+            piece = self._content[start : start + 64 * 1024]
+            self._upstream.given += len(piece)
+            yield piece
 
     async def aclose(self) -> None:
-        """Nothing is held."""
+        self._upstream.closed += 1
 
 
 async def push(backend: Backend, repository: str, content: bytes) -> str:
@@ -105,6 +112,16 @@ async def push(backend: Backend, repository: str, content: bytes) -> str:
     digest = digest_of(content)
     await backend.push_blob(repository, Descriptor("application/x", digest, len(content)), chunks())
     return digest
+
+
+async def until(condition: Callable[[], bool | Awaitable[bool]], seconds: float = 20) -> None:
+    """Wait until a condition holds; fail if it does not in this time."""
+    for _ in range(int(seconds * 100)):
+        found = condition()
+        if await found if isinstance(found, Awaitable) else found:
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError("the condition never held")
 
 
 async def read(reader: Awaitable[BlobReader]) -> bytes:

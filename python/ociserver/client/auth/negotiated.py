@@ -7,14 +7,16 @@ import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 from urllib.parse import urlencode, urlsplit
 
 from ociserver.client.auth.authorization import Fetch, TokenRequest
 from ociserver.client.auth.challenges import Challenge
 from ociserver.client.auth.credentials import Credentials, Find
 from ociserver.client.auth.scopes import Scopes
-from ociserver.errors import HTTPError, OCIError
+from ociserver.client.headers import is_printable
+from ociserver.client.limits import MAX_SCOPE_SIZE, MAX_TOKEN_LIFETIME_S
+from ociserver.errors import HTTPError, OCIError, RegistryError
 
 __all__ = ["Negotiated"]
 
@@ -67,7 +69,12 @@ class Negotiated:
         if self._realm is None:
             return None
         scopes = Scopes.parse(scope)
-        token = self._token_for(scopes) or await self._fetched(self._realm, scopes, fetch)
+        try:
+            token = self._token_for(scopes) or await self._fetched(self._realm, scopes, fetch)
+        except RegistryError:
+            # Ahead of time, and in vain: what the registry asks for now, it says again.
+            self._realm = None
+            return None
         return f"Bearer {token}"
 
     async def challenge(
@@ -84,8 +91,8 @@ class Negotiated:
         bearer = next((one for one in challenges if one.scheme == "bearer" and "realm" in one.parameters), None)
         if bearer is None:
             return None
-        self._realm = _Realm(_checked(bearer.parameters["realm"]), bearer.parameters.get("service", ""))
-        asked, needed = Scopes.parse(bearer.parameters.get("scope", "")), Scopes.parse(scope)
+        self._realm = _Realm(_checked(bearer.parameters["realm"]), _text(bearer, "service"))
+        asked, needed = Scopes.parse(_text(bearer, "scope")), Scopes.parse(scope)
         if sent is not None:
             self._forget(sent)
         try:
@@ -153,14 +160,18 @@ class Negotiated:
             # Token servers that know no POST say 404 (Docker's own client falls back in this way too).
             status, body = await fetch(self._asking(realm, scopes))
         if status in (400, 401, 403):
-            raise OCIError("UNAUTHORIZED", f"the token server refuses a token for {scopes or 'this registry'}")
+            raise OCIError("UNAUTHORIZED", f"{self._server} refuses a token for {scopes or 'it'}")
         if status != 200:
-            raise HTTPError(502, f"the token server answers {status}")
+            raise HTTPError(502, f"{self._server} answers {status}")
         token, lifetime_s = self._read(body)
         if len(self._tokens) >= MAX_TOKENS:
             del self._tokens[next(iter(self._tokens))]
         self._tokens[scopes] = (token, time.monotonic() + max(lifetime_s - MARGIN_S, 0.0))
         return token
+
+    @property
+    def _server(self) -> str:
+        return f"the token server of {self._host or 'the registry'}"
 
     def _asking(self, realm: _Realm, scopes: Scopes) -> TokenRequest:
         query = [("service", realm.service)] if realm.service else []
@@ -184,19 +195,33 @@ class Negotiated:
     def _read(self, body: bytes) -> tuple[str, float]:
         try:
             answer: Any = json.loads(body)
-        except ValueError:
+        except (ValueError, RecursionError):
             answer = None
         if not isinstance(answer, dict):
-            raise HTTPError(502, "the token server's answer is no JSON object")
+            raise HTTPError(502, f"{self._server} gives no JSON object")
         token = answer.get("token") or answer.get("access_token")
-        if not isinstance(token, str) or not token.isascii() or not token.isprintable():
-            raise HTTPError(502, "the token server's answer has no token")
-        if isinstance(answer.get("refresh_token"), str) and answer["refresh_token"]:
+        if not _is_token(token):
+            raise HTTPError(502, f"{self._server} gives no token")
+        if _is_token(answer.get("refresh_token")):
             self._refresh_token = answer["refresh_token"]
         lifetime = answer.get("expires_in")
         if isinstance(lifetime, int | float) and not isinstance(lifetime, bool) and lifetime > 0:
-            return token, float(lifetime)
+            # Compared before it becomes a float: an integer may be too large for one.
+            return token, float(min(lifetime, MAX_TOKEN_LIFETIME_S))
         return token, DEFAULT_LIFETIME_S
+
+
+def _is_token(value: Any) -> TypeGuard[str]:
+    """Whether a text can stand in a header."""
+    return isinstance(value, str) and bool(value) and is_printable(value)
+
+
+def _text(challenge: Challenge, name: str) -> str:
+    """A parameter of a challenge that is sent on to the token server."""
+    value = challenge.parameters.get(name, "")
+    if len(value) > MAX_SCOPE_SIZE or not is_printable(value):
+        raise HTTPError(502, f"the registry asks for a token with a {name} that is too long, or no text")
+    return value
 
 
 def _checked(realm: str) -> str:

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
+import contextlib
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
 from ociserver._core import ByteRange
-from ociserver.compose.cache.eviction import Eviction
-from ociserver.compose.cache.filling import Fill
-from ociserver.compose.cache.flights import Flights
-from ociserver.compose.cache.growth import store_of
-from ociserver.compose.cache.index import Entry, Index, Kind
+from ociserver.compose.cache.blobs import Blobs
+from ociserver.compose.cache.eviction import USE_AFTER_S, Eviction
+from ociserver.compose.cache.index import Index
+from ociserver.compose.cache.lists import Ask, Lists
 from ociserver.compose.cache.locks import Locks
-from ociserver.compose.cache.manifests import Manifests, is_down, warn
-from ociserver.compose.cache.reader import open_fill
-from ociserver.compose.cache.routing import Place, Routes
+from ociserver.compose.cache.manifests import Found, Manifests, usable
+from ociserver.compose.cache.partial_file import store_of
+from ociserver.compose.cache.queries import Content
+from ociserver.compose.cache.routing import Route, Routes
+from ociserver.compose.cache.single_flight import SingleFlight
+from ociserver.compose.cache.tidying import Tidying
+from ociserver.compose.cache.upstream import Upstream
 from ociserver.errors import OCIError
 from ociserver.interface import (
     Backend,
@@ -32,26 +33,23 @@ from ociserver.interface import (
     recall_of,
 )
 from ociserver.iterators import closing
+from ociserver.media_types import is_media_type
 
 __all__ = ["Cache"]
 
 Item = TypeVar("Item")
 
 TAG_LIFETIME_S: Final = 60.0
-PATIENCE_S: Final = 5.0
+UPSTREAM_TIMEOUT_S: Final = 5.0
 RETRY_AFTER_S: Final = 10.0
 
-_GETS: Final[Mapping[str, Kind]] = {"blob_get": "blob", "manifest_get": "manifest"}
-"""Kinds of requests that use a content, and kinds of these."""
+FOLDER: Final = "downloads"
+"""Name of the folder of locks in that of a store."""
+
+ATTEMPTS: Final = 3
+"""How often a manifest is fetched that is gone before it is read: with a bound that others need all of."""
 
 _UNKNOWN: Final = frozenset({"BLOB_UNKNOWN", "MANIFEST_UNKNOWN", "NAME_UNKNOWN"})
-
-
-_log = logging.getLogger("ociserver")
-
-
-class _TooLargeError(Exception):
-    """A content that the bound has no room for, whatever else goes."""
 
 
 class Cache(Backend):
@@ -70,11 +68,13 @@ class Cache(Backend):
         is_local: whether a repository is local; all others can only be read.
         tag_lifetime: seconds for which a tag is not asked for again.
         max_bytes: bound of what is kept of upstream; what has not been used for the longest time goes.
-        patience: seconds that upstream has to say what a tag is now; then the answer is what it was, with a warning.
-        retry_after: seconds for which an upstream that failed is not asked about tags that are known.
+        upstream_timeout: seconds that upstream has to say what a tag is now, or to begin with a list; then the answer
+            is what is known here, with a warning.
+        retry_after: seconds for which an upstream that failed is not asked about tags and lists that are known.
+        use_after: seconds after which a further use of a content is noted, for the order in which contents go.
 
     Raises:
-        ValueError: a number is negative, or a host none.
+        ValueError: a number is negative, or a host cannot be one.
     """
 
     def __init__(
@@ -85,45 +85,44 @@ class Cache(Backend):
         is_local: Callable[[str], bool] | None = None,
         tag_lifetime: float = TAG_LIFETIME_S,
         max_bytes: int | None = None,
-        patience: float = PATIENCE_S,
+        upstream_timeout: float = UPSTREAM_TIMEOUT_S,
         retry_after: float = RETRY_AFTER_S,
+        use_after: float = USE_AFTER_S,
     ) -> None:
-        if min(tag_lifetime, patience, retry_after, max_bytes or 0) < 0:
-            raise ValueError("tag_lifetime, max_bytes, patience and retry_after must not be negative")
-        upstreams = upstream if isinstance(upstream, Mapping) else {"": upstream}
-        self._upstreams = {host: complete(backend) for host, backend in upstreams.items()}
+        if min(tag_lifetime, upstream_timeout, retry_after, use_after, max_bytes or 0) < 0:
+            raise ValueError(
+                "tag_lifetime, max_bytes, upstream_timeout, retry_after and use_after must not be negative"
+            )
+        given = upstream if isinstance(upstream, Mapping) else {"": upstream}
+        self._upstreams = {host: Upstream(complete(backend), host, retry_after) for host, backend in given.items()}
         self._routes = Routes(self._upstreams)
         self._local = complete(local)
         self._is_local = is_local
         self._local_recall = recall_of(self._local)
-        self._store = store_of(self._local)
-        folder: Path | None = None if self._store is None else self._store.path
-        self._index = Index(folder / "cache.db" if folder else None)
-        self._locks = Locks(folder / "filling" if folder else None)
-        self._flights = Flights()
-        self._fills: dict[tuple[str, str], Fill] = {}
-        self._eviction = Eviction(self._local, self._index, max_bytes)
-        self._manifests = Manifests(
-            self._local,
-            self._index,
-            self._eviction,
-            self._flights,
-            self._locks,
-            tag_lifetime=tag_lifetime,
-            patience=patience,
-            retry_after=retry_after,
-        )
+        store = store_of(self._local)
+        self._index = Index.of(store)
+        self._locks = Locks(None if store is None else store.path / FOLDER)
+        self._flights = SingleFlight()
+        self._eviction = Eviction(self._local, store, self._index, max_bytes, use_after)
+        shared = (self._index, self._eviction, self._flights, self._locks)
+        self._blobs = Blobs(self._local, store, *shared)
+        self._manifests = Manifests(self._local, *shared, tag_lifetime=tag_lifetime, upstream_timeout=upstream_timeout)
+        self._lists = Lists(self._local, upstream_timeout)
+        self._tidying = Tidying(store, self._index, self._eviction, self._locks, self._blobs, is_local)
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(self._local)
-            self._index.open()
-            stack.callback(self._index.close)
-            self._locks.open()
+            stack.push_async_callback(self._index.close)
+            await self._index.open()
+            stack.push_async_callback(self._eviction.close)
+            stack.push_async_callback(self._locks.close)
+            await self._locks.open()
             for upstream in self._upstreams.values():
-                await stack.enter_async_context(upstream)
+                await stack.enter_async_context(upstream.backend)
             stack.push_async_callback(self._flights.close)
+            self._flights.start(("tidying",), self._tidying.run)
             self._stack = stack.pop_all()
         return self
 
@@ -135,84 +134,79 @@ class Cache(Backend):
     # Reader
 
     async def get_blob(self, repository: str, digest: str, range: ByteRange | None = None) -> BlobReader:
-        place = self._routes.find(repository)
+        route = self._routes.find(repository)
         try:
-            reader = await self._local.get_blob(place.repository, digest, range)
+            reader = await self._local.get_blob(route.repository, digest, range)
         except OCIError as error:
-            return await self._otherwise(place, error, lambda: self._fetch_blob(place, digest, range))
-        self._eviction.use(Entry(place.repository, digest, "blob"), reader.descriptor.size)
+            return await self._otherwise(route, error, lambda _: self._blobs.get(route, digest, range))
+        self._eviction.use(Content("blob", digest))
         return reader
 
     async def resolve_blob(self, repository: str, digest: str) -> Descriptor:
-        place = self._routes.find(repository)
+        route = self._routes.find(repository)
         try:
-            return await self._local.resolve_blob(place.repository, digest)
+            return await self._local.resolve_blob(route.repository, digest)
         except OCIError as error:
-            return await self._otherwise(place, error, lambda: _upstream(place).resolve_blob(place.name, digest))
+            return await self._otherwise(route, error, lambda upstream: upstream.resolve_blob(route.name, digest))
 
     async def get_manifest(self, repository: str, digest: str) -> Manifest:
-        place = self._routes.find(repository)
-        try:
-            manifest = await self._local.get_manifest(place.repository, digest)
-        except OCIError as error:
-            await self._otherwise(place, error, lambda: self._manifests.fetch(place, digest))
-            manifest = await self._local.get_manifest(place.repository, digest)
-        self._eviction.use(Entry(place.repository, digest, "manifest"), manifest.descriptor.size)
+        route = self._routes.find(repository)
+        manifest = await self._by_digest(route, digest, self._local.get_manifest)
+        self._eviction.use(Content("manifest", digest, route.repository))
         return manifest
 
     async def resolve_manifest(self, repository: str, digest: str) -> Descriptor:
-        place = self._routes.find(repository)
-        try:
-            return await self._local.resolve_manifest(place.repository, digest)
-        except OCIError as error:
-            await self._otherwise(place, error, lambda: self._manifests.fetch(place, digest))
-        return await self._local.resolve_manifest(place.repository, digest)
+        return await self._by_digest(self._routes.find(repository), digest, self._local.resolve_manifest)
 
     async def get_tag(self, repository: str, tag: str) -> Manifest:
-        place = self._routes.find(repository)
-        manifest = await self._by_tag(place, tag, self._local.get_tag)
-        self._eviction.use(Entry(place.repository, manifest.descriptor.digest, "manifest"), manifest.descriptor.size)
+        route = self._routes.find(repository)
+        manifest = await self._by_tag(route, tag, self._local.get_tag)
+        self._eviction.use(Content("manifest", manifest.descriptor.digest, route.repository))
         return manifest
 
     async def resolve_tag(self, repository: str, tag: str) -> Descriptor:
-        place = self._routes.find(repository)
-        return await self._by_tag(place, tag, self._local.resolve_tag)
+        return await self._by_tag(self._routes.find(repository), tag, self._local.resolve_tag)
 
     def recall(self, kind: str, repository: str, reference: str) -> tuple[Descriptor, bytes | None] | None:
         if self._local_recall is None:
             return None
-        place = self._routes.find(repository)
+        route = self._routes.find(repository)
         is_tag = ":" not in reference
-        if is_tag and not self._manifests.was_just_checked(place, reference):
+        if is_tag and not self._manifests.was_just_checked(route, reference):
             return None
         try:
-            found = self._local_recall(kind, place.repository, reference)
+            found = self._local_recall(kind, route.repository, reference)
         except OCIError:
             return None  # upstream may have it
-        if found is not None and kind in _GETS:
-            # What it was used for has to be noted now and then, which is a write.
-            entry = Entry(place.repository, found[0].digest, _GETS[kind])
-            return found if self._eviction.was_just_used(entry) else None
-        return found
+        if found is None or not is_media_type(found[0].media_type):
+            return None
+        if kind == "blob_get":
+            used = Content("blob", found[0].digest)
+        elif kind == "manifest_get":
+            used = Content("manifest", found[0].digest, route.repository)
+        else:
+            return found
+        # What it was used for has to be noted now and then, which the usual way does.
+        return found if self._eviction.was_just_used(used) else None
 
     # Writer
 
     async def push_blob(self, repository: str, descriptor: Descriptor, chunks: AsyncIterable[bytes]) -> Descriptor:
-        self._check_push(repository)
+        await self._check_push(repository)
         return await self._local.push_blob(repository, descriptor, chunks)
 
     async def push_blob_chunked(self, repository: str, *, chunk_size: int = 0, algorithm: str = "sha256") -> BlobWriter:
-        self._check_push(repository)
+        await self._check_push(repository)
         return await self._local.push_blob_chunked(repository, chunk_size=chunk_size, algorithm=algorithm)
 
     async def push_blob_chunked_resume(
         self, repository: str, upload_id: str, *, offset: int | None, digest: str | None = None
     ) -> BlobWriter:
-        self._check_push(repository)
+        await self._check_push(repository)
         return await self._local.push_blob_chunked_resume(repository, upload_id, offset=offset, digest=digest)
 
     async def mount_blob(self, from_repository: str | None, to_repository: str, digest: str) -> Descriptor:
-        self._check_push(to_repository)
+        await self._check_push(to_repository)
         return await self._local.mount_blob(from_repository, to_repository, digest)
 
     async def push_manifest(
@@ -224,30 +218,32 @@ class Cache(Backend):
         digest: str | None = None,
         tags: Sequence[str] = (),
     ) -> PushedManifest:
-        self._check_push(repository)
-        owner, is_new = ("local", False) if self._is_local else self._index.claim(repository, "local")
+        await self._check_push(repository)
+        owner, is_new = ("local", False) if self._is_local else await self._index.claim(repository, "local")
         if owner == "upstream":
             raise _denied(repository)
         try:
             return await self._local.push_manifest(repository, content, media_type, digest=digest, tags=tags)
         except BaseException:
             if is_new:
-                self._index.release(repository)
+                await self._index.release([repository])
             raise
 
     # Deleter
 
     async def delete_blob(self, repository: str, digest: str) -> None:
         await self._local.delete_blob(repository, digest)
-        self._index.forget(Entry(repository, digest, "blob"))
+        if await self._is_cached(repository):
+            await self._eviction.deleted(Content("blob", digest), repository)
 
     async def delete_manifest(self, repository: str, digest: str) -> None:
         await self._local.delete_manifest(repository, digest)
-        self._index.forget(Entry(repository, digest, "manifest"))
+        if await self._is_cached(repository):
+            await self._eviction.deleted(Content("manifest", digest, repository), repository)
 
     async def delete_tag(self, repository: str, tag: str) -> None:
         await self._local.delete_tag(repository, tag)
-        self._manifests.forget(repository, tag)
+        await self._manifests.forget(repository, tag)
 
     # Lister
 
@@ -257,11 +253,8 @@ class Cache(Backend):
 
     def tags(self, repository: str, *, start_after: str = "", limit: int | None = None) -> AsyncIterator[str]:
         """Upstream's, or those that are kept if it does not answer."""
-        place = self._routes.find(repository)
-        return self._list(
-            place,
-            lambda backend, name: backend.tags(name, start_after=start_after, limit=limit),
-        )
+        route = self._routes.find(repository)
+        return self._list(route, lambda backend, name: backend.tags(name, start_after=start_after, limit=limit))
 
     def referrers(
         self,
@@ -273,53 +266,49 @@ class Cache(Backend):
         limit: int | None = None,
     ) -> AsyncIterator[Descriptor]:
         """Upstream's, or those that are kept if it does not answer."""
-        place = self._routes.find(repository)
+        route = self._routes.find(repository)
         return self._list(
-            place,
+            route,
             lambda backend, name: backend.referrers(name, digest, artifact_type, start_after=start_after, limit=limit),
         )
 
-    async def _list(self, place: Place, ask: Callable[[Backend, str], AsyncIterator[Item]]) -> AsyncIterator[Item]:
-        if await self._is_upstreams(place):
-            given = False
-            try:
-                async with closing(ask(_upstream(place), place.name)) as items:
-                    async for item in items:
-                        given = True
-                        yield item
-                return
-            except Exception as error:
-                is_known = self._index.owner(place.repository) is not None
-                is_nothing = isinstance(error, OCIError) and error.code == "NAME_UNKNOWN" and not is_known
-                # A part of a list would look whole.
-                if given or not (is_nothing or (is_known and is_down(error))):
-                    raise
-                if is_known:
-                    warn("upstream does not answer: this is the part of the list that is kept here")
-        async with closing(ask(self._local, place.repository)) as items:
-            async for item in items:
+    async def _list(self, route: Route, ask: Ask[Item]) -> AsyncIterator[Item]:
+        if await self._is_upstreams(route):
+            is_known = await self._index.owner(route.repository) is not None
+            items = self._lists.upstreams(route, ask, is_known=is_known)
+        else:
+            items = self._lists.locals(route, ask)
+        async with closing(items) as found:
+            async for item in found:
                 yield item
 
     # Whose a repository is
 
-    async def _is_upstreams(self, place: Place) -> bool:
+    async def _is_upstreams(self, route: Route) -> bool:
         """Whether upstream is asked about it."""
-        if place.upstream is None:
+        if route.upstream is None:
             return False
         if self._is_local is not None:
-            return not self._is_local(place.repository)
-        owner = self._index.owner(place.repository)
-        if owner is None and await self._is_tagged(place.repository):
+            return not self._is_local(route.repository)
+        owner = await self._index.owner(route.repository)
+        if owner is None and await self._is_tagged(route.repository):
             # Pushed past the cache, or before there was one.
-            owner = self._index.claim(place.repository, "local")[0]
+            owner = (await self._index.claim(route.repository, "local"))[0]
         return owner != "local"
 
-    async def _otherwise(self, place: Place, error: OCIError, ask: Callable[[], Awaitable[Item]]) -> Item:
+    async def _is_cached(self, repository: str) -> bool:
+        """Whether what a repository has is kept of upstream."""
+        if self._is_local is not None and self._is_local(repository):
+            return False
+        return await self._index.owner(repository) == "upstream"
+
+    async def _otherwise(self, route: Route, error: OCIError, ask: Callable[[Upstream], Awaitable[Item]]) -> Item:
         """Ask upstream, if the local error says only that something is not here."""
-        if error.code not in _UNKNOWN or not await self._is_upstreams(place):
+        if error.code not in _UNKNOWN or not await self._is_upstreams(route):
             raise error
+        assert route.upstream
         try:
-            return await ask()
+            return await ask(route.upstream)
         except OCIError as other:
             # Where upstream does not even know the repository, the local registry has more to say.
             raise error if other.code == "NAME_UNKNOWN" else other from None
@@ -333,89 +322,42 @@ class Cache(Backend):
             pass
         return False
 
-    def _check_push(self, repository: str) -> None:
+    async def _check_push(self, repository: str) -> None:
         if self._is_local is not None:
             if not self._is_local(repository):
                 raise OCIError("DENIED", f"{repository} is upstream's, and can only be read here")
-        elif self._index.owner(repository) == "upstream":
+        elif await self._index.owner(repository) == "upstream":
             raise _denied(repository)
 
-    # Bringing contents here
+    # Manifests
 
-    async def _by_tag(self, place: Place, tag: str, read: Callable[[str, str], Awaitable[Item]]) -> Item:
-        if not self._manifests.is_fresh(place, tag) and await self._is_upstreams(place):
+    async def _by_digest(self, route: Route, digest: str, read: Callable[[str, str], Awaitable[Found]]) -> Found:
+        for _ in range(ATTEMPTS):
             try:
-                await self._manifests.refresh(place, tag)
+                return usable(await read(route.repository, digest))
+            except OCIError as error:
+                await self._otherwise(route, error, lambda _: self._manifests.fetch(route, digest))
+        return usable(await read(route.repository, digest))
+
+    async def _by_tag(self, route: Route, tag: str, read: Callable[[str, str], Awaitable[Found]]) -> Found:
+        if not await self._manifests.is_fresh(route, tag) and await self._is_upstreams(route):
+            try:
+                await self._manifests.refresh(route, tag)
             except OCIError as error:
                 if error.code != "NAME_UNKNOWN":
                     raise
         try:
-            return await read(place.repository, tag)
+            return usable(await read(route.repository, tag))
         except OCIError:
-            if not self._manifests.is_fresh(place, tag) or not await self._is_upstreams(place):
+            if not await self._manifests.is_fresh(route, tag) or not await self._is_upstreams(route):
                 raise
-        # Evicted, or deleted, since upstream was asked.
-        self._manifests.forget(place.repository, tag)
-        await self._manifests.refresh(place, tag)
-        return await read(place.repository, tag)
-
-    async def _fetch_blob(self, place: Place, digest: str, range: ByteRange | None) -> BlobReader:
-        try:
-            return await open_fill(self._fill(place, digest), range)
-        except _TooLargeError:
-            return await _upstream(place).get_blob(place.name, digest, range)
-
-    def _fill(self, place: Place, digest: str) -> Fill:
-        key = (place.repository, digest)
-        fill = self._fills.get(key)
-        if fill is None:
-            entry = Entry(place.repository, digest, "blob")
-
-            fill = self._fills[key] = Fill(
-                place,
-                digest,
-                self._local,
-                self._store,
-                self._locks.lock("blob", *key),
-                lambda size: self._admit(entry, size),
-                lambda size: self._eviction.keep(entry, size),
-            )
-            flight = self._flights.start(("blob", *key), lambda: self._run(fill, place, entry))
-            flight.add_done_callback(lambda flight: self._end(key, flight))
-        return fill
-
-    async def _run(self, fill: Fill, place: Place, entry: Entry) -> None:
-        await self._borrow(place, entry)
-        await fill.run()
-
-    def _end(self, key: tuple[str, str], flight: asyncio.Task[None]) -> None:
-        self._fills.pop(key).end(None if flight.cancelled() else flight.exception())
-
-    def _admit(self, entry: Entry, size: int) -> None:
-        """Upstream has it: so the repository is upstream's, unless it was pushed to meanwhile."""
-        if not self._eviction.fits(size):
-            raise _TooLargeError
-        if self._index.claim(entry.repository, "upstream")[0] != "upstream":
-            raise OCIError("BLOB_UNKNOWN")
-
-    async def _borrow(self, place: Place, entry: Entry) -> None:
-        """Link the blob of another repository, if upstream has it in this one too."""
-        other = self._index.elsewhere(entry.digest)
-        if other is None or other == place.repository or place.upstream is None:
-            return
-        try:
-            size = (await place.upstream.resolve_blob(place.name, entry.digest)).size
-            self._admit(entry, size)
-            async with self._eviction.keep(entry, size):
-                await self._local.mount_blob(other, place.repository, entry.digest)
-        except Exception as error:
-            # Whatever it is, fetching it meets it as well.
-            _log.debug("%s is fetched, and not linked: %s", entry.digest, error)
-
-
-def _upstream(place: Place) -> Backend:
-    assert place.upstream
-    return place.upstream
+        for _ in range(ATTEMPTS):
+            # Evicted, or deleted, since upstream was asked.
+            await self._manifests.forget(route.repository, tag)
+            await self._manifests.refresh(route, tag)
+            with contextlib.suppress(OCIError):
+                return usable(await read(route.repository, tag))
+        return usable(await read(route.repository, tag))
 
 
 def _denied(repository: str) -> OCIError:

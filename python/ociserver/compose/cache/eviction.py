@@ -3,88 +3,184 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
-from collections import OrderedDict
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Final
 
-from ociserver.compose.cache.index import Entry, Index
+from ociserver.compose.cache.index import Index
+from ociserver.compose.cache.lru import LRU
+from ociserver.compose.cache.queries import Content, Kept
 from ociserver.errors import OCIError
 from ociserver.interface import Backend
+from ociserver.store import Store
+from ociserver.store.upload import INLINE_SIZE
 
-__all__ = ["Eviction"]
+__all__ = ["USE_AFTER_S", "Eviction"]
 
 USE_AFTER_S: Final = 10.0
-"""How often the use of a content is noted, so that a read is not a write each time."""
+"""How often the use of a content is noted, so that not each read is remembered to be written."""
 
-_REMEMBERED: Final = 10_000
+NOTE_AFTER_S: Final = 5.0
+"""How long uses are collected before they are written, many in one transaction. A kill loses them, which costs nothing
+but the order in which contents go."""
+
+MAX_REMEMBERED: Final = 10_000
+"""Contents whose last use is remembered; some 300 bytes each."""
+
+BATCH: Final = 100
+"""Contents that are deleted in one transaction."""
+
+BLOCK: Final = 4096
+"""Bytes by which a file grows on the disk."""
+
+_MISSING: Final = frozenset({"BLOB_UNKNOWN", "MANIFEST_UNKNOWN", "NAME_UNKNOWN"})
+
+_log = logging.getLogger("ociserver")
 
 
 class Eviction:
-    """Counts, and deletes from the local registry. The bytes follow as that registry frees them.
+    """Counts what is kept, and makes room for more.
+
+    With a store the bytes of what goes are free at once. A content counts once, however many repositories have it.
 
     Args:
         local: the registry that keeps the contents.
+        store: what that is, if it is a store.
         index: what is kept.
         max_bytes: the bound; None for none.
+        use_after: seconds after which a use of a content is noted again.
     """
 
-    def __init__(self, local: Backend, index: Index, max_bytes: int | None) -> None:
+    def __init__(
+        self, local: Backend, store: Store | None, index: Index, max_bytes: int | None, use_after: float = USE_AFTER_S
+    ) -> None:
         self._local = local
+        self._store = store
         self._index = index
         self._max = max_bytes
-        self._used: OrderedDict[Entry, float] = OrderedDict()
+        self._use_after = use_after
+        self._used: LRU[Content, float] = LRU(MAX_REMEMBERED)
+        self._unwritten: dict[Content, float] = {}
+        self._writing: asyncio.Task[None] | None = None
+        # Bytes that are about to be kept by this process. Those of another one come on top of the bound until that has
+        # made room for them too.
+        self._coming = 0
         self._one = asyncio.Lock()
 
+    async def close(self) -> None:
+        """Write what is still to be written."""
+        if self._writing is not None:
+            self._writing.cancel()
+            await asyncio.gather(self._writing, return_exceptions=True)
+            self._writing = None
+        await self._try_to_write_uses()
+
     def fits(self, size: int) -> bool:
-        """Whether a content of this size can be kept at all."""
-        return self._max is None or size <= self._max
+        """Whether a blob of this size can be kept at all."""
+        return self._max is None or self.takes(size) <= self._max
 
     @asynccontextmanager
-    async def keep(self, entry: Entry, size: int) -> AsyncIterator[None]:
-        """Around what makes a content one of the local registry's: makes room before it, and counts it."""
-        await self._make_room(size)
-        self._index.use(entry, size, time.time())
+    async def keep(self, content: Content, repository: str, size: int) -> AsyncIterator[None]:
+        """Around what brings a new content into the local registry: makes room before it, and counts it."""
+        takes = self.takes(size)
+        self._coming += takes
         try:
+            await self.make_room()
             yield
-        except BaseException:
-            self._index.forget(entry)
-            raise
-        # Others that came at the same time may have taken the room, and found nothing here to delete.
-        self._index.use(entry, size, time.time())
-        await self._make_room(0)
+            await self._index.add(content, repository, takes)
+        finally:
+            self._coming -= takes
+        # Another process may have used the room meanwhile.
+        await self.make_room()
 
-    def use(self, entry: Entry, size: int) -> None:
+    async def count(self, content: Content, repository: str, size: int) -> None:
+        """Count a content that needed no more room to come into a repository."""
+        await self._index.add(content, repository, self.takes(size))
+
+    def use(self, content: Content) -> None:
         """Note that a content was used."""
-        if self.was_just_used(entry):
+        if self.was_just_used(content):
             return
-        now = self._used[entry] = time.time()
-        if len(self._used) > _REMEMBERED:
-            self._used.popitem(last=False)
-        self._index.use(entry, size, now)
+        now = time.time()
+        self._used.put(content, now)
+        self._unwritten[content] = now
+        if self._writing is None or self._writing.done():
+            self._writing = asyncio.ensure_future(self._write_later())
 
-    def was_just_used(self, entry: Entry) -> bool:
+    def was_just_used(self, content: Content) -> bool:
         """Whether the use of a content need not be noted. From any thread."""
-        return time.time() - self._used.get(entry, 0.0) < USE_AFTER_S
+        return time.time() - (self._used.peek(content) or 0.0) < self._use_after
 
-    async def _make_room(self, size: int) -> None:
+    async def deleted(self, content: Content, repository: str) -> None:
+        """Free what a client has deleted from a repository of upstream's."""
+        if self._store is not None and content.kind == "blob":
+            await self._store.drop_blobs({content.digest: ()})
+        await self._index.remove(content, [repository])
+
+    def takes(self, size: int) -> int:
+        """Bytes that a content of this size takes: a file of a store whole blocks."""
+        is_file = self._store is not None and size > INLINE_SIZE
+        return -(-size // BLOCK) * BLOCK if is_file else size
+
+    async def make_room(self) -> None:
+        """Let go of what is too much."""
+        if self._max is None:
+            return
         async with self._one:
-            while self._max is not None and self._index.total() + size > self._max:
-                oldest = self._index.oldest()
-                if oldest is None:
-                    break
-                await self._delete(oldest)
+            while (too_much := await self._index.total() + self._coming - self._max) > 0:
+                await self._write_uses()
+                victims: list[Kept] = []
+                for kept in await self._index.least_used(BATCH):
+                    victims.append(kept)
+                    too_much -= kept.size
+                    if too_much <= 0:
+                        break
+                if not victims:
+                    return
+                await self._evict(victims)
 
-    async def _delete(self, entry: Entry) -> None:
-        self._used.pop(entry, None)
+    async def _evict(self, victims: list[Kept]) -> None:
+        blobs = {kept.content.digest: kept.repositories for kept in victims if kept.content.kind == "blob"}
+        if self._store is not None:
+            if blobs:
+                await self._store.drop_blobs(blobs)
+        else:
+            for digest, repositories in blobs.items():
+                for repository in repositories:
+                    with _missing_is_gone():
+                        await self._local.delete_blob(repository, digest)
+        await asyncio.gather(*(self._delete(kept) for kept in victims if kept.content.kind == "manifest"))
+        for kept in victims:
+            self._used.pop(kept.content)
+        await self._index.forget(victims)
+
+    async def _delete(self, kept: Kept) -> None:
+        with _missing_is_gone():
+            await self._local.delete_manifest(kept.content.repository, kept.content.digest)
+
+    async def _write_later(self) -> None:
+        await asyncio.sleep(NOTE_AFTER_S)
+        await self._try_to_write_uses()
+
+    async def _try_to_write_uses(self) -> None:
         try:
-            if entry.kind == "blob":
-                await self._local.delete_blob(entry.repository, entry.digest)
-            else:
-                await self._local.delete_manifest(entry.repository, entry.digest)
-        except OCIError as error:
-            # What is not there was never finished, or is deleted already.
-            if error.code not in ("BLOB_UNKNOWN", "MANIFEST_UNKNOWN", "NAME_UNKNOWN"):
-                raise
-        self._index.forget(entry)
+            await self._write_uses()
+        except Exception:
+            _log.warning("when contents of the cache were used could not be noted", exc_info=True)
+
+    async def _write_uses(self) -> None:
+        uses, self._unwritten = self._unwritten, {}
+        if uses:
+            await self._index.note_uses(uses)
+
+
+@contextmanager
+def _missing_is_gone() -> Iterator[None]:
+    try:
+        yield
+    except OCIError as error:
+        # A client may have deleted it.
+        if error.code not in _MISSING:
+            raise

@@ -1,4 +1,9 @@
-"""Locks between worker processes: one file each, which the kernel unlocks when its process dies."""
+"""Locks between worker processes: one file each, which the kernel unlocks when its process dies.
+
+The holder of a lock may write a note into its file, for the processes that wait. Nobody polls the file: the holder has
+an exclusive lock until the note is there, and a shared one from then on. So a process that waits asks in a thread for a
+shared lock first, which it gets with the note, and then for an exclusive one, which it gets when the holder has ended.
+"""
 
 from __future__ import annotations
 
@@ -6,80 +11,135 @@ import asyncio
 import contextlib
 import fcntl
 import os
-from collections.abc import AsyncIterator
+import threading
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from ociserver._core import digest_of
+from ociserver.backlog import have_called
 
-__all__ = ["POLL_S", "Lock", "Locks", "Note"]
+__all__ = ["Followed", "Lock", "Locks"]
 
-POLL_S: Final = 0.01
-"""How often a process looks whether another one has come further."""
+Result = TypeVar("Result")
+
+NOTE_SIZE: Final = 2048
+"""Bytes of a note. Each is written whole, at this length, so that it is read whole."""
+
+THREADS: Final = 4
+"""Threads that make and delete lock files, which may wait for the disk."""
 
 
-class Note:
-    """What the holder of a lock has written into its file, for those who wait for it."""
+class Followed:
+    """The lock of another process, whose note is there."""
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
 
-    def read(self) -> bytes:
-        """The newest text; it is always written whole, at one length."""
-        return os.pread(self._fd, 512, 0)
+    def note(self) -> bytes:
+        """The newest note."""
+        return os.pread(self._fd, NOTE_SIZE, 0).rstrip()
+
+    async def ended(self) -> None:
+        """Wait until its holder has ended, one way or another."""
+        # The thread may outlive whoever waits: it has a descriptor of its own, and with it the same lock.
+        own = os.dup(self._fd)
+        await _in_thread(lambda: _flock(own, fcntl.LOCK_EX), os.close)
+        os.close(own)
 
     def close(self) -> None:
-        """Let go of the file, which may have been deleted long ago."""
-        os.close(self._fd)
+        """Let go of it."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
 
 
 class Lock:
-    """One name. Without a folder nobody else can hold it."""
+    """One name. Without a folder no other process can hold it.
 
-    def __init__(self, path: Path | None) -> None:
+    Args:
+        path: of its file.
+        pool: runs what may wait for the disk.
+    """
+
+    def __init__(self, path: Path | None, pool: ThreadPoolExecutor | None = None) -> None:
         self._path = path
+        self._pool = pool
         self._fd = -1
+        self.left = b""
+        """The note of a holder that was killed, once this is held."""
 
-    def acquire(self) -> bool:
+    @property
+    def spool(self) -> Path | None:
+        """A file that belongs to the holder."""
+        return None if self._path is None else self._path.with_suffix(".part")
+
+    async def try_hold(self) -> bool:
         """Take it, if nobody has it."""
         if self._path is None:
             return True
-        while True:
-            fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-            try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                os.close(fd)
-                return False
-            if _names(self._path, fd):
-                os.ftruncate(fd, 0)
-                self._fd = fd
-                return True
-            # Its holder has deleted the file between the two calls: that lock nobody else would see.
-            os.close(fd)
+        path, pool = self._path, self._pool
+        assert pool
+        fd = await _undone_late(asyncio.get_running_loop().run_in_executor(pool, lambda: _taken(path)), _close_all)
+        return self._is_held_by(fd)
 
-    def write(self, note: bytes) -> None:
-        """Tell those who wait; each note of a holder has the same length."""
-        if self._fd >= 0:
-            os.pwrite(self._fd, note, 0)
+    async def hold(self) -> None:
+        """Take it, however long another process has it."""
+        while not await self.try_hold():
+            path = self._path
+            assert path
+            await self._wait(path)
 
-    def watch(self) -> Note | None:
-        """The note of whoever has it."""
-        assert self._path
+    async def follow(self) -> Followed | None:
+        """Wait for the note of whoever has it; None if that has ended, or is killed, before."""
+        path = self._path
+        assert path
         try:
-            return Note(os.open(self._path, os.O_RDONLY | os.O_CLOEXEC))
+            fd = await _in_thread(lambda: _opened(path, os.O_RDWR, fcntl.LOCK_SH), os.close)
         except FileNotFoundError:
             return None
+        # It was only to be had: held on, it would keep those out that wait for the end.
+        _flock(fd, fcntl.LOCK_UN)
+        followed = Followed(fd)
+        if _names(path, fd) and followed.note():
+            return followed
+        followed.close()
+        return None
+
+    def share(self, note: bytes) -> None:
+        """Tell the processes that wait what they need to know."""
+        if self._fd >= 0:
+            self.tell(note)
+            # Nobody can take it in between on Linux. Where one can, it fetches the same content a second time.
+            with contextlib.suppress(BlockingIOError):
+                fcntl.flock(self._fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+
+    def tell(self, note: bytes) -> None:
+        """Replace the note."""
+        if self._fd >= 0:
+            assert len(note) <= NOTE_SIZE
+            os.pwrite(self._fd, note.ljust(NOTE_SIZE), 0)
 
     def release(self) -> None:
         """Let go of it, and of its file."""
         if self._fd >= 0:
-            assert self._path
-            with contextlib.suppress(FileNotFoundError):
-                self._path.unlink()
-            os.close(self._fd)
-            self._fd = -1
+            fd, path, self._fd, self.left = self._fd, self._path, -1, b""
+            assert path
+            assert self._pool
+            self._pool.submit(_release, path, fd)
+
+    async def _wait(self, path: Path) -> None:
+        """Wait until whoever has it lets go. Then another process may be quicker."""
+        with contextlib.suppress(FileNotFoundError):
+            os.close(await _in_thread(lambda: _opened(path, os.O_RDWR, fcntl.LOCK_EX), os.close))
+
+    def _is_held_by(self, taken: tuple[int, bytes] | None) -> bool:
+        if taken is None:
+            return False
+        self._fd, self.left = taken
+        return True
 
 
 class Locks:
@@ -91,28 +151,92 @@ class Locks:
 
     def __init__(self, folder: Path | None) -> None:
         self._folder = folder
+        self._pool: ThreadPoolExecutor | None = None
 
-    def open(self) -> None:
+    async def open(self) -> None:
         """Make the folder."""
         if self._folder is not None:
             self._folder.mkdir(exist_ok=True)
+            self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="ociserver-cache")
+
+    async def close(self) -> None:
+        """Wait for what is being deleted."""
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            await asyncio.to_thread(pool.shutdown)
 
     def lock(self, *names: str) -> Lock:
         """The lock of something, whatever its name has in it."""
         if self._folder is None:
             return Lock(None)
-        return Lock(self._folder / digest_of("\0".join(names).encode(), "sha256").partition(":")[2])
+        name = digest_of("\0".join(names).encode(), "sha256").partition(":")[2]
+        return Lock(self._folder / name, self._pool)
 
     @asynccontextmanager
     async def hold(self, *names: str) -> AsyncIterator[None]:
         """Hold the lock of something, however long that takes to get."""
         lock = self.lock(*names)
-        while not lock.acquire():  # noqa: ASYNC110 - it is another process that lets go
-            await asyncio.sleep(POLL_S)
+        await lock.hold()
         try:
             yield
         finally:
             lock.release()
+
+    async def abandoned(self) -> AsyncIterator[Lock]:
+        """The locks of processes that were killed, each held until the next one is asked for."""
+        folder, pool = self._folder, self._pool
+        if folder is None or pool is None:
+            return
+        loop = asyncio.get_running_loop()
+        names = await loop.run_in_executor(pool, lambda: {path.stem for path in folder.iterdir()})
+        for name in names:
+            lock = Lock(folder / name, pool)
+            if await lock.try_hold():
+                try:
+                    yield lock
+                finally:
+                    lock.release()
+
+
+def _taken(path: Path) -> tuple[int, bytes] | None:
+    """Make and lock the file of a lock: its descriptor, and the note that was left in it; None if another has it."""
+    while True:
+        try:
+            fd = _opened(path, os.O_RDWR | os.O_CREAT, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return None
+        # Its holder may have deleted the file between the two calls: nobody else would see that lock.
+        if _names(path, fd):
+            left = os.pread(fd, NOTE_SIZE, 0).rstrip()
+            if left:
+                os.ftruncate(fd, 0)
+            return fd, left
+        os.close(fd)
+
+
+def _opened(path: Path, flags: int, lock: int) -> int:
+    fd = os.open(path, flags | os.O_CLOEXEC, 0o644)
+    try:
+        return _flock(fd, lock)
+    except BaseException:
+        os.close(fd)
+        raise
+
+
+def _flock(fd: int, lock: int) -> int:
+    fcntl.flock(fd, lock)
+    return fd
+
+
+def _release(path: Path, fd: int) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        path.unlink()
+    os.close(fd)
+
+
+def _close_all(taken: tuple[int, bytes] | None) -> None:
+    if taken is not None:
+        os.close(taken[0])
 
 
 def _names(path: Path, fd: int) -> bool:
@@ -120,3 +244,45 @@ def _names(path: Path, fd: int) -> bool:
         return os.path.samestat(os.stat(path), os.fstat(fd))
     except FileNotFoundError:
         return False
+
+
+async def _in_thread(work: Callable[[], Result], undo: Callable[[Result], object]) -> Result:
+    """Run in a thread of its own what may wait without end, and cannot be interrupted.
+
+    The thread ends with the process. A caller that is cancelled goes on at once, and then `undo` is called.
+    """
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[Result] = loop.create_future()
+
+    def tell(result: Result | None, error: BaseException | None) -> None:
+        if future.done():
+            if error is None:
+                undo(result)  # type: ignore[arg-type]
+        elif error is None:
+            future.set_result(result)  # type: ignore[arg-type]
+        else:
+            future.set_exception(error)
+
+    def run() -> None:
+        try:
+            result, error = work(), None
+        except OSError as raised:
+            result, error = None, raised
+        have_called(loop, lambda: tell(result, error))
+
+    threading.Thread(target=run, name="ociserver-lock", daemon=True).start()
+    return await future
+
+
+async def _undone_late(running: asyncio.Future[Result], undo: Callable[[Result], object]) -> Result:
+    """Wait for what runs in a thread; if the caller is cancelled, undo it when it has ended."""
+
+    def undo_it(done: asyncio.Future[Result]) -> None:
+        if not done.cancelled() and done.exception() is None:
+            undo(done.result())
+
+    try:
+        return await asyncio.shield(running)
+    except asyncio.CancelledError:
+        running.add_done_callback(undo_it)
+        raise

@@ -5,34 +5,30 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import OrderedDict
-from dataclasses import dataclass
-from typing import Final
+from collections.abc import Awaitable, Callable
+from contextlib import nullcontext, suppress
+from typing import Final, TypeVar
 
-from ociserver._core import digest_of
 from ociserver.compose.cache.eviction import Eviction
-from ociserver.compose.cache.filling import wrong_content
-from ociserver.compose.cache.flights import Flights
-from ociserver.compose.cache.index import Entry, Index
+from ociserver.compose.cache.health import briefly, is_down, warn
+from ociserver.compose.cache.index import Index
 from ociserver.compose.cache.locks import Locks
-from ociserver.compose.cache.routing import Place
-from ociserver.context import request_context
-from ociserver.errors import HTTPError, OCIError, marshal_error
-from ociserver.interface import Backend, Manifest
+from ociserver.compose.cache.lru import LRU
+from ociserver.compose.cache.queries import Content
+from ociserver.compose.cache.routing import Route
+from ociserver.compose.cache.single_flight import SingleFlight
+from ociserver.errors import HTTPError, OCIError
+from ociserver.interface import Backend, Descriptor, Manifest
+from ociserver.media_types import fetched_type, is_media_type
 
-__all__ = ["Manifests", "is_down", "warn"]
+__all__ = ["Found", "Manifests", "usable"]
 
-_REMEMBERED: Final = 10_000
+Found = TypeVar("Found", bound=Manifest | Descriptor)
+
+MAX_REMEMBERED: Final = 10_000
+"""Tags of which it is remembered when upstream was asked; some 250 bytes each."""
 
 _log = logging.getLogger("ociserver")
-
-
-@dataclass(frozen=True, slots=True)
-class _Rest:
-    """An upstream that is not asked about tags for a while."""
-
-    until: float
-    why: str
 
 
 class Manifests:
@@ -45,8 +41,7 @@ class Manifests:
         flights: of this process.
         locks: between processes.
         tag_lifetime: seconds for which what upstream said of a tag is believed.
-        patience: seconds that upstream has to answer, where there is an older answer to give instead.
-        retry_after: seconds for which an upstream that failed is not asked, where there is one.
+        upstream_timeout: seconds that upstream has to answer, where there is an older answer to give instead.
     """
 
     def __init__(
@@ -54,12 +49,11 @@ class Manifests:
         local: Backend,
         index: Index,
         eviction: Eviction,
-        flights: Flights,
+        flights: SingleFlight,
         locks: Locks,
         *,
         tag_lifetime: float,
-        patience: float,
-        retry_after: float,
+        upstream_timeout: float,
     ) -> None:
         self._local = local
         self._index = index
@@ -67,155 +61,176 @@ class Manifests:
         self._flights = flights
         self._locks = locks
         self._tag_lifetime = tag_lifetime
-        self._patience = patience
-        self._retry_after = retry_after
-        self._checked: OrderedDict[tuple[str, str], float] = OrderedDict()
-        self._resting: dict[int, _Rest] = {}
+        self._timeout = upstream_timeout
+        self._checked: LRU[tuple[str, str], float] = LRU(MAX_REMEMBERED)
 
-    async def refresh(self, place: Place, tag: str) -> None:
+    async def refresh(self, route: Route, tag: str) -> None:
         """Make the tag here what it is upstream, or say in a warning that it may not be."""
-        have = await self._has_tag(place, tag)
-        rest = self._resting.get(id(place.upstream))
-        if have and rest is not None and time.monotonic() < rest.until:
-            warn(rest.why)
-            return
-        flight = self._flights.start(("tag", place.repository, tag), lambda: self._revalidate(place, tag))
-        try:
-            async with asyncio.timeout(self._patience if have else None):
-                await asyncio.shield(flight)
-        except Exception as error:
-            if not have or not is_down(error):
-                raise
-            why = f"upstream does not answer ({_reason(error)}): this is what the tag was when it did"
-            _log.warning("%s: %s", place.repository, why)
-            self._resting[id(place.upstream)] = _Rest(time.monotonic() + self._retry_after, why)
-            warn(why)
+        assert route.upstream
+        health = route.upstream.health
+        is_known = await self._tagged(route, tag) is not None
+        why = health.why_not(route.name) if is_known else None
+        if why is None:
+            flight = self._flights.start(("tag", route.repository, tag), lambda: self._revalidate(route, tag))
+            try:
+                async with asyncio.timeout(self._timeout if is_known else None):
+                    await asyncio.shield(flight)
+                return
+            except Exception as error:
+                if not is_known or not is_down(error):
+                    raise
+                why = health.failed(route.name, error)
+                _log.warning("%s: %s", route.repository, why)
+        warn(f"{why}: this is what the tag was before")
 
-    async def fetch(self, place: Place, digest: str) -> None:
+    async def fetch(self, route: Route, digest: str) -> None:
         """Bring a manifest here."""
         await asyncio.shield(
-            self._flights.start(("manifest", place.repository, digest), lambda: self._fetch(place, digest))
+            self._flights.start(("manifest", route.repository, digest), lambda: self._fetch(route, digest))
         )
 
-    def forget(self, repository: str, tag: str) -> None:
+    async def forget(self, repository: str, tag: str) -> None:
         """Ask for a tag again at its next use."""
-        self._checked.pop((repository, tag), None)
-        self._index.forget_tag(repository, tag)
+        self._checked.pop((repository, tag))
+        await self._index.forget_tag(repository, tag)
 
-    async def _revalidate(self, place: Place, tag: str) -> None:
-        async with self._locks.hold("tag", place.repository, tag):
-            if self.is_fresh(place, tag):
-                return  # another process has just asked
-            assert place.upstream
-            try:
-                if not await self._has_tag(place, tag):
-                    manifest = await place.upstream.get_tag(place.name, tag)
-                else:
-                    wanted = (await place.upstream.resolve_tag(place.name, tag)).digest
-                    manifest = await self._find(place, wanted)
-                await self._keep(place, manifest, manifest.descriptor.digest, (tag,))
-            except OCIError as error:
-                if error.code in ("MANIFEST_UNKNOWN", "NAME_UNKNOWN"):
-                    await self._drop(place, tag)
-                raise
-            self._note(place, tag, manifest.descriptor.digest)
-
-    async def _find(self, place: Place, digest: str) -> Manifest:
-        try:
-            return await self._local.get_manifest(place.repository, digest)
-        except OCIError:
-            assert place.upstream
-            return await place.upstream.get_manifest(place.name, digest)
-
-    async def _fetch(self, place: Place, digest: str) -> None:
-        async with self._locks.hold("manifest", place.repository, digest):
-            if not await self._has(place, digest):
-                assert place.upstream
-                await self._keep(place, await place.upstream.get_manifest(place.name, digest), digest, ())
-
-    async def _keep(self, place: Place, manifest: Manifest, digest: str, tags: tuple[str, ...]) -> None:
-        content = manifest.content
-        if digest_of(content, digest.partition(":")[0]) != digest:
-            raise wrong_content(digest)
-        if self._index.claim(place.repository, "upstream")[0] != "upstream":
-            return  # pushed meanwhile
-        entry = Entry(place.repository, digest, "manifest")
-        size = 0 if await self._has(place, digest) else len(content)
-        try:
-            async with self._eviction.keep(entry, size):
-                await self._local.push_manifest(
-                    place.repository, content, manifest.descriptor.media_type, digest=digest, tags=tags
-                )
-        except OCIError as error:
-            if error.code != "MANIFEST_BLOB_UNKNOWN":
-                raise
-            raise HTTPError(
-                500, "the cache's local registry wants contents before their manifest: set lax_child_references"
-            ) from None
-
-    async def _drop(self, place: Place, tag: str) -> None:
-        """Upstream has the tag no more."""
-        if self._index.owner(place.repository) == "upstream" and await self._has_tag(place, tag):
-            await self._local.delete_tag(place.repository, tag)
-        self.forget(place.repository, tag)
-
-    async def _has(self, place: Place, digest: str) -> bool:
-        try:
-            await self._local.resolve_manifest(place.repository, digest)
-        except OCIError:
-            return False
-        return True
-
-    async def _has_tag(self, place: Place, tag: str) -> bool:
-        try:
-            await self._local.resolve_tag(place.repository, tag)
-        except OCIError:
-            return False
-        return True
-
-    def is_fresh(self, place: Place, tag: str) -> bool:
+    async def is_fresh(self, route: Route, tag: str) -> bool:
         """Whether upstream was asked about a tag not long ago."""
-        if self.was_just_checked(place, tag):
+        if self.was_just_checked(route, tag):
             return True
         # Another process may have asked since.
-        key = place.repository, tag
-        self._remember(key, self._index.checked(*key))
-        return self.was_just_checked(place, tag)
+        key = route.repository, tag
+        self._checked.put(key, await self._index.checked(*key))
+        return self.was_just_checked(route, tag)
 
-    def was_just_checked(self, place: Place, tag: str) -> bool:
-        """Likewise, as far as this process knows. From any thread."""
-        checked = self._checked.get((place.repository, tag), 0.0)
+    def was_just_checked(self, route: Route, tag: str) -> bool:
+        """Whether this process knows that upstream was asked about a tag not long ago. From any thread."""
+        checked = self._checked.peek((route.repository, tag)) or 0.0
         return checked <= time.time() < checked + self._tag_lifetime
 
-    def _note(self, place: Place, tag: str, digest: str) -> None:
+    async def _revalidate(self, route: Route, tag: str) -> None:
+        upstream = route.upstream
+        assert upstream
+        async with self._locks.hold("tag", route.repository, tag):
+            if await self.is_fresh(route, tag):
+                return  # another process has just asked
+            kept = await self._tagged(route, tag)
+            try:
+                # Where there is another answer, no request is repeated for long.
+                with briefly() if kept else nullcontext():
+                    if kept is None:
+                        manifest = await upstream.get_tag(route.name, tag)
+                    else:
+                        manifest = await self._named(route, await upstream.resolve_tag(route.name, tag))
+            except OCIError as error:
+                if error.code in ("MANIFEST_UNKNOWN", "NAME_UNKNOWN"):
+                    await self._drop(route, tag)
+                raise
+            if kept != manifest:
+                await self._keep(route, manifest, (tag,))
+            await self._note(route, tag, manifest.descriptor.digest)
+
+    async def _named(self, route: Route, named: Descriptor) -> Manifest:
+        """The manifest that upstream names, from here if it is here."""
+        assert route.upstream
+        try:
+            content = (await self._local.get_manifest(route.repository, named.digest)).content
+        except OCIError:
+            return await route.upstream.get_manifest(route.name, named.digest)
+        # With the type that upstream gives it now: what is kept may be of a time when that was wrong.
+        kind = fetched_type(content, named.media_type)
+        if kind is None:
+            return await route.upstream.get_manifest(route.name, named.digest)
+        return Manifest(Descriptor(kind, named.digest, len(content)), content)
+
+    async def _fetch(self, route: Route, digest: str) -> None:
+        async with self._locks.hold("manifest", route.repository, digest):
+            if await self._here(self._local.resolve_manifest(route.repository, digest)) is None:
+                assert route.upstream
+                await self._keep(route, await route.upstream.get_manifest(route.name, digest), ())
+
+    async def _keep(self, route: Route, manifest: Manifest, tags: tuple[str, ...]) -> None:
+        if (await self._index.claim(route.repository, "upstream"))[0] != "upstream":
+            return  # pushed meanwhile
+        found = manifest.descriptor
+        content = Content("manifest", found.digest, route.repository)
+
+        async def push() -> None:
+            with suppress(OCIError):
+                kept = await self._local.resolve_manifest(route.repository, found.digest)
+                if kept.media_type != found.media_type:
+                    # A registry keeps the type of what it has; here upstream decides, and may have been mended.
+                    await self._local.delete_manifest(route.repository, found.digest)
+            await self._local.push_manifest(
+                route.repository, manifest.content, found.media_type, digest=found.digest, tags=tags
+            )
+
+        try:
+            if await self._has(route, found.digest):
+                await push()
+                await self._eviction.count(content, route.repository, found.size)
+            else:
+                async with self._eviction.keep(content, route.repository, found.size):
+                    await push()
+        except OCIError as error:
+            raise _translated(error) from None
+
+    async def _drop(self, route: Route, tag: str) -> None:
+        """Upstream has the tag no more."""
+        if await self._index.owner(route.repository) == "upstream" and await self._has_tag(route, tag):
+            await self._local.delete_tag(route.repository, tag)
+        await self.forget(route.repository, tag)
+
+    async def _tagged(self, route: Route, tag: str) -> Manifest | None:
+        """What a tag is here, if that can be given."""
+        return await self._here(self._local.get_tag(route.repository, tag))
+
+    async def _here(self, asking: Awaitable[Found]) -> Found | None:
+        try:
+            return usable(await asking)
+        except OCIError:
+            return None
+
+    async def _has(self, route: Route, digest: str) -> bool:
+        return await _succeeds(lambda: self._local.resolve_manifest(route.repository, digest))
+
+    async def _has_tag(self, route: Route, tag: str) -> bool:
+        return await _succeeds(lambda: self._local.resolve_tag(route.repository, tag))
+
+    async def _note(self, route: Route, tag: str, digest: str) -> None:
+        assert route.upstream
         now = time.time()
-        self._index.check(place.repository, tag, digest, now)
-        self._remember((place.repository, tag), now)
-        self._resting.pop(id(place.upstream), None)
-
-    def _remember(self, key: tuple[str, str], checked: float) -> None:
-        self._checked[key] = checked
-        if len(self._checked) > _REMEMBERED:
-            self._checked.popitem(last=False)
+        await self._index.check_tag(route.repository, tag, digest, now)
+        self._checked.put((route.repository, tag), now)
+        route.upstream.health.answered(route.name)
 
 
-def is_down(error: BaseException) -> bool:
-    """Whether an error says nothing about the content: no answer, a fault of the server, or too many requests."""
-    if isinstance(error, OCIError) and error.code == "DIGEST_INVALID":
+def usable(found: Found) -> Found:
+    """What the local registry has, if it can be given.
+
+    Raises:
+        OCIError: MANIFEST_UNKNOWN for one that was kept with a media type that no header can have. It is fetched again.
+    """
+    descriptor = found.descriptor if isinstance(found, Manifest) else found
+    if not is_media_type(descriptor.media_type):
+        raise OCIError("MANIFEST_UNKNOWN")
+    return found
+
+
+async def _succeeds(ask: Callable[[], Awaitable[object]]) -> bool:
+    try:
+        await ask()
+    except OCIError:
         return False
-    status = marshal_error(error).status
-    return status >= 500 or status in (408, 429)
+    return True
 
 
-def warn(text: str) -> None:
-    """Tell the client of the current request."""
-    context = request_context.get()
-    if context is not None:
-        context.warn(text)
-
-
-def _reason(error: BaseException) -> str:
-    if isinstance(error, TimeoutError):
-        return "it is too slow"
-    wire = marshal_error(error)
-    return f"{wire.status} {wire.code}" if isinstance(error, (OCIError, HTTPError)) else type(error).__name__
+def _translated(error: OCIError) -> Exception:
+    """What the local registry refuses is not the fault of the client, who only reads."""
+    if error.code == "MANIFEST_BLOB_UNKNOWN":
+        return HTTPError(
+            500, "the cache's local registry wants contents before their manifest: set lax_child_references"
+        )
+    if error.code == "MANIFEST_INVALID":
+        return HTTPError(502, f"upstream's manifest cannot be kept: {error.message}")
+    return error

@@ -1,4 +1,4 @@
-"""Reading a blob while it is filled."""
+"""Reading a blob while it is downloaded."""
 
 from __future__ import annotations
 
@@ -6,58 +6,74 @@ from collections.abc import AsyncIterator
 from typing import Final
 
 from ociserver._core import ByteRange
-from ociserver.compose.cache.filling import Fill
+from ociserver.compose.cache.download import Download, State
 from ociserver.errors import HTTPError, OCIError
-from ociserver.interface import BlobReader, Descriptor
+from ociserver.interface import Backend, BlobReader, Descriptor
 
-__all__ = ["FillReader", "open_fill"]
+__all__ = ["DownloadReader", "EvictedError", "open_download"]
 
 READ_SIZE: Final = 256 * 1024
-"""Bytes read at a time, from what was written just now: no disk is waited for, so no thread is needed."""
+"""Bytes read at a time; why this size: `BlobReader.__aiter__`."""
 
 SMALL: Final = 64 * 1024
 """Bytes of a blob that is answered when it is known to be right: then what went wrong has a status of its own."""
 
 
-class FillReader:
-    """A `BlobReader` of a fill: gives what is there and waits for more."""
+class EvictedError(Exception):
+    """The blob was here, and is not any more: so many others came since."""
+
+
+class DownloadReader:
+    """A `BlobReader` of a download, which it has joined: gives what is there, and waits for more.
+
+    Args:
+        download: what is read.
+        descriptor: of the blob.
+        span: first byte, and the one behind the last.
+        local: has the blob if the download says that it is kept.
+        repository: where it is there.
+    """
 
     location = None
 
-    def __init__(self, fill: Fill, descriptor: Descriptor, start: int, stop: int) -> None:
+    def __init__(
+        self, download: Download, descriptor: Descriptor, span: tuple[int, int], local: Backend, repository: str
+    ) -> None:
         self.descriptor = descriptor
-        self.range = (start, stop)
-        self._fill = fill
-        self._attempt = fill.attempt
+        self.range = span
+        self._download = download
+        self._attempt = download.attempt
+        self._local = local
+        self._repository = repository
         self._open = True
         self._has_given = False
-        fill.join()
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self.part(*self.range)
 
     async def part(self, at: int, stop: int) -> AsyncIterator[bytes]:
         """Any part of the blob."""
-        fill = self._fill
+        download = self._download
         while at < stop:
-            if fill.attempt != self._attempt and self._has_given:
+            if download.attempt != self._attempt and self._has_given:
                 raise HTTPError(502, "the blob has to be fetched again, and may be another one then")
-            self._attempt = fill.attempt
-            ready = min(fill.available, stop)
-            data = fill.read(at, min(READ_SIZE, ready - at)) if at < ready else b""
+            self._attempt = download.attempt
+            ready = min(download.available, stop)
+            data = await download.read(at, min(READ_SIZE, ready - at)) if at < ready else b""
             if data:
                 at += len(data)
                 self._has_given = True
                 yield data
-            elif fill.error is not None:
-                raise fill.error
-            elif fill.done:
+            elif download.state is State.FAILED:
+                assert download.error
+                raise download.error
+            elif download.state in (State.KEPT, State.WHOLE):
                 break
             else:
-                await fill.changed()
+                await download.changed()
         if at < stop:
-            # A small one, which had no file while it grew.
-            rest = await fill.local.get_blob(fill.repository, fill.digest, ByteRange(at, stop - 1))
+            # A small one, which had no file while it came.
+            rest = await self._local.get_blob(self._repository, self.descriptor.digest, ByteRange(at, stop - 1))
             try:
                 async for data in rest:
                     yield data
@@ -67,20 +83,46 @@ class FillReader:
     async def aclose(self) -> None:
         if self._open:
             self._open = False
-            self._fill.leave()
+            self._download.leave()
 
 
-async def open_fill(fill: Fill, range: ByteRange | None) -> BlobReader:
-    """Open the blob of a fill, or a part of it, as soon as its size is known."""
-    while fill.error is None and not fill.done and (fill.descriptor is None or fill.descriptor.size <= SMALL):
-        await fill.changed()
-    if fill.error is not None:
-        raise fill.error
-    if fill.done:
-        return await fill.local.get_blob(fill.repository, fill.digest, range)
-    descriptor = fill.descriptor
-    assert descriptor
-    span = (0, descriptor.size) if range is None else range.resolve(descriptor.size)
-    if span is None:
-        raise OCIError("RANGE_INVALID", detail={"size": descriptor.size})
-    return FillReader(fill, descriptor, *span)
+async def open_download(
+    download: Download, digest: str, range: ByteRange | None, local: Backend, repository: str
+) -> BlobReader:
+    """Open the blob of a download, or a part of it, as soon as its size is known, and all of it if it is small.
+
+    Raises:
+        OCIError: RANGE_INVALID.
+        EvictedError: it has to be downloaded again.
+        Exception: what has gone wrong with the download.
+    """
+    download.join()
+    try:
+        while _is_to_come(download):
+            await download.changed()
+        if download.state is State.FAILED:
+            assert download.error
+            raise download.error
+        descriptor = download.descriptor
+        assert descriptor
+        if download.state is State.KEPT:
+            try:
+                reader = await local.get_blob(repository, digest, range)
+            except OCIError as error:
+                raise (EvictedError() if error.code == "BLOB_UNKNOWN" else error) from None
+            download.leave()
+            return reader
+        span = (0, descriptor.size) if range is None else range.resolve(descriptor.size)
+        if span is None:
+            raise OCIError("RANGE_INVALID", detail={"size": descriptor.size})
+        return DownloadReader(download, descriptor, span, local, repository)
+    except BaseException:
+        download.leave()
+        raise
+
+
+def _is_to_come(download: Download) -> bool:
+    if download.state is State.ASKED:
+        return True
+    descriptor = download.descriptor
+    return download.state is State.COMING and descriptor is not None and descriptor.size <= SMALL

@@ -6,25 +6,25 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ociserver._core import is_repository
+from ociserver.compose.cache.upstream import Upstream
 from ociserver.context import request_context
-from ociserver.interface import Backend
 from ociserver.urls import shown
 
-__all__ = ["Place", "Routes"]
+__all__ = ["Route", "Routes"]
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Route:
     """Where a repository is.
 
     Args:
         repository: its name in the local registry.
-        upstream: the registry it is from; None for a name that belongs to none.
+        upstream: the registry that it is from; None for a name that belongs to none.
         name: its name there.
     """
 
     repository: str
-    upstream: Backend | None
+    upstream: Upstream | None
     name: str
 
 
@@ -39,7 +39,7 @@ class Routes:
         ValueError: a host cannot be the beginning of a repository's name.
     """
 
-    def __init__(self, upstreams: Mapping[str, Backend]) -> None:
+    def __init__(self, upstreams: Mapping[str, Upstream]) -> None:
         self._upstreams = {host: (host.replace(":", "_"), upstream) for host, upstream in upstreams.items()}
         for host, (prefix, _) in self._upstreams.items():
             if host and not is_repository(prefix):
@@ -50,16 +50,16 @@ class Routes:
         self._prefixes = sorted((found for host, found in self._upstreams.items() if host), key=lambda p: -len(p[0]))
         self._other = upstreams.get("")
 
-    def find(self, repository: str) -> Place:
-        """The place of a repository that the current request asks for."""
+    def find(self, repository: str) -> Route:
+        """The route of a repository that the current request asks for."""
         context = request_context.get()
         if context is not None and context.namespace:
             found = self._upstreams.get(context.namespace)
             if found is not None:
                 prefix, upstream = found
                 context.served_from = context.namespace
-                return Place(f"{prefix}/{repository}", upstream, repository)
+                return Route(f"{prefix}/{repository}", upstream, repository)
         for prefix, upstream in self._prefixes:
             if repository.startswith(f"{prefix}/"):
-                return Place(repository, upstream, repository[len(prefix) + 1 :])
-        return Place(repository, self._other, repository)
+                return Route(repository, upstream, repository[len(prefix) + 1 :])
+        return Route(repository, self._other, repository)

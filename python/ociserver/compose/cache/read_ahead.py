@@ -1,4 +1,4 @@
-"""Receiving ahead of whoever writes: what has come can be read at once, and is written in few pieces."""
+"""Receiving ahead of the writer: what has come can be read at once, and is written in few pieces."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable
 from typing import Final, Self
 
-__all__ = ["Ahead"]
+__all__ = ["ReadAhead"]
 
 MOST: Final = 1024 * 1024
-"""Bytes that may wait to be written: a few round trips to the disk's threads, and little memory for each fill.
+"""Bytes that may wait to be written: a few round trips to the disk's threads, and little memory for each download.
 As many are being written meanwhile."""
 
 
-class Ahead:
-    """The bytes of a blob from where they are not yet written to where they have come. Comes within `async with`.
+class ReadAhead:
+    """The bytes of a blob from where the file ends to where they have come. They come within `async with`.
 
     Args:
         pieces: of the blob.
@@ -28,10 +28,11 @@ class Ahead:
         self._receiving: asyncio.Future[None]
         self._held: deque[bytes] = deque()
         self._start = 0
-        self._size = 0
         self._taken = 0
         self._change = asyncio.Event()
         self._room = asyncio.Event()
+        self.size = 0
+        """Bytes that have come."""
 
     async def __aenter__(self) -> Self:
         self._receiving = asyncio.ensure_future(self._receive())
@@ -46,7 +47,7 @@ class Ahead:
         """What came while the last piece was written, joined; nothing waits. Each stays readable until `drop`."""
         while True:
             self._change.clear()
-            if self._taken < self._size:
+            if self._taken < self.size:
                 yield self._take()
             elif self._receiving.done():
                 break
@@ -56,7 +57,7 @@ class Ahead:
 
     async def begun(self) -> None:
         """Wait for the first piece, or for the end."""
-        while self._size == 0 and not self._receiving.done():
+        while self.size == 0 and not self._receiving.done():
             self._change.clear()
             await self._change.wait()
 
@@ -71,19 +72,19 @@ class Ahead:
         return b""
 
     def drop(self, to: int) -> None:
-        """Let go of what is before this place: it can be read elsewhere."""
+        """Let go of what is before this place: it can be read in the file."""
         while self._held and self._start + len(self._held[0]) <= to:
             self._start += len(self._held.popleft())
 
     async def _receive(self) -> None:
         async for piece in self._pieces:
-            self._came(self._size + len(piece))
+            self._came(self.size + len(piece))
             self._held.append(piece)
-            self._size += len(piece)
+            self.size += len(piece)
             self._change.set()
-            # Whoever waits for what has come goes first, above all for the first of it: more may be here already.
+            # Those who wait for what has come go first, above all for the first of it: more may be here already.
             await asyncio.sleep(0)
-            while self._size - self._taken >= MOST:
+            while self.size - self._taken >= MOST:
                 self._room.clear()
                 await self._room.wait()
 

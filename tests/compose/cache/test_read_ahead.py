@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from ociserver.compose.cache.ahead import MOST, Ahead
+from ociserver.compose.cache.read_ahead import MOST, ReadAhead
 
 pytestmark = pytest.mark.anyio
 
@@ -21,7 +21,7 @@ async def pieces(count: int) -> AsyncIterator[bytes]:
 
 async def test_what_has_come_is_readable_until_it_is_dropped() -> None:
     came: list[int] = []
-    async with Ahead(pieces(3), came.append) as ahead:
+    async with ReadAhead(pieces(3), came.append) as ahead:
         await ahead.begun()
         assert came[0] == PIECE
         assert ahead.read(0, 10) == bytes(10)
@@ -39,7 +39,7 @@ async def test_what_has_come_is_readable_until_it_is_dropped() -> None:
 
 async def test_a_writer_that_is_slow_makes_the_sender_wait() -> None:
     came: list[int] = []
-    async with Ahead(pieces(100), came.append) as ahead:
+    async with ReadAhead(pieces(100), came.append) as ahead:
         await ahead.begun()
         await asyncio.sleep(0.02)
         assert MOST <= came[-1] < MOST + PIECE
@@ -59,7 +59,7 @@ async def test_an_error_comes_after_what_came_before_it() -> None:
         yield b"first"
         raise ConnectionResetError
 
-    async with Ahead(broken(), lambda count: None) as ahead:
+    async with ReadAhead(broken(), lambda count: None) as ahead:
         given = aiter(ahead)
         assert await anext(given) == b"first"
         with pytest.raises(ConnectionResetError):
@@ -75,7 +75,7 @@ async def test_nothing_goes_on_receiving_when_nobody_writes_any_more() -> None:
         await gate.wait()
         yield b"y"
 
-    async with Ahead(endless(), came.append) as ahead:
+    async with ReadAhead(endless(), came.append) as ahead:
         await ahead.begun()
     gate.set()
     await asyncio.sleep(0.01)

@@ -1,0 +1,193 @@
+"""Header fields of an answer, checked where they come in: what is malformed is the registry's fault, and a 502.
+
+What is optional and cannot be understood counts as missing.
+"""
+
+from __future__ import annotations
+
+import email.utils
+import re
+import time
+from typing import Final, Protocol
+
+from multidict import CIMultiDictProxy
+
+from ociserver._core import is_digest
+from ociserver.client.limits import MAX_BLOB_SIZE, MAX_MANIFEST_SIZE
+from ociserver.errors import HTTPError
+from ociserver.media_types import MAX_MEDIA_TYPE, is_media_type
+
+__all__ = [
+    "content_length",
+    "content_range",
+    "digest_header",
+    "is_printable",
+    "manifest_length",
+    "media_type",
+    "min_chunk",
+    "next_page",
+    "required_length",
+    "retry_after",
+    "size_of_range",
+    "subject_header",
+    "upload_size",
+]
+
+DEFAULT_TYPE: Final = "application/octet-stream"
+
+_SIZE: Final = re.compile(r"\d{1,19}", re.ASCII)
+_CONTENT_RANGE: Final = re.compile(r"bytes[ ]+(?:(\d{1,19})-(\d{1,19})|\*)/(\d{1,19}|\*)", re.ASCII)
+_UPLOAD_RANGE: Final = re.compile(r"(?:bytes=)?0-(\d{1,19})", re.ASCII)
+_RETRY_SECONDS: Final = re.compile(r"\d{1,10}", re.ASCII)
+_LINK: Final = re.compile(
+    r'[ \t,]*<([^>]*)>((?:[ \t]*;[ \t]*[^\s=;,]+(?:[ \t]*=[ \t]*(?:"(?:[^"\\]|\\.)*"|[^\s;,"]+))?)*)'
+)
+_NEXT: Final = re.compile(r';[ \t]*rel[ \t]*=[ \t]*(?:"(?:[^"]* )?next(?: [^"]*)?"|next(?=[ \t;,]|$))', re.IGNORECASE)
+
+MAX_RETRY_AFTER: Final = 64
+"""Characters of a Retry-After that is passed on: the longest form of a date has 33."""
+
+Headers = CIMultiDictProxy[str]
+
+
+class Answered(Protocol):
+    """What these functions need of an answer."""
+
+    @property
+    def headers(self) -> Headers:
+        """Names in any case."""
+
+    @property
+    def length(self) -> int | None:
+        """Content-Length, checked already."""
+
+
+def is_printable(text: str) -> bool:
+    """Whether a text is printable ASCII: what may be passed on in a header, and shown in a log."""
+    return text.isascii() and text.isprintable()
+
+
+def media_type(answer: Answered) -> str:
+    """The Content-Type; that of any bytes where there is none.
+
+    Raises:
+        HTTPError: 502, it could not be passed on.
+    """
+    found = answer.headers.get("Content-Type") or DEFAULT_TYPE
+    if not is_media_type(found):
+        raise HTTPError(
+            502, f"the registry's Content-Type is not {MAX_MEDIA_TYPE} or fewer characters of printable ASCII"
+        )
+    return found
+
+
+def content_length(headers: Headers) -> int | None:
+    """How many bytes the body has; None where that is not said.
+
+    Raises:
+        HTTPError: 502, it is no number, or larger than any content is.
+    """
+    text = headers.get("Content-Length")
+    return None if text is None else _size(text, "Content-Length")
+
+
+def required_length(answer: Answered) -> int:
+    """Likewise, where it has to be said."""
+    if answer.length is None:
+        raise HTTPError(502, "the registry does not say how long the content is")
+    return answer.length
+
+
+def manifest_length(answer: Answered) -> int | None:
+    """Likewise of a manifest."""
+    if answer.length is not None and answer.length > MAX_MANIFEST_SIZE:
+        raise HTTPError(502, f"the manifest is larger than {MAX_MANIFEST_SIZE} bytes")
+    return answer.length
+
+
+def digest_header(answer: Answered) -> str | None:
+    """Docker-Content-Digest, if it is there.
+
+    Raises:
+        HTTPError: 502, it is no digest.
+    """
+    digest = answer.headers.get("Docker-Content-Digest")
+    if digest is not None and not is_digest(digest):
+        raise HTTPError(502, "the registry's Docker-Content-Digest is no digest")
+    return digest
+
+
+def subject_header(answer: Answered) -> str | None:
+    """OCI-Subject: the manifest that a pushed one refers to, if the registry has noted that."""
+    subject = answer.headers.get("OCI-Subject")
+    return subject if subject is not None and is_digest(subject) else None
+
+
+def content_range(answer: Answered) -> tuple[int, int, int | None] | None:
+    """(start, stop, size) of a 206, size None where it is not said; None without a header that makes sense."""
+    match = _CONTENT_RANGE.fullmatch(answer.headers.get("Content-Range", ""))
+    if match is None or match[1] is None:
+        return None
+    start, stop = int(match[1]), int(match[2]) + 1
+    size = None if match[3] == "*" else int(match[3])
+    whole = MAX_BLOB_SIZE if size is None else size
+    return (start, stop, size) if start < stop <= whole <= MAX_BLOB_SIZE else None
+
+
+def size_of_range(answer: Answered) -> int | None:
+    """The size of the whole that a 416 names, or a 206."""
+    match = _CONTENT_RANGE.fullmatch(answer.headers.get("Content-Range", ""))
+    size = None if match is None or match[3] == "*" else int(match[3])
+    return None if size is None or size > MAX_BLOB_SIZE else size
+
+
+def upload_size(answer: Answered) -> int | None:
+    """How far an upload is; None where it is not said.
+
+    `Range: 0-0` is what registries say of no byte and of one. Upload-Offset (draft of Resumable Uploads for
+    HTTP), which ours sends beside it, is exact; without it `0-0` is taken for none.
+    """
+    offset = answer.headers.get("Upload-Offset", "")
+    if _SIZE.fullmatch(offset):
+        return _size(offset, "Upload-Offset")
+    match = _UPLOAD_RANGE.fullmatch(answer.headers.get("Range", ""))
+    if match is None:
+        return None
+    last = _size(match[1], "Range")
+    return last + 1 if last else 0
+
+
+def min_chunk(answer: Answered) -> int:
+    """OCI-Chunk-Min-Length: how long a chunk of an upload has to be; 0 where it is not said."""
+    text = answer.headers.get("OCI-Chunk-Min-Length", "")
+    return _size(text, "OCI-Chunk-Min-Length") if _SIZE.fullmatch(text) else 0
+
+
+def retry_after(answer: Answered) -> tuple[str, float] | None:
+    """Retry-After as it may be passed on, and in seconds, from either of its forms (RFC 9110, 10.2.3)."""
+    text = answer.headers.get("Retry-After", "")
+    if _RETRY_SECONDS.fullmatch(text):
+        return text, float(text)
+    if not text or len(text) > MAX_RETRY_AFTER or not is_printable(text):
+        return None
+    try:
+        return text, max(email.utils.parsedate_to_datetime(text).timestamp() - time.time(), 0.0)
+    except (ValueError, TypeError, OverflowError, IndexError, OSError):
+        return None
+
+
+def next_page(answer: Answered) -> str | None:
+    """The target of the link to the next page, perhaps relative (RFC 8288)."""
+    for header in answer.headers.getall("Link", []):
+        at = 0
+        while match := _LINK.match(header, at):
+            if _NEXT.search(match[2]):
+                return match[1]
+            at = match.end()
+    return None
+
+
+def _size(text: str, name: str) -> int:
+    if not _SIZE.fullmatch(text) or int(text) > MAX_BLOB_SIZE:
+        raise HTTPError(502, f"the registry's {name} is no size of a content")
+    return int(text)

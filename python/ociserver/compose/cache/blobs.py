@@ -1,0 +1,136 @@
+"""Blobs that are not here: each is fetched once, for all that ask for it now, in all processes."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Final
+
+from ociserver._core import ByteRange
+from ociserver.compose.cache.download import Download, State
+from ociserver.compose.cache.eviction import Eviction
+from ociserver.compose.cache.fetching import Fetching, UnreadError
+from ociserver.compose.cache.index import Index
+from ociserver.compose.cache.locks import Lock, Locks
+from ociserver.compose.cache.queries import Content
+from ociserver.compose.cache.reader import EvictedError, open_download
+from ociserver.compose.cache.routing import Route
+from ociserver.compose.cache.single_flight import SingleFlight
+from ociserver.errors import HTTPError, OCIError
+from ociserver.interface import Backend, BlobReader, Descriptor
+from ociserver.store import Store
+
+__all__ = ["Blobs"]
+
+ATTEMPTS: Final = 3
+"""How often a blob is fetched that is gone before it is opened: with a bound that others need all of."""
+
+_log = logging.getLogger("ociserver")
+
+
+class Blobs:
+    """The downloads of this process.
+
+    Args:
+        local: the registry that keeps the contents.
+        store: what that is, if it is a store.
+        index: what is kept.
+        eviction: makes room.
+        flights: of this process.
+        locks: between processes.
+    """
+
+    def __init__(
+        self,
+        local: Backend,
+        store: Store | None,
+        index: Index,
+        eviction: Eviction,
+        flights: SingleFlight,
+        locks: Locks,
+    ) -> None:
+        self._local = local
+        self._index = index
+        self._eviction = eviction
+        self._flights = flights
+        self._locks = locks
+        self._fetching = Fetching(local, store, index, eviction)
+        self._downloads: dict[tuple[str, str], Download] = {}
+
+    async def get(self, route: Route, digest: str, range: ByteRange | None) -> BlobReader:
+        """Open a blob that is not here, or a part of it, as it comes from upstream."""
+        attempt = 0
+        while True:
+            attempt += 1
+            download = self._download(route, digest)
+            try:
+                return await open_download(download, digest, range, self._local, route.repository)
+            except (EvictedError, UnreadError):
+                if attempt == ATTEMPTS:
+                    raise OCIError("BLOB_UNKNOWN") from None
+
+    async def clear(self, lock: Lock) -> None:
+        """Delete what the last holder of a lock, which was killed, was writing."""
+        await self._fetching.clear(lock)
+
+    def _download(self, route: Route, digest: str) -> Download:
+        """The one that is under way, begun if there is none."""
+        key = (route.repository, digest)
+        download = self._downloads.get(key)
+        if download is None:
+            download = self._downloads[key] = Download()
+            flight = self._flights.start(("blob", *key), lambda: self._run(download, route, digest))
+            flight.add_done_callback(lambda flight: self._end(key, flight))
+        return download
+
+    def _end(self, key: tuple[str, str], flight: asyncio.Task[None]) -> None:
+        download = self._downloads.pop(key)
+        error = None if flight.cancelled() else flight.exception()
+        download.fail(error if isinstance(error, Exception) else HTTPError(503, "the cache is being closed"))
+        download.end()
+
+    async def _run(self, download: Download, route: Route, digest: str) -> None:
+        await self._mount_existing(route, digest)
+        lock = self._locks.lock("blob", route.repository, digest)
+        while not await lock.try_hold():
+            await self._fetching.follow(download, digest, lock)
+            if download.state is State.WHOLE:
+                return
+            found = await self._find(route, digest)
+            if found is not None:
+                download.keep(found)
+                return
+            if download.state is State.COMING:
+                # The process that fetched it has failed, or was killed.
+                download.restart()
+        try:
+            if lock.left:
+                await self._fetching.clear(lock)
+            found = await self._find(route, digest)
+            if found is not None:
+                download.keep(found)
+            else:
+                await self._fetching.fetch(download, route, digest, lock)
+        finally:
+            lock.release()
+
+    async def _find(self, route: Route, digest: str) -> Descriptor | None:
+        """The blob, if it is here."""
+        try:
+            return await self._local.resolve_blob(route.repository, digest)
+        except OCIError:
+            return None
+
+    async def _mount_existing(self, route: Route, digest: str) -> None:
+        """Link the blob of another repository, if upstream has it in this one too."""
+        other = await self._index.repository_with(digest)
+        if other is None or other == route.repository or route.upstream is None:
+            return
+        try:
+            await route.upstream.resolve_blob(route.name, digest)
+            if (await self._index.claim(route.repository, "upstream"))[0] == "upstream":
+                mounted = await self._local.mount_blob(other, route.repository, digest)
+                await self._eviction.count(Content("blob", digest), route.repository, mounted.size)
+        except Exception as error:
+            # Fetching it meets whatever it is too.
+            _log.debug("%s is fetched, and not linked: %s", digest, error)

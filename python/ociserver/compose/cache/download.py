@@ -1,0 +1,167 @@
+"""A blob on its way from upstream, read by many while it grows.
+
+```
+ASKED --begin--> COMING --keep--> KEPT      a blob of the local registry
+  |                |  \\--pass_on--> WHOLE   in its file until its last reader leaves, and then gone
+  |                |--restart--> ASKED      the process that fetched it was killed; `attempt` counts that
+  |--keep--> KEPT  |--fail--> FAILED        here by another way; all that read it get the error
+```
+
+The last byte is readable when the digest is verified, and not before: no answer that goes to the end of a blob is whole
+with another content in it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from enum import Enum
+
+from ociserver.compose.cache.partial_file import GrowingFile
+from ociserver.compose.cache.read_ahead import ReadAhead
+from ociserver.interface import Descriptor
+
+__all__ = ["Download", "State"]
+
+
+class State(Enum):
+    """See the module."""
+
+    ASKED = "asked"
+    COMING = "coming"
+    KEPT = "kept"
+    WHOLE = "whole"
+    FAILED = "failed"
+
+
+class Download:
+    """What the readers of one blob share."""
+
+    def __init__(self) -> None:
+        self.state = State.ASKED
+        self.descriptor: Descriptor | None = None
+        """Known from COMING on."""
+        self.available = 0
+        """Bytes that can be read."""
+        self.attempt = 0
+        """A reader that has given bytes of one attempt cannot go on with those of another, which may be others."""
+        self.error: Exception | None = None
+        """Of FAILED."""
+        self.readers = 0
+        self._file: GrowingFile | None = None
+        self._ahead: ReadAhead | None = None
+        self._ended = False
+        self._change = asyncio.Event()
+        self._waiting = 0
+        self._awaited = asyncio.Event()
+        self._unread = asyncio.Event()
+
+    # For what downloads it
+
+    def begin(self, descriptor: Descriptor, ahead: ReadAhead | None = None) -> None:
+        """Its size is known; `ahead` has what is not in the file yet, if that is known here."""
+        self.state, self.descriptor, self._ahead = State.COMING, descriptor, ahead
+        self._notify()
+
+    def grow(self, count: int) -> None:
+        """So many bytes have come; the last one can be read when they are known to be right."""
+        assert self.descriptor
+        available = min(count, self.descriptor.size - 1)
+        if available > self.available:
+            self.available = available
+            self._notify()
+
+    def read_from(self, file: GrowingFile) -> None:
+        """The file is there."""
+        self._file = file
+
+    def keep(self, descriptor: Descriptor) -> None:
+        """It is a blob of the local registry."""
+        self._finish(State.KEPT, descriptor)
+
+    def pass_on(self) -> None:
+        """It is right, and not kept."""
+        assert self.descriptor
+        self._finish(State.WHOLE, self.descriptor)
+
+    def restart(self) -> None:
+        """What has come is lost."""
+        self.state, self.descriptor, self.available = State.ASKED, None, 0
+        self.attempt += 1
+        self._close_file()
+        self._notify()
+
+    def fail(self, error: Exception) -> None:
+        """Nothing more comes, unless it is all there."""
+        if self.state in (State.ASKED, State.COMING):
+            self.state, self.error = State.FAILED, error
+        self._notify()
+
+    def end(self) -> None:
+        """Nothing happens to it any more but that it is read."""
+        self._ended = True
+        self._close_if_unused()
+
+    async def awaited(self) -> None:
+        """Wait until a reader waits."""
+        await self._awaited.wait()
+
+    @property
+    def is_awaited(self) -> bool:
+        """Whether a reader waits."""
+        return self._waiting > 0
+
+    async def unread(self) -> None:
+        """Wait until the last reader has left."""
+        while self.readers:
+            self._unread.clear()
+            await self._unread.wait()
+
+    # For its readers
+
+    def join(self) -> None:
+        """A reader begins; it calls `leave` once."""
+        self.readers += 1
+
+    def leave(self) -> None:
+        """A reader has ended."""
+        self.readers -= 1
+        if not self.readers:
+            self._unread.set()
+        self._close_if_unused()
+
+    async def changed(self) -> None:
+        """Wait until more can be read, or it is in another state."""
+        if self.state in (State.ASKED, State.COMING):
+            change = self._change
+            self._waiting += 1
+            self._awaited.set()
+            try:
+                await change.wait()
+            finally:
+                self._waiting -= 1
+                if not self._waiting:
+                    self._awaited.clear()
+
+    async def read(self, at: int, size: int) -> bytes:
+        """Some bytes below `available`; empty if they have to be read from the local registry."""
+        data = self._ahead.read(at, size) if self._ahead is not None else b""
+        if data or self._file is None:
+            return data
+        return await self._file.read(at, size)
+
+    def _finish(self, state: State, descriptor: Descriptor) -> None:
+        self.state, self.descriptor, self.available, self._ahead = state, descriptor, descriptor.size, None
+        self._notify()
+
+    def _notify(self) -> None:
+        change, self._change = self._change, asyncio.Event()
+        change.set()
+
+    def _close_if_unused(self) -> None:
+        if self._ended and not self.readers:
+            self._close_file()
+
+    def _close_file(self) -> None:
+        file, self._file, self._ahead = self._file, None, None
+        if file is not None:
+            file.close()

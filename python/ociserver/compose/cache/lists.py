@@ -1,0 +1,89 @@
+"""Lists of tags and referrers: upstream's, or those of what is kept if it does not answer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from typing import TypeVar
+
+from ociserver.compose.cache.health import briefly, is_down, warn
+from ociserver.compose.cache.routing import Route
+from ociserver.errors import OCIError
+from ociserver.interface import Backend
+from ociserver.iterators import closing
+
+__all__ = ["Ask", "Lists"]
+
+Item = TypeVar("Item")
+
+Ask = Callable[[Backend, str], AsyncIterator[Item]]
+"""Asks a backend for a list of a repository, by the name that it has there."""
+
+
+class Lists:
+    """Chooses who answers a list.
+
+    Args:
+        local: the registry that keeps the contents.
+        upstream_timeout: seconds that upstream has to begin, where there is another answer.
+    """
+
+    def __init__(self, local: Backend, upstream_timeout: float) -> None:
+        self._local = local
+        self._timeout = upstream_timeout
+
+    async def upstreams(self, route: Route, ask: Ask[Item], *, is_known: bool) -> AsyncIterator[Item]:
+        """Upstream's list; where it does not answer, a part of it with a warning if something of it is kept here."""
+        upstream = route.upstream
+        assert upstream
+        health = upstream.health
+        why = health.why_not(route.name) if is_known else None
+        if why is None:
+            try:
+                async with closing(upstream.listed(route.name, ask(upstream.backend, route.name))) as items:
+                    first = await self._first(items, is_known=is_known)
+                    health.answered(route.name)
+                    # What goes wrong from here on is raised: a part of a list would look whole.
+                    for item in first:
+                        yield item
+                    async for item in items:
+                        yield item
+                    return
+            except _NotBegunError as error:
+                cause = error.error
+                if isinstance(cause, OCIError) and cause.code == "NAME_UNKNOWN" and not is_known:
+                    why = ""
+                elif is_known and is_down(cause):
+                    why = health.failed(route.name, cause)
+                else:
+                    raise cause from None
+        if why:
+            warn(f"{why}: this is the part of the list that is kept here")
+        async with closing(self.locals(route, ask)) as kept:
+            async for item in kept:
+                yield item
+
+    def locals(self, route: Route, ask: Ask[Item]) -> AsyncIterator[Item]:
+        """The list of what is kept."""
+        return ask(self._local, route.repository)
+
+    async def _first(self, items: AsyncIterator[Item], *, is_known: bool) -> list[Item]:
+        """Wait for upstream to begin: its first item, or nothing if there is none."""
+        try:
+            if not is_known:
+                return [await anext(items)]
+            with briefly():
+                async with asyncio.timeout(self._timeout):
+                    return [await anext(items)]
+        except StopAsyncIteration:
+            return []
+        except Exception as error:
+            raise _NotBegunError(error) from None
+
+
+class _NotBegunError(Exception):
+    """Upstream has not begun with its list."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(error)
+        self.error = error

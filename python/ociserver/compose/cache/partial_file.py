@@ -1,0 +1,263 @@
+"""Where a download is written, and read while it grows: the file of an upload of a store, or a spool beside it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import tempfile
+from pathlib import Path
+from typing import Final, Protocol
+
+from ociserver._core import Appender, BackgroundHasher, read_at, read_cached
+from ociserver.backlog import until_called, until_left
+from ociserver.compose.cache.upstream import wrong_content
+from ociserver.errors import OCIError
+from ociserver.interface import Backend, BlobWriter
+from ociserver.store import Store
+from ociserver.store.faults import of_disk
+
+__all__ = ["GrowingFile", "PartialFile", "Spool", "SpooledUpload", "StoreUpload", "store_of"]
+
+MOST: Final = 1024 * 1024
+"""Bytes that may be under way to a spool before more has to wait."""
+
+
+class GrowingFile:
+    """An open file that somebody, perhaps another process, appends to."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._reading = 0
+        self._closed = False
+
+    @classmethod
+    def open(cls, path: Path) -> GrowingFile | None:
+        """None if the file is not there yet, or not any more."""
+        try:
+            return cls(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
+        except FileNotFoundError:
+            return None
+
+    def size(self) -> int:
+        """How far it is: what is appended comes in order."""
+        return os.fstat(self._fd).st_size
+
+    async def read(self, at: int, size: int) -> bytes:
+        """Up to so many bytes from there on; empty at the end."""
+        # What was written just now is in memory, so that no thread is needed.
+        data = read_cached(self._fd, at, size)
+        if data is not None:
+            return data
+        self._reading += 1
+        try:
+            reading = asyncio.get_running_loop().run_in_executor(None, read_at, self._fd, at, size)
+            # Shielded: a thread cannot be stopped when its request is.
+            return await asyncio.shield(reading)
+        except asyncio.CancelledError:
+            await asyncio.wait([reading])
+            raise
+        finally:
+            self._reading -= 1
+            self._close_if_unused()
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._closed = True
+        self._close_if_unused()
+
+    def _close_if_unused(self) -> None:
+        if self._closed and not self._reading and self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+
+class PartialFile(Protocol):
+    """What a download writes to."""
+
+    @property
+    def upload(self) -> str:
+        """The id of the upload whose file this is; empty for another file."""
+
+    def growing(self) -> GrowingFile | None:
+        """The file to read, once; None while there is none yet, and for ever if it stays small."""
+
+    async def write(self, data: bytes) -> None:
+        """Append bytes."""
+
+    async def finish(self, digest: str) -> None:
+        """Verify the digest, and keep the bytes as a blob if that is what this is for.
+
+        Raises:
+            OCIError: DIGEST_INVALID with status 502.
+        """
+
+    async def discard(self) -> None:
+        """Delete what was not kept; those who have it open read on."""
+
+
+class StoreUpload:
+    """An upload of a store, whose file other processes can read too.
+
+    Args:
+        store: that it is of.
+        writer: of the upload.
+    """
+
+    def __init__(self, store: Store, writer: BlobWriter) -> None:
+        self._path = store.blobs.path(writer.id)
+        self._writer = writer
+        self._given = False
+
+    @property
+    def upload(self) -> str:
+        return self._writer.id
+
+    def growing(self) -> GrowingFile | None:
+        # A store keeps the first bytes of an upload in memory.
+        file = None if self._given else GrowingFile.open(self._path)
+        self._given = self._given or file is not None
+        return file
+
+    async def write(self, data: bytes) -> None:
+        await self._writer.write(data)
+
+    async def finish(self, digest: str) -> None:
+        await _commit(self._writer, digest)
+
+    async def discard(self) -> None:
+        await self._writer.cancel()
+
+
+class Spool:
+    """A file that is nothing else, written and hashed in threads without Python.
+
+    Args:
+        path: of the file, for other processes; None for one without a name.
+        fd: of the file, which is empty.
+        algorithm: of the digest that it is to have.
+    """
+
+    upload = ""
+
+    def __init__(self, path: Path | None, fd: int, algorithm: str) -> None:
+        self._path = path
+        self._fd = fd
+        self._hash = BackgroundHasher(algorithm)
+        self._appender = Appender(self._fd, 0, self._hash, False)  # noqa: FBT003 - positional in Rust
+        self._given = False
+
+    @classmethod
+    async def make(cls, path: Path | None, algorithm: str) -> Spool:
+        """Make the file, and a spool of it."""
+        try:
+            return cls(path, await asyncio.to_thread(_made, path), algorithm)
+        except OSError as error:
+            raise of_disk(error) from None
+
+    def growing(self) -> GrowingFile | None:
+        if self._given:
+            return None
+        self._given = True
+        return GrowingFile(os.dup(self._fd))
+
+    async def write(self, data: bytes) -> None:
+        left = self._appender.add(data)
+        if left is None:
+            await until_called(self._appender.when_written)
+        elif left > MOST:
+            await until_left(self._appender, MOST // 2)
+        self._check()
+
+    async def written(self) -> None:
+        """Wait until all is in the file."""
+        await until_called(self._appender.when_written)
+        self._check()
+
+    async def finish(self, digest: str) -> None:
+        await self.written()
+        await until_left(self._hash, 0)
+        if self._hash.digest() != digest:
+            raise wrong_content(digest)
+
+    async def discard(self) -> None:
+        if self._fd < 0:
+            return
+        fd, self._fd = self._fd, -1
+        self._appender.close()
+        self._hash.close()
+        await until_called(self._appender.when_written)
+
+        def delete() -> None:
+            os.close(fd)
+            if self._path is not None:
+                self._path.unlink(missing_ok=True)
+
+        await asyncio.to_thread(delete)
+
+    def _check(self) -> None:
+        try:
+            self._appender.check()
+        except OSError as error:
+            raise of_disk(error) from None
+
+
+class SpooledUpload:
+    """An upload of a registry that is no store, with a spool beside it to read from.
+
+    Args:
+        writer: of the upload.
+        spool: beside it.
+    """
+
+    upload = ""
+
+    def __init__(self, writer: BlobWriter, spool: Spool) -> None:
+        self._writer = writer
+        self._spool = spool
+
+    def growing(self) -> GrowingFile | None:
+        return self._spool.growing()
+
+    async def write(self, data: bytes) -> None:
+        await self._writer.write(data)
+        await self._spool.write(data)
+
+    async def finish(self, digest: str) -> None:
+        # Readers go on with the spool, also when the blob has been evicted.
+        await self._spool.written()
+        await _commit(self._writer, digest)
+        await self._spool.discard()
+
+    async def discard(self) -> None:
+        try:
+            await self._writer.cancel()
+        finally:
+            await self._spool.discard()
+
+
+def store_of(backend: Backend) -> Store | None:
+    """The store that a backend is, or wraps."""
+    while not isinstance(backend, Store):
+        inner = getattr(backend, "inner", None)
+        if not isinstance(inner, Backend):
+            return None
+        backend = inner
+    return backend
+
+
+async def _commit(writer: BlobWriter, digest: str) -> None:
+    try:
+        await writer.commit(digest)
+    except OCIError as error:
+        if error.code != "DIGEST_INVALID":
+            raise
+        raise wrong_content(digest) from None
+
+
+def _made(path: Path | None) -> int:
+    if path is None:
+        with tempfile.TemporaryFile() as file:
+            return os.dup(file.fileno())
+    # What a killed process has left may still be read by others, and must not change.
+    path.unlink(missing_ok=True)
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)

@@ -1,0 +1,133 @@
+"""A registry elsewhere, as the cache asks it: what it says is checked before it is kept or passed on."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any, Final, TypeVar
+
+from ociserver._core import digest_of
+from ociserver.compose.cache.health import Health, RefusedError
+from ociserver.errors import HTTPError, OCIError, RegistryError, marshal_error
+from ociserver.interface import Backend, BlobReader, Descriptor, Manifest
+from ociserver.iterators import closing
+from ociserver.media_types import fetched_type, is_media_type
+
+__all__ = ["Upstream", "wrong_content"]
+
+Item = TypeVar("Item")
+
+MAX_SIZE: Final = 1 << 50
+"""Bytes of a content: 1 PiB is more than any has, and sums of such sizes stay within 64 bits."""
+
+_REFUSALS: Final = frozenset({401, 403})
+
+
+class Upstream:
+    """Reads of one upstream.
+
+    That it refuses the cache, or what the cache shows of itself, is an error of the cache and not of its client: 502,
+    and never a 401 that would have the client sign in here.
+
+    Args:
+        backend: the registry.
+        host: what it stands for; "" for the registry's own host.
+        retry_after: see `Health`.
+    """
+
+    def __init__(self, backend: Backend, host: str, retry_after: float) -> None:
+        self.backend = backend
+        self.host = host or _host_of(backend)
+        self.health = Health(self.host, retry_after)
+
+    async def get_blob(self, name: str, digest: str) -> BlobReader:
+        """Open a blob, whose size is known. What `read` raises of it is translated too."""
+        with self._translated(name):
+            reader = await self.backend.get_blob(name, digest)
+            try:
+                _check(reader.descriptor)
+            except BaseException:
+                await reader.aclose()
+                raise
+            return reader
+
+    async def read(self, name: str, reader: BlobReader) -> AsyncIterator[bytes]:
+        """The pieces of a blob."""
+        with self._translated(name):
+            async for piece in reader:
+                yield piece
+
+    async def resolve_blob(self, name: str, digest: str) -> Descriptor:
+        with self._translated(name):
+            return _check(await self.backend.resolve_blob(name, digest))
+
+    async def get_manifest(self, name: str, digest: str) -> Manifest:
+        with self._translated(name):
+            return _verified(await self.backend.get_manifest(name, digest), digest)
+
+    async def get_tag(self, name: str, tag: str) -> Manifest:
+        with self._translated(name):
+            manifest = await self.backend.get_tag(name, tag)
+            return _verified(manifest, manifest.descriptor.digest)
+
+    async def resolve_tag(self, name: str, tag: str) -> Descriptor:
+        with self._translated(name):
+            return _check(await self.backend.resolve_tag(name, tag))
+
+    async def listed(self, name: str, items: AsyncIterator[Item]) -> AsyncIterator[Item]:
+        """A list of the registry."""
+        with self._translated(name):
+            async with closing(items) as open_items:
+                async for item in open_items:
+                    yield item
+
+    @contextmanager
+    def _translated(self, name: str) -> Iterator[None]:
+        try:
+            yield
+        except RegistryError as error:
+            wire = marshal_error(error)
+            if wire.status not in _REFUSALS:
+                raise
+            raise RefusedError(
+                502,
+                f"upstream refuses the credentials of this cache ({self.host}: {wire.status} {wire.code} for {name}); "
+                "check what this cache shows there, and the name of the repository",
+            ) from None
+
+
+def wrong_content(digest: str) -> OCIError:
+    """Upstream gave other bytes than were asked for: its fault, and not the client's."""
+    return OCIError(
+        "DIGEST_INVALID", "upstream's content is not what its digest says", detail={"digest": digest}, status=502
+    )
+
+
+def _verified(manifest: Manifest, digest: str) -> Manifest:
+    """A manifest that is what was asked for, with the type that its bytes say."""
+    content = manifest.content
+    if digest_of(content, digest.partition(":")[0]) != digest:
+        raise wrong_content(digest)
+    kind = fetched_type(content, manifest.descriptor.media_type)
+    if kind is None:
+        raise HTTPError(502, "upstream's manifest has a media type that is none")
+    return Manifest(replace(manifest.descriptor, media_type=kind, digest=digest, size=len(content)), content)
+
+
+def _check(descriptor: Descriptor) -> Descriptor:
+    if not is_media_type(descriptor.media_type):
+        raise HTTPError(502, "upstream gives a media type that is none")
+    if not 0 <= descriptor.size <= MAX_SIZE:
+        raise HTTPError(502, "upstream does not say how large the content is")
+    return descriptor
+
+
+def _host_of(backend: Any) -> str:
+    """The host of a client, which may have wrappers around it."""
+    while backend is not None:
+        host = getattr(backend, "host", None)
+        if isinstance(host, str):
+            return host
+        backend = getattr(backend, "inner", None)
+    return "the registry behind it"

@@ -1,0 +1,66 @@
+"""What is in repositories, for accounts of it: many contents in one look, and repositories page by page."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from ociserver.store.work import Row, Work
+
+__all__ = ["blobs_after", "linked", "manifests_after", "present", "repositories_of"]
+
+
+def linked(digests: Sequence[str]) -> Work[dict[str, dict[str, bool]]]:
+    """The repositories that link each of some blobs, by digest, and whether a check has marked its copy as rotten."""
+    marks = ", ".join("?" * len(digests))
+    rows = yield (
+        "SELECT c.digest, r.name, c.bad FROM copies c JOIN links l ON l.copy_id = c.id"
+        f" JOIN repositories r ON r.id = l.repository_id WHERE c.digest IN ({marks})",
+        tuple(digests),
+    )
+    found: dict[str, dict[str, bool]] = {}
+    for digest, repository, bad in rows:
+        found.setdefault(digest, {})[repository] = bool(bad)
+    return found
+
+
+def present(manifests: Iterable[tuple[str, str]]) -> Work[set[tuple[str, str]]]:
+    """Which of some manifests, (repository, digest), are there."""
+    found: set[tuple[str, str]] = set()
+    for repository, digest in manifests:
+        rows = yield (
+            "SELECT 1 FROM manifests m JOIN repositories r ON r.id = m.repository_id WHERE r.name = ? AND m.digest = ?",
+            (repository, digest),
+        )
+        if rows:
+            found.add((repository, digest))
+    return found
+
+
+def repositories_of(names: Sequence[str]) -> Work[set[str]]:
+    """Which of some repositories there are."""
+    marks = ", ".join("?" * len(names))
+    rows = yield f"SELECT name FROM repositories WHERE name IN ({marks})", tuple(names)
+    return {name for (name,) in rows}
+
+
+def blobs_after(repository: str, copy_id: int, limit: int) -> Work[list[Row]]:
+    """(copy id, digest, size) of the blobs of a repository after one."""
+    return (
+        yield (
+            "SELECT c.id, c.digest, c.size FROM links l JOIN copies c ON c.id = l.copy_id"
+            " WHERE l.repository_id = (SELECT id FROM repositories WHERE name = ?) AND l.copy_id > ?"
+            " ORDER BY l.copy_id LIMIT ?",
+            (repository, copy_id, limit),
+        )
+    )
+
+
+def manifests_after(repository: str, digest: str, limit: int) -> Work[list[Row]]:
+    """(digest, size) of the manifests of a repository after one."""
+    return (
+        yield (
+            "SELECT digest, size FROM manifests WHERE repository_id = (SELECT id FROM repositories WHERE name = ?)"
+            " AND digest > ? ORDER BY digest LIMIT ?",
+            (repository, digest, limit),
+        )
+    )

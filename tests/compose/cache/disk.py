@@ -1,0 +1,58 @@
+"""What the folder of a cache takes on the disk."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+_DATABASES = ("registry.", "cache.")
+
+
+def taken(folder: Path) -> int:
+    """Bytes of all files but the databases, as the file system counts them."""
+    total = 0
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            if name.startswith(_DATABASES):
+                continue
+            try:
+                total += os.stat(os.path.join(parent, name)).st_blocks * 512
+            except FileNotFoundError:
+                continue  # deleted meanwhile
+    return total
+
+
+class Peak:
+    """The most that was seen."""
+
+    bytes = 0
+
+
+@contextmanager
+def watched(folder: Path, every_s: float = 0.02) -> Iterator[Peak]:
+    """Look at a folder again and again, in a thread, until the block ends."""
+    peak, stop = Peak(), threading.Event()
+
+    def watch() -> None:
+        while not stop.wait(every_s):
+            peak.bytes = max(peak.bytes, taken(folder))
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    try:
+        yield peak
+    finally:
+        stop.set()
+        thread.join()
+
+
+def eventually_below(folder: Path, bound: int, seconds: float = 20) -> int:
+    """What a folder takes, as soon as that is no more than this, or in the end."""
+    deadline = time.monotonic() + seconds
+    while (found := taken(folder)) > bound and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return found
