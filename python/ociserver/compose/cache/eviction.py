@@ -101,9 +101,9 @@ class Eviction:
 
     def use(self, content: Content) -> None:
         """Note that a content was used."""
-        if self.was_just_used(content):
-            return
         now = time.time()
+        if now - (self._used.get(content) or 0.0) < self._use_after:
+            return
         self._used.put(content, now)
         self._unwritten[content] = now
         if self._writing is None or self._writing.done():

@@ -96,17 +96,21 @@ class Manifests:
 
     async def is_fresh(self, route: Route, tag: str) -> bool:
         """Whether upstream was asked about a tag not long ago."""
-        if self.was_just_checked(route, tag):
+        key = route.repository, tag
+        if self._is_young(self._checked.get(key)):
             return True
         # Another process may have asked since.
-        key = route.repository, tag
-        self._checked.put(key, await self._index.checked(*key))
-        return self.was_just_checked(route, tag)
+        checked = await self._index.checked(*key)
+        self._checked.put(key, checked)
+        return self._is_young(checked)
 
     def was_just_checked(self, route: Route, tag: str) -> bool:
         """Whether this process knows that upstream was asked about a tag not long ago. From any thread."""
-        checked = self._checked.peek((route.repository, tag)) or 0.0
-        return checked <= time.time() < checked + self._tag_lifetime
+        return self._is_young(self._checked.peek((route.repository, tag)))
+
+    def _is_young(self, checked: float | None) -> bool:
+        # A time that is to come is that of a clock that was set back.
+        return checked is not None and checked <= time.time() < checked + self._tag_lifetime
 
     async def _revalidate(self, route: Route, tag: str) -> None:
         upstream = route.upstream
