@@ -1,4 +1,4 @@
-"""Media types as they come from elsewhere: what may stand in a header, and what a manifest says of itself."""
+"""Media types that come from elsewhere: which are valid, and what a manifest says of itself."""
 
 from __future__ import annotations
 
@@ -12,15 +12,12 @@ MAX_MEDIA_TYPE: Final = 255
 
 
 def is_media_type(text: str) -> bool:
-    """Whether a text may stand in a Content-Type header: printable ASCII, neither empty nor too long."""
+    """Whether a text is valid in a Content-Type header: printable ASCII, neither empty nor too long."""
     return 0 < len(text) <= MAX_MEDIA_TYPE and text.isascii() and text.isprintable()
 
 
 def declared_media_type(content: bytes) -> str | None:
-    """What a manifest says that it is (image-spec: the property `mediaType`), as it stands there; None if it does not.
-
-    The text is not checked: see `is_media_type`.
-    """
+    """The property `mediaType` of a manifest (image-spec), unchecked; None if it has none."""
     try:
         document: Any = json.loads(content)
     except (ValueError, RecursionError):
@@ -30,10 +27,15 @@ def declared_media_type(content: bytes) -> str | None:
 
 
 def manifest_type(content: bytes, named: str) -> str | None:
-    """The type of a manifest that was fetched: what its bytes say, and where they say nothing what its sender named.
+    """The media type of a manifest that was fetched.
 
-    What the sender named is kept to the byte where it is the same type, with parameters perhaps. None if what counts
-    cannot stand in a header.
+    Args:
+        content: the manifest. Its `mediaType` counts, if it has one.
+        named: the Content-Type. It counts if the manifest has no `mediaType`, or the same one; then it is kept exactly,
+            with its parameters.
+
+    Returns:
+        None if the type that counts is not valid.
     """
     declared = declared_media_type(content)
     is_same = declared is None or named.partition(";")[0].strip().lower() == declared.lower()
