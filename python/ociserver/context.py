@@ -45,7 +45,7 @@ request_context: ContextVar[RequestContext | None] = ContextVar("ociserver_reque
 """The request that the current task serves; None outside of one."""
 
 retry_until: ContextVar[float | None] = ContextVar("ociserver_retry_until", default=None)
-"""When, on the clock of `time.monotonic`, a backend that reaches a registry elsewhere makes no further attempt.
+"""Time (`time.monotonic`) after which a backend that calls a registry elsewhere does not retry.
 
-Set by a caller that has another answer to give. None: the backend's own settings say how often it tries.
+A caller that has another answer sets it. None: the backend's own settings apply.
 """

@@ -1,4 +1,4 @@
-"""Media types as they come from elsewhere: what may stand in a header, and what a manifest that was fetched is."""
+"""Media types that come from elsewhere: which are valid, and the type of a fetched manifest."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ MAX_MEDIA_TYPE: Final = 255
 """Characters of a media type (RFC 6838, 4.2: two names of up to 127 and a slash)."""
 
 _UNKNOWN: Final = "application/octet-stream"
-"""What the core gives where neither the bytes nor their sender name a type that can be kept."""
+"""What the core returns if neither the bytes nor their sender name a valid type."""
 
 
 def is_media_type(text: str) -> bool:
-    """Whether a text may stand in a Content-Type header: printable ASCII, neither empty nor too long."""
+    """Whether a text is valid in a Content-Type header: printable ASCII, neither empty nor too long."""
     return 0 < len(text) <= MAX_MEDIA_TYPE and text.isascii() and text.isprintable()
 
 
 def fetched_type(content: bytes, named: str) -> str | None:
-    """The media type to keep a manifest under that was fetched from another registry.
+    """The media type of a manifest that was fetched from another registry.
 
     Args:
-        content: the manifest. The type that it names itself counts.
-        named: what the registry says, which counts where the content names none.
+        content: the manifest. Its `mediaType` counts, if it has one.
+        named: the Content-Type. It counts if the manifest has no `mediaType`.
 
     Returns:
-        None if what counts cannot stand in a header.
+        None if the type that counts is not valid.
     """
     is_usable = is_media_type(named)
     found = read_stored_manifest(content, named if is_usable else "").media_type

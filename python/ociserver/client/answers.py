@@ -1,4 +1,4 @@
-"""What an answer says that is not the one that was wanted."""
+"""The errors that a registry answers, in a form that can be passed on."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MAX_MESSAGE: Final = 1_000
 """Characters of a registry's message that are passed on, and logged."""
 
 MAX_DETAIL_DEPTH: Final = 16
-"""Nesting of the details that are passed on: they are written again, on top of whatever stack there is then."""
+"""Nesting of error details that are passed on. Serialising deeper ones may exceed the stack."""
 
 _CODE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", re.ASCII)
 
@@ -88,7 +88,7 @@ async def _entry(answer: Answer) -> dict[str, Any] | None:
 
 
 def _message(message: Any) -> str:
-    """A message as it may be shown: without what would break a line of a log, and no longer than people read."""
+    """A registry's message, shortened, and without characters that would break a line of the log."""
     if not isinstance(message, str):
         return ""
     shown = "".join(character if character.isprintable() else " " for character in message[:MAX_MESSAGE])
@@ -96,7 +96,7 @@ def _message(message: Any) -> str:
 
 
 def _detail(detail: Any) -> Any:
-    """Details as they may be passed on; None where they are nested too deeply."""
+    """A registry's details; None if they are nested too deeply."""
     level = [detail]
     for _ in range(MAX_DETAIL_DEPTH):
         level = [
@@ -111,5 +111,5 @@ def _detail(detail: Any) -> Any:
 
 
 def _refuse(constant: str) -> NoReturn:
-    # Python reads and writes NaN and Infinity, which no other parser takes (RFC 8259).
+    # Python reads and writes NaN and Infinity, which are not JSON (RFC 8259).
     raise ValueError(constant)

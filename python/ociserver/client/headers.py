@@ -1,6 +1,6 @@
-"""Header fields of an answer, checked where they come in: what is malformed is the registry's fault, and a 502.
+"""Header fields of an answer, checked. A malformed field is the registry's fault, and becomes 502.
 
-What is optional and cannot be understood counts as missing.
+An optional field that is malformed counts as missing.
 """
 
 from __future__ import annotations
@@ -45,13 +45,13 @@ _LINK: Final = re.compile(
 _NEXT: Final = re.compile(r';[ \t]*rel[ \t]*=[ \t]*(?:"(?:[^"]* )?next(?: [^"]*)?"|next(?=[ \t;,]|$))', re.IGNORECASE)
 
 MAX_RETRY_AFTER: Final = 64
-"""Characters of a Retry-After that is passed on: the longest form of a date has 33."""
+"""Characters of a Retry-After header that is passed on; the longest form of a date has 33."""
 
 Headers = CIMultiDictProxy[str]
 
 
 class Answered(Protocol):
-    """What these functions need of an answer."""
+    """The part of an answer that these functions use."""
 
     @property
     def headers(self) -> Headers:
@@ -63,15 +63,15 @@ class Answered(Protocol):
 
 
 def is_printable(text: str) -> bool:
-    """Whether a text is printable ASCII: what may be passed on in a header, and shown in a log."""
+    """Whether a text is printable ASCII, and so may stand in a header and in a log."""
     return text.isascii() and text.isprintable()
 
 
 def media_type(answer: Answered) -> str:
-    """The Content-Type; that of any bytes where there is none.
+    """The Content-Type; application/octet-stream if there is none.
 
     Raises:
-        HTTPError: 502, it could not be passed on.
+        HTTPError: 502 if it is not a valid media type.
     """
     found = answer.headers.get("Content-Type") or DEFAULT_TYPE
     if not is_media_type(found):
@@ -82,24 +82,24 @@ def media_type(answer: Answered) -> str:
 
 
 def content_length(headers: Headers) -> int | None:
-    """How many bytes the body has; None where that is not said.
+    """Bytes of the body; None if the header is missing.
 
     Raises:
-        HTTPError: 502, it is no number, or larger than any content is.
+        HTTPError: 502 if it is not a number, or too large for a content.
     """
     text = headers.get("Content-Length")
     return None if text is None else _size(text, "Content-Length")
 
 
 def required_length(answer: Answered) -> int:
-    """Likewise, where it has to be said."""
+    """Bytes of the body. Raises HTTPError, 502, if the answer does not say."""
     if answer.length is None:
         raise HTTPError(502, "the registry does not say how long the content is")
     return answer.length
 
 
 def manifest_length(answer: Answered) -> int | None:
-    """Likewise of a manifest."""
+    """Bytes of a manifest; None if the answer does not say. Raises HTTPError, 502, if it is too large for one."""
     if answer.length is not None and answer.length > MAX_MANIFEST_SIZE:
         raise HTTPError(502, f"the manifest is larger than {MAX_MANIFEST_SIZE} bytes")
     return answer.length
@@ -109,7 +109,7 @@ def digest_header(answer: Answered) -> str | None:
     """Docker-Content-Digest, if it is there.
 
     Raises:
-        HTTPError: 502, it is no digest.
+        HTTPError: 502 if it is not a digest.
     """
     digest = answer.headers.get("Docker-Content-Digest")
     if digest is not None and not is_digest(digest):
@@ -118,13 +118,13 @@ def digest_header(answer: Answered) -> str | None:
 
 
 def subject_header(answer: Answered) -> str | None:
-    """OCI-Subject: the manifest that a pushed one refers to, if the registry has noted that."""
+    """OCI-Subject: the digest of the pushed manifest's subject, if the registry has processed it."""
     subject = answer.headers.get("OCI-Subject")
     return subject if subject is not None and is_digest(subject) else None
 
 
 def content_range(answer: Answered) -> tuple[int, int, int | None] | None:
-    """(start, stop, size) of a 206, size None where it is not said; None without a header that makes sense."""
+    """(start, stop, size) of a 206; size is None if unknown. None if the header is missing or malformed."""
     match = _CONTENT_RANGE.fullmatch(answer.headers.get("Content-Range", ""))
     if match is None or match[1] is None:
         return None
@@ -135,7 +135,7 @@ def content_range(answer: Answered) -> tuple[int, int, int | None] | None:
 
 
 def size_of_range(answer: Answered) -> int | None:
-    """The size of the whole that a 416 names, or a 206."""
+    """The size of the whole blob, from a 416 or a 206; None if it does not say."""
     match = _CONTENT_RANGE.fullmatch(answer.headers.get("Content-Range", ""))
     size = None if match is None or match[3] == "*" else int(match[3])
     return None if size is None or size > MAX_BLOB_SIZE else size
@@ -158,13 +158,13 @@ def upload_size(answer: Answered) -> int | None:
 
 
 def min_chunk(answer: Answered) -> int:
-    """OCI-Chunk-Min-Length: how long a chunk of an upload has to be; 0 where it is not said."""
+    """OCI-Chunk-Min-Length: the smallest chunk that the registry accepts, in bytes; 0 if it does not say."""
     text = answer.headers.get("OCI-Chunk-Min-Length", "")
     return _size(text, "OCI-Chunk-Min-Length") if _SIZE.fullmatch(text) else 0
 
 
 def retry_after(answer: Answered) -> tuple[str, float] | None:
-    """Retry-After as it may be passed on, and in seconds, from either of its forms (RFC 9110, 10.2.3)."""
+    """Retry-After as text and in seconds, from either of its forms (RFC 9110, 10.2.3); None if missing or malformed."""
     text = answer.headers.get("Retry-After", "")
     if _RETRY_SECONDS.fullmatch(text):
         return text, float(text)
@@ -189,5 +189,5 @@ def next_page(answer: Answered) -> str | None:
 
 def _size(text: str, name: str) -> int:
     if not _SIZE.fullmatch(text) or int(text) > MAX_BLOB_SIZE:
-        raise HTTPError(502, f"the registry's {name} is no size of a content")
+        raise HTTPError(502, f"the registry's {name} is not a size")
     return int(text)

@@ -8,8 +8,8 @@ MAX_MANIFEST_SIZE: Final = 4 * 1024 * 1024
 """Bytes of a manifest that is read: what registries accept at least, and what our handler accepts at most."""
 
 MAX_BLOB_SIZE: Final = 1 << 50
-"""Bytes of a blob, an upload or a chunk that a registry may speak of: 1 PiB is more than any has, and sums of such
-sizes stay within the 64 bits that databases and headers have."""
+"""Largest size in bytes of a blob, an upload or a chunk that an answer may name: 1 PiB. Sums of such sizes fit into 64
+bits, as databases and headers need."""
 
 MAX_LIST_SIZE: Final = 16 * 1024 * 1024
 """Bytes of one answer to a list. Some registries ignore `n`: 100,000 names of 128 characters fit."""
@@ -29,10 +29,10 @@ MAX_HEADER_SIZE: Final = 64 * 1024
 """Bytes of a header field: OCI-Tag lists every tag of a push, and redirects carry signatures."""
 
 MAX_SCOPE_SIZE: Final = 4096
-"""Characters of the service or the scope that a registry tells to ask its token server for."""
+"""Characters of the service and the scope that a registry names for its token server."""
 
 MAX_TOKEN_LIFETIME_S: Final = 7 * 24 * 3600.0
-"""Seconds for which a token is believed, whatever its server says."""
+"""Longest lifetime of a token, in seconds, whatever its server says."""
 
 MAX_REDIRECTS: Final = 5
 """Hops from a request to its answer. Registries need one, their storage at times a second."""

@@ -57,7 +57,7 @@ class Answer:
     """An answer whose body is still to be read. Close it.
 
     Raises:
-        HTTPError: 502, its status or its length cannot be.
+        HTTPError: 502 if its status or its Content-Length is invalid.
     """
 
     def __init__(self, response: aiohttp.ClientResponse) -> None:
@@ -72,10 +72,10 @@ class Answer:
         self.elsewhere: URL | None = None
 
     def join(self, target: str) -> URL:
-        """The URL that a header of the answer names, to the byte: it may be signed.
+        """The URL that a header of the answer names, kept exactly: it may be signed.
 
         Raises:
-            HTTPError: 502, it is none that a request can be sent to.
+            HTTPError: 502 if no request can be sent to it.
         """
         try:
             joined = self.url.join(URL(target, encoded=True))
@@ -224,11 +224,11 @@ class Transport:
         return self._pause_after(attempt, None if named is None else named[1])
 
     def _pause_after(self, attempt: int, named_s: float | None) -> float | None:
-        """Seconds after which to try again; None if that would be too often, or too late for the caller.
+        """Seconds until the next attempt; None if there is to be none.
 
         Args:
             attempt: counted from 1.
-            named_s: how long to wait, if that is known.
+            named_s: the pause that the registry asks for; None if it does not say.
         """
         pause = self.retries.pause(attempt, named_s)
         until = retry_until.get()

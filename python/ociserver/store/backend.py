@@ -331,19 +331,19 @@ class Store(Lists):
     # What makes room
 
     async def drop_blobs(self, blobs: Mapping[str, Iterable[str]]) -> None:
-        """Unlink blobs and free the bytes of those that no other repository links, without waiting for collection.
+        """Unlink blobs, and free the bytes of those that no other repository links, without waiting for collection.
 
-        For a caller that can get the contents again, as a cache can: `grace` and immutable tags do not hold it up. A
-        reader that has one of them open reads on; one that has found it and not opened it gets BLOB_UNKNOWN.
+        For callers that can get the contents again, as a cache can: neither `grace` nor immutable tags prevent it.
+        Readers that have a blob open go on. A reader that has found a blob and not opened it yet gets BLOB_UNKNOWN.
 
         Args:
-            blobs: the repositories to unlink a digest from, by digest; without any, only bytes that nothing links go.
+            blobs: by digest, the repositories to unlink it from. With none, only bytes that nothing links are freed.
 
         Raises:
             OCIError: the disk or the database fails.
         """
         keys = await self.free(lambda: writes.drop_blobs(blobs))
-        # Durable before the files go: after a power cut no row may name a file that is not there.
+        # The transaction is synced first: after a power cut no row may name a file that is missing.
         await self.blobs.delete(keys)
 
     async def free(self, work: Callable[[], Work[Result]], *, durable: bool = True) -> Result:

@@ -1,4 +1,4 @@
-"""What is in repositories, for accounts of it: many contents in one look, and repositories page by page."""
+"""Which contents repositories hold: for many contents at once, and page by page."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["blobs_after", "linked", "manifests_after", "present", "repositories_
 
 
 def linked(digests: Sequence[str]) -> Work[dict[str, dict[str, bool]]]:
-    """The repositories that link each of some blobs, by digest, and whether a check has marked its copy as rotten."""
+    """The repositories that link each of some blobs, by digest, and whether a check has marked its copy as corrupt."""
     marks = ", ".join("?" * len(digests))
     rows = yield (
         "SELECT c.digest, r.name, c.bad FROM copies c JOIN links l ON l.copy_id = c.id"

@@ -243,13 +243,13 @@ def delete_repository(repository: str, *, immutable_tags: bool, now: int) -> Wor
 
 
 def drop_blobs(blobs: Mapping[str, Iterable[str]]) -> Work[list[str]]:
-    """Unlink blobs, and forget the copies of those that nothing links then.
+    """Unlink blobs, and delete the copies that nothing links any more.
 
     Args:
-        blobs: the repositories to unlink a digest from, by digest; what is not there is skipped.
+        blobs: by digest, the repositories to unlink it from. Links that do not exist are skipped.
 
     Returns:
-        The keys of files that nothing knows any more.
+        The keys of files that no row names any more.
     """
     keys: list[str] = []
     for digest, repositories in blobs.items():

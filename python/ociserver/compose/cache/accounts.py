@@ -1,7 +1,7 @@
-"""Bringing the index in line with the store: what was killed, lost in a power cut, collected or deleted beside it.
+"""Bring the index in line with the store, after a kill, a power cut, a collection or a deletion.
 
-It may run while the cache serves, in any process. Contents are noted after they are in the store, and forgotten after
-they have left it, and each step looks only at what has not been noted anew meanwhile.
+The functions may run while the cache serves, in any process. The cache adds a content to the index after it is in the
+store, and removes it after it has left the store. Each step here skips entries that were added again since it looked.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from ociserver.store import Store, holdings
 __all__ = ["adopt", "release", "settle", "settle_folder"]
 
 PAGE: Final = 100
-"""Rows of one look, after which waiting requests have their turn."""
+"""Rows of one read, after which the event loop serves waiting requests."""
 
 
 async def settle(store: Store, index: Index) -> None:
-    """Forget what the store has no more, and free the bytes of blobs that it does not link, or that have rotted."""
+    """Remove entries that the store no longer has; free the bytes of blobs that are unlinked or corrupt."""
     after = 0
     while page := await index.kept(after, PAGE):
         after = page[-1].id
@@ -43,7 +43,7 @@ async def _settle_page(store: Store, index: Index, page: list[Kept]) -> None:
         links = linked.get(kept.content.digest, {})
         missing = set(kept.repositories) - links.keys()
         if any(links.values()):
-            # A cache has no use for what has rotted: it is fetched again.
+            # A corrupt copy is of no use: the cache fetches the blob again.
             dropped[kept.content.digest] = kept.repositories
             gone.append(kept)
         elif len(missing) == len(kept.repositories):
@@ -58,7 +58,7 @@ async def _settle_page(store: Store, index: Index, page: list[Kept]) -> None:
 
 
 async def release(store: Store, index: Index) -> None:
-    """Let go of local repositories that are not there any more: what upstream has by their names may be fetched."""
+    """Release local repositories that no longer exist, so that upstream's of the same name can be fetched."""
     after = ""
     while names := await index.owned("local", after, PAGE):
         after = names[-1]
@@ -66,13 +66,13 @@ async def release(store: Store, index: Index) -> None:
 
 
 async def adopt(store: Store, index: Index, takes: Callable[[int], int], is_local: Callable[[str], bool]) -> None:
-    """Count what is in repositories of upstream's and is not noted: whoever fetched it was killed before it was.
+    """Add contents of upstream's repositories that the index lacks: a process was killed before it could add them.
 
     Args:
-        store: with the contents.
-        index: with the notes.
-        takes: bytes that a blob of a size takes.
-        is_local: whether a repository is pushed to, whatever it was before: what it has is not counted, and never goes.
+        store: has the contents.
+        index: is completed.
+        takes: bytes on the disk of a blob of a given size.
+        is_local: whether clients push to a repository. Its contents are neither counted nor evicted.
     """
     after = ""
     while names := await index.owned("upstream", after, PAGE):
@@ -104,7 +104,7 @@ async def _adopt(index: Index, repository: str, sizes: dict[Content, int]) -> No
 
 
 async def settle_folder(store: Store) -> None:
-    """What a command that takes contents out of a store does last, so that a cache on its folder knows."""
+    """Correct the index of a cache on a store's folder, if there is one, after contents were removed from the store."""
     if not Index.exists(Path(store.path)):
         return
     index = Index.of(store)

@@ -47,7 +47,7 @@ FOLDER: Final = "downloads"
 """Name of the folder of locks in that of a store."""
 
 ATTEMPTS: Final = 3
-"""How often a manifest is fetched that is gone before it is read: with a bound that others need all of."""
+"""Attempts to fetch a manifest that is evicted again before it can be read."""
 
 _UNKNOWN: Final = frozenset({"BLOB_UNKNOWN", "MANIFEST_UNKNOWN", "NAME_UNKNOWN"})
 
@@ -67,11 +67,11 @@ class Cache(Backend):
             `Store`, any number of processes may use the cache together, and what it knows outlives them.
         is_local: whether a repository is local; all others can only be read.
         tag_lifetime: seconds for which a tag is not asked for again.
-        max_bytes: bound of what is kept of upstream; what has not been used for the longest time goes.
-        upstream_timeout: seconds that upstream has to say what a tag is now, or to begin with a list; then the answer
-            is what is known here, with a warning.
-        retry_after: seconds for which an upstream that failed is not asked about tags and lists that are known.
-        use_after: seconds after which a further use of a content is noted, for the order in which contents go.
+        max_bytes: bytes that contents of upstream may take on the disk; the least recently used are evicted.
+        upstream_timeout: seconds that upstream has to resolve a tag or to begin with a list. After that the answer is
+            what is kept here, with a warning.
+        retry_after: seconds for which an upstream that failed is not asked about tags and lists that are kept here.
+        use_after: seconds after which a further use of a content is recorded, for the order of eviction.
 
     Raises:
         ValueError: a number is negative, or a host cannot be one.
@@ -186,7 +186,7 @@ class Cache(Backend):
             used = Content("manifest", found[0].digest, route.repository)
         else:
             return found
-        # What it was used for has to be noted now and then, which the usual way does.
+        # A use has to be recorded now and then, which the usual way does.
         return found if self._eviction.was_just_used(used) else None
 
     # Writer
@@ -297,7 +297,7 @@ class Cache(Backend):
         return owner != "local"
 
     async def _is_cached(self, repository: str) -> bool:
-        """Whether what a repository has is kept of upstream."""
+        """Whether the contents of a repository come from upstream."""
         if self._is_local is not None and self._is_local(repository):
             return False
         return await self._index.owner(repository) == "upstream"

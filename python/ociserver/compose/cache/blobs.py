@@ -1,4 +1,4 @@
-"""Blobs that are not here: each is fetched once, for all that ask for it now, in all processes."""
+"""Blobs that are not kept yet: each is fetched once for all requests that want it now, in all processes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from ociserver.store import Store
 __all__ = ["Blobs"]
 
 ATTEMPTS: Final = 3
-"""How often a blob is fetched that is gone before it is opened: with a bound that others need all of."""
+"""Attempts to fetch a blob that is evicted again before it can be opened."""
 
 _log = logging.getLogger("ociserver")
 
@@ -34,9 +34,9 @@ class Blobs:
     Args:
         local: the registry that keeps the contents.
         store: what that is, if it is a store.
-        index: what is kept.
+        index: knows what is kept.
         eviction: makes room.
-        flights: of this process.
+        flights: work of this process that many requests wait for.
         locks: between processes.
     """
 
@@ -58,7 +58,7 @@ class Blobs:
         self._downloads: dict[tuple[str, str], Download] = {}
 
     async def get(self, route: Route, digest: str, range: ByteRange | None) -> BlobReader:
-        """Open a blob that is not here, or a part of it, as it comes from upstream."""
+        """Open a blob that is not kept, or a range of it, while it comes from upstream."""
         attempt = 0
         while True:
             attempt += 1
@@ -70,11 +70,11 @@ class Blobs:
                     raise OCIError("BLOB_UNKNOWN") from None
 
     async def clear(self, lock: Lock) -> None:
-        """Delete what the last holder of a lock, which was killed, was writing."""
+        """Delete the partial file of the last holder of a lock, which was killed."""
         await self._fetching.clear(lock)
 
     def _download(self, route: Route, digest: str) -> Download:
-        """The one that is under way, begun if there is none."""
+        """The download of a blob; starts one if there is none."""
         key = (route.repository, digest)
         download = self._downloads.get(key)
         if download is None:
@@ -115,14 +115,14 @@ class Blobs:
             lock.release()
 
     async def _find(self, route: Route, digest: str) -> Descriptor | None:
-        """The blob, if it is here."""
+        """The blob, if the local registry has it."""
         try:
             return await self._local.resolve_blob(route.repository, digest)
         except OCIError:
             return None
 
     async def _mount_existing(self, route: Route, digest: str) -> None:
-        """Link the blob of another repository, if upstream has it in this one too."""
+        """Mount the blob from another repository, if upstream has it in this one too."""
         other = await self._index.repository_with(digest)
         if other is None or other == route.repository or route.upstream is None:
             return
@@ -132,5 +132,5 @@ class Blobs:
                 mounted = await self._local.mount_blob(other, route.repository, digest)
                 await self._eviction.count(Content("blob", digest), route.repository, mounted.size)
         except Exception as error:
-            # Fetching it meets whatever it is too.
+            # The fetch that follows meets the same error.
             _log.debug("%s is fetched, and not linked: %s", digest, error)

@@ -3,8 +3,8 @@
 ```
 ASKED --begin--> COMING --keep--> KEPT      a blob of the local registry
   |                |  \\--pass_on--> WHOLE   in its file until its last reader leaves, and then gone
-  |                |--restart--> ASKED      the process that fetched it was killed; `attempt` counts that
-  |--keep--> KEPT  |--fail--> FAILED        here by another way; all that read it get the error
+  |                |--restart--> ASKED      the process that fetched it was killed; `attempt` counts restarts
+  |--keep--> KEPT  |--fail--> FAILED        all readers get the error
 ```
 
 The last byte is readable when the digest is verified, and not before: no answer that goes to the end of a blob is whole
@@ -34,7 +34,7 @@ class State(Enum):
 
 
 class Download:
-    """What the readers of one blob share."""
+    """The state that the readers of one blob share."""
 
     def __init__(self) -> None:
         self.state = State.ASKED
@@ -43,7 +43,7 @@ class Download:
         self.available = 0
         """Bytes that can be read."""
         self.attempt = 0
-        """A reader that has given bytes of one attempt cannot go on with those of another, which may be others."""
+        """Restarts. A reader that has given bytes of one attempt cannot go on with the next: its bytes may differ."""
         self.error: Exception | None = None
         """Of FAILED."""
         self.readers = 0
@@ -55,15 +55,15 @@ class Download:
         self._awaited = asyncio.Event()
         self._unread = asyncio.Event()
 
-    # For what downloads it
+    # For the code that downloads
 
     def begin(self, descriptor: Descriptor, ahead: ReadAhead | None = None) -> None:
-        """Its size is known; `ahead` has what is not in the file yet, if that is known here."""
+        """The size is known. `ahead` has the bytes that are not in the file yet, in the process that fetches."""
         self.state, self.descriptor, self._ahead = State.COMING, descriptor, ahead
         self._notify()
 
     def grow(self, count: int) -> None:
-        """So many bytes have come; the last one can be read when they are known to be right."""
+        """`count` bytes have come. The last byte of the blob stays unreadable until the digest is verified."""
         assert self.descriptor
         available = min(count, self.descriptor.size - 1)
         if available > self.available:
@@ -71,7 +71,7 @@ class Download:
             self._notify()
 
     def read_from(self, file: GrowingFile) -> None:
-        """The file is there."""
+        """Readers can use this file from now on."""
         self._file = file
 
     def keep(self, descriptor: Descriptor) -> None:
@@ -79,25 +79,25 @@ class Download:
         self._finish(State.KEPT, descriptor)
 
     def pass_on(self) -> None:
-        """It is right, and not kept."""
+        """It is verified, and stays in its file only."""
         assert self.descriptor
         self._finish(State.WHOLE, self.descriptor)
 
     def restart(self) -> None:
-        """What has come is lost."""
+        """Forget the bytes that have come."""
         self.state, self.descriptor, self.available = State.ASKED, None, 0
         self.attempt += 1
         self._close_file()
         self._notify()
 
     def fail(self, error: Exception) -> None:
-        """Nothing more comes, unless it is all there."""
+        """End the download with an error, unless it is complete already."""
         if self.state in (State.ASKED, State.COMING):
             self.state, self.error = State.FAILED, error
         self._notify()
 
     def end(self) -> None:
-        """Nothing happens to it any more but that it is read."""
+        """The code that downloads is done. Readers may go on."""
         self._ended = True
         self._close_if_unused()
 
@@ -116,7 +116,7 @@ class Download:
             self._unread.clear()
             await self._unread.wait()
 
-    # For its readers
+    # For readers
 
     def join(self) -> None:
         """A reader begins; it calls `leave` once."""

@@ -1,4 +1,4 @@
-"""Keeping the size of what is cached below a bound: what has not been used for the longest time goes."""
+"""Keep the size of the cache below a bound: the least recently used contents are evicted."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from ociserver.store.upload import INLINE_SIZE
 __all__ = ["USE_AFTER_S", "Eviction"]
 
 USE_AFTER_S: Final = 10.0
-"""How often the use of a content is noted, so that not each read is remembered to be written."""
+"""Seconds after which a further use of a content is recorded, so that not every read becomes a write."""
 
 NOTE_AFTER_S: Final = 5.0
-"""How long uses are collected before they are written, many in one transaction. A kill loses them, which costs nothing
-but the order in which contents go."""
+"""Seconds for which uses are collected in memory, to be written in one transaction. A kill loses them: that affects the
+order of eviction only."""
 
 MAX_REMEMBERED: Final = 10_000
 """Contents whose last use is remembered; some 300 bytes each."""
@@ -41,16 +41,16 @@ _log = logging.getLogger("ociserver")
 
 
 class Eviction:
-    """Counts what is kept, and makes room for more.
+    """Counts the contents of upstream that are kept, and makes room for more.
 
-    With a store the bytes of what goes are free at once. A content counts once, however many repositories have it.
+    With a store, evicted bytes are freed at once. A content counts once, however many repositories have it.
 
     Args:
         local: the registry that keeps the contents.
         store: what that is, if it is a store.
-        index: what is kept.
+        index: counts.
         max_bytes: the bound; None for none.
-        use_after: seconds after which a use of a content is noted again.
+        use_after: seconds after which a further use of a content is recorded.
     """
 
     def __init__(
@@ -64,13 +64,12 @@ class Eviction:
         self._used: LRU[Content, float] = LRU(MAX_REMEMBERED)
         self._unwritten: dict[Content, float] = {}
         self._writing: asyncio.Task[None] | None = None
-        # Bytes that are about to be kept by this process. Those of another one come on top of the bound until that has
-        # made room for them too.
+        # Bytes that this process is about to add. Another process makes room for its own after it has added them.
         self._coming = 0
         self._one = asyncio.Lock()
 
     async def close(self) -> None:
-        """Write what is still to be written."""
+        """Write the uses that are still in memory."""
         if self._writing is not None:
             self._writing.cancel()
             await asyncio.gather(self._writing, return_exceptions=True)
@@ -83,7 +82,7 @@ class Eviction:
 
     @asynccontextmanager
     async def keep(self, content: Content, repository: str, size: int) -> AsyncIterator[None]:
-        """Around what brings a new content into the local registry: makes room before it, and counts it."""
+        """Wrap the code that adds a new content to the local registry: makes room first, and counts it afterwards."""
         takes = self.takes(size)
         self._coming += takes
         try:
@@ -92,40 +91,40 @@ class Eviction:
             await self._index.add(content, repository, takes)
         finally:
             self._coming -= takes
-        # Another process may have used the room meanwhile.
+        # Another process may have taken the room meanwhile.
         await self.make_room()
 
     async def count(self, content: Content, repository: str, size: int) -> None:
-        """Count a content that needed no more room to come into a repository."""
+        """Count a content that took no more room: a mounted blob, or a manifest that was there."""
         await self._index.add(content, repository, self.takes(size))
 
     def use(self, content: Content) -> None:
-        """Note that a content was used."""
-        if self.was_just_used(content):
-            return
+        """Record that a content was used."""
         now = time.time()
+        if now - (self._used.get(content) or 0.0) < self._use_after:
+            return
         self._used.put(content, now)
         self._unwritten[content] = now
         if self._writing is None or self._writing.done():
             self._writing = asyncio.ensure_future(self._write_later())
 
     def was_just_used(self, content: Content) -> bool:
-        """Whether the use of a content need not be noted. From any thread."""
+        """Whether a use of a content need not be recorded. Any thread may call this."""
         return time.time() - (self._used.peek(content) or 0.0) < self._use_after
 
     async def deleted(self, content: Content, repository: str) -> None:
-        """Free what a client has deleted from a repository of upstream's."""
+        """Free a content that a client has deleted from a repository of upstream's."""
         if self._store is not None and content.kind == "blob":
             await self._store.drop_blobs({content.digest: ()})
         await self._index.remove(content, [repository])
 
     def takes(self, size: int) -> int:
-        """Bytes that a content of this size takes: a file of a store whole blocks."""
+        """Bytes that a content of this size takes on the disk: a file takes whole blocks."""
         is_file = self._store is not None and size > INLINE_SIZE
         return -(-size // BLOCK) * BLOCK if is_file else size
 
     async def make_room(self) -> None:
-        """Let go of what is too much."""
+        """Evict contents until the rest is below the bound."""
         if self._max is None:
             return
         async with self._one:

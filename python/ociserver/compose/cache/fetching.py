@@ -1,4 +1,4 @@
-"""Bringing a blob here: from upstream, or by following the process that does so already."""
+"""Download a blob: from upstream, or from the file of the process that fetches it already."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ociserver.compose.cache.download import Download, State
 from ociserver.compose.cache.eviction import Eviction
 from ociserver.compose.cache.index import Index
 from ociserver.compose.cache.locks import Followed, Lock
-from ociserver.compose.cache.notes import Note
+from ociserver.compose.cache.notes import Note, Stage
 from ociserver.compose.cache.partial_file import GrowingFile, PartialFile, Spool, SpooledUpload, StoreUpload
 from ociserver.compose.cache.queries import Content
 from ociserver.compose.cache.read_ahead import ReadAhead
@@ -23,25 +23,25 @@ from ociserver.store import Store
 __all__ = ["Fetching", "UnreadError"]
 
 PROGRESS_S: Final = 0.01
-"""How often a process looks how far another one's file is, while a reader of its own waits for more."""
+"""Seconds between two looks at the size of another process's file, while a reader waits for more."""
 
 
 class UnreadError(Exception):
-    """The download was given up: it is not kept, and its last reader has left."""
+    """The download was cancelled: it was not to be kept, and its last reader has left."""
 
 
 class Fetching:
-    """The ways in which a download comes.
+    """The two ways to download.
 
-    It is written into an upload of the local registry. So nothing that is half is ever a blob, and what a crash
-    leaves behind is an upload that the next process to hold the lock ends. What has come is readable before it is
-    written, so that no client waits for the disk. A blob that the bound has no room for is written to a spool instead,
-    which goes when its last reader has left.
+    A download is written into an upload of the local registry, so a partial blob is never visible. After a crash the
+    next process that holds the lock cancels the upload. Bytes are readable before they are written, so that clients do
+    not wait for the disk. A blob that is larger than the bound goes into a spool file instead, which is deleted when
+    its last reader has left.
 
     Args:
         local: the registry that keeps the contents.
         store: what that is, if it is a store, whose uploads other processes can read.
-        index: what is kept.
+        index: knows what is kept.
         eviction: makes room.
     """
 
@@ -52,7 +52,7 @@ class Fetching:
         self._eviction = eviction
 
     async def fetch(self, download: Download, route: Route, digest: str, lock: Lock) -> None:
-        """Bring a blob here from upstream, while the lock is held."""
+        """Fetch a blob from upstream. The caller holds the lock."""
         upstream = route.upstream
         assert upstream
         reader = await upstream.get_blob(route.name, digest)
@@ -62,7 +62,7 @@ class Fetching:
             ahead = ReadAhead(upstream.read(route.name, reader), lambda count: _came(download, descriptor, count))
             download.begin(descriptor, ahead)
             async with ahead:
-                # What comes first goes on to whoever waits before it is anybody else's turn.
+                # The first bytes go to the readers before anything else happens.
                 await ahead.begun()
                 file = await self._make_file(route, digest, lock, is_kept=is_kept)
                 try:
@@ -80,7 +80,7 @@ class Fetching:
                 await asyncio.shield(file.discard())
 
     async def follow(self, download: Download, digest: str, lock: Lock) -> None:
-        """Give what another process fetches, until that has ended, one way or another."""
+        """Read along while another process fetches, until that process has ended, successfully or not."""
         followed = await lock.follow()
         if followed is None:
             return
@@ -89,11 +89,11 @@ class Fetching:
         finally:
             followed.close()
         if download.state is State.WHOLE:
-            # For those of this process that still come: the file is open here.
+            # Further readers of this process can use the open file.
             await download.unread()
 
     async def clear(self, lock: Lock) -> None:
-        """Delete what the last holder of a lock, which was killed, was writing."""
+        """Delete the partial file of the last holder of a lock, which was killed."""
         note = Note.decode(lock.left)
         if note is not None and note.upload:
             with contextlib.suppress(OCIError):
@@ -103,7 +103,7 @@ class Fetching:
             await asyncio.to_thread(lock.spool.unlink, missing_ok=True)
 
     async def _admit(self, route: Route, size: int) -> bool:
-        """Upstream has it: so the repository is upstream's, unless it was pushed to meanwhile. Whether it is kept."""
+        """Whether to keep a blob of this size; claims the repository. Raises BLOB_UNKNOWN if that is local by now."""
         if not self._eviction.fits(size):
             return False
         if (await self._index.claim(route.repository, "upstream"))[0] != "upstream":
@@ -129,8 +129,8 @@ class Fetching:
         descriptor = download.descriptor
         assert descriptor
 
-        def note(state: str) -> bytes:
-            return Note(state, descriptor.size, descriptor.media_type, route.repository, file.upload).encode()  # type: ignore[arg-type]
+        def note(state: Stage) -> bytes:
+            return Note(state, descriptor.size, descriptor.media_type, route.repository, file.upload).encode()
 
         growing: GrowingFile | None = None
         lock.share(note("coming"))
@@ -156,7 +156,7 @@ class Fetching:
             download.pass_on()
 
     async def _watch(self, download: Download, digest: str, lock: Lock, followed: Followed) -> None:
-        """Look how far the file of another process is, for as long as it goes on or until it is whole."""
+        """Follow the size of another process's file until that process has ended or the blob is complete."""
         note = Note.decode(followed.note())
         ended = asyncio.ensure_future(followed.ended())
         file: GrowingFile | None = None
@@ -197,7 +197,7 @@ def _is_whole(followed: Followed) -> bool:
 
 
 async def _either(ended: asyncio.Future[None], download: Download) -> None:
-    """Wait until a reader waits, or for the end."""
+    """Wait until a reader waits for more bytes, or until the other process has ended."""
     awaited = asyncio.ensure_future(download.awaited())
     try:
         await asyncio.wait([ended, awaited], return_when=asyncio.FIRST_COMPLETED)

@@ -1,4 +1,4 @@
-"""Whether an upstream is asked: one that failed is left alone for a while, where there is another answer to give."""
+"""Circuit breaker: an upstream that failed is not asked for a while, where there is another answer to give."""
 
 from __future__ import annotations
 
@@ -14,25 +14,24 @@ from ociserver.errors import HTTPError, OCIError, marshal_error
 __all__ = ["Health", "RefusedError", "briefly", "is_down", "warn"]
 
 RETRY_FOR_S: Final = 0.6
-"""Seconds for which a request is repeated that another answer can be given instead of: time for one more attempt after
-a connection that broke."""
+"""Seconds in which a client may retry a request that there is another answer to: enough for one retry."""
 
 MAX_REFUSALS: Final = 1_000
-"""Repositories of an upstream that are remembered to have been refused."""
+"""Repositories of an upstream whose refusal is remembered."""
 
 
 class RefusedError(HTTPError):
-    """The upstream refuses what the cache shows of itself."""
+    """The upstream refuses the credentials of the cache."""
 
 
 class Health:
-    """How an upstream has answered lately.
+    """Whether an upstream has failed lately.
 
-    That it is down is true of all its repositories; that it refuses the cache is true of one.
+    A failure counts for all its repositories, a refusal for one.
 
     Args:
-        host: what it is called.
-        retry_after: seconds for which it is not asked after it failed.
+        host: for messages.
+        retry_after: seconds for which the upstream is not asked after it failed.
     """
 
     def __init__(self, host: str, retry_after: float) -> None:
@@ -42,7 +41,7 @@ class Health:
         self._refused: LRU[str, tuple[float, str]] = LRU(MAX_REFUSALS)
 
     def why_not(self, name: str) -> str | None:
-        """Why a repository is not asked about just now; None to ask."""
+        """Why upstream is not asked about a repository at the moment; None to ask it."""
         now = time.monotonic()
         for until, why in (self._down, self._refused.get(name) or (0.0, "")):
             if now < until:
@@ -50,7 +49,7 @@ class Health:
         return None
 
     def failed(self, name: str, error: Exception) -> str:
-        """Note that a repository was asked about in vain; why, in words."""
+        """Record a failure; returns it in words."""
         until = time.monotonic() + self._retry_after
         if isinstance(error, RefusedError):
             why = error.message
@@ -61,14 +60,14 @@ class Health:
         return why
 
     def answered(self, name: str) -> None:
-        """Note that it has answered."""
+        """Record that upstream has answered."""
         self._down = (0.0, "")
         self._refused.pop(name)
 
 
 @contextmanager
 def briefly() -> Iterator[None]:
-    """Within this, a client repeats no request for long: there is another answer."""
+    """Within this block a client does not retry for long, because there is another answer."""
     token = retry_until.set(time.monotonic() + RETRY_FOR_S)
     try:
         yield
@@ -85,7 +84,7 @@ def is_down(error: BaseException) -> bool:
 
 
 def warn(text: str) -> None:
-    """Tell the client of the current request."""
+    """Add a warning to the answer to the current request."""
     context = request_context.get()
     if context is not None:
         context.warn(text)

@@ -1,8 +1,7 @@
-"""What the cache knows of the contents that it keeps: whose a repository is, how large they are, when they were used.
+"""The cache's own database: the owner of each repository, and the size and last use of each content.
 
-The contents themselves are in the local registry, which is the only truth about what can be served. What is lost
-here is found again when the cache is opened (`accounts`), except whose a repository is: that is synced before anything
-is kept in it.
+The contents themselves are in the local registry, which alone decides what can be served. Lost entries are restored
+when the cache is opened (`accounts`), except the owner of a repository: that is synced before anything is kept in it.
 """
 
 from __future__ import annotations
@@ -29,14 +28,14 @@ FILE: Final = "cache.db"
 """Name of the index in the folder of a store."""
 
 MAX_REMEMBERED: Final = 10_000
-"""Repositories whose owner is remembered, and tags whose freshness is; some 200 bytes each."""
+"""Repositories whose owner is kept in memory; some 200 bytes each."""
 
 
 class Index:
-    """Reads give what is in memory where that cannot have changed; writes end when they are committed.
+    """Reads use memory where the answer cannot have changed. Writes return when they are committed.
 
     Args:
-        database: with the tables of `schema.INDEX`.
+        database: has the tables of `schema.INDEX`.
     """
 
     def __init__(self, database: Database) -> None:
@@ -61,58 +60,57 @@ class Index:
     async def close(self) -> None:
         await self._database.close()
 
-    # Whose a repository is
+    # Owners
 
     async def owner(self, repository: str) -> Owner | None:
-        """Whose a repository is; None for nobody's so far."""
+        """The owner of a repository; None if it has none yet."""
         if self._upstreams.get(repository):
             return "upstream"
         return self._remember(repository, await self._database.read(queries.owner_of(repository)))
 
     async def claim(self, repository: str, owner: Owner) -> tuple[Owner, bool]:
-        """Give a repository to somebody, unless it has an owner; who has it now, and whether that is new."""
+        """Set the owner of a repository that has none. Returns the owner, and whether this call has set it."""
         known = await self.owner(repository)
         if known is not None:
             return known, False
-        # Durable: what is kept without its owner's name would be taken for a push after a power cut, and never be
-        # renewed.
+        # Durable: without an owner, what is fetched would look pushed after a power cut, and would never be renewed.
         found, is_new = await self._database.write(queries.claim(repository, owner))
         self._remember(repository, found)
         return found, is_new
 
     async def release(self, repositories: Iterable[str]) -> None:
-        """Make local repositories nobody's again."""
+        """Remove the owner of local repositories."""
         await self._write(queries.release(repositories, "local"))
 
     async def owned(self, owner: Owner, after: str, limit: int) -> list[str]:
-        """Repositories of an owner, after one."""
+        """Repositories of an owner, in order, after a name."""
         return await self._database.read(queries.owned_after(owner, after, limit))
 
-    # What is kept
+    # Contents
 
     async def add(self, content: Content, repository: str, size: int, used: float | None = None) -> None:
-        """Note that a content is kept in a repository, and takes so much."""
+        """Record that a repository has a content, which takes `size` bytes."""
         now = time.time_ns()
         await self._write(queries.add(content, repository, size, now / 1e9 if used is None else used, now))
 
     async def forget(self, kept: Iterable[Kept]) -> None:
-        """Note that contents are not kept any more, but for those that were kept again meanwhile."""
+        """Remove contents, except those that were added again since they were read."""
         await self._write(queries.forget(kept))
 
     async def leave(self, kept: Kept, repositories: Iterable[str]) -> None:
-        """Note that a content is not in some repositories any more, unless it was kept again meanwhile."""
+        """Remove a content from some repositories, unless it was added again since it was read."""
         await self._write(queries.leave(kept, repositories))
 
     async def remove(self, content: Content, repositories: Iterable[str]) -> bool:
-        """Note that a content is not in some repositories any more; whether it is in no other, and so not kept."""
+        """Remove a content from some repositories. Returns whether it was in no other."""
         return await self._write(queries.remove(content, repositories))
 
     async def leave_alone(self, repository: str) -> None:
-        """Note nothing of a repository any more."""
+        """Remove all that is recorded of a repository's contents."""
         await self._write(queries.leave_alone(repository))
 
     async def note_uses(self, uses: Mapping[Content, float]) -> None:
-        """Note when contents were used last."""
+        """Record when contents were used last."""
         await self._write(queries.note_uses(uses))
 
     async def total(self) -> int:
@@ -120,48 +118,48 @@ class Index:
         return await self._database.read(queries.total())
 
     async def least_used(self, limit: int) -> list[Kept]:
-        """What has not been used for the longest time, in this order."""
+        """The least recently used contents, in this order."""
         return await self._database.read(queries.least_used(limit))
 
     async def kept(self, after: int, limit: int) -> list[Kept]:
-        """What is kept, after a row."""
+        """Contents in the order of their rows, after one."""
         return await self._database.read(queries.kept_after(after, limit))
 
     async def known(self, contents: Sequence[Content], repository: str) -> set[Content]:
-        """Which of some contents are noted to be in a repository."""
+        """Which of some contents are recorded for a repository."""
         return await self._database.read(queries.known(contents, repository))
 
     async def repository_with(self, digest: str) -> str | None:
         """A repository that has this blob."""
         return await self._database.read(queries.repository_with(digest))
 
-    # What upstream has said of tags
+    # Tags
 
     async def checked(self, repository: str, tag: str) -> float:
         """When upstream was last asked about a tag; 0 for never."""
         return await self._database.read(queries.checked(repository, tag))
 
     async def check_tag(self, repository: str, tag: str, digest: str, now: float) -> None:
-        """Note what upstream has said of a tag."""
+        """Record what upstream has said of a tag."""
         await self._write(queries.check_tag(repository, tag, digest, now))
 
     async def forget_tag(self, repository: str, tag: str) -> None:
-        """Note that a tag has to be asked for again."""
+        """Forget when upstream was asked about a tag."""
         await self._write(queries.forget_tag(repository, tag))
 
     async def _write(self, work: Work[Result]) -> Result:
-        # Not synced: what a power cut takes is found again when the cache is opened.
+        # Not synced: entries that a power cut takes are restored when the cache is opened.
         return await self._database.write(work, durable=False)
 
     def _remember(self, repository: str, owner: Owner | None) -> Owner | None:
         if owner == "upstream":
-            # For ever, and asked for at each read. A local one may become nobody's, by a push that fails.
+            # This never changes, and each read needs it. The owner "local" may be removed by a push that fails.
             self._upstreams.put(repository, owner)
         return owner
 
 
 class InMemory:
-    """A `Database` of one process, which ends when it is closed. Nothing waits, so works run on the event loop."""
+    """A `Database` in memory, of one process. It never waits, so works run on the event loop."""
 
     def __init__(self) -> None:
         self._connection: sqlite3.Connection | None = None

@@ -1,4 +1,4 @@
-"""Lists of tags and referrers: upstream's, or those of what is kept if it does not answer."""
+"""Lists of tags and referrers: from upstream, or of the kept contents while upstream does not answer."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ Ask = Callable[[Backend, str], AsyncIterator[Item]]
 
 
 class Lists:
-    """Chooses who answers a list.
+    """Decides which registry answers a list.
 
     Args:
         local: the registry that keeps the contents.
-        upstream_timeout: seconds that upstream has to begin, where there is another answer.
+        upstream_timeout: seconds that upstream has for the first entry, where there is another answer.
     """
 
     def __init__(self, local: Backend, upstream_timeout: float) -> None:
@@ -33,7 +33,7 @@ class Lists:
         self._timeout = upstream_timeout
 
     async def upstreams(self, route: Route, ask: Ask[Item], *, is_known: bool) -> AsyncIterator[Item]:
-        """Upstream's list; where it does not answer, a part of it with a warning if something of it is kept here."""
+        """The list from upstream; while upstream fails, the part of it that is kept here, with a warning."""
         upstream = route.upstream
         assert upstream
         health = upstream.health
@@ -43,7 +43,7 @@ class Lists:
                 async with closing(upstream.listed(route.name, ask(upstream.backend, route.name))) as items:
                     first = await self._first(items, is_known=is_known)
                     health.answered(route.name)
-                    # What goes wrong from here on is raised: a part of a list would look whole.
+                    # An error from here on is raised: a part of a list would look complete.
                     for item in first:
                         yield item
                     async for item in items:
@@ -64,11 +64,11 @@ class Lists:
                 yield item
 
     def locals(self, route: Route, ask: Ask[Item]) -> AsyncIterator[Item]:
-        """The list of what is kept."""
+        """The list of the local registry."""
         return ask(self._local, route.repository)
 
     async def _first(self, items: AsyncIterator[Item], *, is_known: bool) -> list[Item]:
-        """Wait for upstream to begin: its first item, or nothing if there is none."""
+        """Wait for the first entry from upstream; empty if there is none."""
         try:
             if not is_known:
                 return [await anext(items)]
@@ -82,7 +82,7 @@ class Lists:
 
 
 class _NotBegunError(Exception):
-    """Upstream has not begun with its list."""
+    """Upstream has failed before the first entry."""
 
     def __init__(self, error: Exception) -> None:
         super().__init__(error)

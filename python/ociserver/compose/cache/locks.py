@@ -1,8 +1,9 @@
 """Locks between worker processes: one file each, which the kernel unlocks when its process dies.
 
-The holder of a lock may write a note into its file, for the processes that wait. Nobody polls the file: the holder has
-an exclusive lock until the note is there, and a shared one from then on. So a process that waits asks in a thread for a
-shared lock first, which it gets with the note, and then for an exclusive one, which it gets when the holder has ended.
+The holder of a lock may write a note into the file, for the processes that wait. No process polls the file: the holder
+has an exclusive lock until the note is written, and a shared lock from then on. A process that waits requests a shared
+lock in a thread, which it gets when the note is there, and then an exclusive lock, which it gets when the holder has
+ended.
 """
 
 from __future__ import annotations
@@ -26,14 +27,14 @@ __all__ = ["Followed", "Lock", "Locks"]
 Result = TypeVar("Result")
 
 NOTE_SIZE: Final = 2048
-"""Bytes of a note. Each is written whole, at this length, so that it is read whole."""
+"""Bytes of a note. Each is written in one call, padded to this length, so that readers never see a part of one."""
 
 THREADS: Final = 4
 """Threads that make and delete lock files, which may wait for the disk."""
 
 
 class Followed:
-    """The lock of another process, whose note is there."""
+    """A lock that another process holds, whose note is there."""
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
@@ -43,21 +44,21 @@ class Followed:
         return os.pread(self._fd, NOTE_SIZE, 0).rstrip()
 
     async def ended(self) -> None:
-        """Wait until its holder has ended, one way or another."""
-        # The thread may outlive whoever waits: it has a descriptor of its own, and with it the same lock.
+        """Wait until the holder has released the lock, or was killed."""
+        # The thread may outlive the caller, so it has a descriptor of its own, which shares the lock.
         own = os.dup(self._fd)
         await _in_thread(lambda: _flock(own, fcntl.LOCK_EX), os.close)
         os.close(own)
 
     def close(self) -> None:
-        """Let go of it."""
+        """Close the file, and with it the lock."""
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
 
 
 class Lock:
-    """One name. Without a folder no other process can hold it.
+    """The lock of one name. Without a folder no other process can hold it.
 
     Args:
         path: of its file.
@@ -69,15 +70,15 @@ class Lock:
         self._pool = pool
         self._fd = -1
         self.left = b""
-        """The note of a holder that was killed, once this is held."""
+        """The note that a killed holder has left. Known once this lock is held."""
 
     @property
     def spool(self) -> Path | None:
-        """A file that belongs to the holder."""
+        """A file that belongs to the holder of the lock."""
         return None if self._path is None else self._path.with_suffix(".part")
 
     async def try_hold(self) -> bool:
-        """Take it, if nobody has it."""
+        """Take the lock if it is free."""
         if self._path is None:
             return True
         path, pool = self._path, self._pool
@@ -86,21 +87,21 @@ class Lock:
         return self._is_held_by(fd)
 
     async def hold(self) -> None:
-        """Take it, however long another process has it."""
+        """Take the lock, waiting as long as another process holds it."""
         while not await self.try_hold():
             path = self._path
             assert path
             await self._wait(path)
 
     async def follow(self) -> Followed | None:
-        """Wait for the note of whoever has it; None if that has ended, or is killed, before."""
+        """Wait for the holder's note; None if the holder has ended, or was killed, before it wrote one."""
         path = self._path
         assert path
         try:
             fd = await _in_thread(lambda: _opened(path, os.O_RDWR, fcntl.LOCK_SH), os.close)
         except FileNotFoundError:
             return None
-        # It was only to be had: held on, it would keep those out that wait for the end.
+        # The shared lock has served its purpose. It would block processes that wait for the end.
         _flock(fd, fcntl.LOCK_UN)
         followed = Followed(fd)
         if _names(path, fd) and followed.note():
@@ -109,10 +110,10 @@ class Lock:
         return None
 
     def share(self, note: bytes) -> None:
-        """Tell the processes that wait what they need to know."""
+        """Write the note, and let the processes that wait read it."""
         if self._fd >= 0:
             self.tell(note)
-            # Nobody can take it in between on Linux. Where one can, it fetches the same content a second time.
+            # On Linux no process can take the lock in between. Elsewhere one may, and fetches the blob a second time.
             with contextlib.suppress(BlockingIOError):
                 fcntl.flock(self._fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
 
@@ -123,7 +124,7 @@ class Lock:
             os.pwrite(self._fd, note.ljust(NOTE_SIZE), 0)
 
     def release(self) -> None:
-        """Let go of it, and of its file."""
+        """Release the lock and delete its file."""
         if self._fd >= 0:
             fd, path, self._fd, self.left = self._fd, self._path, -1, b""
             assert path
@@ -131,7 +132,7 @@ class Lock:
             self._pool.submit(_release, path, fd)
 
     async def _wait(self, path: Path) -> None:
-        """Wait until whoever has it lets go. Then another process may be quicker."""
+        """Wait until the holder releases the lock. Another process may take it first then."""
         with contextlib.suppress(FileNotFoundError):
             os.close(await _in_thread(lambda: _opened(path, os.O_RDWR, fcntl.LOCK_EX), os.close))
 
@@ -154,19 +155,19 @@ class Locks:
         self._pool: ThreadPoolExecutor | None = None
 
     async def open(self) -> None:
-        """Make the folder."""
+        """Create the folder."""
         if self._folder is not None:
             self._folder.mkdir(exist_ok=True)
             self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="ociserver-cache")
 
     async def close(self) -> None:
-        """Wait for what is being deleted."""
+        """Wait for files that are being deleted."""
         pool, self._pool = self._pool, None
         if pool is not None:
             await asyncio.to_thread(pool.shutdown)
 
     def lock(self, *names: str) -> Lock:
-        """The lock of something, whatever its name has in it."""
+        """The lock of a name. The name may contain any characters."""
         if self._folder is None:
             return Lock(None)
         name = digest_of("\0".join(names).encode(), "sha256").partition(":")[2]
@@ -174,7 +175,7 @@ class Locks:
 
     @asynccontextmanager
     async def hold(self, *names: str) -> AsyncIterator[None]:
-        """Hold the lock of something, however long that takes to get."""
+        """Hold the lock of a name, waiting for it as long as necessary."""
         lock = self.lock(*names)
         await lock.hold()
         try:
@@ -183,7 +184,7 @@ class Locks:
             lock.release()
 
     async def abandoned(self) -> AsyncIterator[Lock]:
-        """The locks of processes that were killed, each held until the next one is asked for."""
+        """The locks of killed processes. Each is held until the caller continues with the next one."""
         folder, pool = self._folder, self._pool
         if folder is None or pool is None:
             return
@@ -199,13 +200,13 @@ class Locks:
 
 
 def _taken(path: Path) -> tuple[int, bytes] | None:
-    """Make and lock the file of a lock: its descriptor, and the note that was left in it; None if another has it."""
+    """Create and lock a lock's file. Returns its descriptor and the note in it; None if another process holds it."""
     while True:
         try:
             fd = _opened(path, os.O_RDWR | os.O_CREAT, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return None
-        # Its holder may have deleted the file between the two calls: nobody else would see that lock.
+        # The last holder may have deleted the file between the two calls. Then no other process would see this lock.
         if _names(path, fd):
             left = os.pread(fd, NOTE_SIZE, 0).rstrip()
             if left:
@@ -247,9 +248,10 @@ def _names(path: Path, fd: int) -> bool:
 
 
 async def _in_thread(work: Callable[[], Result], undo: Callable[[Result], object]) -> Result:
-    """Run in a thread of its own what may wait without end, and cannot be interrupted.
+    """Run a call that may block for ever, and cannot be interrupted, in a thread of its own.
 
-    The thread ends with the process. A caller that is cancelled goes on at once, and then `undo` is called.
+    The thread does not keep the process alive. A caller that is cancelled goes on at once; `undo` is called when the
+    thread has ended.
     """
     loop = asyncio.get_running_loop()
     future: asyncio.Future[Result] = loop.create_future()
@@ -275,7 +277,7 @@ async def _in_thread(work: Callable[[], Result], undo: Callable[[Result], object
 
 
 async def _undone_late(running: asyncio.Future[Result], undo: Callable[[Result], object]) -> Result:
-    """Wait for what runs in a thread; if the caller is cancelled, undo it when it has ended."""
+    """Wait for a call in a thread. If the caller is cancelled, undo the call when it has ended."""
 
     def undo_it(done: asyncio.Future[Result]) -> None:
         if not done.cancelled() and done.exception() is None:

@@ -1,4 +1,4 @@
-"""Manifests and tags: what is fetched, when a tag is asked for again, and what is said when nobody answers."""
+"""Manifests and tags: fetching, revalidation, and stale answers while upstream fails."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ _log = logging.getLogger("ociserver")
 
 
 class Manifests:
-    """Brings manifests into the local registry, which answers then.
+    """Fetches manifests into the local registry, which then answers.
 
     Args:
         local: the registry that keeps them.
-        index: what is kept.
+        index: knows what is kept.
         eviction: makes room.
-        flights: of this process.
+        flights: work of this process that many requests wait for.
         locks: between processes.
         tag_lifetime: seconds for which what upstream said of a tag is believed.
         upstream_timeout: seconds that upstream has to answer, where there is an older answer to give instead.
@@ -65,7 +65,7 @@ class Manifests:
         self._checked: LRU[tuple[str, str], float] = LRU(MAX_REMEMBERED)
 
     async def refresh(self, route: Route, tag: str) -> None:
-        """Make the tag here what it is upstream, or say in a warning that it may not be."""
+        """Revalidate a tag with upstream. Where that fails and the tag is kept here, add a warning instead."""
         assert route.upstream
         health = route.upstream.health
         is_known = await self._tagged(route, tag) is not None
@@ -84,29 +84,33 @@ class Manifests:
         warn(f"{why}: this is what the tag was before")
 
     async def fetch(self, route: Route, digest: str) -> None:
-        """Bring a manifest here."""
+        """Fetch a manifest."""
         await asyncio.shield(
             self._flights.start(("manifest", route.repository, digest), lambda: self._fetch(route, digest))
         )
 
     async def forget(self, repository: str, tag: str) -> None:
-        """Ask for a tag again at its next use."""
+        """Revalidate a tag at its next use."""
         self._checked.pop((repository, tag))
         await self._index.forget_tag(repository, tag)
 
     async def is_fresh(self, route: Route, tag: str) -> bool:
-        """Whether upstream was asked about a tag not long ago."""
-        if self.was_just_checked(route, tag):
+        """Whether a tag was revalidated within its lifetime."""
+        key = route.repository, tag
+        if self._is_young(self._checked.get(key)):
             return True
         # Another process may have asked since.
-        key = route.repository, tag
-        self._checked.put(key, await self._index.checked(*key))
-        return self.was_just_checked(route, tag)
+        checked = await self._index.checked(*key)
+        self._checked.put(key, checked)
+        return self._is_young(checked)
 
     def was_just_checked(self, route: Route, tag: str) -> bool:
-        """Whether this process knows that upstream was asked about a tag not long ago. From any thread."""
-        checked = self._checked.peek((route.repository, tag)) or 0.0
-        return checked <= time.time() < checked + self._tag_lifetime
+        """Whether this process knows that a tag was revalidated within its lifetime. Any thread may call this."""
+        return self._is_young(self._checked.peek((route.repository, tag)))
+
+    def _is_young(self, checked: float | None) -> bool:
+        # A time in the future: the clock was set back.
+        return checked is not None and checked <= time.time() < checked + self._tag_lifetime
 
     async def _revalidate(self, route: Route, tag: str) -> None:
         upstream = route.upstream
@@ -116,7 +120,7 @@ class Manifests:
                 return  # another process has just asked
             kept = await self._tagged(route, tag)
             try:
-                # Where there is another answer, no request is repeated for long.
+                # Where there is another answer, the client does not retry for long.
                 with briefly() if kept else nullcontext():
                     if kept is None:
                         manifest = await upstream.get_tag(route.name, tag)
@@ -131,13 +135,13 @@ class Manifests:
             await self._note(route, tag, manifest.descriptor.digest)
 
     async def _named(self, route: Route, named: Descriptor) -> Manifest:
-        """The manifest that upstream names, from here if it is here."""
+        """The manifest that upstream names, from the local registry if it has it."""
         assert route.upstream
         try:
             content = (await self._local.get_manifest(route.repository, named.digest)).content
         except OCIError:
             return await route.upstream.get_manifest(route.name, named.digest)
-        # With the type that upstream gives it now: what is kept may be of a time when that was wrong.
+        # With the type that upstream gives it now: the kept one may be wrong.
         kind = fetched_type(content, named.media_type)
         if kind is None:
             return await route.upstream.get_manifest(route.name, named.digest)
@@ -176,13 +180,13 @@ class Manifests:
             raise _translated(error) from None
 
     async def _drop(self, route: Route, tag: str) -> None:
-        """Upstream has the tag no more."""
+        """Delete a tag that upstream no longer has."""
         if await self._index.owner(route.repository) == "upstream" and await self._has_tag(route, tag):
             await self._local.delete_tag(route.repository, tag)
         await self.forget(route.repository, tag)
 
     async def _tagged(self, route: Route, tag: str) -> Manifest | None:
-        """What a tag is here, if that can be given."""
+        """The local manifest of a tag, if it can be served."""
         return await self._here(self._local.get_tag(route.repository, tag))
 
     async def _here(self, asking: Awaitable[Found]) -> Found | None:
@@ -206,10 +210,10 @@ class Manifests:
 
 
 def usable(found: Found) -> Found:
-    """What the local registry has, if it can be given.
+    """Check that a manifest of the local registry can be served.
 
     Raises:
-        OCIError: MANIFEST_UNKNOWN for one that was kept with a media type that no header can have. It is fetched again.
+        OCIError: MANIFEST_UNKNOWN if an earlier version has kept it with an invalid media type. It is fetched again.
     """
     descriptor = found.descriptor if isinstance(found, Manifest) else found
     if not is_media_type(descriptor.media_type):
@@ -226,10 +230,10 @@ async def _succeeds(ask: Callable[[], Awaitable[object]]) -> bool:
 
 
 def _translated(error: OCIError) -> Exception:
-    """What the local registry refuses is not the fault of the client, who only reads."""
+    """An error of the local registry as the client gets it, which has only read."""
     if error.code == "MANIFEST_BLOB_UNKNOWN":
         return HTTPError(
-            500, "the cache's local registry wants contents before their manifest: set lax_child_references"
+            500, "the cache's local registry refuses manifests before their contents: set lax_child_references"
         )
     if error.code == "MANIFEST_INVALID":
         return HTTPError(502, f"upstream's manifest cannot be kept: {error.message}")

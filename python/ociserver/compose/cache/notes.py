@@ -1,4 +1,4 @@
-"""What a process that downloads a blob tells those that wait for the same one, in the file of its lock."""
+"""The note in the lock file of a download, for the processes that wait for the same blob."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-__all__ = ["Note"]
+__all__ = ["Note", "Stage"]
+
+Stage = Literal["coming", "kept", "whole"]
+"""How far a download is; see `Note`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,15 +17,15 @@ class Note:
     """A download.
 
     Args:
-        state: `coming`: its file grows. `kept`: it is a blob of the local registry. `whole`: it is in its file, and
-            right.
+        state: `coming`: the file grows. `kept`: it is a blob of the local registry. `whole`: the file is complete and
+            verified.
         size: bytes of the blob.
         media_type: of the blob, as upstream says.
         repository: in the local registry.
         upload: the id of the upload whose file it is written to; empty for the spool beside the lock.
     """
 
-    state: Literal["coming", "kept", "whole"]
+    state: Stage
     size: int
     media_type: str
     repository: str
@@ -33,7 +36,7 @@ class Note:
 
     @classmethod
     def decode(cls, text: bytes) -> Note | None:
-        """None for what is no note: that of a process that was killed before it wrote one, or of another version."""
+        """None if the text is not a note: the process was killed before it wrote one, or runs another version."""
         try:
             fields: dict[str, Any] = json.loads(text)
             return cls(**fields)

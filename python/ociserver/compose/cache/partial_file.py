@@ -1,4 +1,4 @@
-"""Where a download is written, and read while it grows: the file of an upload of a store, or a spool beside it."""
+"""The file that a download is written to, and read from while it grows: that of a store's upload, or a spool."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from ociserver.store.faults import of_disk
 __all__ = ["GrowingFile", "PartialFile", "Spool", "SpooledUpload", "StoreUpload", "store_of"]
 
 MOST: Final = 1024 * 1024
-"""Bytes that may be under way to a spool before more has to wait."""
+"""High-water mark in bytes of what is not yet in a spool: above it, the writer waits until half is left."""
 
 
 class GrowingFile:
-    """An open file that somebody, perhaps another process, appends to."""
+    """An open file that this process or another one appends to."""
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
@@ -39,12 +39,12 @@ class GrowingFile:
             return None
 
     def size(self) -> int:
-        """How far it is: what is appended comes in order."""
+        """Bytes in the file. They are appended in order."""
         return os.fstat(self._fd).st_size
 
     async def read(self, at: int, size: int) -> bytes:
-        """Up to so many bytes from there on; empty at the end."""
-        # What was written just now is in memory, so that no thread is needed.
+        """Up to `size` bytes from `at` on; empty at the end of the file."""
+        # Bytes that were written just now are in the page cache, so no thread is needed.
         data = read_cached(self._fd, at, size)
         if data is not None:
             return data
@@ -61,7 +61,7 @@ class GrowingFile:
             self._close_if_unused()
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self._closed = True
         self._close_if_unused()
 
@@ -72,35 +72,35 @@ class GrowingFile:
 
 
 class PartialFile(Protocol):
-    """What a download writes to."""
+    """The file that a download writes to."""
 
     @property
     def upload(self) -> str:
-        """The id of the upload whose file this is; empty for another file."""
+        """The id of the upload that this is the file of; empty for a spool."""
 
     def growing(self) -> GrowingFile | None:
-        """The file to read, once; None while there is none yet, and for ever if it stays small."""
+        """The file to read from, the first time that it is there; else None."""
 
     async def write(self, data: bytes) -> None:
         """Append bytes."""
 
     async def finish(self, digest: str) -> None:
-        """Verify the digest, and keep the bytes as a blob if that is what this is for.
+        """Verify the digest, and make the bytes a blob unless this is only a spool.
 
         Raises:
             OCIError: DIGEST_INVALID with status 502.
         """
 
     async def discard(self) -> None:
-        """Delete what was not kept; those who have it open read on."""
+        """Delete the file, unless it has become a blob. Readers that have it open go on."""
 
 
 class StoreUpload:
     """An upload of a store, whose file other processes can read too.
 
     Args:
-        store: that it is of.
-        writer: of the upload.
+        store: has the upload.
+        writer: writes to it.
     """
 
     def __init__(self, store: Store, writer: BlobWriter) -> None:
@@ -129,7 +129,7 @@ class StoreUpload:
 
 
 class Spool:
-    """A file that is nothing else, written and hashed in threads without Python.
+    """A file that only the readers of a download use. Threads without Python write and hash it.
 
     Args:
         path: of the file, for other processes; None for one without a name.
@@ -202,11 +202,11 @@ class Spool:
 
 
 class SpooledUpload:
-    """An upload of a registry that is no store, with a spool beside it to read from.
+    """An upload of a registry that is not a store, with a spool to read from.
 
     Args:
-        writer: of the upload.
-        spool: beside it.
+        writer: writes to the upload.
+        spool: gets the same bytes.
     """
 
     upload = ""
@@ -223,7 +223,7 @@ class SpooledUpload:
         await self._spool.write(data)
 
     async def finish(self, digest: str) -> None:
-        # Readers go on with the spool, also when the blob has been evicted.
+        # Readers go on with the spool, even if the blob is evicted.
         await self._spool.written()
         await _commit(self._writer, digest)
         await self._spool.discard()
@@ -258,6 +258,6 @@ def _made(path: Path | None) -> int:
     if path is None:
         with tempfile.TemporaryFile() as file:
             return os.dup(file.fileno())
-    # What a killed process has left may still be read by others, and must not change.
+    # Other processes may still read the file of a killed process, so it must not change.
     path.unlink(missing_ok=True)
     return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)

@@ -1,4 +1,4 @@
-"""What the cache asks its index, and what it changes there: each function is one transaction."""
+"""Statements of the index. Each function is one transaction."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ __all__ = [
 ]
 
 Owner = Literal["upstream", "local"]
-"""Who brought a repository's contents: the cache, or a push."""
+"""Where a repository's contents come from: the cache has fetched them, or clients have pushed them."""
 
 Kind = Literal["blob", "manifest"]
 
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """What is kept and counted: a blob, once for all repositories that have it, or the manifest of a repository."""
+    """A content that counts: a blob, once for all repositories that have it, or the manifest of one repository."""
 
     kind: Kind
     digest: str
@@ -57,7 +57,7 @@ class Kept:
         id: of its row.
         content: what it is.
         size: bytes that it takes.
-        added: names the time when it was kept last.
+        added: nanoseconds since 1970 when it was added last.
         repositories: that have it.
     """
 
@@ -74,7 +74,7 @@ def owner_of(repository: str) -> Work[Owner | None]:
 
 
 def claim(repository: str, owner: Owner) -> Work[tuple[Owner, bool]]:
-    """Give a repository to somebody, unless it has an owner; who has it now, and whether that is new."""
+    """Set the owner of a repository that has none. Returns the owner, and whether this call has set it."""
     rows = yield (
         "INSERT INTO repository (name, owner) VALUES (?, ?) ON CONFLICT DO NOTHING RETURNING owner",
         (repository, owner),
@@ -87,13 +87,13 @@ def claim(repository: str, owner: Owner) -> Work[tuple[Owner, bool]]:
 
 
 def release(repositories: Iterable[str], owner: Owner) -> Work[None]:
-    """Make repositories of an owner nobody's again."""
+    """Remove an owner from repositories."""
     for repository in repositories:
         yield "DELETE FROM repository WHERE name = ? AND owner = ?", (repository, owner)
 
 
 def owned_after(owner: Owner, name: str, limit: int) -> Work[list[str]]:
-    """Repositories of an owner, after one."""
+    """Repositories of an owner, in order, after a name."""
     rows = yield (
         "SELECT name FROM repository WHERE owner = ? AND name > ? ORDER BY name LIMIT ?",
         (owner, name, limit),
@@ -102,7 +102,7 @@ def owned_after(owner: Owner, name: str, limit: int) -> Work[list[str]]:
 
 
 def add(content: Content, repository: str, size: int, used: float, added: int) -> Work[None]:
-    """Note that a content is kept in a repository."""
+    """Record that a repository has a content."""
     rows = yield (
         "INSERT INTO kept (kind, digest, repository, size, used, added) VALUES (?, ?, ?, ?, ?, ?)"
         " ON CONFLICT (kind, digest, repository) DO UPDATE SET size = excluded.size,"
@@ -113,13 +113,13 @@ def add(content: Content, repository: str, size: int, used: float, added: int) -
 
 
 def forget(kept: Iterable[Kept]) -> Work[None]:
-    """Note that contents are not kept any more, but for those that were kept again since they were looked at."""
+    """Remove contents, except those that were added again since they were read."""
     for one in kept:
         yield "DELETE FROM kept WHERE id = ? AND added = ?", (one.id, one.added)
 
 
 def leave(kept: Kept, repositories: Iterable[str]) -> Work[None]:
-    """Note that a content is not in some repositories any more, unless it was kept again since it was looked at."""
+    """Remove a content from some repositories, unless it was added again since it was read."""
     for repository in repositories:
         yield (
             "DELETE FROM kept_in WHERE kept_id = ? AND repository = ?"
@@ -129,7 +129,7 @@ def leave(kept: Kept, repositories: Iterable[str]) -> Work[None]:
 
 
 def remove(content: Content, repositories: Iterable[str]) -> Work[bool]:
-    """Note that a content is not in some repositories any more; whether it is in no other, and so not kept."""
+    """Remove a content from some repositories. Returns whether it was in no other."""
     rows = yield (
         "SELECT id FROM kept WHERE kind = ? AND digest = ? AND repository = ?",
         (content.kind, content.digest, content.repository),
@@ -147,7 +147,7 @@ def remove(content: Content, repositories: Iterable[str]) -> Work[bool]:
 
 
 def leave_alone(repository: str) -> Work[None]:
-    """Note nothing of a repository any more."""
+    """Remove all that is recorded of a repository's contents."""
     rows = yield "DELETE FROM kept_in WHERE repository = ? RETURNING kept_id", (repository,)
     for (kept_id,) in rows:
         yield (
@@ -157,7 +157,7 @@ def leave_alone(repository: str) -> Work[None]:
 
 
 def note_uses(uses: Mapping[Content, float]) -> Work[None]:
-    """Note when contents were used last; what is not kept is skipped."""
+    """Record when contents were used last. Unknown ones are skipped."""
     for content, used in uses.items():
         yield (
             "UPDATE kept SET used = ? WHERE kind = ? AND digest = ? AND repository = ? AND used < ?",
@@ -166,26 +166,26 @@ def note_uses(uses: Mapping[Content, float]) -> Work[None]:
 
 
 def total() -> Work[int]:
-    """Bytes of all that is kept."""
+    """Bytes of all contents."""
     rows = yield "SELECT bytes FROM total", ()
     size: int = rows[0][0]
     return size
 
 
 def least_used(limit: int) -> Work[list[Kept]]:
-    """What has not been used for the longest time, in this order."""
+    """The least recently used contents, in this order."""
     rows = yield f"SELECT {_COLUMNS} FROM kept k ORDER BY k.used LIMIT ?", (limit,)
     return _kept(rows)
 
 
 def kept_after(kept_id: int, limit: int) -> Work[list[Kept]]:
-    """What is kept, after one, in the order of rows."""
+    """Contents in the order of their rows, after one."""
     rows = yield f"SELECT {_COLUMNS} FROM kept k WHERE k.id > ? ORDER BY k.id LIMIT ?", (kept_id, limit)
     return _kept(rows)
 
 
 def known(contents: Sequence[Content], repository: str) -> Work[set[Content]]:
-    """Which of some contents are noted to be in a repository."""
+    """Which of some contents are recorded for a repository."""
     found: set[Content] = set()
     for content in contents:
         rows = yield (
@@ -215,7 +215,7 @@ def checked(repository: str, tag: str) -> Work[float]:
 
 
 def check_tag(repository: str, tag: str, digest: str, now: float) -> Work[None]:
-    """Note what upstream has said of a tag."""
+    """Record what upstream has said of a tag."""
     yield (
         "INSERT INTO tag (repository, tag, digest, checked) VALUES (?, ?, ?, ?)"
         " ON CONFLICT (repository, tag) DO UPDATE SET digest = excluded.digest, checked = excluded.checked",
@@ -224,7 +224,7 @@ def check_tag(repository: str, tag: str, digest: str, now: float) -> Work[None]:
 
 
 def forget_tag(repository: str, tag: str) -> Work[None]:
-    """Note that a tag has to be asked for again."""
+    """Forget when upstream was asked about a tag."""
     yield "DELETE FROM tag WHERE repository = ? AND tag = ?", (repository, tag)
 
 

@@ -1,4 +1,4 @@
-"""Receiving ahead of the writer: what has come can be read at once, and is written in few pieces."""
+"""Receive ahead of the writer: bytes can be read as soon as they come, and are written in few large pieces."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ As many are being written meanwhile."""
 
 
 class ReadAhead:
-    """The bytes of a blob from where the file ends to where they have come. They come within `async with`.
+    """The bytes of a blob that have come and are not in the file yet. Receives within `async with`.
 
     Args:
         pieces: of the blob.
-        came: called with how many bytes have come in all, before anything else happens to the newest.
+        came: called with the number of bytes that have come in all, before a new piece is readable.
     """
 
     def __init__(self, pieces: AsyncIterator[bytes], came: Callable[[int], None]) -> None:
@@ -44,7 +44,7 @@ class ReadAhead:
         await asyncio.gather(self._receiving, return_exceptions=True)
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        """What came while the last piece was written, joined; nothing waits. Each stays readable until `drop`."""
+        """All bytes that came while the last ones were written, joined. They stay readable until `drop`."""
         while True:
             self._change.clear()
             if self._taken < self.size:
@@ -62,7 +62,7 @@ class ReadAhead:
             await self._change.wait()
 
     def read(self, at: int, size: int) -> bytes:
-        """Some of the bytes from there on; empty if they are not held."""
+        """Up to `size` bytes from `at` on; empty if they are not held."""
         start = self._start
         for piece in self._held:
             if start <= at < start + len(piece):
@@ -72,7 +72,7 @@ class ReadAhead:
         return b""
 
     def drop(self, to: int) -> None:
-        """Let go of what is before this place: it can be read in the file."""
+        """Forget the bytes before this offset: they can be read from the file."""
         while self._held and self._start + len(self._held[0]) <= to:
             self._start += len(self._held.popleft())
 
@@ -82,7 +82,7 @@ class ReadAhead:
             self._held.append(piece)
             self.size += len(piece)
             self._change.set()
-            # Those who wait for what has come go first, above all for the first of it: more may be here already.
+            # Readers that wait for this piece run first: more pieces may be here already.
             await asyncio.sleep(0)
             while self.size - self._taken >= MOST:
                 self._room.clear()

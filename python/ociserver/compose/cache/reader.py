@@ -1,4 +1,4 @@
-"""Reading a blob while it is downloaded."""
+"""Read a blob while it is downloaded."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ READ_SIZE: Final = 256 * 1024
 """Bytes read at a time; why this size: `BlobReader.__aiter__`."""
 
 SMALL: Final = 64 * 1024
-"""Bytes of a blob that is answered when it is known to be right: then what went wrong has a status of its own."""
+"""Bytes of a blob up to which it is verified before the answer begins, so that an error has a status of its own."""
 
 
 class EvictedError(Exception):
-    """The blob was here, and is not any more: so many others came since."""
+    """The blob was evicted between its download and its first read."""
 
 
 class DownloadReader:
-    """A `BlobReader` of a download, which it has joined: gives what is there, and waits for more.
+    """A `BlobReader` of a download: gives the bytes that have come, and waits for more.
 
     Args:
-        download: what is read.
+        download: the caller has joined it.
         descriptor: of the blob.
-        span: first byte, and the one behind the last.
-        local: has the blob if the download says that it is kept.
-        repository: where it is there.
+        span: (start, stop), stop exclusive.
+        local: has the blob when the download is KEPT.
+        repository: of the blob in `local`.
     """
 
     location = None
@@ -72,7 +72,7 @@ class DownloadReader:
             else:
                 await download.changed()
         if at < stop:
-            # A small one, which had no file while it came.
+            # A small blob, which had no file during the download.
             rest = await self._local.get_blob(self._repository, self.descriptor.digest, ByteRange(at, stop - 1))
             try:
                 async for data in rest:
@@ -94,7 +94,7 @@ async def open_download(
     Raises:
         OCIError: RANGE_INVALID.
         EvictedError: it has to be downloaded again.
-        Exception: what has gone wrong with the download.
+        Exception: the error of the download.
     """
     download.join()
     try:

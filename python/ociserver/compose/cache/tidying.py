@@ -1,4 +1,4 @@
-"""What is done once, in the background, when a cache is opened: killed processes and power cuts leave things behind."""
+"""Clean up after killed processes and power cuts, once, in the background, when a cache is opened."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from ociserver.store.collect import unknown_files
 __all__ = ["Tidying"]
 
 _OLD_FOLDER = "filling"
-"""Locks of a time when they were told by another name."""
+"""Name of the folder of locks in earlier versions."""
 
 _log = logging.getLogger("ociserver")
 
 
 class Tidying:
-    """Deletes what killed processes were fetching and deleting, and counts what they had fetched.
+    """Deletes the partial files of killed processes, and corrects the index.
 
     Args:
-        store: what keeps the contents; None: nothing outlives a process.
-        index: what is kept.
+        store: keeps the contents; None if they are in memory: then there is nothing to do.
+        index: is corrected.
         eviction: makes room.
         locks: between processes.
-        blobs: knows what a download leaves behind.
-        is_local: whether a repository is pushed to.
+        blobs: deletes what a download has left.
+        is_local: whether clients push to a repository.
     """
 
     def __init__(
@@ -52,19 +52,19 @@ class Tidying:
         self._is_local = is_local or (lambda _: False)
 
     async def run(self) -> None:
-        """Do all of it; what goes wrong is logged, as nobody waits for it."""
+        """Do all of it. Errors are logged, because no caller waits."""
         try:
             if self._store is not None:
                 await self._run(self._store)
         except Exception:
-            _log.exception("what killed processes have left in the cache could not be tidied up")
+            _log.exception("the cache could not be cleaned up after processes that were killed")
 
     async def _run(self, store: Store) -> None:
         async for lock in self._locks.abandoned():
             await self._blobs.clear(lock)
         turn = self._locks.lock("tidying")
         if not await turn.try_hold():
-            return  # another process is at it
+            return  # another process does it
         try:
             await asyncio.to_thread(shutil.rmtree, store.path / _OLD_FOLDER, ignore_errors=True)
             await accounts.settle(store, self._index)

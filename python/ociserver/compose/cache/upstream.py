@@ -1,4 +1,4 @@
-"""A registry elsewhere, as the cache asks it: what it says is checked before it is kept or passed on."""
+"""A registry elsewhere as the cache reads it. Its answers are checked before they are kept or passed on."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ _REFUSALS: Final = frozenset({401, 403})
 class Upstream:
     """Reads of one upstream.
 
-    That it refuses the cache, or what the cache shows of itself, is an error of the cache and not of its client: 502,
-    and never a 401 that would have the client sign in here.
+    If the registry refuses the credentials of the cache, that is no error of the cache's client: it becomes 502, and
+    never 401, which would make the client sign in to the cache.
 
     Args:
         backend: the registry.
-        host: what it stands for; "" for the registry's own host.
+        host: the host that it stands for, for messages; "" for the registry's own.
         retry_after: see `Health`.
     """
 
@@ -42,7 +42,7 @@ class Upstream:
         self.health = Health(self.host, retry_after)
 
     async def get_blob(self, name: str, digest: str) -> BlobReader:
-        """Open a blob, whose size is known. What `read` raises of it is translated too."""
+        """Open a blob. Its size is known. Read it with `read`."""
         with self._translated(name):
             reader = await self.backend.get_blob(name, digest)
             try:
@@ -53,7 +53,7 @@ class Upstream:
             return reader
 
     async def read(self, name: str, reader: BlobReader) -> AsyncIterator[bytes]:
-        """The pieces of a blob."""
+        """The pieces of a blob, with errors translated."""
         with self._translated(name):
             async for piece in reader:
                 yield piece
@@ -76,7 +76,7 @@ class Upstream:
             return _check(await self.backend.resolve_tag(name, tag))
 
     async def listed(self, name: str, items: AsyncIterator[Item]) -> AsyncIterator[Item]:
-        """A list of the registry."""
+        """The entries of a list, with errors translated."""
         with self._translated(name):
             async with closing(items) as open_items:
                 async for item in open_items:
@@ -93,31 +93,31 @@ class Upstream:
             raise RefusedError(
                 502,
                 f"upstream refuses the credentials of this cache ({self.host}: {wire.status} {wire.code} for {name}); "
-                "check what this cache shows there, and the name of the repository",
+                "check the credentials of this cache there, and the name of the repository",
             ) from None
 
 
 def wrong_content(digest: str) -> OCIError:
-    """Upstream gave other bytes than were asked for: its fault, and not the client's."""
+    """Upstream gave other bytes than were requested: its fault, and not the client's."""
     return OCIError(
         "DIGEST_INVALID", "upstream's content is not what its digest says", detail={"digest": digest}, status=502
     )
 
 
 def _verified(manifest: Manifest, digest: str) -> Manifest:
-    """A manifest that is what was asked for, with the type that its bytes say."""
+    """A manifest whose digest is right, with the media type that its bytes say."""
     content = manifest.content
     if digest_of(content, digest.partition(":")[0]) != digest:
         raise wrong_content(digest)
     kind = fetched_type(content, manifest.descriptor.media_type)
     if kind is None:
-        raise HTTPError(502, "upstream's manifest has a media type that is none")
+        raise HTTPError(502, "upstream's manifest has an invalid media type")
     return Manifest(replace(manifest.descriptor, media_type=kind, digest=digest, size=len(content)), content)
 
 
 def _check(descriptor: Descriptor) -> Descriptor:
     if not is_media_type(descriptor.media_type):
-        raise HTTPError(502, "upstream gives a media type that is none")
+        raise HTTPError(502, "upstream gives an invalid media type")
     if not 0 <= descriptor.size <= MAX_SIZE:
         raise HTTPError(502, "upstream does not say how large the content is")
     return descriptor
