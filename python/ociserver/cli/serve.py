@@ -229,10 +229,25 @@ def serve(**values: Any) -> None:
             for leaf in leaves:
                 collections.enter_context(_collection(leaf))
         if worker is None and values["workers"] > 1:
-            status = supervise(listeners, values["workers"], tell, None if reload is None else reload.check)
+            status = supervise(
+                listeners,
+                values["workers"],
+                tell,
+                None if reload is None else reload.check,
+                graceful_timeout_s=values["graceful_timeout"],
+            )
             outcome = server.Outcome(status, clean=True)
         else:
-            outcome = server.run(served, listeners, limits, certificate, worker.tell if worker else tell, reload)
+            outcome = server.run(
+                served,
+                listeners,
+                limits,
+                certificate,
+                worker.tell if worker else tell,
+                reload,
+                unavailable=functools.partial(_unavailable, stores),
+                heartbeat=worker.beat if worker else None,
+            )
     log.close()
     for descriptor in claimed:
         os.close(descriptor)
@@ -277,6 +292,11 @@ def _served(
     kept = [Store(Kept(each.backend), each.place) for each in stores]
     reload = Reload(serve, sys.argv[2:], values, leaves, kept, make, _store, told=told)
     return Replaceable(make(values, kept), [each.backend for each in stores]), reload
+
+
+def _unavailable(stores: Sequence[Store]) -> str | None:
+    """Why one of the stores cannot be written to; a reload leaves those in folders as they are."""
+    return next((store.unavailable for store in stores if store.unavailable), None)
 
 
 def _refuse_folder(values: dict[str, Any]) -> None:

@@ -29,6 +29,11 @@ class Store:
     backend: Backend
     place: str
 
+    @property
+    def unavailable(self) -> str | None:
+        """Why it cannot be written to just now; None while it can."""
+        return self.backend.unavailable if isinstance(self.backend, store.Store) else None
+
 
 def memory(*, max_bytes: int, immutable_tags: bool, lax_child_references: bool) -> Store:
     """A registry in memory."""

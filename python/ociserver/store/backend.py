@@ -122,6 +122,11 @@ class Store(Lists):
             await self._close()
             raise
 
+    @property
+    def unavailable(self) -> str | None:
+        """Why nothing can be written just now, in words without paths; None while it can, as far as is known."""
+        return self.database.unavailable
+
     # Reader
 
     async def get_blob(self, repository: str, digest: str, range: ByteRange | None = None) -> BlobReader:
@@ -418,6 +423,8 @@ class Store(Lists):
 
     async def _renew(self, link: Link, now: int) -> bool:
         """Renew a link; False if it has gone meanwhile."""
+        if self.unavailable:
+            return True
         renew = writes.renew(link.repository_id, link.copy.id, now)
         renewal = asyncio.ensure_future(self.database.write(renew, durable=False))
         await asyncio.wait([renewal], timeout=RENEWAL_WAIT_S)

@@ -8,7 +8,7 @@ from typing import Final
 
 from ociserver.errors import OCIError, RegistryError
 
-__all__ = ["StoreError", "damaged", "disk_full", "of_database", "of_disk"]
+__all__ = ["StoreError", "damaged", "disk_full", "of_database", "of_disk", "unavailable"]
 
 RETRY_AFTER_S: Final = 10
 """When a client is to try again what cannot be written just now."""
@@ -30,9 +30,9 @@ def of_disk(error: OSError) -> Exception:
     if error.errno in _FULL:
         return disk_full()
     if error.errno in _REFUSED:
-        return _unavailable("the registry's folder cannot be written to just now")
+        return unavailable("the registry's folder cannot be written to just now")
     if error.errno in _EXHAUSTED:
-        return _unavailable("the registry has too many files open just now")
+        return unavailable("the registry has too many files open just now")
     if error.errno == errno.EIO:
         return _failed()
     return error
@@ -45,9 +45,9 @@ def of_database(error: sqlite3.Error) -> Exception:
     if name in ("SQLITE_FULL", "SQLITE_IOERR_SHMSIZE"):
         return disk_full()
     if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
-        return _unavailable("the registry's database is locked by another program")
+        return unavailable("the registry's database is locked by another program")
     if name.startswith("SQLITE_READONLY"):
-        return _unavailable("the registry's database cannot be written to just now")
+        return unavailable("the registry's database cannot be written to just now")
     if name.startswith("SQLITE_IOERR"):
         return _failed()
     if damaged(error):
@@ -66,8 +66,10 @@ def disk_full() -> OCIError:
     return OCIError("UNKNOWN", "the registry's disk is full: free some space, or delete and collect", status=DISK_FULL)
 
 
-def _unavailable(message: str) -> OCIError:
-    return OCIError("UNKNOWN", message, status=503, headers={"Retry-After": str(RETRY_AFTER_S)})
+def unavailable(message: str, *, is_logged: bool = False) -> OCIError:
+    """What a client gets for what cannot be done just now: 503, and when to try again."""
+    headers = {"Retry-After": str(RETRY_AFTER_S)}
+    return OCIError("UNKNOWN", message, status=503, headers=headers, is_logged=is_logged)
 
 
 def _failed() -> OCIError:

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import fcntl
 import os
 import sqlite3
 import threading
-import time
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal, TypeVar
+from typing import Any, Final, TypeVar
 
 from ociserver.errors import OCIError
 from ociserver.store.failpoint import reach
 from ociserver.store.faults import StoreError, damaged, of_database, of_disk
-from ociserver.store.group import Waiting
+from ociserver.store.modes import PRIVATE, Modes
+from ociserver.store.process_lock import ProcessLock
 from ociserver.store.schema import MIGRATIONS, VERSION
+from ociserver.store.sqlite_writer import SYNCHRONOUS, Durability, SQLiteWriter, run_work
 from ociserver.store.wal_index import WalIndex
 from ociserver.store.work import Row, Work
 from ociserver.store.writer import sync_folder
@@ -26,7 +23,6 @@ from ociserver.store.writer import sync_folder
 __all__ = ["Durability", "SQLite"]
 
 Result = TypeVar("Result")
-Durability = Literal["full", "normal", "off"]
 
 WAL_PAGES: Final = 4_000
 """Pages of 4 KiB after which the log is copied back: 16 MiB, so that its two extra syncs are rare."""
@@ -49,35 +45,24 @@ _TYPES: Final = {"identity": "INTEGER PRIMARY KEY", "bytes": "BLOB", "without_ro
 _MINIMUM: Final = (3, 35, 0)
 
 
-@dataclass(slots=True)
-class _Job:
-    work: Work[Any]
-    durable: bool
-    loop: asyncio.AbstractEventLoop
-    future: asyncio.Future[Any]
-    result: Any = None
-    error: Exception | None = None
-
-    def __str__(self) -> str:
-        return str(getattr(self.work, "__name__", self.work))
-
-
 class SQLite:
     """One database file, used by any number of processes.
 
     Group commit: while one transaction is being synced the next works wait in a queue, and then share
-    one transaction and one sync. Each has a savepoint of its own, so an error undoes it alone.
+    one transaction and one sync (`SQLiteWriter`).
 
     Args:
         path: of the database file.
         durability: `full` syncs every durable commit; `normal` leaves that to checkpoints; `off` never syncs.
+        modes: of the files.
     """
 
-    def __init__(self, path: Path, durability: Durability = "full") -> None:
+    def __init__(self, path: Path, durability: Durability = "full", modes: Modes = PRIVATE) -> None:
         self._path = path
         self._durability = durability
-        self._jobs: Waiting[_Job] = Waiting()
-        self._thread: threading.Thread | None = None
+        self._modes = modes
+        self._lock: ProcessLock | None = None
+        self._writing: SQLiteWriter | None = None
         self._writer: sqlite3.Connection | None = None
         self._reader: sqlite3.Connection | None = None
         # For whoever has the lock; of its own, so that the loop needs none to read.
@@ -85,28 +70,33 @@ class SQLite:
         self._glancing = threading.Lock()
         self._home = 0
         self._index: WalIndex | None = None
-        self._lock = -1
 
     async def open(self) -> None:
         self._home = threading.get_ident()
+        opening = asyncio.ensure_future(asyncio.to_thread(self._open))
         try:
-            await asyncio.to_thread(self._open)
+            await asyncio.shield(opening)
         except (sqlite3.Error, OSError) as error:
             await self.close()
             raise StoreError(self._refusal(error)) from error
         except BaseException:
+            if not opening.done():
+                # Cancelled. The thread goes on, but need not wait for another process any more.
+                if self._lock is not None:
+                    self._lock.close()
+                await asyncio.wait([opening])
             await self.close()
             raise
-        self._thread = threading.Thread(target=self._run, name="ociserver-writer", daemon=True)
-        self._thread.start()
+        assert self._writer is not None
+        assert self._lock is not None
+        self._writing = SQLiteWriter(self._writer, self._lock, self._durability, str(self._path))
+        self._writing.start()
 
     async def close(self) -> None:
-        # Taken away first: what comes after the end of the queue would wait for ever.
-        thread, self._thread = self._thread, None
-        if thread is not None:
-            self._jobs.end()
-            await asyncio.to_thread(thread.join)
-        # Likewise: then at most one glance is under way, and the lock is to be had when it has ended.
+        writing, self._writing = self._writing, None
+        if writing is not None:
+            await writing.stop()
+        # Taken away first: then at most one glance is under way, and the mutex is free when it has ended.
         glancer, self._glancer = self._glancer, None
         with self._glancing:
             for connection in (self._writer, self._reader, glancer):
@@ -116,15 +106,19 @@ class SQLite:
         if self._index is not None:
             self._index.close()
             self._index = None
-        if self._lock >= 0:
-            os.close(self._lock)
-            self._lock = -1
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    @property
+    def unavailable(self) -> str | None:
+        return None if self._writing is None else self._writing.unavailable
 
     async def read(self, work: Work[Result]) -> Result:
         if self._reader is None:
             raise RuntimeError("the store is not open")
         try:
-            return _drive(self._reader, work)
+            return run_work(self._reader, work)
         except sqlite3.Error as error:
             raise of_database(error) from None
 
@@ -142,21 +136,9 @@ class SQLite:
             self._glancing.release()
 
     async def write(self, work: Work[Result], *, durable: bool = True) -> Result:
-        if self._thread is None:
+        if self._writing is None:
             raise RuntimeError("the store is not open")
-        loop = asyncio.get_running_loop()
-        job = _Job(work, durable, loop, loop.create_future())
-        self._jobs.put(job)
-        try:
-            # A caller that is cancelled does not undo what the writer has begun, or will begin.
-            result: Result = await asyncio.shield(job.future)
-        except asyncio.CancelledError:
-            # However often: what it holds, as the lock on the file that the work is about, nobody else may have before.
-            while not job.future.done():
-                with contextlib.suppress(asyncio.CancelledError):
-                    await asyncio.wait([job.future])
-            raise
-        return result
+        return await self._writing.write(work, durable=durable)
 
     async def problems(self) -> list[str]:
         def check() -> Work[list[str]]:
@@ -185,19 +167,31 @@ class SQLite:
     def _open(self) -> None:
         if sqlite3.sqlite_version_info < _MINIMUM:
             raise StoreError(f"SQLite {sqlite3.sqlite_version} is too old: {'.'.join(map(str, _MINIMUM))} is needed")
-        # Writers of several processes queue on this file, which is fair; SQLite's own busy handler polls.
-        self._lock = os.open(self._path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        # Connecting too: while a new database becomes one with a log, SQLite refuses others without waiting.
-        with self._locked_for_start():
-            self._writer = self._connect(WRITER_WAIT_S)
-            self._migrate(self._writer)
-            self._reader = self._connect(READER_WAIT_S)
-            self._glancer = self._connect(READER_WAIT_S)
+        # Writers of several processes queue for it, which is fair; SQLite's own busy handler polls.
+        lock = self._lock = ProcessLock(self._path.with_suffix(".lock"), self._modes.file)
+        if not lock.acquire_within(START_WAIT_S):
+            raise StoreError(
+                f"{self._path}: another process has been writing for {START_WAIT_S:g} seconds; "
+                "see who has registry.lock open, and end or wait for it"
+            )
+        try:
+            self._connect_all()
+        finally:
+            lock.release()
+        self._index = WalIndex.of(self._path)
+
+    def _connect_all(self) -> None:
+        # SQLite would make it readable for all; its log and the log's index get the mode of the database.
+        self._modes.make_file(self._path)
+        # Under the lock: while a new database becomes one with a log, SQLite refuses others without waiting.
+        self._writer = self._connect(WRITER_WAIT_S)
+        self._migrate(self._writer)
+        self._reader = self._connect(READER_WAIT_S)
+        self._glancer = self._connect(READER_WAIT_S)
         self._glancer.execute("PRAGMA query_only = ON")
         self._glancer.execute("PRAGMA busy_timeout = 0")
         self._reader.execute("PRAGMA query_only = ON")
         self._reader.execute(f"PRAGMA cache_size = -{READER_CACHE_KIB}")
-        self._index = WalIndex.of(self._path)
 
     def _connect(self, wait_s: float) -> sqlite3.Connection:
         connection = sqlite3.connect(
@@ -212,30 +206,11 @@ class SQLite:
                 )
             connection.execute("PRAGMA foreign_keys = ON")
             connection.execute(f"PRAGMA wal_autocheckpoint = {WAL_PAGES}")
-            connection.execute(f"PRAGMA synchronous = {_SYNCHRONOUS[self._durability][False]}")
+            connection.execute(f"PRAGMA synchronous = {SYNCHRONOUS[self._durability][False]}")
         except BaseException:
             connection.close()
             raise
         return connection
-
-    @contextlib.contextmanager
-    def _locked_for_start(self) -> Iterator[None]:
-        deadline = time.monotonic() + START_WAIT_S
-        while True:
-            try:
-                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    raise StoreError(
-                        f"{self._path}: another process has been writing for {START_WAIT_S:g} seconds; "
-                        "see who has registry.lock open, and end or wait for it"
-                    ) from None
-                time.sleep(0.01)
-        try:
-            yield
-        finally:
-            fcntl.flock(self._lock, fcntl.LOCK_UN)
 
     def _migrate(self, connection: sqlite3.Connection) -> None:
         (version,) = connection.execute("PRAGMA user_version").fetchone()
@@ -266,95 +241,3 @@ class SQLite:
             )
         known = of_disk(error) if isinstance(error, OSError) else of_database(error)
         return f"{self._path} cannot be opened: {known.message if isinstance(known, OCIError) else known}"
-
-    def _run(self) -> None:
-        assert self._writer is not None
-        synchronous = ""
-        last = False
-        while not last:
-            batch, last = self._jobs.next_group()
-            wanted = _SYNCHRONOUS[self._durability][any(job.durable for job in batch)]
-            try:
-                if wanted != synchronous:
-                    self._writer.execute(f"PRAGMA synchronous = {wanted}")
-                    synchronous = wanted
-                self._commit(self._writer, batch)
-            except Exception as error:
-                # The transaction itself failed (a full disk, an I/O error): nobody's work is there, and
-                # whoever failed by itself may have failed by a neighbour's work.
-                for job in batch:
-                    job.error = _error_of(error)
-            for loop in {job.loop for job in batch}:
-                with contextlib.suppress(RuntimeError):  # a loop that has been closed waits for nothing
-                    loop.call_soon_threadsafe(_resolve, [job for job in batch if job.loop is loop])
-
-    def _commit(self, connection: sqlite3.Connection, batch: list[_Job]) -> None:
-        if not batch:
-            return
-        fcntl.flock(self._lock, fcntl.LOCK_EX)
-        try:
-            connection.execute("BEGIN IMMEDIATE")
-            if len(batch) == 1:
-                # By itself it needs no savepoint: what undoes it is the transaction.
-                batch[0].result = _drive(connection, batch[0].work)
-            else:
-                for job in batch:
-                    _attempt(connection, job)
-            reach("before commit of", batch)
-            connection.execute("COMMIT")
-            reach("after commit of", batch)
-        except BaseException:
-            if connection.in_transaction:
-                with contextlib.suppress(sqlite3.Error):
-                    connection.execute("ROLLBACK")
-            raise
-        finally:
-            fcntl.flock(self._lock, fcntl.LOCK_UN)
-
-
-_SYNCHRONOUS: Final = {"full": ("NORMAL", "FULL"), "normal": ("NORMAL", "NORMAL"), "off": ("OFF", "OFF")}
-
-
-def _attempt(connection: sqlite3.Connection, job: _Job) -> None:
-    connection.execute("SAVEPOINT job")
-    try:
-        job.result = _drive(connection, job.work)
-    except Exception as error:
-        if not connection.in_transaction:
-            raise
-        job.error = _error_of(error)
-        connection.execute("ROLLBACK TO job")
-    connection.execute("RELEASE job")
-
-
-def _drive(connection: sqlite3.Connection, work: Work[Result]) -> Result:
-    try:
-        statement, parameters = next(work)
-        while True:
-            rows = connection.execute(statement, parameters).fetchall()
-            statement, parameters = work.send(rows)
-    except StopIteration as end:
-        result: Result = end.value
-        return result
-
-
-def _resolve(batch: list[_Job]) -> None:
-    for job in batch:
-        if job.future.done():
-            continue
-        if job.error is None:
-            job.future.set_result(job.result)
-        else:
-            job.future.set_exception(job.error)
-
-
-def _error_of(error: Exception) -> Exception:
-    """A new error for each caller: raised by many, one would gather the tracebacks of all."""
-    known = error
-    if isinstance(error, sqlite3.Error):
-        known = of_database(error)
-        if known is error:
-            return type(error)(*error.args).with_traceback(error.__traceback__)
-    elif isinstance(error, OSError):
-        known = of_disk(error)
-    return known

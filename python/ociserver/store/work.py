@@ -46,6 +46,10 @@ class Database(Protocol):
                 is everything that was committed.
         """
 
+    @property
+    def unavailable(self) -> str | None:
+        """Why nothing can be written just now, in words for people; None while it can, as far as is known."""
+
     async def problems(self) -> list[str]:
         """What the database finds wrong with its own pages and indexes; for a check, since it reads all of them."""
 
