@@ -26,7 +26,7 @@ from tests.cli.process import eventually, serving
 from tests.faults import impatient
 from tests.faults.registry import SMALL, Registry, error_of, image, ociserver
 from tests.support.http import send
-from tests.support.server import PROGRAM, Server, free_port, serve
+from tests.support.server import PROGRAM, START_TIMEOUT_S, Server, free_port, serve
 
 FULL = bool(os.environ.get("FULL_TESTS"))
 IMPATIENT = (sys.executable, impatient.__file__)
@@ -127,7 +127,7 @@ def test_a_start_while_a_process_stands_still_with_the_lock(tmp_path: Path) -> N
             process = stack.enter_context(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
             stack.callback(process.kill)
             server = Server("127.0.0.1", port, process.pid, tmp_path / "none")
-            eventually(lambda: ready_or_not(server) == (503, "the store is being opened"), "an answer", str)
+            wait_until_not_ready(server)
             if not is_stopped:
                 held.close()
                 wait_until_ready(server)
@@ -136,11 +136,15 @@ def test_a_start_while_a_process_stands_still_with_the_lock(tmp_path: Path) -> N
             assert (process.returncode, "Traceback" in said) == (0, False)
 
 
-def ready_or_not(server: Server) -> tuple[int, str] | None:
-    try:
-        return ready(server)
-    except OSError:
-        return None
+def wait_until_not_ready(server: Server) -> None:
+    """Until it listens, and says that its store is not open."""
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while True:
+        with suppress(OSError):
+            assert ready(server) == (503, "the store is being opened")
+            return
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
 
 
 class Pusher(threading.Thread):

@@ -103,6 +103,13 @@ file of --config again. /healthz says whether the process is alive, /readyz whet
     "A killed process loses nothing with any of them.",
 )
 @option(
+    "--group-readable",
+    section=_KEEP,
+    is_flag=True,
+    help="Let the group of the folder read what is made in it (0750 and 0640), as for a backup by another user. "
+    "Without it only the user that serves may (0700 and 0600). What is there keeps its mode.",
+)
+@option(
     "--memory",
     section=_KEEP,
     is_flag=True,
@@ -207,7 +214,7 @@ def serve(**values: Any) -> None:
     stores = [_store(leaf) for leaf in leaves]
     store = configured.together(values, stores)
     if worker is None:
-        claimed = [claim(leaf["data"]) for leaf in leaves if not leaf["memory"]]
+        claimed = [claim(leaf["data"], group_readable=leaf["group_readable"]) for leaf in leaves if not leaf["memory"]]
         listeners = sockets.listen(values["host"], values["port"])
     else:
         claimed, listeners = [], worker.listeners
@@ -326,7 +333,7 @@ def _store(values: dict[str, Any]) -> Store:
     accepts = {name: values[name] for name in ("immutable_tags", "lax_child_references")}
     if values["memory"]:
         return memory(max_bytes=values["memory_limit"], **accepts)
-    return folder(values["data"], durability=values["durability"], **accepts)
+    return folder(values["data"], durability=values["durability"], group_readable=values["group_readable"], **accepts)
 
 
 @contextmanager

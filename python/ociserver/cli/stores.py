@@ -12,6 +12,7 @@ from ociserver.cli.errors import CannotServeError
 from ociserver.cli.units import format_size
 from ociserver.interface import Backend
 from ociserver.memory import Memory
+from ociserver.store.modes import GROUP_READABLE, PRIVATE
 from ociserver.store.sqlite import Durability
 
 __all__ = ["Store", "claim", "folder", "memory"]
@@ -41,15 +42,21 @@ def memory(*, max_bytes: int, immutable_tags: bool, lax_child_references: bool) 
     return Store(backend, f"in memory, {format_size(max_bytes)} at most, and is lost when this process ends")
 
 
-def folder(path: Path, *, durability: Durability, immutable_tags: bool, lax_child_references: bool) -> Store:
+def folder(
+    path: Path, *, durability: Durability, group_readable: bool, immutable_tags: bool, lax_child_references: bool
+) -> Store:
     """A durable registry in one folder."""
     backend = store.Store(
-        path, durability=durability, immutable_tags=immutable_tags, lax_child_references=lax_child_references
+        path,
+        durability=durability,
+        group_readable=group_readable,
+        immutable_tags=immutable_tags,
+        lax_child_references=lax_child_references,
     )
     return Store(backend, f"in {path}")
 
 
-def claim(path: Path) -> int:
+def claim(path: Path, *, group_readable: bool) -> int:
     """Make the folder this server's, until the process ends; the descriptor that holds the claim.
 
     Two servers on one folder would not harm the data, but each would collect, and answer, by its own flags.
@@ -58,8 +65,9 @@ def claim(path: Path) -> int:
         CannotServeError: another server has it, or it cannot be written to.
     """
     try:
-        path.mkdir(parents=True, exist_ok=True)
-        fd = os.open(path / "server.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        modes = GROUP_READABLE if group_readable else PRIVATE
+        modes.make_folder(path)
+        fd = os.open(path / "server.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, modes.file)
     except OSError as error:
         raise CannotServeError(
             f"cannot keep data in {path}: {error.strerror}. --data takes a folder that this user may write to; "

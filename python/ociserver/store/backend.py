@@ -20,14 +20,17 @@ from ociserver.errors import OCIError
 from ociserver.interface import UNKNOWN_SIZE, BlobReader, Descriptor, Manifest, PushedManifest, write_all
 from ociserver.store import manifests, reads, sweep, writes
 from ociserver.store.directory import Directory
-from ociserver.store.faults import DISK_FULL, StoreError, of_disk
+from ociserver.store.faults import StoreError, is_full_below, of_disk
 from ociserver.store.glances import Glances
 from ociserver.store.lists import Lists
+from ociserver.store.modes import GROUP_READABLE, PRIVATE
 from ociserver.store.reader import FileReader, InlineReader
 from ociserver.store.reads import BLOB_TYPE, Copy, Link, UploadRow
 from ociserver.store.recent import Recent
 from ociserver.store.reserve import Reserve
+from ociserver.store.room import Room
 from ociserver.store.sqlite import Durability, SQLite
+from ociserver.store.upkeep import Upkeep
 from ociserver.store.upload import INLINE_SIZE, Upload
 from ociserver.store.work import Database, Work
 
@@ -61,6 +64,8 @@ class Store(Lists):
             moments. `off`: anything. What survives `kill -9` is the same in all three: everything.
         renew_after_s: a HEAD renews a blob at most this often. Collection adds it to `unreferenced_after`, so
             that whoever was told that a blob is there can count on all of that time.
+        group_readable: the group of the files may read them (0750 and 0640); otherwise only their user may. What
+            exists keeps its mode.
 
     Raises:
         StoreError: when it is opened, if the folder cannot be used; the message says what to do.
@@ -74,18 +79,21 @@ class Store(Lists):
         lax_child_references: bool = False,
         durability: Durability = "full",
         renew_after_s: float = RENEW_AFTER_S,
+        group_readable: bool = False,
     ) -> None:
         self.path = Path(path)
+        self.modes = GROUP_READABLE if group_readable else PRIVATE
         self.renew_after_s = renew_after_s
         self.writing: set[str] = set()
         # Uploads that this process has recorded last, as far as it knows, and is not at, by their ids.
         self._remembered: OrderedDict[str, tuple[str, UploadRow]] = OrderedDict()
         self._immutable_tags = immutable_tags
         self._lax = lax_child_references
-        database = SQLite(self.path / "registry.db", durability)
+        database = SQLite(self.path / "registry.db", durability, self.modes)
         self.database: Database = database
-        self.blobs = Directory(self.path / "blobs", sync=durability != "off", settle=database.settle)
-        self._reserve = Reserve(self.path / "registry.reserve")
+        self.blobs = Directory(self.path / "blobs", sync=durability != "off", settle=database.settle, modes=self.modes)
+        self.room = Room(self.path, Reserve(self.path / "registry.reserve", self.modes), database.owed)
+        self.upkeep = Upkeep(database, self.room)
         self._recent = Recent(self.database.version)
         self._glances = Glances(self.database, self._recent)
         self._opening = asyncio.Lock()
@@ -109,18 +117,30 @@ class Store(Lists):
 
     async def _open(self) -> None:
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
+            self.modes.make_folder(self.path)
             self._check_complete()
-            self._reserve.give_up_to_start()
-            await self.blobs.open()
-            await self.database.open()
-            await self.keep_reserve()
+            while not await self._try_to_open():
+                # On a full disk that takes some of the room that is kept for making room.
+                pass
         except OSError as error:
             await self._close()
             raise StoreError(f"{self.path} cannot be used: {_reason(error)}") from error
         except BaseException:
             await self._close()
             raise
+
+    async def _try_to_open(self) -> bool:
+        """Open all parts; False if there was no room for that, of which there is more now."""
+        try:
+            await self.blobs.open()
+            await self.database.open()
+        except (OSError, StoreError) as error:
+            if not is_full_below(error) or not self.room.give_slice():
+                raise
+            await self._close()
+            return False
+        self.upkeep.start()
+        return True
 
     @property
     def unavailable(self) -> str | None:
@@ -221,6 +241,7 @@ class Store(Lists):
     async def push_blob(self, repository: str, descriptor: Descriptor, chunks: AsyncIterable[bytes]) -> Descriptor:
         _check_digest(descriptor.digest)
         algorithm = descriptor.digest.partition(":")[0]
+        self.room.check()
         head = b""
         upload: Upload | None = None
         try:
@@ -254,7 +275,7 @@ class Store(Lists):
     async def push_blob_chunked(self, repository: str, *, chunk_size: int = 0, algorithm: str = "sha256") -> Upload:
         row = UploadRow(secrets.token_hex(16), algorithm, 0, b"")
         # Not synced: a power cut ends the uploads of its last moments, and nobody was promised otherwise.
-        await self.database.write(writes.start_upload(repository, row.id, algorithm, int(time.time())), durable=False)
+        await self.take(writes.start_upload(repository, row.id, algorithm, int(time.time())), durable=False)
         self.remember(repository, row)
         return Upload(self, repository, row, 0)
 
@@ -272,7 +293,7 @@ class Store(Lists):
         copy = await self.database.read(reads.copy_of(digest))
         if copy is not None and not self._is_whole(copy):
             raise OCIError("BLOB_UNKNOWN")
-        linked = await self.database.write(writes.mount(from_repository, to_repository, digest, int(time.time())))
+        linked = await self.take(writes.mount(from_repository, to_repository, digest, int(time.time())))
         return Descriptor(BLOB_TYPE, digest, linked.size)
 
     async def push_manifest(
@@ -294,7 +315,7 @@ class Store(Lists):
             raise OCIError("DIGEST_INVALID", detail={"digest": digest, "content": found})
         info = read_manifest(content, media_type, lax=self._lax)
         descriptor = Descriptor(media_type, found, len(content))
-        await self.database.write(
+        await self.take(
             manifests.push_manifest(
                 repository,
                 descriptor,
@@ -331,21 +352,16 @@ class Store(Lists):
         now = int(time.time())
         await self.free(lambda: writes.delete_repository(repository, immutable_tags=self._immutable_tags, now=now))
 
-    # What makes room
+    # What takes room, and what makes room
+
+    async def take(self, work: Work[Result], *, durable: bool = True) -> Result:
+        """Write what takes room. Raises OCIError (507) while there is none."""
+        self.room.check()
+        return await self.database.write(self.room.admitted(work), durable=durable)
 
     async def free(self, work: Callable[[], Work[Result]], *, durable: bool = True) -> Result:
-        """Write what frees bytes, now or at the next collection: on a full disk with the room that is kept for that."""
-        try:
-            return await self.database.write(work(), durable=durable)
-        except OCIError as error:
-            if error.status != DISK_FULL:
-                raise
-        self._reserve.give_up()
-        return await self.database.write(work(), durable=durable)
-
-    async def keep_reserve(self) -> None:
-        """Keep that room again, if it has been used and there is as much."""
-        await asyncio.to_thread(self._reserve.fill)
+        """`Upkeep.free`."""
+        return await self.upkeep.free(work, durable=durable)
 
     # What uploads need of the store
 
@@ -377,7 +393,7 @@ class Store(Lists):
         if content is None:
             copy = await self.database.read(reads.copy_of(digest))
             healthy = copy.key if copy is not None and self._is_whole(copy) else None
-        linked = await self.database.write(
+        linked = await self.take(
             writes.finish_blob(
                 repository, digest, size, upload=upload, content=content, healthy=healthy, now=int(time.time())
             )
@@ -415,6 +431,7 @@ class Store(Lists):
             )
 
     async def _close(self) -> None:
+        await self.upkeep.stop()
         await self.database.close()
         await self.blobs.close()
 

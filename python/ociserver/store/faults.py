@@ -8,7 +8,17 @@ from typing import Final
 
 from ociserver.errors import OCIError, RegistryError
 
-__all__ = ["StoreError", "damaged", "disk_full", "of_database", "of_disk", "unavailable"]
+__all__ = [
+    "DISK_FULL",
+    "StoreError",
+    "damaged",
+    "disk_full",
+    "is_full",
+    "is_full_below",
+    "of_database",
+    "of_disk",
+    "unavailable",
+]
 
 RETRY_AFTER_S: Final = 10
 """When a client is to try again what cannot be written just now."""
@@ -23,6 +33,19 @@ _EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE})
 
 class StoreError(RegistryError):
     """The folder cannot be used; the message says why, and what to do."""
+
+
+def is_full(error: Exception) -> bool:
+    """Whether an error, of the system or as a client gets it, is that the disk has no room."""
+    return error.errno in _FULL if isinstance(error, OSError) else getattr(error, "status", None) == DISK_FULL
+
+
+def is_full_below(error: BaseException) -> bool:
+    """Whether that the disk has no room is what an error, or a cause of it, comes from."""
+    known = of_database(error) if isinstance(error, sqlite3.Error) else error
+    if isinstance(known, Exception) and is_full(known):
+        return True
+    return error.__cause__ is not None and is_full_below(error.__cause__)
 
 
 def of_disk(error: OSError) -> Exception:

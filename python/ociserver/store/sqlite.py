@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from ociserver.errors import OCIError
+from ociserver.store.checkpoint import Checkpointer
 from ociserver.store.failpoint import reach
 from ociserver.store.faults import StoreError, damaged, of_database, of_disk
 from ociserver.store.modes import PRIVATE, Modes
 from ociserver.store.process_lock import ProcessLock
 from ociserver.store.schema import MIGRATIONS, VERSION
 from ociserver.store.sqlite_writer import SYNCHRONOUS, Durability, SQLiteWriter, run_work
+from ociserver.store.vacuum import PAGE_SIZE
 from ociserver.store.wal_index import WalIndex
 from ociserver.store.work import Row, Work
 from ociserver.store.writer import sync_folder
@@ -26,6 +28,9 @@ Result = TypeVar("Result")
 
 WAL_PAGES: Final = 4_000
 """Pages of 4 KiB after which the log is copied back: 16 MiB, so that its two extra syncs are rare."""
+
+MAX_LOG_AT_RESTART: Final = WAL_PAGES * (PAGE_SIZE + 24)
+"""Bytes to which the log's file is cut when a writer begins it anew: a frame has a page and 24 bytes more."""
 
 WRITER_WAIT_S: Final = 10.0
 """How long a write waits for another program that has locked the database, before it fails with 503."""
@@ -61,6 +66,7 @@ class SQLite:
         self._path = path
         self._durability = durability
         self._modes = modes
+        self._lock_path = path.with_suffix(".lock")
         self._lock: ProcessLock | None = None
         self._writing: SQLiteWriter | None = None
         self._writer: sqlite3.Connection | None = None
@@ -69,6 +75,7 @@ class SQLite:
         self._glancer: sqlite3.Connection | None = None
         self._glancing = threading.Lock()
         self._home = 0
+        self._checkpointer: Checkpointer | None = None
         self._index: WalIndex | None = None
 
     async def open(self) -> None:
@@ -96,6 +103,9 @@ class SQLite:
         writing, self._writing = self._writing, None
         if writing is not None:
             await writing.stop()
+        checkpointer, self._checkpointer = self._checkpointer, None
+        if checkpointer is not None:
+            await asyncio.to_thread(checkpointer.close)
         # Taken away first: then at most one glance is under way, and the mutex is free when it has ended.
         glancer, self._glancer = self._glancer, None
         with self._glancing:
@@ -147,6 +157,28 @@ class SQLite:
 
         return await self.read(check())
 
+    def owed(self) -> int:
+        index = self._index
+        try:
+            return 0 if index is None else max(index.database_size() - os.stat(self._path).st_size, 0)
+        except OSError:
+            return 0
+
+    def log_size(self) -> int:
+        try:
+            return os.stat(f"{self._path}-wal").st_size
+        except OSError:
+            return 0
+
+    async def shrink_log(self) -> bool:
+        checkpointer = self._checkpointer
+        if checkpointer is None:
+            return False
+        try:
+            return await asyncio.to_thread(checkpointer.run)
+        except sqlite3.Error as error:
+            raise of_database(error) from None
+
     def version(self) -> bytes | None:
         index = self._index  # once: another thread may be closing it
         return None if index is None else index.header()
@@ -168,7 +200,7 @@ class SQLite:
         if sqlite3.sqlite_version_info < _MINIMUM:
             raise StoreError(f"SQLite {sqlite3.sqlite_version} is too old: {'.'.join(map(str, _MINIMUM))} is needed")
         # Writers of several processes queue for it, which is fair; SQLite's own busy handler polls.
-        lock = self._lock = ProcessLock(self._path.with_suffix(".lock"), self._modes.file)
+        lock = self._lock = ProcessLock(self._lock_path, self._modes.file)
         if not lock.acquire_within(START_WAIT_S):
             raise StoreError(
                 f"{self._path}: another process has been writing for {START_WAIT_S:g} seconds; "
@@ -188,6 +220,7 @@ class SQLite:
         self._migrate(self._writer)
         self._reader = self._connect(READER_WAIT_S)
         self._glancer = self._connect(READER_WAIT_S)
+        self._checkpointer = Checkpointer(self._connect(0), ProcessLock(self._lock_path, self._modes.file))
         self._glancer.execute("PRAGMA query_only = ON")
         self._glancer.execute("PRAGMA busy_timeout = 0")
         self._reader.execute("PRAGMA query_only = ON")
@@ -198,6 +231,9 @@ class SQLite:
             self._path, timeout=wait_s, isolation_level=None, check_same_thread=False, cached_statements=256
         )
         try:
+            if not os.stat(self._path).st_size:
+                # Before anything is in it. On an older one this would do nothing, but take room for that.
+                connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
             (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
             if mode != "wal":
                 raise StoreError(
@@ -206,6 +242,7 @@ class SQLite:
                 )
             connection.execute("PRAGMA foreign_keys = ON")
             connection.execute(f"PRAGMA wal_autocheckpoint = {WAL_PAGES}")
+            connection.execute(f"PRAGMA journal_size_limit = {MAX_LOG_AT_RESTART}")
             connection.execute(f"PRAGMA synchronous = {SYNCHRONOUS[self._durability][False]}")
         except BaseException:
             connection.close()

@@ -53,5 +53,18 @@ class Database(Protocol):
     async def problems(self) -> list[str]:
         """What the database finds wrong with its own pages and indexes; for a check, since it reads all of them."""
 
+    def owed(self) -> int:
+        """Bytes by which files have to grow for what is committed already."""
+
+    def log_size(self) -> int:
+        """Bytes that a log takes of the disk."""
+
+    async def shrink_log(self) -> bool:
+        """Give back what the log takes. False if somebody was in the way; then some of it may be given back later.
+
+        Raises:
+            OCIError: the disk is full or has failed.
+        """
+
     def version(self) -> bytes | None:
         """What differs after every commit of any process; None where that cannot be told without asking."""

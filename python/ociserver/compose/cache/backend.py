@@ -32,6 +32,7 @@ from ociserver.interface import (
     recall_of,
 )
 from ociserver.iterators import closing
+from ociserver.store.modes import PRIVATE
 
 __all__ = ["Cache"]
 
@@ -98,8 +99,9 @@ class Cache(Backend):
         self._local_recall = recall_of(self._local)
         self._store = store_of(self._local)
         folder: Path | None = None if self._store is None else self._store.path
-        self._index = Index(folder / "cache.db" if folder else None)
-        self._locks = Locks(folder / "filling" if folder else None)
+        modes = PRIVATE if self._store is None else self._store.modes
+        self._index = Index(folder / "cache.db" if folder else None, modes)
+        self._locks = Locks(folder / "filling" if folder else None, modes)
         self._flights = Flights()
         self._fills: dict[tuple[str, str], Fill] = {}
         self._eviction = Eviction(self._local, self._index, max_bytes)

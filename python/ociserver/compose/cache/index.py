@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
+from ociserver.store.modes import PRIVATE, Modes
+
 __all__ = ["Entry", "Index", "Kind", "Owner"]
 
 Owner = Literal["upstream", "local"]
@@ -62,15 +64,19 @@ class Index:
 
     Args:
         path: of its file; None keeps it in memory.
+        modes: of the file, and of its log.
     """
 
-    def __init__(self, path: Path | None) -> None:
+    def __init__(self, path: Path | None, modes: Modes = PRIVATE) -> None:
         self._path = path
+        self._modes = modes
         self._connection: sqlite3.Connection | None = None
         self._upstreams: set[str] = set()
 
     def open(self) -> None:
         """Make the tables, where they are missing."""
+        if self._path is not None:
+            self._modes.make_file(self._path)
         connection = sqlite3.connect(
             self._path or ":memory:", timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
         )

@@ -6,17 +6,24 @@ import asyncio
 import contextlib
 import fcntl
 import os
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
 
 from ociserver._core import digest_of
+from ociserver.store.modes import PRIVATE, Modes
 
 __all__ = ["POLL_S", "Lock", "Locks", "Note"]
 
 POLL_S: Final = 0.01
 """How often a process looks whether another one has come further."""
+
+
+HOLD_S: Final = 30.0
+"""How long to wait for a process that does the same work. The lock only saves asking upstream twice: a process that has
+waited for longer, because the other one stands still, does the work itself."""
 
 
 class Note:
@@ -37,8 +44,9 @@ class Note:
 class Lock:
     """One name. Without a folder nobody else can hold it."""
 
-    def __init__(self, path: Path | None) -> None:
+    def __init__(self, path: Path | None, modes: Modes = PRIVATE) -> None:
         self._path = path
+        self._modes = modes
         self._fd = -1
 
     def acquire(self) -> bool:
@@ -46,7 +54,7 @@ class Lock:
         if self._path is None:
             return True
         while True:
-            fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, self._modes.file)
             try:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -87,27 +95,31 @@ class Locks:
 
     Args:
         folder: what the processes share; None if there is only this one.
+        modes: of the folder and its files.
     """
 
-    def __init__(self, folder: Path | None) -> None:
+    def __init__(self, folder: Path | None, modes: Modes = PRIVATE) -> None:
         self._folder = folder
+        self._modes = modes
 
     def open(self) -> None:
         """Make the folder."""
         if self._folder is not None:
-            self._folder.mkdir(exist_ok=True)
+            self._modes.make_folder(self._folder)
 
     def lock(self, *names: str) -> Lock:
         """The lock of something, whatever its name has in it."""
         if self._folder is None:
             return Lock(None)
-        return Lock(self._folder / digest_of("\0".join(names).encode(), "sha256").partition(":")[2])
+        name = digest_of("\0".join(names).encode(), "sha256").partition(":")[2]
+        return Lock(self._folder / name, self._modes)
 
     @asynccontextmanager
-    async def hold(self, *names: str) -> AsyncIterator[None]:
-        """Hold the lock of something, however long that takes to get."""
+    async def hold(self, *names: str, wait_s: float = HOLD_S) -> AsyncIterator[None]:
+        """Hold the lock of something; after `wait_s` go on without it."""
         lock = self.lock(*names)
-        while not lock.acquire():  # noqa: ASYNC110 - it is another process that lets go
+        deadline = time.monotonic() + wait_s
+        while not lock.acquire() and time.monotonic() < deadline:  # noqa: ASYNC110 - another process lets go
             await asyncio.sleep(POLL_S)
         try:
             yield
