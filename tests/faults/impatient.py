@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from ociserver.cli import main
 from ociserver.cli.workers import supervise
-from ociserver.store.sqlite_writer import SQLiteWriter
+from ociserver.store.sqlite import SQLite
 
 LOCK_WAIT_S = 1.0
 SILENCE_S = 3.0
@@ -22,7 +22,7 @@ def shorten(function: object, name: str, seconds: float) -> None:
 
 
 if __name__ == "__main__":
-    shorten(SQLiteWriter.__init__, "lock_wait_s", LOCK_WAIT_S)
+    shorten(SQLite.__init__, "lock_wait_s", LOCK_WAIT_S)
     shorten(supervise, "silence_s", SILENCE_S)
     shorten(supervise, "stop_margin_s", STOP_MARGIN_S)
     main()

@@ -144,6 +144,4 @@ def collect(*, data: Path, dry_run: bool, verbose: bool, as_json: bool, **values
     if report.kept_bytes:
         click.echo(f"{format_size(report.kept_bytes)} stay in the database, for what is pushed next")
     if report.pending_bytes:
-        click.echo(
-            f"{format_size(report.pending_bytes)} follow when no program reads the database any more"
-        )
+        click.echo(f"{format_size(report.pending_bytes)} follow when no program reads the database any more")

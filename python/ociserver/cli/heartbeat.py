@@ -69,7 +69,7 @@ class Pulse:
         self._loop.add_reader(fd, self._on_bytes)
 
     def tick(self) -> float:
-        """Let `BEAT_S` pass; for how long the worker has been silent. One that still starts is not, nor one that ends."""
+        """Let `BEAT_S` pass; for how long the worker has been silent. One that is starting or ending is not."""
         if self._ticks is None:
             return 0.0
         self._ticks += 1

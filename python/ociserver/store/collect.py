@@ -87,7 +87,7 @@ class Report:
     counts: dict[Reason, int] = field(default_factory=dict)
     sizes: dict[Reason, int] = field(default_factory=dict)
     in_database: int = 0
-    compacted: Compacted = Compacted()
+    compacted: Compacted = field(default_factory=Compacted)
 
     def add(self, freed: Freed) -> None:
         """Count one."""

@@ -81,7 +81,7 @@ class Room:
         left = self.left()
         if left is None:
             return State.AMPLE
-        owed = self._owed()
+        owed = max(self._owed(), 0)
         missing = self.reserve.missing()
         if missing and left >= missing + owed + MARGIN:
             try:

@@ -14,10 +14,10 @@ from ociserver.store.checkpoint import Checkpointer
 from ociserver.store.failpoint import reach
 from ociserver.store.faults import StoreError, damaged, of_database, of_disk
 from ociserver.store.modes import PRIVATE, Modes
+from ociserver.store.pages import CONVERT_BYTES, PAGE_SIZE, convert
 from ociserver.store.process_lock import ProcessLock
 from ociserver.store.schema import MIGRATIONS, VERSION
-from ociserver.store.sqlite_writer import SYNCHRONOUS, Durability, SQLiteWriter, run_work
-from ociserver.store.vacuum import PAGE_SIZE
+from ociserver.store.sqlite_writer import LOCK_WAIT_S, SYNCHRONOUS, Durability, SQLiteWriter, run_work
 from ociserver.store.wal_index import WalIndex
 from ociserver.store.work import Row, Work
 from ociserver.store.writer import sync_folder
@@ -60,10 +60,23 @@ class SQLite:
         path: of the database file.
         durability: `full` syncs every durable commit; `normal` leaves that to checkpoints; `off` never syncs.
         modes: of the files.
+        lock_wait_s: how long a write waits for other processes before it is refused with 503.
+        convert_bytes: how much a file of an older version may hold to be rewritten when it is opened, so that pages can
+            be taken out of it.
     """
 
-    def __init__(self, path: Path, durability: Durability = "full", modes: Modes = PRIVATE) -> None:
+    def __init__(
+        self,
+        path: Path,
+        durability: Durability = "full",
+        modes: Modes = PRIVATE,
+        *,
+        lock_wait_s: float = LOCK_WAIT_S,
+        convert_bytes: int = CONVERT_BYTES,
+    ) -> None:
         self._path = path
+        self._lock_wait_s = lock_wait_s
+        self._convert_bytes = convert_bytes
         self._durability = durability
         self._modes = modes
         self._lock_path = path.with_suffix(".lock")
@@ -96,7 +109,9 @@ class SQLite:
             raise
         assert self._writer is not None
         assert self._lock is not None
-        self._writing = SQLiteWriter(self._writer, self._lock, self._durability, str(self._path))
+        self._writing = SQLiteWriter(
+            self._writer, self._lock, self._durability, str(self._path), lock_wait_s=self._lock_wait_s
+        )
         self._writing.start()
 
     async def close(self) -> None:
@@ -159,8 +174,10 @@ class SQLite:
 
     def owed(self) -> int:
         index = self._index
+        size = 0 if index is None else index.database_size()
         try:
-            return 0 if index is None else max(index.database_size() - os.stat(self._path).st_size, 0)
+            # 0 where nothing was committed since the log was made: then the file is all there is.
+            return size - os.stat(self._path).st_size if size else 0
         except OSError:
             return 0
 
@@ -218,6 +235,7 @@ class SQLite:
         # Under the lock: while a new database becomes one with a log, SQLite refuses others without waiting.
         self._writer = self._connect(WRITER_WAIT_S)
         self._migrate(self._writer)
+        convert(self._writer, self._path, self._convert_bytes)
         self._reader = self._connect(READER_WAIT_S)
         self._glancer = self._connect(READER_WAIT_S)
         self._checkpointer = Checkpointer(self._connect(0), ProcessLock(self._lock_path, self._modes.file))

@@ -23,7 +23,7 @@ from ociserver.store.group import Waiting
 from ociserver.store.process_lock import ProcessLock
 from ociserver.store.work import Work
 
-__all__ = ["SYNCHRONOUS", "Durability", "SQLiteWriter", "run_work"]
+__all__ = ["LOCK_WAIT_S", "SYNCHRONOUS", "Durability", "SQLiteWriter", "run_work"]
 
 Result = TypeVar("Result")
 Durability = Literal["full", "normal", "off"]
@@ -79,7 +79,7 @@ class SQLiteWriter:
         durability: Durability,
         where: str,
         *,
-        lock_wait_s: float = LOCK_WAIT_S,
+        lock_wait_s: float,
     ) -> None:
         self._connection = connection
         self._lock = lock
@@ -127,6 +127,7 @@ class SQLiteWriter:
             while not job.future.done():
                 with contextlib.suppress(asyncio.CancelledError):
                     await asyncio.wait([job.future])
+            job.future.exception()  # which nobody else will look at
             raise
         return result
 
@@ -217,7 +218,7 @@ class SQLiteWriter:
             is_new, self._is_stuck = not self._is_stuck, True
         if is_new:
             _log.error(
-                "%s: another process has held the lock for %g s: writes are refused until it lets go. Find it with "
+                "%s: another process has held the lock for %.0f s: writes are refused until it lets go. Find it with "
                 "`fuser -v %s`, and let it go on or end it",
                 self._where,
                 self._lock.waited_s() or self._lock_wait_s,

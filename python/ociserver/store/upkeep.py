@@ -15,9 +15,10 @@ from functools import partial
 from typing import Final, TypeVar
 
 from ociserver.errors import OCIError
+from ociserver.store import pages
 from ociserver.store.faults import is_full
+from ociserver.store.pages import PAGE_SIZE
 from ociserver.store.room import MARGIN, Room, State
-from ociserver.store.vacuum import PAGE_SIZE, free_pages, vacuum
 from ociserver.store.work import Database, Work
 
 __all__ = ["Compacted", "Upkeep"]
@@ -37,6 +38,9 @@ LOW: Final = 64 * 1024 * 1024
 MAX_LOG_WHEN_LOW: Final = 1024 * 1024
 """Likewise while so few bytes are left on the disk: a long log is room, and a full disk may not have what copying it
 takes. On a disk without room for pushes every byte of it is."""
+
+MAX_EXCESS: Final = 1024 * 1024
+"""Bytes by which the database's file may be longer than what is in it, before the log is cut, which shortens it."""
 
 SPARE_PAGES: Final = 1024
 """Free pages that stay in the database's file for what is pushed next, 4 MiB: taking pages out costs more than using
@@ -125,25 +129,25 @@ class Upkeep:
 
     async def compact(self) -> Compacted:
         """Take the pages that nothing uses out of the database's file, but for some where there is room enough."""
-        pages = 0
+        taken = 0
         while count := await self._most_to_take_out():
             # A power cut that takes it takes nothing but the room that it has made.
-            await self._free(partial(vacuum, count), durable=False)
-            pages += count
+            await self._free(partial(pages.take_out, count), durable=False)
+            taken += count
             if self._room.state() is not State.AMPLE:
                 # What the step has made of the log is given back before the next.
                 await self._shrink_log()
                 await self.refill()
-        if not pages:
+        if not taken:
             return Compacted()
-        size = pages * PAGE_SIZE
+        size = taken * PAGE_SIZE
         return Compacted(freed=size) if await self._cut_log() else Compacted(pending=size)
 
     async def _most_to_take_out(self) -> int:
         left = self._room.left()
         keep = SPARE_PAGES if left is None or left >= LOW else 0
         most = STEP_PAGES if self._room.state() is State.AMPLE else STEP_PAGES_WHEN_FULL
-        return max(min(await self._database.read(free_pages()) - keep, most), 0)
+        return max(min(await self._database.read(pages.count_free()) - keep, most), 0)
 
     async def _free(self, make_work: Callable[[], Work[Result]], *, durable: bool) -> Result:
         pauses = iter(PAUSES_S)
@@ -183,7 +187,8 @@ class Upkeep:
     async def _look_after(self) -> None:
         state, left = self._room.state(), self._room.left()
         max_log = MAX_LOG if left is None or left >= LOW else MAX_LOG_WHEN_LOW
-        if self._database.log_size() > max_log or (state is State.SHORT and self._database.log_size()):
+        is_long = self._database.log_size() > max_log or -self._database.owed() > MAX_EXCESS
+        if is_long or (state is State.SHORT and self._database.log_size()):
             # What is wrong with it is wrong for requests too, and told to them.
             await self._shrink_log()
         if state is State.DRAWN:

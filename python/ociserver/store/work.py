@@ -54,7 +54,7 @@ class Database(Protocol):
         """What the database finds wrong with its own pages and indexes; for a check, since it reads all of them."""
 
     def owed(self) -> int:
-        """Bytes by which files have to grow for what is committed already."""
+        """Bytes by which files have to grow for what is committed already; below 0 if they will get shorter."""
 
     def log_size(self) -> int:
         """Bytes that a log takes of the disk."""
