@@ -55,8 +55,7 @@ class Upload:
     One writer at a time: within a process by the store's `writing`, between processes by the lock on the
     file, and where there is no file by the size that the row must still have when this one is recorded.
 
-    A request that the full disk has refused leaves nothing behind: what it brought is cut off when it ends. What
-    earlier requests brought stays.
+    A request that a full disk has refused leaves nothing behind: what it brought is cut off when it ends.
 
     Args:
         store: that it is of.
@@ -175,15 +174,10 @@ class Upload:
                 with contextlib.suppress(Exception):
                     await self.cancel()
                 raise
+        content = None if self._file else self._buffer
         self._committing = True
         try:
-            linked = await self._store.link(
-                self._repository,
-                digest,
-                self.size,
-                upload=self._row,
-                content=None if self._file else self._buffer,
-            )
+            linked = await self._store.link(self._repository, digest, self.size, upload=self._row, content=content)
         except OCIError as error:
             # Other errors may come after the commit.
             self._committing = not (self._file and is_full(error))
@@ -274,8 +268,9 @@ class Upload:
                     raise OCIError("RANGE_INVALID", "another request is writing to this upload")
                 self._row = await self._record(self._row, len(self._buffer), _IN_ROW + self._buffer)
                 self._store.remember(self._repository, self._row)
-            elif self._file.size or is_in_file(self._row):
-                state = await self._file.suspend()
+            else:
+                is_nothing = not self._file.size and not is_in_file(self._row)
+                state = None if is_nothing else await self._file.suspend()
                 if state is None:
                     await self._store.find_upload(self._repository, self._row.id)
                 else:
