@@ -321,6 +321,21 @@ async def test_pages_are_taken_out(database: SQLite, tmp_path: Path) -> None:
     await database.write(insert_blob(0, 10))
 
 
+async def test_pages_are_taken_out_beside_other_works(database: SQLite) -> None:
+    """In one transaction, in which one of them fails."""
+    for number in range(20):
+        await database.write(insert_blob(number, 16_000), durable=False)
+    await database.write(delete_blobs(15))
+    free = await database.read(pages.count_free())
+    batch = await Batch.begin(database)
+    for work in (insert("before"), pages.take_out(5), insert_and_fail("failed", OCIError("DENIED")), insert("after")):
+        await batch.write(work)
+    await batch.commit()
+    assert await database.read(names()) == ["after", "before"]
+    assert await database.read(pages.count_free()) <= free - 5
+    assert await database.problems() == []
+
+
 async def test_the_log_is_not_cut_while_a_reader_needs_it(database: SQLite, tmp_path: Path) -> None:
     with closing(sqlite3.connect(tmp_path / "registry.db", isolation_level=None)) as reader:
         reader.execute("BEGIN")

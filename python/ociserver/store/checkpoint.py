@@ -24,11 +24,13 @@ class Checkpointer:
     """Copies the log back and cuts its file, beside a writer and readers, who never wait for more than the cut.
 
     Args:
-        connection: of its own; with no busy timeout, so that it waits for nobody while it holds what others need.
+        connection: of its own.
         lock: of the processes that write, an object of its own. Closed by `close`.
     """
 
     def __init__(self, connection: sqlite3.Connection, lock: ProcessLock) -> None:
+        # It waits for nobody while it holds what others need.
+        connection.execute("PRAGMA busy_timeout = 0")
         self._connection: sqlite3.Connection | None = connection
         self._lock = lock
         self._mutex = threading.Lock()

@@ -266,6 +266,8 @@ class _Sweep:
                 if not self._dry_run:
                     await store.blobs.delete([file.key])
                 yield Freed("unknown", file.key, None, file.size)
+            if not self._dry_run:
+                self.compacted += await store.upkeep.compact_when_full()
             self._progress(self._total - FAN_OUT + batch[-1].folder)
 
 

@@ -19,9 +19,9 @@ __all__ = ["CONVERT_BYTES", "PAGE_SIZE", "convert", "count_free", "take_out"]
 PAGE_SIZE: Final = 4096
 """Bytes, SQLite's default."""
 
-CONVERT_BYTES: Final = 64 * 1024 * 1024
-"""How much a file may hold to be rewritten when it is opened: that takes less than a second, during which nobody else
-can write."""
+CONVERT_BYTES: Final = 16 * 1024 * 1024
+"""How much a file may hold to be rewritten when it is opened: that takes less than a second, in which nobody else can
+write. 98 MB took four."""
 
 CONVERT_ROOM: Final = 4
 """How many times as much must be free on the disk: for the log, for the file, and for others."""

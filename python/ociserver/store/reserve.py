@@ -8,6 +8,7 @@ room (`Room`) until it is again.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,6 +25,9 @@ SIZE: Final = 4 * 1024 * 1024
 SLICE: Final = 256 * 1024
 """What is given up at a time: the log of some fifty deletions. A request that takes room at that moment steals no more
 than this."""
+
+_NOT_SUPPORTED: Final = (errno.EOPNOTSUPP, errno.EINVAL)
+"""Of a file system that cannot allocate, where the C library does not write instead."""
 
 
 class Reserve:
@@ -88,7 +92,11 @@ class Reserve:
 
 
 def _grow(fd: int, size: int, count: int) -> None:
-    if hasattr(os, "posix_fallocate"):
-        os.posix_fallocate(fd, size, count)
-    else:
-        os.pwrite(fd, bytes(count), size)
+    try:
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(fd, size, count)
+            return
+    except OSError as error:
+        if error.errno not in _NOT_SUPPORTED:
+            raise
+    os.pwrite(fd, bytes(count), size)

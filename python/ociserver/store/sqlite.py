@@ -238,7 +238,7 @@ class SQLite:
         convert(self._writer, self._path, self._convert_bytes)
         self._reader = self._connect(READER_WAIT_S)
         self._glancer = self._connect(READER_WAIT_S)
-        self._checkpointer = Checkpointer(self._connect(0), ProcessLock(self._lock_path, self._modes.file))
+        self._checkpointer = Checkpointer(self._connect(WRITER_WAIT_S), ProcessLock(self._lock_path, self._modes.file))
         self._glancer.execute("PRAGMA query_only = ON")
         self._glancer.execute("PRAGMA busy_timeout = 0")
         self._reader.execute("PRAGMA query_only = ON")

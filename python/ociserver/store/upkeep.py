@@ -130,14 +130,15 @@ class Upkeep:
     async def compact(self) -> Compacted:
         """Take the pages that nothing uses out of the database's file, but for some where there is room enough."""
         taken = 0
-        while count := await self._most_to_take_out():
-            # A power cut that takes it takes nothing but the room that it has made.
-            await self._free(partial(pages.take_out, count), durable=False)
-            taken += count
-            if self._room.state() is not State.AMPLE:
-                # What the step has made of the log is given back before the next.
-                await self._shrink_log()
-                await self.refill()
+        with contextlib.suppress(OCIError):  # if there is no room even for this, the next collection goes on
+            while count := await self._most_to_take_out():
+                # A power cut that takes it takes nothing but the room that it has made.
+                await self._free(partial(pages.take_out, count), durable=False)
+                taken += count
+                if self._room.state() is not State.AMPLE:
+                    # What the step has made of the log is given back before the next.
+                    await self._shrink_log()
+                    await self.refill()
         if not taken:
             return Compacted()
         size = taken * PAGE_SIZE
@@ -191,5 +192,5 @@ class Upkeep:
         if is_long or (state is State.SHORT and self._database.log_size()):
             # What is wrong with it is wrong for requests too, and told to them.
             await self._shrink_log()
-        if state is State.DRAWN:
-            await asyncio.to_thread(self._room.refill, MARGIN)
+        if state is not State.AMPLE:
+            await asyncio.to_thread(self._room.refill)
