@@ -15,7 +15,7 @@ import pytest
 
 from ociserver.cli.units import format_size
 from ociserver.store.reserve import SIZE, SLICE
-from ociserver.store.room import MARGIN
+from ociserver.store.room import CHECK_S, MARGIN
 from tests.cli.process import eventually
 from tests.faults.disk import Disk, small_disk
 from tests.faults.registry import HALF, LARGE, SMALL, Registry, digest_of, error_of, image, ociserver
@@ -95,6 +95,7 @@ def test_pushes_wait_for_the_reserve(disk: Disk, registry: Registry, missing: in
     os.truncate(reserve, SIZE - missing)
     # So that what it lacks is there, and hardly more.
     disk.fill(leave=missing + MARGIN // 2)
+    time.sleep(2 * CHECK_S)
     for answer in registry.pushes().values():
         assert answer.status == 507
     assert registry.blob(SMALL, "DELETE").status == 202
@@ -103,7 +104,7 @@ def test_pushes_wait_for_the_reserve(disk: Disk, registry: Registry, missing: in
     os.truncate(reserve, SIZE - missing)
     disk.make_room()
     assert registry.push(os.urandom(1000)).status == 201
-    assert reserve.stat().st_size == SIZE
+    eventually(lambda: reserve.stat().st_size == SIZE, "the reserve", registry.server.log_tail)
 
 
 @pytest.mark.parametrize("acknowledged", [0, HALF])

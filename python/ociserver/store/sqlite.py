@@ -105,6 +105,7 @@ class SQLite:
                 if self._lock is not None:
                     self._lock.close()
                 await asyncio.wait([opening])
+                opening.exception()  # which nobody else will look at
             await self.close()
             raise
         assert self._writer is not None

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -23,13 +24,15 @@ from ociserver.store.work import Database, Work
 
 __all__ = ["Compacted", "Upkeep"]
 
+_log = logging.getLogger("ociserver")
+
 Result = TypeVar("Result")
 
 TICK_S: Final = 1.0
 """How often it is looked whether the log has grown, or the disk has become full."""
 
 PAUSES_S: Final = (0.0, 0.02, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
-"""Before each further try of what frees. In sum longer than a request that takes room goes on without asking again."""
+"""Before each further try of what frees. In sum longer than a request goes on taking room without asking again."""
 
 MAX_LOG: Final = 20 * 1024 * 1024
 """Bytes of the log above which it is cut: it has some 16 MiB when it is copied back in time."""
@@ -98,8 +101,7 @@ class Upkeep:
         task, self._task = self._task, None
         if task is not None:
             task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+            await asyncio.wait([task])
 
     async def free(self, make_work: Callable[[], Work[Result]], *, durable: bool = True) -> Result:
         """Write what frees bytes, now or at the next collection: on a full disk with the room that is kept for that.
@@ -183,7 +185,10 @@ class Upkeep:
     async def _run(self) -> None:
         while True:
             await asyncio.sleep(TICK_S)
-            await self._look_after()
+            try:
+                await self._look_after()
+            except Exception:
+                _log.exception("the room on the store's disk could not be looked after")
 
     async def _look_after(self) -> None:
         state, left = self._room.state(), self._room.left()
