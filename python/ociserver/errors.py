@@ -68,6 +68,7 @@ class OCIError(RegistryError):
         detail: any JSON value, passed through to the client.
         status: HTTP status that beats the table's (413 with SIZE_INVALID, 507 with UNKNOWN).
         headers: response headers that belong to the error, such as `Retry-After`.
+        is_logged: whoever raises it logs its cause once, so that the handler does not log it for each request.
 
     `str()` is `<code in words>: <message>`. Two are equal for `same_code` if their codes are.
     """
@@ -80,6 +81,7 @@ class OCIError(RegistryError):
         detail: Any = None,
         status: int | None = None,
         headers: Mapping[str, str] | None = None,
+        is_logged: bool = False,
     ) -> None:
         super().__init__(code, message)
         self.code = code
@@ -87,6 +89,7 @@ class OCIError(RegistryError):
         self.detail = detail
         self.status = status
         self.headers: Mapping[str, str] = headers or {}
+        self.is_logged = is_logged
 
     def __str__(self) -> str:
         words = _words(self.code)

@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from http.client import HTTPConnection
@@ -71,17 +71,18 @@ def serving(
     *arguments: str,
     environment: Mapping[str, str] | None = None,
     prepare: Callable[[], None] | None = None,
+    program: Sequence[str] | None = None,
 ) -> Iterator[Serve]:
     """Start it on a free port, and end it when the block ends, if it has not ended by then.
 
     In memory, unless the arguments name a folder, or a file that says what is served. `prepare` is called in the new
-    process before it begins.
+    process before it begins. `program` is what to run instead of the `ociserver` command.
     """
     store = () if {"--data", "--config"} & set(arguments) else ("--memory",)
     output = folder / "output"
     with output.open("wb") as file:
         process = subprocess.Popen(
-            [*command(), "--port", "0", *store, *arguments],
+            [*([*program, "serve"] if program else command()), "--port", "0", *store, *arguments],
             env=clean_environment(environment),
             stdin=subprocess.DEVNULL,
             stdout=file,

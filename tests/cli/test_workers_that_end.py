@@ -16,7 +16,10 @@ logging.basicConfig(format="%(message)s")
 # What it starts as a worker.
 sys.executable = sys.argv[1]
 workers.RESTART_S = 0.01
-sys.exit(workers.supervise([], int(sys.argv[2]), lambda: print("all serve", flush=True), lambda: True))
+silence_s = float(sys.argv[3])
+all_serve = lambda: print("all serve", flush=True)
+limits = {"silence_s": silence_s, "graceful_timeout_s": 0.5, "stop_margin_s": 0.5}
+sys.exit(workers.supervise([], int(sys.argv[2]), all_serve, lambda: True, **limits))
 """
 
 WORKER = """#!{python} -IS
@@ -37,13 +40,13 @@ def end_before_it_is_known_whether_it_serves():
 """
 
 
-def supervised(folder: Path, worker: str, count: int = 1) -> tuple[int, list[str]]:
+def supervised(folder: Path, worker: str, count: int = 1, silence_s: float = 60) -> tuple[int, list[str]]:
     """How a parent of workers with this program ends, and what it says."""
     program = folder / "worker"
     program.write_text(WORKER.replace("{python}", sys.executable) + worker)
     program.chmod(0o755)
     done = subprocess.run(
-        [sys.executable, "-c", PARENT, str(program), str(count)],
+        [sys.executable, "-c", PARENT, str(program), str(count), str(silence_s)],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -106,3 +109,43 @@ if number == 1:
 time.sleep(60)
 """
     assert supervised(tmp_path, worker, 2) == (9, [])
+
+
+def test_one_that_stands_still_is_killed_and_replaced(tmp_path: Path) -> None:
+    worker = """
+os.write(ready, b"1")
+for beat in range(4):
+    if number == 1:
+        time.sleep(60)
+    os.write(ready, b".")
+    time.sleep(0.5)
+os.kill(parent, signal.SIGTERM)
+time.sleep(60)
+"""
+    said = ["all serve", "worker 1 has stood still for 2 s: killing it, and starting another"]
+    status, lines = supervised(tmp_path, worker, silence_s=2)
+    assert (status, sorted(lines)) == (0, said)
+
+
+def test_one_that_still_starts_does_not_stand_still(tmp_path: Path) -> None:
+    worker = """
+time.sleep(2.5)
+os.write(ready, b"1")
+time.sleep(0.2)
+os.kill(parent, signal.SIGTERM)
+time.sleep(60)
+"""
+    assert supervised(tmp_path, worker, silence_s=1) == (0, ["all serve"])
+
+
+def test_one_that_does_not_stop_is_killed(tmp_path: Path) -> None:
+    worker = """
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+os.write(ready, b"1")
+time.sleep(0.2)
+os.kill(parent, signal.SIGTERM)
+while True:
+    os.write(ready, b".")
+    time.sleep(0.5)
+"""
+    assert supervised(tmp_path, worker) == (9, ["all serve"])

@@ -21,15 +21,20 @@ class Disk:
         self.data = root / "data"
         self._filler = root / "filler"
 
-    def fill(self) -> None:
-        """Take what is free to the last byte."""
+    def fill(self, leave: int = 0) -> None:
+        """Take what is free to the last byte, but for some."""
         with self._filler.open("ab", buffering=0) as file:
             for size in PIECES:
                 try:
-                    while file.write(b"x" * size):
+                    while self.left() >= leave + size and file.write(b"x" * size):
                         pass
                 except OSError:
                     continue
+
+    def left(self) -> int:
+        """Bytes that are free."""
+        status = os.statvfs(self.root)
+        return status.f_bavail * status.f_frsize
 
     def make_room(self) -> None:
         self._filler.unlink()

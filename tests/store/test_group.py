@@ -89,3 +89,17 @@ def test_the_end_is_not_waited_for(gather: Callable[[float], None], items: tuple
     put(waiting, *items)
     waiting.end()
     assert waiting.next_group() == (list(items), True)
+
+
+@pytest.mark.parametrize("ended", [False, True])
+def test_all_that_waits_can_be_taken(*, ended: bool) -> None:
+    """The end stays, for whoever takes groups."""
+    waiting: Waiting[int] = Waiting()
+    put(waiting, 1, 2)
+    if ended:
+        waiting.end()
+    assert waiting.drain() == [1, 2]
+    assert waiting.drain() == []
+    if not ended:
+        put(waiting, 3)
+    assert waiting.next_group() == ([] if ended else [3], ended)

@@ -89,16 +89,20 @@ async def test_what_comes_first_is_recorded_whatever_was_kept(store: Store, othe
     await finish(other, upload_id, b"", digest_of(content))
 
 
-async def test_what_came_first_counts_though_the_rest_did_not_fit(store: Store, other: Store) -> None:
-    content = os.urandom(2 * LARGE)
-    upload = await store.push_blob_chunked(REPOSITORY)
-    await upload.write(content[:LARGE])
+@pytest.mark.parametrize("acknowledged", [0, 10, LARGE])
+async def test_what_did_not_fit_leaves_nothing_of_its_request(store: Store, other: Store, acknowledged: int) -> None:
+    """On a full disk that would be room for a day; what was acknowledged stays, in the row or in the file."""
+    content = os.urandom(3 * LARGE)
+    upload_id = await start(store, content[:acknowledged])
+    upload = await resume(store, upload_id, acknowledged)
+    await upload.write(content[acknowledged : 2 * LARGE])
     await upload.written()
     with full_disk(store):
-        await fails(upload, content[LARGE:])
+        await fails(upload, content[2 * LARGE :])
     await upload.aclose()
-    assert await size_of(other, upload.id) == LARGE
-    await finish(other, upload.id, content[LARGE:], digest_of(content))
+    assert files(store)[upload_id].stat().st_size == (acknowledged if acknowledged == LARGE else 0)
+    assert await size_of(other, upload_id) == acknowledged
+    await finish(other, upload_id, content[acknowledged:], digest_of(content))
 
 
 async def fails(upload: Upload, data: bytes) -> None:
@@ -120,8 +124,8 @@ async def test_what_a_failure_has_left_does_not_count(store: Store) -> None:
         await fails(upload, os.urandom(LARGE))
         os.pwrite(file, b"a part of it", LARGE + 5)
     await upload.aclose()
-    assert files(store)[upload_id].stat().st_size == LARGE + 5
-    await finish(store, upload_id, content[LARGE + 5 :], digest_of(content))
+    assert files(store)[upload_id].stat().st_size == LARGE
+    await finish(store, upload_id, content[LARGE:], digest_of(content))
 
 
 # Over HTTP

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sqlite3
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from ociserver import OCIError
-from ociserver.store import StoreError
+from ociserver.store import StoreError, pages
 from ociserver.store.group import MAX_GROUP
+from ociserver.store.process_lock import ProcessLock
 from ociserver.store.schema import MIGRATIONS, REGISTRY, Schema
 from ociserver.store.sqlite import SQLite
 from ociserver.store.work import Row, Work
@@ -221,6 +224,184 @@ async def test_a_database_that_another_program_has_locked(
     blocker.close()
     await database.write(insert("again"))
     assert await database.read(names()) == ["again"]
+
+
+@pytest.fixture
+async def impatient(tmp_path: Path) -> AsyncIterator[SQLite]:
+    """A database whose writer waits for other processes only for a moment."""
+    database = SQLite(tmp_path / "registry.db", lock_wait_s=0.2)
+    await database.open()
+    yield database
+    await database.close()
+
+
+def why_not(database: SQLite) -> str | None:
+    return database.unavailable
+
+
+async def test_a_process_that_stands_still_with_the_lock(impatient: SQLite, tmp_path: Path) -> None:
+    """What waits is refused in time, what comes at once; both are undone, and then writes go on."""
+    await impatient.write(insert("before"))
+    other = ProcessLock(tmp_path / "registry.lock", 0o600)
+    assert other.acquire()
+    first = asyncio.ensure_future(impatient.write(insert("first")))
+    await asyncio.sleep(0)
+    assert why_not(impatient) is None
+    for write in (first, impatient.write(insert("second"))):
+        with pytest.raises(OCIError, match="another process holds the lock") as caught:
+            await write
+        assert (caught.value.status, caught.value.headers["Retry-After"]) == (503, "10")
+    assert "another process holds the lock" in (why_not(impatient) or "")
+    assert await impatient.read(names()) == ["before"]
+    other.release()
+    async with asyncio.timeout(10):
+        while why_not(impatient):  # noqa: ASYNC110  # of a thread
+            await asyncio.sleep(0.001)
+    await impatient.write(insert("after"))
+    assert await impatient.read(names()) == ["after", "before"]
+    other.close()
+
+
+async def test_closing_while_a_process_stands_still_with_the_lock(database: SQLite, tmp_path: Path) -> None:
+    """What it keeps from being written is refused, and it can be opened again."""
+    other = ProcessLock(tmp_path / "registry.lock", 0o600)
+    assert other.acquire()
+    writing = [asyncio.ensure_future(database.write(insert(str(number)))) for number in range(3)]
+    await asyncio.sleep(0)
+    writing[0].cancel()
+    await database.close()
+    results = await asyncio.gather(*writing, return_exceptions=True)
+    assert [type(result) for result in results] == [asyncio.CancelledError, OCIError, OCIError]
+    other.close()
+    await database.open()
+    assert await database.read(names()) == []
+    await database.write(insert("again"))
+
+
+# Space that it gives back
+
+
+def used_pages(path: Path) -> tuple[int, int, int]:
+    """`auto_vacuum`, pages and free ones."""
+    with closing(sqlite3.connect(path)) as connection:
+        values = [connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "freelist_count")]
+        return connection.execute("PRAGMA auto_vacuum").fetchone()[0], values[0], values[1]
+
+
+def insert_blob(number: int, size: int) -> Work[None]:
+    yield "INSERT INTO copies (digest, size, content) VALUES (?, ?, ?)", (str(number), size, os.urandom(size))
+
+
+def delete_blobs(before: int) -> Work[None]:
+    yield "DELETE FROM copies WHERE CAST(digest AS INTEGER) < ?", (before,)
+
+
+def contents() -> Work[list[Row]]:
+    return (yield "SELECT digest, content FROM copies ORDER BY id", ())
+
+
+async def test_pages_are_taken_out(database: SQLite, tmp_path: Path) -> None:
+    """So many at a time, and of those that are left each is what it was."""
+    for number in range(100):
+        await database.write(insert_blob(number, 16_000), durable=False)
+    await database.write(delete_blobs(90))
+    kept = await database.read(contents())
+    free = await database.read(pages.count_free())
+    assert free >= 90 * 3
+    await database.write(pages.take_out(10))
+    assert await database.read(pages.count_free()) == free - 10
+    await database.write(pages.take_out(free))
+    assert await database.read(pages.count_free()) == 0
+    assert await database.read(contents()) == kept
+    assert database.log_size() > 0
+    assert await database.shrink_log()
+    assert database.log_size() == 0
+    assert database.owed() == 0
+    assert (tmp_path / "registry.db").stat().st_size < 11 * 2 * 16_000 + 40 * pages.PAGE_SIZE
+    assert await database.problems() == []
+    await database.write(insert_blob(0, 10))
+
+
+async def test_pages_are_taken_out_beside_other_works(database: SQLite) -> None:
+    """In one transaction, in which one of them fails."""
+    for number in range(20):
+        await database.write(insert_blob(number, 16_000), durable=False)
+    await database.write(delete_blobs(15))
+    free = await database.read(pages.count_free())
+    batch = await Batch.begin(database)
+    for work in (insert("before"), pages.take_out(5), insert_and_fail("failed", OCIError("DENIED")), insert("after")):
+        await batch.write(work)
+    await batch.commit()
+    assert await database.read(names()) == ["after", "before"]
+    assert await database.read(pages.count_free()) <= free - 5
+    assert await database.problems() == []
+
+
+async def test_the_log_is_not_cut_while_a_reader_needs_it(database: SQLite, tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "registry.db", isolation_level=None)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT COUNT(*) FROM repositories").fetchone()
+        await database.write(insert("new"))
+        assert not await database.shrink_log()
+        assert reader.execute("SELECT COUNT(*) FROM repositories").fetchone() == (0,)
+        assert await database.read(names()) == ["new"]
+        await database.write(insert("newer"))
+    assert await database.shrink_log()
+    assert database.log_size() == 0
+    assert await database.read(names()) == ["new", "newer"]
+
+
+async def test_the_log_is_cut_beside_writers(database: SQLite, tmp_path: Path) -> None:
+    other = SQLite(tmp_path / "registry.db")
+    await other.open()
+    both, written = (database, other), 0
+
+    async def write() -> None:
+        nonlocal written
+        while written < 300:
+            written += 1
+            await both[written % 2].write(insert(f"{written:04}"), durable=False)
+
+    writing = asyncio.gather(*(write() for _ in range(4)))
+    cut = 0
+    while not writing.done():
+        cut += await both[cut % 2].shrink_log()
+    await writing
+    assert cut > 0
+    assert len(await other.read(names())) >= 300
+    await other.close()
+    assert await database.problems() == []
+
+
+def as_an_older_version_made_it(path: Path) -> None:
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("PRAGMA auto_vacuum = NONE")
+        connection.execute("VACUUM")
+    assert used_pages(path)[0] == 0
+
+
+async def test_an_older_file_is_rewritten_if_it_is_small(database: SQLite, tmp_path: Path) -> None:
+    path = tmp_path / "registry.db"
+    for number in range(50):
+        await database.write(insert_blob(number, 16_000), durable=False)
+    kept = await database.read(contents())
+    await database.close()
+    as_an_older_version_made_it(path)
+    larger = SQLite(path, convert_bytes=50 * 16_000)
+    await larger.open()
+    assert used_pages(path)[0] == 0
+    await larger.write(delete_blobs(10))
+    assert used_pages(path)[2] > 0
+    assert await larger.read(pages.count_free()) == 0, "none that could be taken out"
+    await larger.close()
+    # Together, as the processes of one server are opened.
+    opened = [SQLite(path) for _ in range(3)]
+    await asyncio.gather(*(each.open() for each in opened))
+    assert used_pages(path)[0] == 2
+    for each in opened:
+        assert await each.read(contents()) == kept[10:]
+        assert await each.problems() == []
+        await each.close()
 
 
 # How a folder is refused

@@ -119,7 +119,14 @@ def collect(*, data: Path, dry_run: bool, verbose: bool, as_json: bool, **values
     if as_json:
         click.echo(
             json.dumps(
-                {"dry_run": dry_run, "counts": report.counts, "bytes": report.sizes, "freed_bytes": report.freed_bytes}
+                {
+                    "dry_run": dry_run,
+                    "counts": report.counts,
+                    "bytes": report.sizes,
+                    "freed_bytes": report.freed_bytes,
+                    "pending_bytes": report.pending_bytes,
+                    "kept_bytes": report.kept_bytes,
+                }
             )
         )
         return
@@ -130,5 +137,11 @@ def collect(*, data: Path, dry_run: bool, verbose: bool, as_json: bool, **values
     ]
     for line in rows_of(rows):
         click.echo(line)
-    verb = "would be freed" if dry_run else "freed"
-    click.echo(f"{format_size(report.freed_bytes)} {verb}" if rows else "nothing to collect")
+    if not rows:
+        click.echo("nothing to collect")
+        return
+    click.echo(f"{format_size(report.freed_bytes)} {'would be freed' if dry_run else 'freed'}")
+    if report.kept_bytes:
+        click.echo(f"{format_size(report.kept_bytes)} stay in the database, for what is pushed next")
+    if report.pending_bytes:
+        click.echo(f"{format_size(report.pending_bytes)} follow when no program reads the database any more")

@@ -33,6 +33,7 @@ STORE_FLAGS: Final = (
     "memory",
     "memory_limit",
     "durability",
+    "group_readable",
     "immutable_tags",
     "lax_child_references",
     "collect_every",

@@ -1,7 +1,8 @@
 """`/healthz` and `/readyz`, in front of the handler.
 
 * `/healthz`: the process answers. 200 as long as it runs.
-* `/readyz`: send requests here. 200 once the backend is open and until the shutdown begins, else 503.
+* `/readyz`: send requests here. 200 once the backend is open and until the shutdown begins, unless a store says that
+  it cannot be written to; else 503, with the reason as text.
 """
 
 from __future__ import annotations
@@ -20,12 +21,22 @@ Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
 class Readiness:
-    """Whether requests are welcome; `reason` says why not, and is None when they are."""
+    """Whether requests are welcome.
 
-    __slots__ = ("reason",)
+    Args:
+        reason: why they are not, from the server's side; None when they are. Set by whoever starts and stops it.
+        unavailable: asked each time for a reason from the stores' side.
+    """
 
-    def __init__(self, reason: str | None) -> None:
+    __slots__ = ("_unavailable", "reason")
+
+    def __init__(self, reason: str | None, unavailable: Callable[[], str | None] = lambda: None) -> None:
         self.reason = reason
+        self._unavailable = unavailable
+
+    def why_not(self) -> str | None:
+        """Why requests should go elsewhere; None if they should not."""
+        return self.reason or self._unavailable()
 
 
 def with_health(app: Application, readiness: Readiness) -> Application:
@@ -48,8 +59,8 @@ async def _answer(scope: Scope, send: Send, readiness: Readiness) -> None:
     if scope["method"] not in ("GET", "HEAD"):
         status, text = 405, "method not allowed"
         headers.append((b"allow", b"GET, HEAD"))
-    elif scope["path"] == READY and readiness.reason is not None:
-        status, text = 503, readiness.reason
+    elif scope["path"] == READY and (reason := readiness.why_not()) is not None:
+        status, text = 503, reason
     else:
         status, text = 200, "ok"
     content = f"{text}\n".encode()

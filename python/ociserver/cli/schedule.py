@@ -17,7 +17,8 @@ __all__ = ["Schedule"]
 _log = logging.getLogger("ociserver.collect")
 
 STOP_S: Final = 5.0
-"""How long a collection that is under way may take to end when the server stops; it can be cut off anywhere."""
+"""How long a collection that is under way may take to end when the server stops, before it is killed; it can be cut off
+anywhere."""
 
 
 class Schedule:
@@ -28,9 +29,11 @@ class Schedule:
     Args:
         arguments: of `ociserver collect`.
         every_s: seconds between the end of one collection and the start of the next.
+        stop_s: how long a collection may take to end before it is killed.
     """
 
-    def __init__(self, arguments: Sequence[str], every_s: float) -> None:
+    def __init__(self, arguments: Sequence[str], every_s: float, stop_s: float = STOP_S) -> None:
+        self._stop_s = stop_s
         self._command = [sys.executable, "-m", "ociserver", "collect", "--json", *arguments]
         self._every_s = every_s
         self._stop = threading.Event()
@@ -47,7 +50,11 @@ class Schedule:
         process = self._process
         if process is not None and process.poll() is None:
             process.terminate()
-        self._thread.join(STOP_S)
+        self._thread.join(self._stop_s)
+        if process is not None and process.poll() is None:
+            # It stands still, perhaps with a lock that the next server needs.
+            process.kill()
+            self._thread.join(self._stop_s)
 
     def _run(self) -> None:
         while not self._stop.wait(self._every_s):

@@ -105,6 +105,13 @@ file of --config again. /healthz says whether the process is alive, /readyz whet
     "anything. If the process is killed, nothing is lost with any of them.",
 )
 @option(
+    "--group-readable",
+    section=_KEEP,
+    is_flag=True,
+    help="Let the group of the folder read what is made in it (0750 and 0640), as for a backup by another user. "
+    "Without it only the user that serves may (0700 and 0600). What is there keeps its mode.",
+)
+@option(
     "--memory",
     section=_KEEP,
     is_flag=True,
@@ -209,7 +216,7 @@ def serve(**values: Any) -> None:
     stores = [_store(leaf) for leaf in leaves]
     store = configured.together(values, stores)
     if worker is None:
-        claimed = [claim(leaf["data"]) for leaf in leaves if not leaf["memory"]]
+        claimed = [claim(leaf["data"], group_readable=leaf["group_readable"]) for leaf in leaves if not leaf["memory"]]
         listeners = sockets.listen(values["host"], values["port"], configured.called("host", values["host"]))
     else:
         claimed, listeners = [], worker.listeners
@@ -232,10 +239,25 @@ def serve(**values: Any) -> None:
             for leaf in leaves:
                 collections.enter_context(_collection(leaf))
         if worker is None and values["workers"] > 1:
-            status = supervise(listeners, values["workers"], tell, None if reload is None else reload.check)
+            status = supervise(
+                listeners,
+                values["workers"],
+                tell,
+                None if reload is None else reload.check,
+                graceful_timeout_s=values["graceful_timeout"],
+            )
             outcome = server.Outcome(status, clean=True)
         else:
-            outcome = server.run(served, listeners, limits, certificate, worker.tell if worker else tell, reload)
+            outcome = server.run(
+                served,
+                listeners,
+                limits,
+                certificate,
+                worker.tell if worker else tell,
+                reload,
+                unavailable=functools.partial(_unavailable, stores),
+                heartbeat=worker.beat if worker else None,
+            )
     log.close()
     for descriptor in claimed:
         os.close(descriptor)
@@ -286,6 +308,11 @@ def _served(
     return Replaceable(make(values, kept), [each.backend for each in stores]), reload
 
 
+def _unavailable(stores: Sequence[Store]) -> str | None:
+    """Why one of the stores cannot be written to; a reload leaves those in folders as they are."""
+    return next((store.unavailable for store in stores if store.unavailable), None)
+
+
 def _refuse_folder(values: dict[str, Any]) -> None:
     source = click.get_current_context().get_parameter_source
     # A variable, as a container image may set it, is less than the flag --memory.
@@ -313,7 +340,13 @@ def _store(values: dict[str, Any]) -> Store:
     accepts = {name: values[name] for name in ("immutable_tags", "lax_child_references")}
     if values["memory"]:
         return memory(max_bytes=values["memory_limit"], **accepts)
-    return folder(values["data"], durability=values["durability"], renew_after_s=_renew_after(values), **accepts)
+    return folder(
+        values["data"],
+        durability=values["durability"],
+        group_readable=values["group_readable"],
+        renew_after_s=_renew_after(values),
+        **accepts,
+    )
 
 
 def _renew_after(values: dict[str, Any]) -> float:

@@ -133,6 +133,9 @@ def run(
     certificate: Certificate | None,
     on_ready: Callable[[], None],
     reload: Reload | None = None,
+    *,
+    unavailable: Callable[[], str | None] = lambda: None,
+    heartbeat: Callable[[], Awaitable[None]] | None = None,
 ) -> Outcome:
     """Serve until a signal, or until the server ends by itself.
 
@@ -143,13 +146,16 @@ def run(
         certificate: checked already; None for plain HTTP.
         on_ready: called when the server answers requests.
         reload: what SIGHUP does, to a handler that is a `Replaceable`.
+        unavailable: why the stores cannot be written to just now, for `/readyz`.
+        heartbeat: runs on the event loop for as long as that does; tells the parent of several workers that it turns.
     """
     sys.setswitchinterval(TURN_S)
     keep_what_is_freed()
     loop = Loop()
     loop.answer_at_once = handler.answer_at_once
     runner = asyncio.Runner(loop_factory=lambda: loop)
-    run = _Run(handler, listeners, limits, certificate)
+    run = _Run(handler, listeners, limits, certificate, unavailable)
+    run.heartbeat = heartbeat
     if reload is not None and isinstance(handler, Replaceable):
         run.reload = functools.partial(reload.replace, handler, _requests)
     outcome = runner.run(run.until_stopped(on_ready))
@@ -167,12 +173,14 @@ class _Run:
         listeners: list[socket.socket],
         limits: Limits,
         certificate: Certificate | None,
+        unavailable: Callable[[], str | None],
     ) -> None:
         self.reload: Callable[[], Awaitable[None]] | None = None
+        self.heartbeat: Callable[[], Awaitable[None]] | None = None
         self._handler = handler
         self._limits = limits
         self._tls = certificate is not None
-        self._readiness = Readiness("the store is being opened")
+        self._readiness = Readiness("the store is being opened", unavailable)
         self._signals = 0
         self._stop = asyncio.Event()
         self._hurry = asyncio.Event()
@@ -184,6 +192,8 @@ class _Run:
         loop = asyncio.get_running_loop()
         for number in _SIGNALS:
             loop.add_signal_handler(number, self._on_signal)
+        # Kept, or it could be collected; it ends with the loop.
+        beating = None if self.heartbeat is None else asyncio.ensure_future(self.heartbeat())
         serving = [asyncio.create_task(server.serve()) for server in self._servers]
         starting = asyncio.create_task(self._start(on_ready))
         reloading = asyncio.create_task(self._reload(starting))
@@ -202,6 +212,8 @@ class _Run:
         await asyncio.wait([reloading])
         finished = await self._finish(serving)
         closed = await self._close()
+        if beating is not None:
+            beating.cancel()
         return Outcome(status=int(failed or not finished or not closed), clean=all(task.done() for task in serving))
 
     async def _start(self, on_ready: Callable[[], None]) -> None:

@@ -14,6 +14,7 @@ from ociserver.cli.units import format_size
 from ociserver.interface import Backend
 from ociserver.memory import Memory
 from ociserver.store.folder import check_folder
+from ociserver.store.modes import GROUP_READABLE, PRIVATE
 from ociserver.store.sqlite import Durability
 
 __all__ = ["Store", "claim", "folder", "memory"]
@@ -31,6 +32,11 @@ class Store:
     backend: Backend
     place: str
 
+    @property
+    def unavailable(self) -> str | None:
+        """Why it cannot be written to just now; None while it can."""
+        return self.backend.unavailable if isinstance(self.backend, store.Store) else None
+
 
 def memory(*, max_bytes: int, immutable_tags: bool, lax_child_references: bool) -> Store:
     """A registry in memory."""
@@ -39,12 +45,19 @@ def memory(*, max_bytes: int, immutable_tags: bool, lax_child_references: bool) 
 
 
 def folder(
-    path: Path, *, durability: Durability, immutable_tags: bool, lax_child_references: bool, renew_after_s: float
+    path: Path,
+    *,
+    durability: Durability,
+    group_readable: bool,
+    immutable_tags: bool,
+    lax_child_references: bool,
+    renew_after_s: float,
 ) -> Store:
     """A durable registry in one folder."""
     backend = store.Store(
         path,
         durability=durability,
+        group_readable=group_readable,
         immutable_tags=immutable_tags,
         lax_child_references=lax_child_references,
         renew_after_s=renew_after_s,
@@ -52,7 +65,7 @@ def folder(
     return Store(backend, f"in {path}")
 
 
-def claim(path: Path) -> int:
+def claim(path: Path, *, group_readable: bool) -> int:
     """Make the folder this server's, until the process ends; the descriptor that holds the claim.
 
     Two servers on one folder would not harm the data, but each would collect, and answer, by its own flags.
@@ -63,8 +76,9 @@ def claim(path: Path) -> int:
     try:
         # The store looks too, but not before this has written to the folder.
         check_folder(path)
-        path.mkdir(parents=True, exist_ok=True)
-        fd = os.open(path / "server.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        modes = GROUP_READABLE if group_readable else PRIVATE
+        modes.make_folder(path)
+        fd = os.open(path / "server.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, modes.file)
     except store.StoreError as error:
         raise CannotServeError(f"{error}.") from error
     except OSError as error:

@@ -1,8 +1,9 @@
 """Several processes that serve one store together: a parent that starts, watches and stops them.
 
 Each worker is `ociserver serve` again, with the same arguments and the parent's listening sockets. It is
-started anew and not forked, so that no thread or lock of the parent is in it. A worker that ends by itself
-is replaced; a parent that is gone, even by `kill -9`, takes its workers with it, by a pipe that then ends.
+started anew and not forked, so that no thread or lock of the parent is in it. A worker that ends by itself, or that
+stands still (`heartbeat`), is replaced; a parent that is gone, even by `kill -9`, takes its workers with it, by a pipe
+that then ends.
 """
 
 from __future__ import annotations
@@ -17,7 +18,10 @@ import socket
 import sys
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final
+
+from ociserver.cli.heartbeat import BEAT_S, SILENCE_S, Heart, Pulse
 
 __all__ = ["UPLOAD_KEY", "Worker", "supervise"]
 
@@ -33,6 +37,12 @@ UPLOAD_KEY: Final = "_OCISERVER_UPLOAD_KEY"
 RESTART_S: Final = 1.0
 """Pause before a worker is replaced, so that one that cannot live does not take the machine."""
 
+GRACEFUL_TIMEOUT_S: Final = 30.0
+"""How long workers may take to finish requests, where nobody says otherwise."""
+
+STOP_MARGIN_S: Final = 5.0
+"""How much longer than that a worker may take to end before it is killed: it still cleans up, and closes its store."""
+
 STARTS: Final = 3
 """How many workers in a row may be killed before the first that serves, by a machine that is short of memory, say."""
 
@@ -43,7 +53,7 @@ class Worker:
     def __init__(self, number: int, listeners: list[socket.socket], ready: int, life: int) -> None:
         self.number = number
         self.listeners = listeners
-        self._ready = ready
+        self._heart = Heart(ready)
         threading.Thread(target=self._watch, args=(life,), name="ociserver-parent", daemon=True).start()
 
     @classmethod
@@ -57,8 +67,11 @@ class Worker:
 
     def tell(self) -> None:
         """Say that it serves."""
-        os.write(self._ready, b"1")
-        os.close(self._ready)
+        self._heart.serves()
+
+    async def beat(self) -> None:
+        """Say that the event loop turns, for as long as it does."""
+        await self._heart.beat()
 
     @staticmethod
     def _watch(life: int) -> None:
@@ -68,7 +81,14 @@ class Worker:
 
 
 def supervise(
-    listeners: list[socket.socket], count: int, on_ready: Callable[[], None], check: Callable[[], bool] | None = None
+    listeners: list[socket.socket],
+    count: int,
+    on_ready: Callable[[], None],
+    check: Callable[[], bool] | None = None,
+    *,
+    graceful_timeout_s: float = GRACEFUL_TIMEOUT_S,
+    silence_s: float = SILENCE_S,
+    stop_margin_s: float = STOP_MARGIN_S,
 ) -> int:
     """Run `count` workers until a signal; the status to exit with.
 
@@ -77,19 +97,41 @@ def supervise(
         count: how many.
         on_ready: called when all of them serve.
         check: called at SIGHUP: whether to pass it on to the workers. None if they do not know it.
+        graceful_timeout_s: how long the workers let requests finish.
+        silence_s: how long a worker may send no heartbeat before it is killed and replaced.
+        stop_margin_s: how long after `graceful_timeout_s` a worker that has not ended is killed.
     """
-    return asyncio.run(_Supervisor(listeners, count, check).run(on_ready))
+    stop_s = graceful_timeout_s + stop_margin_s
+    return asyncio.run(_Supervisor(listeners, count, check, stop_s, silence_s).run(on_ready))
+
+
+@dataclass(slots=True)
+class _Running:
+    """A worker that was started, and has not ended as far as is known."""
+
+    process: asyncio.subprocess.Process
+    pulse: Pulse
+    is_silent: bool = False
 
 
 class _Supervisor:
-    def __init__(self, listeners: list[socket.socket], count: int, check: Callable[[], bool] | None) -> None:
+    def __init__(
+        self,
+        listeners: list[socket.socket],
+        count: int,
+        check: Callable[[], bool] | None,
+        stop_s: float,
+        silence_s: float,
+    ) -> None:
         self._listeners = listeners
         self._count = count
         self._check = check
+        self._stop_s = stop_s
+        self._silence_s = silence_s
         self._numbers = itertools.count(1)
         self._reloads = 0
         self._serving: set[int] = set()
-        self._processes: dict[int, asyncio.subprocess.Process] = {}
+        self._workers: dict[int, _Running] = {}
         self._signals = 0
         self._stopping = asyncio.Event()
         self._life, self._life_of_workers = 0, 0
@@ -105,8 +147,10 @@ class _Supervisor:
         started = [loop.create_future() for _ in range(self._count)]
         keepers = [asyncio.create_task(self._keep(each)) for each in started]
         ready = asyncio.create_task(self._tell(started, on_ready))
+        watching = asyncio.create_task(self._watch())
         statuses = await asyncio.gather(*keepers)
         ready.cancel()
+        watching.cancel()
         return max(statuses)
 
     async def _tell(self, started: list[asyncio.Future[None]], on_ready: Callable[[], None]) -> None:
@@ -120,18 +164,18 @@ class _Supervisor:
             starts += 1
             number = next(self._numbers)
             reloads = self._reloads
-            process, ready = await self._start(number)
-            if await asyncio.to_thread(os.read, ready, 1):
+            worker = await self._start(number)
+            if await worker.pulse.serving:
                 self._serving.add(number)
                 if reloads != self._reloads:
                     # It may have read the file before it was changed.
-                    _send(process, signal.SIGHUP)
+                    _send(worker, signal.SIGHUP)
                 if not started.done():
                     started.set_result(None)
-            os.close(ready)
-            status = await process.wait()
+            status = await worker.process.wait()
+            worker.pulse.close()
             self._serving.discard(number)
-            del self._processes[number]
+            del self._workers[number]
             if self._stopping.is_set():
                 # Ended by the signal itself it was still starting, and had nothing to finish.
                 return 0 if status == -signal.SIGTERM else abs(status)
@@ -142,14 +186,27 @@ class _Supervisor:
                     _log.error("worker %d ended by itself with status %d, like those before it", number, status)
                 self._stop()
                 return abs(status) or 1
-            _log.error("worker %d ended by itself with status %d; starting another", number, status)
+            if not worker.is_silent:
+                _log.error("worker %d ended by itself with status %d; starting another", number, status)
             try:
                 await asyncio.wait_for(self._stopping.wait(), RESTART_S)
             except TimeoutError:
                 continue
             return 1
 
-    async def _start(self, number: int) -> tuple[asyncio.subprocess.Process, int]:
+    async def _watch(self) -> None:
+        """Kill workers that stand still, whose keepers then start others."""
+        while True:
+            await asyncio.sleep(BEAT_S)
+            for number, worker in self._workers.items():
+                silent_s = worker.pulse.tick()
+                if silent_s >= self._silence_s and not worker.is_silent:
+                    worker.is_silent = True
+                    then = "killing it" if self._stopping.is_set() else "killing it, and starting another"
+                    _log.error("worker %d has stood still for %g s: %s", number, silent_s, then)
+                    _send(worker, signal.SIGKILL)
+
+    async def _start(self, number: int) -> _Running:
         ready, ready_of_worker = os.pipe()
         descriptors = [ready_of_worker, self._life_of_workers, *(each.fileno() for each in self._listeners)]
         process = await asyncio.create_subprocess_exec(
@@ -163,35 +220,40 @@ class _Supervisor:
             start_new_session=True,
         )
         os.close(ready_of_worker)
-        self._processes[number] = process
+        worker = self._workers[number] = _Running(process, Pulse(ready))
         if self._stopping.is_set():
-            _send(process, signal.SIGTERM)
-        return process, ready
+            _send(worker, signal.SIGTERM)
+        return worker
 
     def _on_hangup(self) -> None:
         if self._check is not None and self._check():
             self._reloads += 1
             for number in self._serving:
-                _send(self._processes[number], signal.SIGHUP)
+                _send(self._workers[number], signal.SIGHUP)
 
     def _on_signal(self) -> None:
         self._signals += 1
         if self._signals > 2:
-            for process in self._processes.values():
-                _send(process, signal.SIGKILL)
+            self._kill_all()
         else:
             self._stop()
 
+    def _kill_all(self) -> None:
+        for worker in self._workers.values():
+            _send(worker, signal.SIGKILL)
+
     def _stop(self) -> None:
+        if not self._stopping.is_set():
+            asyncio.get_running_loop().call_later(self._stop_s, self._kill_all)
         self._stopping.set()
         # Nobody accepts from them any more: a connection that the kernel took here would wait in vain.
         for listener in self._listeners:
             listener.close()
-        for process in self._processes.values():
-            _send(process, signal.SIGTERM)
+        for worker in self._workers.values():
+            _send(worker, signal.SIGTERM)
 
 
-def _send(process: asyncio.subprocess.Process, number: signal.Signals) -> None:
+def _send(worker: _Running, number: signal.Signals) -> None:
     # It may have ended, and `_keep` not have heard of it yet.
     with contextlib.suppress(ProcessLookupError):
-        process.send_signal(number)
+        worker.process.send_signal(number)

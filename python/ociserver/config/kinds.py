@@ -85,6 +85,7 @@ class Store(Kind):
     kind: Literal["store"]
     data: File | None = None
     durability: Durability | None = None
+    group_readable: Flag | None = None
     immutable_tags: Flag | None = None
     lax_child_references: Flag | None = None
     collect_every: Duration | None = None
@@ -96,7 +97,8 @@ class Store(Kind):
     def build(self, *inner: Backend) -> Backend:
         if self.data is None:
             raise ValueError("the store has no `data`, the folder to keep everything in")
-        return store.Store(self.data, **_given(self, "durability", "immutable_tags", "lax_child_references"))
+        names = ("durability", "group_readable", "immutable_tags", "lax_child_references")
+        return store.Store(self.data, **_given(self, *names))
 
     def to_push(self) -> Iterator[str]:
         yield IMAGE

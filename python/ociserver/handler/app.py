@@ -239,7 +239,7 @@ class Handler:
     async def _fail(self, call: Call, error: Exception) -> None:
         request_id = call.request_id
         wire = marshal_error(error)
-        if wire.status >= 500:
+        if wire.status >= 500 and not (isinstance(error, OCIError) and error.is_logged):
             ours = _is_ours(error)
             if not ours:
                 # Whoever raised it did not write its text for clients; the log has all of it.

@@ -21,15 +21,18 @@ from ociserver.interface import UNKNOWN_SIZE, BlobReader, Descriptor, Manifest, 
 from ociserver.manifests import read_pushed
 from ociserver.store import manifests, reads, sweep, writes
 from ociserver.store.directory import Directory
-from ociserver.store.faults import DISK_FULL, StoreError, of_disk
+from ociserver.store.faults import StoreError, is_full_below, of_disk
 from ociserver.store.folder import check_folder
 from ociserver.store.glances import Glances
 from ociserver.store.lists import Lists
+from ociserver.store.modes import GROUP_READABLE, PRIVATE
 from ociserver.store.reader import FileReader, InlineReader
 from ociserver.store.reads import BLOB_TYPE, Copy, Link, Resolved, UploadRow
 from ociserver.store.recent import Recent
 from ociserver.store.reserve import Reserve
+from ociserver.store.room import Room
 from ociserver.store.sqlite import Durability, SQLite
+from ociserver.store.upkeep import Upkeep
 from ociserver.store.upload import INLINE_SIZE, Upload
 from ociserver.store.work import Database, Work
 
@@ -63,6 +66,8 @@ class Store(Lists):
             moments. `off`: anything. What survives `kill -9` is the same in all three: everything.
         renew_after_s: a HEAD renews a blob or a manifest at most this often, so that asking is not a write each time.
             A client that was told that it is there can count on the time of the collection's policy less this.
+        group_readable: the group of the files may read them (0750 and 0640); otherwise only their user may. What
+            exists keeps its mode.
 
     Raises:
         StoreError: when it is opened, if the folder cannot be used; the message says what to do.
@@ -76,18 +81,21 @@ class Store(Lists):
         lax_child_references: bool = False,
         durability: Durability = "full",
         renew_after_s: float = RENEW_AFTER_S,
+        group_readable: bool = False,
     ) -> None:
         self.path = Path(path)
+        self.modes = GROUP_READABLE if group_readable else PRIVATE
         self.renew_after_s = renew_after_s
         self.writing: set[str] = set()
         # Uploads that this process has recorded last, as far as it knows, and is not at, by their ids.
         self._remembered: OrderedDict[str, tuple[str, UploadRow]] = OrderedDict()
         self._immutable_tags = immutable_tags
         self._lax = lax_child_references
-        database = SQLite(self.path / "registry.db", durability)
+        database = SQLite(self.path / "registry.db", durability, self.modes)
         self.database: Database = database
-        self.blobs = Directory(self.path / "blobs", sync=durability != "off", settle=database.settle)
-        self._reserve = Reserve(self.path / "registry.reserve")
+        self.blobs = Directory(self.path / "blobs", sync=durability != "off", settle=database.settle, modes=self.modes)
+        self.room = Room(self.path, Reserve(self.path / "registry.reserve", self.modes), database.owed)
+        self.upkeep = Upkeep(database, self.room)
         self._recent = Recent(self.database.version)
         self._glances = Glances(self.database, self._recent)
         self._opening = asyncio.Lock()
@@ -112,18 +120,35 @@ class Store(Lists):
     async def _open(self) -> None:
         try:
             check_folder(self.path)
-            self.path.mkdir(parents=True, exist_ok=True)
+            self.modes.make_folder(self.path)
             self._check_complete()
-            self._reserve.give_up_to_start()
-            await self.blobs.open()
-            await self.database.open()
-            await self.keep_reserve()
+            while not await self._try_to_open():
+                # On a full disk that takes some of the room that is kept for making room.
+                pass
         except OSError as error:
             await self._close()
             raise StoreError(f"{self.path} cannot be used: {_reason(error)}") from error
         except BaseException:
             await self._close()
             raise
+
+    async def _try_to_open(self) -> bool:
+        """Open all parts; False if there was no room for that, of which there is more now."""
+        try:
+            await self.blobs.open()
+            await self.database.open()
+        except (OSError, StoreError) as error:
+            if not is_full_below(error) or not self.room.give_slice():
+                raise
+            await self._close()
+            return False
+        self.upkeep.start()
+        return True
+
+    @property
+    def unavailable(self) -> str | None:
+        """Why nothing can be written just now, in words without paths; None while it can, as far as is known."""
+        return self.database.unavailable
 
     # Reader
 
@@ -226,6 +251,7 @@ class Store(Lists):
     async def push_blob(self, repository: str, descriptor: Descriptor, chunks: AsyncIterable[bytes]) -> Descriptor:
         _check_digest(descriptor.digest)
         algorithm = descriptor.digest.partition(":")[0]
+        self.room.check()
         head = b""
         upload: Upload | None = None
         try:
@@ -259,7 +285,7 @@ class Store(Lists):
     async def push_blob_chunked(self, repository: str, *, chunk_size: int = 0, algorithm: str = "sha256") -> Upload:
         row = UploadRow(secrets.token_hex(16), algorithm, 0, b"")
         # Not synced: a power cut ends the uploads of its last moments, and nobody was promised otherwise.
-        await self.database.write(writes.start_upload(repository, row.id, algorithm, int(time.time())), durable=False)
+        await self.take(writes.start_upload(repository, row.id, algorithm, int(time.time())), durable=False)
         self.remember(repository, row)
         return Upload(self, repository, row, 0)
 
@@ -277,7 +303,7 @@ class Store(Lists):
         copy = await self.database.read(reads.copy_of(digest))
         if copy is not None and not self._is_whole(copy):
             raise OCIError("BLOB_UNKNOWN")
-        linked = await self.database.write(writes.mount(from_repository, to_repository, digest, int(time.time())))
+        linked = await self.take(writes.mount(from_repository, to_repository, digest, int(time.time())))
         return Descriptor(BLOB_TYPE, digest, linked.size)
 
     async def push_manifest(
@@ -290,7 +316,7 @@ class Store(Lists):
         tags: Sequence[str] = (),
     ) -> PushedManifest:
         descriptor, info = read_pushed(content, media_type, digest=digest, tags=tags, lax=self._lax)
-        await self.database.write(
+        await self.take(
             manifests.push_manifest(
                 repository,
                 descriptor,
@@ -328,7 +354,12 @@ class Store(Lists):
         now = int(time.time())
         await self.free(lambda: writes.delete_repository(repository, immutable_tags=self._immutable_tags, now=now))
 
-    # What makes room
+    # What takes room, and what makes room
+
+    async def take(self, work: Work[Result], *, durable: bool = True) -> Result:
+        """Write what takes room. Raises OCIError (507) while there is none."""
+        self.room.check()
+        return await self.database.write(self.room.admitted(work), durable=durable)
 
     async def drop_blobs(self, blobs: Mapping[str, Iterable[str]]) -> None:
         """Unlink blobs, and free the bytes of those that no other repository links, without waiting for collection.
@@ -347,18 +378,8 @@ class Store(Lists):
         await self.blobs.delete(keys)
 
     async def free(self, work: Callable[[], Work[Result]], *, durable: bool = True) -> Result:
-        """Write what frees bytes, now or at the next collection: on a full disk with the room that is kept for that."""
-        try:
-            return await self.database.write(work(), durable=durable)
-        except OCIError as error:
-            if error.status != DISK_FULL:
-                raise
-        self._reserve.give_up()
-        return await self.database.write(work(), durable=durable)
-
-    async def keep_reserve(self) -> None:
-        """Keep that room again, if it has been used and there is as much."""
-        await asyncio.to_thread(self._reserve.fill)
+        """`Upkeep.free`."""
+        return await self.upkeep.free(work, durable=durable)
 
     # What uploads need of the store
 
@@ -390,7 +411,7 @@ class Store(Lists):
         if content is None:
             copy = await self.database.read(reads.copy_of(digest))
             healthy = copy.key if copy is not None and self._is_whole(copy) else None
-        linked = await self.database.write(
+        linked = await self.take(
             writes.finish_blob(
                 repository, digest, size, upload=upload, content=content, healthy=healthy, now=int(time.time())
             )
@@ -428,6 +449,7 @@ class Store(Lists):
             )
 
     async def _close(self) -> None:
+        await self.upkeep.stop()
         await self.database.close()
         await self.blobs.close()
 
@@ -440,6 +462,8 @@ class Store(Lists):
 
     async def _renew(self, renewal_work: Work[bool]) -> bool:
         """Renew a link or a manifest; False if it has gone meanwhile."""
+        if self.unavailable:
+            return True
         renewal = asyncio.ensure_future(self.database.write(renewal_work, durable=False))
         await asyncio.wait([renewal], timeout=RENEWAL_WAIT_S)
         if not renewal.done():

@@ -23,6 +23,7 @@ from ociserver.store import sweep
 from ociserver.store.backend import Store
 from ociserver.store.directory import FAN_OUT, Found
 from ociserver.store.faults import StoreError
+from ociserver.store.upkeep import Compacted
 from ociserver.store.work import Row, Work
 
 __all__ = ["Freed", "Policy", "Report", "collect", "unknown_files"]
@@ -63,30 +64,53 @@ class Freed:
         what: a digest, an upload's id or a file's key.
         repository: None where it belongs to none.
         size: bytes; a link frees none by itself.
+        in_database: whether the bytes lay in the database, and not in a file of their own.
     """
 
     reason: Reason
     what: str
     repository: str | None
     size: int
+    in_database: bool = False
 
 
 @dataclass(slots=True)
 class Report:
-    """What a collection did: how many, and how many bytes, for each reason."""
+    """What a collection did: how many, and how many bytes, for each reason.
+
+    Args:
+        counts: how many went.
+        sizes: their bytes.
+        in_database: bytes of contents that lay in the database.
+        compacted: what the database's file has given back.
+    """
 
     counts: dict[Reason, int] = field(default_factory=dict)
     sizes: dict[Reason, int] = field(default_factory=dict)
+    in_database: int = 0
+    compacted: Compacted = field(default_factory=Compacted)
 
     def add(self, freed: Freed) -> None:
         """Count one."""
         self.counts[freed.reason] = self.counts.get(freed.reason, 0) + 1
         self.sizes[freed.reason] = self.sizes.get(freed.reason, 0) + freed.size
+        self.in_database += freed.size if freed.in_database else 0
 
     @property
     def freed_bytes(self) -> int:
-        """Bytes that are free again. Links free none themselves, and manifests lie in the database."""
-        return sum(self.sizes.get(reason, 0) for reason in ("abandoned", "unlinked", "unknown"))
+        """Bytes of contents that the file system has back. Links free none themselves; manifests are not counted."""
+        contents = sum(self.sizes.get(reason, 0) for reason in ("abandoned", "unlinked", "unknown"))
+        return contents - self.pending_bytes - self.kept_bytes
+
+    @property
+    def pending_bytes(self) -> int:
+        """Bytes that the file system gets when a program that has been reading the database for long lets go of it."""
+        return min(self.compacted.pending, max(self.in_database - self.compacted.freed, 0))
+
+    @property
+    def kept_bytes(self) -> int:
+        """Bytes that stay in the database's file, for what is pushed next."""
+        return max(self.in_database - self.compacted.freed - self.compacted.pending, 0)
 
 
 async def collect(
@@ -116,7 +140,7 @@ async def collect(
             report.add(freed)
             if on_freed:
                 on_freed(freed)
-    await store.keep_reserve()
+        report.compacted = sweeping.compacted
     return report
 
 
@@ -130,6 +154,7 @@ class _Sweep:
         self._dry_run = dry_run
         self._on_progress = on_progress
         self._done = self._total = 0
+        self.compacted = Compacted()
         untagged = policy.delete_untagged_after_s
         self._manifests_before = None if untagged is None else _before(untagged)
         self._uploads_before = _before(policy.upload_timeout_s)
@@ -145,7 +170,17 @@ class _Sweep:
         for part in (self._manifests(), self._uploads(), self._links(), self._copies(), self._files()):
             async for freed in part:
                 yield freed
+        if not self._dry_run:
+            self.compacted += await self._store.upkeep.compact()
+            await self._store.upkeep.refill()
         self._progress(self._total)
+
+    async def _page(self, work: Work[list[Row]]) -> list[Row]:
+        """The next rows to look at. On a full disk what the last ones have freed is given back first."""
+        if not self._dry_run:
+            self.compacted += await self._store.upkeep.compact_when_full()
+        await asyncio.sleep(0)
+        return await self._store.database.read(work)
 
     def _progress(self, done: int) -> None:
         """Tell how far it is. More may turn up on the way than was counted."""
@@ -157,24 +192,24 @@ class _Sweep:
         store, before, after = self._store, self._manifests_before, 0
         if before is None:
             return
-        while rows := await _page(store, sweep.untagged_manifests(before, after, PAGE)):
+        while rows := await self._page(sweep.untagged_manifests(before, after, PAGE)):
             for manifest_id, repository, digest, size in rows:
                 if self._dry_run or await store.free(partial(sweep.drop_manifest, manifest_id, before)):
                     yield Freed("untagged", digest, repository, size)
                 after = manifest_id
 
     async def _uploads(self) -> AsyncIterator[Freed]:
-        store, before, after = self._store, self._uploads_before, (-1, "")
-        while rows := await _page(store, sweep.abandoned_uploads(before, after, PAGE)):
+        before, after = self._uploads_before, (-1, "")
+        while rows := await self._page(sweep.abandoned_uploads(before, after, PAGE)):
             for touched, upload_id, repository, size in rows:
                 after = (touched, upload_id)
-                freed = await self._end_upload(upload_id, size)
+                freed = await self._end_upload(upload_id, repository, size)
                 if freed is not None:
-                    yield Freed("abandoned", upload_id, repository, freed)
+                    yield freed
             self._progress(self._done + len(rows))
 
-    async def _end_upload(self, upload_id: str, size: int) -> int | None:
-        """End an upload; the bytes that this frees, None if somebody has written to it after all."""
+    async def _end_upload(self, upload_id: str, repository: str, size: int) -> Freed | None:
+        """End an upload; what this frees, None if somebody has written to it after all."""
         store, before = self._store, self._uploads_before
         # One that has been written to need not be recorded: its file knows.
         with contextlib.suppress(BlockingIOError), store.blobs.closed_to_writers(upload_id) as file:
@@ -185,12 +220,14 @@ class _Sweep:
                 if not await store.free(partial(sweep.drop_upload, upload_id, before), durable=False):
                     return None
                 await store.blobs.delete([upload_id])
-            return file.st_size if file else size
+            if file:
+                return Freed("abandoned", upload_id, repository, file.st_size)
+            return Freed("abandoned", upload_id, repository, size, in_database=not self._dry_run)
         return None
 
     async def _links(self) -> AsyncIterator[Freed]:
         store, before, after = self._store, self._links_before, (-1, -1, -1)
-        while rows := await _page(store, sweep.old_links(before, after, PAGE)):
+        while rows := await self._page(sweep.old_links(before, after, PAGE)):
             for renewed, number, copy_id, repository, digest, size, referenced in rows:
                 after = (renewed, number, copy_id)
                 if referenced:
@@ -203,16 +240,18 @@ class _Sweep:
     async def _copies(self) -> AsyncIterator[Freed]:
         # Now, and not when it began: what was unlinked on the way may go by a grace of nothing.
         store, before, after = self._store, _before(self._grace_s), 0
-        while rows := await _page(store, sweep.idle_copies(before, after, PAGE)):
+        while rows := await self._page(sweep.idle_copies(before, after, PAGE)):
             for copy_id, digest, size in rows:
                 after = copy_id
-                if not self._dry_run:
-                    # Synced before the file goes: after a power cut no row may name a file that is not there.
-                    keys = await store.free(partial(sweep.drop_copy, copy_id, before))
-                    if keys is None:
-                        continue
-                    await store.blobs.delete(keys)
-                yield Freed("unlinked", digest, None, size)
+                if self._dry_run:
+                    yield Freed("unlinked", digest, None, size)
+                    continue
+                # Synced before the file goes: after a power cut no row may name a file that is not there.
+                keys = await store.free(partial(sweep.drop_copy, copy_id, before))
+                if keys is None:
+                    continue
+                await store.blobs.delete(keys)
+                yield Freed("unlinked", digest, None, size, in_database=not keys)
             self._progress(self._done + len(rows))
 
     async def _files(self) -> AsyncIterator[Freed]:
@@ -221,6 +260,8 @@ class _Sweep:
                 if not self._dry_run:
                     await self._store.blobs.delete([file.key])
                 yield Freed("unknown", file.key, None, file.size)
+            if not self._dry_run:
+                self.compacted += await self._store.upkeep.compact_when_full()
             self._progress(self._total - FAN_OUT + folder)
 
 
@@ -234,11 +275,6 @@ async def unknown_files(store: Store) -> AsyncIterator[tuple[int, list[Found]]]:
         yield batch[-1].folder, [file for file in batch if file.key not in known]
 
 
-async def _page(store: Store, work: Work[list[Row]]) -> list[Row]:
-    await asyncio.sleep(0)
-    return await store.database.read(work)
-
-
 def _before(age_s: float) -> int:
     """What was recorded before this is at least so old. Times are recorded in whole seconds, rounded down."""
     now = time.time()
@@ -248,7 +284,7 @@ def _before(age_s: float) -> int:
 
 @contextlib.contextmanager
 def _alone(store: Store) -> Iterator[None]:
-    fd = os.open(store.path / "collect.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    fd = os.open(store.path / "collect.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, store.modes.file)
     try:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -23,6 +23,7 @@ from ociserver.errors import OCIError
 from ociserver.store.failpoint import reach
 from ociserver.store.faults import of_disk
 from ociserver.store.hashes import Hashes
+from ociserver.store.modes import PRIVATE, Modes
 from ociserver.store.writer import NO_BOOT, FileWriter, sync_folder
 
 __all__ = ["FAN_OUT", "Directory", "Found"]
@@ -56,10 +57,19 @@ class Directory:
         root: a folder of its own.
         sync: whether what is finished must survive a power cut.
         settle: called before files are deleted: makes that nobody names them survive a power cut.
+        modes: of the folders and files.
     """
 
-    def __init__(self, root: Path, *, sync: bool = True, settle: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self,
+        root: Path,
+        *,
+        sync: bool = True,
+        settle: Callable[[], None] = lambda: None,
+        modes: Modes = PRIVATE,
+    ) -> None:
         self._root = root
+        self._modes = modes
         self._prefix = str(root)
         self._sync = sync
         self._settle = settle
@@ -78,9 +88,9 @@ class Directory:
         """Make the folders, once, so that later a new file needs a sync of its own folder only."""
 
         def make() -> None:
-            self._root.mkdir(parents=True, exist_ok=True)
+            self._modes.make_folder(self._root)
             for number in range(FAN_OUT):
-                (self._root / f"{number:02x}").mkdir(exist_ok=True)
+                self._modes.make_folder(self._root / f"{number:02x}")
             reach("folders made")
             if self._sync:
                 _sync_names(self._root)
@@ -143,8 +153,8 @@ class Directory:
     async def _lock(self, path: str) -> int:
         """Open a file and lock it. Making it may wait for the disk; opening one that is there does not."""
         with contextlib.suppress(FileNotFoundError):
-            return _locked(path, 0)
-        locking = self.run(lambda: _locked(path, os.O_CREAT))
+            return _locked(path, 0, 0)
+        locking = self.run(lambda: _locked(path, os.O_CREAT, self._modes.file))
         try:
             return await asyncio.shield(locking)
         except asyncio.CancelledError:
@@ -257,8 +267,8 @@ def _opened(pool: ThreadPoolExecutor | None) -> ThreadPoolExecutor:
     return pool
 
 
-def _locked(path: str, flags: int) -> int:
-    fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | flags, 0o644)
+def _locked(path: str, flags: int, mode: int) -> int:
+    fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | flags, mode)
     reach("file opened")
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)

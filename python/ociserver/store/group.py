@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import time
 from typing import Final, Generic, TypeVar
@@ -36,6 +37,21 @@ class Waiting(Generic[Item]):
     def end(self) -> None:
         """Let the group be the last that has come so far."""
         self._queue.put(None)
+
+    def drain(self) -> list[Item]:
+        """Take everything that is there, in any thread; nobody else gets it. An end stays."""
+        items: list[Item] = []
+        ended = False
+        with contextlib.suppress(queue.Empty):
+            while True:
+                item = self._queue.get_nowait()
+                if item is None:
+                    ended = True
+                else:
+                    items.append(item)
+        if ended:
+            self.end()
+        return items
 
     def next_group(self) -> tuple[list[Item], bool]:
         """Wait for at least one, and take what is there; whether it is the last."""

@@ -1,53 +1,102 @@
-"""Room on the disk that is kept for making room: deleting writes too, and on a full disk could not."""
+"""Room on the disk that is kept for making room: deleting writes too, and on a full disk could not.
+
+The file is what the processes of a store share of the state of their disk. It is whole when it has its full size. What
+deletes and collects may take slices of it, when nothing else is left; then it is not whole, and nothing else may take
+room (`Room`) until it is again.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-__all__ = ["Reserve"]
+from ociserver.store.faults import is_full
+from ociserver.store.modes import Modes
+
+__all__ = ["SIZE", "SLICE", "Reserve"]
 
 SIZE: Final = 4 * 1024 * 1024
 """Enough for the log of a thousand deletions, which collection turns into free files as it goes."""
 
-START_BYTES: Final = 256 * 1024
-"""What opening the database takes: its log, and the log's index."""
+SLICE: Final = 256 * 1024
+"""What is given up at a time: the log of some fifty deletions. A request that takes room at that moment steals no more
+than this."""
+
+_NOT_SUPPORTED: Final = (errno.EOPNOTSUPP, errno.EINVAL)
+"""Of a file system that cannot allocate, where the C library does not write instead."""
 
 
 class Reserve:
-    """A file that is in the way of everybody else, until it is given up.
+    """The file. Processes need no lock: whoever loses a race finds the file smaller or larger, and looks again.
 
     Args:
         path: of the file.
+        modes: of the file.
+        size: that it has when it is whole, in bytes.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, modes: Modes, size: int = SIZE) -> None:
         self._path = path
+        self._modes = modes
+        self.size = size
 
-    def give_up(self) -> None:
-        """Let what deletes have the room; nothing happens where it is gone already."""
-        with contextlib.suppress(OSError):
-            self._path.unlink(missing_ok=True)
+    def missing(self) -> int:
+        """Bytes that it lacks; 0 if it is whole."""
+        try:
+            return max(self.size - os.stat(self._path).st_size, 0)
+        except OSError:
+            return self.size
 
-    def give_up_to_start(self) -> None:
-        """Likewise, if there is not even the room to open the database."""
-        with contextlib.suppress(OSError):
-            if self._free() < START_BYTES:
-                self._path.unlink(missing_ok=True)
+    def give_slice(self) -> bool:
+        """Give a slice up; False if there is none left."""
+        with contextlib.suppress(OSError), self._opened(0) as fd:
+            size = os.fstat(fd).st_size
+            os.ftruncate(fd, max(size - SLICE, 0))
+            return size > 0
+        return False
 
-    def fill(self) -> None:
-        """Keep the room again, where there is room enough for others too."""
-        with contextlib.suppress(OSError):
-            if self._path.exists() or self._free() < 2 * SIZE:
-                return
-            with self._path.open("xb") as file:
-                if hasattr(os, "posix_fallocate"):
-                    os.posix_fallocate(file.fileno(), 0, SIZE)
-                else:
-                    file.write(bytes(SIZE))
+    def refill(self, most: int) -> None:
+        """Take back what is missing, a slice at a time.
 
-    def _free(self) -> int:
-        status = os.statvfs(self._path.parent)
-        return status.f_bavail * status.f_frsize
+        Args:
+            most: bytes to take at most, of what is free.
+
+        Raises:
+            OSError: the file cannot be written, and not for want of room.
+        """
+        if most < SLICE or not self.missing():
+            return
+        with self._opened(os.O_CREAT) as fd:
+            while most >= SLICE and (size := os.fstat(fd).st_size) < self.size:
+                try:
+                    _grow(fd, size, min(SLICE, self.size - size))
+                except OSError as error:
+                    # Some file systems keep the part that fitted.
+                    os.ftruncate(fd, size)
+                    if not is_full(error):
+                        raise
+                    return
+                most -= SLICE
+
+    @contextlib.contextmanager
+    def _opened(self, flags: int) -> Iterator[int]:
+        fd = os.open(self._path, os.O_RDWR | os.O_CLOEXEC | flags, self._modes.file)
+        try:
+            yield fd
+        finally:
+            os.close(fd)
+
+
+def _grow(fd: int, size: int, count: int) -> None:
+    try:
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(fd, size, count)
+            return
+    except OSError as error:
+        if error.errno not in _NOT_SUPPORTED:
+            raise
+    os.pwrite(fd, bytes(count), size)

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import fcntl
 import os
 import sqlite3
 import threading
-import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal, TypeVar
+from typing import Any, Final, TypeVar
 
 from ociserver.errors import OCIError
+from ociserver.store.checkpoint import Checkpointer
 from ociserver.store.failpoint import reach
 from ociserver.store.faults import StoreError, damaged, of_database, of_disk
-from ociserver.store.group import Waiting
+from ociserver.store.modes import PRIVATE, Modes
+from ociserver.store.pages import CONVERT_BYTES, PAGE_SIZE, convert
+from ociserver.store.process_lock import ProcessLock
 from ociserver.store.schema import REGISTRY, Schema
+from ociserver.store.sqlite_writer import LOCK_WAIT_S, SYNCHRONOUS, Durability, SQLiteWriter
 from ociserver.store.wal_index import WalIndex
 from ociserver.store.work import Row, Work, drive
 from ociserver.store.writer import sync_folder
@@ -27,10 +26,12 @@ from ociserver.store.writer import sync_folder
 __all__ = ["Durability", "SQLite"]
 
 Result = TypeVar("Result")
-Durability = Literal["full", "normal", "off"]
 
 WAL_PAGES: Final = 4_000
 """Pages of 4 KiB after which the log is copied back: 16 MiB, so that its two extra syncs are rare."""
+
+MAX_LOG_AT_RESTART: Final = WAL_PAGES * (PAGE_SIZE + 24)
+"""Bytes to which the log's file is cut when a writer begins it anew: a frame has a page and 24 bytes more."""
 
 WRITER_WAIT_S: Final = 10.0
 """How long a write waits for another program that has locked the database, before it fails with 503."""
@@ -50,37 +51,41 @@ _TYPES: Final = {"identity": "INTEGER PRIMARY KEY", "bytes": "BLOB", "without_ro
 _MINIMUM: Final = (3, 35, 0)
 
 
-@dataclass(slots=True)
-class _Job:
-    work: Work[Any]
-    durable: bool
-    loop: asyncio.AbstractEventLoop
-    future: asyncio.Future[Any]
-    result: Any = None
-    error: Exception | None = None
-
-    def __str__(self) -> str:
-        return str(getattr(self.work, "__name__", self.work))
-
-
 class SQLite:
     """One database file, used by any number of processes.
 
     Group commit: while one transaction is being synced the next works wait in a queue, and then share
-    one transaction and one sync. Each has a savepoint of its own, so an error undoes it alone.
+    one transaction and one sync (`SQLiteWriter`).
 
     Args:
         path: of the database file.
         durability: `full` syncs every durable commit; `normal` leaves that to checkpoints; `off` never syncs.
+        modes: of the files.
         schema: the tables, which are brought up to date when it is opened.
+        lock_wait_s: how long a write waits for other processes before it is refused with 503.
+        convert_bytes: how much a file of an older version may hold to be rewritten when it is opened, so that pages can
+            be taken out of it.
     """
 
-    def __init__(self, path: Path, durability: Durability = "full", schema: Schema = REGISTRY) -> None:
+    def __init__(
+        self,
+        path: Path,
+        durability: Durability = "full",
+        modes: Modes = PRIVATE,
+        schema: Schema = REGISTRY,
+        *,
+        lock_wait_s: float = LOCK_WAIT_S,
+        convert_bytes: int = CONVERT_BYTES,
+    ) -> None:
         self._path = path
+        self._lock_wait_s = lock_wait_s
+        self._convert_bytes = convert_bytes
         self._durability = durability
+        self._modes = modes
         self._schema = schema
-        self._jobs: Waiting[_Job] = Waiting()
-        self._thread: threading.Thread | None = None
+        self._lock_path = path.with_suffix(".lock")
+        self._lock: ProcessLock | None = None
+        self._writing: SQLiteWriter | None = None
         self._writer: sqlite3.Connection | None = None
         self._reader: sqlite3.Connection | None = None
         # For large reads; of its thread alone.
@@ -90,33 +95,45 @@ class SQLite:
         self._glancer: sqlite3.Connection | None = None
         self._glancing = threading.Lock()
         self._home = 0
+        self._checkpointer: Checkpointer | None = None
         self._index: WalIndex | None = None
-        self._lock = -1
 
     async def open(self) -> None:
         self._home = threading.get_ident()
+        opening = asyncio.ensure_future(asyncio.to_thread(self._open))
         try:
-            await asyncio.to_thread(self._open)
+            await asyncio.shield(opening)
         except (sqlite3.Error, OSError) as error:
             await self.close()
             raise StoreError(self._refusal(error)) from error
         except BaseException:
+            if not opening.done():
+                # Cancelled. The thread goes on, but need not wait for another process any more.
+                if self._lock is not None:
+                    self._lock.close()
+                await asyncio.wait([opening])
+                opening.exception()  # which nobody else will look at
             await self.close()
             raise
         self._large_reads = ThreadPoolExecutor(1, "ociserver-reader")
-        self._thread = threading.Thread(target=self._run, name="ociserver-writer", daemon=True)
-        self._thread.start()
+        assert self._writer is not None
+        assert self._lock is not None
+        self._writing = SQLiteWriter(
+            self._writer, self._lock, self._durability, str(self._path), lock_wait_s=self._lock_wait_s
+        )
+        self._writing.start()
 
     async def close(self) -> None:
-        # Taken away first: what comes after the end of the queue would wait for ever.
-        thread, self._thread = self._thread, None
-        if thread is not None:
-            self._jobs.end()
-            await asyncio.to_thread(thread.join)
+        writing, self._writing = self._writing, None
+        if writing is not None:
+            await writing.stop()
         large_reads, self._large_reads = self._large_reads, None
         if large_reads is not None:
             await asyncio.to_thread(large_reads.shutdown, cancel_futures=True)
-        # Likewise: then at most one glance is under way, and the lock is to be had when it has ended.
+        checkpointer, self._checkpointer = self._checkpointer, None
+        if checkpointer is not None:
+            await asyncio.to_thread(checkpointer.close)
+        # Taken away first: then at most one glance is under way, and the mutex is free when it has ended.
         glancer, self._glancer = self._glancer, None
         with self._glancing:
             for connection in (self._writer, self._reader, self._aside, glancer):
@@ -126,9 +143,13 @@ class SQLite:
         if self._index is not None:
             self._index.close()
             self._index = None
-        if self._lock >= 0:
-            os.close(self._lock)
-            self._lock = -1
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    @property
+    def unavailable(self) -> str | None:
+        return None if self._writing is None else self._writing.unavailable
 
     async def read(self, work: Work[Result]) -> Result:
         if self._reader is None:
@@ -161,21 +182,9 @@ class SQLite:
             self._glancing.release()
 
     async def write(self, work: Work[Result], *, durable: bool = True) -> Result:
-        if self._thread is None:
+        if self._writing is None:
             raise RuntimeError("the store is not open")
-        loop = asyncio.get_running_loop()
-        job = _Job(work, durable, loop, loop.create_future())
-        self._jobs.put(job)
-        try:
-            # A caller that is cancelled does not undo what the writer has begun, or will begin.
-            result: Result = await asyncio.shield(job.future)
-        except asyncio.CancelledError:
-            # However often: what it holds, as the lock on the file that the work is about, nobody else may have before.
-            while not job.future.done():
-                with contextlib.suppress(asyncio.CancelledError):
-                    await asyncio.wait([job.future])
-            raise
-        return result
+        return await self._writing.write(work, durable=durable)
 
     async def problems(self) -> list[str]:
         def check() -> Work[list[str]]:
@@ -183,6 +192,30 @@ class SQLite:
             return [str(row[0]) for row in rows if row[0] != "ok"]
 
         return await self.read(check())
+
+    def owed(self) -> int:
+        index = self._index
+        size = 0 if index is None else index.database_size()
+        try:
+            # 0 where nothing was committed since the log was made: then the file is all there is.
+            return size - os.stat(self._path).st_size if size else 0
+        except OSError:
+            return 0
+
+    def log_size(self) -> int:
+        try:
+            return os.stat(f"{self._path}-wal").st_size
+        except OSError:
+            return 0
+
+    async def shrink_log(self) -> bool:
+        checkpointer = self._checkpointer
+        if checkpointer is None:
+            return False
+        try:
+            return await asyncio.to_thread(checkpointer.run)
+        except sqlite3.Error as error:
+            raise of_database(error) from None
 
     def version(self) -> bytes | None:
         index = self._index  # once: another thread may be closing it
@@ -201,34 +234,47 @@ class SQLite:
                 os.close(fd)
             sync_folder(self._path.parent)
 
-    @property
-    def _lock_path(self) -> Path:
-        return self._path.with_suffix(".lock")
-
     def _open(self) -> None:
         if sqlite3.sqlite_version_info < _MINIMUM:
             raise StoreError(f"SQLite {sqlite3.sqlite_version} is too old: {'.'.join(map(str, _MINIMUM))} is needed")
-        # Writers of several processes queue on this file, which is fair; SQLite's own busy handler polls.
-        self._lock = os.open(self._lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        # Connecting too: while a new database becomes one with a log, SQLite refuses others without waiting.
-        with self._locked_for_start():
-            self._writer = self._connect(WRITER_WAIT_S)
-            self._migrate(self._writer)
-            self._reader = self._connect(READER_WAIT_S)
-            self._glancer = self._connect(READER_WAIT_S)
-            self._aside = self._connect(WRITER_WAIT_S)
+        # Writers of several processes queue for it, which is fair; SQLite's own busy handler polls.
+        lock = self._lock = ProcessLock(self._lock_path, self._modes.file)
+        if not lock.acquire_within(START_WAIT_S):
+            raise StoreError(
+                f"{self._path}: another process has been writing for {START_WAIT_S:g} seconds; "
+                f"see who has {self._lock_path.name} open, and end or wait for it"
+            )
+        try:
+            self._connect_all()
+        finally:
+            lock.release()
+        self._index = WalIndex.of(self._path)
+
+    def _connect_all(self) -> None:
+        # SQLite would make it readable for all; its log and the log's index get the mode of the database.
+        self._modes.make_file(self._path)
+        # Under the lock: while a new database becomes one with a log, SQLite refuses others without waiting.
+        self._writer = self._connect(WRITER_WAIT_S)
+        self._migrate(self._writer)
+        convert(self._writer, self._path, self._convert_bytes)
+        self._reader = self._connect(READER_WAIT_S)
+        self._glancer = self._connect(READER_WAIT_S)
+        self._aside = self._connect(WRITER_WAIT_S)
+        self._checkpointer = Checkpointer(self._connect(WRITER_WAIT_S), ProcessLock(self._lock_path, self._modes.file))
         self._aside.execute("PRAGMA query_only = ON")
         self._glancer.execute("PRAGMA query_only = ON")
         self._glancer.execute("PRAGMA busy_timeout = 0")
         self._reader.execute("PRAGMA query_only = ON")
         self._reader.execute(f"PRAGMA cache_size = -{READER_CACHE_KIB}")
-        self._index = WalIndex.of(self._path)
 
     def _connect(self, wait_s: float) -> sqlite3.Connection:
         connection = sqlite3.connect(
             self._path, timeout=wait_s, isolation_level=None, check_same_thread=False, cached_statements=256
         )
         try:
+            if not os.stat(self._path).st_size:
+                # Before anything is in it. On an older one this would do nothing, but take room for that.
+                connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
             (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
             if mode != "wal":
                 raise StoreError(
@@ -237,30 +283,12 @@ class SQLite:
                 )
             connection.execute("PRAGMA foreign_keys = ON")
             connection.execute(f"PRAGMA wal_autocheckpoint = {WAL_PAGES}")
-            connection.execute(f"PRAGMA synchronous = {_SYNCHRONOUS[self._durability][False]}")
+            connection.execute(f"PRAGMA journal_size_limit = {MAX_LOG_AT_RESTART}")
+            connection.execute(f"PRAGMA synchronous = {SYNCHRONOUS[self._durability][False]}")
         except BaseException:
             connection.close()
             raise
         return connection
-
-    @contextlib.contextmanager
-    def _locked_for_start(self) -> Iterator[None]:
-        deadline = time.monotonic() + START_WAIT_S
-        while True:
-            try:
-                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    raise StoreError(
-                        f"{self._path}: another process has been writing for {START_WAIT_S:g} seconds; "
-                        f"see who has {self._lock_path.name} open, and end or wait for it"
-                    ) from None
-                time.sleep(0.01)
-        try:
-            yield
-        finally:
-            fcntl.flock(self._lock, fcntl.LOCK_UN)
 
     def _migrate(self, connection: sqlite3.Connection) -> None:
         schema = self._schema
@@ -298,84 +326,3 @@ class SQLite:
             )
         known = of_disk(error) if isinstance(error, OSError) else of_database(error)
         return f"{self._path} cannot be opened: {known.message if isinstance(known, OCIError) else known}"
-
-    def _run(self) -> None:
-        assert self._writer is not None
-        synchronous = ""
-        last = False
-        while not last:
-            batch, last = self._jobs.next_group()
-            wanted = _SYNCHRONOUS[self._durability][any(job.durable for job in batch)]
-            try:
-                if wanted != synchronous:
-                    self._writer.execute(f"PRAGMA synchronous = {wanted}")
-                    synchronous = wanted
-                self._commit(self._writer, batch)
-            except Exception as error:
-                # The transaction itself failed (a full disk, an I/O error): nobody's work is there, and
-                # whoever failed by itself may have failed by a neighbour's work.
-                for job in batch:
-                    job.error = _error_of(error)
-            for loop in {job.loop for job in batch}:
-                with contextlib.suppress(RuntimeError):  # a loop that has been closed waits for nothing
-                    loop.call_soon_threadsafe(_resolve, [job for job in batch if job.loop is loop])
-
-    def _commit(self, connection: sqlite3.Connection, batch: list[_Job]) -> None:
-        if not batch:
-            return
-        fcntl.flock(self._lock, fcntl.LOCK_EX)
-        try:
-            connection.execute("BEGIN IMMEDIATE")
-            if len(batch) == 1:
-                # By itself it needs no savepoint: what undoes it is the transaction.
-                batch[0].result = drive(connection, batch[0].work)
-            else:
-                for job in batch:
-                    _attempt(connection, job)
-            reach("before commit of", batch)
-            connection.execute("COMMIT")
-            reach("after commit of", batch)
-        except BaseException:
-            if connection.in_transaction:
-                with contextlib.suppress(sqlite3.Error):
-                    connection.execute("ROLLBACK")
-            raise
-        finally:
-            fcntl.flock(self._lock, fcntl.LOCK_UN)
-
-
-_SYNCHRONOUS: Final = {"full": ("NORMAL", "FULL"), "normal": ("NORMAL", "NORMAL"), "off": ("OFF", "OFF")}
-
-
-def _attempt(connection: sqlite3.Connection, job: _Job) -> None:
-    connection.execute("SAVEPOINT job")
-    try:
-        job.result = drive(connection, job.work)
-    except Exception as error:
-        if not connection.in_transaction:
-            raise
-        job.error = _error_of(error)
-        connection.execute("ROLLBACK TO job")
-    connection.execute("RELEASE job")
-
-
-def _resolve(batch: list[_Job]) -> None:
-    for job in batch:
-        if job.future.done():
-            continue
-        if job.error is None:
-            job.future.set_result(job.result)
-        else:
-            job.future.set_exception(job.error)
-
-
-def _error_of(error: Exception) -> Exception:
-    """A new error for each caller: raised by many, one would gather the tracebacks of all."""
-    known = error
-    if isinstance(error, sqlite3.Error):
-        known = of_database(error)
-        if known is error:
-            return type(error)(*error.args).with_traceback(error.__traceback__)
-    elif isinstance(error, OSError):
-        known = of_disk(error)
-    return known

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from collections.abc import Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -12,6 +13,7 @@ from ociserver._core import digest_of, is_digest
 from ociserver.errors import OCIError
 from ociserver.interface import CHUNK_SIZE, Descriptor
 from ociserver.store import writes
+from ociserver.store.faults import is_full
 from ociserver.store.reads import UploadRow
 from ociserver.store.writer import BOOT_SIZE, NO_BOOT
 
@@ -53,6 +55,8 @@ class Upload:
     One writer at a time: within a process by the store's `writing`, between processes by the lock on the
     file, and where there is no file by the size that the row must still have when this one is recorded.
 
+    A request that a full disk has refused leaves nothing behind: what it brought is cut off when it ends.
+
     Args:
         store: that it is of.
         repository: that it is in.
@@ -79,6 +83,9 @@ class Upload:
         self._ended = False
         self._changed = False
         self._committing = False
+        # Whether the last that was tried has failed because the disk is full, and how far the file was before.
+        self._is_refused = False
+        self._acknowledged = 0
         self._touched = int(time.time())
 
     @property
@@ -95,8 +102,12 @@ class Upload:
         return max(self._row.size, len(self._buffer))
 
     async def write(self, data: bytes) -> None:
-        if not data:
-            return
+        if data:
+            with self._noting_refusal():
+                self._store.room.check()
+                await self._write(data)
+
+    async def _write(self, data: bytes) -> None:
         if self._remembered and self._offset in (self.size, None) and len(self._buffer) + len(data) <= INLINE_SIZE:
             self._take()
             self._offset, self._changed = None, True
@@ -120,14 +131,18 @@ class Upload:
     async def written(self) -> int:
         """Bytes that there are, when all that came is where it stays. Raises what has gone wrong with a piece."""
         if self._file:
-            await self._file.written()
-            self._file.check()
+            with self._noting_refusal():
+                await self._file.written()
+                self._file.check()
         return self.size
 
     async def open_sink(self) -> FileWriter | None:
         """The file, once there is one: a `Sink`, into which something is to come. It is made by `write`."""
         if self._ended or self._remembered:
             return None
+        with self._noting_refusal():
+            # Asked for again while pieces come, at least every second.
+            self._store.room.check()
         if not self._changed:
             await self._claim()
             if self._file:
@@ -137,6 +152,11 @@ class Upload:
     async def commit(self, digest: str) -> Descriptor:
         if not is_digest(digest):
             raise OCIError("DIGEST_INVALID", "badly formed digest")
+        with self._noting_refusal():
+            self._store.room.check()
+            return await self._commit(digest)
+
+    async def _commit(self, digest: str) -> Descriptor:
         algorithm = digest.partition(":")[0]
         if self._remembered and digest_of(self._buffer, algorithm) == digest:
             self._take()
@@ -154,14 +174,14 @@ class Upload:
                 with contextlib.suppress(Exception):
                     await self.cancel()
                 raise
+        content = None if self._file else self._buffer
         self._committing = True
-        linked = await self._store.link(
-            self._repository,
-            digest,
-            self.size,
-            upload=self._row,
-            content=None if self._file else self._buffer,
-        )
+        try:
+            linked = await self._store.link(self._repository, digest, self.size, upload=self._row, content=content)
+        except OCIError as error:
+            # Other errors may come after the commit.
+            self._committing = not (self._file and is_full(error))
+            raise
         self._end()
         return linked
 
@@ -171,19 +191,15 @@ class Upload:
         self._ended = True
         self._store.forget(self._row.id)
         try:
+            if self._is_refused:
+                # First, so that there is room to write down that it has ended.
+                await self._cut(0)
             # Only whoever ends the row may delete the file: a commit ends it too, and keeps the file.
-            # Whoever has the file open can give its bytes back, and needs no room that is kept for others.
-            end = partial(writes.end_upload, self._row.id)
-            write = (
-                self._store.database.write(end(), durable=False) if self._file else self._store.free(end, durable=False)
-            )
-            if await write:
+            if await self._store.free(partial(writes.end_upload, self._row.id), durable=False):
                 await self._store.blobs.delete([self._row.id])
         except Exception:
-            # On a full disk not even this can be written down; at least the bytes go.
-            if self._file and not self._committing:
-                with contextlib.suppress(Exception):
-                    await self._file.clear()
+            # Not even this can be written down; at least the bytes go.
+            await self._cut(0)
             raise
         finally:
             self._end()
@@ -197,17 +213,51 @@ class Upload:
             if self._remembered and not self._changed and not self._committing:
                 # Nothing came that is to be recorded, which would have told that the upload has been ended.
                 self._row = await self._store.find_upload(self._repository, self._row.id)
-            if self._file:
-                await self._file.written()
-            # What came with a commit that failed comes again with the next try; what is in a file is there anyway.
-            if self._changed and (self._file or not self._committing):
-                await self._suspend()
-            elif self._file:
-                self._file.put_back()
-            if self._file:
-                self._file.check()
+            failure = await self._failure()
+            if self._is_refused:
+                await self._cut(self._acknowledged)
+            try:
+                # What came with a commit that failed comes again with the next try; what is in a file is there anyway.
+                if self._changed and (self._file or not self._committing):
+                    await self._suspend()
+                elif self._file:
+                    self._file.put_back()
+            except OCIError as error:
+                if is_full(error):
+                    await self._cut(self._acknowledged)
+                raise
+            if failure:
+                raise failure
         finally:
             self._end()
+
+    async def _failure(self) -> Exception | None:
+        """What has gone wrong with a piece, when all that came is where it stays or lost."""
+        if self._file is None:
+            return None
+        await self._file.written()
+        try:
+            self._file.check()
+        except Exception as error:
+            self._is_refused = self._is_refused or is_full(error)
+            return error
+        return None
+
+    async def _cut(self, size: int) -> None:
+        """Give back what is in the file behind so many bytes, unless it may have become a blob."""
+        if self._file and not self._committing:
+            # If it cannot be, it counts as what came of a request that was broken off.
+            with contextlib.suppress(OSError, OCIError):
+                await self._file.cut(size)
+
+    @contextlib.contextmanager
+    def _noting_refusal(self) -> Iterator[None]:
+        try:
+            yield
+        except OCIError as error:
+            self._is_refused = is_full(error)
+            raise
+        self._is_refused = False
 
     async def _suspend(self) -> None:
         """Record how far it is, unless its file says that, for whoever goes on with it; and see that it is there."""
@@ -219,7 +269,8 @@ class Upload:
                 self._row = await self._record(self._row, len(self._buffer), _IN_ROW + self._buffer)
                 self._store.remember(self._repository, self._row)
             else:
-                state = await self._file.suspend()
+                is_nothing = not self._file.size and not is_in_file(self._row)
+                state = None if is_nothing else await self._file.suspend()
                 if state is None:
                     await self._store.find_upload(self._repository, self._row.id)
                 else:
@@ -233,8 +284,7 @@ class Upload:
                 raise
 
     async def _record(self, row: UploadRow, size: int, state: bytes) -> UploadRow:
-        suspended = writes.suspend_upload(row, size, state, int(time.time()))
-        await self._store.database.write(suspended, durable=False)
+        await self._store.take(writes.suspend_upload(row, size, state, int(time.time())), durable=False)
         return UploadRow(row.id, row.algorithm, size, state)
 
     def _begin(self) -> None:
@@ -325,6 +375,7 @@ class Upload:
             content = content_of(row)
             if content is None:
                 await file.restore(row.size, row.state)
+                self._acknowledged = file.size
             else:
                 await file.restore(0, b"")
                 await file.write(content)

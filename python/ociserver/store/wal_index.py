@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import mmap
 import os
+import struct
 import threading
 from pathlib import Path
 from typing import Final, Self
 
 __all__ = ["WalIndex"]
+
+PAGES: Final = struct.Struct("=14xH4xI")
+"""In the header: the size of a page (1 for 64 KiB), and of how many the database is after the last commit."""
 
 HEADER_SIZE: Final = 96
 """Both copies of the header: a writer that is killed between them leaves two that differ."""
@@ -56,6 +60,14 @@ class WalIndex:
             return self._view[:HEADER_SIZE]
         except ValueError:
             return None
+
+    def database_size(self) -> int:
+        """Bytes of the database after the last commit, as far as that is in the log; 0 once it is closed."""
+        header = self.header()
+        if header is None:
+            return 0
+        page, count = PAGES.unpack_from(header)
+        return int(count) * (65536 if page == 1 else int(page))
 
     def close(self) -> None:
         """To be called after the connections are closed."""

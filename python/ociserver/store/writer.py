@@ -228,12 +228,14 @@ class FileWriter:
 
         await self._do(sync)
 
-    async def clear(self) -> None:
-        """Give back the room that the bytes take."""
+    async def cut(self, size: int) -> None:
+        """Give back the room of what is behind the first `size` bytes."""
         await self.written()
-        self._forget()
-        fd, self.size = self._fd, 0
-        await self._do(lambda: os.ftruncate(fd, 0))
+        if self.size > size:
+            self._forget()
+            self.size = size
+        fd, size = self._fd, self.size
+        await self._do(lambda: os.ftruncate(fd, size))
 
     async def written(self) -> None:
         """Wait until all is in the file that will be, also what a cancelled caller has left running."""

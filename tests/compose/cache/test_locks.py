@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import stat
 import sys
 import textwrap
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
+from ociserver import Store
+from ociserver.compose import Cache
+from ociserver.compose.cache.backend import FOLDER
 from ociserver.compose.cache.locks import Lock, Locks
 from ociserver.compose.cache.notes import Note
-from tests.compose.cache.upstream import until
+from tests.compose.cache.upstream import REPOSITORY, Upstream, until
 
 pytestmark = pytest.mark.anyio
 
@@ -100,6 +106,9 @@ async def test_who_gives_up_waiting_does_not_get_it_later(two: tuple[Lock, Lock]
 HOLDER = """
 import asyncio, sys
 from pathlib import Path
+from ociserver import Store
+from ociserver.compose import Cache
+from ociserver.compose.cache.backend import FOLDER
 from ociserver.compose.cache.locks import Locks
 
 async def main():
@@ -167,3 +176,39 @@ async def test_without_a_folder_nobody_else_can_have_it() -> None:
     async for _ in locks.abandoned():
         pytest.fail("there are none")
     await locks.close()
+
+
+async def test_a_process_that_stands_still_is_not_waited_for_without_end(
+    two: tuple[Lock, Lock], tmp_path: Path
+) -> None:
+    one, other = two
+    await one.hold()
+    locks = Locks(tmp_path / "locks")
+    await locks.open()
+    began = time.monotonic()
+    async with locks.hold("blob", "a", wait_s=0.05):
+        assert time.monotonic() - began >= 0.05
+    assert not await other.try_hold(), "the caller has released a lock that it does not hold"
+    one.release()
+    await locks.close()
+
+
+@pytest.mark.parametrize("group_readable", [False, True])
+async def test_modes(tmp_path: Path, upstream: Upstream, *, group_readable: bool) -> None:
+    await upstream.image(os.urandom(100_000))
+    local = Store(tmp_path / "data", lax_child_references=True, group_readable=group_readable)
+    before = os.umask(0)
+    try:
+        async with Cache(upstream, local) as cache:
+            await cache.get_tag(REPOSITORY, "latest")
+            locks = Locks(tmp_path / "data" / FOLDER, local.modes)
+            await locks.open()
+            async with locks.hold("held"):
+                found = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "data").rglob("*")}
+            await locks.close()
+    finally:
+        os.umask(before)
+    folder, file = (0o750, 0o640) if group_readable else (0o700, 0o600)
+    assert found[FOLDER] == found["blobs"] == folder
+    assert {"cache.db", "cache.db-wal", "cache.lock", "registry.db"} <= set(found)
+    assert set(found.values()) == {folder, file}

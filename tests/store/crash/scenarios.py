@@ -16,6 +16,7 @@ from tests.store.crash.server import Victim
 from tests.support.aging import age_files
 
 SMALL = 1_000
+PAGES = 12_000
 LARGE = 1_200_000
 """More than the handler hands over at once, so that there are two pieces of it."""
 
@@ -236,6 +237,8 @@ def leave_garbage(play: Round) -> None:
     unreferenced = play.content("unreferenced", LARGE)
     registry.post(play.repository, unreferenced)
     registry.post(play.repository, play.content("small"))
+    # Of several pages, which the database then gives back.
+    registry.post(play.repository, play.content("pages", PAGES))
     untagged = play.content("untagged")
     registry.post(play.repository, untagged)
     manifest = play.image(untagged)
@@ -248,14 +251,14 @@ def leave_garbage(play: Round) -> None:
     age_files(play.victim.data, 100_000)
     # All of these may go from now on; the image that has a tag may not.
     registry.uploads.clear()
-    for content in (unreferenced, play.content("small"), untagged):
+    for content in (unreferenced, play.content("small"), play.content("pages", PAGES), untagged):
         registry.ledger.begin(play.path(content))
     registry.ledger.begin(play.path(manifest, "manifests"))
 
 
 def collect(play: Round) -> None:
     play.victim.run("collect", "--grace", "0s", "--delete-untagged-after", "1h")
-    for name, size in (("unreferenced", LARGE), ("small", SMALL), ("untagged", SMALL)):
+    for name, size in (("unreferenced", LARGE), ("small", SMALL), ("pages", PAGES), ("untagged", SMALL)):
         play.registry.ledger.deleted(play.path(play.content(name, size)))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 
-from ociserver.store import Store
+from ociserver.store import Store, upkeep
 from ociserver.store.collect import Policy, collect
 from ociserver.store.sqlite import Durability
 
@@ -17,4 +17,6 @@ async def _collect(path: str, durability: Durability) -> None:
 
 
 if __name__ == "__main__":
+    # So that pages are taken out of the database, and its log is cut, each time.
+    upkeep.SPARE_PAGES = 0  # type: ignore[misc]
     asyncio.run(_collect(sys.argv[1], sys.argv[2]))  # type: ignore[arg-type]

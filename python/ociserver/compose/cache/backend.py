@@ -101,7 +101,7 @@ class Cache(Backend):
         self._local_recall = recall_of(self._local)
         store = store_of(self._local)
         self._index = Index.of(store)
-        self._locks = Locks(None if store is None else store.path / FOLDER)
+        self._locks = Locks(None) if store is None else Locks(store.path / FOLDER, store.modes)
         self._flights = SingleFlight()
         self._eviction = Eviction(self._local, store, self._index, max_bytes, use_after)
         shared = (self._index, self._eviction, self._flights, self._locks)

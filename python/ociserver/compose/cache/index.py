@@ -10,7 +10,7 @@ import sqlite3
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, Self, TypeVar
+from typing import Final, Self, TypeVar
 
 from ociserver.compose.cache import queries
 from ociserver.compose.cache.lru import LRU
@@ -18,7 +18,7 @@ from ociserver.compose.cache.queries import Content, Kept, Owner
 from ociserver.compose.cache.schema import INDEX
 from ociserver.store import Store
 from ociserver.store.sqlite import SQLite
-from ociserver.store.work import Database, Row, Work, drive
+from ociserver.store.work import Work, WorkRunner, drive
 
 __all__ = ["FILE", "Index"]
 
@@ -38,7 +38,7 @@ class Index:
         database: has the tables of `schema.INDEX`.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: WorkRunner) -> None:
         self._database = database
         self._upstreams: LRU[str, Owner] = LRU(MAX_REMEMBERED)
 
@@ -47,7 +47,7 @@ class Index:
         """The index of a store, in its folder, which several processes may share; without one it is in memory."""
         if store is None:
             return cls(InMemory())
-        return cls(SQLite(store.path / FILE, "full" if store.blobs.syncs else "off", INDEX))
+        return cls(SQLite(store.path / FILE, "full" if store.blobs.syncs else "off", store.modes, INDEX))
 
     @staticmethod
     def exists(folder: Path) -> bool:
@@ -159,7 +159,7 @@ class Index:
 
 
 class InMemory:
-    """A `Database` in memory, of one process. It never waits, so works run on the event loop."""
+    """A `WorkRunner` in memory, of one process. It never waits, so works run on the event loop."""
 
     def __init__(self) -> None:
         self._connection: sqlite3.Connection | None = None
@@ -181,12 +181,6 @@ class InMemory:
     async def read(self, work: Work[Result]) -> Result:
         return drive(self._opened(), work)
 
-    async def read_aside(self, work: Work[Result]) -> Result:
-        return await self.read(work)
-
-    def glance(self, statement: str, parameters: tuple[Any, ...]) -> list[Row] | None:
-        return None
-
     async def write(self, work: Work[Result], *, durable: bool = True) -> Result:
         connection = self._opened()
         connection.execute("BEGIN")
@@ -197,12 +191,6 @@ class InMemory:
             raise
         connection.execute("COMMIT")
         return result
-
-    async def problems(self) -> list[str]:
-        return []
-
-    def version(self) -> bytes | None:
-        return None
 
     def _opened(self) -> sqlite3.Connection:
         if self._connection is None:

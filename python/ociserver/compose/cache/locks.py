@@ -21,6 +21,7 @@ from typing import Final, TypeVar
 
 from ociserver._core import digest_of
 from ociserver.backlog import have_called
+from ociserver.store.modes import PRIVATE, Modes
 
 __all__ = ["Followed", "Lock", "Locks"]
 
@@ -31,6 +32,11 @@ NOTE_SIZE: Final = 2048
 
 THREADS: Final = 4
 """Threads that make and delete lock files, which may wait for the disk."""
+
+
+HOLD_S: Final = 30.0
+"""How long a caller waits for another process that does the same work. The lock only saves a second request to
+upstream, so a caller that has waited for longer, because that process stands still, does the work itself."""
 
 
 class Followed:
@@ -63,11 +69,13 @@ class Lock:
     Args:
         path: of its file.
         pool: runs what may wait for the disk.
+        modes: of the file.
     """
 
-    def __init__(self, path: Path | None, pool: ThreadPoolExecutor | None = None) -> None:
+    def __init__(self, path: Path | None, pool: ThreadPoolExecutor | None = None, modes: Modes = PRIVATE) -> None:
         self._path = path
         self._pool = pool
+        self._modes = modes
         self._fd = -1
         self.left = b""
         """The note that a killed holder has left. Known once this lock is held."""
@@ -81,10 +89,10 @@ class Lock:
         """Take the lock if it is free."""
         if self._path is None:
             return True
-        path, pool = self._path, self._pool
+        path, pool, mode = self._path, self._pool, self._modes.file
         assert pool
-        fd = await _undone_late(asyncio.get_running_loop().run_in_executor(pool, lambda: _taken(path)), _close_all)
-        return self._is_held_by(fd)
+        taking = asyncio.get_running_loop().run_in_executor(pool, lambda: _taken(path, mode))
+        return self._is_held_by(await _undone_late(taking, _close_all))
 
     async def hold(self) -> None:
         """Take the lock, waiting as long as another process holds it."""
@@ -148,16 +156,18 @@ class Locks:
 
     Args:
         folder: what the processes share; None if there is only this one.
+        modes: of the folder and its files.
     """
 
-    def __init__(self, folder: Path | None) -> None:
+    def __init__(self, folder: Path | None, modes: Modes = PRIVATE) -> None:
         self._folder = folder
         self._pool: ThreadPoolExecutor | None = None
+        self._modes = modes
 
     async def open(self) -> None:
         """Create the folder."""
         if self._folder is not None:
-            self._folder.mkdir(exist_ok=True)
+            self._modes.make_folder(self._folder)
             self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="ociserver-cache")
 
     async def close(self) -> None:
@@ -171,13 +181,15 @@ class Locks:
         if self._folder is None:
             return Lock(None)
         name = digest_of("\0".join(names).encode(), "sha256").partition(":")[2]
-        return Lock(self._folder / name, self._pool)
+        return Lock(self._folder / name, self._pool, self._modes)
 
     @asynccontextmanager
-    async def hold(self, *names: str) -> AsyncIterator[None]:
-        """Hold the lock of a name, waiting for it as long as necessary."""
+    async def hold(self, *names: str, wait_s: float = HOLD_S) -> AsyncIterator[None]:
+        """Hold the lock of a name. A caller that has waited for `wait_s` seconds goes on without the lock."""
         lock = self.lock(*names)
-        await lock.hold()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(wait_s):
+                await lock.hold()
         try:
             yield
         finally:
@@ -191,7 +203,7 @@ class Locks:
         loop = asyncio.get_running_loop()
         names = await loop.run_in_executor(pool, lambda: {path.stem for path in folder.iterdir()})
         for name in names:
-            lock = Lock(folder / name, pool)
+            lock = Lock(folder / name, pool, self._modes)
             if await lock.try_hold():
                 try:
                     yield lock
@@ -199,11 +211,11 @@ class Locks:
                     lock.release()
 
 
-def _taken(path: Path) -> tuple[int, bytes] | None:
+def _taken(path: Path, mode: int) -> tuple[int, bytes] | None:
     """Create and lock a lock's file. Returns its descriptor and the note in it; None if another process holds it."""
     while True:
         try:
-            fd = _opened(path, os.O_RDWR | os.O_CREAT, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fd = _opened(path, os.O_RDWR | os.O_CREAT, fcntl.LOCK_EX | fcntl.LOCK_NB, mode)
         except BlockingIOError:
             return None
         # The last holder may have deleted the file between the two calls. Then no other process would see this lock.
@@ -215,8 +227,8 @@ def _taken(path: Path) -> tuple[int, bytes] | None:
         os.close(fd)
 
 
-def _opened(path: Path, flags: int, lock: int) -> int:
-    fd = os.open(path, flags | os.O_CLOEXEC, 0o644)
+def _opened(path: Path, flags: int, lock: int, mode: int = 0o600) -> int:
+    fd = os.open(path, flags | os.O_CLOEXEC, mode)
     try:
         return _flock(fd, lock)
     except BaseException:

@@ -260,4 +260,4 @@ def _made(path: Path | None) -> int:
             return os.dup(file.fileno())
     # Other processes may still read the file of a killed process, so it must not change.
     path.unlink(missing_ok=True)
-    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)

@@ -1,0 +1,274 @@
+"""The thread that writes to a SQLite database: works wait in a queue, and many share one transaction and one sync.
+
+Processes take turns by a lock (`ProcessLock`). The thread is idle, waits for that lock, or is at work; what it has
+taken from the queue is in `_batch` until it has the lock. If another process stands still with the lock, `_watch`
+refuses what waits, and everything that comes, until the thread has the lock: then it finds nothing to do and releases
+it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import sqlite3
+import threading
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Final, Literal, TypeVar
+
+from ociserver.store.failpoint import reach
+from ociserver.store.faults import of_database, of_disk, unavailable
+from ociserver.store.group import Waiting
+from ociserver.store.process_lock import ProcessLock
+from ociserver.store.work import Work, drive
+
+__all__ = ["LOCK_WAIT_S", "SYNCHRONOUS", "Durability", "SQLiteWriter"]
+
+Result = TypeVar("Result")
+Durability = Literal["full", "normal", "off"]
+
+LOCK_WAIT_S: Final = 10.0
+"""How long a write waits for the lock of the processes. A transaction takes milliseconds, on a slow disk seconds: a
+process that holds the lock for longer stands still."""
+
+WATCH_S: Final = 0.25
+"""How often that is looked at."""
+
+CLOSE_WAIT_S: Final = 1.0
+"""How long closing waits for a process that has the lock, before it gives up what is still to be written."""
+
+SYNCHRONOUS: Final = {"full": ("NORMAL", "FULL"), "normal": ("NORMAL", "NORMAL"), "off": ("OFF", "OFF")}
+"""`PRAGMA synchronous` for a transaction that need not survive a power cut, and for one that must."""
+
+_STUCK: Final = "another process holds the lock of the registry's database and does not let go of it"
+
+_log = logging.getLogger("ociserver")
+
+
+@dataclass(slots=True)
+class _Job:
+    work: Work[Any]
+    durable: bool
+    loop: asyncio.AbstractEventLoop
+    future: asyncio.Future[Any]
+    result: Any = None
+    error: Exception | None = None
+
+    def __str__(self) -> str:
+        return str(getattr(self.work, "__name__", self.work))
+
+
+class SQLiteWriter:
+    """Writes through one connection, which nobody else uses.
+
+    Each work has a savepoint of its own, so an error undoes it alone.
+
+    Args:
+        connection: in autocommit mode.
+        lock: open; closed by `stop`.
+        durability: see `SQLite`.
+        where: names the database in messages.
+        lock_wait_s: how long a work waits for other processes before it is refused with 503.
+    """
+
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        lock: ProcessLock,
+        durability: Durability,
+        where: str,
+        *,
+        lock_wait_s: float,
+    ) -> None:
+        self._connection = connection
+        self._lock = lock
+        self._durability = durability
+        self._where = where
+        self._lock_wait_s = lock_wait_s
+        self._jobs: Waiting[_Job] = Waiting()
+        # What waits for the lock. Whoever takes it out, under the mutex, answers for it.
+        self._batch: list[_Job] = []
+        self._mutex = threading.Lock()
+        self._is_stuck = False
+        self._accepts = True
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="ociserver-writer", daemon=True)
+        self._watcher = threading.Thread(target=self._watch, name="ociserver-watch", daemon=True)
+
+    def start(self) -> None:
+        """Begin to take works."""
+        self._thread.start()
+        self._watcher.start()
+
+    @property
+    def unavailable(self) -> str | None:
+        """Why nothing can be written just now; None while it can, as far as is known."""
+        return _STUCK if self._is_stuck else None
+
+    async def write(self, work: Work[Result], *, durable: bool) -> Result:
+        """`Database.write`.
+
+        Raises:
+            OCIError: 503 if another process stands still with the lock.
+        """
+        if not self._accepts:
+            raise RuntimeError("the store is not open")
+        if self._is_stuck:
+            raise unavailable(_STUCK, is_logged=True)
+        loop = asyncio.get_running_loop()
+        job = _Job(work, durable, loop, loop.create_future())
+        self._jobs.put(job)
+        try:
+            # A caller that is cancelled does not undo what the writer has begun, or will begin.
+            result: Result = await asyncio.shield(job.future)
+        except asyncio.CancelledError:
+            # However often: what it holds, as the lock on the file that the work is about, nobody else may have before.
+            while not job.future.done():
+                with contextlib.suppress(asyncio.CancelledError):
+                    await asyncio.wait([job.future])
+            job.future.exception()  # which nobody else will look at
+            raise
+        return result
+
+    async def stop(self) -> None:
+        """Write what was accepted, and end. Afterwards nobody uses the connection."""
+        self._accepts = False
+        self._jobs.end()
+        await asyncio.to_thread(self._join)
+
+    def _join(self) -> None:
+        while self._thread.is_alive():
+            self._thread.join(WATCH_S)
+            # A process that stands still must not keep this one alive.
+            if (self._lock.waited_s() or 0) >= CLOSE_WAIT_S and self._refuse():
+                break
+        self._lock.close()
+        self._stopped.set()
+        self._watcher.join()
+
+    def _run(self) -> None:
+        synchronous = ""
+        last = False
+        while not last:
+            batch, last = self._jobs.next_group()
+            if not batch:
+                continue
+            with self._mutex:
+                self._batch = batch
+            try:
+                if not self._lock.acquire():
+                    return
+                batch = self._take_batch()
+                wanted = SYNCHRONOUS[self._durability][any(job.durable for job in batch)]
+                if batch and wanted != synchronous:
+                    self._connection.execute(f"PRAGMA synchronous = {wanted}")
+                    synchronous = wanted
+                self._commit(batch)
+            except Exception as error:
+                # The transaction itself failed (a full disk, an I/O error): nobody's work is there, and
+                # whoever failed by itself may have failed by a neighbour's work.
+                for job in batch:
+                    job.error = _error_of(error)
+            finally:
+                self._lock.release()
+            _answer(batch)
+
+    def _take_batch(self) -> list[_Job]:
+        """What is to be written, now that the lock is held."""
+        with self._mutex:
+            batch, self._batch = self._batch, []
+            was_stuck, self._is_stuck = self._is_stuck, False
+        if was_stuck:
+            _log.warning("%s: the lock is free again, and writes go on", self._where)
+        return batch
+
+    def _commit(self, batch: list[_Job]) -> None:
+        if not batch:
+            return
+        connection = self._connection
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            if len(batch) == 1:
+                # By itself it needs no savepoint: what undoes it is the transaction.
+                batch[0].result = drive(connection, batch[0].work)
+            else:
+                for job in batch:
+                    _attempt(connection, job)
+            reach("before commit of", batch)
+            connection.execute("COMMIT")
+            reach("after commit of", batch)
+        except BaseException:
+            if connection.in_transaction:
+                with contextlib.suppress(sqlite3.Error):
+                    connection.execute("ROLLBACK")
+            raise
+
+    def _watch(self) -> None:
+        while not self._stopped.wait(WATCH_S):
+            if (self._lock.waited_s() or 0) >= self._lock_wait_s:
+                self._refuse()
+
+    def _refuse(self) -> bool:
+        """Answer everything that waits for the lock with 503. False if the lock has just been acquired."""
+        with self._mutex:
+            if self._lock.waited_s() is None:
+                return False
+            refused, self._batch = self._batch + self._jobs.drain(), []
+            is_new, self._is_stuck = not self._is_stuck, True
+        if is_new:
+            _log.error(
+                "%s: another process has held the lock for %.0f s: writes are refused until it lets go. Find it with "
+                "`fuser -v %s`, and let it go on or end it",
+                self._where,
+                self._lock.waited_s() or self._lock_wait_s,
+                self._lock.path,
+            )
+        for job in refused:
+            job.error = unavailable(_STUCK, is_logged=True)
+        _answer(refused)
+        return True
+
+
+def _attempt(connection: sqlite3.Connection, job: _Job) -> None:
+    connection.execute("SAVEPOINT job")
+    try:
+        job.result = drive(connection, job.work)
+    except Exception as error:
+        if not connection.in_transaction:
+            raise
+        job.error = _error_of(error)
+        connection.execute("ROLLBACK TO job")
+    connection.execute("RELEASE job")
+
+
+def _answer(jobs: Iterable[_Job]) -> None:
+    """Tell the callers, each on its own loop."""
+    by_loop: dict[asyncio.AbstractEventLoop, list[_Job]] = {}
+    for job in jobs:
+        by_loop.setdefault(job.loop, []).append(job)
+    for loop, theirs in by_loop.items():
+        with contextlib.suppress(RuntimeError):  # a loop that has been closed waits for nothing
+            loop.call_soon_threadsafe(_resolve, theirs)
+
+
+def _resolve(jobs: list[_Job]) -> None:
+    for job in jobs:
+        if job.future.done():
+            continue
+        if job.error is None:
+            job.future.set_result(job.result)
+        else:
+            job.future.set_exception(job.error)
+
+
+def _error_of(error: Exception) -> Exception:
+    """A new error for each caller: raised by many, one would gather the tracebacks of all."""
+    known = error
+    if isinstance(error, sqlite3.Error):
+        known = of_database(error)
+        if known is error:
+            return type(error)(*error.args).with_traceback(error.__traceback__)
+    elif isinstance(error, OSError):
+        known = of_disk(error)
+    return known

@@ -1,0 +1,149 @@
+"""The reserve and what is left on the disk: on a small one of its own."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ociserver import OCIError
+from ociserver.store.modes import PRIVATE
+from ociserver.store.reserve import SIZE, SLICE, Reserve
+from ociserver.store.room import LEAST, MARGIN, Room, State
+from ociserver.store.work import Work
+from tests.faults.disk import Disk, small_disk
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Disk]:
+    with small_disk(tmp_path / "disk") as disk:
+        disk.data.mkdir()
+        yield disk
+
+
+class Owed:
+    """What the log owes."""
+
+    count = 0
+
+    def __call__(self) -> int:
+        return self.count
+
+
+@pytest.fixture
+def owed() -> Owed:
+    return Owed()
+
+
+@pytest.fixture
+def room(disk: Disk, owed: Owed) -> Room:
+    room = Room(disk.data, Reserve(disk.data / "reserve", PRIVATE), owed)
+    room.refill()
+    return room
+
+
+def test_the_reserve_takes_room_and_gives_it_up_in_slices(disk: Disk) -> None:
+    reserve = Reserve(disk.data / "reserve", PRIVATE)
+    before = disk.left()
+    assert reserve.missing() == SIZE
+    assert not reserve.give_slice()
+    reserve.refill(SIZE)
+    assert reserve.missing() == 0
+    assert before - disk.left() == SIZE
+    for number in range(1, SIZE // SLICE + 1):
+        assert reserve.give_slice()
+        assert reserve.missing() == number * SLICE
+        assert before - disk.left() == SIZE - number * SLICE
+    assert not reserve.give_slice()
+
+
+@pytest.mark.parametrize("most, taken", [(0, 0), (SLICE - 1, 0), (SLICE, SLICE), (3 * SLICE - 1, 2 * SLICE)])
+def test_it_takes_no_more_than_it_may(disk: Disk, most: int, taken: int) -> None:
+    reserve = Reserve(disk.data / "reserve", PRIVATE)
+    reserve.refill(most)
+    assert reserve.missing() == SIZE - taken
+
+
+def test_it_takes_what_there_is(disk: Disk) -> None:
+    """And leaves nothing half taken, that would look whole and hold no room."""
+    reserve = Reserve(disk.data / "reserve", PRIVATE)
+    disk.fill(leave=2 * SLICE + SLICE // 2)
+    reserve.refill(SIZE)
+    assert reserve.missing() == SIZE - 2 * SLICE
+    status = (disk.data / "reserve").stat()
+    assert status.st_blocks * 512 == status.st_size == 2 * SLICE
+
+
+def test_states(disk: Disk, room: Room, owed: Owed) -> None:
+    assert room.state() is State.AMPLE
+    disk.fill(leave=2 * LEAST)
+    assert room.state() is State.AMPLE
+    owed.count = disk.left() - LEAST + 1
+    assert room.state() is State.SHORT
+    owed.count = -SIZE
+    assert room.state() is State.AMPLE
+    disk.fill()
+    assert room.state() is State.SHORT
+    assert room.give_slice()
+    assert room.state() is State.DRAWN
+    disk.make_room()
+    assert room.state() is State.AMPLE
+    assert room.reserve.missing() == 0
+
+
+def test_what_a_deletion_has_given_up_is_not_taken_back(disk: Disk, room: Room) -> None:
+    """Not by who only asks; a deletion that is done gives it back."""
+    disk.fill()
+    assert room.give_slice()
+    assert room.give_slice()
+    assert room.state() is State.DRAWN
+    room.refill(MARGIN)
+    assert room.reserve.missing() == 2 * SLICE
+    room.refill()
+    assert room.reserve.missing() == 0
+    assert disk.left() == 0
+
+
+def test_what_takes_room_is_refused(disk: Disk, room: Room) -> None:
+    ran = []
+
+    def work() -> Work[str]:
+        ran.append(1)
+        yield "SELECT 1", ()
+        return "done"
+
+    disk.fill()
+    with pytest.raises(OCIError, match="disk is full") as caught:
+        room.check()
+    assert caught.value.status == 507
+    admitted = room.admitted(work())
+    assert admitted.__name__ == "work"  # type: ignore[attr-defined]
+    with pytest.raises(OCIError, match="disk is full"):
+        next(admitted)
+    assert ran == []
+    disk.make_room()
+    room.check()
+    admitted = room.admitted(work())
+    assert next(admitted) == ("SELECT 1", ())
+    with pytest.raises(StopIteration) as end:
+        admitted.send([])
+    assert end.value.value == "done"
+
+
+def test_a_reserve_that_cannot_be_written_is_no_full_disk(disk: Disk, room: Room) -> None:
+    """Whoever writes next is told what is wrong."""
+    (disk.data / "reserve").unlink()
+    (disk.data / "reserve").mkdir()
+    (disk.data / "reserve" / "x").touch()
+    assert room.state() is State.AMPLE
+
+
+def test_how_much_the_log_may_owe(disk: Disk, room: Room, owed: Owed) -> None:
+    disk.fill(leave=SLICE)
+    owed.count = disk.left() + SIZE
+    assert room.is_enough_for_log()
+    owed.count += 1
+    assert not room.is_enough_for_log()
+    assert os.path.getsize(disk.data / "reserve") == SIZE
