@@ -129,6 +129,7 @@ lint: lint-rust lint-python
 .PHONY: lint-rust  ## cargo fmt, clippy
 lint-rust: $(VENV)/created
 	cargo fmt --all --check
+	cargo fmt --manifest-path tests/tools/clients/rust-client/Cargo.toml --check
 	cargo clippy --locked --quiet --workspace --all-targets -- -D warnings
 
 .PHONY: lint-python  ## ruff, mypy, stubtest
@@ -141,6 +142,7 @@ lint-python: dev
 .PHONY: format  ## Format Rust and Python, and mend what can be mended
 format: dev
 	cargo fmt --all
+	cargo fmt --manifest-path tests/tools/clients/rust-client/Cargo.toml
 	$(BIN)/ruff check --fix-only --quiet
 	$(BIN)/ruff format --quiet
 
