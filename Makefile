@@ -52,9 +52,15 @@ $(VENV)/dev: $(VENV)/built pyproject.toml
 	$(PIP) --group dev
 	@touch $@
 
+TOOLS := $(wildcard $(addprefix tests/tools/,install go.* clients/go.* clients/*/* clients/*/src/* peers/build peers/*/*))
+
 # Exit code 3 says that something could not be had, and was named: the tests that need it are skipped.
-.tools/installed: tests/tools/install tests/tools/go.mod tests/tools/go.sum $(wildcard tests/tools/peers/build tests/tools/peers/*/*)
+.tools/installed: $(TOOLS)
 	@tests/tools/install && touch $@ || [ $$? = 3 ]
+
+# With what only `make test-full` runs.
+.tools/installed-full: $(TOOLS)
+	@FULL_TESTS=1 tests/tools/install && touch .tools/installed $@ || [ $$? = 3 ]
 
 .PHONY: build  ## Build the package into .venv
 build: $(VENV)/built
@@ -88,13 +94,13 @@ test-python: dev
 test-conformance: dev tools
 	$(BIN)/pytest tests/conformance
 
-.PHONY: test-clients  ## Push and pull with skopeo, crane, oras and regctl
+.PHONY: test-clients  ## Push and pull with real clients
 test-clients: dev tools
 	$(BIN)/pytest tests/clients
 
 .PHONY: test-full  ## Run what takes an hour: 500 kills, power cuts, 10 minutes of collection under load (TESTS='...')
-test-full: dev tools
-	FULL_TESTS=1 $(BIN)/pytest --durations 20 $(or $(TESTS),tests/store tests/faults tests/compose/cache tests/memory)
+test-full: dev .tools/installed-full
+	FULL_TESTS=1 $(BIN)/pytest --durations 20 $(or $(TESTS),tests/store tests/faults tests/compose/cache tests/memory tests/clients)
 
 .PHONY: test-package  ## Install wheel and sdist into empty environments, and push and pull with each
 test-package: wheel
@@ -123,6 +129,7 @@ lint: lint-rust lint-python
 .PHONY: lint-rust  ## cargo fmt, clippy
 lint-rust: $(VENV)/created
 	cargo fmt --all --check
+	cargo fmt --manifest-path tests/tools/clients/rust-client/Cargo.toml --check
 	cargo clippy --locked --quiet --workspace --all-targets -- -D warnings
 
 .PHONY: lint-python  ## ruff, mypy, stubtest
@@ -135,6 +142,7 @@ lint-python: dev
 .PHONY: format  ## Format Rust and Python, and mend what can be mended
 format: dev
 	cargo fmt --all
+	cargo fmt --manifest-path tests/tools/clients/rust-client/Cargo.toml
 	$(BIN)/ruff check --fix-only --quiet
 	$(BIN)/ruff format --quiet
 

@@ -6,7 +6,16 @@ import json
 from pathlib import Path
 
 from tests.support.client import Client
-from tests.support.images import DOCKER_LIST, DOCKER_MANIFEST, INDEX, Layout, digest_of, docker_archive, random_bytes
+from tests.support.images import (
+    DOCKER_LIST,
+    DOCKER_MANIFEST,
+    INDEX,
+    Layout,
+    blobs_of,
+    digest_of,
+    docker_archive,
+    random_bytes,
+)
 from tests.support.server import Server
 
 TO = "--dest-tls-verify=false"
@@ -24,7 +33,7 @@ def test_image_push_pull_list_delete(server: Server, skopeo: Client, tmp_path: P
     assert skopeo.json("inspect", AT, f"{repository}:v2")["Digest"] == digest
 
     skopeo.run("copy", FROM, f"{repository}@{digest}", f"oci:{tmp_path / 'out'}:v1")
-    assert _blobs(tmp_path / "out") == _blobs(layout.path)
+    assert blobs_of(tmp_path / "out") == blobs_of(layout.path)
 
     # skopeo deletes by digest, whatever the reference: both tags go with the manifest.
     skopeo.run("delete", AT, f"{repository}:v1")
@@ -43,7 +52,7 @@ def test_multi_arch_index_copy(server: Server, skopeo: Client, tmp_path: Path) -
     assert json.loads(raw)["mediaType"] == INDEX
 
     skopeo.run("copy", "--all", FROM, target, f"oci:{tmp_path / 'out'}:multi")
-    assert _blobs(tmp_path / "out") == _blobs(layout.path)
+    assert blobs_of(tmp_path / "out") == blobs_of(layout.path)
     # One platform of an index is an image like any other.
     one = skopeo.json("--override-arch", "arm64", "--override-os", "linux", "inspect", AT, target)
     assert one["Architecture"] == "arm64"
@@ -67,8 +76,3 @@ def test_docker_manifest_list(server: Server, skopeo: Client, tmp_path: Path) ->
     pushed = skopeo.json("inspect", AT, "--raw", image)
     assert pushed["mediaType"] == DOCKER_LIST
     assert {entry["mediaType"] for entry in pushed["manifests"]} == {DOCKER_MANIFEST}
-
-
-def _blobs(layout: Path) -> set[str]:
-    """Names of the blobs of a layout, which are their digests."""
-    return {path.name for path in (layout / "blobs" / "sha256").iterdir()}

@@ -105,6 +105,11 @@ class Layout:
         return digest
 
 
+def blobs_of(layout: Path) -> set[str]:
+    """Names of the blobs of a layout, which are their digests."""
+    return {path.name for path in (layout / "blobs" / "sha256").iterdir()}
+
+
 def docker_archive(path: Path, name: str, *layers: bytes) -> Path:
     """Write what `docker save` writes: one image, uncompressed layers of one file each."""
     tars = [tar_of({f"file-{number}": content}) for number, content in enumerate(layers)]
