@@ -26,7 +26,7 @@ ROUNDS = 5 if FULL else 1
 SMALL, LARGE = 10_000, 200_000
 """In the database, and in a file of its own."""
 
-COLLECT = ("collect", "--grace", "0s", "--unreferenced-after", "0s")
+COLLECT = ("collect", "--grace", "0s")
 CASES = [(SMALL, "1"), (SMALL, "2"), (LARGE, "1"), (LARGE, "2")]
 
 pytestmark = pytest.mark.timeout(600 if FULL else 120)

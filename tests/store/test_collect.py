@@ -476,7 +476,8 @@ async def test_nothing_is_too_young_for_no_age(store: Store) -> None:
             await store.delete_tag(REPOSITORY, "latest")
         await store.delete_manifest(REPOSITORY, digest_of(manifest))
         report = await collect(store, Policy(unreferenced_after_s=0, grace_s=0))
-        assert report.freed_bytes == LARGE + len(b"{}")
+        # The config is so small that it was in the database, whose pages are used again.
+        assert report.freed_bytes == LARGE
         assert files(store) == {}
 
 

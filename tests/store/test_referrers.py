@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sqlite3
 import tracemalloc
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ociserver import Descriptor, Handler
-from ociserver.store import Store, sqlite
+from ociserver.store import Store
 from ociserver.store.reads import SMALL_ANNOTATIONS
-from ociserver.store.schema import MIGRATIONS
+from ociserver.store.schema import MIGRATIONS, REGISTRY
+from ociserver.store.sqlite import SQLite
 from tests.contract.contents import INDEX, REPOSITORY, collect, descriptor, digest_of, encode, index, push_manifest
 from tests.handler.driver import request
 
@@ -104,7 +108,7 @@ async def test_a_filter(store: Store) -> None:
     assert found == sorted(wanted)
 
 
-async def test_a_folder_of_the_first_version(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_folder_of_the_first_version(folder: Path) -> None:
     """It has annotations as text, as Python's `json` writes it, and types of any length."""
     contents = [
         encode(
@@ -112,13 +116,12 @@ async def test_a_folder_of_the_first_version(folder: Path, monkeypatch: pytest.M
         )
         for kind, size in (("a/b", 3), ("a/" + "b" * 300, 20_000))
     ]
-    with monkeypatch.context() as first:
-        first.setattr(sqlite, "MIGRATIONS", MIGRATIONS[:1])
-        first.setattr(sqlite, "VERSION", 1)
-        async with Store(folder) as store:
-            await push_manifest(store, index(), INDEX)
-    connection = sqlite3.connect(folder / "registry.db")
-    with connection:
+    await asyncio.to_thread(folder.mkdir)
+    old = SQLite(folder / "registry.db", schema=replace(REGISTRY, migrations=MIGRATIONS[:1]))
+    await old.open()
+    await old.close()
+    with closing(sqlite3.connect(folder / "registry.db")) as connection, connection:
+        connection.execute("INSERT INTO repositories (id, name) VALUES (1, ?)", (REPOSITORY,))
         for content in contents:
             read = json.loads(content)
             connection.execute(
@@ -134,7 +137,6 @@ async def test_a_folder_of_the_first_version(folder: Path, monkeypatch: pytest.M
                     content,
                 ),
             )
-    connection.close()
     async with Store(folder) as store:
         found = await collect(store.referrers(REPOSITORY, SUBJECT["digest"]))
         listed = (await pages(store))[0]

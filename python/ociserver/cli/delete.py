@@ -85,7 +85,7 @@ def delete(
             named,
             settings,
             look=lambda: with_store(data, lambda store: _told(_look(store, named), named)),
-            remove=lambda: with_store(data, lambda store: _told(_remove(store, named), named)),
+            remove=lambda: with_store(data, lambda store: _told(_remove(store, named), named), takes_away=True),
         )
     else:
         _delete_repository(named.repository, data, settings)

@@ -258,10 +258,13 @@ def drop_blobs(blobs: Mapping[str, Iterable[str]]) -> Work[list[str]]:
             continue
         copy_id = rows[0][0]
         for repository in repositories:
-            yield (
-                "DELETE FROM links WHERE copy_id = ? AND repository_id = (SELECT id FROM repositories WHERE name = ?)",
+            unlinked = yield (
+                "DELETE FROM links WHERE copy_id = ? AND repository_id = (SELECT id FROM repositories WHERE name = ?)"
+                " RETURNING repository_id",
                 (copy_id, repository),
             )
+            for (number,) in unlinked:
+                yield from unlist_if_empty(number)
         rows = yield (
             "DELETE FROM copies WHERE id = ? AND NOT EXISTS (SELECT 1 FROM links WHERE copy_id = ?) RETURNING key",
             (copy_id, copy_id),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import random
 import sqlite3
@@ -11,6 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ociserver.compose.cache.index import FILE, Index
+from ociserver.compose.cache.queries import Content
+from ociserver.compose.cache.schema import INDEX
+from ociserver.store.sqlite import SQLite
 from tests.store.crash.registry import IMAGE, Registry, digest_of
 from tests.store.crash.server import Victim
 from tests.support.aging import age_files
@@ -291,6 +296,27 @@ def check_and_push_again(play: Round) -> None:
     play.push_image("latest", layer=play.content("layer"))
 
 
+def leave_to_cache(play: Round) -> None:
+    """A deleted blob that a cache over this folder still counts: whatever removes contents frees its bytes at once."""
+    content = play.content("blob", LARGE)
+    push_first(play)
+    delete_blob(play)
+
+    async def count() -> None:
+        index = Index(SQLite(play.victim.data / FILE, schema=INDEX))
+        await index.open()
+        await index.claim(play.repository, "upstream")
+        await index.add(Content("blob", digest_of(content)), play.repository, len(content))
+        await index.close()
+
+    asyncio.run(count())
+
+
+def collect_for_cache(play: Round) -> None:
+    play.victim.run("collect")
+    assert not play.database("SELECT 1 FROM copies WHERE digest = ?", digest_of(play.content("blob", LARGE)))
+
+
 SCENARIOS = (
     Scenario("post-small", post_small),
     Scenario("post-large", post_large),
@@ -312,4 +338,5 @@ SCENARIOS = (
     Scenario("delete-repository", delete_repository, push_image),
     Scenario("collect", collect, leave_garbage),
     Scenario("repair", check_and_push_again, rot, is_damaged=True),
+    Scenario("cache", collect_for_cache, leave_to_cache),
 )

@@ -156,8 +156,8 @@ pub fn read_stored(content: &[u8], declared: &str) -> ManifestInfo {
 
 fn read_as(content: &[u8], schema: Schema, strictness: Strictness) -> Result<ManifestInfo> {
     let (kind, typed) = match schema {
-        Schema::Image(family) => (ManifestKind::Image, typed::read(content, ManifestKind::Image, family)),
-        Schema::Index(family) => (ManifestKind::Index, typed::read(content, ManifestKind::Index, family)),
+        Schema::Image(family) => (ManifestKind::Image, typed::read(content, ManifestKind::Image, family, strictness)),
+        Schema::Index(family) => (ManifestKind::Index, typed::read(content, ManifestKind::Index, family, strictness)),
         Schema::DockerSchema1 | Schema::OciArtifact => {
             let found = search::read(content, schema);
             (ManifestKind::Other, found.map(|found| ManifestInfo::new(ManifestKind::Other, found)))

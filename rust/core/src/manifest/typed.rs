@@ -9,15 +9,22 @@ use super::descriptor::{DescriptorAt, DescriptorList};
 use super::field::{Field, Reference, ReferenceKind};
 use super::media_type::{Family, is_distributable, kind_of_entry};
 use super::text::{Key, Keys, Text};
-use super::{MAX_ARTIFACT_TYPE, ManifestInfo, ManifestKind};
+use super::{MAX_ARTIFACT_TYPE, ManifestInfo, ManifestKind, Strictness};
 
 /// Read a manifest of one of the two kinds.
 ///
 /// An image must have a config, and an index its list, which may be empty or null. An image's layers may be absent.
 /// Keys that are not read may be there, and hold anything.
-pub(super) fn read(content: &[u8], kind: ManifestKind, family: Family) -> serde_json::Result<ManifestInfo> {
+///
+/// An artifact type that is too long is an error, or with [`Strictness::Lax`] left out.
+pub(super) fn read(
+    content: &[u8],
+    kind: ManifestKind,
+    family: Family,
+    strictness: Strictness,
+) -> serde_json::Result<ManifestInfo> {
     let mut deserializer = serde_json::Deserializer::from_slice(content);
-    let info = deserializer.deserialize_any(Manifest { kind, family })?;
+    let info = deserializer.deserialize_any(Manifest { kind, family, strictness })?;
     deserializer.end()?;
     Ok(info)
 }
@@ -25,6 +32,7 @@ pub(super) fn read(content: &[u8], kind: ManifestKind, family: Family) -> serde_
 struct Manifest {
     kind: ManifestKind,
     family: Family,
+    strictness: Strictness,
 }
 
 impl<'de> Visitor<'de> for Manifest {
@@ -35,7 +43,7 @@ impl<'de> Visitor<'de> for Manifest {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<ManifestInfo, A::Error> {
-        let Self { kind, family } = self;
+        let Self { kind, family, strictness } = self;
         let (is_image, is_oci) = (kind == ManifestKind::Image, family == Family::Oci);
         let mut info = ManifestInfo::new(kind, Vec::new());
         let (mut config_type, mut is_listed) = (None, false);
@@ -103,9 +111,12 @@ impl<'de> Visitor<'de> for Manifest {
             }
         }
         if info.artifact_type.as_ref().is_some_and(|artifact_type| artifact_type.len() > MAX_ARTIFACT_TYPE) {
-            return Err(A::Error::custom(format_args!(
-                "an artifactType, or the media type of a config, of more than {MAX_ARTIFACT_TYPE} bytes"
-            )));
+            if strictness == Strictness::Strict {
+                return Err(A::Error::custom(format_args!(
+                    "an artifactType, or the media type of a config, of more than {MAX_ARTIFACT_TYPE} bytes"
+                )));
+            }
+            info.artifact_type = None;
         }
         Ok(info)
     }
