@@ -79,7 +79,9 @@ serve: build
 
 .PHONY: test  ## Build, and run every test there is
 test: dev tools test-rust
-	$(BIN)/pytest
+# By file, as tests of one file share a server. Those that measure time or memory come last, one after another.
+	$(BIN)/pytest -m "not alone" --numprocesses 2 --dist loadfile --durations 15
+	$(BIN)/pytest -m alone
 
 .PHONY: test-rust  ## Run the tests of the Rust core
 test-rust:

@@ -8,6 +8,7 @@ import pytest
 
 from tests.support.server import Server
 from tests.support.servers import SETUPS, Setup
+from tests.support.summary import lines
 
 
 @pytest.fixture(scope="module", params=SETUPS, ids=lambda setup: setup.name)
@@ -28,3 +29,13 @@ def pytest_runtest_makereport(
         servers = (value for value in item.funcargs.values() if isinstance(value, Server))
         report.sections += [("server log", server.log_tail()) for server in servers]
     return report
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print what tests have recorded for the end of the run."""
+    reports = (report for outcome in ("passed", "failed") for report in terminalreporter.stats.get(outcome, []))
+    said = list(lines(report for report in reports if report.when == "call"))
+    if said:
+        terminalreporter.section("what was run")
+    for line in said:
+        terminalreporter.line(line)

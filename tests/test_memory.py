@@ -32,7 +32,7 @@ from tests.contract.contents import (
 )
 from tests.contract.errors import refused
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.alone, pytest.mark.anyio]
 
 PLAIN = "text/plain"
 

@@ -10,6 +10,7 @@ import pytest
 from tests.cases.runner import Case, run
 from tests.contract.registries import BACKENDS
 from tests.serving.site import Site
+from tests.support.summary import PART, Record
 
 CASES: list[Case] = json.loads(Path(__file__).with_name("cases.json").read_text())
 
@@ -20,8 +21,9 @@ def test_no_case_is_missing() -> None:
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case["name"])
 @pytest.mark.parametrize("registry", [registry.name for registry in BACKENDS])
-def test_case(case: Case, registry: str, cases_site: Site, cases_run: dict[str, bool]) -> None:
-    cases_run[case["name"]] = False
-    differences = run(case, cases_site, registry)
-    cases_run[case["name"]] = not differences
-    assert differences == []
+def test_case(
+    case: Case, registry: str, cases_site: Site, request: pytest.FixtureRequest, record_property: Record
+) -> None:
+    server = request.node.callspec.params["cases_site"]
+    record_property(PART, f"cases, {registry} over {server}")
+    assert run(case, cases_site, registry) == []

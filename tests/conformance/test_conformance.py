@@ -15,10 +15,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.conformance.report import Report, read_report
+from tests.conformance.report import read_report
 from tests.support.relay import relay
 from tests.support.server import Server
 from tests.support.servers import SETUPS
+from tests.support.summary import LINE, Record
 from tests.support.tools import ROOT, require_tool
 
 
@@ -65,9 +66,9 @@ def test_conformance(
     version: Version,
     tmp_path: Path,
     request: pytest.FixtureRequest,
-    conformance_reports: dict[str, Report],
+    record_property: Record,
 ) -> None:
-    _run(server, version, tmp_path, request.node.callspec.id, conformance_reports)
+    _run(server, version, tmp_path, request.node.callspec.id, record_property)
 
 
 @pytest.mark.parametrize("version", VERSIONS, ids=lambda version: version.name)
@@ -76,22 +77,22 @@ def test_conformance_through_a_client(
     version: Version,
     tmp_path: Path,
     request: pytest.FixtureRequest,
-    conformance_reports: dict[str, Report],
+    record_property: Record,
 ) -> None:
-    _run(through, version, tmp_path, f"client-of-{request.node.callspec.id}", conformance_reports)
+    _run(through, version, tmp_path, f"client-of-{request.node.callspec.id}", record_property)
 
 
-def test_conformance_past_a_client(tmp_path: Path, conformance_reports: dict[str, Report]) -> None:
+def test_conformance_past_a_client(tmp_path: Path, record_property: Record) -> None:
     """Blobs go to the second server by themselves."""
     far, near = tmp_path / "far", tmp_path / "near"
     far.mkdir()
     near.mkdir()
     options = "redirect-pulls = true\nredirect-pushes = true"
     with SETUPS[0].start(far, LAX) as upstream, relay(upstream.url, near, options=options) as server:
-        _run(server, VERSIONS[0], tmp_path, "past-a-client", conformance_reports)
+        _run(server, VERSIONS[0], tmp_path, "past-a-client", record_property)
 
 
-def _run(server: Server, version: Version, folder: Path, name: str, reports: dict[str, Report]) -> None:
+def _run(server: Server, version: Version, folder: Path, name: str, record: Record) -> None:
     command = require_tool("conformance")
     # A repository of its own for each run: the suite begins by asking for what must not be there.
     repository = f"conformance/{version.name}"
@@ -107,7 +108,8 @@ def _run(server: Server, version: Version, folder: Path, name: str, reports: dic
     }
     done = subprocess.run([command], env=environment, capture_output=True, text=True, timeout=100, check=False)
 
-    report = reports[name] = read_report(folder / "junit.xml")
+    report = read_report(folder / "junit.xml")
+    record(LINE, f"conformance, {name}: {report}")
     _keep(folder / "report.html", name)
     troubles = "\n".join(report.troubles)
     assert (report.failed, report.errors, report.skipped) == (0, 0, 0), f"{report}\n{troubles}"

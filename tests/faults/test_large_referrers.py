@@ -26,7 +26,7 @@ MIB = 1 << 20
 INDEX = "application/vnd.oci.image.index.v1+json"
 SUBJECT = digest_of(b"a subject")
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+pytestmark = [pytest.mark.alone, pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")]
 
 
 def content_of(number: int) -> bytes:

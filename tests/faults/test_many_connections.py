@@ -20,7 +20,7 @@ from tests.support.server import Server, serve
 WANTED = 10_000
 SPARE = 500
 DEFAULT = 1024
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+pytestmark = [pytest.mark.alone, pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")]
 
 REQUEST = b"GET /v2/ HTTP/1.1\r\nHost: a\r\n\r\n"
 

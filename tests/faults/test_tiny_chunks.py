@@ -24,7 +24,7 @@ SECONDS = 20 if FULL else 1
 BLOCK = b"1\r\nx\r\n" * 50_000
 """More than a server reads at once."""
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+pytestmark = [pytest.mark.alone, pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")]
 
 
 @pytest.fixture(scope="module")

@@ -31,6 +31,7 @@ FOR_ONE_CLIENT = 16 * MIB
 FOR_EACH_OF_MANY = 4 * MIB
 
 pytestmark = [
+    pytest.mark.alone,
     pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="peak memory is read from Linux' /proc"),
     pytest.mark.timeout(300),
 ]

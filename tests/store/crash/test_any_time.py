@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.store.crash import kills
 from tests.store.crash.judging import assert_all_is_freed, assert_nothing_lost
 from tests.store.crash.registry import Ledger, Registry
 from tests.store.crash.scenarios import LARGE, SMALL, Round
 from tests.store.crash.server import DiedError, Victim
+from tests.support.summary import KILLED, Record
 
 FULL = bool(os.environ.get("FULL_TESTS"))
 RUNS = 5 if FULL else 1
@@ -101,7 +101,7 @@ class Worker:
 
 @pytest.mark.parametrize("workers", [1, 2], ids=["one", "two"])
 @pytest.mark.parametrize("run", range(RUNS))
-def test_killed_at_any_time(run: int, workers: int, tmp_path: Path) -> None:
+def test_killed_at_any_time(run: int, workers: int, tmp_path: Path, record_property: Record) -> None:
     """With two processes both are killed, and whoever started them."""
     chance = random.Random(run)
     with Victim(tmp_path, "--workers", str(workers)) as victim:
@@ -117,7 +117,7 @@ def test_killed_at_any_time(run: int, workers: int, tmp_path: Path) -> None:
             time.sleep(chance.uniform(0.02, 0.6))
             assert len(victim.workers()) == (workers if workers > 1 else 0)
             victim.kill()
-            kills.at_any_time[f"{workers} processes"] += 1
+            record_property(KILLED, "")
             for thread in (*threads, collector):
                 thread.join()
             assert [failure for client in clients for failure in client.failures] == []

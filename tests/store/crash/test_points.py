@@ -17,11 +17,11 @@ from typing import Self
 import pytest
 
 import ociserver.store
-from tests.store.crash import kills
 from tests.store.crash.judging import assert_all_is_freed, assert_nothing_lost
 from tests.store.crash.registry import Ledger, Registry
 from tests.store.crash.scenarios import SCENARIOS, Round, Scenario
 from tests.store.crash.server import DiedError, Victim
+from tests.support.summary import KILLED, Record
 
 FULL = bool(os.environ.get("FULL_TESTS"))
 
@@ -33,14 +33,20 @@ AT_LEAST = 2
 FIRST_START = ("folders made", "before migration", "after migration")
 
 played: set[str] = set()
+killed: Counter[str] = Counter()
+"""By the failpoint."""
+
+LEAST_KILLS = 200 if FULL else 50
+"""Of a whole run of this file."""
 
 
 class Play:
     """A scenario over one server, round after round."""
 
-    def __init__(self, victim: Victim, scenario: Scenario) -> None:
+    def __init__(self, victim: Victim, scenario: Scenario, record: Record) -> None:
         self._victim = victim
         self._scenario = scenario
+        self._record = record
         self._ledger = Ledger()
         self._seed = 0
         victim.start()
@@ -86,7 +92,8 @@ class Play:
         self._scenario.act(replace(play, again=True))
         self._registry.verify()
         assert_nothing_lost(self._victim.data)
-        kills.at_points[point] += 1
+        killed[point] += 1
+        self._record(KILLED, point)
         return True
 
     def end(self) -> None:
@@ -114,8 +121,8 @@ class PlayOfTwo(Play):
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
-def test_killed_at(scenario: Scenario, tmp_path: Path) -> None:
-    with Victim(tmp_path) as victim, Play(victim, scenario) as play:
+def test_killed_at(scenario: Scenario, tmp_path: Path, record_property: Record) -> None:
+    with Victim(tmp_path) as victim, Play(victim, scenario, record_property) as play:
         points = play.undisturbed()
         for point, count in points if FULL else _some(points, scenario.name):
             # How many pieces a body comes in is the network's choice: a later one may not come.
@@ -125,7 +132,7 @@ def test_killed_at(scenario: Scenario, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("point", FIRST_START)
-def test_killed_at_the_first_start(point: str, tmp_path: Path) -> None:
+def test_killed_at_the_first_start(point: str, tmp_path: Path, record_property: Record) -> None:
     with Victim(tmp_path) as victim:
         victim.arm(point, 1)
         with pytest.raises(DiedError):
@@ -137,7 +144,8 @@ def test_killed_at_the_first_start(point: str, tmp_path: Path) -> None:
         registry.verify()
         registry.close()
         assert_nothing_lost(victim.data)
-    kills.at_points[point] += 1
+    killed[point] += 1
+    record_property(KILLED, point)
     played.add(point)
 
 
@@ -145,9 +153,9 @@ OF_TWO = [each for each in SCENARIOS if FULL or each.name in ("put-large", "chun
 
 
 @pytest.mark.parametrize("scenario", OF_TWO, ids=lambda scenario: scenario.name)
-def test_one_of_two_processes_is_killed_at(scenario: Scenario, tmp_path: Path) -> None:
+def test_one_of_two_processes_is_killed_at(scenario: Scenario, tmp_path: Path, record_property: Record) -> None:
     """What the dead one had acknowledged the other has at once, and the client's next try finds it at work."""
-    with Victim(tmp_path, "--workers", "2") as victim, PlayOfTwo(victim, scenario) as play:
+    with Victim(tmp_path, "--workers", "2") as victim, PlayOfTwo(victim, scenario, record_property) as play:
         points = play.undisturbed()
         for point, count in points if FULL else random.Random(scenario.name).sample(points, 2):
             play.kill(point, count)
@@ -159,11 +167,12 @@ def test_every_point_was_killed_at() -> None:
     everything = {scenario.name for scenario in SCENARIOS} | set(FIRST_START)
     if played != everything:
         pytest.skip(f"not all were played: {', '.join(sorted(everything - played))}")
-    assert _points_of_the_store() - set(kills.at_points) == set()
+    assert _points_of_the_store() - set(killed) == set()
+    assert killed.total() >= LEAST_KILLS
 
 
 def _some(points: list[tuple[str, int]], name: str) -> list[tuple[str, int]]:
-    new = [(point, count) for point, count in points if count == 1 and not kills.at_points[point]]
+    new = [(point, count) for point, count in points if count == 1 and not killed[point]]
     others = sorted(set(points) - set(new))
     missing = max(AT_LEAST - len(new), 0)
     return new + random.Random(name).sample(others, min(missing, len(others)))
