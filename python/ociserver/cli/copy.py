@@ -26,7 +26,7 @@ from ociserver.cli.registries import (
 from ociserver.cli.table import printable, rows_of
 from ociserver.cli.units import format_size
 from ociserver.copy.copier import Copied, Copy, Settings
-from ociserver.copy.ends import CopyError, Ends
+from ociserver.copy.ends import CopyError, Ends, MissingPartError
 from ociserver.copy.platforms import PlatformError
 from ociserver.copy.progress import Progress
 from ociserver.reference import Reference
@@ -171,6 +171,8 @@ def _summary(progress: Progress) -> str:
 def _words(error: CopyError | PlatformError, given: Reference, wanted: Reference) -> str:
     if isinstance(error, PlatformError):
         return f"{given}: {error}"
+    if isinstance(error, MissingPartError):
+        return f"{given}: {error.what}: {error.error.message}."
     reference = given if error.end == "source" else wanted
     # What is missing need not be what was asked for, but something that it needs.
     kind, _, name = error.what.partition(" ")

@@ -11,7 +11,17 @@ from ociserver.copy.parts import Part
 from ociserver.errors import HTTPError, OCIError, RegistryError, marshal_error
 from ociserver.interface import Backend
 
-__all__ = ["CopyError", "End", "Ends", "is_missing", "is_there", "may_pass", "missing_part", "saying"]
+__all__ = [
+    "CopyError",
+    "End",
+    "Ends",
+    "MissingPartError",
+    "is_missing",
+    "is_there",
+    "may_pass",
+    "missing_part",
+    "saying",
+]
 
 End = Literal["source", "destination"]
 
@@ -41,6 +51,10 @@ class CopyError(Exception):
         return isinstance(self.error, HTTPError)
 
 
+class MissingPartError(CopyError):
+    """The source lacks something that a manifest references, so the copy cannot be complete."""
+
+
 @dataclass(frozen=True, slots=True)
 class Ends:
     """Two repositories."""
@@ -66,12 +80,12 @@ def is_missing(error: CopyError, digest: str) -> bool:
     return error.end == "source" and is_absent and error.what.endswith(digest)
 
 
-def missing_part(part: Part, parent: str) -> CopyError:
-    """The error of a copy that cannot be complete, as the source lacks a part of the manifest `parent`."""
+def missing_part(part: Part, parent: str) -> MissingPartError:
+    """The error for a part of the manifest `parent` that the source does not have."""
     kind = "blob or manifest" if part.kind == "unknown" else part.kind
     code = "MANIFEST_UNKNOWN" if part.kind == "manifest" else "BLOB_UNKNOWN"
     why = f"the source does not have it, and manifest {parent} needs it"
-    return CopyError("source", f"{kind} {part.digest}", OCIError(code, why))
+    return MissingPartError("source", f"{kind} {part.digest}", OCIError(code, why))
 
 
 def may_pass(error: CopyError) -> bool:
