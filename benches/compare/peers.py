@@ -174,11 +174,11 @@ def _write(path: Path, text: str) -> str:
     return str(path)
 
 
-_READ_ONLY: Final = "its `garbage-collect` wants the registry stopped or read-only"
-_NEVER: Final = "it has no collection: contents are in memory until it stops"
-_BY_ITSELF: Final = "it collects by itself at times of its own; no command starts it"
+_READ_ONLY: Final = "`garbage-collect` requires a stopped or read-only registry"
+_NEVER: Final = "no collection: contents stay in memory until the process stops"
+_BY_ITSELF: Final = "it schedules collection itself, and no command starts it"
 _ALWAYS: Final = "none: always"
-_NOTHING: Final = "none: there is nothing to sync"
+_NOTHING: Final = "none: nothing to sync"
 
 PEERS: Final = {
     peer.name: peer

@@ -75,8 +75,14 @@ GROUPS: Final[dict[str, tuple[Work, ...]]] = {
     ),
     "images": (
         Work("image-push", "push of a small image", "image-push", bounds=("fsync",), sync=True),
-        Work("image-push-collecting", "the same while collection runs", "image-push", sync=True, collecting=True),
-        Work("image-push-patch", "push with PATCHes, as docker does", "image-push-patch", sync=True),
+        Work(
+            "image-push-collecting",
+            "push of a small image, collection running",
+            "image-push",
+            sync=True,
+            collecting=True,
+        ),
+        Work("image-push-patch", "push with PATCH requests, as docker does", "image-push-patch", sync=True),
         Work("image-pull", "pull of a small image", "image-pull"),
         Work("mount", "mount of a blob", "mount", entries=2000, sync=True),
         Work("start", "start-up to first answer", "start"),
@@ -96,17 +102,24 @@ GROUPS: Final[dict[str, tuple[Work, ...]]] = {
         Work(
             "download-parallel", "download of 64 MiB, 8 clients", "download-parallel", large=64 * MIB, bounds=("nginx",)
         ),
-        Work("download-range", "ranges of 1 MiB", "download-range", large=64 * MIB, bounds=("nginx",), fill=True),
+        Work(
+            "download-range",
+            "ranges of 1 MiB of a blob",
+            "download-range",
+            large=64 * MIB,
+            bounds=("nginx",),
+            fill=True,
+        ),
     ),
     "tags": (
-        Work("tags-put", "putting a tag", "tags-put", sync=True),
-        _page("tags", "100 tags of", 5_000),
-        _page("tags", "100 tags of", 10_000),
+        Work("tags-put", "PUT a tag", "tags-put", sync=True),
+        _page("tags", "page of 100 tags of", 5_000),
+        _page("tags", "page of 100 tags of", 10_000),
     ),
     "lists": (
-        _page("catalog", "100 repositories of", 5_000),
-        _page("referrers", "a page of referrers of", 5_000),
-        _page("referrers", "a page of referrers of", 10_000),
+        _page("catalog", "page of 100 repositories of", 5_000),
+        _page("referrers", "page of referrers of", 5_000),
+        _page("referrers", "page of referrers of", 10_000),
     ),
 }
 

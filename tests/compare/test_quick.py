@@ -71,7 +71,7 @@ def test_what_a_registry_cannot_do_is_a_row_with_its_reason(results: Path) -> No
     refused = figures(results)["image-push-collecting", "crane"]
     assert refused["samples"] == []
     assert "no collection" in refused["failed"]
-    assert "crane registry, in memory, the same while collection runs" in (results / "report.md").read_text()
+    assert "crane registry, in memory, push of a small image, collection running" in (results / "report.md").read_text()
 
 
 def test_memory_and_pictures_are_there(results: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from benches.compare.documents import replaced, short
+from benches.compare.documents import Kind, overview, replaced
 from benches.compare.plots import plot
 from benches.compare.results import Figure, Group, Report, Sample, load, load_all
 from benches.compare.tables import group_section
@@ -105,12 +105,17 @@ def test_a_failure_is_in_the_table_with_its_reason() -> None:
     assert "- Go, mount of a blob: it answers 404" in text
 
 
-def test_the_short_table_has_a_column_for_each_registry_and_none_for_bounds() -> None:
-    text = short(
-        report(figure("download", "ociserver", 2e9, unit="bytes/s"), figure("download", "nginx", 3e9, unit="bytes/s"))
+def test_an_overview_has_a_column_for_each_registry_and_none_for_bounds() -> None:
+    measured = report(
+        figure("download", "ociserver", 2e9, unit="bytes/s", cpu=0.5),
+        figure("download", "nginx", 3e9, unit="bytes/s"),
+        figure("mount", "ociserver", 50),
     )
+    text = overview(measured, ["download", "mount"])
     assert "| download, GB/s | 2.00 | no | no | no |" in text
+    assert "| mount, per second | 50 | no | no | no |" in text
     assert "nginx" not in text
+    assert "| download, s/GB | 0.25 | no | no | no |" in overview(measured, ["download"], Kind.COST)
 
 
 def test_only_the_named_blocks_of_a_document_change() -> None:
