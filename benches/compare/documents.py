@@ -49,7 +49,7 @@ class Kind(Enum):
 
 def write(report: Report, folder: Path) -> str:
     """Write `report.md`, `report.json` and the plots. Return the text of `report.md`."""
-    text = f"{_measured(report)}\n\n{tables.full(report)}\n\n## Wanted\n\n{targets.targets(report)}\n"
+    text = f"{_measured(report)}\n\n{tables.full(report)}\n\n## Targets\n\n{targets.targets(report)}\n"
     (folder / "report.md").write_text(text)
     content = {name: asdict(group) for name, group in report.groups.items()}
     (folder / "report.json").write_text(json.dumps(content, indent=1) + "\n")

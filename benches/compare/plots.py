@@ -38,7 +38,7 @@ def plot(report: Report, works: Sequence[str], path: Path) -> None:
             panel.set_visible(False)
         path.parent.mkdir(parents=True, exist_ok=True)
         canvas.savefig(path, metadata={"Date": None, "Creator": None})
-    # matplotlib ends many lines with a space.
+    # matplotlib ends many lines with a space, which is removed.
     path.write_text("".join(f"{line.rstrip()}\n" for line in path.read_text().splitlines()))
 
 

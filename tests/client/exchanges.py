@@ -544,7 +544,8 @@ EXCHANGES: Final = (
 
 def table() -> str:
     """Return the rows as a Markdown table."""
-    lines = ["| credentials | the registry asks for, or does | sent, in this order | the caller gets |", "| --- | --- | --- | --- |"]
+    head = ["| credentials | the registry asks for, or does | sent, in this order | the caller gets |"]
+    lines = [*head, "| --- | --- | --- | --- |"]
     lines += [f"| {row.who} | {row.asks} | {'; '.join(row.sent)} | {row.ends} |" for row in EXCHANGES]
     return "\n".join(lines)
 

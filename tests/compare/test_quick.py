@@ -100,8 +100,8 @@ def test_a_program_that_does_not_start_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "arguments,error",
     [
-        (("--only", "everything"), "'everything' is nothing that is measured"),
-        (("--peers", "quay"), "'quay' is not known how to start"),
+        (("--only", "everything"), "'everything' is neither a group nor a work"),
+        (("--peers", "quay"), "'quay' is not a known registry"),
         (("--binary", "zot"), "'zot' is not NAME=VALUE"),
     ],
 )

@@ -1,4 +1,4 @@
-"""What becomes of figures: put together, compared with what is wanted, shown."""
+"""Figures are combined, compared with the targets, and shown."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_a_cost_is_to_be_less() -> None:
     assert costs == [("best on disk, CPU s/GB", "0.80", "yes")]
 
 
-def test_what_the_constant_answer_does_not_allow_is_not_wanted() -> None:
+def test_a_target_beyond_the_constant_answer_does_not_count() -> None:
     found = reached(
         figure("manifest-get-tag", "ociserver", 900),
         figure("manifest-get-tag", "distribution3", 800),

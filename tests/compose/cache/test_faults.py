@@ -51,9 +51,17 @@ class Fault:
 
 FAULTS = [
     Fault(
-        "is killed half-way, or truncates its answer", lambda: _blob(CONTENT[: MIB // 2], len(CONTENT), cut=True), 200, is_cut=True
+        "is killed half-way, or truncates its answer",
+        lambda: _blob(CONTENT[: MIB // 2], len(CONTENT), cut=True),
+        200,
+        is_cut=True,
     ),
-    Fault("sends content that does not match its digest", lambda: _blob(CONTENT[:-1] + b"?", len(CONTENT)), 200, is_cut=True),
+    Fault(
+        "sends content that does not match its digest",
+        lambda: _blob(CONTENT[:-1] + b"?", len(CONTENT)),
+        200,
+        is_cut=True,
+    ),
     Fault("answers 429", lambda: Reply(429, {"Retry-After": "7"}), 429),
     Fault("cannot be reached", lambda: Reply(None), 502),
     Fault("answers 503", lambda: Reply(503), 503),
