@@ -59,7 +59,15 @@ def write(report: Report, folder: Path) -> str:
 
 def publish(report: Report) -> None:
     """Replace the plots, and the figures between the marker comments of each document."""
-    blocks = {
+    parts = blocks(report)
+    for document in DOCUMENTS:
+        document.write_text(replaced(document.read_text(), parts))
+    plots.plot_all(report, PICTURES)
+
+
+def blocks(report: Report) -> dict[str, str]:
+    """Return the parts of the documents by the names in their marker comments."""
+    return {
         "measured": _measured(report),
         "servers": tables.servers(report),
         "targets": targets.targets(report),
@@ -68,16 +76,13 @@ def publish(report: Report) -> None:
         "costs": overview(report, _COSTLY, Kind.COST),
         **{name: tables.group_section(group) for name, group in report.groups.items()},
     }
-    for document in DOCUMENTS:
-        document.write_text(replaced(document.read_text(), blocks))
-    plots.plot_all(report, PICTURES)
 
 
-def replaced(text: str, blocks: dict[str, str]) -> str:
-    """Return the document with the given blocks. Other blocks stay as they are."""
+def replaced(text: str, parts: dict[str, str]) -> str:
+    """Return the document with the given parts. Other parts stay as they are."""
 
     def block(found: re.Match[str]) -> str:
-        content = blocks.get(found[2])
+        content = parts.get(found[2])
         return found[0] if content is None else f"{found[1]}\n{content}\n\n{found[3]}"
 
     return _BLOCK.sub(block, text)

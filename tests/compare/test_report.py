@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from benches.compare.documents import Kind, overview, replaced
+from benches.compare.documents import DOCUMENTS, Kind, blocks, overview, replaced
 from benches.compare.plots import plot
 from benches.compare.results import Figure, Group, Report, Sample, load, load_all
 from benches.compare.tables import group_section
 from benches.compare.targets import rows
+from benches.compare.works import GROUPS
 
 LABELS = {
     "ociserver": "ociserver",
@@ -122,6 +124,12 @@ def test_only_the_named_blocks_of_a_document_change() -> None:
     block = "<!-- figures: {} -->\n{}\n<!-- end of figures -->\n"
     text = f"a\n{block.format('one', 'old')}b\n{block.format('two', 'kept')}"
     assert replaced(text, {"one": "new"}) == text.replace("old\n", "\nnew\n\n")
+
+
+def test_each_part_has_a_place_in_a_document_and_each_place_a_part() -> None:
+    groups = {name: Group(name, {"rounds": 3}, LABELS, {}) for name in GROUPS}
+    places = {name for path in DOCUMENTS for name in re.findall(r"<!-- figures: ([a-z-]+) -->", path.read_text())}
+    assert places == set(blocks(Report(groups)))
 
 
 @pytest.mark.parametrize("works", [["blob-get-4k"], ["blob-get-4k", "download", "image-push", "mount"]])
