@@ -1,1 +1,1 @@
-"""Benchmarks: pieces with pytest-benchmark (`test_*.py`), and whole servers (`python -m benches.end_to_end`)."""
+"""Benchmarks: of pieces with pytest-benchmark (`bench_*.py`), and of whole servers (`python -m benches.end_to_end`)."""

@@ -1,4 +1,4 @@
-"""ASGI applications that do next to nothing: what a server allows for, which ours is compared with."""
+"""ASGI applications that do next to nothing. They show what the HTTP server itself allows."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Final
 from ociserver.types import Message, Receive, Scope, Send
 
 ANSWER_PATH: Final = "/answer"
-"""A PUT to it tells `Constant` what to answer."""
+"""The path of the PUT that sets the answer of `Constant`."""
 
 CHUNK: Final = bytes(512 * 1024)
-"""What `Chunks` sends again and again."""
+"""The bytes that `Chunks` sends repeatedly."""
 
 
 class Constant:
-    """Answers all but PUT with one fixed answer, without a look at the request. A PUT is read and acknowledged."""
+    """Sends one fixed answer to every request without reading it, except that it reads and acknowledges a PUT."""
 
     def __init__(self) -> None:
         self._start: Message = {"type": "http.response.start", "status": 404, "headers": [(b"content-length", b"0")]}
@@ -42,7 +42,7 @@ class Constant:
 
 
 async def drop(scope: Scope, receive: Receive, send: Send) -> None:
-    """Receives every body and forgets it."""
+    """Receives every body and drops it."""
     if scope["type"] != "http":
         await _lifespan(receive, send)
         return

@@ -1,7 +1,6 @@
-"""The Rust core from Python: the parser, hashing beside hashlib, manifests. `make bench` runs it.
+"""Benchmarks of the Rust core from Python: parser, hashing compared with hashlib, manifests. `make bench` runs it.
 
-Figures that belong together are in one group: the number in brackets is how many times the fastest of the
-group's each one takes.
+Related figures are in one group. The number in brackets is the ratio to the fastest of the group.
 """
 
 from __future__ import annotations
@@ -34,12 +33,12 @@ REQUESTS = {
 
 SIZES = [64, 1024, 4096, 65536, 1 << 20, 16 << 20]
 STREAMS = 8
-"""Updates of 2 MiB in each of the streams that are hashed at once: long enough to outweigh starting a thread."""
+"""Number of 2 MiB updates in each concurrent stream, enough to outweigh the start of a thread."""
 
 
 @pytest.mark.parametrize("kind", REQUESTS)
 def test_parse(benchmark: Any, kind: str) -> None:
-    """Wanted: 1.5 microseconds at most."""
+    """Target: at most 1.5 microseconds."""
     method, path, query = REQUESTS[kind]
     benchmark.group = "parse a request"
     assert benchmark(parse_request, method, path, query).kind == kind
@@ -57,7 +56,7 @@ def _hashlib_512(data: bytes) -> str:
 @pytest.mark.parametrize("algorithm", ["sha256", "sha512"])
 @pytest.mark.parametrize("size", SIZES)
 def test_hash(benchmark: Any, size: int, algorithm: str, whose: str) -> None:
-    """Wanted: sha256 0.97 of hashlib's speed or more at every size, sha512 0.6."""
+    """Target: at every size at least 0.97 of hashlib's speed for sha256, 0.6 for sha512."""
     data = random.Random(size).randbytes(size)
     benchmark.group = f"{algorithm} of {size} bytes"
     theirs = _hashlib_256 if algorithm == "sha256" else _hashlib_512
@@ -69,7 +68,7 @@ def test_hash(benchmark: Any, size: int, algorithm: str, whose: str) -> None:
 
 @pytest.mark.parametrize("streams", [1, 2])
 def test_streams_in_threads(benchmark: Any, streams: int) -> None:
-    """Two streams in two threads, wanted: 1.8 times as much as one, so at most 1.11 times the time."""
+    """Two streams in two threads. Target: 1.8 times the rate of one stream, so at most 1.11 times its duration."""
     data = random.Random(1).randbytes(2 << 20)
     benchmark.group = "streams of 16 MiB, one in each thread"
 
@@ -89,7 +88,7 @@ def test_streams_in_threads(benchmark: Any, streams: int) -> None:
 
 @pytest.mark.parametrize("layers", [1, 10, 100])
 def test_read_manifest(benchmark: Any, layers: int) -> None:
-    """Once for each push of a manifest."""
+    """The core reads a manifest once for each push."""
     content = manifest(1, layers=layers)
     benchmark.group = "read a manifest"
     assert len(benchmark(read_manifest, content, MEDIA_TYPE).references) == layers + 1

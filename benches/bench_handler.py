@@ -1,4 +1,4 @@
-"""The handler with requests by hand and no server: what Python itself costs a request. `make bench` runs it."""
+"""Benchmarks of the handler without a server: the cost of Python for a request. `make bench` runs it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ociserver.types import Message, Scope
 
 MANIFESTS = 200
 BLOB = small_blob(0)
-# What wrk and Docker send, more or less.
+# Roughly what wrk and Docker send.
 HEADERS = [(b"host", b"localhost:5000"), (b"user-agent", b"docker/28.2.2"), (b"accept", b"*/*")]
 
 ENDPOINTS = {
@@ -30,7 +30,7 @@ ENDPOINTS = {
 }
 
 REQUESTS = 200
-"""In one measured run, so that entering the event loop weighs nothing."""
+"""Requests in one measured run, so that the cost of entering the event loop is negligible."""
 
 
 async def _once(content: bytes) -> AsyncIterator[bytes]:
@@ -70,7 +70,7 @@ async def _fill(handler: ociserver.Handler) -> None:
 
 @pytest.mark.parametrize("endpoint", ENDPOINTS)
 def test_request(benchmark: Any, handler: tuple[asyncio.Runner, ociserver.Handler], endpoint: str) -> None:
-    """A time is of 200 requests."""
+    """Measures `REQUESTS` requests together."""
     runner, application = handler
     method, url = ENDPOINTS[endpoint]
     path, _, query = url.partition("?")

@@ -1,8 +1,8 @@
-"""The pull-through cache beside distribution's proxy mode, one upstream behind both: `python -m benches.cache`.
+"""Compares the pull-through cache with distribution's proxy mode, with one upstream: `python -m benches.cache`.
 
-An image of 1 GiB is pulled by 32 clients at once: from upstream, which is the plain store, from each cache while it
-is empty, and from each when it has everything. First bytes are those of blobs that no cache has; a server over a
-client, and nginx as a reverse proxy where it is installed, say what a hop costs that keeps nothing. Rounds alternate.
+32 clients pull an image of 1 GiB at once: from upstream, which is the plain store, from each empty cache, and from each
+filled cache. First bytes are those of blobs that no cache has. A server over a client, and nginx as a reverse proxy if
+it is installed, show the cost of a hop that keeps nothing. Rounds alternate.
 """
 
 from __future__ import annotations
@@ -31,16 +31,18 @@ LAYERS: Final = 4
 TAG: Final = "latest"
 FIRST_BYTE_SIZE: Final = 4 * MIB
 FIRST_BYTE_BLOBS: Final = 10
-"""Blobs whose first bytes are waited for in each round."""
+"""Number of blobs in each round whose first bytes are timed."""
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benches.cache", description=__doc__)
     parser.add_argument("--rounds", type=int, default=3, help="rounds of each figure (%(default)s)")
     parser.add_argument("--mib", type=int, default=1024, help="size of the image (%(default)s)")
-    parser.add_argument("--workers", type=int, default=1, help="of upstream and of our cache (%(default)s)")
-    parser.add_argument("--only", choices=("image", "first-byte"), help="one part")
-    parser.add_argument("--folder", type=Path, help="on the disk to measure (the system's temporary folder)")
+    parser.add_argument(
+        "--workers", type=int, default=1, help="worker processes of upstream and of our cache (%(default)s)"
+    )
+    parser.add_argument("--only", choices=("image", "first-byte"), help="measure only this part")
+    parser.add_argument("--folder", type=Path, help="folder on the disk to measure (the system's temporary folder)")
     arguments = parser.parse_args()
     if not hops.DISTRIBUTION.exists():
         print("no distribution: run tests/tools/peers/build distribution3", file=sys.stderr)
@@ -66,14 +68,14 @@ def _measure(folder: Path, arguments: argparse.Namespace) -> Iterator[Figure]:
 
 
 class Image:
-    """An image that is pulled through both caches.
+    """Pulls of an image through both caches.
 
     Args:
-        upstream: where it is put.
-        log: of upstream.
-        folder: where the caches are.
-        size: bytes of all layers.
-        workers: arguments of our cache.
+        upstream: the server that gets the image.
+        log: the access log of upstream.
+        folder: the folder for the caches.
+        size: total bytes of the layers.
+        workers: command line arguments of our cache.
     """
 
     def __init__(self, upstream: Site, log: Path, folder: Path, size: int, workers: tuple[str, ...]) -> None:
@@ -130,7 +132,7 @@ class Image:
         cold = self._rate(cache)
         asked = self._asked() - before
         warm = self._rate(cache)
-        # What was kept is what was asked for.
+        # The caches kept what was asked for.
         pull(cache, self._paths[1:], 1, self._digests)
         return {f"{name} cold": cold, f"{name} warm": warm, f"{name} asked": asked / LAYERS}
 
@@ -138,12 +140,12 @@ class Image:
         return self._size * CLIENTS / pull(site, self._paths) / 1e6
 
     def _asked(self) -> int:
-        """How often upstream was asked for a layer so far."""
+        """Return how often upstream was asked for a layer so far."""
         return len(re.findall(f'"GET /v2/{REPOSITORY}/blobs/', self._log.read_text()))
 
 
 def _first_bytes(upstream: Site, folder: Path, rounds: int, workers: tuple[str, ...]) -> Iterator[Figure]:
-    """Blobs that no cache has: each is asked for by one client, or by all at once, of upstream and of each cache."""
+    """Time the first byte of blobs that no cache has, for one client and for all at once, at each server."""
     seeds = count(1000)
     with ExitStack() as stack:
         ours = stack.enter_context(hops.serve_cache(upstream, folder / "ours-first", *workers))
@@ -172,7 +174,7 @@ def _first_bytes(upstream: Site, folder: Path, rounds: int, workers: tuple[str, 
                 times = {}
                 for name in names[first:] + names[:first]:
                     times[name] = middle_and_last(first_bytes(sites[name], _blob(content.digest), clients))
-                    # Whatever goes on when nobody waits any more ends before the next one is asked.
+                    # Let work that continues after the clients have left end before the next server is asked.
                     pull(sites[name], [_blob(content.digest)], 1)
                 middle, last = times["ours"]
                 for name, figure in beside.items():

@@ -1,7 +1,7 @@
-"""Collection without pause beside 16 clients: that nothing is lost, and how fast they are meanwhile.
+"""Runs collection without pause beside 16 clients: checks that nothing is lost, and measures the clients.
 
-`python -m benches.collect_under_load --minutes 10`; it ends with an error if anything that was promised is not
-there, or if anything else is stored in the end. See docs/store.md.
+`python -m benches.collect_under_load --minutes 10` fails if acknowledged content is missing, or if anything else is
+stored at the end. See docs/store.md.
 """
 
 from __future__ import annotations
@@ -25,7 +25,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benches.collect_under_load", description=__doc__)
     parser.add_argument("--minutes", type=float, default=10, help="minutes of load (%(default)s)")
     parser.add_argument(
-        "--folder", type=Path, help="keep the store here, and go on with it the next time; figures are of all times"
+        "--folder",
+        type=Path,
+        help="keep the store in this folder, and continue with it next time; the figures cover all runs",
     )
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="collect-under-load-") as scratch:

@@ -1,4 +1,4 @@
-"""A small HTTP/1.1 client on one kept connection; http.client costs as much as the server that is measured."""
+"""A small HTTP/1.1 client on one persistent connection. http.client would cost as much as the measured server."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _RECEIVE_SIZE = 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The head of an answer, and its body unless that was only counted."""
+    """The status and headers of an answer, and its body unless it was only counted."""
 
     status: int
     headers: list[tuple[str, str]]
@@ -26,7 +26,7 @@ class Answer:
 
 
 class Connection:
-    """One request at a time; every answer must have a Content-Length."""
+    """A connection with one request at a time. Every answer must have a Content-Length."""
 
     def __init__(self, site: Site) -> None:
         self._host = f"{site.host}:{site.port}"
@@ -43,7 +43,7 @@ class Connection:
         self._socket.close()
 
     def request(self, method: str, target: str, body: bytes = b"", headers: dict[str, str] | None = None) -> Answer:
-        """Make a request and read its answer whole."""
+        """Send a request and read the complete answer."""
         self.send_head(method, target, len(body), headers)
         if body:
             self._socket.sendall(body)
@@ -61,10 +61,10 @@ class Connection:
             self._socket.sendall(piece)
 
     def answer(self, method: str, *, keep: bool = True) -> Answer:
-        """Read an answer; without `keep` its body is counted and forgotten.
+        """Read an answer. Without `keep` the body is counted and dropped.
 
         Raises:
-            ConnectionError: it ended early.
+            ConnectionError: the answer ended early.
         """
         received = bytearray()
         while (end := received.find(b"\r\n\r\n")) < 0:

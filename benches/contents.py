@@ -1,4 +1,4 @@
-"""What the benchmarks store and ask for."""
+"""The contents that the benchmarks store and read."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def tag(number: int) -> str:
 
 
 def manifest(number: int, version: int = 0, layers: int = 1) -> bytes:
-    """An image's manifest: for the same number of layers all have the same size, and no two are equal."""
+    """Return a manifest of an image. Manifests with the same number of layers have the same size, and all differ."""
     content: dict[str, Any] = {
         "schemaVersion": 2,
         "mediaType": MEDIA_TYPE,
@@ -41,5 +41,5 @@ def manifest(number: int, version: int = 0, layers: int = 1) -> bytes:
 
 
 def small_blob(number: int) -> bytes:
-    """A blob of `SMALL_BLOB_SIZE` random bytes, the same for the same number."""
+    """Return a blob of `SMALL_BLOB_SIZE` random bytes, the same for the same number."""
     return random.Random(number).randbytes(SMALL_BLOB_SIZE)

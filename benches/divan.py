@@ -1,4 +1,4 @@
-"""Reads what divan, which the benchmarks of the Rust core use, prints for people: it has no other output."""
+"""Parses the output of divan, the benchmark library of the Rust core. divan has no machine-readable output."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _SECONDS: Final = {"ps": 1e-12, "ns": 1e-9, "µs": 1e-6, "ms": 1e-3, "s": 1.0}
 
 
 def medians(lines: Iterable[str]) -> dict[str, float]:
-    """Median seconds by name, such as `hash/0/4096`; lines of something else are passed over."""
+    """Return median seconds by name, such as `hash/0/4096`. Other lines are skipped."""
     times: dict[str, float] = {}
     path: list[str] = []
     for line in lines:

@@ -1,4 +1,4 @@
-"""`ociserver serve --data` as it is, but for the access log, on a folder that is filled before."""
+"""Runs `ociserver serve --data` without its access log, on a folder that is filled before."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from tests.support.server import PROGRAM, serve
 
 @contextmanager
 def serve_store(folder: Path, *arguments: str, program: Sequence[str] = PROGRAM) -> Iterator[Site]:
-    """Serve `folder / "data"` until the block ends; synced to the disk, as is the default."""
+    """Serve `folder / "data"` until the block ends, synced to the disk as by default."""
     flags = ["--data", str(folder / "data"), "--no-access-log", "--collect-every", "0", "--lax-child-references"]
     with serve([*flags, *arguments], folder, program=program) as server:
         yield Site(server.host, server.port, server.pid)
 
 
 def prepare(folder: Path, fill: Callable[[Store], Awaitable[None]]) -> None:
-    """Fill `folder / "data"`, without waiting for the disk."""
+    """Fill `folder / "data"` without syncing."""
 
     async def run() -> None:
         async with Store(folder / "data", durability="off", lax_child_references=True) as store:
@@ -31,7 +31,7 @@ def prepare(folder: Path, fill: Callable[[Store], Awaitable[None]]) -> None:
 
 
 def peak_memory(site: Site) -> float:
-    """Most memory that the server had resident, in MiB (Linux)."""
+    """Return the peak resident memory of the server in MiB (Linux)."""
     status = Path(f"/proc/{site.pid}/status").read_text()
     line = next(line for line in status.splitlines() if line.startswith("VmHWM:"))
     return int(line.split()[1]) / 1024

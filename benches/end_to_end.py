@@ -1,7 +1,7 @@
-"""Measures whole servers on this machine, as ratios in one run: `python -m benches.end_to_end`.
+"""Measures whole servers as ratios in one run: `python -m benches.end_to_end`.
 
-Every figure is taken in rounds, ours and what it is compared with in turn, so that what else the machine
-does meets both. See docs/performance.md.
+Each figure is measured in alternating rounds, so that other load on the machine affects both sides. See
+docs/performance.md.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _RESULTS = Path(__file__).parents[1] / "results"
 def main() -> int:
     arguments = _arguments()
     if not wrk.is_installed():
-        print("no wrk: Debian and Ubuntu want 'apt-get install wrk'", file=sys.stderr)
+        print("wrk is missing: on Debian and Ubuntu run 'apt-get install wrk'", file=sys.stderr)
         return 1
     figures: list[Figure] = []
     for measure in _parts(arguments):
@@ -51,7 +51,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=7, help="rounds of each figure (%(default)s)")
     parser.add_argument("--seconds", type=int, default=2, help="seconds of load in a round (%(default)s)")
     parser.add_argument("--only", default="", help="only figures with this text in their names")
-    parser.add_argument("--quick", action="store_true", help="three short rounds: that it runs, not how fast")
+    parser.add_argument("--quick", action="store_true", help="three short rounds, to check that it runs")
     arguments = parser.parse_args()
     if arguments.quick:
         arguments.rounds, arguments.seconds = 3, 1

@@ -16,16 +16,16 @@ from typing import Any
 
 @dataclass(slots=True)
 class Figure:
-    """One thing that is measured, ours and what it is compared with, round by round.
+    """A measurement of ours and of what it is compared with, round by round.
 
     Args:
-        name: what was done.
-        unit: of `ours` and `base`.
-        base_name: what it is compared with.
-        target: least ratio that is wanted; None for no wish.
-        more_is_better: rates; else times, whose ratio is base / ours.
-        ours, base: one figure for each round, the two of a round measured next to each other.
-        notes: further figures of the rounds, by name.
+        name: the work.
+        unit: the unit of `ours` and `base`.
+        base_name: what ours is compared with.
+        target: the least acceptable ratio. None if there is no target.
+        more_is_better: True for rates. False for times, whose ratio is base / ours.
+        ours, base: one value for each round. The two of a round are measured one after the other.
+        notes: further values of the rounds, by name.
     """
 
     name: str
@@ -49,13 +49,13 @@ class Figure:
 
     @property
     def ratios(self) -> list[float]:
-        """Of each round, best first; above 1 is better than what it is compared with."""
+        """The ratio of each round, best first. Above 1, ours is better."""
         pairs = zip(self.ours, self.base, strict=True)
         return sorted((ours / base if self.more_is_better else base / ours for ours, base in pairs), reverse=True)
 
     def row(self) -> list[str]:
         ratios = self.ratios
-        wanted = f">= {self.target:g}" if self.target is not None else ""
+        goal = f">= {self.target:g}" if self.target is not None else ""
         return [
             self.name,
             f"{median(self.ours):,.4g} {self.unit}",
@@ -63,16 +63,16 @@ class Figure:
             self.base_name,
             f"{median(ratios):.2f}",
             f"{ratios[-1]:.2f}-{ratios[0]:.2f}",
-            wanted,
+            goal,
             ", ".join(f"{name} {median(values):.3g}" for name, values in self.notes.items()),
         ]
 
 
-_HEAD = ["what", "ours", "base", "compared with", "ratio", "spread", "wanted", "also"]
+_HEAD = ["what", "ours", "base", "compared with", "ratio", "spread", "target", "also"]
 
 
 def table(figures: Sequence[Figure]) -> str:
-    """A Markdown table: medians of the rounds, and the lowest and highest ratio of a round."""
+    """Return a Markdown table of medians, with the lowest and highest ratio of a round."""
     rows = [_HEAD, *(figure.row() for figure in figures)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(_HEAD))]
     lines = [
@@ -83,7 +83,7 @@ def table(figures: Sequence[Figure]) -> str:
 
 
 def save(figures: Sequence[Figure], path: Path, settings: dict[str, Any]) -> None:
-    """Write everything that was measured, and on what, as JSON."""
+    """Write all figures, and the machine that they were measured on, as JSON."""
     path.parent.mkdir(parents=True, exist_ok=True)
     entries = [{**asdict(figure), "ratio": median(figure.ratios), "ratios": figure.ratios} for figure in figures]
     content = {"machine": machine(), "settings": settings, "figures": entries}
@@ -91,7 +91,7 @@ def save(figures: Sequence[Figure], path: Path, settings: dict[str, Any]) -> Non
 
 
 def machine() -> dict[str, Any]:
-    """What the figures were measured on."""
+    """Return the machine, versions and commit of the figures."""
     model = next((line for line in _lines("/proc/cpuinfo") if line.startswith("model name")), "").partition(": ")[2]
     git = ["/usr/bin/env", "git", "rev-parse", "--short", "HEAD"]
     commit = subprocess.run(git, capture_output=True, text=True, check=False)

@@ -1,7 +1,7 @@
-"""Runs the micro benchmarks of this work tree and of an earlier commit in alternating rounds, and says what became
+"""Runs the micro benchmarks of this work tree and of an earlier commit in alternating rounds, and reports what became
 slower: `python -m benches.guard`.
 
-The earlier commit is checked out and built in a temporary folder, by its own Makefile.
+It checks the earlier commit out into a temporary folder and builds it there with its own Makefile.
 """
 
 from __future__ import annotations
@@ -23,25 +23,27 @@ from benches.comparison import LEAST_ROUNDS, Row, compare, table
 
 ROOT: Final = Path(__file__).parents[1]
 BENCH_S: Final = 0.2
-"""Time of one benchmark in a round, where its runs are not longer; several rounds say more than a long one."""
+"""Duration of one benchmark in a round, unless a single run is longer. Several rounds say more than one long round."""
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benches.guard", description=__doc__)
     parser.add_argument("--base", default="HEAD~1", help="the commit to compare with (%(default)s)")
-    parser.add_argument("--rounds", type=int, default=5, help=f"of each, {LEAST_ROUNDS} or more (%(default)s)")
-    parser.add_argument("--only", default="", help="benchmarks with this text in their names")
-    parser.add_argument("--fail", action="store_true", help="leave with status 1 if something became slower")
+    parser.add_argument(
+        "--rounds", type=int, default=5, help=f"rounds of each commit, {LEAST_ROUNDS} or more (%(default)s)"
+    )
+    parser.add_argument("--only", default="", help="only benchmarks with this text in their names")
+    parser.add_argument("--fail", action="store_true", help="exit with status 1 if something became slower")
     arguments = parser.parse_args()
     if arguments.rounds < LEAST_ROUNDS:
-        parser.error(f"--rounds: at least {LEAST_ROUNDS}")
+        parser.error(f"--rounds must be at least {LEAST_ROUNDS}")
     with _checked_out(arguments.base) as base:
         trees = (base, ROOT)
         for tree in trees:
             _build(tree)
         rounds: dict[Path, list[dict[str, float]]] = {tree: [] for tree in trees}
         for number in range(arguments.rounds):
-            # Each goes first in every other round.
+            # Each commit is first in every other round.
             for tree in trees if number % 2 else reversed(trees):
                 rounds[tree].append({**_python(tree, arguments.only), **_rust(tree, arguments.only)})
             print(f"round {number + 1} of {arguments.rounds}", file=sys.stderr, flush=True)
@@ -54,13 +56,13 @@ def main() -> int:
 
 
 def status(rows: list[Row], *, fail: bool) -> int:
-    """The exit status: machines that others use too are no judges, so that only who asks for it is failed."""
+    """Return the exit status. Shared machines are unreliable, so a slower benchmark is a failure only on request."""
     return int(fail and any(row.is_slower for row in rows))
 
 
 @contextmanager
 def _checked_out(revision: str) -> Iterator[Path]:
-    """A work tree of a commit, until the block ends."""
+    """Provide a work tree of a commit until the block ends."""
     with tempfile.TemporaryDirectory() as folder:
         tree = Path(folder) / "base"
         _run(ROOT, "git", "worktree", "add", "--quiet", "--detach", str(tree), revision)
@@ -78,11 +80,11 @@ def _build(tree: Path) -> None:
 def _python(tree: Path, only: str) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
         output = Path(folder) / "benchmarks.json"
-        # The speed of hashlib is not ours to guard.
+        # The speed of hashlib is not ours.
         wanted = f"not hashlib and {only}" if only else "not hashlib"
         times = ["--benchmark-max-time", str(BENCH_S), "--benchmark-min-rounds", "5", "--timeout", "0"]
         command = [str(tree / ".venv/bin/pytest"), "--quiet", "--benchmark-enable", "--benchmark-only", *times]
-        # That nothing was chosen is said by the exit status.
+        # pytest reports by its exit status that no benchmark was selected.
         command += ["-W", "ignore:Not saving anything"]
         _run(tree, *command, "-k", wanted, "--benchmark-json", str(output), "benches", allowed=_NOTHING_SELECTED)
         if not output.exists():
@@ -98,19 +100,19 @@ def _rust(tree: Path, only: str) -> dict[str, float]:
 
 
 _NOTHING_SELECTED: Final = 5
-"""pytest's exit status when no test was."""
+"""pytest's exit status if no test was selected."""
 
 
 def _run(folder: Path, *command: str, allowed: int = 0) -> str:
-    """What a command printed; it runs with the settings of whoever called us, but for the environment of Python.
+    """Return the output of a command. It inherits the environment, except for the variables of Python and make.
 
     Raises:
-        SystemExit: it failed; its output has been printed.
+        SystemExit: the command failed. Its output has been printed.
     """
     program = shutil.which(command[0])
     if program is None:
-        raise SystemExit(f"guard: no {command[0]}: see CONTRIBUTING.md, Build and run")
-    # Of a make that called us, and of the environment that we run in.
+        raise SystemExit(f"guard: {command[0]} is missing: see CONTRIBUTING.md, Set up")
+    # Variables of a calling make, and of the Python environment of this process.
     ours = {"MAKEFLAGS", "MAKELEVEL", "MFLAGS", "VIRTUAL_ENV"}
     environment = {name: value for name, value in os.environ.items() if name not in ours}
     done = subprocess.run(
@@ -124,7 +126,7 @@ def _run(folder: Path, *command: str, allowed: int = 0) -> str:
     )
     if done.returncode not in {0, allowed}:
         print(done.stdout, file=sys.stderr)
-        raise SystemExit(f"guard: {' '.join(command)} failed in {folder} with {done.returncode}")
+        raise SystemExit(f"guard: {' '.join(command)} failed in {folder} with status {done.returncode}")
     return done.stdout
 
 

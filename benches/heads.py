@@ -1,4 +1,4 @@
-"""Load of HEAD requests, for which wrk would wait for bodies that never come."""
+"""Generates HEAD requests. wrk cannot, because it waits for bodies that never come."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.serving.site import Site
 
 
 def run(site: Site, paths: Sequence[str], seconds: int) -> Load:
-    """Ask for the heads of the paths at random.
+    """Send HEAD requests for the paths in random order.
 
     Raises:
         RuntimeError: an answer was not 200, or a connection ended.
@@ -50,10 +50,10 @@ def _exchange(
         for key, _ in selector.select():
             ready = key.fileobj
             assert isinstance(ready, socket.socket)
-            # A head comes in one piece, as it goes out in one.
+            # The headers arrive in one piece, because they are sent in one.
             answer = ready.recv(4096)
             if not answer.startswith(b"HTTP/1.1 200 ") or not answer.endswith(b"\r\n\r\n"):
-                raise RuntimeError(f"not a head of 200: {answer!r}")
+                raise RuntimeError(f"not an answer with status 200: {answer!r}")
             now = time.perf_counter()
             times.append(now - sent[ready])
             sent[ready] = now

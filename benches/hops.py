@@ -1,4 +1,4 @@
-"""Registries in front of a registry, each as a process of its own: ours, distribution's proxy mode, nginx."""
+"""Starts registries in front of a registry, each in its own process: ours, distribution's proxy mode, nginx."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ proxy: {{ remoteurl: "{upstream}", ttl: 168h }}
 
 @contextmanager
 def serve_upstream(folder: Path, *arguments: str) -> Iterator[tuple[Site, Path]]:
-    """Our store, and its access log, which says what it was asked."""
+    """Start our store with an access log, which records the requests."""
     folder.mkdir()
     flags = ["--data", str(folder / "data"), "--access-log", "--collect-every", "0", "--lax-child-references"]
     with serve([*flags, *arguments], folder) as server:
@@ -36,7 +36,7 @@ def serve_upstream(folder: Path, *arguments: str) -> Iterator[tuple[Site, Path]]
 
 @contextmanager
 def serve_cache(upstream: Site, folder: Path, *arguments: str) -> Iterator[Site]:
-    """Our cache over a store of its own, empty."""
+    """Start our cache over its own, empty store."""
     local = 'local = { kind = "store", data = "data" }'
     with _serve_file(folder, f'kind = "cache"\n{local}\nupstream = {_client(upstream)}', arguments) as site:
         yield site
@@ -44,14 +44,14 @@ def serve_cache(upstream: Site, folder: Path, *arguments: str) -> Iterator[Site]
 
 @contextmanager
 def serve_client(upstream: Site, folder: Path, *arguments: str) -> Iterator[Site]:
-    """Our server whose backend is a client of the other."""
+    """Start our server with a client of the other server as its backend."""
     with _serve_file(folder, f'kind = "client"\nurl = "{upstream.url}"', arguments) as site:
         yield site
 
 
 @contextmanager
 def serve_distribution_proxy(upstream: Site, folder: Path) -> Iterator[Site]:
-    """distribution v3 in proxy mode, empty."""
+    """Start distribution v3 in proxy mode, empty."""
     folder.mkdir()
     file, port = folder / "config.yml", free_port()
     file.write_text(_DISTRIBUTION.format(root=folder / "data", port=port, upstream=upstream.url))
@@ -66,7 +66,7 @@ def serve_distribution_proxy(upstream: Site, folder: Path) -> Iterator[Site]:
 
 
 def remove(folder: Path) -> None:
-    """Give the room of a cache back, before the next one is filled."""
+    """Free the disk space of a cache before the next one is filled."""
     shutil.rmtree(folder)
 
 
@@ -86,7 +86,7 @@ def _serve_file(folder: Path, registry: str, arguments: Sequence[str]) -> Iterat
 def _wait_for(process: subprocess.Popen[bytes], port: int) -> None:
     for _ in range(300):
         if process.poll() is not None:
-            raise RuntimeError(f"the registry ended with {process.returncode}")
+            raise RuntimeError(f"the registry exited with status {process.returncode}")
         try:
             socket.create_connection(("127.0.0.1", port), 1).close()
             return

@@ -1,7 +1,7 @@
 """Measures HTTP libraries as `ociserver.client` would use them: `python -m benches.http_clients`.
 
-Each library runs in a process of its own, against the same granian, in turn and in rounds. See docs/performance.md.
-The libraries that were not chosen are no dependency of anything: `pip install httpx2 pyreqwest` to measure them too.
+Each library runs in its own process against the same granian, in alternating rounds. See benches/NOTES.md. The
+libraries that were not chosen are not dependencies: `pip install httpx2 pyreqwest` to measure them, too.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from benches.servers import serve
 MIB: Final = 1024 * 1024
 LIBRARIES: Final = ("aiohttp", "httpx", "httpx2", "pyreqwest")
 AT_ONCE: Final = 32
-"""Small requests under way at a time, where it is not one."""
+"""Number of concurrent small requests in the concurrent part."""
 
 _PIECE: Final = bytes(256 * 1024)
-"""What uploads are made of: the pieces that our handler passes to a backend are about as large."""
+"""Bytes of a piece of an upload, about as large as the pieces that the handler gives to a backend."""
 
 
 class Library(Protocol):
-    """What is measured of a library. Downloads are streamed and counted, uploads made of pieces."""
+    """The operations of a library that are measured. Downloads are streamed and counted, uploads are sent in pieces."""
 
     async def open(self, stack: AsyncExitStack) -> None: ...
 
@@ -109,7 +109,7 @@ async def _pieces(size: int) -> AsyncIterator[bytes]:
 
 
 async def _run(name: str, chunks: str, drop: str, size: int, requests: int) -> dict[str, float]:
-    """One round of one library: rates, processor time, and what memory peaked at."""
+    """Run one round of one library: rates, processor time, and peak memory."""
     library = MAKE[name]()
     figures: dict[str, float] = {}
 
@@ -176,8 +176,10 @@ def main() -> int:
                 if done.returncode == 0:
                     rounds[name].append(json.loads(done.stdout))
                 else:
-                    # A library that fails is a figure too.
-                    print(f"{name} ended with {done.returncode}: {done.stderr.decode()[-500:]}", file=sys.stderr)
+                    # Report a library that fails, and continue.
+                    print(
+                        f"{name} exited with status {done.returncode}: {done.stderr.decode()[-500:]}", file=sys.stderr
+                    )
     print("| library | down | up | one at a time | 32 at once | peak memory after small, down, up |")
     print("| --- | --- | --- | --- | --- | --- |")
     for name in names:

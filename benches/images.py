@@ -1,4 +1,4 @@
-"""Pushing small images from several clients at once: three requests each, no content twice."""
+"""Pushes small images from several clients at once: three requests each, and no content twice."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ REPOSITORIES: Final = 16
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """An image of its own: a config, a layer of 4 KiB of random bytes, a manifest."""
+    """A unique image: a config, a layer of 4 KiB of random bytes, a manifest."""
 
     config: bytes
     layer: bytes
@@ -34,7 +34,7 @@ class Image:
 
 @dataclass(frozen=True, slots=True)
 class Pushed:
-    """How pushing images went."""
+    """The result of pushing images."""
 
     images: int
     seconds: float
@@ -52,7 +52,7 @@ def make(count: int) -> list[Image]:
 
 
 def push(site: Site, images: Sequence[Image], clients: int = CLIENTS) -> Pushed:
-    """Push images, each client on a connection of its own. Raises what went wrong."""
+    """Push images, each client on its own connection. The first error of a client is raised."""
     queue = iter(enumerate(images))
     lock, errors, times = threading.Lock(), [], []
 
@@ -81,7 +81,7 @@ def push(site: Site, images: Sequence[Image], clients: int = CLIENTS) -> Pushed:
 
 
 def syncs_per_image(site: Site, images: Sequence[Image]) -> float | None:
-    """Calls of fsync and fdatasync for each image, counted by strace, which slows the server; None without it."""
+    """Count the calls of fsync and fdatasync per image with strace, which slows the server. None without strace."""
     strace = shutil.which("strace")
     if strace is None or site.pid is None:
         return None
@@ -98,7 +98,7 @@ def syncs_per_image(site: Site, images: Sequence[Image]) -> float | None:
 
 
 def sync_rate(folder: Path, seconds: float = 1.0) -> float:
-    """How often a second the disk syncs a file that 4 KiB were appended to, one after another."""
+    """Return how often per second the disk syncs a file after 4 KiB were appended, one after another."""
     path, block, count = folder / "synced", os.urandom(4096), 0
     fd = os.open(path, os.O_WRONLY | os.O_CREAT)
     try:

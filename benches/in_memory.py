@@ -1,4 +1,4 @@
-"""`ociserver serve --memory` as it is, but for the access log."""
+"""Runs `ociserver serve --memory` without its access log."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from tests.support.server import serve
 
 @contextmanager
 def serve_memory() -> Iterator[Site]:
-    """Serve until the block ends, with what `fill` has put there."""
-    # Lax: the layers that the manifests name are not there, and nothing here asks for them.
+    """Serve until the block ends, with the contents that `fill` pushed."""
+    # Lax, because the layers of the manifests do not exist, and nothing here reads them.
     flags = ["--memory", "--lax-child-references", "--no-access-log"]
     with tempfile.TemporaryDirectory() as folder, serve(flags, Path(folder)) as server:
         asyncio.run(_fill(server.url))

@@ -1,4 +1,4 @@
-"""What a load generator measured of a server."""
+"""The result of a load generator."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from typing import Final
 
 CONNECTIONS: Final = 32
-"""Kept connections, each with one request under way at a time."""
+"""Number of persistent connections, each with one request at a time."""
 
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What was asked of a server, and how it fared."""
+    """The number of requests, their duration, and the processor time of the server."""
 
     requests: int
     seconds: float
@@ -28,11 +28,11 @@ class Load:
 
     @property
     def cpu_us(self) -> float:
-        """Processor time of the server, in microseconds a request: steadier than the rate on a busy machine."""
+        """Processor time of the server in microseconds per request. On a busy machine it is steadier than the rate."""
         return self.cpu_seconds / self.requests * 1e6
 
 
 def cpu_seconds(pid: int | None) -> float:
-    """Processor time that a process has used, by the scheduler's count (Linux; 0 elsewhere)."""
-    # The clock of another process (clock_getcpuclockid(3)): it counts threads too that have ended.
+    """Return the processor time of a process in seconds, as the scheduler counts it (Linux; 0 elsewhere)."""
+    # The clock of another process (clock_getcpuclockid(3)) includes threads that have ended.
     return 0.0 if pid is None or sys.platform != "linux" else time.clock_gettime((~pid << 3) | 2)

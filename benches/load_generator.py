@@ -1,6 +1,6 @@
-"""`ociserver bench`'s requests beside wrk's, against nginx with a file: `python -m benches.load_generator`.
+"""Compares the load of `ociserver bench` with wrk's, against nginx with a file: `python -m benches.load_generator`.
 
-What measures must not be what is measured: it should be as fast as wrk, and take no more of the machine.
+A load generator must not be the bottleneck: ours should be as fast as wrk, and take no more processor time.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from tests.serving.site import Site
 ROUNDS: Final = 3
 SECONDS: Final = 3
 CASES: Final = ((4096, 8), (4096, 64), (64 << 20, 1), (64 << 20, 8))
-"""Bytes of the file, and connections; each from one thread."""
+"""Bytes of the file, and number of connections. Each load comes from one thread."""
 
 Figures = tuple[float, float]
-"""Requests a second, and the share of a core that the client used."""
+"""Requests per second, and the share of a core that the client used."""
 
 
 def ours(site: Site, clients: int) -> Figures:

@@ -1,4 +1,4 @@
-"""nginx with a folder of static files, or in front of a server: bounds of what serving a file, or a hop, can cost."""
+"""Runs nginx with static files or in front of a server, as a bound for serving a file or for a hop."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _OURS: Final = Path(__file__).parents[1] / ".tools" / "bin" / "nginx"
 _NGINX: Final = shutil.which("nginx") or (str(_OURS) if _OURS.exists() else "/usr/sbin/nginx")
 
 EVERY: Final = "every"
-"""The file that every path is, if asked for."""
+"""The file that answers every path if `one_file` is set."""
 
 _CONFIGURATION: Final = """\
 daemon off;
@@ -58,16 +58,16 @@ upstream registry {{ server {host}:{upstream_port}; keepalive 64; }}
     proxy_max_temp_file_size 0;
     location / {{ proxy_pass http://registry; proxy_http_version 1.1; proxy_set_header Connection ""; }}
   }}"""
-"""Keeps connections and writes nothing to the disk; its buffers are as large as the pieces of our handler."""
+"""Keeps connections open and writes nothing to the disk. Its buffers are as large as the pieces of our handler."""
 
 
 @contextmanager
 def serve_files(root: Path, folder: Path, *, one_file: bool = False) -> Iterator[Site]:
-    """Serve the files of `root` until the block ends, with one process; its own files go into `folder`.
+    """Serve the files of `root` with one process until the block ends.
 
     Args:
-        root: what is served.
-        folder: for the server's own files.
+        root: the folder to serve.
+        folder: the folder for nginx's own files.
         one_file: answer every path with the file `EVERY`.
     """
     port = free_port()
@@ -78,7 +78,7 @@ def serve_files(root: Path, folder: Path, *, one_file: bool = False) -> Iterator
 
 @contextmanager
 def serve_proxy(upstream: Site, folder: Path) -> Iterator[Site]:
-    """Serve what another server answers until the block ends, with one process; its own files go into `folder`."""
+    """Proxy to another server with one process until the block ends. Its own files go into `folder`."""
     port = free_port()
     with _run(folder, port, _PROXY.format(port=port, host=upstream.host, upstream_port=upstream.port)) as site:
         yield site

@@ -1,4 +1,4 @@
-"""A second client that overwrites tags while they are read, and one that looks for stale answers."""
+"""A client that overwrites tags while they are read, and a client that looks for stale answers."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from benches.contents import MEDIA_TYPE, REPOSITORY, TAGS, digest_of, manifest, 
 from tests.serving.site import Site
 
 RATE: Final = 100
-"""Tags overwritten a second, and reads that check them: some 1 % of the load."""
+"""Overwrites per second, and reads that check them: some 1 % of the load."""
 
 
 class Overwriter:
-    """Overwrites tags and checks them, each on a connection of its own, until the block ends. It may be entered again.
+    """Overwrites tags and checks them, each on its own connection, until the block ends. It can be entered again.
 
-    What a read may answer: the manifest that was acknowledged last before the read began, or one whose
-    push began before the read ended. The block's end raises what went wrong.
+    A read may answer with the last manifest that was acknowledged before the read began, or with one whose push began
+    before the read ended. The end of the block raises the first error.
     """
 
     def __init__(self, site: Site, *, check: bool) -> None:
@@ -30,7 +30,7 @@ class Overwriter:
         self._stop = threading.Event()
         self._errors: list[BaseException] = []
         self._threads: list[threading.Thread] = []
-        # Digests of a tag in the order in which their pushes began, and how many of them were acknowledged.
+        # The digests of a tag in the order in which their pushes began, and how many of them were acknowledged.
         self._digests = [[digest_of(manifest(number))] for number in range(TAGS)]
         self._acknowledged = [1] * TAGS
         self._recent = 0
@@ -78,7 +78,7 @@ class Overwriter:
         pause = time.monotonic()
         with Connection(self._site) as connection:
             while not self._stop.is_set():
-                # Mostly the tag that is being overwritten, before and after its acknowledgement.
+                # Mostly read the tag that is being overwritten, before and after its acknowledgement.
                 number = self._recent if dice.random() < 0.9 else dice.randrange(TAGS)
                 oldest = self._acknowledged[number] - 1
                 answer = connection.request("GET", _path(number))

@@ -1,7 +1,7 @@
-"""Samples a process by `perf` (Linux) and tells which part of the server each sample is in.
+"""Samples a process with `perf` (Linux) and assigns each sample to a part of the server.
 
-A sample is the stack of a thread on a processor, so that samples count processor time and not waiting. It belongs to
-the part whose code runs, not to the one that called it; inside the kernel the system call decides.
+A sample is the stack of a running thread, so samples measure processor time and not waiting. A sample belongs to the
+part whose code runs, not to its caller. Inside the kernel the system call decides.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from typing import Final
 from benches.recorder import recording
 
 RATE_HZ: Final = 999
-"""Not 1000: it would keep in step with what happens every millisecond."""
+"""Samples per second. Not 1000, which would be in step with events of every millisecond."""
 
 _PERF: Final = shutil.which("perf")
 _FIRST_KERNEL_ADDRESS: Final = 1 << 63
-"""Time that perf is given to attach to every thread."""
+"""Seconds for perf to attach to each thread."""
 
 _FRAME: Final = re.compile(r"^\s+([0-9a-f]+) (.*) \((.*)\)$")
-# Compilers leave out the outermost function of some calls.
+# Compilers omit the outermost function of some calls.
 _SYSTEM_CALL: Final = re.compile(r"^(?:__[a-z0-9]+_sys_|ksys_|do_(?=p?(?:read|write)v))([a-z]\w*?)\d*$")
 _HASHING: Final = re.compile(r"sha2|sha256|sha512|ociserver_core::hash")
 
@@ -36,7 +36,7 @@ _OBJECTS: Final = (
     (re.compile(r"^_?granian"), "granian"),
     (re.compile(r"^(lib|_)sqlite3"), "SQLite"),
     (re.compile(r"^(libc|ld-linux|libm|libpthread)[-.]|^\[vdso\]"), "libc, allocator"),
-    # Also the modules of its library that are in files of their own.
+    # Includes the modules of the standard library that have their own files.
     (re.compile(r"^(lib)?python3|\.cpython-"), "CPython"),
 )
 _CALLS: Final = (
@@ -50,7 +50,7 @@ _CALLS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """A place in a stack: where, the function if its symbols are there, the shared object."""
+    """A frame of a stack: address, function if there are symbols, and shared object."""
 
     address: int
     symbol: str
@@ -62,7 +62,7 @@ class Frame:
 
 
 Stack = Sequence[Frame]
-"""Innermost first."""
+"""The frames of a stack, innermost first."""
 
 
 def is_installed() -> bool:
@@ -74,25 +74,25 @@ def sampling(pid: int, output: Path) -> Iterator[None]:
     """Sample a process and its threads until the block ends.
 
     Raises:
-        RuntimeError: perf may not, or there was nothing to sample.
+        RuntimeError: perf is not permitted to sample, or found nothing to sample.
     """
     assert _PERF
     command = [_PERF, "record", "-e", "cpu-clock", "-F", str(RATE_HZ), "-g", "-p", str(pid), "-o", str(output)]
-    # It ends by the signal that it was sent.
+    # perf ends with the signal that it was sent.
     with recording("perf", command, output, ended={0, -signal.SIGINT}):
         yield
 
 
 def read(output: Path) -> list[Stack]:
-    """The stacks that were sampled."""
+    """Return the sampled stacks."""
     assert _PERF
-    # Inlined functions are looked up by a program that takes minutes.
+    # Without this option, perf starts a program that takes minutes to look up inlined functions.
     command = [_PERF, "script", "--no-inline", "-F", "ip,sym,dso", "-i", str(output)]
     return list(stacks(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()))
 
 
 def stacks(lines: Iterable[str]) -> Iterator[Stack]:
-    """Stacks as `perf script -F ip,sym,dso` prints them: one frame in a line, an empty line after each stack."""
+    """Parse the output of `perf script -F ip,sym,dso`: one frame per line, and an empty line after each stack."""
     stack: list[Frame] = []
     for line in [*lines, ""]:
         if found := _FRAME.match(line):
@@ -104,7 +104,7 @@ def stacks(lines: Iterable[str]) -> Iterator[Stack]:
 
 
 def part(stack: Stack) -> str:
-    """The part of the server that a sample is in."""
+    """Return the part of the server that a sample belongs to."""
     if stack[0].in_kernel:
         return _kernel_part([frame.symbol for frame in stack if frame.in_kernel])
     name = next((name for pattern, name in _OBJECTS if pattern.search(stack[0].object)), "everything else")
@@ -114,13 +114,13 @@ def part(stack: Stack) -> str:
 
 
 def _kernel_part(symbols: Sequence[str]) -> str:
-    # Outermost first: the system call, and not what an interrupt did meanwhile.
+    # Outermost first, to find the system call and not an interrupt that happened during it.
     calls = (found[1] for symbol in reversed(symbols) if (found := _SYSTEM_CALL.search(symbol)))
     call = next(calls, None)
     if call is None:
         if any("page_fault" in symbol for symbol in symbols):
             return "kernel, memory"
-        # Made to give way to another one.
+        # The thread was preempted.
         return _SWITCHING if any(symbol.startswith("schedule") for symbol in symbols) else "kernel, everything else"
     if call in {"read", "write", "readv", "writev"}:
         if any(symbol.startswith("eventfd_") for symbol in symbols):

@@ -1,8 +1,8 @@
-"""Where the processor time of a manifest GET, an upload and a small push goes: `python -m benches.profiles`.
+"""Shows where the processor time of a manifest GET, an upload and a small push goes: `python -m benches.profiles`.
 
-The default store and server, under one load at a time: sampled by perf, part by part, and then once more by py-spy,
-function by function of Python. Wants perf (Debian: linux-perf; Ubuntu: linux-tools-generic), wrk, and leave to look
-into processes: root, or `sysctl kernel.perf_event_paranoid=1 kernel.kptr_restrict=0 kernel.yama.ptrace_scope=0`.
+It runs the default store and server under one load at a time. perf samples the parts, and then py-spy samples the
+Python functions. It needs perf (Debian: linux-perf; Ubuntu: linux-tools-generic), wrk, and the permission to sample:
+root, or `sysctl kernel.perf_event_paranoid=1 kernel.kptr_restrict=0 kernel.yama.ptrace_scope=0`.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ from tests.support.server import PROGRAM
 ROOT: Final = Path(__file__).parents[1]
 UPLOAD_SIZE: Final = 256 * MIB
 _FUNCTIONS: Final = 3
-"""How many functions are named of each part, of those with the most time."""
+"""Number of functions that are named for each part, those with the most time."""
 _PYTHON_FUNCTIONS: Final = 12
 
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """A load: what it does, of what the time is told, and what runs it for some seconds and counts how often."""
+    """A load: its name, the unit of its time, and the function that runs it for some seconds and returns the count."""
 
     name: str
     unit: str
@@ -54,11 +54,11 @@ def get_manifests(site: Site, folder: Path, seconds: int) -> float:
 
 
 def upload(site: Site, folder: Path, seconds: int) -> float:
-    """MB uploaded, half a GB of them for each second that is asked for: each is another 256 MiB."""
+    """Upload different blobs of 256 MiB, half a GB for each second asked for. Return the MB."""
     uploads = 2 * seconds
     for _ in range(uploads):
         put(site, Content(UPLOAD_SIZE, next(_SEEDS)))
-        # What is deleted gives its memory to what comes, as in `store_speed`.
+        # Deleting a blob gives its memory to the next one, as in `store_speed`.
         for path in (folder / "data" / "blobs").glob("*/*"):
             path.unlink()
     return uploads * UPLOAD_SIZE / 1e6
@@ -80,9 +80,9 @@ WORKS: Final = {
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benches.profiles", description=__doc__)
-    parser.add_argument("--only", choices=WORKS, help="one load")
-    parser.add_argument("--seconds", type=int, default=8, help="of each load, more or less (%(default)s)")
-    parser.add_argument("--folder", type=Path, help="on the disk to use (the system's temporary folder)")
+    parser.add_argument("--only", choices=WORKS, help="measure only this load")
+    parser.add_argument("--seconds", type=int, default=8, help="approximate seconds of each load (%(default)s)")
+    parser.add_argument("--folder", type=Path, help="folder on the disk to use (the system's temporary folder)")
     arguments = parser.parse_args()
     for there, name, how in (
         (perf.is_installed(), "perf", "Debian: apt-get install linux-perf; Ubuntu: linux-tools-generic"),
@@ -101,22 +101,22 @@ def main() -> int:
 
 
 def parts_table(work: Work, stacks: list[perf.Stack], cpu_seconds_per_unit: float) -> str:
-    """A Markdown table: the part, its share of the samples, that share of the time, its largest functions."""
+    """Return a Markdown table: each part, its share of the samples, that share of the time, its largest functions."""
     parts = Counter(perf.part(stack) for stack in stacks)
     functions = Counter((perf.part(stack), stack[0].symbol) for stack in stacks)
     time = cpu_seconds_per_unit * 1e6 / work.microseconds_per_unit
-    lines = [f"| part | share | {work.unit} | most of it in |", "| --- | --- | --- | --- |"]
+    lines = [f"| part | share | {work.unit} | largest functions |", "| --- | --- | --- | --- |"]
     for part, samples in parts.most_common():
         largest = [(symbol, number) for (of, symbol), number in functions.most_common() if of == part]
         named = ", ".join(f"`{symbol}` {number / len(stacks):.1%}" for symbol, number in largest[:_FUNCTIONS])
         share = samples / len(stacks)
         lines.append(f"| {part} | {share:.1%} | {share * time:.3g} | {named} |")
-    lines.append(f"| in all | {len(stacks):,} samples | {time:.3g} | |")
+    lines.append(f"| total | {len(stacks):,} samples | {time:.3g} | |")
     return "\n".join(lines)
 
 
 def functions_table(samples: Counter[str]) -> str:
-    """A Markdown table of the Python functions with the most own time."""
+    """Return a Markdown table of the Python functions with the most time of their own."""
     total = samples.total()
     lines = [f"| function, of {total:,} samples | own time |", "| --- | --- |"]
     lines += [f"| `{name}` | {number / total:.1%} |" for name, number in samples.most_common(_PYTHON_FUNCTIONS)]
@@ -126,7 +126,7 @@ def functions_table(samples: Counter[str]) -> str:
 def _profile(work: Work, folder: Path, library: Path, seconds: int) -> None:
     if work is WORKS["manifest"]:
         prepare(folder, fill)
-    # `env` becomes the server, so that its process is the one that is sampled.
+    # `env` becomes the server, so that the sampled process is the server.
     program = ("/usr/bin/env", f"PYTHONPATH={_package(folder, library)}", *PROGRAM)
     with serve_store(folder, program=program) as site:
         assert site.pid
@@ -142,16 +142,16 @@ def _profile(work: Work, folder: Path, library: Path, seconds: int) -> None:
 
 
 def _build() -> Path:
-    """The compiled module as it is shipped, but with the names of its functions; which is not the installed one."""
+    """Build the compiled module as it is shipped, but with function names. The installed module does not change."""
     command = ["cargo", "build", "--locked", "--quiet", "--profile", "profiling", "--package", "ociserver-py"]
-    # As maturin builds it: not linked to one Python's library.
+    # As maturin builds it: not linked to the library of one Python.
     environment = {**os.environ, "PYO3_BUILD_EXTENSION_MODULE": "1", "PYO3_PYTHON": sys.executable}
     subprocess.run([shutil.which(command[0]) or command[0], *command[1:]], check=True, cwd=ROOT, env=environment)
     return ROOT / "target" / "profiling" / "lib_core.so"
 
 
 def _package(folder: Path, library: Path) -> Path:
-    """A folder for Python's path: our package with this library as its compiled module."""
+    """Return a folder for PYTHONPATH that has our package with this library as its compiled module."""
     packages = folder / "packages"
     package = packages / "ociserver"
     package.mkdir(parents=True)

@@ -1,7 +1,7 @@
-"""A server whose backend is a client of another server, beside that one: `python -m benches.proxy`.
+"""Compares a server whose backend is a client of another server with that server: `python -m benches.proxy`.
 
-What it adds to a small read, what it leaves of the throughput of a large one, and how much memory it takes. nginx as a
-reverse proxy, where it is installed, says what one more server costs that looks at nothing. Rounds alternate.
+It measures the time that the server adds to a small read, the throughput that is left of a large one, and its memory.
+nginx as a reverse proxy, if it is installed, shows the cost of a server that looks at nothing. Rounds alternate.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ from tests.serving.site import Site
 
 _RESULTS: Final = Path(__file__).parents[1] / "results"
 REQUESTS: Final = 2000
-"""Small reads in a round, by one client after the other."""
+"""Number of small reads in a round, one after another."""
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benches.proxy", description=__doc__)
     parser.add_argument("--rounds", type=int, default=7, help="rounds of each figure (%(default)s)")
     parser.add_argument("--mib", type=int, default=512, help="size of the large blob (%(default)s)")
-    parser.add_argument("--folder", type=Path, help="on the disk to measure (the system's temporary folder)")
+    parser.add_argument("--folder", type=Path, help="folder on the disk to measure (the system's temporary folder)")
     arguments = parser.parse_args()
     figures: list[Figure] = []
     with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
@@ -64,7 +64,7 @@ def _measure(folder: Path, rounds: int, size: int) -> Iterator[Figure]:
 
 
 def _small(name: str, sites: Mapping[str, Site], paths: list[str], rounds: int) -> Iterator[Figure]:
-    """The median time of one read after another."""
+    """Return the median time of reads one after another."""
     works = {site: partial(p50, at, paths, REQUESTS) for site, at in sites.items()}
     times = _alternate(works, rounds)
     for site in [site for site in sites if site != "direct"]:
@@ -95,7 +95,7 @@ def _large(sites: Mapping[str, Site], size: int, rounds: int) -> Iterator[Figure
             figure.add_note("peak_mib", peak_memory(sites[site]))
             figure.add_note("peak_rose_mib", peak_memory(sites[site]) - before[site])
             yield figure
-    # Pushed through it: other bytes each time, which nobody has.
+    # Push different bytes through the server each time.
     contents = iter([Content(size // 2, 10 + number) for number in range((rounds + 1) * len(sites))])
 
     def push(at: Site) -> float:
@@ -115,12 +115,12 @@ def _large(sites: Mapping[str, Site], size: int, rounds: int) -> Iterator[Figure
 
 
 def _rate(site: Site, path: str, clients: int, size: int) -> float:
-    """MB/s of what all clients together get."""
+    """Return the MB/s that all clients get together."""
     return size / pull(site, [path], clients) / 1e6
 
 
 def _alternate(works: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
-    """What each gives in each round; each goes first in its turn, and the first round warms up."""
+    """Return the result of each function in each round. They take turns being first, and a first round warms up."""
     found: dict[str, list[float]] = {name: [] for name in works}
     names = list(works)
     for number in range(-1, rounds):

@@ -1,4 +1,4 @@
-"""Pulling by many clients at once: how long it takes, and when the first byte of each comes."""
+"""Pulls with many clients at once, and measures the duration and the time to the first byte."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ CLIENTS: Final = 32
 _TIMEOUT_S: Final = 60.0
 
 _ACCEPT: Final = (("Accept", f"{MEDIA_TYPE}, */*"),)
-"""distribution gives no OCI manifest to whom does not name it."""
+"""distribution sends OCI manifests only to clients that accept them."""
 
 
 def pull(site: Site, paths: Sequence[str], clients: int = CLIENTS, digests: Sequence[str] = ()) -> float:
-    """Let each client get all of the paths in turn; the seconds until the last one has everything.
+    """Let each client get all paths one after another. Return the seconds until the last client has everything.
 
     Args:
         site: the registry.
-        paths: what each client gets.
-        clients: how many there are.
-        digests: of the paths' contents, to compare with; hashing costs more than all else here.
+        paths: the paths that each client gets.
+        clients: the number of clients.
+        digests: the digests to compare the contents with. Hashing costs more than everything else here.
 
     Raises:
-        RuntimeError: an answer was an error, or not its digest, or broke off.
+        RuntimeError: an answer was an error, did not match its digest, or broke off.
     """
     wanted: Sequence[str | None] = list(digests) or [None] * len(paths)
     steps = [LoadStep("GET", path, digest=digest) for path, digest in zip(paths, wanted, strict=True)]
@@ -40,7 +40,7 @@ def pull(site: Site, paths: Sequence[str], clients: int = CLIENTS, digests: Sequ
 
 
 def p50(site: Site, paths: Sequence[str], requests: int) -> float:
-    """The median of the seconds that a read takes one client, which gets the paths one after another.
+    """Return the median seconds of a read of one client, which gets the paths one after another.
 
     Raises:
         RuntimeError: an answer was an error, or broke off.
@@ -65,7 +65,7 @@ def _run(site: Site, operations: Sequence[Sequence[LoadStep]], clients: int) -> 
 
 
 def first_bytes(site: Site, path: str, clients: int) -> list[float]:
-    """Seconds from each client's request, all sent at once, to the first byte of its body; then they go away."""
+    """Return the seconds from the request to the first byte of the body for clients that all ask at once."""
     request = f"GET {path} HTTP/1.1\r\nhost: {site.host}:{site.port}\r\n\r\n".encode()
     sockets = [site.connect() for _ in range(clients)]
     try:
@@ -76,7 +76,7 @@ def first_bytes(site: Site, path: str, clients: int) -> list[float]:
                 one.settimeout(0)
                 selector.register(one, selectors.EVENT_READ)
                 heads[one] = bytearray()
-            # Servers accept in the background; what is measured is the request.
+            # Connect first, because only the request is measured.
             time.sleep(0.02)
             sent = {}
             for one in sockets:
@@ -89,7 +89,7 @@ def first_bytes(site: Site, path: str, clients: int) -> list[float]:
 
 
 def middle_and_last(times: Sequence[float]) -> tuple[float, float]:
-    """The median of the clients, and the one that waited longest, in milliseconds."""
+    """Return the median and the longest wait of the clients in milliseconds."""
     return 1e3 * median(times), 1e3 * max(times)
 
 

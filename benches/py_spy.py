@@ -1,4 +1,4 @@
-"""Samples the Python of a process by py-spy: which functions hold the interpreter, by their own time."""
+"""Samples the Python functions of a process with py-spy: which functions hold the GIL, by their own time."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Final
 from benches.recorder import recording
 
 RATE_HZ: Final = 499
-"""Each sample stops the process for a moment."""
+"""Samples per second. Each sample stops the process for a moment."""
 
 _PY_SPY: Final = Path(sys.executable).with_name("py-spy")
 _FRAME: Final = re.compile(r"^(.*) \((.*?)(?:\.py)?(?::\d+)?\)$")
@@ -28,7 +28,7 @@ def sampling(pid: int, output: Path) -> Iterator[None]:
     """Sample the thread that holds the GIL until the block ends.
 
     Raises:
-        RuntimeError: py-spy may not, or there was nothing to sample.
+        RuntimeError: py-spy is not permitted to sample, or found nothing to sample.
     """
     command = [str(_PY_SPY), "record", "--pid", str(pid), "--rate", str(RATE_HZ), "--gil", "--function"]
     command += ["--format", "raw", "--output", str(output)]
@@ -37,9 +37,9 @@ def sampling(pid: int, output: Path) -> Iterator[None]:
 
 
 def own_time(lines: Iterable[str]) -> Counter[str]:
-    """Samples of each function, as `module.function`, from lines of `outer;inner 3`: those with it innermost.
+    """Count the samples that have each function innermost, as `module.function`, from lines such as `outer;inner 3`.
 
-    What it calls in C (the core, SQLite, asyncio's own) has no frame and counts as its own.
+    C functions (the core, SQLite, asyncio) have no frame, and count as a part of their caller.
     """
     samples: Counter[str] = Counter()
     for line in lines:

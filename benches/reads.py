@@ -1,4 +1,4 @@
-"""Small reads: our server, against a constant answer of the same bytes on granian."""
+"""Measures small reads of our server, and a constant answer of the same bytes on granian."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.serving.site import Site
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """A kind of read: the paths that are asked for at random, and how."""
+    """A kind of read: the paths, which are read in random order, and the method and headers."""
 
     name: str
     paths: Sequence[str]
@@ -40,7 +40,7 @@ READS = (
     Read("GET manifest by tag", _TAG_PATHS),
     Read("HEAD manifest by tag", _TAG_PATHS, "HEAD"),
     Read("GET manifest by digest", [f"/v2/{REPOSITORY}/manifests/{digest}" for digest in _DIGESTS]),
-    # One digest, as wrk sends the same headers with every path.
+    # One digest, because wrk sends the same headers with every path.
     Read(
         "GET manifest by digest, 304",
         [f"/v2/{REPOSITORY}/manifests/{_DIGESTS[0]}"],
@@ -52,7 +52,7 @@ READS = (
 
 
 LOOPS = {"constant answer": "asyncio", "constant answer, uvloop": "uvloop"}
-"""What ours is compared with: granian as it comes, which is what wishes are of, and on the loop that `serve` uses."""
+"""What ours is compared with: granian with its defaults (the targets refer to this), and with the loop of `serve`."""
 
 
 def measure(
@@ -64,21 +64,21 @@ def measure(
     target: float | None = None,
     overwritten_target: float | None = None,
 ) -> Iterator[Figure]:
-    """Measure each kind of read, of a registry and of the constant answers in turn, in every round.
+    """Measure each kind of read in alternating rounds of a registry and of the constant answers.
 
     Args:
-        registry: has what `registry.fill` put there.
-        rounds: of each figure.
-        seconds: of load in a round.
-        only: a part of the names of what is measured.
-        target: the least ratio that is wanted.
-        overwritten_target: likewise, where tags are overwritten meanwhile.
+        registry: a registry with the contents of `registry.fill`.
+        rounds: rounds of each figure.
+        seconds: seconds of load in a round.
+        only: measure only reads with this text in their names.
+        target: the least acceptable ratio.
+        overwritten_target: the least acceptable ratio while tags are overwritten.
     """
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         constants = [stack.enter_context(serve("benches.baseline:constant", loop)) for loop in LOOPS.values()]
         sites = [registry, *constants]
-        # One for the whole run: it knows what the tags point at.
+        # One for the whole run, because it knows where the tags point.
         overwriters = [Overwriter(site, check=site is registry) for site in sites]
         for read in READS:
             if only not in read.name:
@@ -91,7 +91,7 @@ def measure(
             figures = [Figure(read.name, "/s", name, None if index else wish) for index, name in enumerate(LOOPS)]
             for round_number in range(rounds):
                 loads: dict[int, Load] = {}
-                # Each goes first in its turn.
+                # They take turns being first.
                 for turn in range(len(sites)):
                     index = (turn + round_number) % len(sites)
                     with overwriters[index] if read.overwrite else contextlib.nullcontext():
@@ -115,7 +115,7 @@ def measure(
 
 
 def _copy_answer(registry: Site, constant: Site, read: Read, path: str) -> None:
-    """Let the constant application answer as the registry does, but for what granian adds to either."""
+    """Make the constant application answer as the registry does, without the headers that granian adds to both."""
     with Connection(registry) as connection:
         answer = connection.request(read.method, path, headers=read.headers)
     headers = [(name, value) for name, value in answer.headers if name not in {"date", "server"}]

@@ -1,4 +1,4 @@
-"""Runs a program that samples a process, and ends it when enough was sampled."""
+"""Runs a sampling program, and stops it after the samples are taken."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ def recording(name: str, command: Sequence[str], output: Path, ended: Collection
     """Let a program record into a file until the block ends.
 
     Args:
-        name: of the program, for the error.
-        command: that samples until it gets a SIGINT.
-        output: what it writes.
-        ended: statuses with which it ends once it has written everything.
+        name: the name of the program, for errors.
+        command: the command, which samples until it gets a SIGINT.
+        output: the file that it writes.
+        ended: its exit statuses after it has written everything.
 
     Raises:
-        RuntimeError: it may not, or there was nothing to sample.
+        RuntimeError: it is not permitted to sample, or found nothing to sample.
     """
     recorder = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     time.sleep(_ATTACH_S)

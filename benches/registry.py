@@ -1,4 +1,4 @@
-"""What is in a registry that is measured."""
+"""Fills a registry that is measured."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ _AT_ONCE = 250
 
 
 async def fill(registry: Backend) -> None:
-    """Put in the tags and blobs that are asked for; where references are checked, the registry has to be lax."""
-    # Many at once, as a store commits them together.
+    """Push the tags and blobs that the benchmarks read. A registry that checks references must be lax."""
+    # Many at once, because a store commits them together.
     for first in range(0, TAGS, _AT_ONCE):
         await asyncio.gather(
             *(

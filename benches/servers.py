@@ -1,4 +1,4 @@
-"""granian with the settings that every application here gets."""
+"""Runs granian with the same settings for each application."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SETTINGS = ("--workers", "1", "--http", "1", "--task-impl", "asyncio", "--log-le
 
 @contextmanager
 def serve(target: str, loop: str = "asyncio") -> Iterator[Site]:
-    """Serve `module:attribute` until the block ends, on the event loop that granian comes with or on another."""
+    """Serve `module:attribute` until the block ends, on granian's default event loop or on another one."""
     with (
         tempfile.TemporaryDirectory() as folder,
         serve_with_granian(target, Path(folder) / "log", *SETTINGS, "--loop", loop) as site,

@@ -1,7 +1,7 @@
-"""Measures up to which size a blob is better off in the database than in a file: `python -m benches.small_contents`.
+"""Measures up to which size the database is better for a blob than a file: `python -m benches.small_contents`.
 
-The same blobs are pushed to two servers, one that keeps all of them in the database and one that keeps none there,
-and are then pulled from each. A ratio above 1 speaks for the database.
+It pushes the same blobs to two servers, one with all of them in the database and one with none, and pulls them from
+each. Above a ratio of 1 the database is faster.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _EVERYTHING: Final = 1 << 30
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benches.small_contents", description=__doc__)
     parser.add_argument("--rounds", type=int, default=5, help="rounds of each size (%(default)s)")
-    parser.add_argument("--blobs", type=int, default=400, help="in a round (%(default)s)")
+    parser.add_argument("--blobs", type=int, default=400, help="blobs in a round (%(default)s)")
     arguments = parser.parse_args()
     figures: list[Figure] = []
     with ExitStack() as stack:
@@ -71,7 +71,7 @@ def _serve(bound: int) -> Iterator[Site]:
 
 
 def _rate(site: Site, blobs: Sequence[bytes], work: Callable[[Connection, bytes], None]) -> float:
-    """Blobs a second, each client on a connection of its own. Raises what went wrong."""
+    """Return the blobs per second, with each client on its own connection. The first error of a client is raised."""
     errors: list[BaseException] = []
 
     def run(number: int) -> None:

@@ -1,4 +1,4 @@
-"""The `ociserver` command with another bound for what lives in the database, which `BENCH_INLINE_SIZE` says."""
+"""The `ociserver` command with the limit `BENCH_INLINE_SIZE` for blobs in the database."""
 
 from __future__ import annotations
 
@@ -10,6 +10,6 @@ from ociserver.store import backend, upload
 
 if __name__ == "__main__":
     size = int(os.environ["BENCH_INLINE_SIZE"])
-    # Both read it when they are called.
+    # Both modules read it when they are called.
     upload.INLINE_SIZE = backend.INLINE_SIZE = size  # type: ignore[misc, attr-defined]
     sys.exit(main())

@@ -1,7 +1,7 @@
-"""Measures that a page costs the same however long its list is, and starting with a million blobs.
+"""Measures that a page costs the same for any length of its list, and the start with a million blobs.
 
-`python -m benches.store_lists`: pages of tags, of the catalog and of referrers, and deleting a manifest by its
-digest, at three sizes each; the ratio is that of the smallest to the other's median time.
+`python -m benches.store_lists` reads pages of tags, of the catalog and of referrers, and deletes manifests by digest,
+at three sizes each. The ratio is the median time of the smallest list to that of the other.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _SUBJECT: Final = digest_of(b"subject")
 _OCTETS: Final = "application/octet-stream"
 
 Targets = Sequence[tuple[str, str, int]]
-"""Method, path and the status that is expected."""
+"""Method, path and expected status."""
 
 Fill = Callable[[Store, int], Awaitable[None]]
 Choose = Callable[[int, random.Random, int], Targets]
@@ -46,9 +46,9 @@ Choose = Callable[[int, random.Random, int], Targets]
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benches.store_lists", description=__doc__)
     parser.add_argument("--rounds", type=int, default=5, help="rounds of each figure (%(default)s)")
-    parser.add_argument("--requests", type=int, default=400, help="in a round (%(default)s)")
-    parser.add_argument("--sizes", type=int, nargs=3, default=SIZES, help="of the lists (%(default)s)")
-    parser.add_argument("--only", choices=_LISTS, help="one list, and no start")
+    parser.add_argument("--requests", type=int, default=400, help="requests in a round (%(default)s)")
+    parser.add_argument("--sizes", type=int, nargs=3, default=SIZES, help="sizes of the lists (%(default)s)")
+    parser.add_argument("--only", choices=_LISTS, help="measure only this list, and no start")
     arguments = parser.parse_args()
     figures: list[Figure] = []
     for name, (fill, targets) in _LISTS.items():
@@ -83,7 +83,7 @@ def _measure(
         for turn in range(-1, rounds):
             times = []
             for site, size in zip(sites, sizes, strict=True):
-                # Deleting takes away what it asks for, so that a short list gives fewer.
+                # A deletion consumes its entry, so that a short list allows fewer requests.
                 times.append(_times(site, targets(size, dice, requests)))
             if turn < 0:
                 continue
@@ -118,7 +118,7 @@ async def _tags(store: Store, size: int) -> None:
 
 
 def _tag_pages(size: int, dice: random.Random, requests: int) -> Targets:
-    # Pages that are full, at any place.
+    # Full pages at any place of the list.
     return [
         ("GET", f"/v2/list/tags/list?n={PAGE}&last=t{dice.randrange(size - PAGE):06}", 200) for _ in range(requests)
     ]
@@ -137,7 +137,7 @@ async def _referrers(store: Store, size: int) -> None:
 
 
 def _referrer_pages(size: int, _: random.Random, requests: int) -> Targets:
-    # The last page, which is as short as the others: there is no `n` for referrers.
+    # The last page, which is as short as the others, because referrers have no `n`.
     last = sorted(digest_of(_referrer(number)) for number in range(size))[-PAGE - 1]
     return [("GET", f"/v2/list/referrers/{_SUBJECT}?last={last}", 200)] * requests
 
@@ -164,14 +164,14 @@ async def _manifests(store: Store, size: int) -> None:
 
 
 class _Deletions:
-    """Takes manifests that are there still, each size its own."""
+    """Returns requests to delete manifests that still exist, separate ones for each size."""
 
     def __init__(self) -> None:
         self._next: dict[int, int] = {}
 
     def __call__(self, size: int, _: random.Random, requests: int) -> Targets:
         first = self._next.get(size, 0)
-        # A tenth of the smallest in each round.
+        # A tenth of the smallest list in each round.
         self._next[size] = last = first + min(requests, SIZES[0] // 10)
         paths = (f"/v2/list/manifests/{digest_of(_manifest(number))}" for number in range(first, last))
         return [("DELETE", path, 202) for path in paths]
@@ -182,13 +182,13 @@ def _manifest(number: int) -> bytes:
 
 
 async def _all(works: Iterator[Awaitable[object]]) -> None:
-    """Await them, some hundred at once, as a store commits them together."""
+    """Await them, some hundred at once, because a store commits them together."""
     while batch := list(islice(works, _AT_ONCE)):
         await asyncio.gather(*batch)
 
 
 def _starts() -> Iterator[float]:
-    """Seconds from starting a server until it answers, over a database with a million blobs in one repository."""
+    """Return the seconds from the start of a server to its first answer, with a million blobs in one repository."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
 

@@ -1,4 +1,4 @@
-"""Measures the durable store beside its bounds on the same disk, in one run: `python -m benches.store_speed`."""
+"""Compares the durable store with its bounds on the same disk, in one run: `python -m benches.store_speed`."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benches.store_speed", description=__doc__)
     parser.add_argument("--rounds", type=int, default=5, help="rounds of each figure (%(default)s)")
     parser.add_argument("--seconds", type=int, default=2, help="seconds of load in a round of reads (%(default)s)")
-    parser.add_argument("--only", choices=_PARTS, help="one part")
-    parser.add_argument("--folder", type=Path, help="on the disk to measure (the system's temporary folder)")
+    parser.add_argument("--only", choices=_PARTS, help="measure only this part")
+    parser.add_argument("--folder", type=Path, help="folder on the disk to measure (the system's temporary folder)")
     arguments = parser.parse_args()
     if not wrk.is_installed() or not nginx.is_installed():
-        print("wrk and nginx are wanted: Debian and Ubuntu have them in packages of that name", file=sys.stderr)
+        print("wrk or nginx is missing: on Debian and Ubuntu run 'apt-get install wrk nginx'", file=sys.stderr)
         return 1
     figures: list[Figure] = []
     for name, measure in _PARTS.items():
@@ -58,13 +58,13 @@ def _small_reads(folder: Path, rounds: int, seconds: int) -> Iterator[Figure]:
 
 def _uploads(folder: Path, rounds: int, _: int) -> Iterator[Figure]:
     size, seeds, scratch = 256 * MIB, count(1), folder / "written"
-    # Made before: what is measured is not making them. Each is pushed once.
+    # Made before, so that making them is not measured. Each is pushed once.
     contents = iter([Content(size, next(seeds)) for _ in range(4 * (rounds + 1))])
     same = Content(size)
 
     def forget() -> None:
-        # As a registry at work has it: memory of the system that is in use already takes what comes. Otherwise each
-        # upload waits for new memory, but for the one after the file that is deleted.
+        # Reuse memory of the system, as in a registry that has run for a while. Otherwise each upload waits for new
+        # memory, except for the one after a deletion.
         for path in (folder / "data" / "blobs").glob("*/*"):
             path.unlink()
 
@@ -80,7 +80,7 @@ def _uploads(folder: Path, rounds: int, _: int) -> Iterator[Figure]:
         after: dict[str, Work] = {"write and fsync": scratch.unlink, "POST": forget, "PUT": forget, "PATCH": forget}
         rates, cpu, apart = alternate(works, after, size, rounds)
         for name in ("POST", "PUT"):
-            # The slowest of the bounds, round by round.
+            # The slowest of the bounds in each round.
             figure = Figure(f"{name} of {size // MIB} MiB", "MB/s", "slowest bound", 0.6)
             for index in range(rounds):
                 bounds = {bound: rates[bound][index] for bound in _BOUNDS}

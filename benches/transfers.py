@@ -1,4 +1,4 @@
-"""Large blobs through granian: our handler over the memory backend, against what the server and SHA-256 allow."""
+"""Measures large blobs over the memory backend, compared with what granian and SHA-256 allow."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.serving.site import Site
 
 MIB: Final = 1024 * 1024
 PATCH_SIZE: Final = 16 * MIB
-"""Bytes in each PATCH of an upload in chunks."""
+"""Bytes of each PATCH of an upload in chunks."""
 
 _UPLOADS: Final = f"/v2/{REPOSITORY}/blobs/uploads/"
 
@@ -29,7 +29,7 @@ Work = Callable[[], None]
 
 
 class Content:
-    """Bytes of any number of MiB, of which one is in memory; another seed, other bytes."""
+    """A content of any number of MiB, of which one is in memory. Another seed gives other bytes."""
 
     def __init__(self, size: int, seed: int = 0) -> None:
         self.size = size
@@ -41,7 +41,7 @@ class Content:
         return itertools.repeat(self.piece, self.size // MIB)
 
     def hash(self) -> str:
-        """The digest, in one thread and in pieces of the size that our handler hashes."""
+        """Compute the digest in one thread, in pieces of the size that our handler hashes."""
         hasher = hashlib.sha256()
         half = memoryview(self.piece)[: MIB // 2]
         other = memoryview(self.piece)[MIB // 2 :]
@@ -103,10 +103,10 @@ def _download(registry: Site, chunks: Site, content: Content, rounds: int) -> Fi
 def alternate(
     works: dict[str, tuple[Site | None, Work]], after: dict[str, Work], size: int, rounds: int
 ) -> tuple[dict[str, list[float]], dict[str, list[float]], list[float]]:
-    """MB/s, and milliseconds of the server's processors, of each work in each round.
+    """Return the MB/s, and the milliseconds of processor time of the server, of each work in each round.
 
-    The last are nanoseconds: how far apart the cores were at most in each round, 0 where that is not known. It slows
-    whatever takes two of them.
+    The last value is the longest time in nanoseconds that a word took from one core to the other in each round, 0 if
+    unknown. It slows all work that needs two cores.
     """
     rates: dict[str, list[float]] = {name: [] for name in works}
     cpu: dict[str, list[float]] = {name: [] for name in works}

@@ -20,7 +20,7 @@ def is_installed() -> bool:
 
 
 def run(site: Site, paths: Path, headers: dict[str, str], seconds: int) -> Load:
-    """GET the paths in a file at random, from one thread.
+    """GET the paths of a file in random order, from one thread.
 
     Raises:
         RuntimeError: an answer was an error, or a connection broke.

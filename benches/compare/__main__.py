@@ -43,7 +43,7 @@ def main() -> int:
             _measure(name, small, arguments, folder)
     report = load_all(folder, list(GROUPS))
     if not report.groups:
-        print(f"no figures in {folder}: measure first", file=sys.stderr)
+        print(f"there are no figures in {folder}: run this without --report first", file=sys.stderr)
         return 1
     print(documents.write(report, folder))
     if arguments.documents:
@@ -93,23 +93,27 @@ def _measure(name: str, works: Sequence[Work], arguments: argparse.Namespace, re
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benches.compare", description=__doc__)
     known = ", ".join(name for name in peers.PEERS if name != peers.OURS)
-    parser.add_argument("--only", default="", metavar="NAMES", help="groups or work, with commas between")
-    parser.add_argument("--peers", default="", metavar="NAMES", help=f"beside ours, with commas between: {known}")
+    parser.add_argument("--only", default="", metavar="NAMES", help="groups or works, separated by commas")
     parser.add_argument(
-        "--binary", action="append", default=[], metavar="NAME=PATH", help="where a registry's program is"
+        "--peers", default="", metavar="NAMES", help=f"registries besides ours, separated by commas: {known}"
     )
     parser.add_argument(
-        "--running", action="append", default=[], metavar="NAME=URL", help="a registry that runs already"
+        "--binary", action="append", default=[], metavar="NAME=PATH", help="path of a registry's program"
+    )
+    parser.add_argument(
+        "--running", action="append", default=[], metavar="NAME=URL", help="URL of a registry that already runs"
     )
     parser.add_argument("--rounds", type=int, default=3, help="rounds of each figure (%(default)s)")
     parser.add_argument("--seconds", type=float, default=1.0, help="seconds of load in a round (%(default)s)")
-    parser.add_argument("--quick", action="store_true", help="one peer, one short round: that it runs, not how fast")
-    parser.add_argument("--report", action="store_true", help="measure nothing, show what was measured")
+    parser.add_argument("--quick", action="store_true", help="one registry and one short round, to check that it runs")
+    parser.add_argument("--report", action="store_true", help="measure nothing, and show the existing figures")
     parser.add_argument(
-        "--documents", action="store_true", help="write the figures into docs/benchmarks.md and the README"
+        "--documents",
+        action="store_true",
+        help="write the figures into docs/benchmarks.md, benches/FIGURES.md and the README",
     )
     parser.add_argument("--results", type=Path, help="folder for JSON, table and plots (results/compare)")
-    parser.add_argument("--folder", type=Path, help="where the registries keep what is pushed; tens of gigabytes")
+    parser.add_argument("--folder", type=Path, help="folder for the data of the registries, some 30 GB")
     arguments = parser.parse_args()
     try:
         arguments.only = [name for name in arguments.only.split(",") if name]
@@ -135,10 +139,10 @@ def _pair(text: str) -> tuple[str, str]:
 
 
 def _peers(text: str, binaries: dict[str, Path]) -> list[str]:
-    """Those that are named; else all that are built here, and those that there is a binary of."""
+    """Return the named registries, or else all that are built here or have a binary."""
     names = [name for name in text.split(",") if name]
     if unknown := [name for name in [*names, *binaries] if name not in peers.PEERS]:
-        raise ValueError(f"{unknown[0]!r} is not known how to start; there are {', '.join(peers.PEERS)}")
+        raise ValueError(f"{unknown[0]!r} is not a known registry; known are {', '.join(peers.PEERS)}")
     by_default = [name for name, peer in peers.PEERS.items() if peer.binary or name.partition("+")[0] in binaries]
     return names or by_default
 

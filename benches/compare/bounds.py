@@ -1,4 +1,4 @@
-"""What no registry can beat, measured in the same rounds: servers that only answer, a processor, a disk."""
+"""Bounds that no registry can beat, measured in the same rounds: servers that only answer, a processor, a disk."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ LABELS: Final = {
 
 
 class _Plain(Target):
-    """A server that lets everybody in, and is no registry."""
+    """A server that is not a registry and needs no credentials."""
 
     def header(self, scopes: Iterable[str]) -> str | None:
         return None
 
 
 class Constant:
-    """granian with an application that sends the bytes and headers that ours sent, whatever it is asked."""
+    """granian with an application that sends the bytes and headers of our answer to every request."""
 
     name = "constant"
 
@@ -71,7 +71,7 @@ class Constant:
 
 
 def _answer(ours: Site, method: str, *, is_blob: bool) -> Answer:
-    """What ours says to a manifest, or a blob of 4 KiB, of the size of those that are asked for."""
+    """Return our answer to a request for a manifest, or for a blob of 4 KiB, of the measured size."""
     with Connection(ours) as connection:
         image = Pushes("").image()
         blobs = (image.config, image.layer.read())
@@ -88,7 +88,7 @@ def _answer(ours: Site, method: str, *, is_blob: bool) -> Answer:
 
 
 class Nginx:
-    """nginx, one worker, with one file for whatever it is asked."""
+    """nginx with one worker and one file for all paths."""
 
     name = "nginx"
 
@@ -110,14 +110,14 @@ class Nginx:
 
 
 def _requests(work: Work, site: Site, seconds: float) -> Measurable:
-    """The requests of a workload, without what goes before them."""
+    """The requests of a workload, without its preparation."""
     settings = work.settings(seconds)
     workload = WORKLOADS[work.workload](settings, Pushes(""))
     return Prepared(work.name, _Plain(site.url), settings, replace(workload, setup=(), check=()))
 
 
 class Drop:
-    """granian with an application that receives a body and forgets it: one PUT."""
+    """granian with an application that receives the body of one PUT and drops it."""
 
     name = "drop"
 
@@ -142,7 +142,7 @@ class Drop:
 
 
 class Here:
-    """Something that this process does by itself."""
+    """Work of this process itself."""
 
     pid = None
 
@@ -183,7 +183,7 @@ def _sha256(seconds: float) -> Result:
 
 @contextmanager
 def bounds(names: Sequence[str], ours: Site | None, folder: Path) -> Iterator[list[Constant | Nginx | Drop | Here]]:
-    """Those of these names, until the block ends."""
+    """Start the named bounds, until the block ends."""
     with ExitStack() as stack:
         found: list[Constant | Nginx | Drop | Here] = []
         if "constant" in names:

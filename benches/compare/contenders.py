@@ -1,4 +1,4 @@
-"""What takes part in the rounds: registries of any kind, each as something that can be measured on a piece of work."""
+"""The registries and bounds of the rounds. Each can be measured on a work."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from ociserver.bench import Bench, Result, Settings, Target
 from tests.support.server import free_port
 
 _STARTS_KEPT: Final = 0.05
-"""Seconds that a server is left alone after its first answer, before it is stopped again."""
+"""Seconds from the first answer of a server until it is stopped."""
 
 
 class Measurable(Protocol):
-    """One piece of work on one contender; `ociserver.bench.Prepared` is one."""
+    """One work on one contender, such as `ociserver.bench.Prepared`."""
 
     @property
     def failed(self) -> str | None: ...
@@ -41,13 +41,13 @@ class Contender(Protocol):
 
     @property
     def pid(self) -> int | None:
-        """Of the first of its processes; None if they are not to be seen."""
+        """The id of its first process. None if its processes are unknown."""
 
     def prepare(self, work: Work, seconds: float) -> Measurable: ...
 
 
 class Failed:
-    """What cannot be measured at all."""
+    """A work that cannot be measured."""
 
     def __init__(self, name: str, reason: str) -> None:
         self.failed: str | None = reason
@@ -64,7 +64,7 @@ class Failed:
 
 
 class Registry:
-    """A registry that was started here. The same one for all work of a group: what it keeps, it keeps."""
+    """A registry that was started here, once for all works of a group. It keeps its contents between works."""
 
     def __init__(self, peer: Peer, binary: Path, folder: Path, port: int, process: processes.Process) -> None:
         self.name = peer.name
@@ -91,7 +91,7 @@ class Registry:
 
 
 class Elsewhere:
-    """A registry that is running already; its processes are not seen."""
+    """A registry that already runs. Its processes are unknown."""
 
     pid = None
 
@@ -106,7 +106,7 @@ class Elsewhere:
 
 
 def prepare(target: Target, work: Work, seconds: float) -> Measurable:
-    """A workload of `ociserver bench` on a registry, if it can do it at all."""
+    """Prepare a workload of `ociserver bench` on a registry, if the registry supports it."""
     settings = work.settings(seconds)
     if work.probe:
         few = Settings(f"{settings.repository}/probe", settings.clients, 0.05, settings.large, 1)
@@ -147,7 +147,7 @@ class _Starting:
 
 
 class _Collecting:
-    """Work while collection runs, again as soon as it is done."""
+    """A work while collection runs. Collection starts again as soon as it has ended."""
 
     def __init__(self, inner: Measurable, command: Sequence[str]) -> None:
         self._inner = inner
@@ -194,10 +194,10 @@ class _Collecting:
 
 @contextmanager
 def started(peer: Peer, binary: Path, folder: Path) -> Iterator[tuple[processes.Process, int]]:
-    """Run a registry in a folder of its own until the block ends; with its port."""
+    """Run a registry in its own folder until the block ends. Provide the process and its port."""
     (folder / "data").mkdir(parents=True)
     port = free_port()
-    # Settings of whoever measures are not what is measured.
+    # The settings of the caller must not change what is measured.
     environment = {name: "" for name in os.environ if name.startswith(("OCISERVER_", "REGISTRY_"))}
     with processes.running(
         peer.command(binary, folder, port), port, folder / "log", {**environment, **peer.environment}
@@ -209,7 +209,7 @@ def started(peer: Peer, binary: Path, folder: Path) -> Iterator[tuple[processes.
 def registries(
     peers: Sequence[Peer], binaries: Mapping[str, Path], folder: Path
 ) -> Iterator[tuple[list[Registry], dict[str, str]]]:
-    """Start registries; with those that there are, and why the others are not."""
+    """Start registries. Provide those that run, and the reasons why the others do not."""
     with ExitStack() as stack:
         running, missing = [], {}
         for peer in peers:
@@ -228,6 +228,6 @@ def registries(
 
 
 def shorten(reason: str) -> str:
-    """What an error says, on one line, without the page that came with it and without digests."""
+    """Shorten an error to one line, without an HTML page and without digests."""
     reason = re.sub(r"sha256:[0-9a-f]{64}", "sha256:...", reason)
     return re.sub(r"\s+", " ", re.sub(r"\s*<(!DOCTYPE|html|\?xml).*", "", reason, flags=re.DOTALL))[:120]

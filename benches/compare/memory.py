@@ -1,4 +1,4 @@
-"""Memory that is ready to be used: on a virtual machine a page often costs much more when it is first touched."""
+"""Makes memory ready for use. On a virtual machine, the first access to a page often costs much more."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from pathlib import Path
 from typing import Final
 
 _LEFT: Final = 384 << 20
-"""Bytes that may stay free: about what the kernel keeps free anyway."""
+"""Bytes that may stay free, about what the kernel keeps free anyway."""
 
 _PIECE: Final = 8 << 20
 
 
 class Filler:
-    """A file of holes that is read until the kernel's cache has all memory, so that whoever writes gets pages of that.
+    """Fills the page cache with a sparse file, so that later writes reuse pages of the cache.
 
-    A host takes back memory that its guest has freed, and gives it again page by page, which was measured to cost
-    ten times as much as using it again: uploads would be as fast as it does that.
+    A host takes freed memory from its guest and returns it page by page. That was measured to cost ten times as much as
+    reusing a page, and would limit uploads.
 
     Args:
-        folder: for the file, which takes no space in it.
+        folder: the folder for the file, which takes no space.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -28,7 +28,7 @@ class Filler:
         self._buffer = bytearray(_PIECE)
 
     def fill(self) -> None:
-        """Take what has become free since the last time."""
+        """Fill the memory that has become free since the last call."""
         while (free := _free() - _LEFT) > 0:
             for _ in range(0, free, _PIECE):
                 self._size += _PIECE
@@ -40,7 +40,7 @@ class Filler:
 
 
 def _free() -> int:
-    """Bytes of memory that nothing uses, not even a cache."""
+    """Return the bytes of memory that nothing uses, not even the page cache."""
     for line in Path("/proc/meminfo").read_text().splitlines():
         if line.startswith("MemFree:"):
             return int(line.split()[1]) * 1024

@@ -1,4 +1,4 @@
-"""Registries that are compared, and how each is started: in its own default configuration, deletion switched on."""
+"""The compared registries, and how each starts: with its default configuration, and deletion switched on."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ _TOOLS: Final = Path(__file__).parents[2] / ".tools" / "bin"
 
 USER: Final = "bench"
 REPOSITORY: Final = "bench"
-"""Everything is pushed to repositories under it."""
+"""The prefix of all repositories."""
 
 OURS: Final = "ociserver"
 
 Command = Callable[[Path, Path, int], Sequence[str]]
-"""From the binary, an empty folder and a port to what is run; a configuration is written into the folder."""
+"""Takes the binary, an empty folder and a port. Writes a configuration into the folder, and returns the command."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,17 +27,17 @@ class Peer:
     """A registry.
 
     Args:
-        name: on the command line, and in the results.
-        label: for people.
-        command: how it is started.
-        keeps: where it keeps contents.
-        syncs: whether they are synced to the disk before a push is answered.
-        switch: what is known of a switch for that.
-        binary: file name in .tools/bin; None if `--binary` has to say where it is.
-        collect: frees space while it serves.
-        collect_reason: why that cannot be measured beside pushes.
-        login: wants the credentials of `login`.
-        environment: further variables.
+        name: the name on the command line and in the results.
+        label: the name in tables.
+        command: makes the command that starts it.
+        keeps: where it stores contents.
+        syncs: whether it syncs contents to the disk before it answers a push.
+        switch: its option for syncing, as text.
+        binary: the file name in .tools/bin. None if `--binary` must name the path.
+        collect: makes the command that frees space while it serves.
+        collect_reason: why collection cannot be measured beside pushes.
+        login: whether it requires the credentials of `write_logins`.
+        environment: further environment variables.
     """
 
     name: str
@@ -54,7 +54,7 @@ class Peer:
     environment: Mapping[str, str] = field(default_factory=dict)
 
     def path(self, binaries: Mapping[str, Path]) -> Path | None:
-        """Where its program is; None if it is nowhere."""
+        """Return the path of its program. None if there is none."""
         if self.name == OURS:
             return Path(sys.executable)
         given = binaries.get(self.name.partition("+")[0])
@@ -72,7 +72,7 @@ def _ours_collect(python: Path, folder: Path, port: int) -> Sequence[str]:
 
 
 def _distribution(binary: Path, folder: Path, port: int) -> Sequence[str]:
-    # What its image and Debian's package ship, but for the folder, the address and deletion.
+    # The configuration of its image and of Debian's package, except for folder, address and deletion.
     file = _write(
         folder / "config.yml",
         f"""\
@@ -174,11 +174,11 @@ def _write(path: Path, text: str) -> str:
     return str(path)
 
 
-_READ_ONLY: Final = "its `garbage-collect` wants the registry stopped or read-only"
-_NEVER: Final = "it has no collection: contents are in memory until it stops"
-_BY_ITSELF: Final = "it collects by itself at times of its own; no command starts it"
+_READ_ONLY: Final = "`garbage-collect` requires a stopped or read-only registry"
+_NEVER: Final = "no collection: contents stay in memory until the process stops"
+_BY_ITSELF: Final = "it schedules collection itself, and no command starts it"
 _ALWAYS: Final = "none: always"
-_NOTHING: Final = "none: there is nothing to sync"
+_NOTHING: Final = "none: nothing to sync"
 
 PEERS: Final = {
     peer.name: peer
@@ -192,7 +192,7 @@ PEERS: Final = {
             switch=_ALWAYS,
             binary="distribution3",
             collect_reason=_READ_ONLY,
-            # It would wait for a collector of traces that is not there.
+            # Otherwise it waits for a trace collector that does not exist.
             environment={"OTEL_TRACES_EXPORTER": "none"},
         ),
         Peer(
@@ -246,11 +246,11 @@ PEERS: Final = {
         ),
     )
 }
-"""In the order of the tables."""
+"""The registries in the order of the tables."""
 
 
 def write_logins(folder: Path, ports: Sequence[int], known: Path) -> None:
-    """Make `folder` a DOCKER_CONFIG that has the credentials of servers on these ports beside those in `known`."""
+    """Make `folder` a DOCKER_CONFIG with the credentials of servers on these ports, and those in `known`."""
     content = json.loads(known.read_text()) if known.exists() else {}
     login = {"auth": base64.b64encode(f"{USER}:{USER}".encode()).decode()}
     content["auths"] = {**content.get("auths", {}), **{f"127.0.0.1:{port}": login for port in ports}}

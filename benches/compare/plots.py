@@ -1,4 +1,4 @@
-"""The figures as SVG: a panel for each piece of work, a bar for each server, a line for the spread of its rounds."""
+"""SVG plots of the figures: a panel for each work, a bar for each server, a line for the spread of its rounds."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ SUMMARY: Final = ("manifest-get-tag", "image-pull", "image-push", "upload-put", 
 
 _COLOURS: Final = {OURS: "#c2410c", "disk": "#4b6a88", "memory": "#a9bccd", "bound": "#d4d4d4"}
 _PANEL: Final = (4.6, 2.4)
-"""Inches of a panel."""
+"""Size of a panel in inches."""
 
 
 def plot(report: Report, works: Sequence[str], path: Path) -> None:
-    """Draw the work that was measured; the same figures give the same file."""
+    """Draw the work that was measured. The same figures give the same file."""
     shown = [work for work in works if work != "start" and any(one.samples for one in report.figures(work))]
     if not shown:
         return
-    # Text stays text: it is searched, and does not depend on the fonts of this machine.
+    # Keep text as text: it can be searched, and does not depend on installed fonts.
     with mpl.rc_context({"svg.hashsalt": "ociserver", "svg.fonttype": "none", "font.size": 8}):
         columns = min(len(shown), 3)
         rows = -(-len(shown) // columns)
@@ -38,7 +38,7 @@ def plot(report: Report, works: Sequence[str], path: Path) -> None:
             panel.set_visible(False)
         path.parent.mkdir(parents=True, exist_ok=True)
         canvas.savefig(path, metadata={"Date": None, "Creator": None})
-    # matplotlib ends many lines with a space.
+    # matplotlib ends many lines with a space, which is removed.
     path.write_text("".join(f"{line.rstrip()}\n" for line in path.read_text().splitlines()))
 
 
@@ -51,10 +51,10 @@ def _panel(axes: Axes, figures: Sequence[Figure], report: Report) -> None:
     high = [figure.spread[1] / scale - middle for middle, figure in zip(middles, figures, strict=True)]
     labels = [report.labels[figure.server] for figure in figures]
     axes.barh(labels, middles, color=[_colour(figure.server) for figure in figures], xerr=(low, high), ecolor="#555")
-    axes.set_title(f"{figures[0].text}, {'GB/s' if is_bytes else 'a second'}", fontsize=9)
+    axes.set_title(f"{figures[0].text}, {'GB/s' if is_bytes else 'per second'}", fontsize=9)
     axes.spines[["top", "right", "bottom"]].set_visible(False)
     axes.tick_params(left=False)
-    # Each bar has its figure.
+    # Each bar is annotated with its value.
     axes.set_xticks([])
     for at, middle in enumerate(middles):
         axes.annotate(f" {middle:.2f}" if is_bytes else f" {middle:,.0f}", (high[at] + middle, at), va="center")
@@ -69,7 +69,7 @@ def _colour(server: str) -> str:
 
 
 def plot_all(report: Report, folder: Path) -> None:
-    """The summary, and each group that was measured."""
+    """Draw the summary, and each group that was measured."""
     plot(report, SUMMARY, folder / "summary.svg")
     for group in report.groups:
         plot(report, [work.name for work in GROUPS[group]], folder / f"{group}.svg")

@@ -1,4 +1,4 @@
-"""Servers as processes of their own: started, timed until they answer, watched in /proc (Linux)."""
+"""Starts servers as processes, times their first answer, and reads their usage from /proc (Linux)."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from typing import Final
 START_TIMEOUT_S: Final = 30.0
 STOP_TIMEOUT_S: Final = 20.0
 _POLL_S: Final = 0.002
-"""Between two tries whether a server answers: what its start-up time may be too long by."""
+"""Seconds between two attempts to reach a server: the error of its start-up time."""
 
 _TICKS: Final = os.sysconf("SC_CLK_TCK")
 _LOG_TAIL: Final = 2000
 _ANSWERED: Final = (b"200", b"401")
-"""Of GET /v2/: a registry that is there, for anybody or after a login."""
+"""Statuses of GET /v2/ of a running registry, without or with authentication."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +34,10 @@ class Process:
 
 @contextmanager
 def running(command: Sequence[str], port: int, log: Path, environment: Mapping[str, str]) -> Iterator[Process]:
-    """Run a registry until the block ends; what it prints goes into `log`.
+    """Run a registry until the block ends. Its output goes into `log`.
 
     Raises:
-        RuntimeError: it does not start, with the end of what it printed.
+        RuntimeError: it does not start. The message has the end of its output.
     """
     with log.open("wb") as output:
         began = time.perf_counter()
@@ -47,7 +47,7 @@ def running(command: Sequence[str], port: int, log: Path, environment: Mapping[s
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
-            # Workers form a group with it, so that none is left over.
+            # Its workers join its process group, so that none is left over.
             start_new_session=True,
         )
     try:
@@ -80,7 +80,7 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
 
 
 def tree(pid: int) -> list[int]:
-    """A process and all that it has started."""
+    """Return the ids of a process and of all its descendants."""
     found = [pid]
     for process in found:
         for children in Path(f"/proc/{process}/task").glob("*/children"):
@@ -89,17 +89,17 @@ def tree(pid: int) -> list[int]:
 
 
 def cpu_seconds(pid: int) -> float:
-    """Processor time that a process and all that it has started have used, in and out of the kernel."""
+    """Return the processor time in seconds of a process and its descendants, in user and kernel mode."""
     ticks = 0
     for process in tree(pid):
-        # After the name, which may have spaces and brackets in it: utime and stime are fields 14 and 15.
+        # The fields follow the name, which may contain spaces and brackets. utime and stime are fields 14 and 15.
         fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
         ticks += int(fields[11]) + int(fields[12])
     return ticks / _TICKS
 
 
 def peak_memory(pid: int) -> float:
-    """Most memory that was resident, in MiB, of a process and all that it has started, each at its own peak."""
+    """Return the sum of the peak resident memory in MiB of a process and its descendants."""
     kib = 0
     for process in tree(pid):
         for line in Path(f"/proc/{process}/status").read_text().splitlines():

@@ -1,4 +1,4 @@
-"""The figures of a run: one JSON file for each group of work, put together when they are shown."""
+"""The figures of a run: one JSON file for each group of works, combined for display."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from typing import Any, Final, Literal
 from benches.figures import machine
 
 NEAR_NS: Final = 80
-"""What a word takes at most from one core to another that shares a cache with it. It is 30 ns or 105 where it was
-measured, as the host has two virtual cores on one chiplet of a processor (AMD EPYC 9004) or on two."""
+"""The longest time in nanoseconds that a word takes between two cores with a shared cache. It was measured as 30 with
+both virtual cores on one chiplet of a processor (AMD EPYC 9004), and as 105 with the cores on two."""
 
 Field = Literal["rate", "p50_ms", "p99_ms", "cpu_seconds", "bytes", "count", "seconds", "client_cpu_seconds"]
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One measurement. Times of one operation are in milliseconds; bytes are those of bodies."""
+    """One measurement. Times of one operation are in milliseconds. `bytes` counts the bytes of bodies."""
 
     rate: float
     p50_ms: float
@@ -29,16 +29,16 @@ class Sample:
     seconds: float
     bytes: int
     cpu_seconds: float | None
-    """Of all the server's processes; None where they are not seen."""
+    """The processor time of all processes of the server. None if they are unknown."""
     client_cpu_seconds: float
     errors: dict[str, int]
     apart_ns: int | None = None
-    """What a word takes from one core to the other, the longer of before and after; None where that is not known."""
+    """Nanoseconds that a word takes from core to core, the longer of before and after. None if unknown."""
 
 
 @dataclass(slots=True)
 class Figure:
-    """What came of one piece of work on one server: a sample for each round, or why there is none."""
+    """The result of one work on one server: a sample for each round, or the reason why there is none."""
 
     work: str
     text: str
@@ -60,7 +60,7 @@ class Figure:
         return min(rates), max(rates)
 
     def rates(self, *, is_near: bool) -> list[float]:
-        """Of the rounds in which the cores shared a cache, or in which they did not."""
+        """Return the rates of the rounds in which the cores shared a cache, or of those in which they did not."""
         known = [(sample.rate, sample.apart_ns) for sample in self.samples if sample.apart_ns is not None]
         return [rate for rate, apart in known if (apart <= NEAR_NS) == is_near]
 
@@ -81,21 +81,21 @@ class Figure:
 
 @dataclass(slots=True)
 class Group:
-    """All figures of a group of work, and what it was measured with."""
+    """All figures of a group of works, with settings and machine."""
 
     name: str
     settings: dict[str, Any]
     labels: dict[str, str]
-    """Of the servers, in the order of the tables."""
+    """The labels of the servers, in the order of the tables."""
     missing: dict[str, str]
-    """Registries that were asked for and did not run, and why."""
+    """The reasons why requested registries did not run."""
     figures: list[Figure] = field(default_factory=list)
     memory: dict[str, float] = field(default_factory=dict)
     """Peak of each server over the whole group, in MiB."""
     machine: dict[str, Any] = field(default_factory=machine)
 
     def save(self, folder: Path) -> None:
-        """Write it to the folder; figures of other work that are there already, of the same group, are kept."""
+        """Write the group to the folder. Existing figures of other works of the group are kept."""
         path = folder / f"{self.name}.json"
         if path.exists():
             measured = {figure.work for figure in self.figures}
@@ -131,20 +131,20 @@ class Report:
         return {name: reason for group in self.groups.values() for name, reason in group.missing.items()}
 
     def figures(self, work: str) -> Iterator[Figure]:
-        """Those of a piece of work."""
+        """Yield the figures of a work."""
         for group in self.groups.values():
             yield from (figure for figure in group.figures if figure.work == work)
 
     def figure(self, work: str, server: str) -> Figure | None:
-        """The one of a server, if it was measured and did not fail."""
+        """Return the figure of a work on a server, if it was measured and did not fail."""
         found = (figure for figure in self.figures(work) if figure.server == server and figure.samples)
         return next(found, None)
 
     def memory(self, server: str) -> float | None:
-        """Its peak over all groups, in MiB."""
+        """Return the peak memory of a server over all groups, in MiB."""
         return max((group.memory[server] for group in self.groups.values() if server in group.memory), default=None)
 
 
 def load_all(folder: Path, order: list[str]) -> Report:
-    """The groups of these names that the folder has."""
+    """Load the groups of these names from the folder, if they exist."""
     return Report({name: load(folder / f"{name}.json") for name in order if (folder / f"{name}.json").exists()})

@@ -1,4 +1,4 @@
-"""Gives every contender the same work, one after another, in rounds that begin with another one each time."""
+"""Gives each contender the same work, one after another. Each round begins with another contender."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _SHORT: Final = {"requests/s": "/s", "images/s": "images/s", "bytes/s": "B/s"}
 def measure(
     work: Work, contenders: Sequence[Contender], rounds: int, seconds: float, say: Say, filler: Filler | None = None
 ) -> list[Figure]:
-    """One figure for each contender that the work is for, in their order."""
+    """Return one figure for each contender, in their order."""
     if work.fill and filler:
         say(f"{work.text}: filling free memory")
         filler.fill()
@@ -66,7 +66,7 @@ def _measure(work: Work, contender: Contender, measurable: Measurable, figure: F
     apart = max(filter(None, (apart, cores_apart())), default=None)
     figure.unit = result.unit
     if result.failed:
-        # What was measured in earlier rounds stays, with the reason beside it.
+        # The samples of earlier rounds stay, together with the reason.
         figure.failed = shorten(result.failed)
         return
     figure.samples.append(
@@ -86,7 +86,7 @@ def _turned(names: list[str], number: int) -> Iterator[str]:
 
 
 def brief(figure: Figure) -> str:
-    """A figure on one line, for whoever waits."""
+    """Format a figure on one line, as progress."""
     if not figure.samples:
         return f"{figure.server}: {figure.failed}"
     low, high = figure.spread

@@ -1,4 +1,4 @@
-"""The figures as Markdown: a row for each server, a column for each piece of work, medians and spread of the rounds."""
+"""Markdown tables of the figures: a row for each server, a column for each work, medians and spread of the rounds."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from benches.compare.peers import PEERS
 from benches.compare.results import Figure, Group, Report
 from benches.compare.works import TITLES
 
-_MEMORY_HEAD: Final = ("", "start-up to first answer", "peak memory", "keeps contents", "syncs", "switch for that")
+_MEMORY_HEAD: Final = ("", "start-up to first answer", "peak memory", "storage", "syncs", "switch for syncing")
 
 Cell = Callable[[Figure], str]
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table; the first column is text, the others are figures."""
+    """Return a Markdown table. The first column is text, the others are numbers."""
     lines = [f"| {' | '.join(head)} |", f"| --- |{' ---: |' * (len(head) - 1)}"]
     return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows)])
 
 
 def number(value: float) -> str:
-    """With three digits, or whole."""
+    """Format with three significant digits, or as an integer from 100 on."""
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def rate(figure: Figure) -> str:
-    """The median of the rounds, and the lowest and the highest."""
+    """Return the median of the rounds, with the lowest and the highest in brackets."""
     scale = 1e9 if figure.unit == "bytes/s" else 1
     low, high = (value / scale for value in figure.spread)
     middle = figure.median() / scale
@@ -42,7 +42,8 @@ def _times(figure: Figure) -> str:
     return f"{figure.median('p50_ms'):.2f} / {figure.median('p99_ms'):.1f}"
 
 
-def _cpu(figure: Figure) -> str:
+def cpu(figure: Figure) -> str:
+    """Return the median processor time: seconds per GB, or microseconds per operation."""
     if figure.unit == "bytes/s":
         return f"{figure.cpu_per_gb:.2f}" if figure.cpu_per_gb else ""
     return number(figure.cpu_us) if figure.cpu_us else ""
@@ -58,13 +59,13 @@ def _apart(figure: Figure) -> str:
 
 
 def group_section(group: Group) -> str:
-    """All figures of a group, and what failed in it."""
+    """Return all figures of a group, and what failed in it."""
     figures = [figure for figure in group.figures if figure.work != "start"]
     is_bytes = any(figure.unit == "bytes/s" for figure in figures)
-    parts = [_table(group, figures, "GB/s" if is_bytes else "a second", rate)]
+    parts = [_table(group, figures, "GB/s" if is_bytes else "per second", rate)]
     if not is_bytes:
         parts.append(_table(group, figures, "p50 / p99, ms", _times))
-    parts.append(_table(group, figures, "CPU s/GB" if is_bytes else "CPU us each", _cpu))
+    parts.append(_table(group, figures, "CPU s/GB" if is_bytes else "CPU µs each", cpu))
     if is_bytes and any(figure.rates(is_near=False) for figure in figures):
         parts.append(_table(group, figures, "GB/s, cores near / apart", _apart))
     if group.name in ("tags", "lists"):
@@ -77,7 +78,7 @@ def group_section(group: Group) -> str:
 
 
 def _code(reason: str | None) -> str:
-    """A reason that came over the network, as it is."""
+    """Format as code a reason that came over the network."""
     text = (reason or "").replace("`", "'")
     return f"`{text}`" if "/v2/" in text else text
 
@@ -94,7 +95,7 @@ def _table(group: Group, figures: Sequence[Figure], what: str, cell: Cell) -> st
 
 
 def servers(report: Report) -> str:
-    """What each registry is, how fast it starts, and the memory that it took over all work."""
+    """Return a table of the registries: start-up time, peak memory over all work, and durability."""
     rows = []
     for name, label in report.labels.items():
         if (peer := PEERS.get(name)) is None:
@@ -116,6 +117,6 @@ def servers(report: Report) -> str:
 
 
 def full(report: Report) -> str:
-    """Every group."""
+    """Return the sections of all groups."""
     sections = [f"## {TITLES[name]}\n\n{group_section(group)}" for name, group in report.groups.items()]
     return "\n\n".join([f"## Registries\n\n{servers(report)}", *sections])

@@ -1,4 +1,4 @@
-"""What the comparison should show, and whether it does."""
+"""The targets of the comparison, and whether the figures reach them."""
 
 from __future__ import annotations
 
@@ -32,17 +32,17 @@ def _any(peer: Peer) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A ratio of ours to the best of some others that is wanted.
+    """A target ratio of our figure to the best figure of some other registries.
 
     Args:
-        works: that it holds for, each by itself.
-        against: the others, in words.
-        factor: ours is to be at least so many times theirs; for a cost, at most.
-        choice: which registries they are; None for a bound.
-        names: further ones by name, bounds too.
-        value: what is compared.
-        costs: less is better.
-        unless_bound: not wanted where the factor would be beyond the constant answer.
+        works: the target applies to each of these separately.
+        against: text that describes the others.
+        factor: the least ratio of ours to theirs, or for a cost the greatest.
+        choice: selects the other registries. None if the target is a bound.
+        names: names of further registries or bounds.
+        value: the value that is compared.
+        costs: True if less is better.
+        unless_bound: drop the target if it would require more than the constant answer reaches.
     """
 
     works: tuple[str, ...]
@@ -64,10 +64,10 @@ TARGETS: Final = (
     Target(_MANIFESTS, "Go's ociserver, in memory", 1.1, names=("ociregistry",)),
     Target(("blob-get-4k",), "best on disk", 1.5, _on_disk),
     Target(("image-push",), "distribution", 6, lambda peer: peer.name.startswith("distribution")),
-    Target(("image-push",), "best on disk that does not sync", 1.5, lambda peer: _on_disk(peer) and not peer.syncs),
+    Target(("image-push",), "best on disk without sync", 1.5, lambda peer: _on_disk(peer) and not peer.syncs),
     Target(("image-pull",), "best on disk", 1.3, _on_disk),
     Target(_PUTS, "best on disk", 1.6, _on_disk),
-    Target(_PUTS, "best of all, in memory too", 1.6, _any),
+    Target(_PUTS, "best of all, including in memory", 1.6, _any),
     Target(_PUTS, "best on disk, CPU s/GB", 0.6, _on_disk, value=_cpu, costs=True),
     Target(("download",), "best on disk", 1, _on_disk),
     Target(("download",), "nginx", 1, names=("nginx",)),
@@ -79,11 +79,11 @@ TARGETS: Final = (
 MEMORY_MIB: Final = 100.0
 START_MS: Final = 500.0
 
-_HEAD: Final = ("what", "ours", "beside it", "", "ratio", "wanted", "reached")
+_HEAD: Final = ("work", "ours", "compared with", "kind", "ratio", "target", "reached")
 
 
 def rows(report: Report) -> Iterator[tuple[str, ...]]:
-    """A row for each piece of work of each target, and for memory and start-up."""
+    """Yield a row for each work of each target, and for memory and start-up."""
     for target in TARGETS:
         for work in target.works:
             if (ours := report.figure(work, OURS)) is not None:
@@ -95,11 +95,11 @@ def rows(report: Report) -> Iterator[tuple[str, ...]]:
 
 
 def _row(report: Report, target: Target, ours: Figure) -> tuple[str, ...]:
-    wanted = f"<= {target.factor:g}" if target.costs else f">= {target.factor:g}"
+    goal = f"<= {target.factor:g}" if target.costs else f">= {target.factor:g}"
     mine, best = target.value(ours), _best(report, target, ours.work)
     if mine is None or best is None:
-        none = "nothing of that kind was measured"
-        return (ours.text, _shown(target, ours, mine), none, target.against, "", wanted, "-")
+        none = "none measured"
+        return (ours.text, _shown(target, ours, mine), none, target.against, "", goal, "-")
     name, theirs = best
     ratio = mine / theirs
     reached = "yes" if (ratio <= target.factor if target.costs else ratio >= target.factor) else "no"
@@ -107,7 +107,7 @@ def _row(report: Report, target: Target, ours: Figure) -> tuple[str, ...]:
     if reached == "no" and target.unless_bound and bound and theirs * target.factor > bound.median():
         reached = "beyond the constant answer"
     beside = f"{_shown(target, ours, theirs)}, {report.labels[name]}"
-    return (ours.text, _shown(target, ours, mine), beside, target.against, f"{ratio:.2f}", wanted, reached)
+    return (ours.text, _shown(target, ours, mine), beside, target.against, f"{ratio:.2f}", goal, reached)
 
 
 def _best(report: Report, target: Target, work: str) -> tuple[str, float] | None:
@@ -138,5 +138,5 @@ def _limit(what: str, value: float, limit: float, unit: str) -> tuple[str, ...]:
 
 
 def targets(report: Report) -> str:
-    """All of them as a table."""
+    """Return all targets as a Markdown table."""
     return table(_HEAD, list(rows(report)))

@@ -1,4 +1,4 @@
-"""What is measured: the workloads of `ociserver bench`, in groups that are run one after another."""
+"""The measured works: workloads of `ociserver bench`, in groups that run one after another."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ociserver.bench import Settings
 
 MIB: Final = 1024 * 1024
 SETUP_S: Final = 60.0
-"""What may be spent on pushing the entries of a list: a registry that needs longer gets a row that says so."""
+"""Seconds for pushing the entries of a list. A registry that needs longer fails this work."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,17 +18,17 @@ class Work:
     """One workload with its settings.
 
     Args:
-        name: in the results.
-        text: for people.
-        workload: of `ociserver bench`; or `start`.
+        name: the name in the results.
+        text: the name in tables.
+        workload: a workload of `ociserver bench`, or `start`.
         large: bytes of a large blob.
-        entries: of a list.
-        bounds: that are measured in the same rounds.
-        sync: the disk is made to write everything before each measurement, so that nobody pays for another's writes.
-        clean: what was pushed is deleted after each measurement.
-        fill: free memory is filled first; see `memory`.
-        probe: whether a registry can do it is tried with a few entries first, as many take long to push.
-        collecting: collection runs meanwhile.
+        entries: entries of a list.
+        bounds: the bounds that are measured in the same rounds.
+        sync: sync the disk before each measurement, so that no server pays for the writes of another.
+        clean: delete the pushed contents after each measurement.
+        fill: fill free memory first; see `memory`.
+        probe: try a few entries first, because pushing many takes long.
+        collecting: run collection at the same time.
     """
 
     name: str
@@ -47,7 +47,7 @@ class Work:
         return Settings(f"{REPOSITORY}/{self.name}", 8, seconds, self.large, self.entries, SETUP_S)
 
     def smaller(self) -> Work:
-        """The same with so little that it takes no time: that it runs, not how fast."""
+        """Return the same work with so little content that it only checks that the work runs."""
         large, entries = min(self.large, 8 * MIB), min(self.entries, 120)
         return replace(self, text=f"{self.text} (less)", large=large, entries=entries, fill=False)
 
@@ -75,8 +75,14 @@ GROUPS: Final[dict[str, tuple[Work, ...]]] = {
     ),
     "images": (
         Work("image-push", "push of a small image", "image-push", bounds=("fsync",), sync=True),
-        Work("image-push-collecting", "the same while collection runs", "image-push", sync=True, collecting=True),
-        Work("image-push-patch", "push with PATCHes, as docker does", "image-push-patch", sync=True),
+        Work(
+            "image-push-collecting",
+            "push of a small image, collection running",
+            "image-push",
+            sync=True,
+            collecting=True,
+        ),
+        Work("image-push-patch", "push with PATCH requests, as docker does", "image-push-patch", sync=True),
         Work("image-pull", "pull of a small image", "image-pull"),
         Work("mount", "mount of a blob", "mount", entries=2000, sync=True),
         Work("start", "start-up to first answer", "start"),
@@ -96,17 +102,24 @@ GROUPS: Final[dict[str, tuple[Work, ...]]] = {
         Work(
             "download-parallel", "download of 64 MiB, 8 clients", "download-parallel", large=64 * MIB, bounds=("nginx",)
         ),
-        Work("download-range", "ranges of 1 MiB", "download-range", large=64 * MIB, bounds=("nginx",), fill=True),
+        Work(
+            "download-range",
+            "ranges of 1 MiB of a blob",
+            "download-range",
+            large=64 * MIB,
+            bounds=("nginx",),
+            fill=True,
+        ),
     ),
     "tags": (
-        Work("tags-put", "putting a tag", "tags-put", sync=True),
-        _page("tags", "100 tags of", 5_000),
-        _page("tags", "100 tags of", 10_000),
+        Work("tags-put", "PUT a tag", "tags-put", sync=True),
+        _page("tags", "page of 100 tags of", 5_000),
+        _page("tags", "page of 100 tags of", 10_000),
     ),
     "lists": (
-        _page("catalog", "100 repositories of", 5_000),
-        _page("referrers", "a page of referrers of", 5_000),
-        _page("referrers", "a page of referrers of", 10_000),
+        _page("catalog", "page of 100 repositories of", 5_000),
+        _page("referrers", "page of referrers of", 5_000),
+        _page("referrers", "page of referrers of", 10_000),
     ),
 }
 
@@ -122,14 +135,14 @@ TITLES: Final = {
 
 
 def chosen(names: list[str]) -> dict[str, tuple[Work, ...]]:
-    """The groups, and of each the works, that are named by group or by work; all for no name.
+    """Return the works by group that are named by group or by work, or all for no name.
 
     Raises:
-        ValueError: a name is of neither.
+        ValueError: a name is neither a group nor a work.
     """
     known = {*GROUPS, *(work.name for works in GROUPS.values() for work in works)}
     if unknown := [name for name in names if name not in known]:
-        raise ValueError(f"{unknown[0]!r} is nothing that is measured; there are {', '.join(sorted(known))}")
+        raise ValueError(f"{unknown[0]!r} is neither a group nor a work; known are {', '.join(sorted(known))}")
     if not names:
         return GROUPS
     groups = {

@@ -53,7 +53,7 @@ def test_two_rounds_are_too_few() -> None:
 
 
 def test_every_round_has_the_same() -> None:
-    with pytest.raises(ValueError, match="same benchmarks"):
+    with pytest.raises(ValueError, match="different benchmarks"):
         compare([{"a": 1.0}] * 3, [{"a": 1.0}, {"a": 1.0}, {"b": 1.0}])
 
 

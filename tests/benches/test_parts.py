@@ -81,10 +81,10 @@ def test_shares_and_times_of_the_parts() -> None:
     assert lines[2:] == [
         "| SQLite | 75.0% | 30 | `sqlite3VdbeExec` 75.0% |",
         "| granian | 25.0% | 10 | `[unknown]` 25.0% |",
-        "| in all | 4 samples | 40 | |",
+        "| total | 4 samples | 40 | |",
     ]
     # 2 s a GB are 2 ms a MB.
-    assert "| in all | 4 samples | 2 | |" in parts_table(WORKS["upload"], stacks, cpu_seconds_per_unit=2e-3)
+    assert "| total | 4 samples | 2 | |" in parts_table(WORKS["upload"], stacks, cpu_seconds_per_unit=2e-3)
 
 
 def test_own_time_of_python_functions() -> None:

@@ -1,6 +1,6 @@
-"""Configurations and challenges: who the client is, what the registry asks, what is then sent where.
+"""What the client sends to whom, for each kind of credentials and each challenge of the registry.
 
-The table of docs/client-auth.md is made of these: `python -m tests.client.exchanges` prints it.
+`python -m tests.client.exchanges` prints these as the table of docs/client-auth.md.
 """
 
 from __future__ import annotations
@@ -107,10 +107,10 @@ REDIRECT: Final = Reply(307, {"Location": "{elsewhere}/x"})
 BASIC: Final = wants('Basic realm="a"')
 
 IDENTITIES: Final[dict[str, dict[str, Any]]] = {
-    "nobody": {},
+    "no credentials": {},
     "a password": {"credentials": Credentials("user", "password")},
     "a password beyond ASCII": {"credentials": Credentials("user", "paßwort")},
-    "a password, shown unasked": {"authorization": Basic("user", "password")},
+    "a password, sent unasked": {"authorization": Basic("user", "password")},
     "an identity token": {"credentials": Credentials(refresh_token="old")},
     "a registry token": {"credentials": Credentials(access_token="mine")},
 }
@@ -123,9 +123,9 @@ _ASKED_MORE: Final = "tokens: Basic user:password for repository:project:pull,pu
 _NEW: Final = "registry: Bearer one"
 
 EXCHANGES: Final = (
-    # Nothing is asked
+    # Nothing is asked for
     Exchange("a password", "nothing", ("registry: -",), "the content", (FOUND,)),
-    Exchange("a password, shown unasked", "nothing", (_BASIC,), "the content", (FOUND,)),
+    Exchange("a password, sent unasked", "nothing", (_BASIC,), "the content", (FOUND,)),
     Exchange("a registry token", "nothing", ("registry: Bearer mine",), "the content", (FOUND,)),
     # Basic
     Exchange("a password", "Basic", (_BARE, _BASIC), "the content", (BASIC, FOUND)),
@@ -156,17 +156,22 @@ EXCHANGES: Final = (
         (wants('Digest realm="a", nonce="b,c"', "Basic"), FOUND),
     ),
     Exchange("a password", "Basic, and refuses it", (_BARE, _BASIC), "UNAUTHORIZED", (BASIC, BASIC)),
-    Exchange("a password, shown unasked", "Basic, and refuses it", (_BASIC,), "UNAUTHORIZED", (BASIC,)),
-    Exchange("nobody", "Basic", (_BARE,), "UNAUTHORIZED", (BASIC,)),
+    Exchange("a password, sent unasked", "Basic, and refuses it", (_BASIC,), "UNAUTHORIZED", (BASIC,)),
+    Exchange("no credentials", "Basic", (_BARE,), "UNAUTHORIZED", (BASIC,)),
     Exchange("an identity token", "Basic", (_BARE,), "UNAUTHORIZED", (BASIC,)),
     Exchange("a password", "Digest", (_BARE,), "UNAUTHORIZED", (wants('Digest realm="a", nonce="b"'),)),
     Exchange("a password", "401 without a challenge", (_BARE,), "UNAUTHORIZED", (Reply(401),)),
-    Exchange("a password", "a challenge that cannot be read", (_BARE,), "UNAUTHORIZED", (wants('"""'),)),
+    Exchange("a password", "a challenge with invalid syntax", (_BARE,), "UNAUTHORIZED", (wants('"""'),)),
     Exchange("a password", "403", (_BARE,), "DENIED", (Reply(403),)),
     # Bearer
     Exchange("a password", "Bearer", (_BARE, _ASKED, _NEW), "the content", (bearer(), FOUND), (token("one"),)),
     Exchange(
-        "nobody", "Bearer", (_BARE, f"tokens: - for {PULL}", _NEW), "the content", (bearer(), FOUND), (token("one"),)
+        "no credentials",
+        "Bearer",
+        (_BARE, f"tokens: - for {PULL}", _NEW),
+        "the content",
+        (bearer(), FOUND),
+        (token("one"),),
     ),
     Exchange(
         "a password",
@@ -178,7 +183,7 @@ EXCHANGES: Final = (
     ),
     Exchange(
         "a password",
-        "Bearer, no service and scope",
+        "Bearer, without service and scope",
         (_BARE, _ASKED, _NEW),
         "the content",
         (wants('Bearer realm="{tokens}/token"'), FOUND),
@@ -194,7 +199,7 @@ EXCHANGES: Final = (
     ),
     Exchange(
         "a password",
-        "Bearer, of which the realm is the registry's",
+        "Bearer, with the registry itself as realm",
         (_BARE, f"registry: Basic user:password for {PULL}", _NEW),
         "the content",
         (bearer(realm="{registry}/token"), token("one"), FOUND),
@@ -210,7 +215,7 @@ EXCHANGES: Final = (
     ),
     Exchange(
         "a password",
-        "Bearer; the token ends at once",
+        "Bearer; the token expires at once",
         (_BARE, _ASKED, _NEW, _ASKED, "registry: Bearer two"),
         "the content",
         (bearer(), FOUND, FOUND),
@@ -219,7 +224,7 @@ EXCHANGES: Final = (
     ),
     Exchange(
         "a password",
-        "Bearer; it says nothing of when the token ends",
+        "Bearer; the token has no expiry",
         (_BARE, _ASKED, _NEW, _NEW),
         "the content",
         (bearer(), FOUND, FOUND),
@@ -228,7 +233,7 @@ EXCHANGES: Final = (
     ),
     Exchange(
         "a password",
-        "Bearer; later it takes the token no more",
+        "Bearer; later it refuses the token",
         (_BARE, _ASKED, _NEW, _NEW, _ASKED, "registry: Bearer two"),
         "the content",
         (bearer(), FOUND, bearer(), FOUND),
@@ -237,7 +242,7 @@ EXCHANGES: Final = (
     ),
     Exchange(
         "a password",
-        "Bearer, and refuses a new token",
+        "Bearer, and refuses the new token",
         (_BARE, _ASKED, _NEW),
         "UNAUTHORIZED",
         (bearer(), bearer()),
@@ -262,7 +267,7 @@ EXCHANGES: Final = (
     ),
     Exchange(
         "a password",
-        "Bearer; the server gives no token for what it was not told",
+        "Bearer; the token server refuses a scope that the registry did not name",
         (
             _BARE,
             "tokens: Basic user:password for repository:other:pull repository:project:pull",
@@ -293,7 +298,7 @@ EXCHANGES: Final = (
     ),
     Exchange(
         "a password",
-        "Bearer, for the list of repositories",
+        "Bearer, for the catalog",
         (_BARE, "tokens: Basic user:password for registry:catalog:*", _NEW),
         "the content",
         (bearer("registry:catalog:*"), Reply(200, {}, b'{"repositories":[]}')),
@@ -302,7 +307,7 @@ EXCHANGES: Final = (
     ),
     Exchange(
         "a password",
-        "Bearer, and an upload follows",
+        "Bearer, for an upload",
         (_BARE, _ASKED_MORE, _NEW, _NEW),
         "the content",
         (bearer("repository:project:pull,push"), Reply(202, {"Location": "/v2/project/blobs/uploads/1"}), Reply(201)),
@@ -317,7 +322,7 @@ EXCHANGES: Final = (
         (wants('Bearer realm="{tokens}/token"', "Basic"), FOUND),
     ),
     Exchange(
-        "nobody",
+        "no credentials",
         "Bearer and Basic",
         (_BARE, f"tokens: - for {PULL}", _NEW),
         "the content",
@@ -334,7 +339,7 @@ EXCHANGES: Final = (
     ),
     Exchange(
         "an identity token",
-        "Bearer; the server gives a new identity token",
+        "Bearer; the token server gives a new identity token",
         (
             _BARE,
             f"tokens: identity token old for {PULL}",
@@ -349,7 +354,7 @@ EXCHANGES: Final = (
     ),
     Exchange(
         "an identity token",
-        "Bearer; the server knows no POST",
+        "Bearer; the token server does not support POST",
         (_BARE, f"tokens: identity token old for {PULL}", f"tokens: - for {PULL}", _NEW),
         "the content",
         (bearer(), FOUND),
@@ -357,23 +362,42 @@ EXCHANGES: Final = (
     ),
     Exchange("a registry token", "Bearer", ("registry: Bearer mine",), "UNAUTHORIZED", (bearer(),)),
     # Token servers that fail
-    Exchange("a password", "Bearer; the server says 401", (_BARE, _ASKED), "UNAUTHORIZED", (bearer(),), (Reply(401),)),
-    Exchange("a password", "Bearer; the server says 403", (_BARE, _ASKED), "UNAUTHORIZED", (bearer(),), (Reply(403),)),
     Exchange(
         "a password",
-        "Bearer; the server says 503, and then gives a token",
+        "Bearer; the token server answers 401",
+        (_BARE, _ASKED),
+        "UNAUTHORIZED",
+        (bearer(),),
+        (Reply(401),),
+    ),
+    Exchange(
+        "a password",
+        "Bearer; the token server answers 403",
+        (_BARE, _ASKED),
+        "UNAUTHORIZED",
+        (bearer(),),
+        (Reply(403),),
+    ),
+    Exchange(
+        "a password",
+        "Bearer; the token server answers 503, then gives a token",
         (_BARE, _ASKED, _ASKED, _NEW),
         "the content",
         (bearer(), FOUND),
         (Reply(503), token("one")),
     ),
-    Exchange("a password", "Bearer; the server says 500", (_BARE, _ASKED), "502", (bearer(),), (Reply(500),)),
+    Exchange("a password", "Bearer; the token server answers 500", (_BARE, _ASKED), "502", (bearer(),), (Reply(500),)),
     Exchange(
-        "a password", "Bearer; the server gives no token", (_BARE, _ASKED), "502", (bearer(),), (Reply(200, {}, b"{}"),)
+        "a password",
+        "Bearer; the token server gives no token",
+        (_BARE, _ASKED),
+        "502",
+        (bearer(),),
+        (Reply(200, {}, b"{}"),),
     ),
     Exchange(
         "a password",
-        "Bearer; the token has a line break in it",
+        "Bearer; the token contains a line break",
         (_BARE, _ASKED),
         "502",
         (bearer(),),
@@ -381,7 +405,7 @@ EXCHANGES: Final = (
     ),
     Exchange(
         "a password",
-        "Bearer; the server redirects elsewhere",
+        "Bearer; the token server redirects elsewhere",
         (_BARE, _ASKED),
         "502",
         (bearer(),),
@@ -395,13 +419,13 @@ EXCHANGES: Final = (
         (bearer(realm="file:///etc/passwd"),),
     ),
     Exchange(
-        "a password", "Bearer; the realm has a user in it", (_BARE,), "502", (bearer(realm="http://a:b@localhost/"),)
+        "a password", "Bearer; the realm contains a user", (_BARE,), "502", (bearer(realm="http://a:b@localhost/"),)
     ),
-    Exchange("a password", "over TLS: Bearer; the realm has no TLS", (_BARE,), "502", (bearer(),), tls=True),
+    Exchange("a password", "over TLS: Bearer; the realm is without TLS", (_BARE,), "502", (bearer(),), tls=True),
     # Other hosts
     Exchange(
-        "a password, shown unasked",
-        "a blob by a redirect elsewhere",
+        "a password, sent unasked",
+        "redirects a blob elsewhere",
         (_BASIC, "elsewhere: -"),
         "the content",
         (Reply(307, {"Location": "{elsewhere}/x?signature=y"}),),
@@ -410,7 +434,7 @@ EXCHANGES: Final = (
     ),
     Exchange(
         "a registry token",
-        "a blob by a redirect elsewhere",
+        "redirects a blob elsewhere",
         ("registry: Bearer mine", "elsewhere: -"),
         "the content",
         (REDIRECT,),
@@ -419,7 +443,7 @@ EXCHANGES: Final = (
     ),
     Exchange(
         "a password",
-        "Bearer, then a redirect elsewhere",
+        "Bearer, then redirects elsewhere",
         (_BARE, _ASKED, _NEW, "elsewhere: -"),
         "the content",
         (bearer(), REDIRECT),
@@ -428,8 +452,8 @@ EXCHANGES: Final = (
         act=pull_blob,
     ),
     Exchange(
-        "a password, shown unasked",
-        "a redirect elsewhere, which asks for Basic",
+        "a password, sent unasked",
+        "redirects elsewhere, where Basic is asked for",
         (_BASIC, "elsewhere: -"),
         "UNAUTHORIZED",
         (REDIRECT,),
@@ -438,7 +462,7 @@ EXCHANGES: Final = (
     ),
     Exchange(
         "a password",
-        "a redirect elsewhere, which asks for Basic",
+        "redirects elsewhere, where Basic is asked for",
         (_BARE, "elsewhere: -"),
         "UNAUTHORIZED",
         (REDIRECT,),
@@ -447,7 +471,7 @@ EXCHANGES: Final = (
     ),
     Exchange(
         "a password",
-        "a redirect elsewhere, which asks for Bearer",
+        "redirects elsewhere, where Bearer is asked for",
         (_BARE, "elsewhere: -"),
         "UNAUTHORIZED",
         (REDIRECT,),
@@ -455,8 +479,8 @@ EXCHANGES: Final = (
         act=pull_blob,
     ),
     Exchange(
-        "a password, shown unasked",
-        "a redirect elsewhere, and back",
+        "a password, sent unasked",
+        "redirects elsewhere, and from there back",
         (_BASIC, "elsewhere: -", _BASIC),
         "the content",
         (REDIRECT, BLOB),
@@ -464,16 +488,16 @@ EXCHANGES: Final = (
         act=pull_blob,
     ),
     Exchange(
-        "a password, shown unasked",
-        "a redirect within the registry",
+        "a password, sent unasked",
+        "redirects within the registry",
         (_BASIC, _BASIC),
         "the content",
         (Reply(302, {"Location": "/y"}), BLOB),
         act=pull_blob,
     ),
     Exchange(
-        "a password, shown unasked",
-        "over TLS: a redirect without TLS",
+        "a password, sent unasked",
+        "over TLS: redirects to a URL without TLS",
         (_BASIC,),
         "502",
         (REDIRECT,),
@@ -481,8 +505,8 @@ EXCHANGES: Final = (
         tls=True,
     ),
     Exchange(
-        "a password, shown unasked",
-        "over TLS: a redirect to itself without TLS",
+        "a password, sent unasked",
+        "over TLS: redirects to itself without TLS",
         (_BASIC,),
         "502",
         (Reply(307, {"Location": "http://localhost/x"}),),
@@ -490,8 +514,8 @@ EXCHANGES: Final = (
         tls=True,
     ),
     Exchange(
-        "a password, shown unasked",
-        "an upload that goes on elsewhere",
+        "a password, sent unasked",
+        "continues an upload elsewhere",
         (_BASIC, "elsewhere: -"),
         "the content",
         (Reply(202, {"Location": "{elsewhere}/upload"}),),
@@ -499,8 +523,8 @@ EXCHANGES: Final = (
         act=push_blob,
     ),
     Exchange(
-        "a password, shown unasked",
-        "an upload that goes on elsewhere, which asks for Basic",
+        "a password, sent unasked",
+        "continues an upload elsewhere, where Basic is asked for",
         (_BASIC, "elsewhere: -", "elsewhere: -"),
         "UNAUTHORIZED",
         (Reply(202, {"Location": "{elsewhere}/upload"}),),
@@ -508,8 +532,8 @@ EXCHANGES: Final = (
         act=push_blob,
     ),
     Exchange(
-        "a password, shown unasked",
-        "a list whose next page is elsewhere",
+        "a password, sent unasked",
+        "names the next page of a list elsewhere",
         (_BASIC,),
         "502",
         (Reply(200, {"Link": "<{elsewhere}/v2/>; rel=next"}, b'{"tags":["a"]}'),),
@@ -519,8 +543,9 @@ EXCHANGES: Final = (
 
 
 def table() -> str:
-    """The rows as Markdown."""
-    lines = ["| with | the registry asks for | what is sent | the caller gets |", "| --- | --- | --- | --- |"]
+    """Return the rows as a Markdown table."""
+    head = ["| credentials | the registry asks for, or does | sent, in this order | the caller gets |"]
+    lines = [*head, "| --- | --- | --- | --- |"]
     lines += [f"| {row.who} | {row.asks} | {'; '.join(row.sent)} | {row.ends} |" for row in EXCHANGES]
     return "\n".join(lines)
 

@@ -71,7 +71,7 @@ def test_what_a_registry_cannot_do_is_a_row_with_its_reason(results: Path) -> No
     refused = figures(results)["image-push-collecting", "crane"]
     assert refused["samples"] == []
     assert "no collection" in refused["failed"]
-    assert "crane registry, in memory, the same while collection runs" in (results / "report.md").read_text()
+    assert "crane registry, in memory, push of a small image, collection running" in (results / "report.md").read_text()
 
 
 def test_memory_and_pictures_are_there(results: Path) -> None:
@@ -100,8 +100,8 @@ def test_a_program_that_does_not_start_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "arguments,error",
     [
-        (("--only", "everything"), "'everything' is nothing that is measured"),
-        (("--peers", "quay"), "'quay' is not known how to start"),
+        (("--only", "everything"), "'everything' is neither a group nor a work"),
+        (("--peers", "quay"), "'quay' is not a known registry"),
         (("--binary", "zot"), "'zot' is not NAME=VALUE"),
     ],
 )

@@ -1,18 +1,20 @@
-"""What becomes of figures: put together, compared with what is wanted, shown."""
+"""Figures are combined, compared with the targets, and shown."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from benches.compare.documents import replaced, short
+from benches.compare.documents import DOCUMENTS, Kind, blocks, overview, replaced
 from benches.compare.plots import plot
 from benches.compare.results import Figure, Group, Report, Sample, load, load_all
 from benches.compare.tables import group_section
 from benches.compare.targets import rows
+from benches.compare.works import GROUPS
 
 LABELS = {
     "ociserver": "ociserver",
@@ -74,7 +76,7 @@ def test_a_cost_is_to_be_less() -> None:
     assert costs == [("best on disk, CPU s/GB", "0.80", "yes")]
 
 
-def test_what_the_constant_answer_does_not_allow_is_not_wanted() -> None:
+def test_a_target_beyond_the_constant_answer_does_not_count() -> None:
     found = reached(
         figure("manifest-get-tag", "ociserver", 900),
         figure("manifest-get-tag", "distribution3", 800),
@@ -105,18 +107,29 @@ def test_a_failure_is_in_the_table_with_its_reason() -> None:
     assert "- Go, mount of a blob: it answers 404" in text
 
 
-def test_the_short_table_has_a_column_for_each_registry_and_none_for_bounds() -> None:
-    text = short(
-        report(figure("download", "ociserver", 2e9, unit="bytes/s"), figure("download", "nginx", 3e9, unit="bytes/s"))
+def test_an_overview_has_a_column_for_each_registry_and_none_for_bounds() -> None:
+    measured = report(
+        figure("download", "ociserver", 2e9, unit="bytes/s", cpu=0.5),
+        figure("download", "nginx", 3e9, unit="bytes/s"),
+        figure("mount", "ociserver", 50),
     )
+    text = overview(measured, ["download", "mount"])
     assert "| download, GB/s | 2.00 | no | no | no |" in text
+    assert "| mount, per second | 50 | no | no | no |" in text
     assert "nginx" not in text
+    assert "| download, s/GB | 0.25 | no | no | no |" in overview(measured, ["download"], Kind.COST)
 
 
 def test_only_the_named_blocks_of_a_document_change() -> None:
     block = "<!-- figures: {} -->\n{}\n<!-- end of figures -->\n"
     text = f"a\n{block.format('one', 'old')}b\n{block.format('two', 'kept')}"
     assert replaced(text, {"one": "new"}) == text.replace("old\n", "\nnew\n\n")
+
+
+def test_each_part_has_a_place_in_a_document_and_each_place_a_part() -> None:
+    groups = {name: Group(name, {"rounds": 3}, LABELS, {}) for name in GROUPS}
+    places = {name for path in DOCUMENTS for name in re.findall(r"<!-- figures: ([a-z-]+) -->", path.read_text())}
+    assert places == set(blocks(Report(groups)))
 
 
 @pytest.mark.parametrize("works", [["blob-get-4k"], ["blob-get-4k", "download", "image-push", "mount"]])

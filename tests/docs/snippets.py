@@ -10,7 +10,8 @@ from pathlib import Path
 __all__ = ["DOCUMENTS", "ROOT", "Snippet", "snippets"]
 
 ROOT = Path(__file__).parents[2]
-DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "examples").glob("*.md")])
+_FOLDERS = (ROOT, ROOT / "docs", ROOT / "examples", ROOT / "benches")
+DOCUMENTS = sorted(path for folder in _FOLDERS for path in folder.glob("*.md"))
 
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 

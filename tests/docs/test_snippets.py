@@ -21,7 +21,9 @@ from tests.docs.snippets import DOCUMENTS, ROOT, Snippet, snippets
 PYTHON = list(snippets("python"))
 CONSOLE = list(snippets("console"))
 
-_LINK = re.compile(r"\]\(([^)#]+)(?:#[^)]*)?\)")
+_LINK = re.compile(r"\]\(([^)#]*)(?:#([^)]*))?\)")
+_HEADING = re.compile(r"^#+ (.*)$", re.MULTILINE)
+_ANCHOR = re.compile(r'<a id="([^"]+)">')
 _TARGET = re.compile(r"^\.PHONY: ([a-z-]+) ", re.MULTILINE)
 
 
@@ -82,9 +84,19 @@ def _check_arguments(words: list[str], where: str) -> None:
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_links_lead_somewhere(document: Path) -> None:
-    for target in _LINK.findall(document.read_text(encoding="utf-8")):
-        if not target.startswith(("http://", "https://", "mailto:")):
-            assert (document.parent / target).exists(), f"{document.name} links to {target}"
+    for target, fragment in _LINK.findall(document.read_text(encoding="utf-8")):
+        if target.startswith(("http://", "https://", "mailto:")):
+            continue
+        path = document.parent / target if target else document
+        assert path.exists(), f"{document.name} links to {target}"
+        assert not fragment or fragment in _anchors(path), f"{document.name} links to {target}#{fragment}"
+
+
+def _anchors(document: Path) -> set[str]:
+    """Return the fragments that lead to a heading, as GitHub makes them, or to an anchor in HTML."""
+    text = document.read_text(encoding="utf-8")
+    headings = [re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in _HEADING.findall(text)]
+    return {*headings, *_ANCHOR.findall(text)}
 
 
 def test_the_command_is_installed() -> None:

@@ -1,4 +1,4 @@
-"""Writes docs/hostile-input.md: what was tried, and what it got.
+"""Writes tests/hostile/inputs.md, the table of all attempts and their answers.
 
 python -m tests.hostile.table
 """
@@ -16,20 +16,23 @@ from tests.hostile.client import Outcome
 from tests.hostile.every import ATTEMPTS
 from tests.hostile.server import attack, hostile_site
 
-DOCUMENT = Path(__file__).parents[2] / "docs" / "hostile-input.md"
+DOCUMENT = Path(__file__).with_name("inputs.md")
 
 _HEAD = """\
 # Hostile input
 
-What was tried against the server, and what it got. Written by `python -m tests.hostile.table`; `tests/hostile` sends
-all of it again, as bytes over sockets to a granian process, and fails if an answer differs from this table, if one is a
-5xx that is not expected, if more than one answer comes back, if the server is gone afterwards, or if its memory has
-grown by more than {growth} MiB from one round of everything to the next.
+Each row is one hostile request and the answer of the server. `python -m tests.hostile.table` writes this file. The
+tests in `tests/hostile` send every request again, as bytes over a socket to a granian process. They fail if:
 
-{refused} requests were refused, {taken} look hostile and are allowed. `404 UNKNOWN` and the like are the status and the
-code of the handler's answer. "Refused by the HTTP server" never reached the handler: granian answered with a 4xx of its
-own or closed the connection. Where the client hangs up in the middle, there may be nobody to answer. The one 507 asks
-for more room than the registry in memory has.
+- an answer differs from this table, or a request gets more than one answer;
+- an answer is a 5xx, except the one 507 for a request that needs more room than the memory backend has;
+- the server does not run afterwards;
+- its memory grows by more than {growth} MiB from one round of all requests to the next.
+
+The server refused {refused} requests. The other {taken} look hostile, but are allowed. An entry such as `404 UNKNOWN`
+is the status and the error code of the handler. "Refused by the HTTP server" means that granian answered with a 4xx or
+closed the connection, and the handler never saw the request. If the client hangs up half-way, the server may have
+nobody to answer.
 """
 
 

@@ -135,12 +135,12 @@ KINDS: Final = (
         "Go's ociserver",
         "ociregistry",
         _ociregistry,
-        cannot=_NO_SHA512 | {"say that a digest is wrong", "say that a range is outside", "cancel an upload"},
+        cannot=_NO_SHA512 | {"report a wrong digest", "report a range that is not satisfiable", "cancel an upload"},
     ),
     Kind(
         "go-containerregistry",
         "crane",
         _crane,
-        cannot=frozenset({"continue an upload", "cancel an upload", "list repositories by pages", "mount"}),
+        cannot=frozenset({"continue an upload", "cancel an upload", "list repositories in pages", "mount a blob"}),
     ),
 )

@@ -83,7 +83,7 @@ async def test_push_and_pull(client: Client, size: int) -> None:
     assert await read_blob(client, digest_of(small), None, name) == small
 
 
-@does("say that a digest is wrong")
+@does("report a wrong digest")
 async def test_a_wrong_digest(client: Client) -> None:
     with refused("DIGEST_INVALID"):
         await client.push_blob("wrong", Descriptor(BINARY, digest_of(b"other"), 5), pieces_of(b"small"))
@@ -127,7 +127,7 @@ async def test_ranges(client: Client, span: ByteRange) -> None:
     assert await read_blob(client, DIGEST, span, "ranges") == CONTENT[slice(*found)]
 
 
-@does("say that a range is outside")
+@does("report a range that is not satisfiable")
 async def test_a_range_outside(client: Client) -> None:
     await client.push_blob("ranges", Descriptor(BINARY, DIGEST, len(CONTENT)), pieces())
     with refused("RANGE_INVALID"):
@@ -148,7 +148,7 @@ async def test_manifests(client: Client) -> None:
         await client.get_tag("manifests", "unknown")
 
 
-@does("list tags by pages")
+@does("list tags in pages")
 async def test_tags_by_pages(client: Client) -> None:
     wanted = [f"tag-{number:02}" for number in range(8)]
     await push_image(client, *wanted, repository="tags")
@@ -156,7 +156,7 @@ async def test_tags_by_pages(client: Client) -> None:
     assert await collect(client.tags("tags", start_after="tag-05")) == wanted[6:]
 
 
-@does("list repositories by pages")
+@does("list repositories in pages")
 async def test_repositories_by_pages(client: Client) -> None:
     names = [f"catalog/{name}" for name in "abcdefg"]
     for name in names:
@@ -189,7 +189,7 @@ async def test_referrers(client: Client) -> None:
     assert [entry.digest for entry in found] == [digest_of(contents[1])]
 
 
-@does("mount")
+@does("mount a blob")
 async def test_mount(client: Client) -> None:
     await client.push_blob("mount/from", Descriptor(BINARY, DIGEST, len(CONTENT)), pieces())
     mounted = await client.mount_blob("mount/from", "mount/to", DIGEST)

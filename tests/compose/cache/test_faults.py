@@ -51,12 +51,20 @@ class Fault:
 
 FAULTS = [
     Fault(
-        "is killed half-way, or truncates", lambda: _blob(CONTENT[: MIB // 2], len(CONTENT), cut=True), 200, is_cut=True
+        "is killed half-way, or truncates its answer",
+        lambda: _blob(CONTENT[: MIB // 2], len(CONTENT), cut=True),
+        200,
+        is_cut=True,
     ),
-    Fault("gives another content than its digest", lambda: _blob(CONTENT[:-1] + b"?", len(CONTENT)), 200, is_cut=True),
-    Fault("says 429", lambda: Reply(429, {"Retry-After": "7"}), 429),
+    Fault(
+        "sends content that does not match its digest",
+        lambda: _blob(CONTENT[:-1] + b"?", len(CONTENT)),
+        200,
+        is_cut=True,
+    ),
+    Fault("answers 429", lambda: Reply(429, {"Retry-After": "7"}), 429),
     Fault("cannot be reached", lambda: Reply(None), 502),
-    Fault("says 503", lambda: Reply(503), 503),
+    Fault("answers 503", lambda: Reply(503), 503),
 ]
 
 
@@ -105,7 +113,7 @@ async def test_what_a_client_gets_of_a_blob(tmp_path: Path, fault: Fault, client
             if fault.status == 429:
                 assert answer.headers["Retry-After"] == "7"
         documented = _documented()[fault.row][0]
-        assert documented == ("an answer that is cut off" if fault.is_cut else str(fault.status))
+        assert documented == ("a truncated answer" if fault.is_cut else str(fault.status))
         with pytest.raises(OCIError):
             await store.resolve_blob(REPOSITORY, DIGEST)
         # Nothing of it stands in the way of the right one, which is asked for once.
@@ -124,7 +132,7 @@ async def test_a_slow_upstream_is_waited_for_and_asked_once(tmp_path: Path) -> N
         for answer, body, is_whole in await get(site.url, f"blobs/{DIGEST}", CLIENTS):
             assert (answer.status_code, body, is_whole) == (200, CONTENT, True)
         assert len(upstream.seen) == 1
-        assert _documented()["is slow"][0] == "as fast as it comes"
+        assert _documented()["is slow"][0] == "as it arrives"
 
 
 MOVED_HEAD = Reply(200, {"Content-Type": TYPE, "Docker-Content-Digest": digest_of(MOVED), "Content-Length": "1"})
@@ -135,12 +143,12 @@ MOVED_HEAD = Reply(200, {"Content-Type": TYPE, "Docker-Content-Digest": digest_o
     "row, replies",
     [
         (
-            "is killed half-way, or truncates",
+            "is killed half-way, or truncates its answer",
             [MOVED_HEAD, *[Reply(200, {"Content-Length": "49"}, MOVED[:9], cut=True)] * 2],
         ),
-        ("gives another content than its digest", [MOVED_HEAD, Reply(200, {"Content-Type": TYPE}, b"{}")]),
-        ("says 429", [Reply(429)] * 2),
-        ("says 503", [Reply(503)] * 2),
+        ("sends content that does not match its digest", [MOVED_HEAD, Reply(200, {"Content-Type": TYPE}, b"{}")]),
+        ("answers 429", [Reply(429)] * 2),
+        ("answers 503", [Reply(503)] * 2),
         ("cannot be reached", [Reply(None)] * 2),
         ("is slow", [Reply(200, {"Docker-Content-Digest": digest_of(b"x"), "Content-Length": "1"}, delay_s=5)] * 2),
     ],
@@ -160,7 +168,7 @@ async def test_what_a_client_gets_of_a_tag_that_is_known(
             if documented == "502":
                 assert answer.status_code == 502
             else:
-                assert documented == "the old one, with a `Warning`"
+                assert documented == "the old manifest, with a `Warning`"
                 assert (answer.status_code, body) == (200, MANIFEST)
                 assert "upstream does not answer" in answer.headers["Warning"]
         with pytest.raises(OCIError):
