@@ -172,7 +172,7 @@ def _words(error: CopyError | PlatformError, given: Reference, wanted: Reference
     if isinstance(error, PlatformError):
         return f"{given}: {error}"
     if isinstance(error, MissingPartError):
-        return f"{given}: {error.what}: {error.error.message}."
+        return f"{given}: {error.what}: {error.reason}."
     reference = given if error.end == "source" else wanted
     # What is missing need not be what was asked for, but something that it needs.
     kind, _, name = error.what.partition(" ")

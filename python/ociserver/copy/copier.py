@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final, Literal, Self
 
 from ociserver.copy.blobs import Blobs
-from ociserver.copy.ends import CopyError, Ends, is_missing, is_there, missing_part, saying
+from ociserver.copy.ends import CopyError, Ends, MissingPartError, is_missing, is_there, saying
 from ociserver.copy.parts import Part, parts_of, read
 from ociserver.copy.platforms import Platform, PlatformError, choose
 from ociserver.copy.progress import Progress
@@ -200,7 +200,7 @@ class Copy:
             else:
                 return
         if part.required:
-            raise missing_part(part, parent)
+            raise MissingPartError(part, parent)
 
     async def _child(self, digest: str, found: list[str], depth: int) -> None:
         await self._manifest(await self._get(digest), (), found, depth)

@@ -19,7 +19,6 @@ __all__ = [
     "is_missing",
     "is_there",
     "may_pass",
-    "missing_part",
     "saying",
 ]
 
@@ -52,7 +51,18 @@ class CopyError(Exception):
 
 
 class MissingPartError(CopyError):
-    """The source lacks something that a manifest references, so the copy cannot be complete."""
+    """The source lacks something that a manifest references, so the copy cannot be complete.
+
+    Args:
+        part: what is missing.
+        parent: the digest of the manifest.
+    """
+
+    def __init__(self, part: Part, parent: str) -> None:
+        kind = "blob or manifest" if part.kind == "unknown" else part.kind
+        code = "MANIFEST_UNKNOWN" if part.kind == "manifest" else "BLOB_UNKNOWN"
+        self.reason = f"the source does not have it, and manifest {parent} needs it"
+        super().__init__("source", f"{kind} {part.digest}", OCIError(code, self.reason))
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,14 +88,6 @@ def is_missing(error: CopyError, digest: str) -> bool:
     """Whether it says that the source does not have the content of this digest; what that needs is another matter."""
     is_absent = isinstance(error.error, OCIError) and error.error.code in _ABSENT
     return error.end == "source" and is_absent and error.what.endswith(digest)
-
-
-def missing_part(part: Part, parent: str) -> MissingPartError:
-    """The error for a part of the manifest `parent` that the source does not have."""
-    kind = "blob or manifest" if part.kind == "unknown" else part.kind
-    code = "MANIFEST_UNKNOWN" if part.kind == "manifest" else "BLOB_UNKNOWN"
-    why = f"the source does not have it, and manifest {parent} needs it"
-    return MissingPartError("source", f"{kind} {part.digest}", OCIError(code, why))
 
 
 def may_pass(error: CopyError) -> bool:
