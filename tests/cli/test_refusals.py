@@ -14,7 +14,7 @@ from typing import Final
 
 import pytest
 
-from ociserver.cli.sockets import why_not
+from ociserver.serve.sockets import why_not
 from tests.cli.process import command, run_to_end
 
 CERTIFICATES: Final = Path(__file__).parent / "certificates"

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from ociserver import Backend, Handler, Memory
-from ociserver.cli.workers import UPLOAD_KEY
 from ociserver.config import ConfigError, load, load_to_build, parse
+from ociserver.serve.workers import UPLOAD_KEY
 from tests.client.scripted import Reply, scripted
 from tests.contract.contents import collect, digest_of, push_blob, push_image, push_manifest, read_blob, tags_of
 from tests.contract.errors import refused

@@ -19,8 +19,8 @@ from pathlib import Path
 
 import pytest
 
-from ociserver.cli.heartbeat import SILENCE_S
-from ociserver.cli.workers import STOP_MARGIN_S
+from ociserver.serve.heartbeat import SILENCE_S
+from ociserver.serve.workers import STOP_MARGIN_S
 from ociserver.store.sqlite import START_WAIT_S
 from ociserver.store.sqlite_writer import LOCK_WAIT_S
 from tests.cli.process import eventually, serving

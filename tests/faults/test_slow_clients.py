@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from ociserver.cli import sockets
-from ociserver.cli.server import IDLE_TIMEOUT_S as HEAD_TIMEOUT_S
 from ociserver.handler.body import IDLE_TIMEOUT_S as BODY_TIMEOUT_S
+from ociserver.serve import sockets
+from ociserver.serve.run import IDLE_TIMEOUT_S as HEAD_TIMEOUT_S
 from tests.faults.registry import LARGE, REPOSITORY, Registry, digest_of
 from tests.faults.test_many_connections import memory_of
 from tests.support.http import send

@@ -16,7 +16,7 @@ from ociserver._core import is_repository
 from ociserver.cli.errors import CannotServeError
 from ociserver.cli.parameters import Command, option
 from ociserver.cli.table import counted, rows_of
-from ociserver.cli.units import format_size, parse_duration, parse_size
+from ociserver.units import format_size, parse_duration, parse_size
 
 if TYPE_CHECKING:
     from ociserver.bench import Bench, Result

@@ -14,10 +14,10 @@ import click
 from ociserver.cli.data import data_option, with_store
 from ociserver.cli.parameters import Command, option
 from ociserver.cli.table import counted, rows_of
-from ociserver.cli.units import format_size
 from ociserver.store import Store
 from ociserver.store.check import HARMLESS, Checked, Finding
 from ociserver.store.check import check as check_store
+from ociserver.units import format_size
 
 __all__ = ["LEFT", "REPAIRED", "check"]
 

@@ -13,10 +13,10 @@ import click
 from ociserver.cli.data import data_option, with_store
 from ociserver.cli.parameters import Command, option
 from ociserver.cli.table import counted, rows_of
-from ociserver.cli.units import format_size, parse_duration
 from ociserver.store import Store
 from ociserver.store.collect import Freed, Policy, Reason, Report
 from ociserver.store.collect import collect as collect_store
+from ociserver.units import format_size, parse_duration
 
 __all__ = ["collect", "policy_from", "policy_options"]
 

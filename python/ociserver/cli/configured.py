@@ -14,7 +14,7 @@ from ociserver._core import is_repository
 from ociserver.cli.errors import WrongConfigError
 from ociserver.cli.messages import PUSH, Trial
 from ociserver.cli.parameters import option
-from ociserver.cli.stores import Store
+from ociserver.serve.stores import Store
 
 if TYPE_CHECKING:
     from ociserver.config import Config

@@ -24,12 +24,12 @@ from ociserver.cli.registries import (
     words,
 )
 from ociserver.cli.table import printable, rows_of
-from ociserver.cli.units import format_size
 from ociserver.copy.copier import Copied, Copy, Settings
 from ociserver.copy.ends import CopyError, Ends
 from ociserver.copy.platforms import PlatformError
 from ociserver.copy.progress import Progress
 from ociserver.reference import Reference
+from ociserver.units import format_size
 
 if TYPE_CHECKING:
     from ociserver.copy import Platform

@@ -19,12 +19,12 @@ from ociserver.cli.parameters import Command, option
 from ociserver.cli.references import image, quoted
 from ociserver.cli.registries import Registries, insecure_option, json_option, missing, telling, with_registries
 from ociserver.cli.table import counted, printable, rows_of
-from ociserver.cli.units import format_size
 from ociserver.errors import OCIError, marshal_error
 from ociserver.interface import Backend, Descriptor
 from ociserver.reference import Reference
 from ociserver.store import Store, StoreError
 from ociserver.store.inventory import Inventory, inventory
+from ociserver.units import format_size
 
 __all__ = ["delete"]
 

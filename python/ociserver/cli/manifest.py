@@ -20,9 +20,9 @@ from ociserver.cli.registries import (
     with_registries,
 )
 from ociserver.cli.table import printable, rows_of
-from ociserver.cli.units import format_size
 from ociserver.interface import Backend, Descriptor, Manifest
 from ociserver.reference import Reference
+from ociserver.units import format_size
 
 if TYPE_CHECKING:
     from ociserver.copy import Platform

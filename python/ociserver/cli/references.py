@@ -7,8 +7,8 @@ from typing import Final
 
 import click
 
-from ociserver.cli.units import MAX_PORT
 from ociserver.reference import Reference
+from ociserver.units import MAX_PORT
 from ociserver.urls import shown
 
 __all__ = ["host_of", "image", "port_of", "quoted", "repository"]

@@ -17,25 +17,27 @@ import click
 from click.core import ParameterSource
 
 from ociserver import __version__, build_profile
-from ociserver.cli import configured, messages, server, sockets, tls
+from ociserver.cli import configured, messages
 from ociserver.cli import options as handler_options
 from ociserver.cli.collect import policy_options
 from ociserver.cli.data import default_folder
 from ociserver.cli.errors import CannotServeError
-from ociserver.cli.limits import connections_within_limits
-from ociserver.cli.log_format import FORMATS
-from ociserver.cli.logs import LEVELS, Log
 from ociserver.cli.parameters import Command, option
-from ociserver.cli.reload import Reload
-from ociserver.cli.replaceable import Kept, Replaceable
-from ociserver.cli.schedule import Schedule
-from ociserver.cli.stores import Store, claim, folder, memory
 from ociserver.cli.table import counted
-from ociserver.cli.units import parse_duration, parse_port, parse_size
-from ociserver.cli.workers import UPLOAD_KEY, Worker, supervise
 from ociserver.handler import Handler
+from ociserver.serve import run as server
+from ociserver.serve import sockets, tls
+from ociserver.serve.log_format import FORMATS
+from ociserver.serve.logs import LEVELS, Log
+from ociserver.serve.open_files import connections_within_limits
+from ociserver.serve.reload import Reload
+from ociserver.serve.replaceable import Kept, Replaceable
+from ociserver.serve.schedule import Schedule
+from ociserver.serve.stores import Store, claim, folder, memory
+from ociserver.serve.workers import UPLOAD_KEY, Worker, supervise
 from ociserver.store.backend import RENEW_AFTER_S
 from ociserver.store.sqlite import Durability
+from ociserver.units import parse_duration, parse_port, parse_size
 
 __all__ = ["serve"]
 

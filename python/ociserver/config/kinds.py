@@ -19,12 +19,12 @@ from pydantic import ConfigDict, Field
 
 from ociserver import compose, memory, store
 from ociserver.cli.messages import IMAGE
-from ociserver.cli.units import parse_duration, parse_size
-from ociserver.cli.workers import UPLOAD_KEY
 from ociserver.config.lines import Key
 from ociserver.config.values import HOSTS_SCHEMA, Duration, File, Flag, Host, Part, Prefix, Size, Text, Url
 from ociserver.interface import Backend
+from ociserver.serve.workers import UPLOAD_KEY
 from ociserver.store.sqlite import Durability
+from ociserver.units import parse_duration, parse_size
 
 __all__ = [
     "Cache",

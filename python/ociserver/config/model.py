@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from ociserver.cli.log_format import FormatName
-from ociserver.cli.logs import Level
 from ociserver.config.kinds import Cache, Kind, Memory, Registry, Store
 from ociserver.config.lines import Key
 from ociserver.config.values import Bound, Count, Duration, File, Flag, Part, Port, Text
 from ociserver.interface import Backend
+from ociserver.serve.log_format import FormatName
+from ociserver.serve.logs import Level
 
 __all__ = ["Answers", "BuildError", "Config", "Server"]
 

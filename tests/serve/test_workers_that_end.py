@@ -10,7 +10,7 @@ from tests.cli.process import TIMEOUT_S
 
 PARENT = """
 import logging, sys
-from ociserver.cli import workers
+from ociserver.serve import workers
 
 logging.basicConfig(format="%(message)s")
 # What it starts as a worker.

@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ociserver._core import access_line
-from ociserver.cli.log_format import JsonFormat, TextFormat
 from ociserver.context import RequestContext, request_context
 from ociserver.handler import Event
+from ociserver.serve.log_format import JsonFormat, TextFormat
 
 AT: Final = 1_800_000_000.1239
 

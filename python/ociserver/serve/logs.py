@@ -10,9 +10,9 @@ from collections.abc import Callable
 from typing import Any, Final, Literal
 
 from ociserver._core import LineWriter
-from ociserver.cli.log_format import Format, FormatName, make_format
 from ociserver.errors import RegistryError
 from ociserver.handler import Event
+from ociserver.serve.log_format import Format, FormatName, make_format
 
 __all__ = ["GRANIAN_LOG_CONFIG", "LEVELS", "Level", "Log"]
 

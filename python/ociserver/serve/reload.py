@@ -17,9 +17,9 @@ from ociserver.cli import configured
 from ociserver.cli.configured import STORE_FLAGS, Values
 from ociserver.cli.errors import CannotServeError
 from ociserver.cli.options import names
-from ociserver.cli.replaceable import Replaceable, UnderWay
-from ociserver.cli.stores import Store
 from ociserver.handler import Handler
+from ociserver.serve.replaceable import Replaceable, UnderWay
+from ociserver.serve.stores import Store
 
 __all__ = ["Reload"]
 

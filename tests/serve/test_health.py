@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ociserver.cli.health import Readiness, with_health
+from ociserver.serve.health import Readiness, with_health
 from ociserver.types import Message, Receive, Scope, Send
 from tests.cli.process import Serve, serving
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from ociserver import Handler
-from ociserver.cli.server import Limits, run
+from ociserver.serve.run import Limits, run
 from ociserver.store import Store
 from ociserver.store.writer import FileWriter
 from tests.contract.contents import REPOSITORY, digest_of

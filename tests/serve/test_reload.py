@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.process import Serve, eventually, serving
-from tests.cli.test_shutdown import SlowUpload, push
+from tests.serve.test_shutdown import SlowUpload, push
 
 READ = "the configuration was read again"
 STORE = '{{ kind = "store", data = "{folder}/data" }}'

@@ -8,7 +8,7 @@ from typing import Any, Self
 import pytest
 
 from ociserver import Backend, Handler, Manifest, Memory, OCIError
-from ociserver.cli.replaceable import Kept, Replaceable
+from ociserver.serve.replaceable import Kept, Replaceable
 from ociserver.types import Message
 from tests.contract.contents import push_manifest
 from tests.handler.driver import make_scope

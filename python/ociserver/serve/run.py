@@ -6,7 +6,7 @@ the middle of the requests that they should finish (granian 2.8.7), and they out
 
 The stop: SIGINT or SIGTERM closes the listening sockets and idle connections at once. Requests under way
 go on for as long as `graceful_timeout_s`; after that, or at a second signal, they are cut off.
-Then the backend is closed. The exit status is 0 if nothing had to be cut off. SIGHUP: see `ociserver.cli.reload`.
+Then the backend is closed. The exit status is 0 if nothing had to be cut off. SIGHUP: see `ociserver.serve.reload`.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ from granian.http import HTTP1Settings
 from granian.log import LogLevels
 from granian.server.embed import Server
 
-from ociserver.cli.allocator import keep_what_is_freed
-from ociserver.cli.health import Application, Readiness, with_health
-from ociserver.cli.logs import GRANIAN_LOG_CONFIG
-from ociserver.cli.loop import Loop
-from ociserver.cli.probe import wait_until_ready
-from ociserver.cli.reload import Reload
-from ociserver.cli.replaceable import Replaceable
-from ociserver.cli.sockets import BACKLOG
-from ociserver.cli.tls import Certificate
 from ociserver.handler import Handler
+from ociserver.serve.allocator import keep_what_is_freed
+from ociserver.serve.event_loop import Loop
+from ociserver.serve.health import Application, Readiness, with_health
+from ociserver.serve.logs import GRANIAN_LOG_CONFIG
+from ociserver.serve.probe import wait_until_ready
+from ociserver.serve.reload import Reload
+from ociserver.serve.replaceable import Replaceable
+from ociserver.serve.sockets import BACKLOG
+from ociserver.serve.tls import Certificate
 from ociserver.store import StoreError
 
 __all__ = ["Limits", "Outcome", "run"]

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.process import Serve, eventually, serving
-from tests.cli.test_shutdown import SlowUpload, refuses_connections
+from tests.serve.test_shutdown import SlowUpload, refuses_connections
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="finds the workers in /proc")
 

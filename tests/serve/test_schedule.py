@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from ociserver.cli.schedule import Schedule
+from ociserver.serve.schedule import Schedule
 from tests.cli.process import eventually, serving
-from tests.cli.test_workers import is_gone
+from tests.serve.test_workers import is_gone
 
 
 def child_of_this_process() -> int:

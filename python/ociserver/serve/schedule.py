@@ -10,7 +10,7 @@ import threading
 from collections.abc import Sequence
 from typing import Final
 
-from ociserver.cli.units import format_size
+from ociserver.units import format_size
 
 __all__ = ["Schedule"]
 

@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 
 from ociserver import Handler, Memory
-from ociserver.cli.loop import AnswerAtOnce, Loop
-from ociserver.cli.server import Limits, _Server, run
 from ociserver.handler.anywhere import Anywhere
+from ociserver.serve.event_loop import AnswerAtOnce, Loop
+from ociserver.serve.run import Limits, _Server, run
 from ociserver.types import Receive, Scope, Send
 from tests.contract.contents import REPOSITORY, push_manifest
 

@@ -8,7 +8,7 @@ import socket
 import ssl
 from typing import Final
 
-from ociserver.cli.health import READY
+from ociserver.serve.health import READY
 
 __all__ = ["wait_until_ready"]
 

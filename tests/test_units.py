@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ociserver.cli.units import format_size, machine_memory, parse_duration, parse_port, parse_size
+from ociserver.units import format_size, machine_memory, parse_duration, parse_port, parse_size
 
 
 @pytest.mark.parametrize(

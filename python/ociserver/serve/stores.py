@@ -10,12 +10,12 @@ from pathlib import Path
 
 from ociserver import store
 from ociserver.cli.errors import CannotServeError
-from ociserver.cli.units import format_size
 from ociserver.interface import Backend
 from ociserver.memory import Memory
 from ociserver.store.folder import check_folder
 from ociserver.store.modes import GROUP_READABLE, PRIVATE
 from ociserver.store.sqlite import Durability
+from ociserver.units import format_size
 
 __all__ = ["Store", "claim", "folder", "memory"]
 

@@ -21,7 +21,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from ociserver.cli.heartbeat import BEAT_S, SILENCE_S, Heart, Pulse
+from ociserver.serve.heartbeat import BEAT_S, SILENCE_S, Heart, Pulse
 
 __all__ = ["UPLOAD_KEY", "Worker", "supervise"]
 
