@@ -1,4 +1,4 @@
-"""The event loop of `serve`, under granian itself: what it lets be answered at once, and what happens to the rest."""
+"""The event loop of the server under granian itself: which requests never reach it, and what happens to the others."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import logging
 import os
 import signal
 import socket
-import sys
 import threading
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -18,7 +17,8 @@ import pytest
 from ociserver import Handler, Memory
 from ociserver.handler.anywhere import Anywhere
 from ociserver.serve.event_loop import AnswerAtOnce, Loop
-from ociserver.serve.run import Limits, _Server, run
+from ociserver.serve.granian import GranianServer
+from ociserver.serve.run import Limits, run
 from ociserver.types import Receive, Scope, Send
 from tests.contract.contents import REPOSITORY, push_manifest
 
@@ -44,13 +44,13 @@ def replies(
     loop.answer_at_once = at_once
 
     async def run() -> list[str]:
-        server = _Server(application, listener, Limits(8, 1.0), None)
+        server = GranianServer(application, listener, max_connections=8)
         serving = asyncio.create_task(server.serve())
         try:
             # It comes back through a future of another thread, which calls the same method with two arguments too.
             return await asyncio.to_thread(ask, address, paths, body)
         finally:
-            server.stop()  # type: ignore[no-untyped-call]
+            server.stop()
             await serving
 
     with asyncio.Runner(loop_factory=lambda: loop) as runner:
@@ -108,8 +108,7 @@ def test_what_may_be_called_anywhere_is_called_where_its_future_ends() -> None:
     assert threading.main_thread() not in threads
 
 
-def test_serve_has_reads_answered_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "setswitchinterval", lambda _seconds: None)
+def test_the_server_answers_reads_at_once() -> None:
     at_once = []
 
     class Noting(Handler):

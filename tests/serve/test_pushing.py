@@ -6,7 +6,6 @@ import http.client
 import os
 import signal
 import socket
-import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -48,7 +47,6 @@ def adding(monkeypatch: pytest.MonkeyPatch) -> Adding:
         return add(self, data)
 
     monkeypatch.setattr(FileWriter, "add", noting)
-    monkeypatch.setattr(sys, "setswitchinterval", lambda _seconds: None)
     return noted
 
 

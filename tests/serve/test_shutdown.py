@@ -67,7 +67,7 @@ def test_an_upload_under_way_finishes(number: signal.Signals, tmp_path: Path) ->
         eventually(lambda: refuses_connections(server), "connections to be refused", server.printed)
         assert idle.sock.recv(1) == b"", "an idle connection is closed at once"
         assert unused.recv(1) == b"", "a connection that was never used is closed at once"
-        server.wait_for("stopping: 1 request under way")
+        server.wait_for("stopping: 1 request in progress")
 
         assert upload.finish() == b"HTTP/1.1 201 Created\r\n"
         assert server.exit_status() == 0
@@ -87,7 +87,7 @@ def test_a_download_under_way_finishes(number: signal.Signals, tmp_path: Path) -
         received = response.read(1 << 20)
 
         server.signal(number)
-        server.wait_for("stopping: 1 request under way")
+        server.wait_for("stopping: 1 request in progress")
         received += response.read()
 
         assert hashlib.sha256(received).hexdigest() == digest.removeprefix("sha256:")
@@ -108,7 +108,7 @@ def test_the_wait_is_bounded(tmp_path: Path) -> None:
         upload = SlowUpload(server)
         server.signal(signal.SIGTERM)
         assert server.exit_status() == 1
-        assert "stopping: cut off: 1 request under way" in server.printed()
+        assert "stopping: cut off what did not finish: 1 request in progress" in server.printed()
         assert "Traceback" not in server.printed()
         # Whichever comes first: granian's answer for a request that was cancelled, or the end of the connection.
         answer = upload.connection.recv(4096)
@@ -119,7 +119,7 @@ def test_a_second_signal_cuts_requests_off(tmp_path: Path) -> None:
     with serving(tmp_path, "--graceful-timeout", "1h") as server:
         SlowUpload(server)
         server.signal(signal.SIGINT)
-        server.wait_for("1 request under way; waiting 3600 s at most, or for a second signal")
+        server.wait_for("1 request in progress; waiting up to 3600 s, or until a second signal")
         server.signal(signal.SIGINT)
         assert server.exit_status() == 1
 
@@ -142,7 +142,7 @@ def test_signals_to_the_whole_group_do_no_harm(tmp_path: Path) -> None:
     with serving(tmp_path) as server:
         upload = SlowUpload(server)
         os.killpg(server.pid, signal.SIGINT)
-        server.wait_for("stopping: 1 request under way")
+        server.wait_for("stopping: 1 request in progress")
         assert upload.finish() == b"HTTP/1.1 201 Created\r\n"
         assert server.exit_status() == 0
 

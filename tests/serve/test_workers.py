@@ -66,7 +66,7 @@ def test_a_killed_worker_is_replaced(tmp_path: Path) -> None:
         assert server.get("/v2/")[0] == 200, "the other one serves on"
         eventually(lambda: len(children(server) - before) == 1, "another worker", server.printed)
         assert children(server) == (before - {killed}) | (children(server) - before)
-        assert "ended by itself with status -9; starting another" in server.printed()
+        assert "ended unexpectedly with status -9; starting another" in server.printed()
         server.signal(signal.SIGTERM)
         assert server.exit_status() == 0
 
@@ -95,7 +95,7 @@ def test_an_upload_under_way_finishes(number: signal.Signals, tmp_path: Path) ->
         upload = SlowUpload(server)
         server.signal(number)
         eventually(lambda: refuses_connections(server), "connections to be refused", server.printed)
-        server.wait_for("stopping: 1 request under way")
+        server.wait_for("stopping: 1 request in progress")
         assert upload.finish() == b"HTTP/1.1 201 Created\r\n"
         assert server.exit_status() == 0
 
@@ -104,7 +104,7 @@ def test_a_second_signal_cuts_requests_off(tmp_path: Path) -> None:
     with two_workers(tmp_path, "--graceful-timeout", "1h") as server:
         SlowUpload(server)
         server.signal(signal.SIGTERM)
-        server.wait_for("stopping: 1 request under way")
+        server.wait_for("stopping: 1 request in progress")
         server.signal(signal.SIGTERM)
         assert server.exit_status() == 1
 

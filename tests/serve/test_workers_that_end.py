@@ -15,10 +15,9 @@ from ociserver.serve import workers
 logging.basicConfig(format="%(message)s")
 # What it starts as a worker.
 sys.executable = sys.argv[1]
-workers.RESTART_S = 0.01
 silence_s = float(sys.argv[3])
 all_serve = lambda: print("all serve", flush=True)
-limits = {"silence_s": silence_s, "graceful_timeout_s": 0.5, "stop_margin_s": 0.5}
+limits = {"silence_s": silence_s, "graceful_timeout_s": 0.5, "stop_margin_s": 0.5, "restart_s": 0.01}
 sys.exit(workers.supervise([], int(sys.argv[2]), all_serve, lambda: True, **limits))
 """
 
@@ -58,7 +57,7 @@ def supervised(folder: Path, worker: str, count: int = 1, silence_s: float = 60)
 
 
 def again(number: int) -> str:
-    return f"worker {number} ended by itself with status -9; starting another"
+    return f"worker {number} ended unexpectedly with status -9; starting another"
 
 
 def test_one_that_is_killed_before_it_serves_is_replaced(tmp_path: Path) -> None:
@@ -74,7 +73,7 @@ time.sleep(60)
 
 
 def test_but_not_for_ever(tmp_path: Path) -> None:
-    said = [again(1), again(2), "worker 3 ended by itself with status -9, like those before it"]
+    said = [again(1), again(2), "worker 3 ended with status -9 before it served, as did 2 before it; stopping"]
     assert supervised(tmp_path, "os.kill(os.getpid(), signal.SIGKILL)") == (9, said)
 
 
@@ -122,7 +121,7 @@ for beat in range(4):
 os.kill(parent, signal.SIGTERM)
 time.sleep(60)
 """
-    said = ["all serve", "worker 1 has stood still for 2 s: killing it, and starting another"]
+    said = ["all serve", "worker 1 has not responded for 2 s; killing it and starting another"]
     status, lines = supervised(tmp_path, worker, silence_s=2)
     assert (status, sorted(lines)) == (0, said)
 

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from ociserver._core import is_repository
-from ociserver.cli.errors import CannotServeError
-from ociserver.cli.parameters import Command, option
+from ociserver.cli.errors import CommandError
+from ociserver.cli.parameters import DURATION, SIZE, Command, option
 from ociserver.cli.table import counted, rows_of
-from ociserver.units import format_size, parse_duration, parse_size
+from ociserver.units import format_size
 
 if TYPE_CHECKING:
     from ociserver.bench import Bench, Result
@@ -42,12 +42,12 @@ _STEPS: Final = 100
 @option(
     "--seconds",
     section=_WHAT,
-    type=parse_duration,
+    type=DURATION,
     default="3s",
     metavar="DURATION",
     help="How long each workload is measured; what it reads is pushed before.",
 )
-@option("--large", section=_WHAT, type=parse_size, default="256MiB", metavar="SIZE", help="Size of a large blob.")
+@option("--large", section=_WHAT, type=SIZE, default="256MiB", metavar="SIZE", help="Size of a large blob.")
 @option(
     "--entries",
     section=_WHAT,
@@ -86,7 +86,7 @@ def bench(
         # aiohttp belongs to an extra, and only this command wants it.
         from ociserver.bench import WORKLOADS, Bench, BenchError, Settings, Target
     except ImportError as error:
-        raise CannotServeError(f"bench needs more packages ({error}): pip install 'ociserver[client]'") from None
+        raise CommandError(f"bench needs more packages ({error}): pip install 'ociserver[client]'") from None
     names = [name.strip() for name in only.split(",") if name.strip()] or list(WORKLOADS)
     if unknown := [name for name in names if name not in WORKLOADS]:
         raise click.UsageError(f"{unknown[0]!r} is not a workload; there are {', '.join(WORKLOADS)}.")
@@ -103,7 +103,7 @@ def bench(
         measuring = Bench(target, settings, keep=keep)
         results = _measured(measuring, names)
     except BenchError as error:
-        raise CannotServeError(str(error)) from None
+        raise CommandError(str(error)) from None
     if json_file != "-":
         for line in rows_of(_rows(results)):
             click.echo(line)
@@ -168,4 +168,4 @@ def _write(name: str, text: str) -> None:
     try:
         Path(name).write_text(f"{text}\n", encoding="utf-8")
     except OSError as error:
-        raise CannotServeError(f"{name}: {error.strerror}") from None
+        raise CommandError(f"{name}: {error.strerror}") from None

@@ -11,16 +11,17 @@ from typing import Any, Final
 import click
 
 from ociserver.cli.data import data_option, with_store
-from ociserver.cli.parameters import Command, option
+from ociserver.cli.parameters import DURATION, Command, option
 from ociserver.cli.table import counted, rows_of
+from ociserver.settings import HELP
 from ociserver.store import Store
 from ociserver.store.collect import Freed, Policy, Reason, Report
 from ociserver.store.collect import collect as collect_store
-from ociserver.units import format_size, parse_duration
+from ociserver.units import format_size
 
 __all__ = ["collect", "policy_from", "policy_options"]
 
-_WHAT: Final = "What may go"
+_WHAT: Final = "What to delete"
 _HOW: Final = "How to go about it"
 
 _REASONS: Final[dict[Reason, tuple[str, str]]] = {
@@ -36,35 +37,33 @@ _POLICY: Final = (
     option(
         "--unreferenced-after",
         section=_WHAT,
-        type=parse_duration,
+        type=DURATION,
         default="24h",
         metavar="DURATION",
-        help="Remove a blob from a repository none of whose manifests references it, this long after it was last "
-        "pushed, mounted or asked for. Must be longer than a push takes.",
+        help=HELP["unreferenced_after"],
     ),
     option(
         "--grace",
         section=_WHAT,
-        type=parse_duration,
+        type=DURATION,
         default="10m",
         metavar="DURATION",
-        help="Keep a content that no repository has any more for this long.",
+        help=HELP["grace"],
     ),
     option(
         "--upload-timeout",
         section=_WHAT,
-        type=parse_duration,
+        type=DURATION,
         default="24h",
         metavar="DURATION",
-        help="End an upload that nobody has written to for this long.",
+        help=HELP["upload_timeout"],
     ),
     option(
         "--delete-untagged-after",
         section=_WHAT,
-        type=parse_duration,
+        type=DURATION,
         metavar="DURATION",
-        help="Delete a manifest this long after its push, if no tag, index or existing subject needs it. Without this "
-        "flag manifests stay.",
+        help=HELP["delete_untagged_after"],
     ),
 )
 

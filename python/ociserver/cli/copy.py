@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from ociserver.cli.errors import CannotServeError
+from ociserver.cli.errors import CommandError
 from ociserver.cli.parameters import Command, option
 from ociserver.cli.references import image
 from ociserver.cli.registries import (
@@ -120,7 +120,7 @@ def copy(
     try:
         results = with_registries(work, insecure=insecure)
     except (CopyError, PlatformError) as error:
-        raise CannotServeError(_words(error, given, wanted)) from error
+        raise CommandError(_words(error, given, wanted)) from error
     failed = [(each.tag, _words(each.error, given, wanted)) for each in results if each.error is not None]
     if as_json:
         click.echo(json.dumps(_report(given, wanted, results, dict(failed), progress)))

@@ -10,7 +10,7 @@ from typing import Any, Final, TypeVar
 import click
 from platformdirs import user_data_path
 
-from ociserver.cli.errors import CannotServeError
+from ociserver.cli.errors import CommandError
 from ociserver.cli.parameters import option
 from ociserver.compose.cache.accounts import settle_folder
 from ociserver.errors import OCIError
@@ -52,10 +52,10 @@ def with_store(
         takes_away: whether it may have taken contents out of the store, which a cache on the folder has to know.
 
     Raises:
-        CannotServeError: there is no store, or it cannot be opened; in words, with what to do.
+        CommandError: there is no store, or it cannot be opened; in words, with what to do.
     """
     if not (folder / "registry.db").exists():
-        raise CannotServeError(f"{folder} holds no store: name the folder that `ociserver serve` was given by --data")
+        raise CommandError(f"{folder} holds no store: name the folder that `ociserver serve` was given by --data")
 
     async def run() -> Result:
         async with Store(folder) as store:
@@ -67,6 +67,6 @@ def with_store(
     try:
         return asyncio.run(run())
     except OCIError as error:
-        raise CannotServeError(f"{folder}: {error.message}") from error
+        raise CommandError(f"{folder}: {error.message}") from error
     except (StoreError, OSError) as error:
-        raise CannotServeError(str(error)) from error
+        raise CommandError(str(error)) from error

@@ -14,7 +14,7 @@ from click.core import ParameterSource
 
 from ociserver._core import is_repository
 from ociserver.cli.data import data_option, with_store
-from ociserver.cli.errors import CannotServeError
+from ociserver.cli.errors import CommandError
 from ociserver.cli.parameters import Command, option
 from ociserver.cli.references import image, quoted
 from ociserver.cli.registries import Registries, insecure_option, json_option, missing, telling, with_registries
@@ -170,7 +170,7 @@ def _confirm(question: str, settings: Settings) -> None:
     """Ask on stderr, unless --yes has answered.
 
     Raises:
-        CannotServeError: nobody can answer.
+        CommandError: nobody can answer.
         click.Abort: the answer is no.
     """
     if settings.yes:
@@ -184,7 +184,7 @@ def _confirm(question: str, settings: Settings) -> None:
         click.echo(err=True)
         agreed = None
     if agreed is None or sys.stdin is None:
-        raise CannotServeError("nothing was deleted, as nobody answered. To delete without being asked, pass --yes.")
+        raise CommandError("nothing was deleted, as nobody answered. To delete without being asked, pass --yes.")
     if not agreed:
         raise click.Abort
 
@@ -197,7 +197,7 @@ async def _told(work: Awaitable[Descriptor], named: Reference) -> Descriptor:
         text = missing(named, error)
         if text is None:
             raise
-        raise CannotServeError(f"{text}.") from None
+        raise CommandError(f"{text}.") from None
 
 
 async def _look(backend: Backend, named: Reference) -> Descriptor:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from ociserver.cli.errors import CannotServeError
+from ociserver.cli.errors import CommandError
 from ociserver.cli.parameters import Command, option
 from ociserver.cli.references import image
 from ociserver.cli.registries import (
@@ -37,7 +37,7 @@ async def manifest_of(registry: Backend, reference: Reference, platform: Platfor
     """What a reference names: by its digest, else by its tag, else `latest`.
 
     Raises:
-        CannotServeError: it has nothing for the platform.
+        CommandError: it has nothing for the platform.
         RegistryError: from the registry.
     """
     from ociserver.copy import PlatformError, choose
@@ -51,7 +51,7 @@ async def manifest_of(registry: Backend, reference: Reference, platform: Platfor
     try:
         return await choose(registry, reference.repository, found, platform)
     except PlatformError as error:
-        raise CannotServeError(f"{reference}: {error}") from None
+        raise CommandError(f"{reference}: {error}") from None
 
 
 @click.command(cls=Command, short_help="Print a manifest.")

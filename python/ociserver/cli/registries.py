@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 import click
 
-from ociserver.cli.errors import CannotServeError
+from ociserver.cli.errors import CommandError
 from ociserver.cli.parameters import option
 from ociserver.cli.references import port_of
 from ociserver.cli.table import printable
@@ -114,13 +114,13 @@ def with_registries(work: Callable[[Registries], Coroutine[Any, Any, Result]], *
     """Do something with registries, and close the connections to them.
 
     Raises:
-        CannotServeError: in words, with what to do.
+        CommandError: in words, with what to do.
     """
     try:
         # aiohttp belongs to an extra.
         from ociserver.client import CredentialsError
     except ImportError as error:
-        raise CannotServeError(f"this needs more packages ({error}): pip install 'ociserver[client]'") from None
+        raise CommandError(f"this needs more packages ({error}): pip install 'ociserver[client]'") from None
 
     async def run() -> Result:
         async with Registries(insecure=insecure) as registries:
@@ -129,7 +129,7 @@ def with_registries(work: Callable[[Registries], Coroutine[Any, Any, Result]], *
     try:
         return asyncio.run(run())
     except CredentialsError as error:
-        raise CannotServeError(f"the credentials of `docker login`: {error}") from None
+        raise CommandError(f"the credentials of `docker login`: {error}") from None
 
 
 @contextmanager
@@ -138,7 +138,7 @@ def telling(reference: Reference | str) -> Iterator[None]:
     try:
         yield
     except RegistryError as error:
-        raise CannotServeError(words(reference, error)) from error
+        raise CommandError(words(reference, error)) from error
 
 
 def words(reference: Reference | str, error: RegistryError) -> str:

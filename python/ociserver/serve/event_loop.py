@@ -1,9 +1,10 @@
-"""The event loop of `serve`: uvloop's, past which granian's thread answers what needs no waiting.
+"""The event loop of the server: uvloop's, with a way past it for requests that need no waiting.
 
-granian makes the scope of a request in a thread of its own, which hands the request to the loop with
-`call_soon_threadsafe`. For a small read that costs more than the read: a task, waking the loop, a turn of the GIL.
-So what the handler can answer at once is answered in that thread, and the loop never hears of it.
-It ends the futures of a body's pieces there too, and what is to be called then and can be called there is.
+granian makes the scope of a request in a thread of its own, and hands the request to the loop with
+`call_soon_threadsafe`. For a small read that costs more than the read: a task, a wake-up of the loop, a turn of the
+GIL. So what the handler can answer at once is answered in granian's thread, and the loop never sees the request. In
+that thread granian also completes the futures of a body's pieces, and the loop calls there each callback that is an
+`Anywhere`.
 """
 
 from __future__ import annotations
@@ -12,11 +13,12 @@ import asyncio
 import logging
 from collections.abc import Callable
 from contextvars import Context
-from typing import Any, Final, TypeVarTuple
+from typing import Any, TypeVarTuple, cast
 
 import uvloop
 
 from ociserver.handler.anywhere import Anywhere
+from ociserver.serve.granian import is_request
 from ociserver.types import Scope, Send
 
 __all__ = ["AnswerAtOnce", "Loop"]
@@ -28,12 +30,9 @@ Arguments = TypeVarTuple("Arguments")
 
 _log = logging.getLogger("ociserver.serve")
 
-_WATCHER: Final = "CallbackWatcherHTTP"
-"""The class in which granian keeps scope and protocol of a request; it hands over (coroutine, watcher)."""
-
 
 class Loop(uvloop.Loop):
-    """Asks `answer_at_once`, where it is set, before it takes a request of granian's."""
+    """Asks `answer_at_once`, where it is set, before it takes a request from granian."""
 
     answer_at_once: AnswerAtOnce | None = None
 
@@ -42,16 +41,14 @@ class Loop(uvloop.Loop):
     ) -> asyncio.Handle:
         if isinstance(callback, Anywhere):
             callback(*args)
-            return None  # type: ignore[return-value]  # nothing that granian could cancel
-        given: tuple[Any, ...] = args
-        if self.answer_at_once is not None and len(given) == 2 and type(given[1]).__name__ == _WATCHER:
-            request, watcher = given
+            return None  # type: ignore[return-value]  # granian does not use the handle
+        if self.answer_at_once is not None and is_request(callback):
+            coroutine, watcher = cast("tuple[Any, Any]", args)
             try:
-                # Its `send` takes a message when it is called, and a whole answer without waiting.
                 if self.answer_at_once(watcher.scope, watcher.proto.send):
-                    request.close()
-                    return None  # type: ignore[return-value]  # likewise
+                    coroutine.close()
+                    return None  # type: ignore[return-value]  # granian does not use the handle
             except Exception:
-                # It cannot be raised here: granian would forget the request.
-                _log.exception("a request was not answered at once")
+                # An exception must not leave this method: granian would drop the request.
+                _log.exception("a request was not answered outside the event loop, which answers it now")
         return super().call_soon_threadsafe(callback, *args, context=context)

@@ -1,8 +1,8 @@
 """`/healthz` and `/readyz`, in front of the handler.
 
-* `/healthz`: the process answers. 200 as long as it runs.
-* `/readyz`: send requests here. 200 once the backend is open and until the shutdown begins, unless a store says that
-  it cannot be written to; else 503, with the reason as text.
+* `/healthz` answers 200 as long as the process runs.
+* `/readyz` answers 200 from the time when the backend is open until the shutdown begins, unless a store reports that it
+  cannot be written to. Otherwise it answers 503, with the reason as text.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Final
 
 from ociserver.types import Receive, Scope, Send
 
-__all__ = ["HEALTH", "READY", "Readiness", "with_health"]
+__all__ = ["HEALTH", "READY", "Application", "Readiness", "with_health"]
 
 HEALTH: Final = "/healthz"
 READY: Final = "/readyz"
@@ -21,11 +21,11 @@ Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
 class Readiness:
-    """Whether requests are welcome.
+    """Whether clients should send requests here.
 
     Args:
-        reason: why they are not, from the server's side; None when they are. Set by whoever starts and stops it.
-        unavailable: asked each time for a reason from the stores' side.
+        reason: why they should not, from the server's side; None if they should. The server sets it.
+        unavailable: called for each question; returns a reason from the stores' side, or None.
     """
 
     __slots__ = ("_unavailable", "reason")
@@ -35,14 +35,14 @@ class Readiness:
         self._unavailable = unavailable
 
     def why_not(self) -> str | None:
-        """Why requests should go elsewhere; None if they should not."""
+        """Why clients should send requests elsewhere; None if they should not."""
         return self.reason or self._unavailable()
 
 
 def with_health(app: Application, readiness: Readiness) -> Application:
-    """Answer the two paths, and give everything else to `app`."""
+    """Answer the two paths, and pass everything else to `app`."""
 
-    # A plain function: what is not for us costs a dictionary look-up, and no further coroutine.
+    # Not a coroutine function, so that other requests cost only a comparison here.
     def health_or_app(scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         if scope["path"] in (HEALTH, READY):
             return _answer(scope, send, readiness)

@@ -1,7 +1,7 @@
-"""What the log line of a message looks like: as text for people, or as JSON, one object a line.
+"""The formats of log messages: text for people, or JSON with one object on each line.
 
-Both are safe to read by line: nothing that a client sends can end a line or begin one. The lines of requests are made
-by the core (`access_line`).
+Both can be read line by line: nothing that a client sends can end a line or begin one. The core makes the lines of
+requests (`access_line`).
 """
 
 from __future__ import annotations
@@ -10,13 +10,12 @@ import json
 import logging
 import re
 from datetime import UTC, datetime
-from typing import Any, Final, Literal, Protocol
+from typing import Any, Final, Protocol
 
 from ociserver.context import request_context
+from ociserver.settings import LogFormat
 
-__all__ = ["FORMATS", "Format", "FormatName", "JsonFormat", "TextFormat", "make_format"]
-
-FormatName = Literal["text", "json"]
+__all__ = ["Format", "JsonFormat", "TextFormat", "make_format"]
 
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _CONTINUED: Final = "\n    "
@@ -26,14 +25,21 @@ class Format(Protocol):
     """Makes lines, without their newline."""
 
     def message(self, at: float, level: str, text: str, fields: dict[str, Any]) -> str:
-        """The line of something that happened; `fields` are further facts, for JSON."""
+        """The line of a message.
+
+        Args:
+            at: when it was logged, in seconds since the epoch.
+            level: its level, in lower case.
+            text: the message.
+            fields: further facts, which only JSON shows.
+        """
 
     def record(self, record: logging.LogRecord) -> str:
-        """The line of a log record, with its traceback."""
+        """The line of a log record, with its traceback if it has one."""
 
 
 class TextFormat:
-    """`<time> <level> <text>`; further lines of a traceback are indented."""
+    """`<time> <level> <text>`. Further lines, as of a traceback, are indented."""
 
     def message(self, at: float, level: str, text: str, fields: dict[str, Any]) -> str:
         return f"{_time(at)} {level:<7} {_indented(text)}"
@@ -45,7 +51,7 @@ class TextFormat:
 
 
 class JsonFormat:
-    """One object a line: `time`, `level`, `message`, and what else is known, each under its own name."""
+    """One object on each line: `time`, `level`, `message`, and further facts, each under its own name."""
 
     def __init__(self) -> None:
         self._encode = json.JSONEncoder(separators=(",", ":")).encode
@@ -55,11 +61,11 @@ class JsonFormat:
 
     def record(self, record: logging.LogRecord) -> str:
         fields: dict[str, Any] = {"logger": record.name}
-        # Where a request is being served, this runs in its task.
+        # In the task of a request, the context is that of the request.
         context = request_context.get()
         if context:
             fields["request_id"] = context.request_id
-        # What somebody gave to the logger as `extra={"fields": {...}}`.
+        # Given to the logger as `extra={"fields": {...}}`.
         fields.update(getattr(record, "fields", {}))
         trace = _traceback(record)
         if trace:
@@ -67,11 +73,8 @@ class JsonFormat:
         return self.message(record.created, record.levelname.lower(), record.getMessage(), fields)
 
 
-FORMATS: Final[tuple[FormatName, ...]] = ("text", "json")
-
-
-def make_format(name: FormatName) -> Format:
-    """The format of that name."""
+def make_format(name: LogFormat) -> Format:
+    """The format with this name."""
     return JsonFormat() if name == "json" else TextFormat()
 
 

@@ -1,4 +1,4 @@
-"""Asks the server itself whether it is ready, over its own socket: what a client would see, TLS included."""
+"""Asks the server itself whether it is ready, over its own sockets, as a client would, including TLS."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _REQUEST: Final = f"GET {READY} HTTP/1.1\r\nHost: localhost\r\nConnection: close
 async def wait_until_ready(listeners: list[tuple[socket.AddressFamily, str, int]], *, tls: bool) -> None:
     """Return when each of these addresses answers /readyz with 200."""
     for family, host, port in listeners:
-        # No event tells: what is waited for happens in the server's own threads, and then in a client.
+        # No event tells: the server starts to accept in threads of its own.
         while not await _is_ready(family, host, port, tls=tls):  # noqa: ASYNC110
             await asyncio.sleep(INTERVAL_S)
 
@@ -43,11 +43,11 @@ async def _is_ready(family: socket.AddressFamily, host: str, port: int, *, tls: 
 
 
 def _reachable(host: str) -> str:
-    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - this is where not to connect to
+    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - compared, not bound
 
 
 def _unverified() -> ssl.SSLContext:
-    # It is our own socket, and the certificate names a host that need not be this address.
+    # This is the server's own socket, and the certificate may be for a name other than this address.
     context = ssl.create_default_context()
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE

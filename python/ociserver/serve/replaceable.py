@@ -1,4 +1,4 @@
-"""What is served, in a form that can be replaced while it is being served."""
+"""An application whose handler can be replaced while it serves."""
 
 from __future__ import annotations
 
@@ -18,29 +18,33 @@ __all__ = ["Kept", "Replaceable", "UnderWay"]
 _log = logging.getLogger("ociserver.serve")
 
 UnderWay = Callable[[], Collection[asyncio.Task[Any]]]
-"""The requests that are being served."""
+"""Returns the tasks of the requests that are being served."""
 
 _METHODS: Final = [name for part in (Reader, Writer, Deleter, Lister) for name in vars(part) if name[0] != "_"]
 
 
 class Kept(Backend):
-    """A store that stays open when what stands in front of it is closed: whoever made it opens and closes it."""
+    """A store that stays open when a backend in front of it is closed. Its owner opens and closes it.
+
+    Args:
+        inner: the store.
+    """
 
     def __init__(self, inner: Backend) -> None:
         self.inner = inner
-        # The store's own methods, so that no request pays for this.
+        # The store's own bound methods, so that requests do not pass through this object.
         for name in _METHODS:
             setattr(self, name, getattr(inner, name))
 
 
 class Replaceable:
-    """An application, in front of stores that stay.
+    """An application with a handler that can be replaced, in front of stores that stay open.
 
-    A request that has begun ends with the handler with which it began, which is closed after the last of them.
+    Each request ends with the handler with which it began. A replaced handler is closed after its last request.
 
     Args:
-        handler: what serves first; not yet open.
-        stores: opened before it, and closed after everything.
+        handler: the first handler, not yet open.
+        stores: opened before the first handler, and closed after the last.
     """
 
     def __init__(self, handler: Handler, stores: Sequence[Backend]) -> None:
@@ -53,16 +57,16 @@ class Replaceable:
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         if not self._opened.is_set():
             return self._when_open(scope, receive, send)
-        # No coroutine of its own, and nothing is counted: see `replace`.
+        # Neither a further coroutine nor a count of requests: `replace` asks for their tasks.
         return self._handler(scope, receive, send)
 
     async def _when_open(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """A request that is there before the stores are: the handler would open itself in front of closed ones."""
+        """Serve a request that came before the stores were open: the handler must not open before them."""
         await self._opened.wait()
         await self._handler(scope, receive, send)
 
     def answer_at_once(self, scope: Scope, send: Send) -> bool:
-        """`Handler.answer_at_once`, of the handler that serves now."""
+        """`Handler.answer_at_once` of the current handler."""
         return self._handler.answer_at_once(scope, send)
 
     async def __aenter__(self) -> Self:
@@ -78,18 +82,18 @@ class Replaceable:
         """Serve new requests with another handler.
 
         Args:
-            handler: not yet open. If it does not open, everything stays as it is.
-            under_way: tells which requests there are, of whichever handler.
+            handler: not yet open. If it does not open, the current handler stays.
+            under_way: returns the tasks of all requests, of any handler.
         """
         await handler.__aenter__()
         old, self._handler = self._handler, handler
-        # From here on none begins with the old one; the others are among these.
+        # No request begins with the old handler from here on; those that did are among `under_way()`.
         retiring = asyncio.create_task(_retire(old, under_way()))
         self._retiring[retiring] = old
         retiring.add_done_callback(lambda task: self._retiring.pop(task, None))
 
     async def aclose(self) -> None:
-        """Close everything; requests have ended, or are not waited for any more."""
+        """Close the handlers and the stores. Requests that have not ended are no longer waited for."""
         retiring = dict(self._retiring)
         for task in retiring:
             task.cancel()
@@ -107,4 +111,4 @@ async def _retire(handler: Handler, requests: Collection[asyncio.Task[Any]]) -> 
     try:
         await handler.aclose()
     except Exception:
-        _log.exception("what was served before did not close")
+        _log.exception("the registry that was served before the reload could not be closed")

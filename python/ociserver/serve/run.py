@@ -1,12 +1,12 @@
-"""Runs the handler on granian until a signal says to stop, and then lets requests finish.
+"""Runs the handler on granian until a signal, and then lets requests finish.
 
-One process: granian's embedded server, in an event loop that is ours. Its server of several processes
-does not do here: from the third signal on (Ctrl-C twice in a terminal) its workers hang, GIL held, in
-the middle of the requests that they should finish (granian 2.8.7), and they outlive a killed parent.
+One process: granian's embedded server, in an event loop of ours. granian's own server of several processes cannot be
+used: from the third signal on (Ctrl-C twice in a terminal) its workers hang with the GIL held, in the middle of the
+requests that they should finish (granian 2.8.7), and they survive a killed parent.
 
-The stop: SIGINT or SIGTERM closes the listening sockets and idle connections at once. Requests under way
-go on for as long as `graceful_timeout_s`; after that, or at a second signal, they are cut off.
-Then the backend is closed. The exit status is 0 if nothing had to be cut off. SIGHUP: see `ociserver.serve.reload`.
+The stop: SIGINT or SIGTERM closes the listening sockets and idle connections at once. Requests in progress may continue
+for `graceful_timeout_s`; after that, or at a second signal, they are cut off. Then the backend is closed. The exit
+status is 0 if no request was cut off. SIGHUP: see `ociserver.serve.reload`.
 """
 
 from __future__ import annotations
@@ -16,26 +16,17 @@ import functools
 import logging
 import signal
 import socket
-import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from granian import net
-from granian.constants import HTTPModes, Interfaces, SSLProtocols
-from granian.http import HTTP1Settings
-from granian.log import LogLevels
-from granian.server.embed import Server
-
 from ociserver.handler import Handler
-from ociserver.serve.allocator import keep_what_is_freed
 from ociserver.serve.event_loop import Loop
-from ociserver.serve.health import Application, Readiness, with_health
-from ociserver.serve.logs import GRANIAN_LOG_CONFIG
+from ociserver.serve.granian import GranianServer, request_tasks
+from ociserver.serve.health import Readiness, with_health
 from ociserver.serve.probe import wait_until_ready
 from ociserver.serve.reload import Reload
 from ociserver.serve.replaceable import Replaceable
-from ociserver.serve.sockets import BACKLOG
 from ociserver.serve.tls import Certificate
 from ociserver.store import StoreError
 
@@ -43,87 +34,41 @@ __all__ = ["Limits", "Outcome", "run"]
 
 _log = logging.getLogger("ociserver.serve")
 
-IDLE_TIMEOUT_S: Final = 75
-"""A connection without a request, or with half of one, is closed after this time (nginx's keepalive_timeout).
-A body under way is not concerned: the handler watches over its progress."""
-
-RECEIVE_SIZE: Final = 768 * 1024
-"""Most bytes that are read from a connection at once, and so of a request's head. Each such piece of a body goes
-through three threads: with 408 KiB, which is granian's own bound, an upload of 256 MiB ran at 423 MB/s and took 1.9 CPU
-seconds for a GB; with this at 483 and 1.6, and with 1 MiB no faster. Of 32 uploads at once each costs 3.1 MiB of memory
-instead of 1.7, and with 1 MiB it would be 4.2."""
-
 CUT_OFF_S: Final = 1.0
 """How long requests that were cut off may take to clean up, and connections to end."""
 
 NOTICE_S: Final = 0.25
-"""A stop that takes longer than this says what it is waiting for."""
-
-TURN_S: Final = 0.001
-"""After how long a thread that waits for the interpreter gets it (`sys.setswitchinterval`). With Python's 5 ms a push
-beside reads at full load, which do not come to the loop, took 10 ms at p99; with this 5, and the reads are as fast."""
-
-_REQUEST_TASK: Final = "future_watcher"
-"""Name of the coroutine that granian makes for each request."""
+"""A stop that takes longer than this logs what it waits for."""
 
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Bounds of the server.
+    """Limits of the server.
 
     Args:
-        max_connections: accepted at a time; more wait in the kernel.
-        graceful_timeout_s: see the module.
+        max_connections: number of connections that are accepted at a time. Further ones wait in the kernel.
+        graceful_timeout_s: how long requests may continue after a signal.
+        cut_off_s: how long requests that were cut off may take to clean up.
     """
 
     max_connections: int
     graceful_timeout_s: float
+    cut_off_s: float = CUT_OFF_S
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How serving ended: `status` for the shell; `clean` if nothing is left running in the background."""
+    """How serving ended.
+
+    Args:
+        status: exit status for the shell.
+        clean: whether nothing is left running in the background.
+    """
 
     status: int
     clean: bool
-
-
-class _Server(Server):
-    """granian's embedded server, over a socket that listens already."""
-
-    def __init__(
-        self, app: Application, listener: socket.socket, limits: Limits, certificate: Certificate | None
-    ) -> None:
-        super().__init__(
-            target=app,
-            # The handler is opened and closed here, once, and not by one lifespan for each socket.
-            interface=Interfaces.ASGINL,
-            # HTTP/1.1 only: on one HTTP/2 connection a slow upload holds up the others, in the window they share.
-            http=HTTPModes.http1,
-            http1_settings=HTTP1Settings(header_read_timeout=IDLE_TIMEOUT_S * 1000, max_buffer_size=RECEIVE_SIZE),
-            websockets=False,
-            backpressure=limits.max_connections,
-            log_dictconfig=GRANIAN_LOG_CONFIG,
-            # The Rust side asks Python for its level once; below this it would send every record over.
-            log_level=LogLevels.debug if _log.isEnabledFor(logging.DEBUG) else LogLevels.warning,
-            ssl_cert=certificate.chain if certificate else None,
-            ssl_key=certificate.key if certificate else None,
-            ssl_protocol_min=SSLProtocols.tls12,
-        )
-        self._listener = listener
-        self._shd: Any = None
-
-    def _init_shared_socket(self) -> None:
-        # The descriptor is granian's from here on: it closes it when it stops accepting.
-        self._shd = _socket_holder(self._listener.detach(), False, *_BACKLOG)  # noqa: FBT003 - positional in Rust
-
-
-# granian exports it for its own pickling only, and its stub leaves the constructor out.
-_socket_holder: Final[Any] = vars(net)["SocketHolder"]
-_BACKLOG: Final = (BACKLOG,) if sys.platform.startswith(("linux", "freebsd")) else ()
-"""SocketHolder has this argument where granian listens per worker."""
 
 
 def run(
@@ -140,24 +85,22 @@ def run(
     """Serve until a signal, or until the server ends by itself.
 
     Args:
-        handler: not yet open; it is opened and closed here.
-        listeners: listening sockets; they are closed here.
+        handler: not yet open. It is opened and closed here.
+        listeners: listening sockets. They are closed here.
         limits: see there.
         certificate: checked already; None for plain HTTP.
         on_ready: called when the server answers requests.
-        reload: what SIGHUP does, to a handler that is a `Replaceable`.
-        unavailable: why the stores cannot be written to just now, for `/readyz`.
-        heartbeat: runs on the event loop for as long as that does; tells the parent of several workers that it turns.
+        reload: what SIGHUP does, if the handler is a `Replaceable`.
+        unavailable: returns why the stores cannot be written to at present, for `/readyz`, or None.
+        heartbeat: runs on the event loop for as long as that runs, and tells the parent of several workers so.
     """
-    sys.setswitchinterval(TURN_S)
-    keep_what_is_freed()
     loop = Loop()
     loop.answer_at_once = handler.answer_at_once
     runner = asyncio.Runner(loop_factory=lambda: loop)
     run = _Run(handler, listeners, limits, certificate, unavailable)
     run.heartbeat = heartbeat
     if reload is not None and isinstance(handler, Replaceable):
-        run.reload = functools.partial(reload.replace, handler, _requests)
+        run.reload = functools.partial(reload.replace, handler, request_tasks)
     outcome = runner.run(run.until_stopped(on_ready))
     if outcome.clean:
         runner.close()
@@ -186,27 +129,36 @@ class _Run:
         self._hurry = asyncio.Event()
         self._addresses = [(listener.family, *listener.getsockname()[:2]) for listener in listeners]
         app = with_health(handler, self._readiness)
-        self._servers = [_Server(app, listener, limits, certificate) for listener in listeners]
+        self._servers = [
+            GranianServer(
+                app,
+                listener,
+                max_connections=limits.max_connections,
+                certificate=certificate,
+                verbose=_log.isEnabledFor(logging.DEBUG),
+            )
+            for listener in listeners
+        ]
 
     async def until_stopped(self, on_ready: Callable[[], None]) -> Outcome:
         loop = asyncio.get_running_loop()
         for number in _SIGNALS:
             loop.add_signal_handler(number, self._on_signal)
-        # Kept, or it could be collected; it ends with the loop.
+        # Kept in a variable, as the event loop does not keep its tasks alive.
         beating = None if self.heartbeat is None else asyncio.ensure_future(self.heartbeat())
         serving = [asyncio.create_task(server.serve()) for server in self._servers]
         starting = asyncio.create_task(self._start(on_ready))
         reloading = asyncio.create_task(self._reload(starting))
         stopping = asyncio.create_task(self._stop.wait())
-        # The three ways in which this can go on: it starts (and then the other two are left), a server ends
-        # by itself, a signal.
+        # One of three things happens: the start ends, and the other two can still happen; a server ends by itself; a
+        # signal arrives.
         await asyncio.wait([starting, stopping, *serving], return_when=asyncio.FIRST_COMPLETED)
         failed = await _failure(starting)
         if not failed and not self._stop.is_set():
             await asyncio.wait([stopping, *serving], return_when=asyncio.FIRST_COMPLETED)
             if not self._stop.is_set():
                 failed = True
-                _log.error("the server ended by itself")
+                _log.error("the HTTP server ended unexpectedly; stopping")
         stopping.cancel()
         reloading.cancel()
         await asyncio.wait([reloading])
@@ -217,15 +169,15 @@ class _Run:
         return Outcome(status=int(failed or not finished or not closed), clean=all(task.done() for task in serving))
 
     async def _start(self, on_ready: Callable[[], None]) -> None:
-        # The sockets accept before the store is open, so that /healthz can say that the process is well
-        # while /readyz says that opening takes its time.
+        # The sockets accept before the store is open. So /healthz can answer that the process runs while /readyz
+        # answers that the store is being opened.
         await self._handler.__aenter__()
         self._readiness.reason = None
         await wait_until_ready(self._addresses, tls=self._tls)
         on_ready()
 
     async def _reload(self, starting: asyncio.Task[None]) -> None:
-        """Reload at each SIGHUP, one after the other; several that come meanwhile are one."""
+        """Reload at each SIGHUP, one after the other. Several that arrive during a reload are one."""
         if self.reload is None:
             return
         hangup = asyncio.Event()
@@ -241,66 +193,61 @@ class _Run:
             self._stop.set()
             return
         self._hurry.set()
-        # Whoever sends a third one wants the process gone, whatever it is doing.
+        # A third signal ends the process whatever it is doing.
         for number in _SIGNALS:
             signal.signal(number, signal.SIG_DFL)
 
     async def _finish(self, serving: list[asyncio.Task[None]]) -> bool:
-        """Let requests finish, within bounds; says whether all did."""
+        """Let requests finish, within bounds; returns whether all did."""
         self._readiness.reason = "the server is shutting down"
         for server in self._servers:
-            server.stop()  # type: ignore[no-untyped-call]
-        _, busy = await asyncio.wait(serving, timeout=min(NOTICE_S, self._limits.graceful_timeout_s))
+            server.stop()
+        bound_s = self._limits.graceful_timeout_s
+        _, busy = await asyncio.wait(serving, timeout=min(NOTICE_S, bound_s))
         if not busy:
             return True
-        bound = self._limits.graceful_timeout_s
-        _log.info("stopping: %s; waiting %g s at most, or for a second signal", _under_way(), bound)
+        _log.info("stopping: %s; waiting up to %g s, or until a second signal", _in_progress(), bound_s)
         hurry = asyncio.create_task(self._hurry.wait())
         ended = asyncio.gather(*busy, return_exceptions=True)
         either: list[asyncio.Future[Any]] = [hurry, ended]
-        await asyncio.wait(either, timeout=bound, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait(either, timeout=bound_s, return_when=asyncio.FIRST_COMPLETED)
         hurry.cancel()
         if ended.done():
             return True
-        _log.warning("stopping: cut off: %s", _under_way())
-        for task in _requests():
+        _log.warning("stopping: cut off what did not finish: %s", _in_progress())
+        for task in request_tasks():
             task.cancel()
-        await asyncio.wait([ended], timeout=CUT_OFF_S)
+        await asyncio.wait([ended], timeout=self._limits.cut_off_s)
         return False
 
     async def _close(self) -> bool:
         try:
             await self._handler.aclose()
         except Exception:
-            _log.exception("the store did not close")
+            _log.exception("the store could not be closed")
             return False
         return True
 
 
 async def _failure(starting: asyncio.Task[None]) -> bool:
-    """End the start if it is still under way; says whether it failed."""
+    """End the start if it has not ended; returns whether it failed."""
     starting.cancel()
     try:
         await starting
     except asyncio.CancelledError:
         return False
     except StoreError as error:
-        _log.error("the store did not open: %s", error)
+        _log.error("the store could not be opened: %s", error)
         return True
     except Exception:
-        _log.exception("the store did not open")
+        _log.exception("the store could not be opened")
         return True
     return False
 
 
-def _requests() -> list[asyncio.Task[Any]]:
-    """The tasks that serve requests. Looked up when they are needed, so that no request has to be counted."""
-    return [task for task in asyncio.all_tasks() if getattr(task.get_coro(), "__name__", "") == _REQUEST_TASK]
-
-
-def _under_way() -> str:
-    count = len(_requests())
+def _in_progress() -> str:
+    count = len(request_tasks())
     if not count:
-        # The application is done with them, but the client still takes the answer.
-        return "answers are still being sent"
-    return f"{count} request{'s' if count > 1 else ''} under way"
+        # The application is done with them, but clients still receive the responses.
+        return "responses are still being sent"
+    return f"{count} request{'s' if count > 1 else ''} in progress"

@@ -1,4 +1,4 @@
-"""Where `serve` keeps what is pushed: one function for each kind of store that the flags can name."""
+"""The stores of a server: one function for each kind of store that flags can name."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ociserver import store
-from ociserver.cli.errors import CannotServeError
 from ociserver.interface import Backend
 from ociserver.memory import Memory
+from ociserver.serve.errors import CannotServeError
 from ociserver.store.folder import check_folder
 from ociserver.store.modes import GROUP_READABLE, PRIVATE
 from ociserver.store.sqlite import Durability
@@ -22,11 +22,11 @@ __all__ = ["Store", "claim", "folder", "memory"]
 
 @dataclass(frozen=True, slots=True)
 class Store:
-    """A backend, and what to tell of it at the start.
+    """A backend, and what the first lines of the server say about it.
 
     Args:
         backend: not yet open.
-        place: where the data is, to end the sentence "data is kept ...".
+        place: where the data is; ends the sentence "data is kept ...".
     """
 
     backend: Backend
@@ -34,7 +34,7 @@ class Store:
 
     @property
     def unavailable(self) -> str | None:
-        """Why it cannot be written to just now; None while it can."""
+        """Why it cannot be written to at present; None if it can."""
         return self.backend.unavailable if isinstance(self.backend, store.Store) else None
 
 
@@ -66,15 +66,18 @@ def folder(
 
 
 def claim(path: Path, *, group_readable: bool) -> int:
-    """Make the folder this server's, until the process ends; the descriptor that holds the claim.
+    """Reserve the folder for this server until the process ends.
 
-    Two servers on one folder would not harm the data, but each would collect, and answer, by its own flags.
+    Two servers on one folder would not damage the data, but each would collect and answer by its own flags.
+
+    Returns:
+        The file descriptor that holds the lock.
 
     Raises:
-        CannotServeError: the folder is another program's, another server has it, or it cannot be written to.
+        CannotServeError: the folder belongs to another program, another server uses it, or it cannot be written to.
     """
     try:
-        # The store looks too, but not before this has written to the folder.
+        # The store checks this too, but only after this function has written to the folder.
         check_folder(path)
         modes = GROUP_READABLE if group_readable else PRIVATE
         modes.make_folder(path)
@@ -82,11 +85,11 @@ def claim(path: Path, *, group_readable: bool) -> int:
     except store.StoreError as error:
         raise CannotServeError(f"{error}.") from error
     except OSError as error:
-        # What is no path is not shown: it may be a key, in the place of its path.
-        shown = "a folder of such a name" if error.errno == errno.ENAMETOOLONG else path
+        # A text that cannot be a path is not shown: it may be a key that was given in place of a path.
+        shown = "the given folder" if error.errno == errno.ENAMETOOLONG else path
         raise CannotServeError(
-            f"cannot keep data in {shown}: {error.strerror}. --data takes a folder that this user may write to; "
-            "--memory keeps nothing on disk."
+            f"cannot keep data in {shown}: {error.strerror}. Set --data to a folder that this user can write to, or "
+            "use --memory to keep nothing on disk."
         ) from error
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)

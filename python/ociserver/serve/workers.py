@@ -1,9 +1,8 @@
-"""Several processes that serve one store together: a parent that starts, watches and stops them.
+"""Several processes that serve one store, and a parent that starts, watches and stops them.
 
-Each worker is `ociserver serve` again, with the same arguments and the parent's listening sockets. It is
-started anew and not forked, so that no thread or lock of the parent is in it. A worker that ends by itself, or that
-stands still (`heartbeat`), is replaced; a parent that is gone, even by `kill -9`, takes its workers with it, by a pipe
-that then ends.
+Each worker runs the same command as the parent, with the same arguments and the parent's listening sockets. It is a
+new process and not a fork, so that it inherits no thread and no lock. The parent replaces a worker that ends by itself
+or that is frozen (`heartbeat`). When the parent ends, even by `kill -9`, so do its workers: a pipe tells them.
 """
 
 from __future__ import annotations
@@ -23,32 +22,36 @@ from typing import Final
 
 from ociserver.serve.heartbeat import BEAT_S, SILENCE_S, Heart, Pulse
 
-__all__ = ["UPLOAD_KEY", "Worker", "supervise"]
+__all__ = ["Worker", "supervise"]
 
 _log = logging.getLogger("ociserver.workers")
 
 _VARIABLE: Final = "_OCISERVER_WORKER"
-"""How a worker knows that it is one: its number, which no other has or had, the descriptors of its ends of two pipes,
-those of its sockets."""
-
-UPLOAD_KEY: Final = "_OCISERVER_UPLOAD_KEY"
-"""What all workers sign ids of uploads at registries elsewhere with, as hexadecimal digits."""
+"""Environment variable that makes a process a worker: its number, which no other worker has or had, and the descriptors
+of its ends of two pipes and of its sockets, separated by commas."""
 
 RESTART_S: Final = 1.0
-"""Pause before a worker is replaced, so that one that cannot live does not take the machine."""
+"""Pause before a worker is replaced, so that one that fails at once does not use up the machine."""
 
 GRACEFUL_TIMEOUT_S: Final = 30.0
-"""How long workers may take to finish requests, where nobody says otherwise."""
+"""How long workers may take to finish requests, by default."""
 
 STOP_MARGIN_S: Final = 5.0
-"""How much longer than that a worker may take to end before it is killed: it still cleans up, and closes its store."""
+"""How much longer than that a worker may take to end before it is killed: it cleans up and closes its store."""
 
-STARTS: Final = 3
-"""How many workers in a row may be killed before the first that serves, by a machine that is short of memory, say."""
+MAX_STARTS: Final = 3
+"""How many workers in a row may be killed before the first one serves, for example because memory is short."""
 
 
 class Worker:
-    """A worker's side: what it has from its parent."""
+    """The worker's side: what it has from its parent.
+
+    Args:
+        number: of the worker, from 1.
+        listeners: the listening sockets.
+        ready: descriptor of the pipe for heartbeats.
+        life: descriptor of the pipe that ends when the parent does.
+    """
 
     def __init__(self, number: int, listeners: list[socket.socket], ready: int, life: int) -> None:
         self.number = number
@@ -58,7 +61,7 @@ class Worker:
 
     @classmethod
     def from_environment(cls) -> Worker | None:
-        """This process as a worker; None if it is not one."""
+        """This process as a worker; None if no parent has started it."""
         value = os.environ.pop(_VARIABLE, None)
         if value is None:
             return None
@@ -66,17 +69,17 @@ class Worker:
         return cls(number, [socket.socket(fileno=descriptor) for descriptor in descriptors], ready, life)
 
     def tell(self) -> None:
-        """Say that it serves."""
+        """Tell the parent that this worker serves requests."""
         self._heart.serves()
 
     async def beat(self) -> None:
-        """Say that the event loop turns, for as long as it does."""
+        """Send heartbeats for as long as the event loop runs."""
         await self._heart.beat()
 
     @staticmethod
     def _watch(life: int) -> None:
         os.read(life, 1)
-        # Nothing is ever written: the parent has gone.
+        # Nothing is ever written to this pipe, so the parent has ended.
         os.kill(os.getpid(), signal.SIGTERM)
 
 
@@ -89,29 +92,35 @@ def supervise(
     graceful_timeout_s: float = GRACEFUL_TIMEOUT_S,
     silence_s: float = SILENCE_S,
     stop_margin_s: float = STOP_MARGIN_S,
+    restart_s: float = RESTART_S,
 ) -> int:
-    """Run `count` workers until a signal; the status to exit with.
+    """Run `count` workers until a signal.
 
     Args:
-        listeners: listening sockets, which all workers accept from.
-        count: how many.
+        listeners: listening sockets, from which all workers accept.
+        count: number of workers.
         on_ready: called when all of them serve.
-        check: called at SIGHUP: whether to pass it on to the workers. None if they do not know it.
+        check: called at SIGHUP; says whether to pass the signal on to the workers. None if they do not reload.
         graceful_timeout_s: how long the workers let requests finish.
         silence_s: how long a worker may send no heartbeat before it is killed and replaced.
         stop_margin_s: how long after `graceful_timeout_s` a worker that has not ended is killed.
+        restart_s: pause before a worker is replaced.
+
+    Returns:
+        The exit status: the highest of those of the workers.
     """
     stop_s = graceful_timeout_s + stop_margin_s
-    return asyncio.run(_Supervisor(listeners, count, check, stop_s, silence_s).run(on_ready))
+    supervisor = _Supervisor(listeners, count, check, stop_s=stop_s, silence_s=silence_s, restart_s=restart_s)
+    return asyncio.run(supervisor.run(on_ready))
 
 
 @dataclass(slots=True)
 class _Running:
-    """A worker that was started, and has not ended as far as is known."""
+    """A worker that was started and has not ended, as far as the parent knows."""
 
     process: asyncio.subprocess.Process
     pulse: Pulse
-    is_silent: bool = False
+    is_frozen: bool = False
 
 
 class _Supervisor:
@@ -120,14 +129,17 @@ class _Supervisor:
         listeners: list[socket.socket],
         count: int,
         check: Callable[[], bool] | None,
+        *,
         stop_s: float,
         silence_s: float,
+        restart_s: float,
     ) -> None:
         self._listeners = listeners
         self._count = count
         self._check = check
         self._stop_s = stop_s
         self._silence_s = silence_s
+        self._restart_s = restart_s
         self._numbers = itertools.count(1)
         self._reloads = 0
         self._serving: set[int] = set()
@@ -137,7 +149,7 @@ class _Supervisor:
         self._life, self._life_of_workers = 0, 0
 
     async def run(self, on_ready: Callable[[], None]) -> int:
-        # The workers hold the reading end; the writing end is here alone, and ends with this process.
+        # The workers hold the reading end. Only this process has the writing end, which ends with it.
         self._life_of_workers, self._life = os.pipe()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -158,7 +170,7 @@ class _Supervisor:
         on_ready()
 
     async def _keep(self, started: asyncio.Future[None]) -> int:
-        """Start a worker, and another one when it ends by itself; the status of the last."""
+        """Start a worker, and another one each time it ends by itself; returns the status of the last."""
         starts = 0
         while True:
             starts += 1
@@ -168,7 +180,7 @@ class _Supervisor:
             if await worker.pulse.serving:
                 self._serving.add(number)
                 if reloads != self._reloads:
-                    # It may have read the file before it was changed.
+                    # It may have read the configuration before that was changed.
                     _send(worker, signal.SIGHUP)
                 if not started.done():
                     started.set_result(None)
@@ -177,33 +189,38 @@ class _Supervisor:
             self._serving.discard(number)
             del self._workers[number]
             if self._stopping.is_set():
-                # Ended by the signal itself it was still starting, and had nothing to finish.
+                # A worker that the signal itself ended was still starting, and had no requests to finish.
                 return 0 if status == -signal.SIGTERM else abs(status)
-            if not started.done() and (status > 0 or starts == STARTS):
-                # It could not even start; the others would fare no better.
+            if not started.done() and (status > 0 or starts == MAX_STARTS):
+                # It could not even start, and neither could another one.
                 if status <= 0:
-                    # Else it has said why.
-                    _log.error("worker %d ended by itself with status %d, like those before it", number, status)
+                    # With a positive status it has said why.
+                    _log.error(
+                        "worker %d ended with status %d before it served, as did %d before it; stopping",
+                        number,
+                        status,
+                        starts - 1,
+                    )
                 self._stop()
                 return abs(status) or 1
-            if not worker.is_silent:
-                _log.error("worker %d ended by itself with status %d; starting another", number, status)
+            if not worker.is_frozen:
+                _log.error("worker %d ended unexpectedly with status %d; starting another", number, status)
             try:
-                await asyncio.wait_for(self._stopping.wait(), RESTART_S)
+                await asyncio.wait_for(self._stopping.wait(), self._restart_s)
             except TimeoutError:
                 continue
             return 1
 
     async def _watch(self) -> None:
-        """Kill workers that stand still, whose keepers then start others."""
+        """Kill frozen workers. `_keep` then starts others."""
         while True:
             await asyncio.sleep(BEAT_S)
             for number, worker in self._workers.items():
                 silent_s = worker.pulse.tick()
-                if silent_s >= self._silence_s and not worker.is_silent:
-                    worker.is_silent = True
-                    then = "killing it" if self._stopping.is_set() else "killing it, and starting another"
-                    _log.error("worker %d has stood still for %g s: %s", number, silent_s, then)
+                if silent_s >= self._silence_s and not worker.is_frozen:
+                    worker.is_frozen = True
+                    then = "killing it" if self._stopping.is_set() else "killing it and starting another"
+                    _log.error("worker %d has not responded for %g s; %s", number, silent_s, then)
                     _send(worker, signal.SIGKILL)
 
     async def _start(self, number: int) -> _Running:
@@ -216,7 +233,7 @@ class _Supervisor:
             *sys.argv[1:],
             pass_fds=descriptors,
             env={**os.environ, _VARIABLE: ",".join(map(str, (number, *descriptors)))},
-            # A Ctrl-C in a terminal goes to the whole group; only the parent is to hear it.
+            # A Ctrl-C in a terminal goes to the whole process group, and only the parent must get it.
             start_new_session=True,
         )
         os.close(ready_of_worker)
@@ -246,7 +263,7 @@ class _Supervisor:
         if not self._stopping.is_set():
             asyncio.get_running_loop().call_later(self._stop_s, self._kill_all)
         self._stopping.set()
-        # Nobody accepts from them any more: a connection that the kernel took here would wait in vain.
+        # Nothing accepts from them any more: a connection that the kernel took would wait in vain.
         for listener in self._listeners:
             listener.close()
         for worker in self._workers.values():
@@ -254,6 +271,6 @@ class _Supervisor:
 
 
 def _send(worker: _Running, number: signal.Signals) -> None:
-    # It may have ended, and `_keep` not have heard of it yet.
+    # It may have ended before `_keep` was told.
     with contextlib.suppress(ProcessLookupError):
         worker.process.send_signal(number)
