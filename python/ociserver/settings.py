@@ -53,8 +53,8 @@ HELP: Final[Mapping[str, str]] = {
     "files keep their modes.",
     "memory_limit": "Maximum memory of a registry in memory: 512MiB, 2GiB, or a share of the memory of this machine "
     "or container. A push that would exceed it is refused with 507.",
-    "immutable_tags": "Refuse to move or delete a tag, and to delete what a tag refers to, directly or through an index, "
-    "with 403 DENIED.",
+    "immutable_tags": "Refuse to move or delete a tag, and to delete what a tag refers to, directly or through an "
+    "index, with 403 DENIED.",
     "lax_child_references": "Accept manifests whose blobs or child manifests are not in the repository, instead of "
     "refusing them with MANIFEST_BLOB_UNKNOWN.",
     # Limits of the server.
@@ -69,8 +69,8 @@ HELP: Final[Mapping[str, str]] = {
     "mounted or requested this long ago. Must be longer than a push takes.",
     "grace": "How long to keep a blob or manifest after it was removed from the last repository that had it.",
     "upload_timeout": "End an upload that received no data for this long.",
-    "delete_untagged_after": "Delete a manifest this long after its push if no tag, index or existing subject needs "
-    "it. Without this flag, no manifest is deleted.",
+    "delete_untagged_after": "Delete a manifest if no tag, index or existing subject needs it and it was last pushed, "
+    "requested by HEAD or untagged this long ago. Without this flag, no manifest is deleted.",
     # The log.
     "log_level": "Lowest level of messages to log.",
     "log_format": "text: lines for people. json: one JSON object on each line. The log is written to stdout.",
