@@ -48,22 +48,22 @@ def parse_registry_url(url: str, example: str = "https://registry.example") -> S
         ValueError: it is not such a URL; the message says why, and shows nothing of it.
     """
     if not url.isprintable() or " " in url:
-        raise ValueError(f"the URL has invalid characters; write, for example, {example}")
+        raise ValueError(f"the URL has invalid characters; write {example}")
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port
     except ValueError:
         # Python's own message repeats a part of it.
-        raise ValueError(f"the URL has an invalid host or port; write, for example, {example}") from None
+        raise ValueError(f"the URL has an invalid host or port; write {example}") from None
     if parts.scheme not in ("http", "https"):
-        raise ValueError(f"the URL begins with neither https:// nor http://; write, for example, {example}")
+        raise ValueError(f"the URL begins with neither https:// nor http://; write {example}")
     if "@" in parts.netloc:
         raise ValueError(
             "the URL contains a user name or a password, which would be logged: set them separately, as `username` and "
             "`password` in a configuration file, or as `credentials` in Python"
         )
     if not host or port == 0:
-        raise ValueError(f"the URL has no host, or port 0; write, for example, {example}")
+        raise ValueError(f"the URL has no host, or port 0; write {example}")
     if parts.query or parts.fragment:
-        raise ValueError(f"the URL has a query or a fragment; write, for example, {example}")
+        raise ValueError(f"the URL has a query or a fragment; write {example}")
     return parts

@@ -1,4 +1,4 @@
-"""`ociserver collect`: free what nothing needs any more, beside a running server."""
+"""`ociserver collect`: deletes what is no longer needed, while a server runs."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _HOW: Final = "How to go about it"
 _REASONS: Final[dict[Reason, tuple[str, str]]] = {
     "untagged": ("manifest", "that nothing tags or references"),
     "abandoned": ("upload", "that nobody finished"),
-    "unreferenced": ("blob", "taken out of a repository"),
+    "unreferenced": ("blob", "removed from a repository"),
     "unlinked": ("content", "that no repository has"),
     "unknown": ("file", "that nothing names"),
 }
@@ -69,14 +69,14 @@ _POLICY: Final = (
 
 
 def policy_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The flags that say what may go; `serve` has them too."""
+    """The flags that say what to delete. `serve` has them too."""
     for decorate in reversed(_POLICY):
         command = decorate(command)
     return command
 
 
 def policy_from(values: dict[str, Any]) -> Policy:
-    """The policy that the flags say."""
+    """The policy that the flags describe."""
     return Policy(
         unreferenced_after_s=values["unreferenced_after"],
         grace_s=values["grace"],
@@ -85,17 +85,17 @@ def policy_from(values: dict[str, Any]) -> Policy:
     )
 
 
-@click.command(cls=Command, short_help="Free what nothing needs any more.")
+@click.command(cls=Command, short_help="Delete what is no longer needed.")
 @data_option
 @policy_options
-@option("--dry-run", section=_HOW, is_flag=True, help="Only say what would be freed.")
-@option("--verbose", "-v", section=_HOW, is_flag=True, help="Name each thing that is freed, and why.")
+@option("--dry-run", section=_HOW, is_flag=True, help="Only print what would be deleted.")
+@option("--verbose", "-v", section=_HOW, is_flag=True, help="Print each item that is deleted, and why.")
 @option("--json", "as_json", section=_HOW, is_flag=True, help="Print the report as a JSON object.")
 def collect(*, data: Path, dry_run: bool, verbose: bool, as_json: bool, **values: Any) -> None:
-    """Free what nothing needs any more, while pushes and pulls go on.
+    """Delete what is no longer needed, while pushes and pulls continue.
 
-    What a push under way needs is safe: see --unreferenced-after and --grace. `ociserver serve` does the same as often
-    as its --collect-every says.
+    What a push in progress needs is kept: see --unreferenced-after and --grace. `ociserver serve` does the same at the
+    interval of its --collect-every.
     """
 
     async def work(store: Store) -> Report:

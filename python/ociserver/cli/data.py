@@ -24,7 +24,7 @@ _WHERE: Final = "Which store"
 
 
 def default_folder() -> Path:
-    """Where `serve` keeps its store if it is not told: the user's data directory."""
+    """The folder of the store by default: the user's data directory."""
     return user_data_path("ociserver")
 
 
@@ -49,13 +49,13 @@ def with_store(
     Args:
         folder: of the store.
         work: what to do.
-        takes_away: whether it may have taken contents out of the store, which a cache on the folder has to know.
+        takes_away: whether it may have removed contents from the store, which a cache on the folder must know.
 
     Raises:
-        CommandError: there is no store, or it cannot be opened; in words, with what to do.
+        CommandError: there is no store, or it cannot be opened.
     """
     if not (folder / "registry.db").exists():
-        raise CommandError(f"{folder} holds no store: name the folder that `ociserver serve` was given by --data")
+        raise CommandError(f"{folder} contains no store. Set --data to the folder that `ociserver serve` uses.")
 
     async def run() -> Result:
         async with Store(folder) as store:

@@ -14,7 +14,7 @@ import click
 
 from ociserver.serve.errors import CannotServeError
 
-__all__ = ["CommandError", "WrongConfigError", "serving_errors"]
+__all__ = ["CommandError", "WrongConfigError", "missing_packages", "serving_errors"]
 
 
 class CommandError(click.ClickException):
@@ -33,6 +33,13 @@ class WrongConfigError(CommandError):
 
     def show(self, file: IO[Any] | None = None) -> None:
         click.echo(self.format_message(), file=file, err=file is None)
+
+
+def missing_packages(error: ImportError) -> CommandError:
+    """The error of a command that needs the packages of the extra `client`."""
+    return CommandError(
+        f"this command needs packages that are not installed ({error}). Install them: pip install 'ociserver[client]'"
+    )
 
 
 @contextmanager

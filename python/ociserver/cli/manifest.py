@@ -34,10 +34,10 @@ _CREATED: Final = "org.opencontainers.image.created"
 
 
 async def manifest_of(registry: Backend, reference: Reference, platform: Platform | None) -> Manifest:
-    """What a reference names: by its digest, else by its tag, else `latest`.
+    """The manifest of a reference: by its digest, else by its tag, else by `latest`.
 
     Raises:
-        CommandError: it has nothing for the platform.
+        CommandError: the image does not exist for the platform.
         RegistryError: from the registry.
     """
     from ociserver.copy import PlatformError, choose
@@ -75,7 +75,7 @@ def manifest(*, reference: str, platform: Platform | None, as_json: bool, insecu
     if as_json:
         click.echo(json.dumps(_described(found.descriptor)))
     elif sys.stdout.isatty():
-        # Whoever wrote it may not move the cursor; nor does a prompt belong behind its last line.
+        # Its author must not control the terminal, and the prompt belongs on a line of its own.
         lines = found.content.decode(errors="replace").replace("\t", "    ").splitlines()
         click.echo(
             "\n".join("".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in line) for line in lines)
@@ -128,7 +128,7 @@ def referrers(
 
 
 def _described(entry: Descriptor) -> dict[str, Any]:
-    """A descriptor as it stands in an index."""
+    """A descriptor as in an index."""
     described: dict[str, Any] = {"mediaType": entry.media_type, "digest": entry.digest, "size": entry.size}
     if entry.artifact_type:
         described["artifactType"] = entry.artifact_type
