@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from benches.figures import machine
-from ociserver.cli.units import format_size
+from ociserver.units import format_size
 from tests.support.churn.load import CLIENTS, PATIENCE_S, Report, run
 from tests.support.churn.tally import percentiles_ms
 

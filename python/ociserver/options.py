@@ -34,24 +34,25 @@ class Options:
             ASGI scope and the error, for parse errors and backend errors alike.
         disable_referrers_api: answer the referrers API with 404, and send no OCI-Subject, so that
             clients fall back to the referrers tag schema.
-        disable_referrers_filtering: ignore `artifactType`: the whole list, without OCI-Filters-Applied.
+        disable_referrers_filtering: ignore `artifactType`: answer with the whole list, without
+            OCI-Filters-Applied.
         disable_single_post_upload: answer a POST that carries the whole blob with 202, as the spec lets
             a registry reject it; the body is discarded.
         max_list_page_size: refuse a page size `n` above this with UNSUPPORTED (as AWS ECR does above
-            1000); 0 is no bound. A request without `n` is not limited.
-        ignore_pagination: ignore `n` and `last`: whole lists, without Link.
-        omit_digest_from_tag_get_response: no Docker-Content-Digest in the answer to a GET of a tag; HEAD
-            keeps it.
-        omit_link_header_from_responses: cut pages short, but send no Link.
+            1000); 0 is no limit. A request without `n` is not limited.
+        ignore_pagination: ignore `n` and `last`: answer with whole lists, without Link.
+        omit_digest_from_tag_get_response: send no Docker-Content-Digest in the response to a GET of a tag;
+            the response to HEAD still has it.
+        omit_link_header_from_responses: end lists after a page, but send no Link.
         location_for_upload_id: gives the absolute URL of an upload from its id, for the Location headers
             of an upload under way; "" for the handler's own path.
         locations_for_descriptor: gives URLs of a content, from whether it is a manifest and its
             descriptor. A GET of a blob is redirected to the first, and a push answers with it as Location.
             No URL: the handler's own path.
-        redirect_pulls: send clients that GET a blob to the registry behind this one, with 307, where they can do
-            without its credentials.
-        redirect_pushes: send clients that upload there too, by the Location of the upload. Not every client
-            goes: oras refuses to push then.
+        redirect_pulls: redirect clients that GET a blob to the registry behind this one, with 307, if they need
+            no credentials there.
+        redirect_pushes: direct clients that upload a blob there too, by the Location of the upload. Not every
+            client follows: oras then refuses to push.
         debug_id: prefix of log lines and request ids; by default `ociserver1`, `ociserver2` and so on.
     """
 
@@ -71,4 +72,4 @@ class Options:
 
     def __post_init__(self) -> None:
         if self.max_list_page_size < 0:
-            raise ValueError(f"max_list_page_size is {self.max_list_page_size}; it must be 0 (no bound) or more")
+            raise ValueError(f"max_list_page_size is {self.max_list_page_size}; it must be 0 (no limit) or more")

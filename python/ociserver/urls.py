@@ -59,8 +59,8 @@ def parse_registry_url(url: str, example: str = "https://registry.example") -> S
         raise ValueError(f"the URL begins with neither https:// nor http://; write {example}")
     if "@" in parts.netloc:
         raise ValueError(
-            "the URL has a user or a password in it, which would be logged: give them apart from it, "
-            "as `username` and `password` in a configuration file, as `credentials` in Python"
+            "the URL contains a user name or a password, which would be logged: set them separately, as `username` and "
+            "`password` in a configuration file, or as `credentials` in Python"
         )
     if not host or port == 0:
         raise ValueError(f"the URL has no host, or port 0; write {example}")

@@ -173,7 +173,7 @@ def test_no_server() -> None:
             "http://localhost:5000",
             ("--only", "blob-heads"),
             2,
-            "'blob-heads' is not a workload; there are manifest-get-tag,",
+            "'blob-heads' is not a workload; choose from manifest-get-tag,",
         ),
         ("http://localhost:5000", ("--repository", "A"), 2, "'A' is not the name of a repository"),
         ("http://localhost:5000", ("--seconds", "0"), 2, "must be more than 0"),

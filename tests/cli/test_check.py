@@ -77,4 +77,4 @@ def test_references_to_nothing_are_not_nothing(data: Path) -> None:
         archive.extractall(data.parent, filter="data")
     whole = check(data, status=0)
     assert "nothing is wrong" not in whole
-    assert whole.splitlines()[-1].endswith("no faults, 1 reference to what is not there")
+    assert whole.splitlines()[-1].endswith("no faults, 1 reference to missing contents")

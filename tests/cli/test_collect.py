@@ -33,5 +33,5 @@ def test_one_of_each_is_not_many(tmp_path: Path) -> None:
     assert [" ".join(line.split()) for line in said.stdout.splitlines()[:3]] == [
         "1 manifest that nothing tags or references 2 B",
         "1 upload that nobody finished 0 B",
-        "1 blob taken out of a repository 4 B",
+        "1 blob removed from a repository 4 B",
     ]

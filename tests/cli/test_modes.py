@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.process import Serve, serving
-from tests.cli.test_shutdown import push
+from tests.serve.test_shutdown import push
 
 
 def modes(data: Path) -> tuple[set[int], set[int]]:

@@ -143,7 +143,7 @@ def ran(*arguments: str, **environment: str) -> str:
         (WRONG["url of url"], "registry.url: the URL begins with neither"),
         ('[server]\nhost = { env = "SECRET" }', "server.host of the configuration file"),
         ('[server]\ntls-cert = "key.pem"\ntls-key = { env = "SECRET" }', "tls-cert of the configuration file"),
-        (f'[registry]\nkind = "store"\ndata = "{MARKER * 50}"', "a folder of such a name"),
+        (f'[registry]\nkind = "store"\ndata = "{MARKER * 50}"', "the given folder"),
     ],
     ids=["url", "host", "tls", "data"],
 )
@@ -184,7 +184,7 @@ async def test_a_server_in_front_of_a_registry_that_fails(folder: Path) -> None:
             await _asked(server, f"/v2/a/blobs/sha256:{'0' * 64}")
             config.write_text(config.read_text().replace("http://", f"htps://user:{MARKER}@"))
             server.signal(signal.SIGHUP)
-            server.wait_for("the configuration stays as it was")
+            server.wait_for("the configuration was not reloaded")
             server.signal(signal.SIGTERM)
             server.exit_status()
             assert "127.0.0.1 port 1 cannot be reached" in server.printed()

@@ -226,7 +226,7 @@ def test_what_is_proposed_follows_from_the_configuration(text: str) -> None:
     [
         (CACHE, "in memory", "docker pull {address}/library/hello-world:latest"),
         (f'{{ kind = "read-only", backend = {MEMORY} }}', "in memory", "docker pull {address}/REPOSITORY:TAG"),
-        (HUB, "elsewhere: this server has no store", "docker pull {address}/library/hello-world:latest"),
+        (HUB, "elsewhere: this server has no store of its own", "docker pull {address}/library/hello-world:latest"),
     ],
 )
 def test_a_pull_is_proposed_where_no_push_is_taken(registry: str, kept: str, proposed: str, tmp_path: Path) -> None:

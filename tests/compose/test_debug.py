@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from ociserver import Backend, ByteRange, Handler, Memory
-from ociserver.cli.log_format import JsonFormat
 from ociserver.client import Client
 from ociserver.compose import Debug
+from ociserver.serve.log_format import JsonFormat
 from tests.client.scripted import Reply, scripted
 from tests.contract.contents import REPOSITORY, collect, digest_of, push_blob, push_image, push_manifest, tags_of
 from tests.contract.errors import refused

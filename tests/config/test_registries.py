@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from ociserver import Backend, Handler, Memory
-from ociserver.cli.workers import UPLOAD_KEY
 from ociserver.config import ConfigError, load, load_to_build, parse
+from ociserver.settings import UPLOAD_KEY_VARIABLE
 from tests.client.scripted import Reply, scripted
 from tests.contract.contents import collect, digest_of, push_blob, push_image, push_manifest, read_blob, tags_of
 from tests.contract.errors import refused
@@ -200,13 +200,13 @@ async def test_an_upload_at_a_registry_elsewhere_is_continued_by_any_worker(monk
     """Where the registry keeps it at a place of its own; each worker, and each reload, builds a client."""
     async with scripted() as registry:
         text = f'registry = {{ kind = "client", url = "{registry.url}" }}'
-        monkeypatch.setenv(UPLOAD_KEY, "00" * 32)
+        monkeypatch.setenv(UPLOAD_KEY_VARIABLE, "00" * 32)
         async with backend_of(text) as first, backend_of(text) as second:
             registry.will(Reply(202, {"Location": "/elsewhere/1"}), Reply(204, {"Range": "0-9"}))
             upload_id = (await first.push_blob_chunked("group/project")).id
             resumed = await second.push_blob_chunked_resume("group/project", upload_id, offset=None)
             assert resumed.size == 10
-        monkeypatch.delenv(UPLOAD_KEY)
+        monkeypatch.delenv(UPLOAD_KEY_VARIABLE)
         async with backend_of(text) as stranger:
             with refused("BLOB_UPLOAD_UNKNOWN"):
                 await stranger.push_blob_chunked_resume("group/project", upload_id, offset=None)

@@ -6,7 +6,7 @@ What the parent of several workers starts is the command itself, with its own li
 from __future__ import annotations
 
 from ociserver.cli import main
-from ociserver.cli.workers import supervise
+from ociserver.serve.workers import supervise
 from ociserver.store.sqlite import SQLite
 
 LOCK_WAIT_S = 1.0

@@ -19,8 +19,8 @@ from pathlib import Path
 
 import pytest
 
-from ociserver.cli.heartbeat import SILENCE_S
-from ociserver.cli.workers import STOP_MARGIN_S
+from ociserver.serve.heartbeat import SILENCE_S
+from ociserver.serve.workers import STOP_MARGIN_S
 from ociserver.store.sqlite import START_WAIT_S
 from ociserver.store.sqlite_writer import LOCK_WAIT_S
 from tests.cli.process import eventually, serving
@@ -222,7 +222,7 @@ def test_a_worker_that_stands_still(tmp_path: Path) -> None:
                 pusher.join()
         assert {status for pusher in pushers for status in pusher.statuses} <= {201, 503}
         assert max(pusher.longest_s for pusher in pushers) < SILENT_S + 2 * MARGIN_S
-        registry.wait_for_log(r"worker \d has stood still for \d+ s: killing it, and starting another")
+        registry.wait_for_log(r"worker \d has not responded for \d+ s; killing it and starting another")
         registry.assert_reads()
     assert "nothing is wrong" in ociserver("check", "--content", "--data", data)
 

@@ -13,9 +13,9 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from ociserver.cli.units import format_size
 from ociserver.store.reserve import SIZE, SLICE
 from ociserver.store.room import CHECK_S, MARGIN
+from ociserver.units import format_size
 from tests.cli.process import eventually
 from tests.faults.disk import Disk, small_disk
 from tests.faults.registry import HALF, LARGE, SMALL, Registry, digest_of, error_of, image, ociserver

@@ -1,4 +1,4 @@
-"""`ociserver bench`: how fast a registry is, anybody's."""
+"""`ociserver bench`: measures how fast any registry is."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from ociserver._core import is_repository
-from ociserver.cli.errors import CannotServeError
-from ociserver.cli.parameters import Command, option
+from ociserver.cli.errors import CommandError, missing_packages
+from ociserver.cli.parameters import DURATION, SIZE, Command, option
 from ociserver.cli.table import counted, rows_of
-from ociserver.cli.units import format_size, parse_duration, parse_size
+from ociserver.units import format_size
 
 if TYPE_CHECKING:
     from ociserver.bench import Bench, Result
@@ -42,19 +42,19 @@ _STEPS: Final = 100
 @option(
     "--seconds",
     section=_WHAT,
-    type=parse_duration,
+    type=DURATION,
     default="3s",
     metavar="DURATION",
-    help="How long each workload is measured; what it reads is pushed before.",
+    help="How long each workload is measured. What it reads is pushed before that.",
 )
-@option("--large", section=_WHAT, type=parse_size, default="256MiB", metavar="SIZE", help="Size of a large blob.")
+@option("--large", section=_WHAT, type=SIZE, default="256MiB", metavar="SIZE", help="Size of a large blob.")
 @option(
     "--entries",
     section=_WHAT,
     type=click.IntRange(1, 1_000_000),
     default=1000,
     metavar="N",
-    help="Length of the lists that pages are read of, and blobs to mount.",
+    help="Length of the lists whose pages are read, and number of blobs to mount.",
 )
 @option(
     "--repository",
@@ -64,8 +64,8 @@ _STEPS: Final = 100
     show_default="ociserver-bench/ and a random name",
     help="Repository to push to, and to others under it.",
 )
-@option("--keep", section=_HOW, is_flag=True, help="Leave what was pushed, instead of deleting it.")
-@option("--json", "json_file", section=_HOW, metavar="FILE", help="Write the figures as JSON to it; - is stdout.")
+@option("--keep", section=_HOW, is_flag=True, help="Keep the pushed contents, instead of deleting them.")
+@option("--json", "json_file", section=_HOW, metavar="FILE", help="Write the figures as JSON to a file; - is stdout.")
 def bench(
     *,
     url: str,
@@ -78,18 +78,18 @@ def bench(
     keep: bool,
     json_file: str | None,
 ) -> None:
-    """Measure the registry at URL: http://localhost:5000.
+    """Measure the registry at URL, such as http://localhost:5000.
 
-    What it reads it pushes first, and deletes afterwards. Credentials are those of `docker login`.
+    The command pushes what it reads, and deletes it at the end. Credentials are those of `docker login`.
     """
     try:
-        # aiohttp belongs to an extra, and only this command wants it.
+        # aiohttp belongs to an extra.
         from ociserver.bench import WORKLOADS, Bench, BenchError, Settings, Target
     except ImportError as error:
-        raise CannotServeError(f"bench needs more packages ({error}): pip install 'ociserver[client]'") from None
+        raise missing_packages(error) from None
     names = [name.strip() for name in only.split(",") if name.strip()] or list(WORKLOADS)
     if unknown := [name for name in names if name not in WORKLOADS]:
-        raise click.UsageError(f"{unknown[0]!r} is not a workload; there are {', '.join(WORKLOADS)}.")
+        raise click.UsageError(f"{unknown[0]!r} is not a workload; choose from {', '.join(WORKLOADS)}.")
     repository = repository or f"ociserver-bench/{secrets.token_hex(4)}"
     if not is_repository(repository):
         raise click.UsageError(f"{repository!r} is not the name of a repository.")
@@ -97,13 +97,13 @@ def bench(
         raise click.UsageError("--seconds and --large must be more than 0.")
     settings = Settings(repository, clients, seconds, large, entries)
     try:
-        # One look before anything is pushed: a wrong URL or password is told at once.
+        # Ask once before anything is pushed, so that a wrong URL or password is reported at once.
         target = Target(url)
         target.header([f"repository:{repository}:pull,push"])
         measuring = Bench(target, settings, keep=keep)
         results = _measured(measuring, names)
     except BenchError as error:
-        raise CannotServeError(str(error)) from None
+        raise CommandError(str(error)) from None
     if json_file != "-":
         for line in rows_of(_rows(results)):
             click.echo(line)
@@ -111,10 +111,10 @@ def bench(
             if result.failed:
                 click.echo(f"{result.name}: {result.failed}")
         if keep:
-            click.echo(f"what was pushed is in {repository}, and under it")
+            click.echo(f"the pushed contents are in {repository} and below it")
     if measuring.left:
         answers = ", ".join(f"{counted(count, 'time')} {what}" for what, count in measuring.left.items())
-        click.echo(f"not everything in {repository}, and under it, could be deleted: {answers}", err=True)
+        click.echo(f"not everything in {repository} and below it could be deleted: {answers}", err=True)
     if json_file:
         report = {
             "url": url,
@@ -168,4 +168,4 @@ def _write(name: str, text: str) -> None:
     try:
         Path(name).write_text(f"{text}\n", encoding="utf-8")
     except OSError as error:
-        raise CannotServeError(f"{name}: {error.strerror}") from None
+        raise CommandError(f"{name}: {error.strerror}") from None

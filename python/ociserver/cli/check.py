@@ -1,4 +1,4 @@
-"""`ociserver check`: whether everything is there, whole and right."""
+"""`ociserver check`: checks that a store is complete and correct."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ import click
 from ociserver.cli.data import data_option, with_store
 from ociserver.cli.parameters import Command, option
 from ociserver.cli.table import counted, rows_of
-from ociserver.cli.units import format_size
 from ociserver.store import Store
 from ociserver.store.check import HARMLESS, Checked, Finding
 from ociserver.store.check import check as check_store
+from ociserver.units import format_size
 
 __all__ = ["LEFT", "REPAIRED", "check"]
 
@@ -26,17 +26,17 @@ LEFT: Final = 4
 """Exit statuses: faults were found and all were repaired, or some are left."""
 
 LOST: Final = frozenset({"blob missing", "blob size", "blob digest", "manifest digest"})
-"""Findings of contents that only a push brings back."""
+"""Findings about contents that only a push can restore."""
 
 MAX_TAGS: Final = 5
-"""Tags that a line names; the JSON has all."""
+"""Maximum number of tags on a line. The JSON has all."""
 
 _HOW: Final = "How to go about it"
 
 _EPILOG: Final = """\
 Exit status: 0 nothing is wrong; 3 faults were found, and all repaired; 4 faults are left; 1 the store could not be
-checked; 2 the command line is wrong. Bytes that nothing links, and references that a lax registry took, are shown
-but are no faults.
+checked; 2 the command line is wrong. Bytes that nothing links, and references that a lax registry accepted, are shown,
+but are not faults.
 """
 
 
@@ -51,13 +51,13 @@ but are no faults.
     "--repair",
     section=_HOW,
     is_flag=True,
-    help="Mark blobs that are missing or wrong, so that they answer 404 and the next push heals them; delete manifests "
-    "that are not what their digest says, and rows that refer to nothing; record the types and references of manifests "
-    "as their bytes say them.",
+    help="Mark blobs that are missing or wrong, so that they answer 404 and the next push restores them; delete "
+    "manifests that do not match their digest, and rows that refer to nothing; record the types and references of "
+    "manifests as they are in their bytes.",
 )
-@option("--json", "as_json", section=_HOW, is_flag=True, help="Print what was found as a JSON object.")
+@option("--json", "as_json", section=_HOW, is_flag=True, help="Print the findings as a JSON object.")
 def check(*, data: Path, content: bool, repair: bool, as_json: bool) -> None:
-    """Compare what a store says that it has with what is there. A server may be running on it."""
+    """Compare the records of a store with the contents that it has. A server may be running on it."""
 
     async def work(store: Store) -> Checked:
         with click.progressbar(length=1, label="checking", file=sys.stderr, hidden=not sys.stderr.isatty()) as bar:
@@ -108,7 +108,7 @@ def _state(finding: Finding) -> str:
 
 
 def _affected(finding: Finding) -> str:
-    """What else a finding takes with it, short."""
+    """What else is broken by a finding, in short."""
     parts = []
     if finding.tags:
         more = len(finding.tags) - MAX_TAGS
@@ -128,7 +128,7 @@ def _sum(checked: Checked) -> str:
         [counted(len(faults), "fault") + (f" ({repaired} repaired)" if repaired else "")] if faults else ["no faults"]
     )
     if dangling:
-        parts.append(f"{counted(dangling, 'reference')} to what is not there")
+        parts.append(f"{counted(dangling, 'reference')} to missing contents")
     return ", ".join(parts)
 
 
@@ -139,14 +139,14 @@ def _advice(checked: Checked, *, repair: bool) -> Iterator[str]:
     waiting = [one for one in lost if not one.repaired and not one.marked]
     new = [one for one in checked.faults if one.repaired and not one.marked]
     if new:
-        # A content that several repositories have is one.
+        # The contents of several repositories count once.
         marked = len({one.what for one in new if one.kind in LOST and one.kind != "manifest digest"})
         deleted = sum(one.kind == "manifest digest" for one in new)
-        mended = sum(one.kind not in LOST for one in new)
+        records = sum(one.kind not in LOST for one in new)
         done = [
             f"{counted(marked, 'blob')} marked as missing" if marked else "",
             f"{counted(deleted, 'manifest')} deleted" if deleted else "",
-            f"{counted(mended, 'record')} mended" if mended else "",
+            f"{counted(records, 'record')} repaired" if records else "",
         ]
         yield f"Done: {', '.join(part for part in done if part)}."
     if lost:
@@ -161,4 +161,4 @@ def _advice(checked: Checked, *, repair: bool) -> Iterator[str]:
     elif others and not repair:
         yield "What to do: run `ociserver check --repair`."
     elif others:
-        yield "What to do: put back a backup of registry.db; see docs/faults.md."
+        yield "What to do: restore a backup of registry.db; see docs/faults.md."

@@ -1,4 +1,4 @@
-"""`ociserver collect`: free what nothing needs any more, beside a running server."""
+"""`ociserver collect`: deletes what is no longer needed, while a server runs."""
 
 from __future__ import annotations
 
@@ -11,22 +11,23 @@ from typing import Any, Final
 import click
 
 from ociserver.cli.data import data_option, with_store
-from ociserver.cli.parameters import Command, option
+from ociserver.cli.parameters import DURATION, Command, option
 from ociserver.cli.table import counted, rows_of
-from ociserver.cli.units import format_size, parse_duration
+from ociserver.settings import HELP
 from ociserver.store import Store
 from ociserver.store.collect import Freed, Policy, Reason, Report
 from ociserver.store.collect import collect as collect_store
+from ociserver.units import format_size
 
 __all__ = ["collect", "policy_from", "policy_options"]
 
-_WHAT: Final = "What may go"
+_WHAT: Final = "What to delete"
 _HOW: Final = "How to go about it"
 
 _REASONS: Final[dict[Reason, tuple[str, str]]] = {
     "untagged": ("manifest", "that nothing tags or references"),
     "abandoned": ("upload", "that nobody finished"),
-    "unreferenced": ("blob", "taken out of a repository"),
+    "unreferenced": ("blob", "removed from a repository"),
     "unlinked": ("content", "that no repository has"),
     "unknown": ("file", "that nothing names"),
 }
@@ -36,48 +37,46 @@ _POLICY: Final = (
     option(
         "--unreferenced-after",
         section=_WHAT,
-        type=parse_duration,
+        type=DURATION,
         default="24h",
         metavar="DURATION",
-        help="Remove a blob from a repository none of whose manifests references it, this long after it was last "
-        "pushed, mounted or asked for. Must be longer than a push takes.",
+        help=HELP["unreferenced_after"],
     ),
     option(
         "--grace",
         section=_WHAT,
-        type=parse_duration,
+        type=DURATION,
         default="10m",
         metavar="DURATION",
-        help="Keep a content that no repository has any more for this long.",
+        help=HELP["grace"],
     ),
     option(
         "--upload-timeout",
         section=_WHAT,
-        type=parse_duration,
+        type=DURATION,
         default="24h",
         metavar="DURATION",
-        help="End an upload that nobody has written to for this long.",
+        help=HELP["upload_timeout"],
     ),
     option(
         "--delete-untagged-after",
         section=_WHAT,
-        type=parse_duration,
+        type=DURATION,
         metavar="DURATION",
-        help="Delete a manifest this long after its push, if no tag, index or existing subject needs it. Without this "
-        "flag manifests stay.",
+        help=HELP["delete_untagged_after"],
     ),
 )
 
 
 def policy_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The flags that say what may go; `serve` has them too."""
+    """The flags that say what to delete. `serve` has them too."""
     for decorate in reversed(_POLICY):
         command = decorate(command)
     return command
 
 
 def policy_from(values: dict[str, Any]) -> Policy:
-    """The policy that the flags say."""
+    """The policy that the flags describe."""
     return Policy(
         unreferenced_after_s=values["unreferenced_after"],
         grace_s=values["grace"],
@@ -86,17 +85,17 @@ def policy_from(values: dict[str, Any]) -> Policy:
     )
 
 
-@click.command(cls=Command, short_help="Free what nothing needs any more.")
+@click.command(cls=Command, short_help="Delete what is no longer needed.")
 @data_option
 @policy_options
-@option("--dry-run", section=_HOW, is_flag=True, help="Only say what would be freed.")
-@option("--verbose", "-v", section=_HOW, is_flag=True, help="Name each thing that is freed, and why.")
+@option("--dry-run", section=_HOW, is_flag=True, help="Only print what would be deleted.")
+@option("--verbose", "-v", section=_HOW, is_flag=True, help="Print each item that is deleted, and why.")
 @option("--json", "as_json", section=_HOW, is_flag=True, help="Print the report as a JSON object.")
 def collect(*, data: Path, dry_run: bool, verbose: bool, as_json: bool, **values: Any) -> None:
-    """Free what nothing needs any more, while pushes and pulls go on.
+    """Delete what is no longer needed, while pushes and pulls continue.
 
-    What a push under way needs is safe: see --unreferenced-after and --grace. `ociserver serve` does the same as often
-    as its --collect-every says.
+    What a push in progress needs is kept: see --unreferenced-after and --grace. `ociserver serve` does the same at the
+    interval of its --collect-every.
     """
 
     async def work(store: Store) -> Report:

@@ -1,4 +1,4 @@
-"""`ociserver config`: checks a configuration file, and prints its schema."""
+"""`ociserver config`: checks a configuration file, and prints the schema."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from ociserver.cli.configured import read
 __all__ = ["config"]
 
 
-@click.group(short_help="Check a configuration file, or show its schema.")
+@click.group(short_help="Check a configuration file, or print the schema.")
 def config() -> None:
-    """Check a configuration file of `ociserver serve --config FILE`, or print its schema."""
+    """Check a file for `ociserver serve --config FILE`, or print the JSON Schema of such files."""
 
 
 @config.command(short_help="Check a file.")
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 def check(file: Path) -> None:
-    """Check FILE, and print a line for each mistake, with what would be right.
+    """Check FILE, and print a line for each mistake, with its place and how to correct it.
 
     Environment variables and other files that FILE names must exist. Exit status: 0 no mistake; 2 one or more.
     """
     read(file)
-    click.echo(f"{file}: nothing is wrong")
+    click.echo(f"{file}: no mistakes")
 
 
-@config.command(short_help="Print the JSON Schema of the file.")
+@config.command(short_help="Print the JSON Schema.")
 def schema() -> None:
-    """Print the JSON Schema of the file, for editors that complete and check it."""
-    from ociserver.config.schema import text  # imported late for the same reason as in `read`
+    """Print the JSON Schema of the file, with which editors complete and check it."""
+    from ociserver.config.schema import text  # late, as in `configured.read`
 
     click.echo(text(), nl=False)

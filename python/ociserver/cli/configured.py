@@ -1,4 +1,4 @@
-"""`--config FILE`: the file as defaults of the flags, and the stores and wrappers that it describes."""
+"""`--config FILE`: the file gives the flags their defaults, and describes stores and the backends in front of them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ociserver._core import is_repository
 from ociserver.cli.errors import WrongConfigError
 from ociserver.cli.messages import PUSH, Trial
 from ociserver.cli.parameters import option
-from ociserver.cli.stores import Store
+from ociserver.serve.stores import Store
 
 if TYPE_CHECKING:
     from ociserver.config import Config
@@ -24,7 +24,7 @@ __all__ = ["STORE_FLAGS", "Values", "cached", "called", "config_option", "leaves
 Values = dict[str, Any]
 
 MAX_SHOWN: Final = 512
-"""Characters of an environment variable that a message repeats: a key or a token in the place of a path has more."""
+"""Maximum characters of an environment variable that a message repeats. A key or token in place of a path is longer."""
 
 _GIVEN: Final = (ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT)
 
@@ -46,7 +46,7 @@ STORE_FLAGS: Final = (
 
 
 def config_option(section: str) -> Callable[..., Any]:
-    """`--config FILE`, read before all other flags: it gives them their defaults."""
+    """`--config FILE`. It is read before all other flags, since it gives them their defaults."""
     return option(
         "--config",
         section=section,
@@ -54,7 +54,7 @@ def config_option(section: str) -> Callable[..., Any]:
         is_eager=True,
         callback=_read_defaults,
         metavar="FILE",
-        help="TOML file with options, and with what to serve. Flags and their variables override it. "
+        help="TOML file with settings and with the registry to serve. Flags and their variables override it. "
         "See `ociserver config`.",
     )
 
@@ -63,9 +63,9 @@ def read(path: Path) -> Config:
     """Load a configuration file.
 
     Raises:
-        WrongConfigError: with all that is wrong with it.
+        WrongConfigError: it has mistakes; the message has a line for each.
     """
-    # Not at the top: who serves without a file needs neither this nor the library that checks it.
+    # Imported late: a server without a file needs neither this nor the library that checks it.
     from ociserver.config import ConfigError, load_to_build
 
     try:
@@ -81,7 +81,7 @@ def _read_defaults(context: click.Context, _: click.Parameter, path: Path | None
     stores = config.leaves()
     context.default_map = _flags(config.server) | _flags(config.options)
     if len(stores) == 1:
-        # The only store has flags, as it has without a file.
+        # If there is only one store, flags apply to it, as without a file.
         context.default_map |= _flags(stores[0])
     return config
 
@@ -90,7 +90,7 @@ def leaves(values: Values) -> list[Values]:
     """The stores to open, each as the flags that would describe it.
 
     Raises:
-        click.UsageError: the flags and the file do not go together.
+        click.UsageError: the flags contradict the file.
     """
     config: Config | None = values["config"]
     if config is None or config.registry is None:
@@ -100,12 +100,15 @@ def leaves(values: Values) -> list[Values]:
     stores = config.leaves()
     if len(stores) == 1:
         if stores[0].kind == "memory" and "data" in given:
-            raise click.UsageError("--data does not go with the configuration file, whose store is in memory.")
+            raise click.UsageError(
+                "--data cannot be used: the configuration file describes a store in memory. Remove the flag, or set "
+                '`kind = "store"` in the file.'
+            )
         return [values]
     if given:
         flag = given[0].replace("_", "-")
-        several = f"{len(stores)} stores" if stores else "no store"
-        raise click.UsageError(f"--{flag} describes one store, and the configuration file has {several}: set it there.")
+        several = f"{len(stores)} stores, so set it in the file for each" if stores else "none, so remove the flag"
+        raise click.UsageError(f"--{flag} applies to a single store, but the configuration file has {several}.")
     types = {parameter.name: parameter for parameter in context.command.params}
     described = [
         {**values, **{name: types[name].type_cast_value(context, said) for name, said in _flags(store).items()}}
@@ -113,35 +116,36 @@ def leaves(values: Values) -> list[Values]:
     ]
     folders = [each["data"].resolve() for each in described if not each["memory"]]
     if len(set(folders)) < len(folders):
-        raise click.UsageError("two stores of the configuration file have the same folder: give each its own `data`.")
+        raise click.UsageError("two stores in the configuration file use the same folder. Set another `data` for one.")
     return described
 
 
 def cached(values: Values) -> list[bool]:
-    """For each of `leaves` whether it holds what a cache keeps."""
+    """For each of `leaves`, whether a cache keeps its contents there."""
     config: Config | None = values["config"]
     return [False] if config is None or config.registry is None else list(config.cached())
 
 
 def together(values: Values, stores: Sequence[Store]) -> Store:
-    """The stores with what the file puts in front of them."""
+    """The stores with the backends that the file puts in front of them."""
     config: Config | None = values["config"]
     if config is None or config.registry is None:
         return stores[0]
     remaining = iter(stores)
     backend = config.backend(lambda _: next(remaining).backend)
-    return Store(backend, " and ".join(store.place for store in stores) or "elsewhere: this server has no store")
+    place = " and ".join(store.place for store in stores)
+    return Store(backend, place or "elsewhere: this server has no store of its own")
 
 
 def called(name: str, value: str) -> str:
-    """What a message calls a flag whose value cannot be used.
+    """How a message names a flag whose value cannot be used.
 
-    A value of the configuration file may come from the environment or from another file, and be anything: it is called
-    by its key. That of a variable may be what was meant to be in the file that it should name.
+    A value of the configuration file may come from the environment or from another file, and may be a secret: a message
+    shows its key instead. The value of a variable may be a secret that was meant to be in the file that it should name.
 
     Args:
         name: of the parameter.
-        value: as a message shows it otherwise.
+        value: what the message shows if that is safe.
     """
     source = click.get_current_context().get_parameter_source(name)
     if source is ParameterSource.DEFAULT_MAP:
@@ -152,7 +156,7 @@ def called(name: str, value: str) -> str:
 
 
 def trial(values: Values) -> Trial:
-    """What to try: a push where one is taken, else a pull."""
+    """What to try first: a push if the registry accepts one, else a pull."""
     config: Config | None = values["config"]
     if config is None or config.registry is None:
         return PUSH
@@ -164,9 +168,10 @@ def trial(values: Values) -> Trial:
 
 
 def _flags(part: Any) -> Values:
-    """What a table of the file says, as flags say it."""
-    said = {field.name: getattr(part, field.name) for field in fields(part)}
-    kind = said.pop("kind", None)
+    """The values of a table of the file, as texts of flags."""
+    table = {field.name: getattr(part, field.name) for field in fields(part)}
+    kind = table.pop("kind", None)
     if kind:
-        said["memory"] = kind == "memory"
-    return {name: value if isinstance(value, bool) else str(value) for name, value in said.items() if value is not None}
+        table["memory"] = kind == "memory"
+    present = {name: value for name, value in table.items() if value is not None}
+    return {name: value if isinstance(value, bool) else str(value) for name, value in present.items()}

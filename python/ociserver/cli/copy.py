@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from ociserver.cli.errors import CannotServeError
+from ociserver.cli.errors import CommandError
 from ociserver.cli.parameters import Command, option
 from ociserver.cli.references import image
 from ociserver.cli.registries import (
@@ -24,12 +24,12 @@ from ociserver.cli.registries import (
     words,
 )
 from ociserver.cli.table import printable, rows_of
-from ociserver.cli.units import format_size
 from ociserver.copy.copier import Copied, Copy, Settings
 from ociserver.copy.ends import CopyError, Ends, MissingPartError
 from ociserver.copy.platforms import PlatformError
 from ociserver.copy.progress import Progress
 from ociserver.reference import Reference
+from ociserver.units import format_size
 
 if TYPE_CHECKING:
     from ociserver.copy import Platform
@@ -51,14 +51,14 @@ copied; 2 the command line is wrong.
 @option("--all-tags", section=_WHAT, is_flag=True, help="Copy every tag of a repository, under the same name.")
 @platform_option(_WHAT)
 @option(
-    "--referrers", section=_WHAT, is_flag=True, help="Copy also what refers to the images: signatures, attestations."
+    "--referrers", section=_WHAT, is_flag=True, help="Also copy what refers to the images: signatures, attestations."
 )
 @option(
     "--recheck",
     section=_HOW,
     is_flag=True,
-    help="Check that each blob is at the destination. Without this flag, a manifest that is there is taken to be "
-    "complete.",
+    help="Check that each blob is at the destination. Without this flag, a manifest that exists there is assumed to "
+    "be complete.",
 )
 @option(
     "--jobs",
@@ -94,9 +94,11 @@ def copy(
     """
     given, wanted = image(source), image(destination)
     if wanted.digest:
-        raise click.UsageError("DST has a digest, but the digest is always that of SRC: give DST a tag, or none.")
+        raise click.UsageError(
+            "DST has a digest, but the digest is always that of SRC. Remove it, or replace it by a tag."
+        )
     if all_tags and (given.tag or given.digest or wanted.tag):
-        raise click.UsageError("--all-tags copies repositories: give SRC and DST without a tag and without a digest.")
+        raise click.UsageError("--all-tags copies repositories. Remove tags and digests from SRC and DST.")
     if not all_tags and not given.digest:
         given = dataclasses.replace(given, tag=given.tag or "latest")
     settings = Settings(
@@ -120,7 +122,7 @@ def copy(
     try:
         results = with_registries(work, insecure=insecure)
     except (CopyError, PlatformError) as error:
-        raise CannotServeError(_words(error, given, wanted)) from error
+        raise CommandError(_words(error, given, wanted)) from error
     failed = [(each.tag, _words(each.error, given, wanted)) for each in results if each.error is not None]
     if as_json:
         click.echo(json.dumps(_report(given, wanted, results, dict(failed), progress)))
@@ -174,7 +176,7 @@ def _words(error: CopyError | PlatformError, given: Reference, wanted: Reference
     if isinstance(error, MissingPartError):
         return f"{given}: {error.what}: {error.reason}."
     reference = given if error.end == "source" else wanted
-    # What is missing need not be what was asked for, but something that it needs.
+    # What is missing may be something that the requested image needs.
     kind, _, name = error.what.partition(" ")
     of_what = {"tag": {"tag": name, "digest": ""}, "manifest": {"tag": "", "digest": name}}.get(kind)
     asked = dataclasses.replace(reference, **of_what) if of_what else None

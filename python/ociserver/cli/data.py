@@ -10,7 +10,7 @@ from typing import Any, Final, TypeVar
 import click
 from platformdirs import user_data_path
 
-from ociserver.cli.errors import CannotServeError
+from ociserver.cli.errors import CommandError
 from ociserver.cli.parameters import option
 from ociserver.compose.cache.accounts import settle_folder
 from ociserver.errors import OCIError
@@ -24,7 +24,7 @@ _WHERE: Final = "Which store"
 
 
 def default_folder() -> Path:
-    """Where `serve` keeps its store if it is not told: the user's data directory."""
+    """The folder of the store by default: the user's data directory."""
     return user_data_path("ociserver")
 
 
@@ -49,13 +49,13 @@ def with_store(
     Args:
         folder: of the store.
         work: what to do.
-        takes_away: whether it may have taken contents out of the store, which a cache on the folder has to know.
+        takes_away: whether it may have removed contents from the store, which a cache on the folder must know.
 
     Raises:
-        CannotServeError: there is no store, or it cannot be opened; in words, with what to do.
+        CommandError: there is no store, or it cannot be opened.
     """
     if not (folder / "registry.db").exists():
-        raise CannotServeError(f"{folder} holds no store: name the folder that `ociserver serve` was given by --data")
+        raise CommandError(f"{folder} contains no store. Set --data to the folder that `ociserver serve` uses.")
 
     async def run() -> Result:
         async with Store(folder) as store:
@@ -67,6 +67,6 @@ def with_store(
     try:
         return asyncio.run(run())
     except OCIError as error:
-        raise CannotServeError(f"{folder}: {error.message}") from error
+        raise CommandError(f"{folder}: {error.message}") from error
     except (StoreError, OSError) as error:
-        raise CannotServeError(str(error)) from error
+        raise CommandError(str(error)) from error

@@ -1,4 +1,4 @@
-"""`ociserver delete`: at a registry a tag or a manifest; in a store a whole repository too."""
+"""`ociserver delete`: deletes a tag or a manifest at a registry, and in a store also a whole repository."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from click.core import ParameterSource
 
 from ociserver._core import is_repository
 from ociserver.cli.data import data_option, with_store
-from ociserver.cli.errors import CannotServeError
+from ociserver.cli.errors import CommandError
 from ociserver.cli.parameters import Command, option
 from ociserver.cli.references import image, quoted
 from ociserver.cli.registries import Registries, insecure_option, json_option, missing, telling, with_registries
 from ociserver.cli.table import counted, printable, rows_of
-from ociserver.cli.units import format_size
 from ociserver.errors import OCIError, marshal_error
 from ociserver.interface import Backend, Descriptor
 from ociserver.reference import Reference
 from ociserver.store import Store, StoreError
 from ociserver.store.inventory import Inventory, inventory
+from ociserver.units import format_size
 
 __all__ = ["delete"]
 
@@ -43,7 +43,7 @@ class Settings:
 @click.command(cls=Command, short_help="Delete a tag, a manifest or a repository.")
 @click.argument("reference")
 @data_option
-@option("--dry-run", section=_HOW, is_flag=True, help="Only say what would be deleted, and what would break.")
+@option("--dry-run", section=_HOW, is_flag=True, help="Only print what would be deleted, and what would fail.")
 @option("--yes", "-y", section=_HOW, is_flag=True, help="Delete without asking.")
 @json_option("a report")
 @insecure_option
@@ -94,7 +94,7 @@ def delete(
 def _delete_elsewhere(named: Reference, settings: Settings, *, insecure: bool) -> None:
     if not (named.tag or named.digest):
         raise click.UsageError(
-            "the protocol cannot delete a whole repository: name a tag or a digest, or the folder of a store by --data."
+            "the protocol cannot delete a whole repository. Add a tag or digest, or set --data to a store."
         )
 
     async def work(registries: Registries, *, really: bool) -> Descriptor:
@@ -149,7 +149,7 @@ def _delete_repository(repository: str, data: Path, settings: Settings) -> None:
             counted(held.tags, "tag"),
             counted(held.manifests, "manifest"),
             counted(held.blobs, "blob") + own,
-            f"{counted(held.uploads, 'upload')} under way, which would break",
+            f"{counted(held.uploads, 'upload')} in progress, which would fail",
         ]
         for line in rows_of([row.split(" ", 1) for row in rows]):
             click.echo(line)
@@ -170,7 +170,7 @@ def _confirm(question: str, settings: Settings) -> None:
     """Ask on stderr, unless --yes has answered.
 
     Raises:
-        CannotServeError: nobody can answer.
+        CommandError: there is nobody to answer.
         click.Abort: the answer is no.
     """
     if settings.yes:
@@ -184,7 +184,7 @@ def _confirm(question: str, settings: Settings) -> None:
         click.echo(err=True)
         agreed = None
     if agreed is None or sys.stdin is None:
-        raise CannotServeError("nothing was deleted, as nobody answered. To delete without being asked, pass --yes.")
+        raise CommandError("nothing was deleted, as nobody answered. To delete without being asked, pass --yes.")
     if not agreed:
         raise click.Abort
 
@@ -197,7 +197,7 @@ async def _told(work: Awaitable[Descriptor], named: Reference) -> Descriptor:
         text = missing(named, error)
         if text is None:
             raise
-        raise CannotServeError(f"{text}.") from None
+        raise CommandError(f"{text}.") from None
 
 
 async def _look(backend: Backend, named: Reference) -> Descriptor:
@@ -219,7 +219,7 @@ async def _remove(backend: Backend, named: Reference) -> Descriptor:
             whole = f"{named.host}/{named.repository}@{found.digest}".lstrip("/")
             raise OCIError(
                 error.code,
-                f"the registry deletes no tags. `ociserver delete {whole}` deletes the manifest, with all its tags",
+                f"the registry does not delete tags. `ociserver delete {whole}` deletes the manifest and all its tags",
                 status=error.status,
             ) from None
         raise

@@ -1,4 +1,4 @@
-"""`ociserver ls`, `ociserver tags`: what a registry has."""
+"""`ociserver ls`, `ociserver tags`: list what a registry has."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["ls", "tags"]
 _WHAT: Final = "What to show"
 
 _limit = option(
-    "--limit", section=_WHAT, type=click.IntRange(1), metavar="N", help="At most this many. By default all."
+    "--limit", section=_WHAT, type=click.IntRange(1), metavar="N", help="Maximum number of names. By default all."
 )
 _start_after = option(
     "--start-after",
@@ -26,7 +26,7 @@ _start_after = option(
     default="",
     show_default=False,
     metavar="NAME",
-    help="Only what comes after this name.",
+    help="List only names after this one.",
 )
 
 
@@ -72,7 +72,7 @@ def tags(*, repository: str, limit: int | None, start_after: str, as_json: bool,
 
 
 async def _shown(names: AsyncIterator[str], limit: int | None, *, as_json: bool) -> list[str]:
-    """Print names as they come; for JSON keep them."""
+    """Print names as they arrive, or keep them for JSON."""
     kept: list[str] = []
     count = 0
     async for name in names:
@@ -81,7 +81,7 @@ async def _shown(names: AsyncIterator[str], limit: int | None, *, as_json: bool)
         else:
             click.echo(printable(name))
         count += 1
-        # It is only a hint to the registry.
+        # To the registry, the limit is only a hint.
         if count == limit:
             break
     return kept

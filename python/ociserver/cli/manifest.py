@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from ociserver.cli.errors import CannotServeError
+from ociserver.cli.errors import CommandError
 from ociserver.cli.parameters import Command, option
 from ociserver.cli.references import image
 from ociserver.cli.registries import (
@@ -20,9 +20,9 @@ from ociserver.cli.registries import (
     with_registries,
 )
 from ociserver.cli.table import printable, rows_of
-from ociserver.cli.units import format_size
 from ociserver.interface import Backend, Descriptor, Manifest
 from ociserver.reference import Reference
+from ociserver.units import format_size
 
 if TYPE_CHECKING:
     from ociserver.copy import Platform
@@ -34,10 +34,10 @@ _CREATED: Final = "org.opencontainers.image.created"
 
 
 async def manifest_of(registry: Backend, reference: Reference, platform: Platform | None) -> Manifest:
-    """What a reference names: by its digest, else by its tag, else `latest`.
+    """The manifest of a reference: by its digest, else by its tag, else by `latest`.
 
     Raises:
-        CannotServeError: it has nothing for the platform.
+        CommandError: the image does not exist for the platform.
         RegistryError: from the registry.
     """
     from ociserver.copy import PlatformError, choose
@@ -51,7 +51,7 @@ async def manifest_of(registry: Backend, reference: Reference, platform: Platfor
     try:
         return await choose(registry, reference.repository, found, platform)
     except PlatformError as error:
-        raise CannotServeError(f"{reference}: {error}") from None
+        raise CommandError(f"{reference}: {error}") from None
 
 
 @click.command(cls=Command, short_help="Print a manifest.")
@@ -75,7 +75,7 @@ def manifest(*, reference: str, platform: Platform | None, as_json: bool, insecu
     if as_json:
         click.echo(json.dumps(_described(found.descriptor)))
     elif sys.stdout.isatty():
-        # Whoever wrote it may not move the cursor; nor does a prompt belong behind its last line.
+        # Its author must not control the terminal, and the prompt belongs on a line of its own.
         lines = found.content.decode(errors="replace").replace("\t", "    ").splitlines()
         click.echo(
             "\n".join("".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in line) for line in lines)
@@ -128,7 +128,7 @@ def referrers(
 
 
 def _described(entry: Descriptor) -> dict[str, Any]:
-    """A descriptor as it stands in an index."""
+    """A descriptor as in an index."""
     described: dict[str, Any] = {"mediaType": entry.media_type, "digest": entry.digest, "size": entry.size}
     if entry.artifact_type:
         described["artifactType"] = entry.artifact_type

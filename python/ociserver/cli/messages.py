@@ -1,4 +1,4 @@
-"""What `serve` says when it listens: where, what becomes of the data, and how to try it."""
+"""The first lines of `serve`: where it listens, where the data is kept, and a command to try it."""
 
 from __future__ import annotations
 
@@ -6,31 +6,30 @@ import ipaddress
 from dataclasses import dataclass
 from typing import Final, Literal
 
-__all__ = ["PUSH", "Trial", "address", "command", "pull_command", "push_command", "welcome"]
+from ociserver.settings import EXAMPLE_IMAGE
 
-IMAGE: Final = "hello-world"
-"""The smallest image that everybody can pull: from Docker Hub, where it is in `library`."""
+__all__ = ["PUSH", "Trial", "address", "command", "pull_command", "push_command", "welcome"]
 
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """What somebody can try who has just started a server.
+    """What to try first with a server.
 
     Args:
-        action: what it takes.
-        repository: a repository for that; "" if none is known.
+        action: what the server accepts.
+        repository: a repository for it; "" if none is known.
     """
 
     action: Literal["push", "pull"]
     repository: str
 
 
-PUSH: Final = Trial("push", IMAGE)
-"""What a store takes."""
+PUSH: Final = Trial("push", EXAMPLE_IMAGE)
+"""What to try with a store."""
 
 
 def address(host: str, port: int) -> str:
-    """`host:port`, as it stands in a URL and in front of a repository."""
+    """`host:port`, as in a URL or in front of a repository."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
@@ -41,16 +40,18 @@ def command(trial: Trial, host: str, port: int, *, tls: bool) -> str:
     return pull_command(host, port, tls=tls, repository=trial.repository)
 
 
-def push_command(host: str, port: int, *, tls: bool, repository: str = IMAGE) -> str:
+def push_command(host: str, port: int, *, tls: bool, repository: str = EXAMPLE_IMAGE) -> str:
     """One line that copies an image into the registry from a shell on this machine."""
     image = f"{address(_for_clients(host), port)}/{repository}"
     if _docker_trusts(host, tls=tls):
-        return f"docker pull {IMAGE} && docker tag {IMAGE} {image} && docker push {image}"
-    return f"skopeo copy --dest-tls-verify=false docker://docker.io/library/{IMAGE}:latest docker://{image}:latest"
+        return f"docker pull {EXAMPLE_IMAGE} && docker tag {EXAMPLE_IMAGE} {image} && docker push {image}"
+    return (
+        f"skopeo copy --dest-tls-verify=false docker://docker.io/library/{EXAMPLE_IMAGE}:latest docker://{image}:latest"
+    )
 
 
 def pull_command(host: str, port: int, *, tls: bool, repository: str) -> str:
-    """One line that pulls an image from the registry. Where no repository is known, its name is left to fill in."""
+    """One line that pulls an image from the registry, with a placeholder if no repository is known."""
     image = f"{address(_for_clients(host), port)}/{repository or 'REPOSITORY'}:{'latest' if repository else 'TAG'}"
     if _docker_trusts(host, tls=tls):
         return f"docker pull {image}"
@@ -63,12 +64,12 @@ def welcome(version: str, url: str, place: str, trial: str) -> str:
 
 
 def _docker_trusts(host: str, *, tls: bool) -> bool:
-    """Docker speaks plain HTTP with loopback addresses, and with no others unless its daemon is told to."""
+    """Whether Docker uses this registry without configuration: it uses plain HTTP only for loopback addresses."""
     return tls or _is_loopback(host)
 
 
 def _for_clients(host: str) -> str:
-    """A name for the server that works from this machine."""
+    """A host name for the server that works on this machine."""
     return "localhost" if _is_wildcard(host) else host
 
 

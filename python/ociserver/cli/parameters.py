@@ -7,7 +7,9 @@ from typing import Any, Final, TypeVar
 
 import click
 
-__all__ = ["PREFIX", "Command", "Option", "environment_variable", "option"]
+from ociserver.units import parse_duration, parse_port, parse_size
+
+__all__ = ["DURATION", "PORT", "PREFIX", "SIZE", "Command", "Option", "environment_variable", "option"]
 
 PREFIX: Final = "OCISERVER_"
 
@@ -17,6 +19,32 @@ _Decorated = TypeVar("_Decorated", bound=Callable[..., Any])
 def environment_variable(flag: str) -> str:
     """The variable that sets a flag: `--max-list-page-size` is OCISERVER_MAX_LIST_PAGE_SIZE."""
     return PREFIX + flag.removeprefix("--").replace("-", "_").upper()
+
+
+class Parsed(click.ParamType[Any]):
+    """The type of a flag whose text is parsed by a function.
+
+    Args:
+        parse: raises ValueError with a message for people.
+    """
+
+    name = "text"
+
+    def __init__(self, parse: Callable[[str], Any]) -> None:
+        self._parse = parse
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not isinstance(value, str):
+            return value
+        try:
+            return self._parse(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+DURATION: Final = Parsed(parse_duration)
+PORT: Final = Parsed(parse_port)
+SIZE: Final = Parsed(parse_size)
 
 
 class Option(click.Option):

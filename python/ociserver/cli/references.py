@@ -7,8 +7,8 @@ from typing import Final
 
 import click
 
-from ociserver.cli.units import MAX_PORT
 from ociserver.reference import Reference
+from ociserver.units import MAX_PORT
 from ociserver.urls import shown
 
 __all__ = ["host_of", "image", "port_of", "quoted", "repository"]
@@ -18,7 +18,7 @@ _WANTED: Final = "write HOST/REPOSITORY, such as localhost:5000/group/project"
 
 
 def quoted(text: str) -> str:
-    """What somebody has typed, as a message repeats it: a URL may have a password in it."""
+    """A text that a user has typed, as messages repeat it: without a password that may be in a URL."""
     return repr(shown(text))
 
 
@@ -26,7 +26,7 @@ def host_of(text: str) -> str:
     """A registry's `host[:port]`.
 
     Raises:
-        click.UsageError: it is none.
+        click.UsageError: the text is not one.
     """
     try:
         reference = Reference.parse(f"{text.rstrip('/')}/x")
@@ -42,7 +42,7 @@ def repository(text: str) -> Reference:
     """A reference without tag and digest.
 
     Raises:
-        click.UsageError: it is none.
+        click.UsageError: the text is not one.
     """
     reference = image(text)
     if reference.tag or reference.digest:
@@ -54,7 +54,7 @@ def image(text: str) -> Reference:
     """A reference that names its registry.
 
     Raises:
-        click.UsageError: it is none.
+        click.UsageError: the text is not one.
     """
     if "://" in text:
         raise click.UsageError(f"{quoted(text)} is a URL, and not a reference; {_WANTED}.")
@@ -64,7 +64,7 @@ def image(text: str) -> Reference:
         raise click.UsageError(f"{quoted(text)} is not a reference ({error}); {_WANTED}.") from None
     _check_port(reference.host)
     if reference.host in _HUB and "/" not in reference.repository:
-        # As Docker has it.
+        # As for Docker.
         reference = replace(reference, repository=f"library/{reference.repository}")
     return reference
 

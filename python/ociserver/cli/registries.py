@@ -1,4 +1,4 @@
-"""Registries elsewhere, for the commands that look into one: flags, clients, and errors in words."""
+"""Remote registries, for the commands that use them: flags, clients, and messages for errors."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 import click
 
-from ociserver.cli.errors import CannotServeError
+from ociserver.cli.errors import CommandError, missing_packages
 from ociserver.cli.parameters import option
 from ociserver.cli.references import port_of
 from ociserver.cli.table import printable
@@ -80,10 +80,10 @@ def _platform(text: str) -> Platform:
 
 
 class Registries:
-    """Clients of registries, one for each, opened when it is needed.
+    """Clients of registries, one for each registry, opened when it is needed.
 
     Args:
-        insecure: speak plain HTTP where there is no TLS.
+        insecure: use plain HTTP with registries that do not speak TLS.
     """
 
     def __init__(self, *, insecure: bool) -> None:
@@ -98,7 +98,7 @@ class Registries:
         await self._stack.aclose()
 
     async def at(self, host: str) -> Backend:
-        """The registry of that name."""
+        """The registry at a host."""
         from ociserver.client import Client, docker_credentials
 
         if host not in self._clients:
@@ -114,13 +114,13 @@ def with_registries(work: Callable[[Registries], Coroutine[Any, Any, Result]], *
     """Do something with registries, and close the connections to them.
 
     Raises:
-        CannotServeError: in words, with what to do.
+        CommandError: a package is missing, or the credentials cannot be read.
     """
     try:
         # aiohttp belongs to an extra.
         from ociserver.client import CredentialsError
     except ImportError as error:
-        raise CannotServeError(f"this needs more packages ({error}): pip install 'ociserver[client]'") from None
+        raise missing_packages(error) from None
 
     async def run() -> Result:
         async with Registries(insecure=insecure) as registries:
@@ -129,35 +129,35 @@ def with_registries(work: Callable[[Registries], Coroutine[Any, Any, Result]], *
     try:
         return asyncio.run(run())
     except CredentialsError as error:
-        raise CannotServeError(f"the credentials of `docker login`: {error}") from None
+        raise CommandError(f"the credentials of `docker login`: {error}") from None
 
 
 @contextmanager
 def telling(reference: Reference | str) -> Iterator[None]:
-    """Turn what a registry says of a reference, or of itself, into words, and what to do."""
+    """Turn errors of a registry into errors of the command, with what to do."""
     try:
         yield
     except RegistryError as error:
-        raise CannotServeError(words(reference, error)) from error
+        raise CommandError(words(reference, error)) from error
 
 
 def words(reference: Reference | str, error: RegistryError) -> str:
-    """An error for people, with what to do about it.
+    """The message for an error, with what to do.
 
     Args:
-        reference: what the registry was asked for, or the registry's host.
-        error: what it said.
+        reference: what was requested, or the host of the registry.
+        error: the registry's error.
     """
     from ociserver.client import UnreachableError, UntrustedError
 
     host = reference if isinstance(reference, str) else reference.host
     if isinstance(error, UntrustedError):
         return (
-            f"{reference}: {error.message}. If it is from an authority of yours, name the authority's file in "
-            "SSL_CERT_FILE."
+            f"{reference}: {error.message}. If the certificate is from an authority of your own, set SSL_CERT_FILE to "
+            "the file with the authority's certificate."
         )
     if isinstance(error, UnreachableError):
-        # Its status is not the registry's, which said nothing.
+        # Its status is not from the registry, which did not answer.
         advice = "" if is_here(host) else " If it speaks plain HTTP, pass --insecure."
         return f"{reference}: {error.message}. Is the registry running?{advice}"
     said, advice = _said(reference, error), _advice(reference, host, error)
@@ -165,7 +165,7 @@ def words(reference: Reference | str, error: RegistryError) -> str:
 
 
 def missing(reference: Reference, error: RegistryError) -> str | None:
-    """Names what a registry or a store does not have; None for any other error."""
+    """What a registry or a store does not have, as a message; None for any other error."""
     match error.code if isinstance(error, OCIError) else "":
         case "MANIFEST_UNKNOWN":
             where = replace(reference, tag="", digest="")
@@ -188,7 +188,7 @@ def _advice(reference: Reference | str, host: str, error: RegistryError) -> str:
         case "UNAUTHORIZED":
             return f"Try `docker login {host}`."
         case "DENIED":
-            return f"May the user that `docker login {host}` has named do that?"
+            return f"Check that the user of `docker login {host}` has permission to do this."
         case "NAME_UNKNOWN" | "UNSUPPORTED" if isinstance(reference, str):
             return "Not every registry has a list of repositories; Docker Hub has none."
         case "NAME_UNKNOWN":
@@ -199,7 +199,7 @@ def _advice(reference: Reference | str, host: str, error: RegistryError) -> str:
 
 
 def is_here(host: str) -> bool:
-    """Whether a registry is on this machine."""
+    """Whether a registry runs on this machine."""
     name, _ = port_of(host)
     try:
         return name == "localhost" or ipaddress.ip_address(name).is_loopback
@@ -208,7 +208,7 @@ def is_here(host: str) -> bool:
 
 
 async def _speaks_tls(host: str) -> bool:
-    """Whether a server answers a TLS handshake. Whose it is, is looked at when something is sent to it."""
+    """Whether a server answers a TLS handshake. Its certificate is verified later, with the first request."""
     context = ssl.create_default_context()
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE

@@ -8,11 +8,11 @@ from typing import Final
 __all__ = ["counted", "printable", "rows_of"]
 
 MAX_TEXT: Final = 1000
-"""Characters of one text that are shown."""
+"""Maximum characters that are shown of a text."""
 
 
 def printable(text: str) -> str:
-    """A text of somebody who is not trusted: it cannot move the cursor, and does not go on for ever."""
+    """An untrusted text, without characters that control a terminal, and of limited length."""
     shown = "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
     return shown if len(shown) <= MAX_TEXT else f"{shown[:MAX_TEXT]}..."
 
@@ -23,7 +23,7 @@ def counted(count: int, noun: str) -> str:
 
 
 def rows_of(rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    """Lines with the columns of all rows under one another."""
+    """Lines with aligned columns."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()

@@ -1,7 +1,7 @@
-"""`registry.toml`: what is served, and how, as one file.
+"""`registry.toml`: one file that says what is served, and how.
 
-`load` reads it, `Config.backend` makes what it describes. A key has the name of the flag of `ociserver serve`
-that does the same; `schema.json`, beside this, lets editors complete them.
+`load` reads it, and `Config.backend` makes the backend that it describes. A key has the name of the flag of
+`ociserver serve` that does the same. With `schema.json`, in this folder, editors complete keys.
 """
 
 from ociserver.config.load import load, load_to_build, parse

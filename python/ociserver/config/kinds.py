@@ -1,8 +1,8 @@
-"""The kinds of registries that a file can name, each a table with its `kind`.
+"""The kinds of registries that a file can describe, each a table with its `kind`.
 
-A new kind is a dataclass here and a line in `Registry`: `inner` says what it stands in front of, `build` makes its
-backend from theirs. Parser, schema, messages and nesting follow from that. What `serve` proposes to try follows from
-`takes_push`, `to_push` and `to_pull`, which pass on what the registries behind it say.
+A new kind is a dataclass here and a line in `Registry`. Its `inner` names the registries behind it, and its `build`
+makes its backend from theirs. Parser, schema, messages and nesting follow from that. The command that `serve` proposes
+to try follows from `takes_push`, `to_push` and `to_pull`, which by default pass on what the registries behind it say.
 """
 
 from __future__ import annotations
@@ -18,13 +18,12 @@ from urllib.parse import urlsplit
 from pydantic import ConfigDict, Field
 
 from ociserver import compose, memory, store
-from ociserver.cli.messages import IMAGE
-from ociserver.cli.units import parse_duration, parse_size
-from ociserver.cli.workers import UPLOAD_KEY
 from ociserver.config.lines import Key
 from ociserver.config.values import HOSTS_SCHEMA, Duration, File, Flag, Host, Part, Prefix, Size, Text, Url
 from ociserver.interface import Backend
+from ociserver.settings import EXAMPLE_IMAGE, UPLOAD_KEY_VARIABLE
 from ociserver.store.sqlite import Durability
+from ociserver.units import parse_duration, parse_size
 
 __all__ = [
     "Cache",
@@ -47,33 +46,40 @@ _HUB: Final = frozenset({"docker.io", "index.docker.io", "registry-1.docker.io"}
 
 @dataclass(frozen=True, kw_only=True)
 class Kind(Part):
-    """What all kinds have."""
+    """What all kinds have in common."""
 
     @property
     def inner(self) -> Sequence[Registry]:
-        """What it stands in front of, in order."""
+        """The registries behind it, in order."""
         return ()
 
     @property
     def places(self) -> Sequence[Sequence[Key]]:
-        """The keys of each of these."""
+        """For each of `inner`, the keys from this table to its table."""
         return ()
 
     def build(self, *inner: Backend) -> Backend:
-        """Its backend, not yet open. Raises ValueError if there is none of this description."""
+        """Its backend, not yet open.
+
+        Args:
+            inner: the backends of the registries behind it.
+
+        Raises:
+            ValueError: no backend can be built; the message says what to do.
+        """
         raise NotImplementedError
 
     def takes_push(self, repository: str) -> bool:
-        """Whether it takes a push to a repository, as far as the file says."""
+        """Whether it accepts a push to a repository, as far as the file says."""
         return all(each.takes_push(repository) for each in self.inner)
 
     def to_push(self) -> Iterator[str]:
-        """Repositories to try a push to; not all of them need to take it."""
+        """Repositories to try a push to. Not all of them need to accept it."""
         for each in self.inner:
             yield from each.to_push()
 
     def to_pull(self) -> Iterator[str]:
-        """Repositories that are known to hold an image."""
+        """Repositories that are known to contain an image."""
         for each in self.inner:
             yield from each.to_pull()
 
@@ -96,12 +102,12 @@ class Store(Kind):
 
     def build(self, *inner: Backend) -> Backend:
         if self.data is None:
-            raise ValueError("the store has no `data`, the folder to keep everything in")
+            raise ValueError("the store has no `data`; set it to the folder of the store")
         names = ("durability", "group_readable", "immutable_tags", "lax_child_references")
         return store.Store(self.data, **_given(self, *names))
 
     def to_push(self) -> Iterator[str]:
-        yield IMAGE
+        yield EXAMPLE_IMAGE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,15 +124,15 @@ class Memory(Kind):
         return memory.Memory(max_bytes=limit, **_given(self, "immutable_tags", "lax_child_references"))
 
     def to_push(self) -> Iterator[str]:
-        yield IMAGE
+        yield EXAMPLE_IMAGE
 
 
 @dataclass(frozen=True, kw_only=True)
 class Wrapper(Kind):
-    """What stands in front of one other."""
+    """A registry in front of one other."""
 
-    # pydantic reads a docstring only where the field stands, not where it is inherited.
-    backend: Annotated[Registry, Field(description="What it stands in front of.")]
+    # pydantic reads a docstring only in the class of the field, not in subclasses.
+    backend: Annotated[Registry, Field(description="The registry behind it.")]
 
     @property
     def inner(self) -> Sequence[Registry]:
@@ -139,7 +145,7 @@ class Wrapper(Kind):
 
 @dataclass(frozen=True, kw_only=True)
 class ReadOnly(Wrapper):
-    """Can only be read: writes and deletions are UNSUPPORTED."""
+    """Read-only: writes and deletions are refused with UNSUPPORTED."""
 
     kind: Literal["read-only"]
 
@@ -152,7 +158,7 @@ class ReadOnly(Wrapper):
 
 @dataclass(frozen=True, kw_only=True)
 class Immutable(Wrapper):
-    """Only grows: a tag is set once, and nothing can be deleted. DENIED."""
+    """Append-only: a tag is set once, and nothing can be deleted. Otherwise DENIED."""
 
     kind: Literal["immutable"]
 
@@ -162,13 +168,13 @@ class Immutable(Wrapper):
 
 @dataclass(frozen=True, kw_only=True)
 class Select(Wrapper):
-    """Shows some repositories; the others are not there."""
+    """Shows some of the repositories, and hides the others."""
 
     kind: Literal["select"]
     include: Annotated[list[str], Field(min_length=1)] | None = None
-    """Patterns of the repositories to show, such as "public/*": `*` is any text, slashes too. By default all."""
+    """Patterns of the repositories to show, such as "public/*". `*` is any text, including slashes. By default all."""
     exclude: list[str] | None = None
-    """Patterns of the repositories to hide, even if they are included."""
+    """Patterns of the repositories to hide, even if `include` names them."""
 
     def build(self, *inner: Backend) -> Backend:
         (backend,) = inner
@@ -179,7 +185,7 @@ class Select(Wrapper):
 
     def to_push(self) -> Iterator[str]:
         yield from super().to_push()
-        yield from (pattern.replace("*", IMAGE) for pattern in self.include or ())
+        yield from (pattern.replace("*", EXAMPLE_IMAGE) for pattern in self.include or ())
 
     def to_pull(self) -> Iterator[str]:
         return filter(self._shows(), super().to_pull())
@@ -195,7 +201,7 @@ class Sub(Wrapper):
 
     kind: Literal["sub"]
     prefix: Prefix
-    """Elements of a repository's name, such as "team" or "team/project"."""
+    """The beginning of a repository name, such as "team" or "team/project"."""
 
     def build(self, *inner: Backend) -> Backend:
         (backend,) = inner
@@ -218,7 +224,7 @@ class Debug(Wrapper):
 
     kind: Literal["debug"]
     name: Text | None = None
-    """Stands in front of each line, to tell several apart."""
+    """A name for the beginning of each line, to tell several apart."""
 
     def build(self, *inner: Backend) -> Backend:
         (backend,) = inner
@@ -231,11 +237,11 @@ class Unify(Kind):
 
     kind: Literal["unify"]
     backends: Annotated[list[Registry], Field(min_length=2)]
-    """The registries, in order: a content is that of the first that gives it."""
+    """The registries, in order. A blob, manifest or tag comes from the first registry that has it."""
     reads: Literal["sequential", "concurrent"] | None = None
-    """How contents are asked for: in order, or all at once and the quickest wins. By default sequential."""
+    """How registries are asked: in order, or all at once, and the fastest answer counts. By default sequential."""
     writes: Literal["all", "first"] | None = None
-    """Where writes go: to all, which mirror each other, or to the first, which lies over the others. By default all."""
+    """Where writes go: to all registries, which mirror each other, or only to the first. By default all."""
 
     @property
     def inner(self) -> Sequence[Registry]:
@@ -255,7 +261,7 @@ class Unify(Kind):
 
 @dataclass(frozen=True, kw_only=True)
 class Client(Kind):
-    """A registry elsewhere. Without `username` its credentials are those of `docker login`."""
+    """A remote registry. Without `username`, its credentials are those of `docker login`."""
 
     __pydantic_config__: ClassVar[ConfigDict] = Kind.__pydantic_config__ | ConfigDict(
         json_schema_extra={"dependentRequired": {"username": ["password"], "password": ["username"]}}
@@ -263,21 +269,20 @@ class Client(Kind):
 
     kind: Literal["client"]
     url: Url
-    """Where it is, with the scheme: "https://registry.example"."""
+    """Its URL, with the scheme: "https://registry.example"."""
     username: Text | None = field(default=None, repr=False)
-    """The user that this server is there; with `password`."""
+    """The user name for the registry. Requires `password`."""
     password: Text | None = field(default=None, repr=False)
-    """The password of `username`: better from the environment or from a file."""
+    """The password of `username`. Take it from the environment or from a file, if possible."""
 
     def __post_init__(self) -> None:
         if (self.username is None) != (self.password is None):
             given, missing = ("username", "password") if self.password is None else ("password", "username")
             raise ValueError(
-                f"there is a `{given}` without a `{missing}`: give both, or neither to use the credentials of "
-                "`docker login`"
+                f"`{given}` is set without `{missing}`: set both, or neither to use the credentials of `docker login`"
             )
         if self.username == "":
-            raise ValueError("the `username` is empty: give one, or no `password` either")
+            raise ValueError("`username` is empty: set it, or remove `username` and `password`")
 
     def build(self, *inner: Backend) -> Backend:
         from ociserver import client  # an extra
@@ -285,43 +290,43 @@ class Client(Kind):
         find: Any = client.docker_credentials
         if self.username is not None:
             find = client.Credentials(self.username, self.password or "")
-        key = os.environ.get(UPLOAD_KEY)
+        key = os.environ.get(UPLOAD_KEY_VARIABLE)
         return client.Client(self.url, credentials=find, upload_key=bytes.fromhex(key) if key else None)
 
     def takes_push(self, repository: str) -> bool:
-        # Only the registry knows.
+        # Only the remote registry knows.
         return False
 
     def to_pull(self) -> Iterator[str]:
         if urlsplit(self.url).hostname in _HUB:
-            yield f"library/{IMAGE}"
+            yield f"library/{EXAMPLE_IMAGE}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cache(Kind):
-    """Keeps what is pulled of registries elsewhere."""
+    """Keeps what is pulled from remote registries."""
 
     kind: Literal["cache"]
     local: Registry
-    """What keeps the contents. A store or memory accepts manifests before their children, unless it says otherwise."""
+    """The registry that keeps the contents. A store or memory accepts manifests before their children, by default."""
     upstream: Registry | None = None
-    """The registry to cache; beside `hosts` the one of all other names."""
+    """The registry to cache. With `hosts` too, the one for all other names."""
     hosts: Annotated[dict[Host, Registry], Field(min_length=1, json_schema_extra=HOSTS_SCHEMA)] | None = None
-    """Registries by the host that they stand for, such as "docker.io", named by `ns` or before the repository."""
+    """Registries by host name, such as "docker.io". A client names the host by `ns`, or before the repository."""
     local_repositories: list[str] | None = None
-    """Patterns of the repositories that are pushed to here, such as "team/*"; all others can only be read.
+    """Patterns of the repositories that accept pushes, such as "team/*". All others can only be read.
 
-    By default those that are pushed to before they are fetched.
+    By default those that were pushed to before they were fetched.
     """
     tag_lifetime: Duration | None = None
-    """How long a tag is believed before upstream is asked again; by default 60 s."""
+    """How long a tag is valid before upstream is asked again. By default 60 s."""
     max_size: Size | None = None
-    """Bound of what is kept of upstream; by default none."""
+    """Maximum size of what is kept from upstream. By default unlimited."""
     upstream_timeout: Duration | None = None
-    """How long upstream may take to say what a tag is now, or to begin with a list, before the answer is what is known
-    here; by default 5 s."""
+    """How long upstream may take to resolve a tag, or to begin a list, before the answer comes from the cache.
+    By default 5 s."""
     retry_after: Duration | None = None
-    """How long an upstream that failed is not asked about tags and lists that are known; by default 10 s."""
+    """How long an upstream that failed is not asked about tags and lists that are cached. By default 10 s."""
 
     @property
     def inner(self) -> Sequence[Registry]:
@@ -337,7 +342,7 @@ class Cache(Kind):
     def build(self, *inner: Backend) -> Backend:
         local, *upstreams = inner
         if not upstreams:
-            raise ValueError("the cache has neither `upstream` nor `hosts`")
+            raise ValueError("the cache has neither `upstream` nor `hosts`; set at least one")
         settings: dict[str, Any] = {
             name: parse_duration(value)
             for name, value in _given(self, "tag_lifetime", "upstream_timeout", "retry_after").items()
@@ -354,7 +359,7 @@ class Cache(Kind):
         return patterns is not None and bool(_pattern(patterns).match(repository)) and self.local.takes_push(repository)
 
     def to_push(self) -> Iterator[str]:
-        # It is there to pull through.
+        # A cache is for pulls.
         return iter(())
 
     def to_pull(self) -> Iterator[str]:
@@ -374,7 +379,7 @@ Registry = Annotated[
 
 
 def _given(kind: Kind, *names: str) -> dict[str, Any]:
-    """Those of the fields that the file has: the rest is left to the backend."""
+    """The fields that the file sets. The backend has defaults for the others."""
     return {name: value for name in names if (value := getattr(kind, name)) is not None}
 
 

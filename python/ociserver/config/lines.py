@@ -1,4 +1,4 @@
-"""Where in a TOML file a key stands."""
+"""The line of a key in a TOML file."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ Key = str | int
 
 
 def line_of(text: str, path: Sequence[Key]) -> int:
-    """The line on which the statement begins that brings a key into being; 1 for the file itself.
+    """The line on which the statement begins that defines a key; 1 for the file itself.
 
-    The first lines of a file are a file, wherever one statement ends and another begins: so the statement is the last
-    of the shortest beginning of the file that has the key. Only who has made a mistake waits for that.
+    Wherever one statement ends and another begins, the lines before are valid TOML. So the statement is the last one of
+    the shortest such beginning of the file that has the key. Parsing each beginning is slow, but it happens only for a
+    mistake.
     """
     lines = text.splitlines(keepends=True)
     begins = 0
@@ -23,11 +24,11 @@ def line_of(text: str, path: Sequence[Key]) -> int:
         try:
             document = tomllib.loads("".join(lines[:number]))
         except tomllib.TOMLDecodeError:
-            continue  # in the middle of a statement of several lines
+            continue  # within a statement of several lines
         if path and find(document, path):
             return begins + 1
         begins = number
-        while begins < len(lines) and _says_nothing(lines[begins]):
+        while begins < len(lines) and _is_empty(lines[begins]):
             begins += 1
     return 1
 
@@ -42,5 +43,5 @@ def find(document: Any, path: Sequence[Key]) -> bool:
     return True
 
 
-def _says_nothing(line: str) -> bool:
+def _is_empty(line: str) -> bool:
     return not line.strip() or line.lstrip().startswith("#")

@@ -1,4 +1,4 @@
-"""From a file to a `Config`, or to all that is wrong with it."""
+"""From a file to a `Config`, or to all mistakes in the file."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _AT = re.compile(r" \(at (?:line (\d+), column \d+|end of document)\)$")
 
 @cache
 def adapter() -> TypeAdapter[Config]:
-    """Parser and schema, made once, of the dataclasses."""
+    """Parser and schema of the dataclasses, made once."""
     return TypeAdapter(Config)
 
 
@@ -42,12 +42,12 @@ def load(path: str | os.PathLike[str]) -> Config:
 
 
 def load_to_build(path: str | os.PathLike[str]) -> Config:
-    """Read a configuration file that `Config.backend` will be called for; see `load`."""
+    """Read a configuration file whose `Config.backend` will be called; see `load`."""
     file = Path(path)
     config = load(file)
     try:
         if config.registry is not None:
-            # Stores have what they lack from flags; nothing is opened.
+            # What the file does not say about stores, flags do. Nothing is opened.
             config.backend(lambda _: Backend())
     except BuildError as error:
         line = line_of(file.read_text(encoding="utf-8"), error.at)
@@ -60,18 +60,18 @@ def parse(text: str, file: Path) -> Config:
 
     Args:
         text: TOML.
-        file: its name, for messages; relative paths in it begin in its folder.
+        file: its name, for messages. Relative paths in the text start in its folder.
     """
     try:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        said = str(error)
-        found = _AT.search(said)
+        message = str(error)
+        found = _AT.search(message)
         line = int(found[1]) if found and found[1] else len(text.splitlines())
-        raise ConfigError([Problem(file, line, "", f"is not valid TOML: {_AT.sub('', said)}")]) from None
+        raise ConfigError([Problem(file, line, "", f"is not valid TOML: {_AT.sub('', message)}")]) from None
     try:
         return adapter().validate_python(document, context={"folder": file.parent})
     except ValidationError as error:
         problems = [problem_of(file, text, document, each) for each in error.errors()]
-        # Not from the error, whose text repeats values.
+        # `from None`, since the text of the error repeats values.
         raise ConfigError(sorted(problems, key=lambda problem: problem.line)) from None

@@ -1,4 +1,4 @@
-"""The whole file."""
+"""The model of the whole file."""
 
 from __future__ import annotations
 
@@ -6,19 +6,18 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from ociserver.cli.log_format import FormatName
-from ociserver.cli.logs import Level
 from ociserver.config.kinds import Cache, Kind, Memory, Registry, Store
 from ociserver.config.lines import Key
 from ociserver.config.values import Bound, Count, Duration, File, Flag, Part, Port, Text
 from ociserver.interface import Backend
+from ociserver.settings import LogFormat, LogLevel
 
-__all__ = ["Answers", "BuildError", "Config", "Server"]
+__all__ = ["BuildError", "Config", "Options", "Server"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Server(Part):
-    """Where to listen, limits, and the log: the flags of `ociserver serve`."""
+    """The table `[server]`: where to listen, the limits and the log."""
 
     host: Text | None = None
     port: Port | None = None
@@ -27,14 +26,14 @@ class Server(Part):
     workers: Count | None = None
     max_connections: Count | None = None
     graceful_timeout: Duration | None = None
-    log_level: Level | None = None
-    log_format: FormatName | None = None
+    log_level: LogLevel | None = None
+    log_format: LogFormat | None = None
     access_log: Flag | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
-class Answers(Part):
-    """How to answer, to behave as other registries do: the flags of `ociserver.Options`."""
+class Options(Part):
+    """The table `[options]`: how to answer, to behave as other registries do: the fields of `ociserver.Options`."""
 
     disable_referrers_api: Flag | None = None
     disable_referrers_filtering: Flag | None = None
@@ -49,7 +48,12 @@ class Answers(Part):
 
 
 class BuildError(ValueError):
-    """A registry that has the right form, and that there cannot be; `at` are the keys of its table."""
+    """A registry whose table has the right form, but which cannot be built.
+
+    Args:
+        at: the keys of its table.
+        text: what is wrong, and what to do.
+    """
 
     def __init__(self, at: tuple[Key, ...], text: str) -> None:
         super().__init__(text)
@@ -58,34 +62,34 @@ class BuildError(ValueError):
 
 @dataclass(frozen=True, kw_only=True)
 class Config(Part):
-    """What `ociserver serve --config FILE` serves, and how. A flag or its environment variable wins over the file."""
+    """What `ociserver serve --config FILE` serves, and how. A flag or its environment variable overrides the file."""
 
     server: Server = field(default_factory=Server)
-    """Where to listen, limits, and the log."""
-    options: Answers = field(default_factory=Answers)
+    """Where to listen, the limits and the log."""
+    options: Options = field(default_factory=Options)
     """How to answer, to behave as other registries do."""
     registry: Registry | None = None
-    """What is served. By default a store in the user's data directory, as without a file."""
+    """The registry to serve. By default a store in the user's data directory, as without a file."""
 
     def leaves(self) -> list[Store | Memory]:
-        """The registries that keep something on this machine, in the order of the file."""
+        """The registries that keep contents on this machine, in the order of the file."""
         return [] if self.registry is None else list(_leaves(self.registry))
 
     def cached(self) -> Iterator[bool]:
-        """For each of `leaves` whether it holds what a cache keeps."""
+        """For each of `leaves`, whether a cache keeps its contents there."""
         return iter(()) if self.registry is None else _cached(self.registry, within=False)
 
     def backend(self, leaf: Callable[[Any], Backend] = lambda leaf: leaf.build()) -> Backend:
-        """What the file describes, not yet open.
+        """The backend that the file describes, not yet open.
 
         Args:
             leaf: makes the backend of each of `leaves`.
 
         Raises:
-            ValueError: it has no registry, or one that cannot be built; a `BuildError` where it knows which.
+            ValueError: the file describes no registry, or one that cannot be built: then a `BuildError`.
         """
         if self.registry is None:
-            raise ValueError("the configuration has no [registry]")
+            raise ValueError("the configuration has no [registry] table")
         return _build(self.registry, leaf, ("registry",))
 
 
@@ -100,7 +104,7 @@ def _cached(kind: Kind, *, within: bool) -> Iterator[bool]:
     if isinstance(kind, (Store, Memory)):
         yield within
     for number, each in enumerate(kind.inner):
-        # The first is where it keeps it.
+        # The first is where the cache keeps contents.
         yield from _cached(each, within=within or (isinstance(kind, Cache) and number == 0))
 
 
@@ -110,6 +114,8 @@ def _build(kind: Kind, leaf: Callable[[Any], Backend], at: tuple[Key, ...]) -> B
     try:
         return leaf(kind) if isinstance(kind, (Store, Memory)) else kind.build(*inner)
     except ImportError as error:
-        raise BuildError(at, f"needs more packages ({error}): pip install 'ociserver[client]'") from error
+        raise BuildError(
+            at, f"needs packages that are not installed ({error}). Install them: pip install 'ociserver[client]'"
+        ) from error
     except ValueError as error:
         raise BuildError(at, str(error)) from None

@@ -1,4 +1,4 @@
-"""What is wrong with a file, in words: where, and what would be right."""
+"""Messages about mistakes in a file: what is wrong, where, and how to correct it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pydantic_core import ErrorDetails
 
 from ociserver.config.kinds import Kind, Registry
 from ociserver.config.lines import Key, find, line_of
-from ociserver.config.model import Answers, Config, Server
+from ociserver.config.model import Config, Options, Server
 from ociserver.urls import shown
 
 __all__ = ["ConfigError", "Problem", "dotted", "problem_of"]
@@ -21,7 +21,7 @@ __all__ = ["ConfigError", "Problem", "dotted", "problem_of"]
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One mistake. `str()` is `file:line: key: what is wrong`, which editors can follow."""
+    """One mistake. `str()` is `file:line: key: what is wrong`, a form in which editors find the line."""
 
     file: Path
     line: int
@@ -34,7 +34,11 @@ class Problem:
 
 
 class ConfigError(Exception):
-    """A file that cannot be used, with everything that is wrong with it."""
+    """A file that cannot be used.
+
+    Args:
+        problems: all mistakes in it.
+    """
 
     def __init__(self, problems: Sequence[Problem]) -> None:
         super().__init__("\n".join(map(str, problems)))
@@ -42,16 +46,16 @@ class ConfigError(Exception):
 
 
 _WORDS: Final = {
-    "string_type": "must be a text, in quotes",
+    "string_type": "must be a string in quotes",
     "int_type": "must be a whole number",
     "bool_type": "must be true or false",
-    "list_type": "must be a list, in brackets",
+    "list_type": "must be a list in brackets",
     "dict_type": "must be a table",
     "dataclass_type": "must be a table",
     "model_attributes_type": "must be a table",
     "greater_than_equal": "must be {ge} or more",
     "less_than_equal": "must be {le} or less",
-    "too_short": "must have {min_length} or more",
+    "too_short": "must have {min_length} or more entries",
 }
 
 
@@ -62,7 +66,7 @@ def problem_of(file: Path, text: str, document: dict[str, Any], error: ErrorDeta
         path.append("kind")
     at = path
     while at and not find(document, at):
-        # What is missing is missing in its table.
+        # A missing key is reported on the line of its table.
         at = at[:-1]
     return Problem(file, line_of(text, at), dotted(path), _words(document, path, error))
 
@@ -71,36 +75,36 @@ def _words(document: dict[str, Any], path: list[Key], error: ErrorDetails) -> st
     kind, context, given = error["type"], error.get("ctx", {}), error["input"]
     match kind:
         case "unexpected_keyword_argument":
-            return f"there is no such key{_nearest(path[-1], _known_keys(document, path[:-1]))}"
+            return f"unknown key{_nearest(path[-1], _known_keys(document, path[:-1]))}"
         case "missing" | "missing_argument" | "missing_keyword_only_argument":
             return "is missing"
         case "union_tag_not_found":
-            return f"is missing: one of {_listed(_kinds())}"
+            return f"is missing; must be one of {_listed(_kinds())}"
         case "union_tag_invalid":
-            return f"there is no such kind{_nearest(context['tag'], _kinds())}"
+            return f"unknown kind{_nearest(context['tag'], _kinds())}"
         case "literal_error":
             choices = [choice.strip("'") for choice in context["expected"].replace(" or ", ", ").split(", ")]
             return f"must be one of {_listed(choices)}{_guess(given, choices)}"
         case "value_error":
             return str(context["error"])
-    words = _WORDS[kind].format(**context) if kind in _WORDS else "is not what belongs here"
+    words = _WORDS[kind].format(**context) if kind in _WORDS else "has the wrong type"
     return f"{words}{_not(given)}"
 
 
 def _not(given: Any) -> str:
-    """What stands there instead. A text is not repeated: it may be a secret, as a URL with a password in it."""
+    """What the file has instead. A string is not repeated: it may be a secret, such as a URL with a password."""
     match given:
         case bool():
             return f", not {str(given).lower()}"
         case int() | float():
             return f", not {given}"
         case str():
-            return ", not a text"
+            return ", not a string"
     return ""
 
 
 def _path(document: Any, location: Sequence[Key]) -> list[Key]:
-    """The keys that lead there: pydantic names the kinds on the way too, and what is wrong with a key `[key]`."""
+    """The keys that lead to a value. pydantic's location also has kinds, and `[key]` for a mistake in a key."""
     path: list[Key] = []
     for key in location:
         if isinstance(document, dict) and key not in document and key in (document.get("kind"), "[key]"):
@@ -114,7 +118,7 @@ def _path(document: Any, location: Sequence[Key]) -> list[Key]:
 def _known_keys(document: Any, path: Sequence[Key]) -> list[str]:
     for key in path:
         document = document[key]
-    part: Any = {"": Config, "server": Server, "options": Answers}.get(dotted(path)) or _kinds()[document["kind"]]
+    part: Any = {"": Config, "server": Server, "options": Options}.get(dotted(path)) or _kinds()[document["kind"]]
     return [field.name.replace("_", "-") for field in fields(part)]
 
 
@@ -125,7 +129,7 @@ def _kinds() -> dict[str, type[Kind]]:
 
 
 def _nearest(word: Key, known: Collection[str]) -> str:
-    return _guess(word, known) or f"; there are {_listed(known)}"
+    return _guess(word, known) or f"; must be one of {_listed(known)}"
 
 
 def _guess(word: Any, known: Collection[str]) -> str:
@@ -138,6 +142,6 @@ def _listed(words: Collection[str]) -> str:
 
 
 def dotted(path: Sequence[Key]) -> str:
-    """`registry.backends[1].data`."""
+    """A path of keys as a text: `registry.backends[1].data`."""
     text = "".join(f"[{key}]" if isinstance(key, int) else f".{shown(key)}" for key in path)
     return text.removeprefix(".")

@@ -1,4 +1,4 @@
-"""The file as JSON Schema, for editors: `python -m ociserver.config.schema` writes it anew beside this."""
+"""The JSON Schema of the file, for editors. `python -m ociserver.config.schema` writes it to this folder."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 from typing import Any, Final
 
-from ociserver.cli.parameters import Option
 from ociserver.config.load import adapter
+from ociserver.settings import HELP, help_of_options
 
 __all__ = ["FILE", "made", "text"]
 
@@ -15,15 +15,13 @@ FILE: Final = Path(__file__).with_name("schema.json")
 
 
 def text() -> str:
-    """The schema as it stands in the package."""
+    """The schema that the package contains."""
     return FILE.read_text(encoding="utf-8")
 
 
 def made() -> str:
-    """The schema of the dataclasses, with the texts of the flags."""
-    from ociserver.cli.serve import serve  # which needs none of this to serve without a file
-
-    flags = {option.name: option.help for option in serve.params if isinstance(option, Option)}
+    """The schema of the dataclasses, with the help texts of settings that are flags too."""
+    texts = {**HELP, **help_of_options()}
     schema = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "ociserver: registry.toml",
@@ -31,14 +29,14 @@ def made() -> str:
     }
     for part in (schema, *schema["$defs"].values()):
         for key, property_ in part["properties"].items():
-            property_.setdefault("description", flags.get(key.replace("-", "_"), ""))
+            property_.setdefault("description", texts.get(key.replace("-", "_"), ""))
             if not property_["description"]:
                 del property_["description"]
     return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
 
 
 def _tidied(value: Any) -> Any:
-    """Without what TOML has no word for, null, and without titles that repeat the key."""
+    """Without null, which TOML does not have, and without titles, which repeat the key."""
     if isinstance(value, list):
         return [_tidied(each) for each in value if each != {"type": "null"}]
     if not isinstance(value, dict):

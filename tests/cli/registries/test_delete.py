@@ -102,13 +102,13 @@ async def test_a_registry_that_deletes_no_tags() -> None:
     async with serve_backend(without_tags) as host:
         done = await ociserver_here("delete", f"{host}/a/b:v1", "-y")
     assert done.status == 1
-    assert f"`ociserver delete {host}/a/b@{digest_of(content)}` deletes the manifest, with all its tags" in done.stderr
+    assert f"`ociserver delete {host}/a/b@{digest_of(content)}` deletes the manifest and all its tags" in done.stderr
 
 
 @pytest.mark.parametrize(
     "arguments, said",
     [
-        (("localhost:5000/a",), "the protocol cannot delete a whole repository: name a tag or a digest"),
+        (("localhost:5000/a",), "the protocol cannot delete a whole repository. Add a tag or digest"),
         (("localhost:5000/a:v1", "--data", "x"), "is at a registry, and --data names a folder"),
         (("A",), "'A' is not the name of a repository"),
     ],
@@ -199,7 +199,7 @@ def test_one_of_each_is_not_many(served: tuple[Serve, str]) -> None:
         "1  tag",
         "1  manifest",
         "1  blob, 1 of them (1 B) in no other repository",
-        "1  upload under way, which would break",
+        "1  upload in progress, which would fail",
     ]
 
 
@@ -223,4 +223,4 @@ def tags_status(server: Serve, repository: str) -> int:
 def test_a_folder_without_a_store(tmp_path: Path) -> None:
     done = ociserver("delete", "a", "--data", str(tmp_path), "-y")
     assert (done.status, done.stdout) == (1, b"")
-    assert "holds no store" in done.stderr
+    assert "contains no store" in done.stderr

@@ -112,7 +112,7 @@ async def test_an_error_cannot_move_the_cursor() -> None:
         done = await ociserver_here("tags", f"{host}/a/b")
     assert (done.status, len(done.stderr.splitlines())) == (1, 1)
     assert "\x1b" not in done.stderr
-    assert done.stderr.endswith("has named do that?\n")
+    assert done.stderr.endswith("has permission to do this.\n")
 
 
 def test_a_manifest_on_a_terminal(servers: tuple[Serve, Serve]) -> None:
@@ -166,7 +166,7 @@ def test_tls_on_this_machine(tmp_path: Path) -> None:
         done = ociserver("ls", f"localhost:{server.port}")
         assert done.status == 1
         assert "has a certificate that is not trusted: unable to get local issuer certificate" in done.stderr
-        assert done.stderr.endswith("name the authority's file in SSL_CERT_FILE.\n")
+        assert done.stderr.endswith("set SSL_CERT_FILE to the file with the authority's certificate.\n")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="0.0.0.0 is an address of this machine on Linux only")

@@ -1,0 +1,119 @@
+"""Reads the command line and its configuration file again, for a server that keeps its stores open."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import click
+
+from ociserver.cli import configured
+from ociserver.cli.configured import STORE_FLAGS, Values
+from ociserver.cli.options import names
+from ociserver.handler import Handler
+from ociserver.serve.errors import CannotServeError
+from ociserver.serve.stores import Store
+
+__all__ = ["Rereader"]
+
+_log = logging.getLogger("ociserver.serve")
+
+_CHANGEABLE: Final = frozenset({"config", "access_log", *names()})
+"""Flags that take effect while the server runs."""
+
+
+class Rereader:
+    """Makes handlers of the current configuration, over the stores that are open.
+
+    Args:
+        command: `ociserver serve`.
+        arguments: its arguments.
+        values: the values of its flags at the start.
+        leaves: the stores at the start, as flags describe them.
+        stores: the same stores, which stay open.
+        make: makes a handler of flags and stores.
+        make_store: makes a store of flags. It is called for stores in memory only.
+        warns: whether to log which settings need a restart. Of several processes, only the parent does.
+    """
+
+    def __init__(
+        self,
+        command: click.Command,
+        arguments: Sequence[str],
+        values: Values,
+        leaves: Sequence[Values],
+        stores: Sequence[Store],
+        make: Callable[[Values, Sequence[Store]], Handler],
+        make_store: Callable[[Values], Store],
+        *,
+        warns: bool,
+    ) -> None:
+        self._command = command
+        self._arguments = arguments
+        self._values = values
+        self._leaves = list(leaves)
+        self._stores = list(stores)
+        self._make = make
+        self._make_store = make_store
+        self._warns = warns
+
+    def read(self) -> Handler:
+        """The handler that the configuration now describes, not yet open.
+
+        Raises:
+            CannotServeError: the configuration is wrong, or needs a store that is not open.
+        """
+        try:
+            with self._command.make_context("serve", list(self._arguments)) as context:
+                values = context.params
+                leaves = configured.leaves(values)
+                found = self._find(leaves, configured.cached(values))
+                if self._values["workers"] > 1 and any(leaf["memory"] for leaf in leaves):
+                    raise CannotServeError(
+                        "a store in memory cannot be used with several workers. Use a store in a folder, or restart "
+                        "the server with one worker."
+                    )
+                stores = [self._make_store(leaf) if at is None else self._stores[at] for leaf, at in found]
+                handler = self._make(values, stores)
+        except click.ClickException as error:
+            raise CannotServeError(error.format_message()) from error
+        if self._warns:
+            self._warn(values, found)
+        return handler
+
+    def _warn(self, values: Values, found: Sequence[tuple[Values, int | None]]) -> None:
+        ignored = {
+            name for name in values.keys() - _CHANGEABLE - set(STORE_FLAGS) if values[name] != self._values[name]
+        }
+        for leaf, at in found:
+            if at is not None:
+                ignored |= {name for name in STORE_FLAGS if leaf[name] != self._leaves[at][name]}
+        if ignored:
+            flags = ", ".join(sorted(name.replace("_", "-") for name in ignored))
+            _log.warning("these settings take effect only after a restart: %s", flags)
+
+    def _find(self, leaves: Sequence[Values], cached: Sequence[bool]) -> list[tuple[Values, int | None]]:
+        """Each store with the number of the open one that it is; None for a store in memory that is not open.
+
+        Raises:
+            CannotServeError: it is in a folder that is not open.
+        """
+        found: list[tuple[Values, int | None]] = []
+        for leaf, is_cached in zip(leaves, cached, strict=True):
+            # A cache keeps in memory what it knows about its store in memory, so both are made again.
+            at = None if leaf["memory"] and is_cached else self._open(leaf, {at for _, at in found})
+            if at is None and not leaf["memory"]:
+                raise CannotServeError(
+                    f"the store in {leaf['data']} is not open, and a reload does not open folders. Restart the server."
+                )
+            found.append((leaf, at))
+        return found
+
+    def _open(self, leaf: Values, taken: set[int | None]) -> int | None:
+        """The open store of a folder, or the next one in memory."""
+        for at, each in enumerate(self._leaves):
+            same = each["memory"] == leaf["memory"] and (leaf["memory"] or each["data"] == leaf["data"])
+            if same and at not in taken:
+                return at
+        return None

@@ -1,0 +1,246 @@
+"""What `ociserver serve` does: from the values of its flags to a running server, and to its exit status."""
+
+from __future__ import annotations
+
+import functools
+import os
+import secrets
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final, NoReturn
+
+import click
+from click.core import ParameterSource
+
+from ociserver import __version__, build_profile
+from ociserver.cli import configured, messages
+from ociserver.cli import options as handler_options
+from ociserver.cli.reread import Rereader
+from ociserver.cli.table import counted
+from ociserver.handler import Handler
+from ociserver.serve import run, sockets, tls
+from ociserver.serve.granian import check as check_granian
+from ociserver.serve.logs import Log
+from ociserver.serve.open_files import connections_within_limits, descriptors_for
+from ociserver.serve.reload import Reload
+from ociserver.serve.replaceable import Kept, Replaceable
+from ociserver.serve.schedule import Schedule
+from ociserver.serve.stores import Store, claim, folder, memory
+from ociserver.serve.tuning import tune_process
+from ociserver.serve.workers import Worker, supervise
+from ociserver.settings import UPLOAD_KEY_VARIABLE
+from ociserver.store.backend import RENEW_AFTER_S
+from ociserver.store.writer import MOST_OF_FEW
+
+__all__ = ["start"]
+
+_AGES: Final = ("unreferenced_after", "delete_untagged_after")
+"""Flags that say for how long collection keeps what a HEAD has found."""
+
+
+def start(values: dict[str, Any]) -> NoReturn:
+    """Serve as the flags say, until a signal; ends the process.
+
+    Raises:
+        click.UsageError: the flags do not go together.
+        CannotServeError: something else prevents serving.
+    """
+    check_granian()
+    if values["config"] is not None:
+        # By default the signal would end the process before the server can handle it.
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    certificate = _certificate(values["tls_cert"], values["tls_key"])
+    _refuse_folder(values)
+    leaves = configured.leaves(values)
+    _refuse_workers(values["workers"], leaves)
+    # Checked before anything is opened.
+    handler_options.options_from(values)
+    if certificate:
+        tls.check(certificate)
+    worker = Worker.from_environment()
+    # All workers, and all handlers of a reload, continue each other's uploads to remote registries.
+    os.environ.setdefault(UPLOAD_KEY_VARIABLE, secrets.token_hex(32))
+    stores = [_store(leaf) for leaf in leaves]
+    store = configured.together(values, stores)
+    if worker is None:
+        claimed = [claim(leaf["data"], group_readable=leaf["group_readable"]) for leaf in leaves if not leaf["memory"]]
+        listeners = sockets.listen(values["host"], values["port"], configured.called("host", values["host"]))
+    else:
+        claimed, listeners = [], worker.listeners
+    port: int = listeners[0].getsockname()[1]
+
+    log = Log(sys.stdout.fileno(), values["log_format"], values["log_level"])
+    limits = run.Limits(connections_within_limits(values["max_connections"]), values["graceful_timeout"])
+
+    def on_ready() -> None:
+        _warn(log, values["max_connections"], limits.max_connections)
+        _welcome(log, values, port, store, is_tls=certificate is not None)
+
+    served, reload = _served(values, leaves, stores, functools.partial(_handler, log, worker), is_worker=bool(worker))
+    with ExitStack() as collections:
+        if worker is None:
+            for leaf in leaves:
+                collections.enter_context(_collection(leaf))
+        if worker is None and values["workers"] > 1:
+            status = supervise(
+                listeners,
+                values["workers"],
+                on_ready,
+                None if reload is None else reload.check,
+                graceful_timeout_s=values["graceful_timeout"],
+            )
+            outcome = run.Outcome(status, clean=True)
+        else:
+            tune_process(upload_buffer_size=MOST_OF_FEW)
+            outcome = run.run(
+                served,
+                listeners,
+                limits,
+                certificate,
+                worker.tell if worker else on_ready,
+                reload,
+                unavailable=functools.partial(_unavailable, stores),
+                heartbeat=worker.beat if worker else None,
+            )
+    log.close()
+    for descriptor in claimed:
+        os.close(descriptor)
+    if not outcome.clean:
+        # Threads of the HTTP server still hold connections. Python must not finalize the interpreter under them.
+        os._exit(outcome.status)
+    sys.exit(outcome.status)
+
+
+def _certificate(chain: Path | None, key: Path | None) -> tls.Certificate | None:
+    if chain is None and key is None:
+        return None
+    if chain is None or key is None:
+        given, missing = ("--tls-key", "--tls-cert") if chain is None else ("--tls-cert", "--tls-key")
+        raise click.UsageError(f"{given} requires {missing}: TLS needs both a certificate and its private key.")
+    called = configured.called("tls_cert", f"--tls-cert {chain}"), configured.called("tls_key", f"--tls-key {key}")
+    return tls.Certificate(chain, key, called)
+
+
+def _handler(log: Log, worker: Worker | None, values: dict[str, Any], stores: Sequence[Store]) -> Handler:
+    options = handler_options.options_from(values)
+    if worker:
+        # Each process counts its own requests. The worker's number makes their ids unique.
+        options = replace(options, debug_id=f"{options.debug_id or 'ociserver'}{worker.number}")
+    backend = configured.together(values, stores).backend
+    return Handler(backend, options, observe=log.access if values["access_log"] else None)
+
+
+def _served(
+    values: dict[str, Any],
+    leaves: list[dict[str, Any]],
+    stores: list[Store],
+    make: Callable[[dict[str, Any], Sequence[Store]], Handler],
+    *,
+    is_worker: bool,
+) -> tuple[Handler | Replaceable, Reload | None]:
+    """The application; with a configuration file also what reloads it."""
+    if values["config"] is None:
+        return make(values, stores), None
+    kept = [Store(Kept(each.backend), each.place) for each in stores]
+    rereader = Rereader(
+        click.get_current_context().command,
+        sys.argv[2:],
+        values,
+        leaves,
+        kept,
+        make,
+        _store,
+        warns=not is_worker,
+    )
+    reload = Reload(rereader.read, is_reported=not is_worker)
+    return Replaceable(make(values, kept), [each.backend for each in stores]), reload
+
+
+def _unavailable(stores: Sequence[Store]) -> str | None:
+    """Why one of the stores cannot be written to; None if all can. A reload keeps the stores in folders."""
+    return next((store.unavailable for store in stores if store.unavailable), None)
+
+
+def _refuse_folder(values: dict[str, Any]) -> None:
+    source = click.get_current_context().get_parameter_source
+    # The flag --memory overrides a variable for the folder, which a container image may set.
+    if (
+        values["memory"]
+        and values["config"] is None
+        and source("data") in (ParameterSource.COMMANDLINE, source("memory"))
+    ):
+        raise click.UsageError(
+            f"--data {values['data']} cannot be used with --memory, which keeps nothing in a folder. "
+            "Use only one of the two."
+        )
+
+
+def _refuse_workers(count: int, leaves: list[dict[str, Any]]) -> None:
+    if count > 1 and any(leaf["memory"] for leaf in leaves):
+        raise click.UsageError(
+            f"--workers {count} cannot be used with --memory: each process would have a registry of its own, and a "
+            "client would find its push only if it happened to reach the same process again. Use only one of the two: "
+            "one process serves many clients at once."
+        )
+
+
+def _store(values: dict[str, Any]) -> Store:
+    accepts = {name: values[name] for name in ("immutable_tags", "lax_child_references")}
+    if values["memory"]:
+        return memory(max_bytes=values["memory_limit"], **accepts)
+    return folder(
+        values["data"],
+        durability=values["durability"],
+        group_readable=values["group_readable"],
+        renew_after_s=_renew_after(values),
+        **accepts,
+    )
+
+
+def _renew_after(values: dict[str, Any]) -> float:
+    """How often a HEAD is recorded: so often that a client has at least nine tenths of the time of the policy."""
+    ages: list[float] = [age for name in _AGES if (age := values[name]) is not None]
+    return min([RENEW_AFTER_S, *(age / 10 for age in ages)])
+
+
+@contextmanager
+def _collection(values: dict[str, Any]) -> Iterator[None]:
+    """Scheduled collection of a store. The parent of several workers does it for all of them."""
+    if values["memory"] or not values["collect_every"]:
+        yield
+        return
+    arguments = ["--data", str(values["data"])]
+    for name in ("unreferenced_after", "grace", "upload_timeout", "delete_untagged_after"):
+        if values[name] is not None:
+            arguments += [f"--{name.replace('_', '-')}", f"{values[name]}s"]
+    schedule = Schedule(arguments, values["collect_every"])
+    schedule.start()
+    try:
+        yield
+    finally:
+        schedule.stop()
+
+
+def _warn(log: Log, wanted: int, allowed: int) -> None:
+    if build_profile == "debug":
+        log.say("this is a debug build, many times slower than a release build; see CONTRIBUTING.md")
+    if allowed < wanted:
+        log.say(
+            f"the limit of open files (ulimit -n) allows only {counted(allowed, 'connection')} at a time; "
+            f"for {wanted}, raise its hard limit to {descriptors_for(wanted)}"
+        )
+
+
+def _welcome(log: Log, values: dict[str, Any], port: int, store: Store, *, is_tls: bool) -> None:
+    url = f"{'https' if is_tls else 'http'}://{messages.address(values['host'], port)}"
+    trial = configured.trial(values)
+    command = messages.command(trial, values["host"], port, tls=is_tls)
+    if values["log_format"] == "json":
+        # The key of the command is `push` or `pull`.
+        log.say(f"listening on {url}", version=__version__, url=url, data=store.place, **{trial.action: command})
+    else:
+        log.show(messages.welcome(__version__, url, store.place, command))

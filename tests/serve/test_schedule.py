@@ -1,0 +1,47 @@
+"""Collection by a schedule, and how it ends with the server."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from ociserver.serve.schedule import Schedule
+from tests.cli.process import eventually, serving
+from tests.serve.test_workers import is_gone
+
+
+def child_of_this_process() -> int:
+    """The collection that is under way; 0 if there is none."""
+    for task in Path("/proc/self/task").iterdir():
+        for pid in (task / "children").read_text().split():
+            if b"collect" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                return int(pid)
+    return 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="finds the process in /proc")
+@pytest.mark.parametrize("frozen", [False, True])
+def test_a_stop_ends_a_collection(tmp_path: Path, *, frozen: bool) -> None:
+    """Also one that stands still."""
+    data = tmp_path / "data"
+    with serving(tmp_path, "--data", str(data)):
+        pass
+    schedule = Schedule(["--data", str(data)], 0.01, stop_s=0.5)
+    # So that it waits, and does not end by itself.
+    with (data / "registry.lock").open("r+") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        schedule.start()
+        eventually(lambda: child_of_this_process() > 0, "a collection", str)
+        pid = child_of_this_process()
+        if frozen:
+            os.kill(pid, signal.SIGSTOP)
+        began = time.monotonic()
+        schedule.stop()
+        eventually(lambda: is_gone(pid), "its end", str)
+        assert time.monotonic() - began < 5

@@ -1,0 +1,156 @@
+"""A stop lets requests finish: uploads and downloads, within a bound, and without taking new ones."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+import socket
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.cli.process import Serve, eventually, serving
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+SIZE = 1_000_000
+CONTENT = bytes(range(256)) * (SIZE // 256)
+DIGEST = f"sha256:{hashlib.sha256(CONTENT).hexdigest()}"
+
+
+class SlowUpload:
+    """A blob on its way in one POST, of which a part has been sent."""
+
+    def __init__(self, server: Serve) -> None:
+        self._server = server
+        self.connection = server.connect()
+        line = f"POST /v2/slow/blobs/uploads/?digest={DIGEST} HTTP/1.1\r\n"
+        headers = f"Host: x\r\nContent-Length: {len(CONTENT)}\r\n\r\n"
+        self.connection.sendall((line + headers).encode() + CONTENT[: len(CONTENT) // 2])
+
+    def finish(self) -> bytes:
+        """Send the rest, slowly, and return the answer's first line."""
+        rest = CONTENT[len(CONTENT) // 2 :]
+        for start in range(0, len(rest), len(rest) // 8):
+            self.connection.sendall(rest[start : start + len(rest) // 8])
+            time.sleep(0.05)
+        with self.connection.makefile("rb") as answer:
+            return answer.readline()
+
+
+def push(server: Serve, repository: str, content: bytes) -> str:
+    digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
+    connection = server.http()
+    connection.request("POST", f"/v2/{repository}/blobs/uploads/?digest={digest}", content)
+    assert connection.getresponse().status == 201
+    return digest
+
+
+def refuses_connections(server: Serve) -> bool:
+    try:
+        server.connect().close()
+    except ConnectionRefusedError:
+        return True
+    return False
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_an_upload_under_way_finishes(number: signal.Signals, tmp_path: Path) -> None:
+    with serving(tmp_path) as server:
+        upload = SlowUpload(server)
+        idle, unused = server.http(), server.connect()
+        idle.request("GET", "/v2/")
+        idle.getresponse().read()
+
+        server.signal(number)
+        eventually(lambda: refuses_connections(server), "connections to be refused", server.printed)
+        assert idle.sock.recv(1) == b"", "an idle connection is closed at once"
+        assert unused.recv(1) == b"", "a connection that was never used is closed at once"
+        server.wait_for("stopping: 1 request in progress")
+
+        assert upload.finish() == b"HTTP/1.1 201 Created\r\n"
+        assert server.exit_status() == 0
+        assert f'"POST /v2/slow/blobs/uploads/" 201 in={len(CONTENT)}' in server.printed()
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_download_under_way_finishes(number: signal.Signals, tmp_path: Path) -> None:
+    content = os.urandom(32 << 20)
+    with serving(tmp_path) as server:
+        digest = push(server, "slow", content)
+        connection = server.http()
+        connection.connect()
+        connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)
+        connection.request("GET", f"/v2/slow/blobs/{digest}")
+        response = connection.getresponse()
+        received = response.read(1 << 20)
+
+        server.signal(number)
+        server.wait_for("stopping: 1 request in progress")
+        received += response.read()
+
+        assert hashlib.sha256(received).hexdigest() == digest.removeprefix("sha256:")
+        assert server.exit_status() == 0
+
+
+def test_a_server_without_requests_stops_at_once(tmp_path: Path) -> None:
+    with serving(tmp_path) as server:
+        began = time.monotonic()
+        server.signal(signal.SIGTERM)
+        assert server.exit_status() == 0
+        assert time.monotonic() - began < 2
+        assert "stopping" not in server.printed()
+
+
+def test_the_wait_is_bounded(tmp_path: Path) -> None:
+    with serving(tmp_path, "--graceful-timeout", "500ms") as server:
+        upload = SlowUpload(server)
+        server.signal(signal.SIGTERM)
+        assert server.exit_status() == 1
+        assert "stopping: cut off what did not finish: 1 request in progress" in server.printed()
+        assert "Traceback" not in server.printed()
+        # Whichever comes first: granian's answer for a request that was cancelled, or the end of the connection.
+        answer = upload.connection.recv(4096)
+        assert answer == b"" or answer.startswith(b"HTTP/1.1 500 ")
+
+
+def test_a_second_signal_cuts_requests_off(tmp_path: Path) -> None:
+    with serving(tmp_path, "--graceful-timeout", "1h") as server:
+        SlowUpload(server)
+        server.signal(signal.SIGINT)
+        server.wait_for("1 request in progress; waiting up to 3600 s, or until a second signal")
+        server.signal(signal.SIGINT)
+        assert server.exit_status() == 1
+
+
+def test_a_client_that_does_not_take_its_answer_cannot_hold_the_server(tmp_path: Path) -> None:
+    with serving(tmp_path, "--graceful-timeout", "500ms") as server:
+        # Few enough bytes for the application to be done with them, more than the client's buffer takes.
+        digest = push(server, "slow", os.urandom(4 << 20))
+        connection = server.opened.enter_context(socket.socket())
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.connect(("127.0.0.1", server.port))
+        connection.sendall(f"GET /v2/slow/blobs/{digest} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        connection.recv(1)
+        server.signal(signal.SIGTERM)
+        assert server.exit_status() == 1
+
+
+def test_signals_to_the_whole_group_do_no_harm(tmp_path: Path) -> None:
+    """Ctrl-C in a terminal signals every process of the group."""
+    with serving(tmp_path) as server:
+        upload = SlowUpload(server)
+        os.killpg(server.pid, signal.SIGINT)
+        server.wait_for("stopping: 1 request in progress")
+        assert upload.finish() == b"HTTP/1.1 201 Created\r\n"
+        assert server.exit_status() == 0
+
+
+def test_a_killed_server_leaves_nothing_behind(tmp_path: Path) -> None:
+    with serving(tmp_path) as server:
+        server.signal(signal.SIGKILL)
+        assert server.exit_status() == -signal.SIGKILL
+        assert refuses_connections(server)
+        with pytest.raises(ProcessLookupError):
+            os.killpg(server.pid, 0)
