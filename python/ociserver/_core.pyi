@@ -10,8 +10,8 @@ from typing import Any, Final, Literal, Self, TypeAlias, final
 
 from typing_extensions import disjoint_base
 
-from ociserver.handler import Event
-from ociserver.interface import Descriptor
+from ociserver.descriptor import Descriptor
+from ociserver.event import Event
 from ociserver.types import Message, Receive, Scope, Send
 
 __all__ = [
@@ -349,15 +349,15 @@ class Exchange:
     """What an ASGI server hands over with a request, and of its headers what every answer depends on, read in one pass.
 
     Args:
-        handler: whose request it is.
+        site: what the requests of one handler share.
         scope: of ASGI; header names in lower case. Of a repeated header the last counts.
         receive: of ASGI.
         send: of ASGI.
     """
 
-    def __new__(cls, handler: object, scope: dict[str, Any], receive: Receive, send: Send) -> Self: ...
+    def __new__(cls, site: object, scope: dict[str, Any], receive: Receive, send: Send) -> Self: ...
     @property
-    def handler(self) -> Any: ...
+    def site(self) -> Any: ...
     @property
     def scope(self) -> dict[str, Any]: ...
     @property

@@ -11,12 +11,13 @@ the backend: the client gets a 500 and the log the traceback.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Final, NoReturn, Protocol, Self
 
 from ociserver._core import ByteRange
+from ociserver.descriptor import UNKNOWN_SIZE, Descriptor
 from ociserver.errors import OCIError
 from ociserver.urls import shown
 
@@ -40,31 +41,9 @@ __all__ = [
     "write_all",
 ]
 
-UNKNOWN_SIZE: Final = -1
-"""`Descriptor.size` of a content whose length its sender has not said."""
-
 CHUNK_SIZE: Final = 8 * 1024
 """What our backends ask clients for as the smallest chunk of an upload, as Go's do. Smaller ones are taken: the
 request around them only costs more than what they carry."""
-
-
-@dataclass(frozen=True, slots=True)
-class Descriptor:
-    """A content and how to find it (image-spec: descriptor).
-
-    Args:
-        media_type: type of the content, as it was pushed.
-        digest: `algorithm:hex`.
-        size: bytes; `UNKNOWN_SIZE` only on the way into `push_blob`, and perhaps out of `BlobWriter.commit`.
-        artifact_type: only on the way out of `referrers`.
-        annotations: only on the way out of `referrers`; those of our own registries are `ociserver.Annotations`.
-    """
-
-    media_type: str
-    digest: str
-    size: int
-    artifact_type: str | None = None
-    annotations: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,12 +14,14 @@ from typing import Any, Final, Self
 from ociserver._core import Recall, RequestIds, parse_request
 from ociserver.context import request_context
 from ociserver.errors import HTTPError, OCIError, WireError, marshal_error
+from ociserver.event import Event
 from ociserver.handler import blobs, lists, manifests, uploads
 from ociserver.handler.body import TINY_EVENTS_PER_S, ClientDisconnectedError
-from ociserver.handler.call import Call, Event, raw_path
+from ociserver.handler.call import Call, raw_path
 from ociserver.handler.deadlines import Deadlines
 from ociserver.handler.pace import Pace
 from ociserver.handler.responses import Answer, empty
+from ociserver.handler.site import Site
 from ociserver.interface import Backend, complete, recall_of
 from ociserver.options import Options, Response
 from ociserver.types import Receive, Scope, Send
@@ -83,20 +85,28 @@ class Handler:
     def __init__(
         self, backend: Any, options: Options | None = None, *, observe: Callable[[Event], None] | None = None
     ) -> None:
-        self.backend: Backend = complete(backend)
-        self.options = options or Options()
-        if given := self.options.debug_id:
+        options = options or Options()
+        if given := options.debug_id:
             self.debug_id = given
-            self.request_ids = _request_ids.setdefault(given, RequestIds(given))
+            request_ids = _request_ids.setdefault(given, RequestIds(given))
         else:
             self.debug_id = f"ociserver{next(_debug_ids)}"
-            self.request_ids = RequestIds(self.debug_id)
-        self.deadlines = Deadlines()
-        self.pace = Pace(TINY_EVENTS_PER_S)
+            request_ids = RequestIds(self.debug_id)
+        self._site = Site(complete(backend), options, request_ids, Deadlines(), Pace(TINY_EVENTS_PER_S))
         self._observe = observe
         self._opened = False
         self._opening = asyncio.Lock()
         self._recall: Recall | None = None
+
+    @property
+    def backend(self) -> Backend:
+        """What holds the contents."""
+        return self._site.backend
+
+    @property
+    def options(self) -> Options:
+        """How the handler behaves."""
+        return self._site.options
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         # The hot path is one function: each further coroutine in it costs as much as parsing the request.
@@ -115,7 +125,7 @@ class Handler:
             await self._other(scope, receive, send)
             return
         began = time.perf_counter() if self._observe else 0.0
-        call = Call(self, scope, receive, send)
+        call = Call(self._site, scope, receive, send)
         token = request_context.set(call)
         try:
             path = scope.get("raw_path") or raw_path(scope)
@@ -208,7 +218,7 @@ class Handler:
             blobs=not options.locations_for_descriptor and not options.redirect_pulls,
             tag_digest=not options.omit_digest_from_tag_get_response,
             observe=self._observe,
-            ids=self.request_ids,
+            ids=self._site.request_ids,
         )
 
     def _refusal(self, error: Exception) -> Answer | None:
