@@ -78,7 +78,7 @@ class Copy:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self._manifests.cancel()
+        await self._manifests.close()
         await self._blobs.aclose()
 
     async def tag(self, tag: str, *to_tags: str) -> Descriptor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Hashable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
@@ -18,7 +18,6 @@ from ociserver.compose.cache.manifests import Found, Manifests, usable
 from ociserver.compose.cache.partial_file import store_of
 from ociserver.compose.cache.queries import Content
 from ociserver.compose.cache.routing import Route, Routes
-from ociserver.compose.cache.single_flight import SingleFlight
 from ociserver.compose.cache.tidying import Tidying
 from ociserver.compose.cache.upstream import Upstream
 from ociserver.errors import OCIError
@@ -34,6 +33,7 @@ from ociserver.interface import (
 )
 from ociserver.iterators import closing
 from ociserver.media_types import is_media_type
+from ociserver.single_flight import SingleFlight
 
 __all__ = ["Cache"]
 
@@ -102,7 +102,7 @@ class Cache(Backend):
         store = store_of(self._local)
         self._index = Index.of(store)
         self._locks = Locks(None) if store is None else Locks(store.path / FOLDER, store.modes)
-        self._flights = SingleFlight()
+        self._flights: SingleFlight[Hashable, None] = SingleFlight(own_context=True)
         self._eviction = Eviction(self._local, store, self._index, max_bytes, use_after)
         shared = (self._index, self._eviction, self._flights, self._locks)
         self._blobs = Blobs(self._local, store, *shared)

@@ -10,6 +10,7 @@ from typing import Final, Protocol
 
 from ociserver._core import Appender, BackgroundHasher, read_at, read_cached
 from ociserver.backlog import until_called, until_left
+from ociserver.cancellation import finish
 from ociserver.compose.cache.upstream import wrong_content
 from ociserver.errors import OCIError
 from ociserver.interface import Backend, BlobWriter
@@ -50,12 +51,8 @@ class GrowingFile:
             return data
         self._reading += 1
         try:
-            reading = asyncio.get_running_loop().run_in_executor(None, read_at, self._fd, at, size)
-            # Shielded: a thread cannot be stopped when its request is.
-            return await asyncio.shield(reading)
-        except asyncio.CancelledError:
-            await asyncio.wait([reading])
-            raise
+            # A thread cannot be stopped when its request is.
+            return await finish(asyncio.get_running_loop().run_in_executor(None, read_at, self._fd, at, size))
         finally:
             self._reading -= 1
             self._close_if_unused()

@@ -8,7 +8,8 @@ import json
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 
-from ociserver.compose.unify.outcomes import UNKNOWN, everywhere, settle, to_the_end
+from ociserver.cancellation import finish
+from ociserver.compose.unify.outcomes import UNKNOWN, everywhere, settle
 from ociserver.errors import OCIError
 from ociserver.interface import BlobWriter, Descriptor, refresh
 
@@ -51,11 +52,11 @@ class Upload:
         if not data:
             return
         async with self._turn:
-            await to_the_end(asyncio.ensure_future(self._write(data)))
+            await finish(self._write(data))
 
     async def commit(self, digest: str) -> Descriptor:
         async with self._turn:
-            return await to_the_end(asyncio.ensure_future(self._commit(digest)))
+            return await finish(self._commit(digest))
 
     async def cancel(self) -> None:
         await everywhere([_cancel(writer) for writer in self._writers], forgive=UNKNOWN)
