@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from ociserver import Handler, Memory
-from ociserver.cli.loop import AnswerAtOnce, Loop
+from ociserver.cli.loop import AnswerNowait, Loop
 from ociserver.cli.server import Limits, _Server, run
 from ociserver.handler.anywhere import Anywhere
 from ociserver.types import Receive, Scope, Send
@@ -35,13 +35,13 @@ def answer(send: Send, text: str) -> Any:
 
 
 def replies(
-    at_once: AnswerAtOnce | None, paths: list[str], application: ASGI = application, body: bytes | None = None
+    at_once: AnswerNowait | None, paths: list[str], application: ASGI = application, body: bytes | None = None
 ) -> list[str]:
     """What granian answers to GETs of these paths on one connection."""
     listener = socket.create_server(("127.0.0.1", 0))
     address = listener.getsockname()
     loop = Loop()
-    loop.answer_at_once = at_once
+    loop.answer_nowait = at_once
 
     async def run() -> list[str]:
         server = _Server(application, listener, Limits(8, 1.0), None)
@@ -113,8 +113,8 @@ def test_serve_has_reads_answered_at_once(monkeypatch: pytest.MonkeyPatch) -> No
     at_once = []
 
     class Noting(Handler):
-        def answer_at_once(self, scope: Scope, send: Send) -> bool:
-            at_once.append(super().answer_at_once(scope, send))
+        def answer_nowait(self, scope: Scope, send: Send) -> bool:
+            at_once.append(super().answer_nowait(scope, send))
             return at_once[-1]
 
     memory = Memory()

@@ -19,10 +19,10 @@ import uvloop
 from ociserver.handler.anywhere import Anywhere
 from ociserver.types import Scope, Send
 
-__all__ = ["AnswerAtOnce", "Loop"]
+__all__ = ["AnswerNowait", "Loop"]
 
-AnswerAtOnce = Callable[[Scope, Send], bool]
-"""`Handler.answer_at_once`."""
+AnswerNowait = Callable[[Scope, Send], bool]
+"""`Handler.answer_nowait`."""
 
 Arguments = TypeVarTuple("Arguments")
 
@@ -33,9 +33,9 @@ _WATCHER: Final = "CallbackWatcherHTTP"
 
 
 class Loop(uvloop.Loop):
-    """Asks `answer_at_once`, where it is set, before it takes a request of granian's."""
+    """Asks `answer_nowait`, where it is set, before it takes a request of granian's."""
 
-    answer_at_once: AnswerAtOnce | None = None
+    answer_nowait: AnswerNowait | None = None
 
     def call_soon_threadsafe(
         self, callback: Callable[[*Arguments], object], *args: *Arguments, context: Context | None = None
@@ -44,11 +44,11 @@ class Loop(uvloop.Loop):
             callback(*args)
             return None  # type: ignore[return-value]  # nothing that granian could cancel
         given: tuple[Any, ...] = args
-        if self.answer_at_once is not None and len(given) == 2 and type(given[1]).__name__ == _WATCHER:
+        if self.answer_nowait is not None and len(given) == 2 and type(given[1]).__name__ == _WATCHER:
             request, watcher = given
             try:
                 # Its `send` takes a message when it is called, and a whole answer without waiting.
-                if self.answer_at_once(watcher.scope, watcher.proto.send):
+                if self.answer_nowait(watcher.scope, watcher.proto.send):
                     request.close()
                     return None  # type: ignore[return-value]  # likewise
             except Exception:

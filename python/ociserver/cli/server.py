@@ -152,7 +152,7 @@ def run(
     sys.setswitchinterval(TURN_S)
     keep_what_is_freed()
     loop = Loop()
-    loop.answer_at_once = handler.answer_at_once
+    loop.answer_nowait = handler.answer_nowait
     runner = asyncio.Runner(loop_factory=lambda: loop)
     run = _Run(handler, listeners, limits, certificate, unavailable)
     run.heartbeat = heartbeat

@@ -6,10 +6,11 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING, Final
 
 from ociserver._core import parse_content_range
+from ociserver.adapt import refresh, write_all
 from ociserver.errors import OCIError
 from ociserver.handler import locations
 from ociserver.handler.responses import Answer, Headers, empty
-from ociserver.interface import UNKNOWN_SIZE, BlobWriter, Descriptor, refresh, write_all
+from ociserver.interface import UNKNOWN_SIZE, BlobWriter, Descriptor
 
 if TYPE_CHECKING:
     from ociserver.handler.call import Call

@@ -31,7 +31,7 @@ PAGE: Final = 1_000
 _MANIFESTS: Final = frozenset({"manifest_get", "manifest_head"})
 
 
-class Memory(Backend):
+class Memory(Backend, reads_nowait=True):
     """A registry in memory (Go: `ocimem`). What it holds ends with the process.
 
     Args:
@@ -106,7 +106,7 @@ class Memory(Backend):
     async def resolve_tag(self, repository: str, tag: str) -> Descriptor:
         return self._repository(repository).tagged(tag).descriptor
 
-    def recall(self, kind: str, repository: str, reference: str) -> tuple[Descriptor, bytes | None] | None:
+    def read_nowait(self, kind: str, repository: str, reference: str) -> tuple[Descriptor, bytes | None] | None:
         held = self._repositories.get(repository)
         if held is None:
             return None

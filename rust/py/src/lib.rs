@@ -11,7 +11,7 @@ mod load;
 mod log;
 mod manifest;
 mod range;
-mod recall;
+mod nowait;
 mod request;
 
 /// The extension module; its documentation is `python/ociserver/_core.pyi`.
@@ -42,7 +42,7 @@ mod _core {
     #[pymodule_export]
     use crate::range::{PyByteRange, parse_content_range, parse_range};
     #[pymodule_export]
-    use crate::recall::PyRecall;
+    use crate::nowait::PyNowaitReader;
     #[pymodule_export]
     use crate::request::{PyRequest, parse_request};
 

@@ -8,10 +8,11 @@ import json
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 
+from ociserver.adapt import refresh
 from ociserver.cancellation import finish
 from ociserver.compose.unify.outcomes import UNKNOWN, everywhere, settle
 from ociserver.errors import OCIError
-from ociserver.interface import BlobWriter, Descriptor, refresh
+from ociserver.interface import BlobWriter, Descriptor
 
 __all__ = ["Upload", "decode_id", "encode_id"]
 
