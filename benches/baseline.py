@@ -11,7 +11,7 @@ ANSWER_PATH: Final = "/answer"
 """A PUT to it tells `Constant` what to answer."""
 
 CHUNK: Final = bytes(512 * 1024)
-"""What `Chunks` sends again and again."""
+"""What `ChunkedUpload` sends again and again."""
 
 
 class Constant:
