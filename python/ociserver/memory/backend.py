@@ -14,6 +14,7 @@ from ociserver.interface import (
     Manifest,
     PushedManifest,
 )
+from ociserver.iterators import paged
 from ociserver.manifests import missing_reference, read_pushed, refused_retype
 from ociserver.memory import costs
 from ociserver.memory.books import Books
@@ -360,15 +361,8 @@ def _check_references(held: Repository, info: ManifestInfo) -> None:
             raise missing_reference(reference)
 
 
-async def _pages(after: Callable[[str, int], list[str]], start_after: str, limit: int | None) -> AsyncIterator[str]:
-    """Names page by page, so that what is written meanwhile disturbs no page that is being read."""
-    while limit is None or limit > 0:
-        size = PAGE if limit is None else min(PAGE, limit)
-        page = after(start_after, size)
-        for name in page:
-            yield name
-        if len(page) < size:
-            return
-        start_after = page[-1]
-        if limit is not None:
-            limit -= size
+def _pages(after: Callable[[str, int], list[str]], start_after: str, limit: int | None) -> AsyncIterator[str]:
+    async def read(start_after: str, size: int) -> list[str]:
+        return after(start_after, size)
+
+    return paged(read, start_after, limit, PAGE)
