@@ -134,23 +134,25 @@ class BlobWriter(Protocol):
 
 
 class Sink(Protocol):
-    """What takes the pieces of a blob without waiting, in any thread, one at a time."""
+    """Takes the pieces of a blob without waiting. Any thread may call it, one at a time."""
 
     @property
-    def most(self) -> int:
-        """Bytes that may be left to deal with before whoever adds should wait, until it is half of that."""
+    def high_water_mark(self) -> int:
+        """High-water mark of the backlog, in bytes: above it the caller waits until half of that is left."""
 
     def add(self, data: bytes, /) -> int | None:
-        """Take a piece. How many bytes are left to deal with, these among them.
+        """Take a piece.
 
-        None if an error has lost this piece, and all behind it: the next `write`, `commit` or `aclose` says which.
+        Returns:
+            The backlog in bytes, this piece included. None if an error has lost this piece and all that follow: the
+            next `write`, `commit` or `aclose` of the writer raises the error.
         """
 
     def when_left(self, backlog: int, callback: Callable[[], object], /) -> None:
-        """Call `callback`, once, when no more than `backlog` bytes are left: at once, or in another thread."""
+        """Call `callback` once, when no more than `backlog` bytes are left: now, or later in another thread."""
 
     def when_kept(self, callback: Callable[[], object], /) -> None:
-        """Likewise when all that came is where it stays, or lost; what else is to be done, as hashing it, may go on."""
+        """Call `callback` once, when every piece is stored, or lost by an error. Hashing may still go on."""
 
 
 OpenSink = Callable[[], Awaitable[Sink | None]]
@@ -233,8 +235,8 @@ class Reader:
     async def locate_blob(self, repository: str, digest: str) -> Url | None:
         """Where a client may fetch a blob itself, with nothing but the URL; None to give it the bytes here.
 
-        A server asks with `Options.redirect_pulls`. Whoever has the URL needs no leave of this registry any more: what
-        restricts reading says None, which is the default. Raises BLOB_UNKNOWN.
+        A server asks with `Options.redirect_pulls`. The URL alone gives access to the blob, so a backend that restricts
+        reading returns None, which is the default. Raises BLOB_UNKNOWN.
         """
         return None
 

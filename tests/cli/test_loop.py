@@ -18,7 +18,7 @@ import pytest
 from ociserver import Handler, Memory
 from ociserver.cli.loop import AnswerNowait, Loop
 from ociserver.cli.server import Limits, _Server, run
-from ociserver.handler.anywhere import Anywhere
+from ociserver.handler.callbacks import ThreadSafeCallback
 from ociserver.types import Receive, Scope, Send
 from tests.contract.contents import REPOSITORY, push_manifest
 
@@ -88,7 +88,7 @@ def test_without_it_all_do() -> None:
 def test_what_may_be_called_anywhere_is_called_where_its_future_ends() -> None:
     threads, ended = list[threading.Thread](), asyncio.Event()
 
-    class Noting(Anywhere):
+    class Noting(ThreadSafeCallback):
         def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
             self.loop = loop
 

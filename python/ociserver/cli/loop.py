@@ -16,7 +16,7 @@ from typing import Any, Final, TypeVarTuple
 
 import uvloop
 
-from ociserver.handler.anywhere import Anywhere
+from ociserver.handler.callbacks import ThreadSafeCallback
 from ociserver.types import Scope, Send
 
 __all__ = ["AnswerNowait", "Loop"]
@@ -40,7 +40,7 @@ class Loop(uvloop.Loop):
     def call_soon_threadsafe(
         self, callback: Callable[[*Arguments], object], *args: *Arguments, context: Context | None = None
     ) -> asyncio.Handle:
-        if isinstance(callback, Anywhere):
+        if isinstance(callback, ThreadSafeCallback):
             callback(*args)
             return None  # type: ignore[return-value]  # nothing that granian could cancel
         given: tuple[Any, ...] = args

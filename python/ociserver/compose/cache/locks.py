@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from ociserver._core import digest_of
-from ociserver.backlog import have_called
+from ociserver.backlog import call_threadsafe
 from ociserver.cancellation import finish
 from ociserver.store.modes import PRIVATE, Modes
 
@@ -283,7 +283,7 @@ async def _in_thread(work: Callable[[], Result], undo: Callable[[Result], object
             result, error = work(), None
         except OSError as raised:
             result, error = None, raised
-        have_called(loop, lambda: tell(result, error))
+        call_threadsafe(loop, lambda: tell(result, error))
 
     threading.Thread(target=run, name="ociserver-lock", daemon=True).start()
     return await future
