@@ -32,7 +32,7 @@ __all__ = ["Handler"]
 _log = logging.getLogger("ociserver")
 _debug_ids = itertools.count(1)
 _request_ids: dict[str, RequestIds] = {}
-"""By the debug id that was given: whoever has it too, as after a reload, counts on."""
+"""By the debug id of the options. A later handler with the same id, as after a reload, continues its numbers."""
 
 
 async def _ping(call: Call) -> Answer:
@@ -66,16 +66,15 @@ class Handler:
     """An OCI registry as an ASGI application (Go: `ociserver.New`).
 
     Args:
-        backend: what holds the contents; any object with some of the methods of `Backend`.
+        backend: holds the contents; any object with some of the methods of `Backend`.
         options: how to behave; by default as the spec says.
-        observe: called with an `Event` after each request, on the event loop or where `answer_nowait` was: it must
-            be quick.
+        observe: called with an `Event` after each request, in the thread that answered it. It must be quick.
 
-    It belongs at the root of a site, where clients look for `/v2/`. Mounted below a prefix it takes the
-    prefix off and puts it before every Location and Link, and a reverse proxy has to map `/v2/` to it.
+    It belongs at the root of a site, where clients look for `/v2/`. Mounted below a prefix it removes the
+    prefix and puts it before every Location and Link, and a reverse proxy has to map `/v2/` to it.
 
-    The backend is opened and closed by the ASGI lifespan; where a mount runs none, the first request
-    opens it, and `aclose` closes it. `async with handler` does both.
+    The ASGI lifespan opens and closes the backend. Where a mount runs no lifespan, the first request opens the
+    backend, and `aclose` closes it. `async with handler` does both.
 
     Raises:
         TypeError: the backend has none of the methods.
@@ -99,7 +98,7 @@ class Handler:
 
     @property
     def backend(self) -> Backend:
-        """What holds the contents."""
+        """Holds the contents."""
         return self.site.backend
 
     @property

@@ -25,14 +25,15 @@ async def fail(call: Call, error: Exception) -> None:
     """Answer with an error, and log a fault of ours.
 
     Raises:
-        Exception: the error itself, if an answer has begun and the client is still there.
+        Exception: the error itself, if an answer has begun and the client is still there. The server then closes the
+            connection, so that the client sees a body that is too short, and not one that looks complete.
     """
     request_id = call.request_id
     wire = marshal_error(error)
     if wire.status >= 500 and not (isinstance(error, OCIError) and error.is_logged):
         ours = _is_ours(error)
         if not ours:
-            # Whoever raised it did not write its text for clients; the log has all of it.
+            # Its text was not written for clients. The log has all of it.
             wire.message = f"{_INTERNAL_ERROR} (request {request_id})"
         traceback = None if ours else error
         _log.error("%s: %s %r: %s", request_id, call.scope["method"], call.scope["path"], error, exc_info=traceback)
@@ -41,8 +42,6 @@ async def fail(call: Call, error: Exception) -> None:
     if call.status:
         if isinstance(error, ClientDisconnectedError):
             return
-        # Too late for another answer. The server closes the connection, so that the client sees a
-        # body that is too short, and not one that looks whole.
         raise error
     status, headers, content = whole(await _response(call, error, wire))
     if call.has_body and call.body.abandoned and call.scope["http_version"].startswith("1"):

@@ -131,7 +131,7 @@ async def _progress(call: Call, writer: BlobWriter) -> Headers:
         (b"location", await locations.of_upload(call, writer.id)),
         # Zero bytes and one byte look alike: the form has no way to say none (spec: pushing a blob in chunks).
         (b"range", b"0-%d" % max(size - 1, 0)),
-        # This has (draft-ietf-httpbis-resumable-upload, 4.1): our own client reads it.
+        # This header tells them apart (draft-ietf-httpbis-resumable-upload, 4.1). Our own client reads it.
         (b"upload-offset", b"%d" % size),
     ]
     if writer.chunk_size > 0:

@@ -65,7 +65,7 @@ class _Lane(Generic[Result]):
             await self._queue.put(item)
 
     def _make_way(self, task: asyncio.Future[Result]) -> None:
-        # A push may end before its last piece, if the registry has the blob: whoever waits to put one goes on.
+        # A push may end before its last piece, if the registry has the blob. A task that waits to put one then goes on.
         while not self._queue.empty():
             self._queue.get_nowait()
 
