@@ -134,12 +134,13 @@ lint-rust: $(VENV)/created
 	cargo fmt --manifest-path tests/tools/clients/rust-client/Cargo.toml --check
 	cargo clippy --locked --quiet --workspace --all-targets -- -D warnings
 
-.PHONY: lint-python  ## ruff, mypy, stubtest
+.PHONY: lint-python  ## ruff, mypy, stubtest, import-linter
 lint-python: dev
 	$(BIN)/ruff check --quiet
 	$(BIN)/ruff format --quiet --check
 	$(BIN)/mypy
 	$(BIN)/stubtest --mypy-config-file pyproject.toml ociserver._core
+	$(BIN)/lint-imports --no-cache --no-logo
 
 .PHONY: format  ## Format Rust and Python, and mend what can be mended
 format: dev

@@ -824,9 +824,9 @@ def exchange(headers: Any) -> Exchange:
 
 def test_an_exchange_has_what_it_was_given() -> None:
     scope: dict[str, Any] = {"headers": []}
-    made = Exchange("handler", scope, receive, send)
+    made = Exchange("site", scope, receive, send)
     assert made.scope is scope
-    assert (made.handler, made.receive, made.send) == ("handler", receive, send)
+    assert (made.site, made.receive, made.send) == ("site", receive, send)
     assert (made.has_body, made.if_none_match, made.range, made.x_request_id) == (False, None, None, None)
 
 

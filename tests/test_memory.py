@@ -272,9 +272,8 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    # In these modules only: the event loop keeps the real time.
-    for module in ("backend", "upload"):
-        monkeypatch.setattr(f"ociserver.memory.{module}.time", clock)
+    # In this module only: the event loop keeps the real time.
+    monkeypatch.setattr("ociserver.memory.sessions.time", clock)
     return clock
 
 

@@ -10,9 +10,9 @@ from typing import Any, Final, Literal, Self, TypeAlias, final
 
 from typing_extensions import disjoint_base
 
-from ociserver.handler import Event
-from ociserver.interface import Descriptor
+from ociserver.event import Event
 from ociserver.types import Message, Receive, Scope, Send
+from ociserver.values import Descriptor
 
 __all__ = [
     "ACCEPT_RANGES",
@@ -32,7 +32,7 @@ __all__ = [
     "LoadReport",
     "LoadStep",
     "ManifestInfo",
-    "Recall",
+    "NowaitReader",
     "Reference",
     "Request",
     "RequestIds",
@@ -310,27 +310,28 @@ class RequestIds:
 
 @final
 class Answered:
-    """A read that `Recall` has answered."""
+    """A read that `NowaitReader` has answered."""
 
     def report(self) -> None:
         """Have it observed, as a request that has just finished. A `LineWriter` gets no `Event`, but what is in one."""
 
 @final
-class Recall:
+class NowaitReader:
     """Answers reads that a backend can answer without waiting.
 
     Args:
-        recall: `Backend.recall`.
-        refusal: status, headers and body of the answer to what that raised; None to ask in the usual way.
-        blobs: whether blobs are answered so.
-        tag_digest: whether a GET by tag says the digest.
+        read_nowait: `Backend.read_nowait`.
+        refusal: status, headers and body of the answer to an exception of `read_nowait`; None: the request is left to
+            the event loop.
+        blobs: whether reads of blobs are answered.
+        tag_digest: whether the answer to a GET by tag names the digest.
         observe: of the handler.
         ids: names requests that are observed.
     """
 
     def __new__(
         cls,
-        recall: Callable[[str, str, str], tuple[Descriptor, bytes | None] | None],
+        read_nowait: Callable[[str, str, str], tuple[Descriptor, bytes | None] | None],
         refusal: Callable[[Exception], tuple[int, list[tuple[bytes, bytes]], bytes] | None],
         *,
         blobs: bool,
@@ -339,9 +340,10 @@ class Recall:
         ids: RequestIds,
     ) -> Self: ...
     def answer(self, scope: Scope) -> tuple[Message, Message, Answered | None] | None:
-        """The two messages that answer a request, and what reports it if somebody observes. None if it is no such read,
-        or has anything to it that most have not: a range, a query, a body, a mount, a condition other than what is
-        found; or if the backend would have to wait.
+        """The two messages that answer a request, and what reports it to `observe`.
+
+        None: the request is left to the event loop. It is not a read, or it has a range, a query, a body, a mount or a
+        condition that is not simply the ETag of what is found, or the backend would have to wait.
         """
 
 @disjoint_base
@@ -349,15 +351,15 @@ class Exchange:
     """What an ASGI server hands over with a request, and of its headers what every answer depends on, read in one pass.
 
     Args:
-        handler: whose request it is.
+        site: what the requests of one handler share.
         scope: of ASGI; header names in lower case. Of a repeated header the last counts.
         receive: of ASGI.
         send: of ASGI.
     """
 
-    def __new__(cls, handler: object, scope: dict[str, Any], receive: Receive, send: Send) -> Self: ...
+    def __new__(cls, site: object, scope: dict[str, Any], receive: Receive, send: Send) -> Self: ...
     @property
-    def handler(self) -> Any: ...
+    def site(self) -> Any: ...
     @property
     def scope(self) -> dict[str, Any]: ...
     @property

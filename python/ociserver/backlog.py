@@ -1,4 +1,4 @@
-"""Waiting for what works in threads without Python: an `Appender`, a `BackgroundHasher`."""
+"""The event loop waits for threads of the core: an `Appender`, a `BackgroundHasher`."""
 
 from __future__ import annotations
 
@@ -8,27 +8,27 @@ from collections.abc import Callable
 from functools import partial
 from typing import Protocol
 
-__all__ = ["Worker", "have_called", "until_called", "until_left"]
+__all__ = ["Worker", "call_threadsafe", "wait_until_below", "wait_until_called"]
 
 
 class Worker(Protocol):
-    """What has a backlog, in bytes."""
+    """Works through a backlog of bytes in threads of its own."""
 
     def left(self) -> int:
-        """How much there is now."""
+        """Bytes in the backlog now."""
 
     def when_left(self, backlog: int, callback: Callable[[], object], /) -> None:
-        """Call back, in any thread, when no more than that is left."""
+        """Call back once, in any thread, when no more than `backlog` bytes are left."""
 
 
-async def until_left(worker: Worker, backlog: int) -> None:
-    """Wait until no more than `backlog` bytes are left."""
+async def wait_until_below(worker: Worker, backlog: int) -> None:
+    """Wait until no more than `backlog` bytes are left to a worker."""
     if worker.left() > backlog:
-        await until_called(partial(worker.when_left, backlog))
+        await wait_until_called(partial(worker.when_left, backlog))
 
 
-async def until_called(ask: Callable[[Callable[[], object]], object]) -> None:
-    """Wait until what `ask` is given is called, in any thread."""
+async def wait_until_called(ask: Callable[[Callable[[], object]], object]) -> None:
+    """Call `ask` with a callback, and wait until some thread calls that."""
     loop = asyncio.get_running_loop()
     called = loop.create_future()
 
@@ -36,11 +36,11 @@ async def until_called(ask: Callable[[Callable[[], object]], object]) -> None:
         if not called.done():
             called.set_result(None)
 
-    ask(lambda: have_called(loop, tell))
+    ask(lambda: call_threadsafe(loop, tell))
     await called
 
 
-def have_called(loop: asyncio.AbstractEventLoop, callback: Callable[[], object]) -> None:
-    """Have the loop call, from any thread; nothing if it is closed, as nobody waits then."""
+def call_threadsafe(loop: asyncio.AbstractEventLoop, callback: Callable[[], object]) -> None:
+    """`loop.call_soon_threadsafe`, which does nothing if the loop is closed, because nobody waits then."""
     with contextlib.suppress(RuntimeError):
         loop.call_soon_threadsafe(callback)

@@ -68,7 +68,7 @@ class OCIError(RegistryError):
         detail: any JSON value, passed through to the client.
         status: HTTP status that beats the table's (413 with SIZE_INVALID, 507 with UNKNOWN).
         headers: response headers that belong to the error, such as `Retry-After`.
-        is_logged: whoever raises it logs its cause once, so that the handler does not log it for each request.
+        is_logged: the code that raises it logs its cause once, so that the handler does not log it for each request.
 
     `str()` is `<code in words>: <message>`. Two are equal for `same_code` if their codes are.
     """

@@ -11,14 +11,13 @@ the backend: the client gets a 500 and the log the traceback.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Sequence
 from types import TracebackType
 from typing import Any, Final, NoReturn, Protocol, Self
 
 from ociserver._core import ByteRange
 from ociserver.errors import OCIError
-from ociserver.urls import shown
+from ociserver.values import UNKNOWN_SIZE, Descriptor, File, Manifest, PushedManifest, Url
 
 __all__ = [
     "CHUNK_SIZE",
@@ -31,79 +30,18 @@ __all__ = [
     "File",
     "Lister",
     "Manifest",
+    "OpenSink",
     "PushedManifest",
+    "ReadNowait",
     "Reader",
     "Sink",
     "Url",
     "Writer",
-    "refresh",
-    "write_all",
 ]
-
-UNKNOWN_SIZE: Final = -1
-"""`Descriptor.size` of a content whose length its sender has not said."""
 
 CHUNK_SIZE: Final = 8 * 1024
 """What our backends ask clients for as the smallest chunk of an upload, as Go's do. Smaller ones are taken: the
 request around them only costs more than what they carry."""
-
-
-@dataclass(frozen=True, slots=True)
-class Descriptor:
-    """A content and how to find it (image-spec: descriptor).
-
-    Args:
-        media_type: type of the content, as it was pushed.
-        digest: `algorithm:hex`.
-        size: bytes; `UNKNOWN_SIZE` only on the way into `push_blob`, and perhaps out of `BlobWriter.commit`.
-        artifact_type: only on the way out of `referrers`.
-        annotations: only on the way out of `referrers`; those of our own registries are `ociserver.Annotations`.
-    """
-
-    media_type: str
-    digest: str
-    size: int
-    artifact_type: str | None = None
-    annotations: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Manifest:
-    """A manifest whole: its descriptor and its bytes, exactly as pushed."""
-
-    descriptor: Descriptor
-    content: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class PushedManifest:
-    """What `push_manifest` did: the manifest's descriptor, the tags it set, the subject it recorded."""
-
-    descriptor: Descriptor
-    tags: tuple[str, ...] = ()
-    subject: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class File:
-    """Where a blob's bytes lie: an open descriptor, the first byte, and how many; the reader closes it."""
-
-    descriptor: int
-    offset: int
-    length: int
-
-
-@dataclass(frozen=True, slots=True, repr=False)
-class Url:
-    """Where a client may be sent for a blob's bytes, or to go on with an upload. Absolute, as a header has it.
-
-    It may be signed: `repr` shows it without its query.
-    """
-
-    url: str
-
-    def __repr__(self) -> str:
-        return f"Url({shown(self.url)!r})"
 
 
 class BlobReader(Protocol):
@@ -148,7 +86,8 @@ class BlobWriter(Protocol):
     by its `id`, in any process.
 
     A writer over the network may begin with the size that its process knew last. It then has a method `refresh()`,
-    which asks the registry how far the upload is.
+    which asks the registry how far the upload is (`ociserver.adapt.refresh`). A writer that takes pieces without
+    waiting has a method `open_sink()`, which returns a `Sink` while it can do so, else None.
     """
 
     @property
@@ -195,57 +134,32 @@ class BlobWriter(Protocol):
 
 
 class Sink(Protocol):
-    """What takes the pieces of a blob without waiting, in any thread, one at a time."""
+    """Takes the pieces of a blob without waiting. Any thread may call it, one at a time."""
 
     @property
-    def most(self) -> int:
-        """Bytes that may be left to deal with before whoever adds should wait, until it is half of that."""
+    def high_water_mark(self) -> int:
+        """High-water mark of the backlog, in bytes: above it the caller waits until half of that is left."""
 
     def add(self, data: bytes, /) -> int | None:
-        """Take a piece. How many bytes are left to deal with, these among them.
+        """Take a piece.
 
-        None if an error has lost this piece, and all behind it: the next `write`, `commit` or `aclose` says which.
+        Returns:
+            The backlog in bytes, this piece included. None if an error has lost this piece and all that follow: the
+            next `write`, `commit` or `aclose` of the writer raises the error.
         """
 
     def when_left(self, backlog: int, callback: Callable[[], object], /) -> None:
-        """Call `callback`, once, when no more than `backlog` bytes are left: at once, or in another thread."""
+        """Call `callback` once, when no more than `backlog` bytes are left: now, or later in another thread."""
 
     def when_kept(self, callback: Callable[[], object], /) -> None:
-        """Likewise when all that came is where it stays, or lost; what else is to be done, as hashing it, may go on."""
-
-
-async def refresh(writer: BlobWriter) -> None:
-    """See that the size of a writer to which nothing was written is that of the upload now."""
-    ask: Callable[[], Awaitable[None]] | None = getattr(writer, "refresh", None)
-    if ask is not None:
-        await ask()
+        """Call `callback` once, when every piece is stored, or lost by an error. Hashing may still go on."""
 
 
 OpenSink = Callable[[], Awaitable[Sink | None]]
-"""What takes the pieces that come next; None where they have to be written one by one."""
+"""Opens what takes the pieces that come next. It returns None where the caller has to write them one by one."""
 
-
-async def write_all(writer: BlobWriter, content: AsyncIterator[bytes]) -> None:
-    """Write all of `content`, past the event loop where both let it.
-
-    `content` may have a method `give(open_sink)`, which awaits `open_sink()` if more is to come, gives what that
-    returns as much as it can, and returns: the request's body under `ociserver serve` has. `writer` may have such a
-    method `open_sink`, which returns a `Sink` while pieces can be taken so, else None: the store's has. While pieces
-    come the writer gets one itself at least every few seconds.
-
-    Raises:
-        Exception: what `content` and `writer` raise.
-    """
-    open_sink: OpenSink | None = getattr(writer, "open_sink", None)
-    give: Callable[[OpenSink], Awaitable[None]] | None = getattr(content, "give", None)
-    if open_sink is None or give is None:
-        async for data in content:
-            await writer.write(data)
-        return
-    await give(open_sink)
-    async for data in content:
-        await writer.write(data)
-        await give(open_sink)
+ReadNowait = Callable[[str, str, str], tuple[Descriptor, bytes | None] | None]
+"""`Reader.read_nowait` of one backend."""
 
 
 def _unsupported(method: str) -> NoReturn:
@@ -253,7 +167,20 @@ def _unsupported(method: str) -> NoReturn:
 
 
 class Reader:
-    """Reads contents. Every method raises NAME_UNKNOWN for a repository that does not exist."""
+    """Reads contents. Every method raises NAME_UNKNOWN for a repository that does not exist.
+
+    A class whose `read_nowait` may be used says so where it is defined: `class Mine(Backend, reads_nowait=True)`. A
+    subclass does not inherit that, because it may let fewer clients read, or read something else: it declares it again.
+    """
+
+    reads_nowait: bool = False
+    """Whether `read_nowait` agrees with the other methods of this very class, or object."""
+
+    def __init_subclass__(cls, *, reads_nowait: bool = False, **keywords: Any) -> None:
+        super().__init_subclass__(**keywords)
+        if reads_nowait and cls.read_nowait is Reader.read_nowait:
+            raise TypeError(f"{cls.__name__} declares reads_nowait, and has no read_nowait")
+        cls.reads_nowait = reads_nowait
 
     async def get_blob(self, repository: str, digest: str, range: ByteRange | None = None) -> BlobReader:
         """Open a blob, or the part of it that `range` asks for.
@@ -284,32 +211,32 @@ class Reader:
         """Describe the manifest that a tag points at. Raises MANIFEST_UNKNOWN."""
         _unsupported("resolve_tag")
 
-    def recall(self, kind: str, repository: str, reference: str) -> tuple[Descriptor, bytes | None] | None:
-        """What a read would give, if that is to be had without waiting: a shortcut, which a backend need not have.
+    def read_nowait(self, kind: str, repository: str, reference: str) -> tuple[Descriptor, bytes | None] | None:
+        """What a read would give, if the backend knows that without waiting. A backend need not have this.
 
-        Of a backend whose class reads in another way than the class that has this, it is not called. There is no
-        `request_context`. It may be called from another thread than the event loop's, while the loop changes what
-        it looks at, and for a moment after the backend was closed.
+        It is called only if the class declares `reads_nowait`. There is no `request_context`. Any thread may call it,
+        while the event loop changes what it looks at, and also for a moment after the backend was closed.
 
         Args:
             kind: of the request: manifest_get, manifest_head, blob_get or blob_head.
-            repository: whose contents are asked for.
+            repository: the repository to read from.
             reference: a tag or a digest.
 
         Returns:
-            The descriptor and the content, which counts for manifest_get and blob_get; None to be asked in the
-            usual way.
+            The descriptor and the content, which counts for manifest_get and blob_get. None: the caller has to use the
+            other methods.
 
         Raises:
-            OCIError: what the usual way would raise, where that is known. Whatever else is raised is not answered with.
+            OCIError: what the other methods would raise, where that is known. Any other exception makes the caller use
+                the other methods.
         """
         return None
 
     async def locate_blob(self, repository: str, digest: str) -> Url | None:
         """Where a client may fetch a blob itself, with nothing but the URL; None to give it the bytes here.
 
-        A server asks with `Options.redirect_pulls`. Whoever has the URL needs no leave of this registry any more: what
-        restricts reading says None, which is the default. Raises BLOB_UNKNOWN.
+        A server asks with `Options.redirect_pulls`. The URL alone gives access to the blob, so a backend that restricts
+        reading returns None, which is the default. Raises BLOB_UNKNOWN.
         """
         return None
 
@@ -468,64 +395,3 @@ class Backend(Reader, Writer, Deleter, Lister):
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         return None
-
-
-_METHODS: Final = tuple(name for part in (Reader, Writer, Deleter, Lister) for name in vars(part) if name[0] != "_")
-
-
-def complete(backend: Any) -> Backend:
-    """Give any object with some of the methods the rest of them, which raise UNSUPPORTED.
-
-    Raises:
-        TypeError: it has none of the methods.
-    """
-    if isinstance(backend, Backend):
-        return backend
-    if not any(hasattr(backend, name) for name in _METHODS):
-        raise TypeError(f"{backend!r} is not a backend: it has no method of ociserver.Backend, such as get_manifest")
-    return _Completed(backend)
-
-
-_RECALLED: Final = ("get_blob", "get_manifest", "get_tag", "resolve_blob", "resolve_manifest", "resolve_tag")
-
-
-Recall = Callable[[str, str, str], tuple[Descriptor, bytes | None] | None]
-"""`Backend.recall` of one."""
-
-
-def recall_of(backend: Backend) -> Recall | None:
-    """`Backend.recall`, where it stands for what the backend would read.
-
-    A subclass may let fewer read, or find something else: then what it inherits does not speak for it.
-    """
-    owner = _owner(backend, "recall")
-    if owner is Backend or any(_owner(backend, name) is not owner for name in _RECALLED):
-        return None
-    return backend.recall
-
-
-def _owner(backend: Backend, name: str) -> object:
-    """Who has a method: a class, or the object itself."""
-    if name in vars(backend):
-        return backend
-    return next(owner for owner in type(backend).__mro__ if name in vars(owner))
-
-
-class _Completed(Backend):
-    def __init__(self, inner: Any) -> None:
-        self._inner = inner
-        for name in _METHODS:
-            method = getattr(inner, name, None)
-            if method is not None:
-                setattr(self, name, method)
-
-    async def __aenter__(self) -> Self:
-        if hasattr(self._inner, "__aenter__"):
-            await self._inner.__aenter__()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        if hasattr(self._inner, "__aexit__"):
-            await self._inner.__aexit__(kind, error, traceback)

@@ -6,10 +6,10 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from ociserver.client import Client, Retries
+from ociserver.client import Client, RetryPolicy
 from tests.client.scripted import Scripted, scripted
 
-HURRIED = Retries(attempts=3, backoff_s=0.001, max_wait_s=2)
+HURRIED = RetryPolicy(attempts=3, backoff_s=0.001, max_wait_s=2)
 
 
 @pytest.fixture

@@ -6,13 +6,15 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from typing import Any
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
 from ociserver import Descriptor, HTTPError
 from ociserver.client import Challenge, Client, Credentials
 from ociserver.client.auth import Scopes, parse_challenges
+from ociserver.client.auth.authorization import TokenRequest
+from ociserver.client.auth.negotiated import Negotiated
 from tests.client.conftest import HURRIED
 from tests.client.scripted import Reply, Scripted
 from tests.contract.contents import digest_of, pieces_of
@@ -206,6 +208,22 @@ async def test_many_wait_for_one_token(client: Client, registry: Scripted, token
     tokens.will(Reply(200, {}, b'{"token":"one","expires_in":300}', delay_s=0.2))
     await asyncio.gather(*(client.get_tag("project", f"tag-{number}") for number in range(20)))
     assert len(tokens.seen) == 1
+
+
+async def test_the_tokens_that_were_used_last_are_kept() -> None:
+    fetched: list[str] = []
+
+    async def fetch(request: TokenRequest) -> tuple[int, bytes]:
+        (scope,) = parse_qs(urlsplit(request.url).query)["scope"]
+        fetched.append(scope)
+        return 200, b'{"token": "%s"}' % scope.encode()
+
+    negotiated = Negotiated(max_tokens=2)
+    asked = [Challenge("bearer", {"realm": "https://tokens.example/"})]
+    await negotiated.challenge("repository:a:pull", asked, None, fetch)
+    for name in "bacab":
+        assert await negotiated.header(f"repository:{name}:pull", fetch) == f"Bearer repository:{name}:pull"
+    assert [scope.split(":")[1] for scope in fetched] == ["a", "b", "c", "b"]
 
 
 async def test_one_who_gives_up_takes_it_from_nobody(client: Client, registry: Scripted, tokens: Scripted) -> None:

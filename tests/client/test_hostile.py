@@ -12,7 +12,7 @@ import pytest
 
 from ociserver import Backend, Handler, Memory, Store
 from ociserver._core import upload_path
-from ociserver.client import Client, Retries
+from ociserver.client import Client, RetryPolicy
 from ociserver.compose import Cache
 from tests.client.hostile import BLOB, DIGEST, FULL, MANIFEST_DIGEST, SPOILT, TEXT, Spoil, good
 from tests.client.scripted import Reply as Given
@@ -49,7 +49,7 @@ WRITES: list[Request] = [
 
 
 def client_of(url: str, folder: Path) -> Backend:
-    return Client(url, retries=Retries(attempts=1))
+    return Client(url, retries=RetryPolicy(attempts=1))
 
 
 def cache_in_memory(url: str, folder: Path) -> Backend:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from ociserver import HTTPError, OCIError, Url
-from ociserver.client import Basic, Client, Credentials, Retries, UnreachableError
+from ociserver.client import Basic, Client, Credentials, RetryPolicy, UnreachableError
 from ociserver.context import retry_until
 from tests.client.conftest import HURRIED
 from tests.client.scripted import Reply, Scripted
@@ -92,7 +92,7 @@ async def test_retry_after_is_waited_for(client: Client, registry: Scripted) -> 
 
 
 async def test_a_caller_with_another_answer_is_not_kept_waiting(registry: Scripted) -> None:
-    async with Client(registry.url, retries=Retries(attempts=9, backoff_s=0.2)) as client:
+    async with Client(registry.url, retries=RetryPolicy(attempts=9, backoff_s=0.2)) as client:
         token = retry_until.set(time.monotonic() + 0.3)
         # At least and at most so often: a connection that was just being closed is no reason to wait.
         for failure, least, most in (
@@ -152,7 +152,7 @@ async def test_a_registry_that_is_not_there() -> None:
 async def test_a_registry_that_says_nothing(registry: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ociserver.client.transport.IDLE_TIMEOUT_S", 0.2)
     registry.will(Reply(200, delay_s=5))
-    async with Client(registry.url, retries=Retries(attempts=1)) as client:
+    async with Client(registry.url, retries=RetryPolicy(attempts=1)) as client:
         with pytest.raises(UnreachableError) as caught:
             await client.get_tag("project", "latest")
     assert caught.value.status == 504
@@ -174,7 +174,7 @@ async def test_a_registry_that_takes_nothing(monkeypatch: pytest.MonkeyPatch) ->
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     content = bytes(1 << 20)
-    async with Client(f"http://127.0.0.1:{port}", retries=Retries(attempts=1)) as client:
+    async with Client(f"http://127.0.0.1:{port}", retries=RetryPolicy(attempts=1)) as client:
         writer = await client.push_blob_chunked("p", chunk_size=1 << 26)
         await writer.write(content * 40)
         with pytest.raises(UnreachableError):

@@ -8,9 +8,9 @@ from contextlib import aclosing
 import pytest
 
 from ociserver import UNKNOWN_SIZE, Descriptor, HTTPError, OCIError
+from ociserver.adapt import refresh
 from ociserver.client import Basic, Client, UnreachableError
 from ociserver.client.limits import SINGLE_POST_SIZE
-from ociserver.interface import refresh
 from tests.client.conftest import HURRIED
 from tests.client.scripted import Reply, Scripted
 from tests.contract.contents import BINARY, digest_of, pieces_of

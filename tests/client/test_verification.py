@@ -50,7 +50,7 @@ async def test_a_few_may_have_more_waiting(monkeypatch: pytest.MonkeyPatch) -> N
         waits.append(backlog)
 
     monkeypatch.setattr(Verification, "_under_way", 0)  # those of other tests are never closed
-    monkeypatch.setattr(verification_module, "until_left", noting)
+    monkeypatch.setattr(verification_module, "wait_until_below", noting)
     many = [Verification("sha512") for _ in range(FEW + 1)]
     await many[0].add(bytes(2 * MOST))
     assert waits == [MOST // 2]

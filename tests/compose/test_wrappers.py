@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from ociserver import Backend, BlobReader, ByteRange, Descriptor, Manifest, Memory, OCIError
+from ociserver.adapt import read_nowait_of
 from ociserver.compose import AccessChecker, Debug, Immutable, ReadOnly, Select, Sub, Unify
-from ociserver.interface import recall_of
 from tests.contract.contents import BINARY, REPOSITORY, digest_of, push_blob
 from tests.contract.errors import refused
 
@@ -53,10 +53,10 @@ async def test_who_passes_reads_on_passes_on_what_is_known_without_waiting() -> 
     memory = Memory()
     digest = await push_blob(memory, b"text")
     for wrap in (ReadOnly, Immutable):
-        recall = recall_of(wrap(memory))
-        assert recall
-        assert recall("blob_get", REPOSITORY, digest) == (Descriptor(BINARY, digest, 4), b"text")
-        assert wrap(OnlyTags()).recall("manifest_get", REPOSITORY, "latest") is None
+        read_nowait = read_nowait_of(wrap(memory))
+        assert read_nowait
+        assert read_nowait("blob_get", REPOSITORY, digest) == (Descriptor(BINARY, digest, 4), b"text")
+        assert wrap(OnlyTags()).read_nowait("manifest_get", REPOSITORY, "latest") is None
     # Who looks at each read before it is passed on has to be asked.
     others = [
         Select(memory, lambda _name: False),
@@ -67,7 +67,7 @@ async def test_who_passes_reads_on_passes_on_what_is_known_without_waiting() -> 
         Denying(memory),
     ]
     for other in others:
-        assert recall_of(other) is None, other
+        assert read_nowait_of(other) is None, other
 
 
 class Denying(ReadOnly):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from ociserver.client import Client, Retries
+from ociserver.client import Client, RetryPolicy
 from tests.cli.process import Serve, serving
 from tests.contract.contents import IMAGE, collect, digest_of, push_blob, push_image, read_blob, tags_of
 from tests.contract.errors import refused
@@ -21,7 +21,7 @@ from tests.serving.site import Site
 pytestmark = pytest.mark.anyio
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-HURRIED = Retries(attempts=2, backoff_s=0.001)
+HURRIED = RetryPolicy(attempts=2, backoff_s=0.001)
 
 Run = Callable[..., AbstractContextManager[Site]]
 

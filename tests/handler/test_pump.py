@@ -62,7 +62,7 @@ class Pouring(Backend):
         self.id, self.chunk_size, self.size = "id", 0, 0
         self.written: list[bytes] = []
         self.added: list[bytes] = []
-        self.most = 2 * CHUNK_SIZE
+        self.high_water_mark = 2 * CHUNK_SIZE
         self.backlog = 0
         self.takes = True
         self.at_once = False
@@ -148,7 +148,7 @@ async def pushing() -> Pushing:
 
 
 async def test_what_comes_is_added_and_not_written(pushing: Pushing) -> None:
-    pushing.backend.most = 100 * CHUNK_SIZE
+    pushing.backend.high_water_mark = 100 * CHUNK_SIZE
     for number in range(5):
         await pushing.client.sends(PIECE + bytes([number]))
     await pushing.client.sends(b"end", more=False)
@@ -249,7 +249,7 @@ async def test_a_sink_that_takes_no_more_is_asked_why_by_writing(pushing: Pushin
 
 
 async def test_the_writer_is_asked_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pump_module, "SHIFT_S", 0)
+    monkeypatch.setattr(pump_module, "MAX_RUN_S", 0)
     pushing = Pushing()
     pieces = [PIECE + bytes([number]) for number in range(6)] + [b"few", b"end"]
     for piece in pieces:

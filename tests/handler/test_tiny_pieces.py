@@ -7,6 +7,7 @@ import gc
 import time
 import weakref
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -28,7 +29,7 @@ CHUNKED = ("transfer-encoding", "chunked")
 def application() -> Handler:
     """One that holds nobody back, as time is not what most of these tests are about."""
     handler = Handler(Memory())
-    handler.pace = Pace(1_000_000)
+    handler.site = replace(handler.site, pace=Pace(1_000_000))
     return handler
 
 
@@ -146,7 +147,7 @@ async def test_nothing_holds_what_the_server_receives_with(application: Handler,
 async def test_they_are_held_back_together() -> None:
     """Whoever comes back each time that he is given up takes no more of the server's time than all of them may."""
     application = Handler(Memory())
-    application.pace = Pace(2000)
+    application.site = replace(application.site, pace=Pace(2000))
     bodies, events = 4, FREE_EVENTS + 100
     locations = [await upload(application) for _ in range(bodies)]
     began = time.monotonic()
@@ -157,7 +158,7 @@ async def test_they_are_held_back_together() -> None:
 
 async def test_others_are_not_held_back() -> None:
     application = Handler(Memory())
-    application.pace = Pace(0.001)
+    application.site = replace(application.site, pace=Pace(0.001))
     location = await upload(application)
     for piece in (b"x", bytes(LEAST_AVERAGE)):
         exchange = await push(application, "PATCH", location, [piece] * FREE_EVENTS)

@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from ociserver import Handler, Memory
-from ociserver.handler.anywhere import Anywhere
-from ociserver.serve.event_loop import AnswerAtOnce, Loop
+from ociserver.handler.callbacks import ThreadSafeCallback
+from ociserver.serve.event_loop import AnswerNowait, Loop
 from ociserver.serve.granian import GranianServer
 from ociserver.serve.run import Limits, run
 from ociserver.types import Receive, Scope, Send
@@ -35,13 +35,13 @@ def answer(send: Send, text: str) -> Any:
 
 
 def replies(
-    at_once: AnswerAtOnce | None, paths: list[str], application: ASGI = application, body: bytes | None = None
+    at_once: AnswerNowait | None, paths: list[str], application: ASGI = application, body: bytes | None = None
 ) -> list[str]:
     """What granian answers to GETs of these paths on one connection."""
     listener = socket.create_server(("127.0.0.1", 0))
     address = listener.getsockname()
     loop = Loop()
-    loop.answer_at_once = at_once
+    loop.answer_nowait = at_once
 
     async def run() -> list[str]:
         server = GranianServer(application, listener, max_connections=8)
@@ -88,7 +88,7 @@ def test_without_it_all_do() -> None:
 def test_what_may_be_called_anywhere_is_called_where_its_future_ends() -> None:
     threads, ended = list[threading.Thread](), asyncio.Event()
 
-    class Noting(Anywhere):
+    class Noting(ThreadSafeCallback):
         def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
             self.loop = loop
 
@@ -112,8 +112,8 @@ def test_the_server_answers_reads_at_once() -> None:
     at_once = []
 
     class Noting(Handler):
-        def answer_at_once(self, scope: Scope, send: Send) -> bool:
-            at_once.append(super().answer_at_once(scope, send))
+        def answer_nowait(self, scope: Scope, send: Send) -> bool:
+            at_once.append(super().answer_nowait(scope, send))
             return at_once[-1]
 
     memory = Memory()

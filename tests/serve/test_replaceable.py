@@ -92,7 +92,7 @@ async def test_what_is_answered_at_once_is_of_the_one_that_serves_now() -> None:
     def asked() -> bytes | None:
         sent: list[Message] = []
         send: Any = sent.append
-        is_answered = served.answer_at_once(make_scope("GET", "/v2/group/project/manifests/v1"), send)
+        is_answered = served.answer_nowait(make_scope("GET", "/v2/group/project/manifests/v1"), send)
         assert is_answered == bool(sent)
         return sent[-1]["body"] if is_answered else None
 

@@ -446,11 +446,11 @@ async def test_asking_for_a_manifest_begins_anew(store: Store, other: Store) -> 
 async def test_a_manifest_that_is_asked_for_without_waiting_begins_anew(store: Store) -> None:
     digest = digest_of(await push_image(store))
     await store.resolve_manifest(REPOSITORY, digest)
-    assert store.recall("manifest_head", REPOSITORY, digest) is not None
+    assert store.read_nowait("manifest_head", REPOSITORY, digest) is not None
     age(store, 8 * DAY)
     # A second look: the first one sees that something was committed.
     await store.get_manifest(REPOSITORY, digest)
-    assert store.recall("manifest_head", REPOSITORY, digest) is None, "left to what renews it"
+    assert store.read_nowait("manifest_head", REPOSITORY, digest) is None, "left to what renews it"
     await store.resolve_manifest(REPOSITORY, digest)
     assert "untagged" not in await freed(store, UNTAGGED)
 

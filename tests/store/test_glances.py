@@ -1,4 +1,4 @@
-"""What a store answers beside the event loop (`Store.recall`): the database, as it is, or nothing."""
+"""What a store answers beside the event loop (`Store.read_nowait`): the database, as it is, or nothing."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def everything(store: Store, manifest: str = DIGEST, blob: bytes = BLOB) -> list
         ("blob_get", digest_of(blob)),
         ("blob_head", digest_of(blob)),
     ]
-    found = [store.recall(kind, REPOSITORY, reference) for kind, reference in asked]
+    found = [store.read_nowait(kind, REPOSITORY, reference) for kind, reference in asked]
     return [
         None if answer is None else (answer[0].digest, answer[1] if kind.endswith("get") else None)
         for answer, (kind, _) in zip(found, asked, strict=True)
@@ -89,10 +89,10 @@ async def test_what_is_not_there_is_refused(store: Store) -> None:
         ("blob_head", nothing, "BLOB_UNKNOWN"),
     ):
         with refused(code):
-            await beside(store.recall, kind, REPOSITORY, reference)
+            await beside(store.read_nowait, kind, REPOSITORY, reference)
         with refused("NAME_UNKNOWN"):
-            await beside(store.recall, kind, "elsewhere", reference)
-        assert store.recall(kind, REPOSITORY, reference) is None
+            await beside(store.read_nowait, kind, "elsewhere", reference)
+        assert store.read_nowait(kind, REPOSITORY, reference) is None
 
 
 async def test_a_large_manifest_is_left_to_the_loop(store: Store) -> None:
@@ -114,7 +114,7 @@ async def test_what_is_in_a_file_is_left_to_the_loop(store: Store, monkeypatch: 
     with monkeypatch.context() as patch:
         patch.setattr(store.database, "glance", None)
         for kind in ("blob_get", "blob_head"):
-            assert await beside(store.recall, kind, REPOSITORY, digest) is None
+            assert await beside(store.read_nowait, kind, REPOSITORY, digest) is None
     assert (await beside(everything, store))[4:] == ALL[4:]
 
 
@@ -177,7 +177,7 @@ async def test_a_second_thread_does_not_wait_for_the_first(store: Store, monkeyp
     await seed(store)
     with monkeypatch.context() as patch:
         patch.setattr(store.database, "_glancer", Slow())
-        first = asyncio.ensure_future(beside(store.recall, "manifest_get", REPOSITORY, "tag"))
+        first = asyncio.ensure_future(beside(store.read_nowait, "manifest_get", REPOSITORY, "tag"))
         await beside(entered.wait, 10)
         assert await asyncio.wait_for(beside(everything, store), 5) == [None] * 6
         go_on.set()
@@ -227,7 +227,7 @@ async def test_what_was_acknowledged_is_seen_by_every_thread(store: Store, other
             time.sleep(PAUSE_S)
             least = max(last, acknowledged)
             try:
-                found = store.recall("manifest_get", REPOSITORY, "tag")
+                found = store.read_nowait("manifest_get", REPOSITORY, "tag")
             except OCIError:
                 last = -1
             else:

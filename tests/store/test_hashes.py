@@ -17,7 +17,7 @@ import pytest
 
 from ociserver import OCIError
 from ociserver._core import Hasher, hash_range
-from ociserver.backlog import until_left
+from ociserver.backlog import wait_until_below
 from ociserver.store import Store, hashes, writer
 from ociserver.store.hashes import MOST_AT_WORK
 from ociserver.store.upload import Upload
@@ -455,7 +455,7 @@ async def test_those_that_are_done_are_kept_beside(store: Store, read: list[tupl
     with no_hashing():
         uploads = [await start(store, content) for content in contents[:-1]]
     for _, hashing in list(store.blobs.hashes._kept.values()):
-        await until_left(hashing, 0)
+        await wait_until_below(hashing, 0)
     with no_hashing():
         uploads.append(await start(store, contents[-1]))
         assert kept(store) == uploads

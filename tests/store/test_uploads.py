@@ -16,7 +16,7 @@ import pytest
 
 from ociserver import UNKNOWN_SIZE, Descriptor, OCIError
 from ociserver._core import Appender, BackgroundHasher, Hasher, hash_range
-from ociserver.backlog import until_called
+from ociserver.backlog import wait_until_called
 from ociserver.interface import OpenSink
 from ociserver.store import Store, directory, writer
 from ociserver.store.upload import INLINE_SIZE, Upload
@@ -579,7 +579,7 @@ async def test_a_push_that_is_too_short_as_the_disk_is_full(store: Store) -> Non
             assert sink
             full.enter_context(full_disk(store))
             assert sink.add(bytes(LARGE))
-            await until_called(sink.when_kept)
+            await wait_until_called(sink.when_kept)
             assert sink.add(bytes(LARGE)) is None
 
     with full, pytest.raises(OCIError, match="disk is full") as caught:

@@ -9,8 +9,8 @@ from ociserver.compose.wrapper import DeleterOf, ListerOf, ReaderOf, Wrapper, Wr
 __all__ = ["Opened"]
 
 
-class Opened(ReaderOf, WriterOf, DeleterOf, ListerOf, Wrapper):
-    """Passes everything on, but for opening and closing: that is done by whoever has the backend."""
+class Opened(ReaderOf, WriterOf, DeleterOf, ListerOf, Wrapper, reads_nowait=True):
+    """Passes everything on but opening and closing, which the owner of the backend does."""
 
     async def __aenter__(self) -> Self:
         return self

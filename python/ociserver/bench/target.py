@@ -11,7 +11,7 @@ from yarl import URL
 
 from ociserver._core import LoadOrigin, LoadReport, LoadStep, __version__, run_load
 from ociserver.client.auth import CredentialsError, Negotiated, docker_credentials
-from ociserver.client.requests import Request, Retries, UnreachableError
+from ociserver.client.requests import Request, RetryPolicy, UnreachableError
 from ociserver.client.transport import Transport
 from ociserver.errors import HTTPError, RegistryError
 from ociserver.urls import parse_registry_url
@@ -65,7 +65,7 @@ class Target:
 
     async def _header(self, scope: str) -> str | None:
         authorization = Negotiated(docker_credentials, self.host)
-        transport = Transport(self._root.origin(), authorization, Retries(attempts=1))
+        transport = Transport(self._root.origin(), authorization, RetryPolicy(attempts=1))
         await transport.open()
         try:
             answer = await transport.send(Request("GET", self._root, scope))

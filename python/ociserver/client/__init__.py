@@ -14,7 +14,7 @@ from ociserver.client.auth import (
     docker_credentials,
 )
 from ociserver.client.backend import Client
-from ociserver.client.requests import Retries, UnreachableError, UntrustedError
+from ociserver.client.requests import RetryPolicy, UnreachableError, UntrustedError
 
 __all__ = [
     "Authorization",
@@ -24,7 +24,7 @@ __all__ = [
     "Credentials",
     "CredentialsError",
     "Negotiated",
-    "Retries",
+    "RetryPolicy",
     "UnreachableError",
     "UntrustedError",
     "docker_credentials",

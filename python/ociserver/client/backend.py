@@ -38,10 +38,10 @@ from ociserver.client.lists import names
 from ociserver.client.progress import Progress
 from ociserver.client.reader import Reader
 from ociserver.client.referrers import Referrers
-from ociserver.client.requests import Held, Request, Retries
+from ociserver.client.requests import BufferedBody, Request, RetryPolicy
 from ociserver.client.session import HEAD_REFUSED, MEDIA_TYPE, Session, with_digest
 from ociserver.client.transport import Answer, Transport
-from ociserver.client.uploads import Chunks, Stream
+from ociserver.client.uploads import ChunkedUpload, StreamedUpload
 from ociserver.errors import HTTPError, OCIError, RegistryError
 from ociserver.interface import UNKNOWN_SIZE, Backend, BlobWriter, Descriptor, Manifest, PushedManifest, Url
 from ociserver.iterators import closing
@@ -93,7 +93,7 @@ class Client(Backend):
         *,
         credentials: Credentials | Find | None = None,
         authorization: Authorization | None = None,
-        retries: Retries | None = None,
+        retries: RetryPolicy | None = None,
         page_size: int = PAGE_SIZE,
         upload_key: bytes | None = None,
     ) -> None:
@@ -103,7 +103,7 @@ class Client(Backend):
             raise ValueError(f"page_size is {page_size}; it must be 1 or more")
         self._root = _root(url)
         self._transport = Transport(
-            self._root.origin(), authorization or Negotiated(credentials, _host(self._root)), retries or Retries()
+            self._root.origin(), authorization or Negotiated(credentials, _host(self._root)), retries or RetryPolicy()
         )
         self._ids = UploadIds(self._root, upload_key or secrets.token_bytes(32))
         self._left = Progress()
@@ -188,7 +188,7 @@ class Client(Backend):
         if 0 <= descriptor.size <= SINGLE_POST_SIZE:
             return await self._push_small(repository, descriptor, chunks)
         session, digest = await self._start(repository), descriptor.digest
-        stream = Stream(session, digest, None if descriptor.size == UNKNOWN_SIZE else descriptor.size)
+        stream = StreamedUpload(session, digest, None if descriptor.size == UNKNOWN_SIZE else descriptor.size)
         try:
             async for piece in chunks:
                 if descriptor.size != UNKNOWN_SIZE and stream.size + len(piece) > descriptor.size:
@@ -207,7 +207,7 @@ class Client(Backend):
 
     async def push_blob_chunked(self, repository: str, *, chunk_size: int = 0, algorithm: str = "sha256") -> BlobWriter:
         _check(repository)
-        return Chunks(await self._start(repository, algorithm), 0, chunk_size)
+        return ChunkedUpload(await self._start(repository, algorithm), 0, chunk_size)
 
     async def push_blob_chunked_resume(
         self, repository: str, upload_id: str, *, offset: int | None, digest: str | None = None
@@ -215,12 +215,12 @@ class Client(Backend):
         session = self._session(repository, self._ids.read(repository, upload_id))
         known = self._left.take(repository, upload_id)
         if offset is not None:
-            return Chunks(session, offset)
+            return ChunkedUpload(session, offset)
         size = await session.progress() if known is None else known
         if size == 0:
             # A whole body, as most clients send it.
-            return Stream(session, digest, assumed=known is not None)
-        return Chunks(session, size, assumed=known is not None)
+            return StreamedUpload(session, digest, assumed=known is not None)
+        return ChunkedUpload(session, size, assumed=known is not None)
 
     async def locate_upload(self, repository: str, upload_id: str) -> Url | None:
         """The registry's Location, if that is on another host or it asks nobody who they are."""
@@ -234,7 +234,9 @@ class Client(Backend):
             source = f"&from={quote(from_repository, safe='')}"
             scope = f"{_scope(from_repository, 'pull')} {scope}"
         url = self._url(f"/v2/{to_repository}/blobs/uploads/?mount={quote(digest, safe='')}{source}")
-        async with await self._transport.send(Request("POST", url, scope, body=Held(), repeatable=True)) as answer:
+        async with await self._transport.send(
+            Request("POST", url, scope, body=BufferedBody(), repeatable=True)
+        ) as answer:
             if answer.status == 202:
                 # An upload instead, which the caller may start himself: this one nobody has use for.
                 self._spawn(self._session_at(to_repository, answer).delete())
@@ -449,7 +451,7 @@ class Client(Backend):
             pieces.append(piece)
         if size != descriptor.size:
             raise _wrong_size(descriptor.size, size)
-        body, digest = Held(pieces), descriptor.digest
+        body, digest = BufferedBody(pieces), descriptor.digest
         if self._takes_single_post:
             url = self._url(f"/v2/{repository}/blobs/uploads/?digest={quote(digest, safe='')}")
             answer = await self._transport.send(self._blob_upload("POST", url, repository, body))
@@ -467,7 +469,7 @@ class Client(Backend):
         await session.closed(await self._transport.send(put), digest)
         return Descriptor(MEDIA_TYPE, digest, size)
 
-    def _blob_upload(self, method: str, url: URL, repository: str, body: Held) -> Request:
+    def _blob_upload(self, method: str, url: URL, repository: str, body: BufferedBody) -> Request:
         headers = {"Content-Type": MEDIA_TYPE}
         return Request(method, url, _scope(repository, "pull,push"), headers, body, repeatable=method == "POST")
 
@@ -476,7 +478,7 @@ class Client(Backend):
         query = "" if algorithm == "sha256" else f"?digest-algorithm={algorithm}"
         url = self._url(f"/v2/{repository}/blobs/uploads/{query}")
         # One upload too many, where the answer was lost, is ended by the registry.
-        request = Request("POST", url, _scope(repository, "pull,push"), body=Held(), repeatable=True)
+        request = Request("POST", url, _scope(repository, "pull,push"), body=BufferedBody(), repeatable=True)
         async with await self._transport.send(request) as answer:
             if answer.status != 202:
                 raise await error_of(answer, "NAME_UNKNOWN")
@@ -506,7 +508,7 @@ class Client(Backend):
             url,
             _scope(repository, "pull,push"),
             {"Content-Type": media_type},
-            Held([content]),
+            BufferedBody([content]),
             # A digest always means the same; a tag that somebody else has moved meanwhile must not be moved back.
             repeatable=reference == digest and not tags,
         )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from typing import Final
+
+from ociserver.lru import LRU
 
 __all__ = ["Progress"]
 
@@ -17,14 +18,12 @@ class Progress:
     upload."""
 
     def __init__(self) -> None:
-        self._sizes: OrderedDict[tuple[str, str], int] = OrderedDict()
+        self._sizes: LRU[tuple[str, str], int] = LRU(MAX_REMEMBERED)
 
     def note(self, repository: str, upload_id: str, size: int) -> None:
         """Remember how far an upload is that nobody in this process writes to."""
-        self._sizes[repository, upload_id] = size
-        if len(self._sizes) > MAX_REMEMBERED:
-            self._sizes.popitem(last=False)
+        self._sizes.put((repository, upload_id), size)
 
     def take(self, repository: str, upload_id: str) -> int | None:
         """How far it was, or None where that is not known."""
-        return self._sizes.pop((repository, upload_id), None)
+        return self._sizes.pop((repository, upload_id))

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 from ociserver.client.answers import wrong_content
 from ociserver.client.limits import MAX_RESUMES
-from ociserver.client.requests import Retries, UnreachableError
+from ociserver.client.requests import RetryPolicy, UnreachableError
 from ociserver.client.transport import Answer
 from ociserver.client.verification import Verification
 from ociserver.interface import Descriptor, Url
@@ -25,7 +25,7 @@ class Reader:
         answer: Answer,
         offset: int,
         reopen: Callable[[int, int], Awaitable[tuple[Answer, int]]],
-        retries: Retries,
+        retries: RetryPolicy,
         location: Url | None,
     ) -> None:
         self.descriptor = descriptor

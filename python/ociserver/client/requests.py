@@ -13,7 +13,7 @@ from yarl import URL
 from ociserver.client.limits import IDLE_TIMEOUT_S
 from ociserver.errors import HTTPError
 
-__all__ = ["Held", "Pipe", "Request", "Retries", "UnreachableError", "UntrustedError"]
+__all__ = ["BufferedBody", "Request", "RetryPolicy", "StreamBody", "UnreachableError", "UntrustedError"]
 
 _PIECE: Final = 256 * 1024
 
@@ -27,7 +27,7 @@ class UntrustedError(UnreachableError):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Retries:
+class RetryPolicy:
     """How often, and how patiently, a request is repeated that may be.
 
     Args:
@@ -51,7 +51,7 @@ class Retries:
         return random.uniform(0.5, 1) * longest  # noqa: S311
 
 
-class Held:
+class BufferedBody:
     """A body in memory, which can be sent again."""
 
     replayable: Final = True
@@ -69,17 +69,17 @@ class Held:
                 yield view[start : start + _PIECE]
         stall.reschedule(None)
 
-    def drop(self, count: int) -> Held:
+    def drop(self, count: int) -> BufferedBody:
         """What is left without the first bytes."""
         rest: list[bytes] = []
         for piece in self.pieces:
             if count < len(piece):
                 rest.append(piece[count:])
             count = max(count - len(piece), 0)
-        return Held(rest)
+        return BufferedBody(rest)
 
 
-class Pipe:
+class StreamBody:
     """A body that somebody writes while it is being sent. One piece waits; nothing else is held."""
 
     def __init__(self, length: int | None = None) -> None:
@@ -152,7 +152,7 @@ class Request:
     url: URL = field(repr=False)
     scope: str
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
-    body: Held | Pipe | None = field(default=None, repr=False)
+    body: BufferedBody | StreamBody | None = field(default=None, repr=False)
     repeatable: bool = False
     stays: bool = False
 

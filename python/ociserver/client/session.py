@@ -12,7 +12,7 @@ from ociserver.client.answers import error_of
 from ociserver.client.headers import upload_size
 from ociserver.client.ids import UploadIds
 from ociserver.client.progress import Progress
-from ociserver.client.requests import Held, Pipe, Request
+from ociserver.client.requests import BufferedBody, Request, StreamBody
 from ociserver.client.transport import Answer, Transport
 from ociserver.errors import HTTPError, OCIError, RegistryError
 
@@ -49,7 +49,7 @@ class Session:
         return self.ids.make(self.repository, self.location)
 
     def request(
-        self, method: str, url: URL, body: Held | Pipe | None, headers: dict[str, str] | None = None
+        self, method: str, url: URL, body: BufferedBody | StreamBody | None, headers: dict[str, str] | None = None
     ) -> Request:
         return Request(method, url, self.scope, {**_BINARY, **(headers or {})}, body)
 

@@ -28,7 +28,7 @@ from ociserver.client.limits import (
     MAX_REDIRECTS,
     MAX_TOKEN_SIZE,
 )
-from ociserver.client.requests import Held, Request, Retries, UnreachableError, UntrustedError
+from ociserver.client.requests import BufferedBody, Request, RetryPolicy, UnreachableError, UntrustedError
 from ociserver.context import retry_until
 from ociserver.errors import HTTPError
 
@@ -133,7 +133,7 @@ class Answer:
 class Transport:
     """Connections to one registry, and what every request to it has in common."""
 
-    def __init__(self, origin: URL, authorization: Authorization, retries: Retries) -> None:
+    def __init__(self, origin: URL, authorization: Authorization, retries: RetryPolicy) -> None:
         self._origin = origin
         self._authorization = authorization
         self.retries = retries
@@ -312,7 +312,7 @@ class Transport:
         headers, body = dict(token.headers), None
         if token.form is not None:
             headers["Content-Type"] = "application/x-www-form-urlencoded"
-            body = Held([token.form])
+            body = BufferedBody([token.form])
         request = Request("POST" if body else "GET", url, "", headers, body, repeatable=True)
 
         async def ask(request: Request) -> Answer:

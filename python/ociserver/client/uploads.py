@@ -9,13 +9,13 @@ from typing import Any, TypeVar
 from ociserver._core import is_digest
 from ociserver.client.headers import upload_size
 from ociserver.client.limits import CHUNK_SIZE, MAX_CHUNK_SIZE
-from ociserver.client.requests import Held, Pipe, UnreachableError
+from ociserver.client.requests import BufferedBody, StreamBody, UnreachableError
 from ociserver.client.session import MEDIA_TYPE, Session, with_digest
 from ociserver.client.transport import Answer
 from ociserver.errors import OCIError
 from ociserver.interface import UNKNOWN_SIZE, Descriptor
 
-__all__ = ["Chunks", "Stream"]
+__all__ = ["ChunkedUpload", "StreamedUpload"]
 
 Result = TypeVar("Result")
 
@@ -65,7 +65,7 @@ class _Writer:
             await self._run(self._session.delete())
 
 
-class Chunks(_Writer):
+class ChunkedUpload(_Writer):
     """Collects what is written into chunks, and holds each until the registry has acknowledged it.
 
     A chunk that breaks off is continued where the registry says that it stopped.
@@ -120,7 +120,7 @@ class Chunks(_Writer):
     async def _flush(self) -> None:
         """Have everything that is held acknowledged."""
 
-        async def send(body: Held) -> None:
+        async def send(body: BufferedBody) -> None:
             request = self._session.request("PATCH", self._session.location, body, self._content_range())
             async with await self._session.transport.send(request) as answer:
                 if answer.status not in (202, 204):
@@ -131,7 +131,7 @@ class Chunks(_Writer):
         await self._persist(send)
 
     async def _close(self, digest: str) -> Descriptor:
-        async def send(body: Held) -> None:
+        async def send(body: BufferedBody) -> None:
             url = with_digest(self._session.location, digest)
             request = self._session.request("PUT", url, body, self._content_range() if body.length else None)
             await self._session.closed(await self._session.transport.send(request), digest)
@@ -150,7 +150,7 @@ class Chunks(_Writer):
         self._acknowledge(self._buffered)
         return Descriptor(MEDIA_TYPE, digest, size)
 
-    async def _persist(self, send: Callable[[Held], Awaitable[None]], *, even_if_empty: bool = False) -> None:
+    async def _persist(self, send: Callable[[BufferedBody], Awaitable[None]], *, even_if_empty: bool = False) -> None:
         """Send what is held, and what is left of it after each time that the connection breaks."""
         retries = self._session.transport.retries
         attempt = 1
@@ -159,7 +159,7 @@ class Chunks(_Writer):
                 if self._unsure:
                     await self._settle()
                 if self._buffered or even_if_empty:
-                    await send(Held(self._pieces))
+                    await send(BufferedBody(self._pieces))
             except UnreachableError:
                 self._unsure = True
             except OCIError as error:
@@ -194,13 +194,13 @@ class Chunks(_Writer):
         self._assumed = False
         self._offset += count
         self._buffered -= count
-        self._pieces = Held(self._pieces).drop(count).pieces if self._buffered else []
+        self._pieces = BufferedBody(self._pieces).drop(count).pieces if self._buffered else []
 
     def _content_range(self) -> dict[str, str]:
         return {"Content-Range": f"{self._offset}-{self._offset + self._buffered - 1}"}
 
 
-class Stream(_Writer):
+class StreamedUpload(_Writer):
     """Streams what is written to an upload that has nothing yet, as the body of one request; nothing is held.
 
     With a digest that is the closing PUT itself, else a PATCH. It has no Content-Range, which would need its length:
@@ -213,7 +213,7 @@ class Stream(_Writer):
     ) -> None:
         super().__init__(session, assumed=assumed)
         self._digest = digest
-        self._pipe = Pipe(length)
+        self._pipe = StreamBody(length)
         self._task: asyncio.Task[Answer] | None = None
         self.size = 0
 
@@ -280,7 +280,7 @@ class Stream(_Writer):
             await self._session.closed(await task, digest)
         else:
             await self._finish_patch()
-            request = self._session.request("PUT", with_digest(self._session.location, digest), Held())
+            request = self._session.request("PUT", with_digest(self._session.location, digest), BufferedBody())
             await self._session.closed(await self._session.transport.send(request), digest)
         self._ended = True
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import ClassVar, Final
 
 from ociserver._core import BackgroundHasher
-from ociserver.backlog import until_left
+from ociserver.backlog import wait_until_below
 
 __all__ = ["Verification"]
 
@@ -40,11 +40,11 @@ class Verification:
         most = MOST_OF_FEW if self._under_way <= FEW else MOST
         if self._hasher.add(piece) > most:
             # For more than the next piece: to be woken for each costs what the thread saves.
-            await until_left(self._hasher, most // 2)
+            await wait_until_below(self._hasher, most // 2)
 
     async def digest(self) -> str:
         """`algorithm:hex` of all of it."""
-        await until_left(self._hasher, 0)
+        await wait_until_below(self._hasher, 0)
         return self._hasher.digest()
 
     def close(self) -> None:

@@ -10,10 +10,11 @@ from contextlib import contextmanager
 from typing import Any, Final, TypeVar
 
 from ociserver._core import ByteRange
+from ociserver.adapt import refresh
 from ociserver.compose.wrapper import Wrapper
 from ociserver.context import request_context
 from ociserver.errors import OCIError
-from ociserver.interface import BlobReader, BlobWriter, Descriptor, File, Manifest, PushedManifest, Url, refresh
+from ociserver.interface import BlobReader, BlobWriter, Descriptor, File, Manifest, PushedManifest, Url
 from ociserver.iterators import closing
 from ociserver.urls import shown
 

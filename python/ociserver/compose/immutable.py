@@ -14,7 +14,7 @@ from ociserver.manifests import pushed_digest, refused_retype
 __all__ = ["Immutable"]
 
 
-class Immutable(ReaderOf, WriterOf, ListerOf, Wrapper):
+class Immutable(ReaderOf, WriterOf, ListerOf, Wrapper, reads_nowait=True):
     """Lets tags be set once, and nothing be deleted: DENIED. Blobs and untagged manifests pass."""
 
     async def push_manifest(

@@ -5,5 +5,5 @@ from ociserver.compose.wrapper import ListerOf, ReaderOf, Wrapper
 __all__ = ["ReadOnly"]
 
 
-class ReadOnly(ReaderOf, ListerOf, Wrapper):
+class ReadOnly(ReaderOf, ListerOf, Wrapper, reads_nowait=True):
     """Passes reads and lists on; every write and every deletion is UNSUPPORTED."""

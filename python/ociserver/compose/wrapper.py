@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from ociserver._core import ByteRange
+from ociserver.adapt import complete, read_nowait_of
 from ociserver.interface import (
     Backend,
     BlobReader,
@@ -17,11 +18,9 @@ from ociserver.interface import (
     Manifest,
     PushedManifest,
     Reader,
-    Recall,
+    ReadNowait,
     Url,
     Writer,
-    complete,
-    recall_of,
 )
 
 __all__ = ["DeleterOf", "ListerOf", "ReaderOf", "Wrapper", "WriterOf"]
@@ -32,7 +31,7 @@ class Wrapper(Backend):
 
     def __init__(self, backend: Any) -> None:
         self.inner: Backend = complete(backend)
-        self.inner_recall = recall_of(self.inner)
+        self.inner_read_nowait = read_nowait_of(self.inner)
 
     async def __aenter__(self) -> Self:
         await self.inner.__aenter__()
@@ -48,10 +47,10 @@ class ReaderOf(Reader):
     """Passes reads on to `inner`."""
 
     inner: Backend
-    inner_recall: Recall | None
+    inner_read_nowait: ReadNowait | None
 
-    def recall(self, kind: str, repository: str, reference: str) -> tuple[Descriptor, bytes | None] | None:
-        return None if self.inner_recall is None else self.inner_recall(kind, repository, reference)
+    def read_nowait(self, kind: str, repository: str, reference: str) -> tuple[Descriptor, bytes | None] | None:
+        return None if self.inner_read_nowait is None else self.inner_read_nowait(kind, repository, reference)
 
     async def get_blob(self, repository: str, digest: str, range: ByteRange | None = None) -> BlobReader:
         return await self.inner.get_blob(repository, digest, range)

@@ -39,7 +39,7 @@ class Blobs:
 
     async def aclose(self) -> None:
         """Break off what is under way."""
-        await self._once.cancel()
+        await self._once.close()
 
     async def _copy(self, part: Part) -> None:
         size = max(part.size, 0)

@@ -19,7 +19,7 @@ from ociserver.interface import Descriptor, Manifest
 __all__ = ["Copied", "Copy", "Settings"]
 
 MAX_DEPTH: Final = 16
-"""Indexes within indexes. Nobody has more than two; whoever makes more wants to see a stack overflow."""
+"""Deepest nesting of indexes within indexes. Real images have two levels; more is an attempt to exhaust the stack."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +78,7 @@ class Copy:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self._manifests.cancel()
+        await self._manifests.close()
         await self._blobs.aclose()
 
     async def tag(self, tag: str, *to_tags: str) -> Descriptor:
@@ -167,7 +167,7 @@ class Copy:
         Args:
             manifest: from the source.
             tags: to set.
-            found: what it needs is added to it, for whoever looks for referrers.
+            found: the digests that it needs are added to it, for the search for referrers.
             depth: how many further levels it may have.
         """
         digest = manifest.descriptor.digest

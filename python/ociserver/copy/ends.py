@@ -26,7 +26,8 @@ End = Literal["source", "destination"]
 
 _ABSENT: Final = frozenset({"BLOB_UNKNOWN", "MANIFEST_UNKNOWN", "NAME_UNKNOWN"})
 _HIDDEN: Final = _ABSENT | {"DENIED", "UNAUTHORIZED"}
-"""What registries say of what is not there to whoever may not see it. Whether one may write is said by the write."""
+"""What registries answer for a missing content, also to a client that may not see it. The write itself will show
+whether the client may write."""
 
 
 class CopyError(Exception):

@@ -1,9 +1,8 @@
-"""The ASGI application: lifespan, dispatch, and the one place where errors become answers."""
+"""The ASGI application: lifespan and dispatch."""
 
 from __future__ import annotations
 
 import asyncio
-import inspect
 import itertools
 import logging
 import time
@@ -11,17 +10,21 @@ from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Any, Final, Self
 
-from ociserver._core import Recall, RequestIds, parse_request
+from ociserver._core import NowaitReader, RequestIds, parse_request
+from ociserver.adapt import complete
 from ociserver.context import request_context
-from ociserver.errors import HTTPError, OCIError, WireError, marshal_error
+from ociserver.event import Event
 from ociserver.handler import blobs, lists, manifests, uploads
-from ociserver.handler.body import TINY_EVENTS_PER_S, ClientDisconnectedError
-from ociserver.handler.call import Call, Event, raw_path
+from ociserver.handler.body import TINY_EVENTS_PER_S
+from ociserver.handler.call import Call, raw_path
 from ociserver.handler.deadlines import Deadlines
+from ociserver.handler.errors import fail
+from ociserver.handler.nowait import nowait_reader
 from ociserver.handler.pace import Pace
 from ociserver.handler.responses import Answer, empty
-from ociserver.interface import Backend, complete, recall_of
-from ociserver.options import Options, Response
+from ociserver.handler.site import Site
+from ociserver.interface import Backend
+from ociserver.options import Options
 from ociserver.types import Receive, Scope, Send
 
 __all__ = ["Handler"]
@@ -29,9 +32,7 @@ __all__ = ["Handler"]
 _log = logging.getLogger("ociserver")
 _debug_ids = itertools.count(1)
 _request_ids: dict[str, RequestIds] = {}
-"""By the debug id that was given: whoever has it too, as after a reload, counts on."""
-
-_INTERNAL_ERROR: Final = "internal server error"
+"""By the debug id of the options. A later handler with the same id, as after a reload, continues its numbers."""
 
 
 async def _ping(call: Call) -> Answer:
@@ -65,16 +66,15 @@ class Handler:
     """An OCI registry as an ASGI application (Go: `ociserver.New`).
 
     Args:
-        backend: what holds the contents; any object with some of the methods of `Backend`.
+        backend: holds the contents; any object with some of the methods of `Backend`.
         options: how to behave; by default as the spec says.
-        observe: called with an `Event` after each request, on the event loop or where `answer_at_once` was: it must
-            be quick.
+        observe: called with an `Event` after each request, in the thread that answered it. It must be quick.
 
-    It belongs at the root of a site, where clients look for `/v2/`. Mounted below a prefix it takes the
-    prefix off and puts it before every Location and Link, and a reverse proxy has to map `/v2/` to it.
+    It belongs at the root of a site, where clients look for `/v2/`. Mounted below a prefix it removes the
+    prefix and puts it before every Location and Link, and a reverse proxy has to map `/v2/` to it.
 
-    The backend is opened and closed by the ASGI lifespan; where a mount runs none, the first request
-    opens it, and `aclose` closes it. `async with handler` does both.
+    The ASGI lifespan opens and closes the backend. Where a mount runs no lifespan, the first request opens the
+    backend, and `aclose` closes it. `async with handler` does both.
 
     Raises:
         TypeError: the backend has none of the methods.
@@ -83,27 +83,35 @@ class Handler:
     def __init__(
         self, backend: Any, options: Options | None = None, *, observe: Callable[[Event], None] | None = None
     ) -> None:
-        self.backend: Backend = complete(backend)
-        self.options = options or Options()
-        if given := self.options.debug_id:
+        options = options or Options()
+        if given := options.debug_id:
             self.debug_id = given
-            self.request_ids = _request_ids.setdefault(given, RequestIds(given))
+            request_ids = _request_ids.setdefault(given, RequestIds(given))
         else:
             self.debug_id = f"ociserver{next(_debug_ids)}"
-            self.request_ids = RequestIds(self.debug_id)
-        self.deadlines = Deadlines()
-        self.pace = Pace(TINY_EVENTS_PER_S)
+            request_ids = RequestIds(self.debug_id)
+        self.site = Site(complete(backend), options, request_ids, Deadlines(), Pace(TINY_EVENTS_PER_S))
         self._observe = observe
         self._opened = False
         self._opening = asyncio.Lock()
-        self._recall: Recall | None = None
+        self._nowait: NowaitReader | None = None
+
+    @property
+    def backend(self) -> Backend:
+        """Holds the contents."""
+        return self.site.backend
+
+    @property
+    def options(self) -> Options:
+        """How the handler behaves."""
+        return self.site.options
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         # The hot path is one function: each further coroutine in it costs as much as parsing the request.
-        if self._recall is not None:
-            recalled = self._recall.answer(scope)
-            if recalled is not None:
-                start, body, answered = recalled
+        if self._nowait is not None:
+            found = self._nowait.answer(scope)
+            if found is not None:
+                start, body, answered = found
                 try:
                     await send(start)
                     await send(body)
@@ -115,7 +123,7 @@ class Handler:
             await self._other(scope, receive, send)
             return
         began = time.perf_counter() if self._observe else 0.0
-        call = Call(self, scope, receive, send)
+        call = Call(self.site, scope, receive, send)
         token = request_context.set(call)
         try:
             path = scope.get("raw_path") or raw_path(scope)
@@ -134,7 +142,7 @@ class Handler:
                 await send(call.head(status, headers))
                 await send({"type": "http.response.body", "body": content, "more_body": False})
         except Exception as error:
-            await self._fail(call, error)
+            await fail(call, error)
         finally:
             request_context.reset(token)
             if call.has_body:
@@ -144,21 +152,21 @@ class Handler:
             if self._observe:
                 self._observe(self._event(call, time.perf_counter() - began))
 
-    def answer_at_once(self, scope: Scope, send: Send) -> bool:
-        """Answer a read that needs no waiting, without the event loop; what is left is for `__call__`.
+    def answer_nowait(self, scope: Scope, send: Send) -> bool:
+        """Answer a read that the backend needs not wait for, without the event loop.
 
-        May be called in any thread, by a server whose `send` has done its work when it returns, awaited or not.
+        Any thread may call it, for a server whose `send` has done its work when it returns, awaited or not.
 
         Returns:
-            Whether it was answered.
+            Whether it was answered. If not, the server calls the handler as usual.
         """
-        recall = self._recall
-        if recall is None:
+        nowait = self._nowait
+        if nowait is None:
             return False
-        recalled = recall.answer(scope)
-        if recalled is None:
+        found = nowait.answer(scope)
+        if found is None:
             return False
-        start, body, answered = recalled
+        start, body, answered = found
         send(start)
         send(body)
         if answered is not None:
@@ -187,7 +195,7 @@ class Handler:
         """Close the backend. The next request would open it again."""
         if self._opened:
             self._opened = False
-            self._recall = None
+            self._nowait = None
             await self.backend.__aexit__(None, None, None)
 
     async def _open(self) -> None:
@@ -195,28 +203,7 @@ class Handler:
             if not self._opened:
                 await self.backend.__aenter__()
                 self._opened = True
-                self._recall = self._shortcut()
-
-    def _shortcut(self) -> Recall | None:
-        """What answers reads that the backend needs not wait for."""
-        recall, options = recall_of(self.backend), self.options
-        if recall is None:
-            return None
-        return Recall(
-            recall,
-            self._refusal,
-            blobs=not options.locations_for_descriptor and not options.redirect_pulls,
-            tag_digest=not options.omit_digest_from_tag_get_response,
-            observe=self._observe,
-            ids=self.request_ids,
-        )
-
-    def _refusal(self, error: Exception) -> Answer | None:
-        """The answer to a read that `recall` refused; None where others than the client are to hear of it."""
-        if self.options.write_error or _log.isEnabledFor(logging.DEBUG):
-            return None
-        wire = marshal_error(error)
-        return None if wire.status >= 500 else _whole(_response_of(wire))
+                self._nowait = nowait_reader(self.site, self._observe)
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         await receive()
@@ -236,41 +223,6 @@ class Handler:
             return
         await send({"type": "lifespan.shutdown.complete"})
 
-    async def _fail(self, call: Call, error: Exception) -> None:
-        request_id = call.request_id
-        wire = marshal_error(error)
-        if wire.status >= 500 and not (isinstance(error, OCIError) and error.is_logged):
-            ours = _is_ours(error)
-            if not ours:
-                # Whoever raised it did not write its text for clients; the log has all of it.
-                wire.message = f"{_INTERNAL_ERROR} (request {request_id})"
-            traceback = None if ours else error
-            _log.error("%s: %s %r: %s", request_id, call.scope["method"], call.scope["path"], error, exc_info=traceback)
-        else:
-            _log.debug("%s: %s", request_id, error)
-        if call.status:
-            if isinstance(error, ClientDisconnectedError):
-                return
-            # Too late for another answer. The server closes the connection, so that the client sees a
-            # body that is too short, and not one that looks whole.
-            raise error
-        status, headers, content = _whole(await self._response(call, error, wire))
-        if call.has_body and call.body.abandoned and call.scope["http_version"].startswith("1"):
-            headers.append((b"connection", b"close"))
-        await call.start(status, headers)
-        await call.write(b"" if call.scope["method"] == "HEAD" else content, more=False)
-
-    async def _response(self, call: Call, error: Exception, wire: WireError) -> Response:
-        if self.options.write_error:
-            try:
-                response = self.options.write_error(call.scope, error)
-                return await response if inspect.isawaitable(response) else response
-            except Exception:
-                request_id = call.request_id
-                _log.exception("%s: write_error failed", request_id)
-                wire = WireError(500, "UNKNOWN", f"{_INTERNAL_ERROR} (request {request_id})", None, {})
-        return _response_of(wire)
-
     def _event(self, call: Call, duration: float) -> Event:
         request = getattr(call, "request", None)
         kind, repository = (request.kind, request.repository) if request else (None, None)
@@ -287,21 +239,3 @@ class Handler:
             call.sent,
             duration,
         )
-
-
-def _response_of(wire: WireError) -> Response:
-    return Response(wire.status, {"Content-Type": "application/json", **wire.headers}, wire.content)
-
-
-def _whole(response: Response) -> Answer:
-    headers = [(name.lower().encode(), value.encode("latin-1", "replace")) for name, value in response.headers.items()]
-    headers.append((b"content-length", b"%d" % len(response.content)))
-    return response.status, headers, response.content
-
-
-def _is_ours(error: BaseException | None) -> bool:
-    while error is not None:
-        if isinstance(error, (OCIError, HTTPError)):
-            return True
-        error = error.__cause__
-    return False

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 from ociserver._core import ACCEPT_RANGES, ByteRange, parse_range
 from ociserver.errors import OCIError
+from ociserver.handler import locations
 from ociserver.handler.ranges import begins, resolve, send_parts
-from ociserver.handler.responses import Answer, content_headers, empty, etag, locations, not_modified, text
+from ociserver.handler.responses import Answer, content_headers, empty, etag, not_modified, text
 from ociserver.handler.sending import WATCH_SIZE, exactly, watched, write
 
 if TYPE_CHECKING:
@@ -30,16 +31,16 @@ async def get(call: Call) -> Answer | None:
     request = call.request
     assert request.repository
     assert request.digest
-    if call.handler.options.locations_for_descriptor:
-        urls = await locations(call, await _resolve(call), is_manifest=False)
+    if call.site.options.locations_for_descriptor:
+        urls = await locations.of_descriptor(call, await _resolve(call), is_manifest=False)
         if urls:
             return empty(307, [(b"location", text(urls[0]))])
     if call.if_none_match is not None:
         descriptor = await _resolve(call)
         if call.not_modified(descriptor.digest):
             return not_modified(descriptor)
-    if call.handler.options.redirect_pulls:
-        location = await call.handler.backend.locate_blob(request.repository, request.digest)
+    if call.site.options.redirect_pulls:
+        location = await call.site.backend.locate_blob(request.repository, request.digest)
         if location is not None:
             return empty(307, [(b"location", text(location.url))])
     ranges = None if call.range is None else await _ranges(call, call.range)
@@ -79,14 +80,14 @@ async def delete(call: Call) -> Answer:
     """end-10, DELETE /v2/<name>/blobs/<digest>: 202, 404/405."""
     assert call.request.repository
     assert call.request.digest
-    await call.handler.backend.delete_blob(call.request.repository, call.request.digest)
+    await call.site.backend.delete_blob(call.request.repository, call.request.digest)
     return empty(202, [])
 
 
 async def _resolve(call: Call) -> Descriptor:
     assert call.request.repository
     assert call.request.digest
-    return await call.handler.backend.resolve_blob(call.request.repository, call.request.digest)
+    return await call.site.backend.resolve_blob(call.request.repository, call.request.digest)
 
 
 async def _ranges(call: Call, header: bytes) -> list[ByteRange] | None:
@@ -103,7 +104,7 @@ async def _ranges(call: Call, header: bytes) -> list[ByteRange] | None:
 
 async def _open(call: Call, wanted: ByteRange | None) -> tuple[BlobReader, bool]:
     """Open the blob, and say whether the reader gives the part that is wanted, or the whole."""
-    backend, repository, digest = call.handler.backend, call.request.repository, call.request.digest
+    backend, repository, digest = call.site.backend, call.request.repository, call.request.digest
     assert repository
     assert digest
     try:

@@ -1,4 +1,4 @@
-"""A request's body: read with bounded memory, one event ahead of whoever consumes it."""
+"""A request's body: read with bounded memory, one event ahead of its consumer."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from ociserver._core import API_VERSION, Exchange, Request
@@ -16,37 +16,9 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Iterable
 
-    from ociserver.handler.app import Handler
+    from ociserver.handler.site import Site
 
-__all__ = ["Call", "Event", "raw_path"]
-
-
-class Event(NamedTuple):
-    """A finished request, for logs and metrics. (A tuple: making a frozen dataclass would cost three times as much.)
-
-    Args:
-        request_id: the id that log lines and the request's context carry.
-        client: address of the peer, or "" where the server does not tell.
-        method: as received.
-        path: as received, percent-encoded.
-        kind: of the parsed request; None if it could not be parsed.
-        repository: None where there is none.
-        status: of the answer; 0 if none was sent.
-        received: bytes of the body that were read.
-        sent: bytes of the body that were sent.
-        duration: seconds.
-    """
-
-    request_id: str
-    client: str
-    method: str
-    path: bytes
-    kind: str | None
-    repository: str | None
-    status: int
-    received: int
-    sent: int
-    duration: float
+__all__ = ["Call", "raw_path"]
 
 
 class Call(Exchange, RequestContext):
@@ -69,7 +41,7 @@ class Call(Exchange, RequestContext):
     if TYPE_CHECKING:
 
         @property
-        def handler(self) -> Handler: ...
+        def site(self) -> Site: ...
 
     @cached_property
     def headers(self) -> dict[bytes, bytes]:
@@ -79,7 +51,7 @@ class Call(Exchange, RequestContext):
     @cached_property
     def body(self) -> Body:
         """What the client sends."""
-        return Body(self.receive, self.headers, self.handler.deadlines, self.handler.pace)
+        return Body(self.receive, self.headers, self.site.deadlines, self.site.pace)
 
     @property
     def received(self) -> int:
@@ -91,7 +63,7 @@ class Call(Exchange, RequestContext):
     def request_id(self) -> str:  # type: ignore[override]  # nobody else sets it
         if self._id is None:
             # No cached_property, whose lock costs more than all of this, and every logged request asks.
-            self._id = self.handler.request_ids.of(self.x_request_id)
+            self._id = self.site.request_ids.of(self.x_request_id)
         return self._id
 
     @cached_property

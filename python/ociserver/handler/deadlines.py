@@ -45,8 +45,8 @@ class Deadlines:
 
     def _look_at(self, loop: asyncio.AbstractEventLoop, when: float) -> None:
         self._due = when
-        # Not in the context of whoever waits: for as long as a timer it would keep the request, and with it the
-        # server's side of the connection.
+        # In an empty context. The waiting task's own would keep the request alive as long as the timer, and with it
+        # the server's side of the connection.
         loop.call_at(when, self._look, loop, when, context=Context())
 
     def _look(self, loop: asyncio.AbstractEventLoop, when: float) -> None:
@@ -83,7 +83,7 @@ class _Wait:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._deadlines.remove(self)
-        # Whoever else has cancelled the task meanwhile is not to be kept from it.
+        # A cancellation by somebody else at the same time must still take effect.
         if self.expired and self._task.uncancel() <= self._cancelling and kind is asyncio.CancelledError:
             raise TimeoutError from error
 

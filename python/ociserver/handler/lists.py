@@ -36,7 +36,7 @@ async def tags(call: Call) -> Answer | None:
     """end-8, GET /v2/<name>/tags/list?n=<integer>&last=<tag>: 200, 404."""
     repository = call.request.repository
     assert repository
-    backend = call.handler.backend
+    backend = call.site.backend
 
     def names(after: str, limit: int | None) -> AsyncIterator[str]:
         return backend.tags(repository, start_after=after, limit=limit)
@@ -46,7 +46,7 @@ async def tags(call: Call) -> Answer | None:
 
 async def catalog(call: Call) -> Answer | None:
     """GET /v2/_catalog?n=<integer>&last=<repository> (Docker registry v2): 200."""
-    backend = call.handler.backend
+    backend = call.site.backend
 
     def names(after: str, limit: int | None) -> AsyncIterator[str]:
         return backend.repositories(start_after=after, limit=limit)
@@ -55,7 +55,7 @@ async def catalog(call: Call) -> Answer | None:
 
 
 async def _list(call: Call, names: Names, head: bytes) -> Answer | None:
-    options = call.handler.options
+    options = call.site.options
     n, last = (None, "") if options.ignore_pagination else (call.request.n, call.request.last or "")
     if n == 0:
         return document([_JSON], head + b"]}")
@@ -103,7 +103,7 @@ async def _send_all(call: Call, names: AsyncIterator[str], head: bytes) -> Answe
 
 async def referrers(call: Call) -> Answer | None:
     """end-12, GET /v2/<name>/referrers/<digest>?artifactType=<type>: 200, 404/400."""
-    options = call.handler.options
+    options = call.site.options
     if options.disable_referrers_api:
         raise HTTPError(404, "referrers API has been disabled")
     artifact_type = None if options.disable_referrers_filtering else call.request.artifact_type
@@ -128,7 +128,7 @@ async def _referrers_page(call: Call, artifact_type: str | None) -> ReferrersPag
     assert request.repository
     assert request.digest
     page = ReferrersPage(MAX_REFERRERS, MAX_REFERRERS_SIZE)
-    found = call.handler.backend.referrers(
+    found = call.site.backend.referrers(
         request.repository, request.digest, artifact_type, start_after=request.last or "", limit=MAX_REFERRERS + 1
     )
     try:
@@ -149,6 +149,6 @@ def _items(names: list[str]) -> bytes:
 
 
 def _link(call: Call, headers: Headers, last: str) -> None:
-    if call.handler.options.omit_link_header_from_responses:
+    if call.site.options.omit_link_header_from_responses:
         return
     headers.append((b"link", next_link(call.own_path(), call.scope["query_string"], last).encode()))

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from ociserver._core import manifest_media_type
-from ociserver.handler.responses import Answer, content_headers, empty, not_modified, pushed_location
+from ociserver.handler import locations
+from ociserver.handler.responses import Answer, content_headers, empty, not_modified
 
 if TYPE_CHECKING:
     from ociserver.handler.call import Call
@@ -19,7 +20,7 @@ MAX_MANIFEST_SIZE: Final = 4 * 1024 * 1024
 
 async def get(call: Call) -> Answer:
     """end-3, GET /v2/<name>/manifests/<reference>: 200, 304, 404."""
-    request, backend = call.request, call.handler.backend
+    request, backend = call.request, call.site.backend
     repository, tag = request.repository, request.tag
     assert repository
     if tag is not None:
@@ -28,7 +29,7 @@ async def get(call: Call) -> Answer:
         assert request.digest
         manifest = await backend.get_manifest(repository, request.digest)
     content = manifest.content
-    names_digest = tag is None or not call.handler.options.omit_digest_from_tag_get_response
+    names_digest = tag is None or not call.site.options.omit_digest_from_tag_get_response
     if call.if_none_match is not None and call.not_modified(manifest.descriptor.digest):
         return not_modified(manifest.descriptor, names_digest=names_digest)
     return 200, content_headers(manifest.descriptor, len(content), names_digest=names_digest), content
@@ -36,7 +37,7 @@ async def get(call: Call) -> Answer:
 
 async def head(call: Call) -> Answer:
     """end-3, HEAD /v2/<name>/manifests/<reference>: 200, 304, 404."""
-    request, backend = call.request, call.handler.backend
+    request, backend = call.request, call.site.backend
     assert request.repository
     descriptor: Descriptor
     if request.tag is not None:
@@ -51,17 +52,17 @@ async def head(call: Call) -> Answer:
 
 async def put(call: Call) -> Answer:
     """end-7, PUT /v2/<name>/manifests/<reference>: 201, 400, 404, 413."""
-    request, options = call.request, call.handler.options
+    request, options = call.request, call.site.options
     assert request.repository
     content = await call.body.read(MAX_MANIFEST_SIZE)
     # Here, for every backend: two types behind one digest would be two images.
     media_type = manifest_media_type(content, call.headers.get(b"content-type", b"").decode("latin-1"))
     tags = (request.tag, *(tag for tag in request.tags if tag != request.tag)) if request.tag else request.tags
-    pushed = await call.handler.backend.push_manifest(
+    pushed = await call.site.backend.push_manifest(
         request.repository, content, media_type, digest=request.digest, tags=tags
     )
     headers = [
-        await pushed_location(call, pushed.descriptor, is_manifest=True),
+        await locations.of_pushed(call, pushed.descriptor, is_manifest=True),
         (b"docker-content-digest", pushed.descriptor.digest.encode()),
     ]
     if pushed.subject and not options.disable_referrers_api:
@@ -75,7 +76,7 @@ async def put(call: Call) -> Answer:
 
 async def delete(call: Call) -> Answer:
     """end-9, DELETE /v2/<name>/manifests/<reference>: 202, 404/400/405."""
-    request, backend = call.request, call.handler.backend
+    request, backend = call.request, call.site.backend
     assert request.repository
     if request.tag is not None:
         await backend.delete_tag(request.repository, request.tag)

@@ -8,8 +8,8 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
-from ociserver.backlog import have_called
-from ociserver.handler.anywhere import Anywhere
+from ociserver.backlog import call_threadsafe
+from ociserver.handler.callbacks import ThreadSafeCallback
 from ociserver.types import Message, Receive
 
 if TYPE_CHECKING:
@@ -18,16 +18,17 @@ if TYPE_CHECKING:
 
 __all__ = ["Pump", "join"]
 
-SHIFT_S: Final = 1.0
-"""After which whoever writes looks after the upload, as it does between any two pieces without a pump."""
+MAX_RUN_S: Final = 1.0
+"""Seconds after which the pump ends, so that the writer looks after the upload, as it does between any two pieces
+without a pump."""
 
 
-class Pump(Anywhere):
-    """Receives, and gives what has come to a sink, where the server ends its futures: for our loop in granian's thread.
+class Pump(ThreadSafeCallback):
+    """Receives a body and gives its pieces to a sink, in the thread of the server that finishes the futures.
 
-    A piece that goes through the event loop wakes it twice, and takes two turns more of the interpreter's lock. The
-    loop hears of the end only, which comes with the body's, with a sink that takes no more, and after `SHIFT_S`; and of
-    a sink that has caught up, as it is there that receiving can begin at any time.
+    A piece that goes through the event loop wakes the loop twice, and takes the interpreter's lock twice more. Here the
+    loop is woken only at the end, which is the end of the body, an error of the sink, or `MAX_RUN_S`; and when the sink
+    has worked off its backlog, because receiving may begin on the loop at any time, and nowhere else.
 
     Args:
         receive: the server's, whose futures have callbacks.
@@ -52,7 +53,7 @@ class Pump(Anywhere):
         self._ended = False
         self._stopped = False
         self._error: BaseException | None = None
-        self._until = time.monotonic() + SHIFT_S
+        self._until = time.monotonic() + MAX_RUN_S
         # Since when the client is waited for; None while it is not.
         self._since: float | None = None
 
@@ -97,12 +98,12 @@ class Pump(Anywhere):
         if self._size >= self._gather or is_over:
             left = self._add()
         if is_last:
-            # Heard of only then: whoever waits for the one waits for the other.
+            # The end of the body is reported only then, because the request waits for both.
             self._sink.when_kept(self._end)
         elif is_over or left is None:
             self._end()
-        elif left > self._sink.most:
-            self._sink.when_left(self._sink.most // 2, self._go_on)
+        elif left > self._sink.high_water_mark:
+            self._sink.when_left(self._sink.high_water_mark // 2, self._go_on)
         else:
             self._next()
 
@@ -126,7 +127,7 @@ class Pump(Anywhere):
         self._future.add_done_callback(self)
 
     def _go_on(self) -> None:
-        have_called(self._loop, lambda: self._or_end(self._next))
+        call_threadsafe(self._loop, lambda: self._or_end(self._next))
 
     def _or_end(self, go_on: Callable[[], None]) -> None:
         try:
@@ -136,7 +137,7 @@ class Pump(Anywhere):
             self._end()
 
     def _end(self) -> None:
-        have_called(self._loop, self._finish)
+        call_threadsafe(self._loop, self._finish)
 
     def _finish(self) -> None:
         self._ended = True

@@ -81,7 +81,7 @@ async def _content(
     at = 0
     while at < len(spans):
         end = _end_of_group(spans, at)
-        reader = await call.handler.backend.get_blob(
+        reader = await call.site.backend.get_blob(
             repository, blob.digest, ByteRange(spans[at][0], spans[end - 1][1] - 1)
         )
         async with aclosing(reader):

@@ -1,14 +1,12 @@
-"""Answers and header fields that several endpoints share, built in one way."""
+"""Answers and header fields that several endpoints share: pure functions of their arguments."""
 
 from __future__ import annotations
 
-import inspect
 from typing import TYPE_CHECKING
 
 from ociserver import _core
 
 if TYPE_CHECKING:
-    from ociserver.handler.call import Call
     from ociserver.interface import Descriptor
 
 __all__ = [
@@ -18,9 +16,7 @@ __all__ = [
     "document",
     "empty",
     "etag",
-    "locations",
     "not_modified",
-    "pushed_location",
     "text",
 ]
 
@@ -60,22 +56,3 @@ def content_headers(descriptor: Descriptor, length: int, *, names_digest: bool =
 def not_modified(descriptor: Descriptor, *, names_digest: bool = True) -> Answer:
     """The answer to a client that has the content already."""
     return 304, _core.not_modified_headers(descriptor.digest, names_digest=names_digest), b""
-
-
-async def pushed_location(call: Call, descriptor: Descriptor, *, is_manifest: bool) -> tuple[bytes, bytes]:
-    """The Location of something that was pushed: the option's first URL, or the path to pull it by."""
-    urls = await locations(call, descriptor, is_manifest=is_manifest)
-    if urls:
-        return (b"location", text(urls[0]))
-    endpoint = "manifests" if is_manifest else "blobs"
-    path = f"/v2/{call.request.repository}/{endpoint}/{descriptor.digest}"
-    return (b"location", call.path(path).encode())
-
-
-async def locations(call: Call, descriptor: Descriptor, *, is_manifest: bool) -> list[str]:
-    """What `Options.locations_for_descriptor` says; empty without the option."""
-    option = call.handler.options.locations_for_descriptor
-    if option is None:
-        return []
-    urls = option(is_manifest, descriptor)
-    return list(await urls if inspect.isawaitable(urls) else urls)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import inspect
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Final
 
-from ociserver._core import parse_content_range, upload_path
+from ociserver._core import parse_content_range
+from ociserver.adapt import refresh, write_all
 from ociserver.errors import OCIError
-from ociserver.handler.responses import Answer, Headers, empty, pushed_location, text
-from ociserver.interface import UNKNOWN_SIZE, BlobWriter, Descriptor, refresh, write_all
+from ociserver.handler import locations
+from ociserver.handler.responses import Answer, Headers, empty
+from ociserver.interface import UNKNOWN_SIZE, BlobWriter, Descriptor
 
 if TYPE_CHECKING:
     from ociserver.handler.call import Call
@@ -26,7 +27,7 @@ async def start(call: Call) -> Answer:
     """end-4a, POST /v2/<name>/blobs/uploads/: 202, 404; end-4c with `digest-algorithm`."""
     request = call.request
     assert request.repository
-    writer = await call.handler.backend.push_blob_chunked(
+    writer = await call.site.backend.push_blob_chunked(
         request.repository, algorithm=request.digest_algorithm or "sha256"
     )
     async with aclosing(writer):
@@ -35,14 +36,14 @@ async def start(call: Call) -> Answer:
 
 async def push(call: Call) -> Answer:
     """end-4b, POST /v2/<name>/blobs/uploads/?digest=<digest>: 201/202, 404/400."""
-    if call.handler.options.disable_single_post_upload:
+    if call.site.options.disable_single_post_upload:
         # 202 tells the client that nothing of the body was taken, and where to upload to instead.
         return await start(call)
     repository, digest = call.request.repository, call.request.digest
     assert repository
     assert digest
     size = UNKNOWN_SIZE if call.body.length is None else call.body.length
-    descriptor = await call.handler.backend.push_blob(repository, Descriptor(_MEDIA_TYPE, digest, size), call.body)
+    descriptor = await call.site.backend.push_blob(repository, Descriptor(_MEDIA_TYPE, digest, size), call.body)
     return await _created(call, descriptor)
 
 
@@ -52,7 +53,7 @@ async def mount(call: Call) -> Answer:
     assert request.repository
     assert request.digest
     try:
-        descriptor = await call.handler.backend.mount_blob(request.from_repository, request.repository, request.digest)
+        descriptor = await call.site.backend.mount_blob(request.from_repository, request.repository, request.digest)
     except OCIError as error:
         if error.code not in _CANNOT_MOUNT:
             raise
@@ -97,7 +98,7 @@ async def _resume(call: Call, offset: int | None) -> BlobWriter:
     request = call.request
     assert request.repository
     assert request.upload_id
-    return await call.handler.backend.push_blob_chunked_resume(
+    return await call.site.backend.push_blob_chunked_resume(
         request.repository, request.upload_id, offset=offset, digest=request.digest
     )
 
@@ -118,7 +119,7 @@ def _offset(call: Call) -> int | None:
 
 
 async def _created(call: Call, descriptor: Descriptor) -> Answer:
-    location = await pushed_location(call, descriptor, is_manifest=False)
+    location = await locations.of_pushed(call, descriptor, is_manifest=False)
     return empty(201, [location, (b"docker-content-digest", descriptor.digest.encode())])
 
 
@@ -127,28 +128,12 @@ async def _progress(call: Call, writer: BlobWriter) -> Headers:
     # Once: beside another request that writes it grows.
     size = writer.size
     headers = [
-        (b"location", await _location(call, writer.id)),
+        (b"location", await locations.of_upload(call, writer.id)),
         # Zero bytes and one byte look alike: the form has no way to say none (spec: pushing a blob in chunks).
         (b"range", b"0-%d" % max(size - 1, 0)),
-        # This has (draft-ietf-httpbis-resumable-upload, 4.1): our own client reads it.
+        # This header tells them apart (draft-ietf-httpbis-resumable-upload, 4.1). Our own client reads it.
         (b"upload-offset", b"%d" % size),
     ]
     if writer.chunk_size > 0:
         headers.append((b"oci-chunk-min-length", b"%d" % writer.chunk_size))
     return headers
-
-
-async def _location(call: Call, upload_id: str) -> bytes:
-    option = call.handler.options.location_for_upload_id
-    if option is not None:
-        url = option(upload_id)
-        if inspect.isawaitable(url):
-            url = await url
-        if url:
-            return text(url)
-    assert call.request.repository
-    if call.handler.options.redirect_pushes:
-        location = await call.handler.backend.locate_upload(call.request.repository, upload_id)
-        if location is not None:
-            return text(location.url)
-    return call.path(upload_path(call.request.repository, upload_id)).encode()

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
-import time
-from collections import OrderedDict
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
 from typing import Final
 
@@ -17,12 +14,14 @@ from ociserver.interface import (
     Manifest,
     PushedManifest,
 )
+from ociserver.iterators import paged
 from ociserver.manifests import missing_reference, read_pushed, refused_retype
 from ociserver.memory import costs
 from ociserver.memory.books import Books
 from ociserver.memory.content import Blob, Reader
 from ociserver.memory.repository import Repository, SortedNames, Stored
-from ociserver.memory.upload import Session, Upload
+from ociserver.memory.sessions import Session, Sessions
+from ociserver.memory.upload import Upload
 
 __all__ = ["Memory"]
 
@@ -33,7 +32,7 @@ PAGE: Final = 1_000
 _MANIFESTS: Final = frozenset({"manifest_get", "manifest_head"})
 
 
-class Memory(Backend):
+class Memory(Backend, reads_nowait=True):
     """A registry in memory (Go: `ocimem`). What it holds ends with the process.
 
     Args:
@@ -60,14 +59,14 @@ class Memory(Backend):
             raise ValueError(f"upload_timeout_s is {upload_timeout_s}; it must be above 0")
         self._immutable_tags = immutable_tags
         self._lax = lax_child_references
-        self._upload_timeout_s = upload_timeout_s
-        self.books = Books(max_bytes, self._expire)
+        self._books = Books(max_bytes)
+        self._sessions = Sessions(self._books, upload_timeout_s)
+        # What does not fit may fit after the uploads that nobody writes to any more have ended.
+        self._books.make_room = self._sessions.expire
         self._repositories: dict[str, Repository] = {}
         # Of the repositories that hold something: an upload alone puts none into the catalog.
         self._names = SortedNames()
         self._blobs: dict[str, Blob] = {}
-        # In the order of their last use, so that those which time out stand in front.
-        self._sessions: OrderedDict[str, Session] = OrderedDict()
 
     @property
     def size_bytes(self) -> int:
@@ -77,12 +76,12 @@ class Memory(Backend):
         unfinished uploads, and an estimate of what each record takes in memory: of a repository, an upload, a blob, a
         manifest, a reference, an annotation that a list of referrers shows, a tag (`ociserver.memory.costs`).
         """
-        return self.books.total
+        return self._books.total
 
     @property
     def content_bytes(self) -> int:
         """Those of `size_bytes` that are contents, unfinished uploads among them."""
-        return self.books.contents
+        return self._books.contents
 
     # Reader
 
@@ -108,7 +107,7 @@ class Memory(Backend):
     async def resolve_tag(self, repository: str, tag: str) -> Descriptor:
         return self._repository(repository).tagged(tag).descriptor
 
-    def recall(self, kind: str, repository: str, reference: str) -> tuple[Descriptor, bytes | None] | None:
+    def read_nowait(self, kind: str, repository: str, reference: str) -> tuple[Descriptor, bytes | None] | None:
         held = self._repositories.get(repository)
         if held is None:
             return None
@@ -132,37 +131,32 @@ class Memory(Backend):
 
     async def push_blob(self, repository: str, descriptor: Descriptor, chunks: AsyncIterable[bytes]) -> Descriptor:
         _check_digest(descriptor.digest)
-        self.books.take(records=costs.UPLOAD)
+        self._books.take(records=costs.UPLOAD)
         session = Session("", repository, descriptor.digest.partition(":")[0])
-        upload = Upload(self, session, 0)
+        upload = Upload(self._sessions, session, 0, self._publish)
         try:
             if descriptor.size != UNKNOWN_SIZE:
                 # Refused before the first byte and not after the last, where the size already says so.
-                self.books.take(descriptor.size)
-                self.books.give(descriptor.size)
+                self._books.take(descriptor.size)
+                self._books.give(descriptor.size)
             async for data in chunks:
                 await upload.write(data)
             if descriptor.size not in (UNKNOWN_SIZE, session.size):
                 raise OCIError("SIZE_INVALID", detail={"expected": descriptor.size, "received": session.size})
             return await upload.commit(descriptor.digest)
         finally:
-            self.end(session)
+            self._sessions.end(session)
 
     async def push_blob_chunked(self, repository: str, *, chunk_size: int = 0, algorithm: str = "sha256") -> Upload:
-        self._expire()
+        self._sessions.expire()
         self._create(repository, records=costs.UPLOAD)
-        session = Session(secrets.token_hex(32), repository, algorithm)
-        self._sessions[session.id] = session
-        return Upload(self, session, 0)
+        return Upload(self._sessions, self._sessions.start(repository, algorithm), 0, self._publish)
 
     async def push_blob_chunked_resume(
         self, repository: str, upload_id: str, *, offset: int | None, digest: str | None = None
     ) -> Upload:
-        self._expire()
-        session = self._sessions.get(upload_id)
-        if session is None or session.repository != repository:
-            raise OCIError("BLOB_UPLOAD_UNKNOWN")
-        return Upload(self, session, offset)
+        self._sessions.expire()
+        return Upload(self._sessions, self._sessions.find(repository, upload_id), offset, self._publish)
 
     async def mount_blob(self, from_repository: str | None, to_repository: str, digest: str) -> Descriptor:
         if from_repository is not None:
@@ -194,7 +188,7 @@ class Memory(Backend):
             _check_references(held, info)
         tag_costs = costs.TAG * sum(tag not in held.tags for tag in set(tags))
         if found in held.manifests:
-            self.books.take(records=tag_costs)
+            self._books.take(records=tag_costs)
         else:
             stored = Stored.of(descriptor, content, info)
             held = self._create(repository, len(content), stored.cost + tag_costs)
@@ -212,14 +206,14 @@ class Memory(Backend):
         self._blob(repository, digest)
         self._check_deletable(held, digest)
         del held.blobs[digest]
-        self.books.give(records=costs.LINK)
+        self._books.give(records=costs.LINK)
         if held.is_empty:
             self._names.remove(repository)
         blob = self._blobs[digest]
         blob.links -= 1
         if blob.links == 0:
             del self._blobs[digest]
-            self.books.give(blob.size, costs.BLOB)
+            self._books.give(blob.size, costs.BLOB)
 
     async def delete_manifest(self, repository: str, digest: str) -> None:
         held = self._repository(repository)
@@ -228,7 +222,7 @@ class Memory(Backend):
         tags = held.remove(digest)
         if held.is_empty:
             self._names.remove(repository)
-        self.books.give(len(stored.manifest.content), stored.cost + costs.TAG * tags)
+        self._books.give(len(stored.manifest.content), stored.cost + costs.TAG * tags)
 
     async def delete_tag(self, repository: str, tag: str) -> None:
         held = self._repository(repository)
@@ -237,7 +231,7 @@ class Memory(Backend):
         if self._immutable_tags:
             raise OCIError("DENIED", "tags are immutable in this registry")
         held.untag(tag)
-        self.books.give(records=costs.TAG)
+        self._books.give(records=costs.TAG)
 
     # Lister
 
@@ -268,32 +262,6 @@ class Memory(Backend):
             if stored and (artifact_type is None or stored.referrer.artifact_type == artifact_type):
                 yield stored.referrer
 
-    # What uploads need of the registry
-
-    def touch(self, session: Session) -> None:
-        """Note that a session is in use."""
-        session.touched = time.monotonic()
-        if session.id in self._sessions:
-            self._sessions.move_to_end(session.id)
-
-    def finish(self, session: Session, digest: str) -> Descriptor:
-        """Make a verified session's bytes a blob of its repository, and end it."""
-        descriptor = Descriptor("application/octet-stream", digest, session.size)
-        pieces = session.pieces
-        # What the upload took is enough for the blob.
-        self.end(session)
-        self._link(session.repository, descriptor, pieces)
-        return descriptor
-
-    def end(self, session: Session) -> None:
-        """Forget a session and the bytes that no blob has taken over. A no-op the second time."""
-        if session.ended:
-            return
-        session.ended = True
-        self._sessions.pop(session.id, None)
-        self.books.give(session.size, costs.UPLOAD)
-        session.pieces = []
-
     # Shared
 
     def _repository(self, repository: str) -> Repository:
@@ -310,11 +278,11 @@ class Memory(Backend):
         """
         held = self._repositories.get(repository)
         if held is not None:
-            self.books.take(contents, records)
+            self._books.take(contents, records)
             return held
         if not is_repository(repository):
             raise OCIError("NAME_INVALID")
-        self.books.take(contents, records + costs.REPOSITORY)
+        self._books.take(contents, records + costs.REPOSITORY)
         held = self._repositories[repository] = Repository()
         return held
 
@@ -346,18 +314,14 @@ class Memory(Backend):
             held.blobs[digest] = descriptor
             self._blobs[digest].links += 1
 
-    def _expire(self) -> None:
-        """End the uploads that nobody has written to for too long: those in front of the order."""
-        limit = time.monotonic() - self._upload_timeout_s
-        while self._sessions:
-            session = next(iter(self._sessions.values()))
-            if session.touched > limit:
-                return
-            if session.writer is not None:
-                # A request is at work on it, however slowly; it counts from the end of that.
-                self.touch(session)
-            else:
-                self.end(session)
+    def _publish(self, session: Session, digest: str) -> Descriptor:
+        """Make a verified session's bytes a blob of its repository, and end it."""
+        descriptor = Descriptor("application/octet-stream", digest, session.size)
+        pieces = session.pieces
+        # What the upload took is enough for the blob.
+        self._sessions.end(session)
+        self._link(session.repository, descriptor, pieces)
+        return descriptor
 
     def _check_type(self, held: Repository, pushed: Descriptor) -> None:
         """A manifest that is stored keeps its type."""
@@ -397,15 +361,8 @@ def _check_references(held: Repository, info: ManifestInfo) -> None:
             raise missing_reference(reference)
 
 
-async def _pages(after: Callable[[str, int], list[str]], start_after: str, limit: int | None) -> AsyncIterator[str]:
-    """Names page by page, so that what is written meanwhile disturbs no page that is being read."""
-    while limit is None or limit > 0:
-        size = PAGE if limit is None else min(PAGE, limit)
-        page = after(start_after, size)
-        for name in page:
-            yield name
-        if len(page) < size:
-            return
-        start_after = page[-1]
-        if limit is not None:
-            limit -= size
+def _pages(after: Callable[[str, int], list[str]], start_after: str, limit: int | None) -> AsyncIterator[str]:
+    async def read(start_after: str, size: int) -> list[str]:
+        return after(start_after, size)
+
+    return paged(read, start_after, limit, PAGE)

@@ -14,12 +14,12 @@ class Books:
 
     Args:
         limit: most bytes; None for no bound.
-        make_room: called when something does not fit, to give back what nobody needs any more.
     """
 
-    def __init__(self, limit: int | None, make_room: Callable[[], None]) -> None:
+    def __init__(self, limit: int | None) -> None:
         self._limit = limit
-        self._make_room = make_room
+        self.make_room: Callable[[], None] = lambda: None
+        """Called when something does not fit, to give back what nobody needs any more. By default it does nothing."""
         self.contents = 0
         """Bytes of blobs, manifests and unfinished uploads."""
         self.records = 0
@@ -37,7 +37,7 @@ class Books:
             OCIError: UNKNOWN/507 if they do not fit; then none of them are counted.
         """
         if not self._fits(contents + records):
-            self._make_room()
+            self.make_room()
             if not self._fits(contents + records):
                 raise OCIError(
                     "UNKNOWN",

@@ -1,19 +1,17 @@
-"""Uploads: sessions that outlive the requests which write to them."""
+"""One request's hold on an upload."""
 
 from __future__ import annotations
 
 import asyncio
-import time
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable
+from typing import Final
 
 from ociserver._core import Hasher, is_digest
 from ociserver.errors import OCIError
 from ociserver.interface import CHUNK_SIZE, Descriptor
+from ociserver.memory.sessions import Session, Sessions
 
-if TYPE_CHECKING:
-    from ociserver.memory.backend import Memory
-
-__all__ = ["Session", "Upload"]
+__all__ = ["Upload"]
 
 INLINE_HASH: Final = 64 * 1024
 """Bytes up to which hashing is done on the event loop: 32 microseconds, where a thread's round trip makes it 76. Up
@@ -24,33 +22,29 @@ SMALL_PIECE: Final = 16 * 1024
 """Bytes up to which pieces are joined: an upload of single bytes must not cost an object for each."""
 
 
-class Session:
-    """The state of one upload."""
-
-    __slots__ = ("algorithm", "ended", "hasher", "id", "pieces", "repository", "size", "touched", "writer")
-
-    def __init__(self, upload_id: str, repository: str, algorithm: str) -> None:
-        self.id = upload_id
-        self.repository = repository
-        self.algorithm = algorithm
-        self.pieces: list[bytes] = []
-        self.size = 0
-        # None once a write was broken off while its bytes were being hashed: commit then hashes again.
-        self.hasher: Hasher | None = Hasher(algorithm)
-        self.writer: Upload | None = None
-        self.ended = False
-        self.touched = time.monotonic()
-
-
 class Upload:
-    """A `BlobWriter`: one request's hold on a session, taken at its first write or commit."""
+    """A `BlobWriter`: one request's hold on a session, taken at its first write or commit.
+
+    Args:
+        sessions: the session is one of them, or one that no other request can find.
+        session: what is written to.
+        offset: where the request's bytes begin; None for wherever the upload stopped.
+        publish: ends the session and makes its bytes the blob of a digest that has been verified.
+    """
 
     chunk_size = CHUNK_SIZE
 
-    def __init__(self, registry: Memory, session: Session, offset: int | None) -> None:
-        self._registry = registry
+    def __init__(
+        self,
+        sessions: Sessions,
+        session: Session,
+        offset: int | None,
+        publish: Callable[[Session, str], Descriptor],
+    ) -> None:
+        self._sessions = sessions
         self._session = session
         self._offset = offset
+        self._publish = publish
 
     @property
     def id(self) -> str:
@@ -71,15 +65,15 @@ class Upload:
                 "RANGE_INVALID", f"invalid offset {self._offset} in resumed upload (actual offset {session.size})"
             ) from cause
         self._offset = None
-        self._registry.books.take(len(data))
+        self._sessions.books.take(len(data))
         try:
             await self._hash(session, data)
         except BaseException:
-            self._registry.books.give(len(data))
+            self._sessions.books.give(len(data))
             raise
         if session.ended:
             # Cancelled or timed out while the bytes were being hashed.
-            self._registry.books.give(len(data))
+            self._sessions.books.give(len(data))
             raise OCIError("BLOB_UPLOAD_UNKNOWN")
         if session.pieces and len(session.pieces[-1]) + len(data) <= SMALL_PIECE:
             session.pieces[-1] += data
@@ -100,14 +94,14 @@ class Upload:
             raise OCIError("BLOB_UPLOAD_UNKNOWN")
         if found != digest:
             raise OCIError("DIGEST_INVALID", detail={"digest": digest, "content": found})
-        return self._registry.finish(session, digest)
+        return self._publish(session, digest)
 
     async def cancel(self) -> None:
-        self._registry.end(self._session)
+        self._sessions.end(self._session)
 
     async def aclose(self) -> None:
         self._release()
-        self._registry.touch(self._session)
+        self._sessions.touch(self._session)
 
     def _release(self) -> None:
         if self._session.writer is self:

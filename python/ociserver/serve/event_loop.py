@@ -4,7 +4,7 @@ granian makes the scope of a request in a thread of its own, and hands the reque
 `call_soon_threadsafe`. For a small read that costs more than the read: a task, a wake-up of the loop, a turn of the
 GIL. So what the handler can answer at once is answered in granian's thread, and the loop never sees the request. In
 that thread granian also completes the futures of a body's pieces, and the loop calls there each callback that is an
-`Anywhere`.
+`ThreadSafeCallback`.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from typing import Any, TypeVarTuple, cast
 
 import uvloop
 
-from ociserver.handler.anywhere import Anywhere
+from ociserver.handler.callbacks import ThreadSafeCallback
 from ociserver.serve.granian import is_request
 from ociserver.types import Scope, Send
 
-__all__ = ["AnswerAtOnce", "Loop"]
+__all__ = ["AnswerNowait", "Loop"]
 
-AnswerAtOnce = Callable[[Scope, Send], bool]
-"""`Handler.answer_at_once`."""
+AnswerNowait = Callable[[Scope, Send], bool]
+"""`Handler.answer_nowait`."""
 
 Arguments = TypeVarTuple("Arguments")
 
@@ -32,20 +32,20 @@ _log = logging.getLogger("ociserver.serve")
 
 
 class Loop(uvloop.Loop):
-    """Asks `answer_at_once`, where it is set, before it takes a request from granian."""
+    """Asks `answer_nowait`, where it is set, before it takes a request from granian."""
 
-    answer_at_once: AnswerAtOnce | None = None
+    answer_nowait: AnswerNowait | None = None
 
     def call_soon_threadsafe(
         self, callback: Callable[[*Arguments], object], *args: *Arguments, context: Context | None = None
     ) -> asyncio.Handle:
-        if isinstance(callback, Anywhere):
+        if isinstance(callback, ThreadSafeCallback):
             callback(*args)
             return None  # type: ignore[return-value]  # granian does not use the handle
-        if self.answer_at_once is not None and is_request(callback):
+        if self.answer_nowait is not None and is_request(callback):
             coroutine, watcher = cast("tuple[Any, Any]", args)
             try:
-                if self.answer_at_once(watcher.scope, watcher.proto.send):
+                if self.answer_nowait(watcher.scope, watcher.proto.send):
                     coroutine.close()
                     return None  # type: ignore[return-value]  # granian does not use the handle
             except Exception:

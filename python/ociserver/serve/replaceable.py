@@ -65,9 +65,9 @@ class Replaceable:
         await self._opened.wait()
         await self._handler(scope, receive, send)
 
-    def answer_at_once(self, scope: Scope, send: Send) -> bool:
-        """`Handler.answer_at_once` of the current handler."""
-        return self._handler.answer_at_once(scope, send)
+    def answer_nowait(self, scope: Scope, send: Send) -> bool:
+        """`Handler.answer_nowait` of the current handler."""
+        return self._handler.answer_nowait(scope, send)
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:

@@ -95,7 +95,7 @@ def run(
         heartbeat: runs on the event loop for as long as that runs, and tells the parent of several workers so.
     """
     loop = Loop()
-    loop.answer_at_once = handler.answer_at_once
+    loop.answer_nowait = handler.answer_nowait
     runner = asyncio.Runner(loop_factory=lambda: loop)
     run = _Run(handler, listeners, limits, certificate, unavailable)
     run.heartbeat = heartbeat

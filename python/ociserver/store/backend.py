@@ -16,8 +16,9 @@ from types import TracebackType
 from typing import Final, Self, TypeVar
 
 from ociserver._core import ByteRange, digest_of, is_digest
+from ociserver.adapt import write_all
 from ociserver.errors import OCIError
-from ociserver.interface import UNKNOWN_SIZE, BlobReader, Descriptor, Manifest, PushedManifest, write_all
+from ociserver.interface import UNKNOWN_SIZE, BlobReader, Descriptor, Manifest, PushedManifest
 from ociserver.manifests import read_pushed
 from ociserver.store import manifests, reads, sweep, writes
 from ociserver.store.directory import Directory
@@ -55,7 +56,7 @@ _HEXADECIMAL: Final = frozenset(string.hexdigits)
 _log = logging.getLogger("ociserver")
 
 
-class Store(Lists):
+class Store(Lists, reads_nowait=True):
     """A registry in one folder: SQLite and files. Any number of processes may use it together.
 
     Args:
@@ -227,7 +228,7 @@ class Store(Lists):
         # A tag keeps its manifest, whose age is counted from when that ends.
         return resolved.descriptor
 
-    def recall(self, kind: str, repository: str, reference: str) -> tuple[Descriptor, bytes | None] | None:
+    def read_nowait(self, kind: str, repository: str, reference: str) -> tuple[Descriptor, bytes | None] | None:
         if kind == "manifest_get":
             manifest: Manifest | None = self._recent.get((repository, reference, "manifest"))
             manifest = manifest or self._glances.manifest(repository, reference)

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from ociserver._core import Appender
-from ociserver.backlog import until_called
+from ociserver.backlog import wait_until_called
 from ociserver.errors import OCIError
 from ociserver.store.failpoint import reach
 from ociserver.store.faults import of_disk
@@ -102,7 +102,7 @@ class Directory:
     async def close(self) -> None:
         """Wait for what is under way."""
         for appender in self._closing.copy():
-            await until_called(appender.when_written)
+            await wait_until_called(appender.when_written)
         await self.hashes.close()
         pools = [pool for pool in (self._writers, self._readers) if pool]
         self._writers = self._readers = None

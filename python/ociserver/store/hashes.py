@@ -6,7 +6,7 @@ from collections import OrderedDict
 from typing import Final
 
 from ociserver._core import BackgroundHasher
-from ociserver.backlog import until_left
+from ociserver.backlog import wait_until_below
 
 __all__ = ["MOST_AT_WORK", "MOST_KEPT", "Hashes"]
 
@@ -59,4 +59,4 @@ class Hashes:
         for _, hashing in kept.values():
             hashing.close()
         for _, hashing in kept.values():
-            await until_left(hashing, 0)
+            await wait_until_below(hashing, 0)

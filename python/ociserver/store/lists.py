@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Final
 
 from ociserver.annotations import Annotations
 from ociserver.interface import Backend, Descriptor
+from ociserver.iterators import paged
 from ociserver.store import reads
 from ociserver.store.work import Database, Work
 
@@ -65,16 +66,10 @@ class Lists(Backend):
                 return
             start_after = page[-1].digest
 
-    async def _pages(
+    def _pages(
         self, page: Callable[[str, int], Work[list[str]]], start_after: str, limit: int | None
     ) -> AsyncIterator[str]:
-        while limit is None or limit > 0:
-            size = PAGE if limit is None else min(PAGE, limit)
-            names = await self.database.read(page(start_after, size))
-            for name in names:
-                yield name
-            if len(names) < size:
-                return
-            start_after = names[-1]
-            if limit is not None:
-                limit -= size
+        def read(start_after: str, size: int) -> Awaitable[list[str]]:
+            return self.database.read(page(start_after, size))
+
+        return paged(read, start_after, limit, PAGE)

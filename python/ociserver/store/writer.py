@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from ociserver._core import Appender, BackgroundHasher, Hasher, hash_range
-from ociserver.backlog import until_called, until_left
+from ociserver.backlog import wait_until_below, wait_until_called
 from ociserver.errors import OCIError
 from ociserver.store.failpoint import reach
 from ociserver.store.faults import of_disk
@@ -94,7 +94,7 @@ class FileWriter:
         self._append_with(hashing)
 
     async def write(self, data: bytes) -> None:
-        """Append bytes; no more than `most` are still under way when this returns.
+        """Append bytes; no more than `high_water_mark` are still under way when this returns.
 
         On a full disk nothing is kept of the piece that failed and of those behind it, and the upload can go on later.
 
@@ -107,13 +107,13 @@ class FileWriter:
         left = self.add(data)
         if left is None:
             await self.written()
-        elif left > self.most:
-            await until_left(self._appender, self.most // 2)
+        elif left > self.high_water_mark:
+            await wait_until_below(self._appender, self.high_water_mark // 2)
         self.check()
 
     @property
-    def most(self) -> int:
-        """`Sink.most`."""
+    def high_water_mark(self) -> int:
+        """`Sink.high_water_mark`."""
         return MOST_OF_FEW if self._directory.writers <= FEW else MOST
 
     def add(self, data: bytes) -> int | None:
@@ -171,7 +171,7 @@ class FileWriter:
             there = os.fstat(fd)
         if hashing is not None:
             if hashing.left() and not hashes.has_room():
-                await until_left(hashing, 0)
+                await wait_until_below(hashing, 0)
             # In this order: if it is of no more than the file then, so was the copy that was made of it before.
             hasher = hashing.hasher()
             if self._is_whole(hashing):
@@ -200,7 +200,7 @@ class FileWriter:
         self.check()
         hashing = self._hash
         if hashing is not None and algorithm == self._algorithm:
-            await until_left(hashing, 0)
+            await wait_until_below(hashing, 0)
             if self._is_whole(hashing):
                 return hashing.digest()
         return (await self._read(Hasher(algorithm))).digest()
@@ -243,7 +243,7 @@ class FileWriter:
             await asyncio.wait([self._under_way])
         if self._appender is not None:
             if self._appender.size() is None:
-                await until_called(self._appender.when_written)
+                await wait_until_called(self._appender.when_written)
             # Less than was given, if some could not be written: then its hash has bytes that are not there.
             there = self._appender.size()
             self.size = self.size if there is None else there

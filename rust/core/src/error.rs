@@ -30,7 +30,7 @@ pub enum Error {
     #[error("invalid repository name")]
     InvalidRepositoryName,
     /// A repository name of too many characters: `NAME_INVALID`, 400.
-    #[error("invalid repository name: longer than {} characters", crate::name::MAX_REPOSITORY_LENGTH)]
+    #[error("invalid repository name: longer than {} characters", crate::limits::MAX_REPOSITORY_LENGTH)]
     RepositoryNameTooLong,
     /// Not a tag.
     #[error("invalid tag {0}")]

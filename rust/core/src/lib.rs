@@ -15,6 +15,7 @@ mod error;
 pub mod file;
 pub mod hash;
 pub mod kind;
+pub mod limits;
 pub mod link;
 pub mod log;
 pub mod manifest;

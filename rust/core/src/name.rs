@@ -4,15 +4,8 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::error::{Error, Result};
+use crate::limits::{MAX_REPOSITORY_LENGTH, MAX_TAG_LENGTH};
 use crate::text::{MAX_ECHO, quote};
-
-/// Longest repository name, in characters.
-///
-/// The spec has none, but notes that many clients hold host and name together to 255.
-pub const MAX_REPOSITORY_LENGTH: usize = 255;
-
-/// Longest tag, in characters, by the spec's grammar.
-pub const MAX_TAG_LENGTH: usize = 128;
 
 /// A repository name: `[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*`, elements of it joined by `/`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]

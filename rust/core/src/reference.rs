@@ -2,7 +2,8 @@
 
 use crate::digest::{Algorithm, Digest};
 use crate::error::{Error, Result};
-use crate::name::{MAX_REPOSITORY_LENGTH, MAX_TAG_LENGTH, is_word, matches_repository};
+use crate::limits::{MAX_REPOSITORY_LENGTH, MAX_TAG_LENGTH};
+use crate::name::{is_word, matches_repository};
 use crate::text::quote;
 
 /// Most characters of a reference that a message repeats: a person typed it and wants to see it whole.

@@ -1,6 +1,5 @@
 //! Many clients on a few threads, and the sum of what they did.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -9,8 +8,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::connection::Connection;
-use crate::origin::Origin;
-use crate::step::Step;
+use crate::load::Load;
 use crate::worker::{Counts, work};
 
 /// How often it is looked whether to stop in the middle.
@@ -18,26 +16,6 @@ const LOOK: Duration = Duration::from_millis(50);
 
 /// Seconds in a unit of the histogram.
 const UNIT_S: f64 = 1e-7;
-
-/// What is to be done.
-pub struct Load {
-    origin: Arc<Origin>,
-    common: Arc<str>,
-    operations: Vec<Vec<Arc<Step>>>,
-    repeat: bool,
-    begun: AtomicUsize,
-    finished: AtomicU64,
-    stopped: AtomicBool,
-}
-
-/// How far a load is, for whoever started it.
-#[derive(Debug, Clone, Copy)]
-pub struct Watch {
-    /// Operations that were begun.
-    pub begun: u64,
-    /// Operations that have ended.
-    pub finished: u64,
-}
 
 /// How it went.
 #[derive(Debug, Clone)]
@@ -63,31 +41,6 @@ pub struct Report {
 }
 
 impl Load {
-    /// Prepare a load.
-    ///
-    /// `headers` are those that every request has; `repeat` begins the operations
-    /// again when all were made.
-    pub fn new(
-        origin: Arc<Origin>,
-        headers: &[(String, String)],
-        operations: Vec<Vec<Arc<Step>>>,
-        repeat: bool,
-    ) -> Self {
-        let mut common = format!("Host: {}\r\n", origin.authority);
-        for (name, value) in headers {
-            common.extend([name, ": ", value, "\r\n"]);
-        }
-        Self {
-            origin,
-            common: common.into(),
-            operations,
-            repeat,
-            begun: AtomicUsize::new(0),
-            finished: AtomicU64::new(0),
-            stopped: AtomicBool::new(false),
-        }
-    }
-
     /// Make the operations with so many clients on so many threads, for so long or until all are made. An
     /// operation that has begun in time is finished.
     pub fn run(self: &Arc<Self>, clients: usize, threads: usize, duration: Option<Duration>) -> Report {
@@ -106,38 +59,6 @@ impl Load {
             }
         });
         self.report(&total, start.at.into_inner().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// End soon, breaking connections off.
-    pub fn stop(&self) {
-        self.stopped.store(true, Ordering::Relaxed);
-    }
-
-    /// How far it is.
-    pub fn watch(&self) -> Watch {
-        Watch { begun: self.begun(), finished: self.finished.load(Ordering::Relaxed) }
-    }
-
-    pub(crate) fn next(&self) -> Option<&[Arc<Step>]> {
-        if self.stopped.load(Ordering::Relaxed) {
-            return None;
-        }
-        let index = self.begun.fetch_add(1, Ordering::Relaxed);
-        let index = if self.repeat { index.checked_rem(self.operations.len())? } else { index };
-        self.operations.get(index).map(Vec::as_slice)
-    }
-
-    pub(crate) fn done(&self) {
-        self.finished.fetch_add(1, Ordering::Relaxed);
-    }
-
-    pub(crate) fn authority(&self) -> &str {
-        &self.origin.authority
-    }
-
-    fn begun(&self) -> u64 {
-        let begun = self.begun.load(Ordering::Relaxed);
-        (if self.repeat { begun } else { begun.min(self.operations.len()) }) as u64
     }
 
     /// One thread's clients.
@@ -161,7 +82,7 @@ impl Load {
     async fn connect(&self, clients: usize) -> Vec<Connection> {
         let mut connections = Vec::new();
         for _ in 0..clients {
-            let mut connection = Connection::new(self.origin.clone(), self.common.clone());
+            let mut connection = self.connection();
             // Whoever cannot be reached now is tried again, and counted, by the first request.
             let _ = connection.open().await;
             connections.push(connection);
@@ -183,7 +104,7 @@ impl Load {
                     }
                 }
                 Ok(None) => return,
-                Err(_) if self.stopped.load(Ordering::Relaxed) => tasks.abort_all(),
+                Err(_) if self.is_stopped() => tasks.abort_all(),
                 Err(_) => {}
             }
         }

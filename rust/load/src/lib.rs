@@ -11,11 +11,13 @@ pub mod content;
 pub mod cores;
 mod engine;
 mod error;
+mod load;
 mod origin;
 mod step;
 mod worker;
 
-pub use engine::{Load, Report, Watch};
+pub use engine::Report;
 pub use error::Failure;
+pub use load::{Load, Watch};
 pub use origin::Origin;
 pub use step::{Body, Step, Target};

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use hdrhistogram::Histogram;
 
 use crate::connection::Connection;
-use crate::engine::Load;
 use crate::error::Failure;
+use crate::load::Load;
 use crate::step::{Body, Step, Target, local_path, with_query};
 
 /// After a failure: a server that refuses everything at once is not to be asked a million times.

@@ -97,5 +97,5 @@ impl PyAnswered {
 
 fn event_class(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
     static CLASS: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-    CLASS.import(py, "ociserver.handler.call", "Event")
+    CLASS.import(py, "ociserver.event", "Event")
 }

@@ -9,7 +9,7 @@ use pyo3::{PyTraverseError, PyVisit};
 #[pyclass(frozen, subclass, name = "Exchange", module = "ociserver._core")]
 pub(crate) struct PyExchange {
     #[pyo3(get)]
-    handler: Py<PyAny>,
+    site: Py<PyAny>,
     #[pyo3(get)]
     scope: Py<PyDict>,
     #[pyo3(get)]
@@ -26,10 +26,10 @@ pub(crate) struct PyExchange {
 #[pymethods]
 impl PyExchange {
     #[new]
-    fn new(handler: Py<PyAny>, scope: &Bound<'_, PyDict>, receive: Py<PyAny>, send: Py<PyAny>) -> PyResult<Self> {
+    fn new(site: Py<PyAny>, scope: &Bound<'_, PyDict>, receive: Py<PyAny>, send: Py<PyAny>) -> PyResult<Self> {
         let scope_ref = scope.clone().unbind();
         let mut exchange = Self {
-            handler,
+            site,
             scope: scope_ref,
             receive,
             send,
@@ -70,7 +70,7 @@ impl PyExchange {
     /// A middleware's `send` that keeps the request's context makes a cycle, which the collector has to see. It
     /// always goes through something of Python, where it can be cut: so there is no `__clear__`.
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        visit.call(&self.handler)?;
+        visit.call(&self.site)?;
         visit.call(&self.scope)?;
         visit.call(&self.receive)?;
         visit.call(&self.send)

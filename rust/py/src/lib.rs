@@ -10,8 +10,8 @@ mod headers;
 mod load;
 mod log;
 mod manifest;
+mod nowait;
 mod range;
-mod recall;
 mod request;
 
 /// The extension module; its documentation is `python/ociserver/_core.pyi`.
@@ -40,9 +40,9 @@ mod _core {
         PyManifestInfo, PyReference, manifest_media_type, read_manifest, read_referrers, read_stored_manifest,
     };
     #[pymodule_export]
-    use crate::range::{PyByteRange, parse_content_range, parse_range};
+    use crate::nowait::PyNowaitReader;
     #[pymodule_export]
-    use crate::recall::PyRecall;
+    use crate::range::{PyByteRange, parse_content_range, parse_range};
     #[pymodule_export]
     use crate::request::{PyRequest, parse_request};
 

@@ -69,7 +69,7 @@ impl<'py> FromPyObject<'_, 'py> for LogFormat {
     }
 }
 
-/// `ociserver.handler.Event`, in the order of its fields.
+/// `ociserver.event.Event`, in the order of its fields.
 type Fields<'a> = (Text<'a>, Text<'a>, Text<'a>, &'a [u8], Option<Text<'a>>, Option<Text<'a>>, u16, u64, u64, f64);
 
 fn borrowed<'a>(fields: &'a Fields<'_>) -> Event<'a> {

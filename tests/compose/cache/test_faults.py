@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from ociserver import Handler, OCIError, Store
-from ociserver.client import Client, Retries
+from ociserver.client import Client, RetryPolicy
 from ociserver.compose import Cache
 from tests.client.scripted import Reply, Scripted, scripted
 from tests.compose.cache.upstream import MIB, REPOSITORY
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.anyio
 
 CONTENT = random_bytes(MIB, seed=3)
 DIGEST = digest_of(CONTENT)
-HURRIED = Retries(attempts=2, backoff_s=0.001, max_wait_s=0.001)
+HURRIED = RetryPolicy(attempts=2, backoff_s=0.001, max_wait_s=0.001)
 TYPE = "application/vnd.oci.image.manifest.v1+json"
 MANIFEST = b'{"schemaVersion":2}'
 MOVED = b'{"schemaVersion":2,"annotations":{"moved":"yes"}}'

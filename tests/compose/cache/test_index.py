@@ -13,8 +13,8 @@ import pytest
 from ociserver import Store
 from ociserver.compose import Cache
 from ociserver.compose.cache.index import Index
-from ociserver.compose.cache.lru import LRU
 from ociserver.compose.cache.queries import Content
+from ociserver.lru import LRU
 from ociserver.store import StoreError
 from tests.compose.cache.upstream import REPOSITORY, Upstream, push, read
 from tests.support.images import digest_of, random_bytes

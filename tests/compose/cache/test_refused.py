@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from ociserver import Backend, Handler
-from ociserver.client import Client, Credentials, Retries
+from ociserver.client import Client, Credentials, RetryPolicy
 from ociserver.compose import Cache
 from tests.client.hostile import DIGEST, MANIFEST_DIGEST, TEXT, good, status, tokens
 from tests.client.scripted import Reply, Scripted, Seen, scripted
@@ -35,7 +35,7 @@ REFUSALS = {
 async def cached(local: Backend, retry_after: float = 0) -> AsyncIterator[tuple[Scripted, httpx.AsyncClient]]:
     """An upstream, and a client of a cache of it."""
     async with scripted() as upstream:
-        registry = Client(upstream.url, credentials=Credentials("cache", "secret"), retries=Retries(attempts=1))
+        registry = Client(upstream.url, credentials=Credentials("cache", "secret"), retries=RetryPolicy(attempts=1))
         handler = Handler(Cache(registry, local, tag_lifetime=0, retry_after=retry_after))
         async with serve_here(handler) as site, httpx.AsyncClient(base_url=site.url) as client:
             yield upstream, client

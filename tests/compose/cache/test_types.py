@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from ociserver import Backend, Descriptor, HTTPError, Manifest, Store
+from ociserver.adapt import read_nowait_of
 from ociserver.compose import Cache
-from ociserver.interface import recall_of
 from ociserver.media_types import fetched_type
 from ociserver.store.work import Work
 from tests.compose.cache.upstream import REPOSITORY, Upstream, push, read
@@ -105,9 +105,9 @@ async def test_what_an_older_version_has_kept_heals(tmp_path: Path, upstream: Ly
         for ask in (cache.get_tag, cache.get_manifest, cache.resolve_tag, cache.resolve_manifest):
             await cache.get_tag(REPOSITORY, "latest")
             await local.database.write(retype(digest, kind))
-            recall = recall_of(cache)
-            assert recall
-            assert recall("manifest_get", REPOSITORY, digest) is None
+            read_nowait = read_nowait_of(cache)
+            assert read_nowait
+            assert read_nowait("manifest_get", REPOSITORY, digest) is None
             # Without upstream there is nothing that could be given.
             upstream.failure = HTTPError(503)
             with pytest.raises(HTTPError):

@@ -17,6 +17,8 @@ from ociserver.client.auth.scopes import Scopes
 from ociserver.client.headers import is_printable
 from ociserver.client.limits import MAX_SCOPE_SIZE, MAX_TOKEN_LIFETIME_S
 from ociserver.errors import HTTPError, OCIError, RegistryError
+from ociserver.lru import LRU
+from ociserver.single_flight import SingleFlight
 
 __all__ = ["Negotiated"]
 
@@ -49,17 +51,20 @@ class Negotiated:
     Args:
         credentials: what to show, or what finds it: called once, when the registry asks for the first time.
         host: what the registry is called, for whatever finds credentials.
+        max_tokens: tokens that are kept, of which those stay that were used last.
     """
 
-    def __init__(self, credentials: Credentials | Find | None = None, host: str = "") -> None:
+    def __init__(
+        self, credentials: Credentials | Find | None = None, host: str = "", *, max_tokens: int = MAX_TOKENS
+    ) -> None:
         self._find = credentials if callable(credentials) else None
         self._found: asyncio.Task[None] | None = None
         self._host = host
         self._use(None if callable(credentials) else credentials)
         self._wants_basic = False
         self._realm: _Realm | None = None
-        self._tokens: dict[Scopes, tuple[str, float]] = {}
-        self._fetches: dict[tuple[_Realm, Scopes], asyncio.Task[str]] = {}
+        self._tokens: LRU[Scopes, tuple[str, float]] = LRU(max_tokens)
+        self._fetches: SingleFlight[tuple[_Realm, Scopes], str] = SingleFlight()
 
     async def header(self, scope: str, fetch: Fetch) -> str | None:
         if self._credentials.access_token:
@@ -124,33 +129,26 @@ class Negotiated:
 
     def _token_for(self, scopes: Scopes) -> str | None:
         now = time.monotonic()
-        for held in [held for held, (_, ends) in self._tokens.items() if ends <= now]:
-            del self._tokens[held]
-        return next((token for held, (token, _) in self._tokens.items() if held >= scopes), None)
+        for held, (_, ends) in self._tokens.items():
+            if ends <= now:
+                self._tokens.pop(held)
+        for held, (token, _) in self._tokens.items():
+            if held >= scopes:
+                self._tokens.get(held)  # counts as a use
+                return token
+        return None
 
     def _forget(self, header: str) -> None:
-        for held in [held for held, (token, _) in self._tokens.items() if header == f"Bearer {token}"]:
-            del self._tokens[held]
+        for held, (token, _) in self._tokens.items():
+            if header == f"Bearer {token}":
+                self._tokens.pop(held)
 
     async def _fetched(self, realm: _Realm, scopes: Scopes, fetch: Fetch) -> str:
-        """A token from the server; many that wait for the same one make it be asked once."""
+        """A token that is held, or one from the server. Callers that need the same one wait for one request."""
         held = self._token_for(scopes)
         if held is not None:
             return held
-        key = (realm, scopes)
-        task = self._fetches.get(key)
-        if task is None:
-            task = asyncio.ensure_future(self._fetch(realm, scopes, fetch))
-            self._fetches[key] = task
-
-            def done(task: asyncio.Task[str]) -> None:
-                del self._fetches[key]
-                if not task.cancelled():
-                    task.exception()  # everybody who waited may have gone
-
-            task.add_done_callback(done)
-        # Shielded: one who gives up must not take it from the others.
-        return await asyncio.shield(task)
+        return await self._fetches.do((realm, scopes), lambda: self._fetch(realm, scopes, fetch))
 
     async def _fetch(self, realm: _Realm, scopes: Scopes, fetch: Fetch) -> str:
         status, body = 404, b""
@@ -164,9 +162,7 @@ class Negotiated:
         if status != 200:
             raise HTTPError(502, f"{self._server} answers {status}")
         token, lifetime_s = self._read(body)
-        if len(self._tokens) >= MAX_TOKENS:
-            del self._tokens[next(iter(self._tokens))]
-        self._tokens[scopes] = (token, time.monotonic() + max(lifetime_s - MARGIN_S, 0.0))
+        self._tokens.put(scopes, (token, time.monotonic() + max(lifetime_s - MARGIN_S, 0.0)))
         return token
 
     @property

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Hashable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
 from ociserver._core import ByteRange
+from ociserver.adapt import complete, read_nowait_of
 from ociserver.compose.cache.blobs import Blobs
 from ociserver.compose.cache.eviction import USE_AFTER_S, Eviction
 from ociserver.compose.cache.index import Index
@@ -18,7 +19,6 @@ from ociserver.compose.cache.manifests import Found, Manifests, usable
 from ociserver.compose.cache.partial_file import store_of
 from ociserver.compose.cache.queries import Content
 from ociserver.compose.cache.routing import Route, Routes
-from ociserver.compose.cache.single_flight import SingleFlight
 from ociserver.compose.cache.tidying import Tidying
 from ociserver.compose.cache.upstream import Upstream
 from ociserver.errors import OCIError
@@ -29,11 +29,10 @@ from ociserver.interface import (
     Descriptor,
     Manifest,
     PushedManifest,
-    complete,
-    recall_of,
 )
 from ociserver.iterators import closing
 from ociserver.media_types import is_media_type
+from ociserver.single_flight import SingleFlight
 
 __all__ = ["Cache"]
 
@@ -52,7 +51,7 @@ ATTEMPTS: Final = 3
 _UNKNOWN: Final = frozenset({"BLOB_UNKNOWN", "MANIFEST_UNKNOWN", "NAME_UNKNOWN"})
 
 
-class Cache(Backend):
+class Cache(Backend, reads_nowait=True):
     """Answers from `local`, and brings there from upstream what is asked for and is not there.
 
     A repository is upstream's or local. It is local if it was pushed to before it was fetched: then upstream is never
@@ -98,11 +97,11 @@ class Cache(Backend):
         self._routes = Routes(self._upstreams)
         self._local = complete(local)
         self._is_local = is_local
-        self._local_recall = recall_of(self._local)
+        self._local_read_nowait = read_nowait_of(self._local)
         store = store_of(self._local)
         self._index = Index.of(store)
         self._locks = Locks(None) if store is None else Locks(store.path / FOLDER, store.modes)
-        self._flights = SingleFlight()
+        self._flights: SingleFlight[Hashable, None] = SingleFlight(own_context=True)
         self._eviction = Eviction(self._local, store, self._index, max_bytes, use_after)
         shared = (self._index, self._eviction, self._flights, self._locks)
         self._blobs = Blobs(self._local, store, *shared)
@@ -167,15 +166,15 @@ class Cache(Backend):
     async def resolve_tag(self, repository: str, tag: str) -> Descriptor:
         return await self._by_tag(self._routes.find(repository), tag, self._local.resolve_tag)
 
-    def recall(self, kind: str, repository: str, reference: str) -> tuple[Descriptor, bytes | None] | None:
-        if self._local_recall is None:
+    def read_nowait(self, kind: str, repository: str, reference: str) -> tuple[Descriptor, bytes | None] | None:
+        if self._local_read_nowait is None:
             return None
         route = self._routes.find(repository)
         is_tag = ":" not in reference
         if is_tag and not self._manifests.was_just_checked(route, reference):
             return None
         try:
-            found = self._local_recall(kind, route.repository, reference)
+            found = self._local_read_nowait(kind, route.repository, reference)
         except OCIError:
             return None  # upstream may have it
         if found is None or not is_media_type(found[0].media_type):

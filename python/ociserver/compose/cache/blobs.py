@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Hashable
 from typing import Final
 
 from ociserver._core import ByteRange
@@ -15,9 +16,9 @@ from ociserver.compose.cache.locks import Lock, Locks
 from ociserver.compose.cache.queries import Content
 from ociserver.compose.cache.reader import EvictedError, open_download
 from ociserver.compose.cache.routing import Route
-from ociserver.compose.cache.single_flight import SingleFlight
 from ociserver.errors import HTTPError, OCIError
 from ociserver.interface import Backend, BlobReader, Descriptor
+from ociserver.single_flight import SingleFlight
 from ociserver.store import Store
 
 __all__ = ["Blobs"]
@@ -46,7 +47,7 @@ class Blobs:
         store: Store | None,
         index: Index,
         eviction: Eviction,
-        flights: SingleFlight,
+        flights: SingleFlight[Hashable, None],
         locks: Locks,
     ) -> None:
         self._local = local

@@ -10,10 +10,10 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import Final
 
 from ociserver.compose.cache.index import Index
-from ociserver.compose.cache.lru import LRU
 from ociserver.compose.cache.queries import Content, Kept
 from ociserver.errors import OCIError
 from ociserver.interface import Backend
+from ociserver.lru import LRU
 from ociserver.store import Store
 from ociserver.store.upload import INLINE_SIZE
 

@@ -7,6 +7,7 @@ import contextlib
 from pathlib import Path
 from typing import Final
 
+from ociserver.cancellation import finish
 from ociserver.compose.cache.download import Download, State
 from ociserver.compose.cache.eviction import Eviction
 from ociserver.compose.cache.index import Index
@@ -69,7 +70,7 @@ class Fetching:
                     await self._write(download, route, ahead, file, lock, is_kept=is_kept)
                 except BaseException:
                     with contextlib.suppress(Exception):
-                        await asyncio.shield(file.discard())
+                        await finish(file.discard())
                     raise
         finally:
             await reader.aclose()
@@ -77,7 +78,7 @@ class Fetching:
             try:
                 await download.unread()
             finally:
-                await asyncio.shield(file.discard())
+                await finish(file.discard())
 
     async def follow(self, download: Download, digest: str, lock: Lock) -> None:
         """Read along while another process fetches, until that process has ended, successfully or not."""
@@ -120,7 +121,7 @@ class Fetching:
         try:
             return SpooledUpload(writer, await Spool.make(None, algorithm))
         except BaseException:
-            await asyncio.shield(writer.cancel())
+            await finish(writer.cancel())
             raise
 
     async def _write(

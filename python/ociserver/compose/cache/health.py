@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from ociserver.compose.cache.lru import LRU
 from ociserver.context import request_context, retry_until
 from ociserver.errors import HTTPError, OCIError, marshal_error
+from ociserver.lru import LRU
 
 __all__ = ["Health", "RefusedError", "briefly", "is_down", "warn"]
 

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Final, Self, TypeVar
 
 from ociserver.compose.cache import queries
-from ociserver.compose.cache.lru import LRU
 from ociserver.compose.cache.queries import Content, Kept, Owner
 from ociserver.compose.cache.schema import INDEX
+from ociserver.lru import LRU
 from ociserver.store import Store
 from ociserver.store.sqlite import SQLite
 from ociserver.store.work import Work, WorkRunner, drive

@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from ociserver._core import digest_of
-from ociserver.backlog import have_called
+from ociserver.backlog import call_threadsafe
+from ociserver.cancellation import finish
 from ociserver.store.modes import PRIVATE, Modes
 
 __all__ = ["Followed", "Lock", "Locks"]
@@ -92,7 +93,7 @@ class Lock:
         path, pool, mode = self._path, self._pool, self._modes.file
         assert pool
         taking = asyncio.get_running_loop().run_in_executor(pool, lambda: _taken(path, mode))
-        return self._is_held_by(await _undone_late(taking, _close_all))
+        return self._is_held_by(await finish(taking, _close_all))
 
     async def hold(self) -> None:
         """Take the lock, waiting as long as another process holds it."""
@@ -282,21 +283,7 @@ async def _in_thread(work: Callable[[], Result], undo: Callable[[Result], object
             result, error = work(), None
         except OSError as raised:
             result, error = None, raised
-        have_called(loop, lambda: tell(result, error))
+        call_threadsafe(loop, lambda: tell(result, error))
 
     threading.Thread(target=run, name="ociserver-lock", daemon=True).start()
     return await future
-
-
-async def _undone_late(running: asyncio.Future[Result], undo: Callable[[Result], object]) -> Result:
-    """Wait for a call in a thread. If the caller is cancelled, undo the call when it has ended."""
-
-    def undo_it(done: asyncio.Future[Result]) -> None:
-        if not done.cancelled() and done.exception() is None:
-            undo(done.result())
-
-    try:
-        return await asyncio.shield(running)
-    except asyncio.CancelledError:
-        running.add_done_callback(undo_it)
-        raise

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Hashable
 from contextlib import nullcontext, suppress
 from typing import Final, TypeVar
 
@@ -13,13 +13,13 @@ from ociserver.compose.cache.eviction import Eviction
 from ociserver.compose.cache.health import briefly, is_down, warn
 from ociserver.compose.cache.index import Index
 from ociserver.compose.cache.locks import Locks
-from ociserver.compose.cache.lru import LRU
 from ociserver.compose.cache.queries import Content
 from ociserver.compose.cache.routing import Route
-from ociserver.compose.cache.single_flight import SingleFlight
 from ociserver.errors import HTTPError, OCIError
 from ociserver.interface import Backend, Descriptor, Manifest
+from ociserver.lru import LRU
 from ociserver.media_types import fetched_type, is_media_type
+from ociserver.single_flight import SingleFlight
 
 __all__ = ["Found", "Manifests", "usable"]
 
@@ -49,7 +49,7 @@ class Manifests:
         local: Backend,
         index: Index,
         eviction: Eviction,
-        flights: SingleFlight,
+        flights: SingleFlight[Hashable, None],
         locks: Locks,
         *,
         tag_lifetime: float,
@@ -71,10 +71,9 @@ class Manifests:
         is_known = await self._tagged(route, tag) is not None
         why = health.why_not(route.name) if is_known else None
         if why is None:
-            flight = self._flights.start(("tag", route.repository, tag), lambda: self._revalidate(route, tag))
             try:
                 async with asyncio.timeout(self._timeout if is_known else None):
-                    await asyncio.shield(flight)
+                    await self._flights.do(("tag", route.repository, tag), lambda: self._revalidate(route, tag))
                 return
             except Exception as error:
                 if not is_known or not is_down(error):
@@ -85,9 +84,7 @@ class Manifests:
 
     async def fetch(self, route: Route, digest: str) -> None:
         """Fetch a manifest."""
-        await asyncio.shield(
-            self._flights.start(("manifest", route.repository, digest), lambda: self._fetch(route, digest))
-        )
+        await self._flights.do(("manifest", route.repository, digest), lambda: self._fetch(route, digest))
 
     async def forget(self, repository: str, tag: str) -> None:
         """Revalidate a tag at its next use."""

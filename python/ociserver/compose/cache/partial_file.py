@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from ociserver._core import Appender, BackgroundHasher, read_at, read_cached
-from ociserver.backlog import until_called, until_left
+from ociserver.backlog import wait_until_below, wait_until_called
+from ociserver.cancellation import finish
 from ociserver.compose.cache.upstream import wrong_content
 from ociserver.errors import OCIError
 from ociserver.interface import Backend, BlobWriter
@@ -50,12 +51,8 @@ class GrowingFile:
             return data
         self._reading += 1
         try:
-            reading = asyncio.get_running_loop().run_in_executor(None, read_at, self._fd, at, size)
-            # Shielded: a thread cannot be stopped when its request is.
-            return await asyncio.shield(reading)
-        except asyncio.CancelledError:
-            await asyncio.wait([reading])
-            raise
+            # A thread cannot be stopped when its request is.
+            return await finish(asyncio.get_running_loop().run_in_executor(None, read_at, self._fd, at, size))
         finally:
             self._reading -= 1
             self._close_if_unused()
@@ -163,19 +160,19 @@ class Spool:
     async def write(self, data: bytes) -> None:
         left = self._appender.add(data)
         if left is None:
-            await until_called(self._appender.when_written)
+            await wait_until_called(self._appender.when_written)
         elif left > MOST:
-            await until_left(self._appender, MOST // 2)
+            await wait_until_below(self._appender, MOST // 2)
         self._check()
 
     async def written(self) -> None:
         """Wait until all is in the file."""
-        await until_called(self._appender.when_written)
+        await wait_until_called(self._appender.when_written)
         self._check()
 
     async def finish(self, digest: str) -> None:
         await self.written()
-        await until_left(self._hash, 0)
+        await wait_until_below(self._hash, 0)
         if self._hash.digest() != digest:
             raise wrong_content(digest)
 
@@ -185,7 +182,7 @@ class Spool:
         fd, self._fd = self._fd, -1
         self._appender.close()
         self._hash.close()
-        await until_called(self._appender.when_written)
+        await wait_until_called(self._appender.when_written)
 
         def delete() -> None:
             os.close(fd)

@@ -12,13 +12,14 @@ from typing import Any, Literal, Self, TypeVar
 from weakref import WeakValueDictionary
 
 from ociserver._core import ByteRange
+from ociserver.adapt import complete
 from ociserver.compose.unify.merge import merged
 from ociserver.compose.unify.outcomes import UNKNOWN, everywhere, most_telling, settle
 from ociserver.compose.unify.reads import at_once, in_turn
 from ociserver.compose.unify.tee import tee
 from ociserver.compose.unify.upload import Upload, decode_id
 from ociserver.errors import OCIError
-from ociserver.interface import Backend, BlobReader, BlobWriter, Descriptor, Manifest, PushedManifest, Url, complete
+from ociserver.interface import Backend, BlobReader, BlobWriter, Descriptor, Manifest, PushedManifest, Url
 
 __all__ = ["Unify"]
 

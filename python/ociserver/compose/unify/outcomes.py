@@ -6,9 +6,10 @@ import asyncio
 from collections.abc import Collection, Coroutine, Sequence
 from typing import Any, Final, NoReturn, TypeVar
 
+from ociserver.cancellation import finish
 from ociserver.errors import OCIError, RegistryError
 
-__all__ = ["UNKNOWN", "BrokenOffError", "code_of", "everywhere", "most_telling", "settle", "to_the_end"]
+__all__ = ["UNKNOWN", "BrokenOffError", "code_of", "everywhere", "most_telling", "settle"]
 
 Result = TypeVar("Result")
 Outcomes = Sequence[Result | BaseException]
@@ -23,16 +24,7 @@ class BrokenOffError(RegistryError):
 
 async def everywhere(calls: Sequence[Coroutine[Any, Any, Result]], *, forgive: Collection[str] = ()) -> list[Result]:
     """Make all calls at once, and to their end even if the caller is cancelled; see `settle`."""
-    return settle(await to_the_end(asyncio.gather(*calls, return_exceptions=True)), forgive=forgive)
-
-
-async def to_the_end(work: asyncio.Future[Result]) -> Result:
-    """Wait for work that must not be broken off: a cancellation is raised when it has ended."""
-    try:
-        return await asyncio.shield(work)
-    except asyncio.CancelledError:
-        await asyncio.wait([work])
-        raise
+    return settle(await finish(asyncio.gather(*calls, return_exceptions=True)), forgive=forgive)
 
 
 def settle(outcomes: Outcomes[Result], *, forgive: Collection[str] = ()) -> list[Result]:

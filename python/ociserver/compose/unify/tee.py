@@ -6,7 +6,8 @@ import asyncio
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine, Sequence
 from typing import Any, Final, Generic, TypeVar
 
-from ociserver.compose.unify.outcomes import BrokenOffError, to_the_end
+from ociserver.cancellation import finish
+from ociserver.compose.unify.outcomes import BrokenOffError
 
 __all__ = ["tee"]
 
@@ -38,7 +39,7 @@ async def tee(chunks: AsyncIterable[bytes], pushes: Sequence[Push[Result]]) -> l
             end, raised = error, True
         for lane in lanes:
             await lane.put(end)
-        outcomes = await to_the_end(asyncio.gather(*tasks, return_exceptions=True))
+        outcomes = await finish(asyncio.gather(*tasks, return_exceptions=True))
     finally:
         for task in tasks:
             task.cancel()
@@ -64,7 +65,7 @@ class _Lane(Generic[Result]):
             await self._queue.put(item)
 
     def _make_way(self, task: asyncio.Future[Result]) -> None:
-        # A push may end before its last piece, if the registry has the blob: whoever waits to put one goes on.
+        # A push may end before its last piece, if the registry has the blob. A task that waits to put one then goes on.
         while not self._queue.empty():
             self._queue.get_nowait()
 

@@ -8,9 +8,11 @@ import json
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 
-from ociserver.compose.unify.outcomes import UNKNOWN, everywhere, settle, to_the_end
+from ociserver.adapt import refresh
+from ociserver.cancellation import finish
+from ociserver.compose.unify.outcomes import UNKNOWN, everywhere, settle
 from ociserver.errors import OCIError
-from ociserver.interface import BlobWriter, Descriptor, refresh
+from ociserver.interface import BlobWriter, Descriptor
 
 __all__ = ["Upload", "decode_id", "encode_id"]
 
@@ -51,11 +53,11 @@ class Upload:
         if not data:
             return
         async with self._turn:
-            await to_the_end(asyncio.ensure_future(self._write(data)))
+            await finish(self._write(data))
 
     async def commit(self, digest: str) -> Descriptor:
         async with self._turn:
-            return await to_the_end(asyncio.ensure_future(self._commit(digest)))
+            return await finish(self._commit(digest))
 
     async def cancel(self) -> None:
         await everywhere([_cancel(writer) for writer in self._writers], forgive=UNKNOWN)

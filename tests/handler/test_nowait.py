@@ -1,4 +1,4 @@
-"""Reads that a backend answers at once (`Backend.recall`): the same answers as in the usual way, and no others."""
+"""Reads that need no waiting (`Backend.read_nowait`): the same answers as in the usual way, and no others."""
 
 from __future__ import annotations
 
@@ -54,16 +54,16 @@ OTHERS: list[dict[str, Any]] = [{"headers": {"range": "bytes=1-3"}}, {"root_path
 REQUESTS = [*PLAIN, UNCHANGED, *CONDITIONS, *OTHERS]
 
 
-class Recalling:
+class Counter:
     """Counts what a backend answered at once."""
 
     def __init__(self, backend: Backend) -> None:
         self.answered: list[str] = []
-        self._recall = backend.recall
+        self._read_nowait = backend.read_nowait
         self.backend = backend
 
     def __call__(self, kind: str, repository: str, reference: str) -> tuple[Descriptor, bytes | None] | None:
-        found = self._recall(kind, repository, reference)
+        found = self._read_nowait(kind, repository, reference)
         if found is not None:
             self.answered.append(kind)
         return found
@@ -76,19 +76,19 @@ async def backend(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterat
         yield await filled(made)
 
 
-def watched(handler: Handler, monkeypatch: pytest.MonkeyPatch) -> Recalling:
+def watched(handler: Handler, monkeypatch: pytest.MonkeyPatch) -> Counter:
     """What the handler's backend is asked, from its next opening on."""
-    recalling = Recalling(handler.backend)
+    counter = Counter(handler.backend)
     # Of the class: on the object it would be somebody else's method, which is not asked.
-    monkeypatch.setattr(type(handler.backend), "recall", lambda _self, *asked: recalling(*asked))
-    return recalling
+    monkeypatch.setattr(type(handler.backend), "read_nowait", lambda _self, *asked: counter(*asked))
+    return counter
 
 
 @pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
 @pytest.mark.parametrize("fields", REQUESTS, ids=str)
 async def test_the_answer_is_the_usual_one(backend: Any, options: Options, fields: dict[str, Any]) -> None:
     plain = Handler(backend, options)
-    usual = Handler(without_recall(backend), options)
+    usual = Handler(without_nowait(backend), options)
     for method, path in READS:
         target = f"/under{path}" if "root_path" in fields else path
         expected = await request(usual, method, target, **fields)
@@ -100,22 +100,22 @@ async def test_the_answer_is_the_usual_one(backend: Any, options: Options, field
 
 async def test_plain_reads_are_answered_at_once(backend: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     application = Handler(backend)
-    recalling = watched(application, monkeypatch)
+    counter = watched(application, monkeypatch)
     for method, path in READS:
         await request(application, method, path)
-        recalling.answered.clear()
+        counter.answered.clear()
         await request(application, method, path)
-        assert len(recalling.answered) == 1, (method, path)
+        assert len(counter.answered) == 1, (method, path)
 
 
 @pytest.mark.parametrize("fields", OTHERS, ids=str)
 async def test_others_are_not(backend: Any, monkeypatch: pytest.MonkeyPatch, fields: dict[str, Any]) -> None:
     application = Handler(backend)
-    recalling = watched(application, monkeypatch)
+    counter = watched(application, monkeypatch)
     for method, path in READS:
         await request(application, method, f"/under{path}" if "root_path" in fields else path, **fields)
     await request(application, "GET", f"{TAG}?ns=example.com")
-    assert recalling.answered == []
+    assert counter.answered == []
 
 
 @pytest.mark.parametrize("fields", [*PLAIN, UNCHANGED], ids=str)
@@ -136,7 +136,7 @@ async def store(tmp_path: Path) -> AsyncIterator[Any]:
 async def test_a_store_looks_up_what_it_does_not_remember(store: Store) -> None:
     async with Handler(store) as application:
         for method, path in READS:
-            expected = await request(Handler(without_recall(store)), method, path)
+            expected = await request(Handler(without_nowait(store)), method, path)
             await push_manifest(store, image(b"{}", annotations={method: path}), IMAGE)
             assert await anyio.to_thread.run_sync(answered_at_once, application, make_scope(method, path)) == expected
 
@@ -147,7 +147,7 @@ async def test_a_store_looks_up_what_it_does_not_remember(store: Store) -> None:
 async def test_what_is_missing_is_refused_at_once(store: Store, method: str, path: str, fields: dict[str, Any]) -> None:
     events: list[Event] = []
     headers = {"x-request-id": "mine", **fields.get("headers", {})}
-    expected = await request(Handler(without_recall(store), observe=events.append), method, path, headers=headers)
+    expected = await request(Handler(without_nowait(store), observe=events.append), method, path, headers=headers)
     assert expected.status == 404
     async with Handler(store, observe=events.append) as application:
         scope = make_scope(method, path, headers.items())
@@ -168,16 +168,9 @@ async def test_others_that_want_to_hear_of_it_do(store: Store, caplog: pytest.Lo
 
 
 async def test_a_fault_of_the_backend_is_left_to_the_loop(caplog: pytest.LogCaptureFixture) -> None:
-    class Faulty(Memory):
-        def recall(self, kind: str, repository: str, reference: str) -> Any:
+    class Faulty(Memory, reads_nowait=True):
+        def read_nowait(self, kind: str, repository: str, reference: str) -> Any:
             raise RuntimeError("unforeseen")
-
-        get_blob, get_manifest, get_tag = Memory.get_blob, Memory.get_manifest, Memory.get_tag
-        resolve_blob, resolve_manifest, resolve_tag = (
-            Memory.resolve_blob,
-            Memory.resolve_manifest,
-            Memory.resolve_tag,
-        )
 
     async with Handler(await filled(Faulty())) as application:
         assert answered_at_once(application, make_scope("GET", TAG)) is None
@@ -203,7 +196,7 @@ def answered_at_once(application: Handler, scope: Scope) -> Reply | None:
         with contextlib.suppress(StopIteration):
             exchange.send(message).send(None)
 
-    if not application.answer_at_once(scope, send):
+    if not application.answer_nowait(scope, send):
         assert exchange.reply == Reply()
         return None
     assert exchange.reply.complete
@@ -259,20 +252,19 @@ async def test_a_method_of_the_object_is_asked(monkeypatch: pytest.MonkeyPatch) 
     assert (await request(Handler(backend), "GET", MANIFEST)).code == "DENIED"
 
 
-_never: Any = None
-
-
-async def test_a_backend_of_ones_own_can_have_it() -> None:
-    class Own(Backend):
+@pytest.mark.parametrize("declares", [True, False])
+async def test_a_backend_of_ones_own_can_declare_it(*, declares: bool) -> None:
+    class Own(Backend, reads_nowait=declares):
         """Knows one thing by heart."""
 
-        get_blob = get_manifest = get_tag = resolve_blob = resolve_manifest = resolve_tag = _never
-
-        def recall(self, kind: str, repository: str, reference: str) -> tuple[Descriptor, bytes | None] | None:
+        def read_nowait(self, kind: str, repository: str, reference: str) -> tuple[Descriptor, bytes | None] | None:
             return Descriptor("text/plain", DIGEST, 4), b"text"
 
     async with Handler(Own()) as application:
         reply = await request(application, "GET", TAG)
+    if not declares:
+        assert reply.code == "UNSUPPORTED"
+        return
     assert (reply.status, reply["content-type"], reply["docker-content-digest"], reply.body) == (
         200,
         "text/plain",
@@ -281,11 +273,18 @@ async def test_a_backend_of_ones_own_can_have_it() -> None:
     )
 
 
+def test_a_class_that_declares_it_has_to_have_it() -> None:
+    with pytest.raises(TypeError, match="Own declares reads_nowait, and has no read_nowait"):
+
+        class Own(Backend, reads_nowait=True):
+            pass
+
+
 async def test_it_is_reported_as_any_other(backend: Any) -> None:
     events: list[Event] = []
     application = Handler(backend, observe=events.append)
     usual: list[Event] = []
-    slow = Handler(without_recall(backend), observe=usual.append)
+    slow = Handler(without_nowait(backend), observe=usual.append)
     named = {"x-request-id": "mine"}
     for method, path, headers in [(*read, named) for read in READS] + [("GET", TAG, {**named, **UNCHANGED["headers"]})]:
         for handler in (application, application, slow):
@@ -304,7 +303,7 @@ async def test_its_line_in_the_log_is_that_of_any_other(
     path = tmp_path / "log"
     with path.open("wb") as file:
         log = LineWriter(file.fileno(), log_format)
-        application, usual = Handler(backend, observe=log), Handler(without_recall(backend), observe=log)
+        application, usual = Handler(backend, observe=log), Handler(without_nowait(backend), observe=log)
         for method, target in READS:
             scope = make_scope(method, target, [("x-request-id", 'mine "\\')])
             for handler in (usual, application, application):
@@ -386,12 +385,12 @@ async def test_a_closed_handler_opens_its_backend_again() -> None:
     assert opened == ["opened", "opened"]
 
 
-def without_recall(backend: Any) -> Any:
+def without_nowait(backend: Any) -> Any:
     """The same contents, always read in the usual way."""
 
     class Usual:
         def __getattr__(self, name: str) -> Any:
-            if name == "recall":
+            if name == "read_nowait":
                 raise AttributeError(name)
             return getattr(backend, name)
 

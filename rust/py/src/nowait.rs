@@ -18,10 +18,10 @@ use crate::request::kind_name;
 const OK: u16 = 200;
 const NOT_MODIFIED: u16 = 304;
 
-/// Asks a backend's `recall`, for requests whose answers are all of one form.
-#[pyclass(frozen, name = "Recall", module = "ociserver._core")]
-pub(crate) struct PyRecall {
-    recall: Py<PyAny>,
+/// Asks a backend's `read_nowait`, for requests whose answers are all of one form.
+#[pyclass(frozen, name = "NowaitReader", module = "ociserver._core")]
+pub(crate) struct PyNowaitReader {
+    read_nowait: Py<PyAny>,
     refusal: Py<PyAny>,
     blobs: bool,
     tag_digest: bool,
@@ -36,24 +36,24 @@ struct Whole<'py> {
 }
 
 /// Start and body of the answer, and what is to be reported of it, if anybody observes.
-type Recalled<'py> = (Bound<'py, PyDict>, Bound<'py, PyDict>, Option<PyAnswered>);
+type Messages<'py> = (Bound<'py, PyDict>, Bound<'py, PyDict>, Option<PyAnswered>);
 
 #[pymethods]
-impl PyRecall {
+impl PyNowaitReader {
     #[new]
-    #[pyo3(signature = (recall, refusal, *, blobs, tag_digest, observe, ids))]
+    #[pyo3(signature = (read_nowait, refusal, *, blobs, tag_digest, observe, ids))]
     fn new(
-        recall: Py<PyAny>,
+        read_nowait: Py<PyAny>,
         refusal: Py<PyAny>,
         blobs: bool,
         tag_digest: bool,
         observe: Option<Py<PyAny>>,
         ids: Py<PyRequestIds>,
     ) -> Self {
-        Self { recall, refusal, blobs, tag_digest, observer: observe.map(|observe| Observer { observe, ids }) }
+        Self { read_nowait, refusal, blobs, tag_digest, observer: observe.map(|observe| Observer { observe, ids }) }
     }
 
-    fn answer<'py>(&self, scope: &Bound<'py, PyAny>) -> PyResult<Option<Recalled<'py>>> {
+    fn answer<'py>(&self, scope: &Bound<'py, PyAny>) -> PyResult<Option<Messages<'py>>> {
         let py = scope.py();
         let began = Instant::now();
         let Ok(scope) = scope.cast::<PyDict>() else { return Ok(None) };
@@ -63,7 +63,7 @@ impl PyRecall {
             return Ok(None);
         }
         let (kind, repository) = (kind_name(py, request.kind), PyString::new(py, repository.as_str()));
-        let whole = match self.recall.bind(py).call1((kind, &repository, PyString::new(py, reference))) {
+        let whole = match self.read_nowait.bind(py).call1((kind, &repository, PyString::new(py, reference))) {
             Ok(found) if found.is_none() => None,
             Ok(found) => self.found(&request, condition, &found.cast_into()?)?,
             Err(error) if error.is_instance_of::<PyException>(py) => self.refused(&request, &error, py)?,
@@ -97,13 +97,13 @@ impl PyRecall {
 
     /// The backend that is asked belongs to the handler, which belongs to whoever holds both.
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        visit.call(&self.recall)?;
+        visit.call(&self.read_nowait)?;
         visit.call(&self.refusal)?;
         self.observer.as_ref().map_or(Ok(()), |observer| visit.call(&observer.observe))
     }
 }
 
-impl PyRecall {
+impl PyNowaitReader {
     /// The answer that has what was found, or that it is unchanged; None if the condition takes more reading.
     fn found<'py>(
         &self,

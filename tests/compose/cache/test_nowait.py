@@ -1,4 +1,4 @@
-"""What the cache answers at once (`Backend.recall`): what is here and need neither be asked for nor noted."""
+"""What the cache answers at once (`Backend.read_nowait`): what is here and need neither be asked for nor noted."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import pytest
 
 from ociserver import Backend
+from ociserver.adapt import read_nowait_of
 from ociserver.compose import Cache
-from ociserver.interface import recall_of
 from tests.compose.cache.upstream import REPOSITORY, Upstream
 from tests.contract.contents import digest_of, read_blob
 
@@ -34,12 +34,12 @@ class Known:
             await read_blob(self.cache, self.blob, repository=REPOSITORY)
             await self.cache.resolve_blob(REPOSITORY, self.blob)
 
-    def recalled(self) -> dict[str, str | None]:
-        recall = recall_of(self.cache)
-        assert recall
+    def read_at_once(self) -> dict[str, str | None]:
+        read_nowait = read_nowait_of(self.cache)
+        assert read_nowait
         asked = [("manifest", "latest"), ("manifest", self.manifest), ("blob", self.blob)]
         found = {
-            f"{kind}_{method} {reference[:6]}": recall(f"{kind}_{method}", REPOSITORY, reference)
+            f"{kind}_{method} {reference[:6]}": read_nowait(f"{kind}_{method}", REPOSITORY, reference)
             for kind, reference in asked
             for method in ("get", "head")
         }
@@ -53,10 +53,10 @@ async def known(cache: Cache, upstream: Upstream) -> Known:
 async def test_what_is_here_is_answered_at_once(local: Backend, upstream: Upstream) -> None:
     async with Cache(upstream, local) as cache:
         here = await known(cache, upstream)
-        assert set(here.recalled().values()) == {None}
+        assert set(here.read_at_once().values()) == {None}
         await here.read()
         asked = dict(upstream.asked)
-        assert here.recalled() == {
+        assert here.read_at_once() == {
             "manifest_get latest": here.manifest,
             "manifest_head latest": here.manifest,
             "manifest_get sha256": here.manifest,
@@ -71,9 +71,9 @@ async def test_a_tag_is_not_after_its_lifetime(local: Backend, upstream: Upstrea
     async with Cache(upstream, local, tag_lifetime=0.2) as cache:
         here = await known(cache, upstream)
         await here.read()
-        assert here.recalled()["manifest_get latest"] == here.manifest
+        assert here.read_at_once()["manifest_get latest"] == here.manifest
         await asyncio.sleep(0.25)
-        found = here.recalled()
+        found = here.read_at_once()
         assert found["manifest_get latest"] is found["manifest_head latest"] is None
         assert found["manifest_get sha256"] == here.manifest
 
@@ -82,7 +82,7 @@ async def test_what_has_to_be_noted_as_used_is_not(local: Backend, upstream: Ups
     async with Cache(upstream, local, use_after=0) as cache:
         here = await known(cache, upstream)
         await here.read()
-        assert {name for name, found in here.recalled().items() if found is None} == {
+        assert {name for name, found in here.read_at_once().items() if found is None} == {
             "manifest_get latest",
             "manifest_get sha256",
             "blob_get sha256",
@@ -93,7 +93,7 @@ async def test_what_is_not_here_is_not_refused(local: Backend, upstream: Upstrea
     """Upstream may have it."""
     async with Cache(upstream, local) as cache:
         here = await known(cache, upstream)
-        assert set((await asyncio.to_thread(here.recalled)).values()) == {None}
+        assert set((await asyncio.to_thread(here.read_at_once)).values()) == {None}
 
 
 async def test_what_was_deleted_is_not(local: Backend, upstream: Upstream) -> None:
@@ -102,4 +102,4 @@ async def test_what_was_deleted_is_not(local: Backend, upstream: Upstream) -> No
         await here.read()
         await cache.delete_manifest(REPOSITORY, here.manifest)
         await cache.delete_blob(REPOSITORY, here.blob)
-        assert set(here.recalled().values()) == {None}
+        assert set(here.read_at_once().values()) == {None}

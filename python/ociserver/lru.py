@@ -44,6 +44,10 @@ class LRU(Generic[Key, Value]):
         if len(self._entries) > self._limit:
             self._entries.popitem(last=False)
 
-    def pop(self, key: Key) -> None:
-        """Forget a key, if it is there."""
-        self._entries.pop(key, None)
+    def pop(self, key: Key) -> Value | None:
+        """Forget a key, if it is there; returns the value that it had."""
+        return self._entries.pop(key, None)
+
+    def items(self) -> list[tuple[Key, Value]]:
+        """All entries, from the one that was used longest ago, which does not count as a use."""
+        return list(self._entries.items())

@@ -1,0 +1,95 @@
+"""Uses what an object offers beyond the interface, and adds what it lacks: the machinery over `interface.py`."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from types import TracebackType
+from typing import Any, Final, Self
+
+from ociserver.interface import Backend, BlobWriter, Deleter, Lister, OpenSink, Reader, ReadNowait, Writer
+
+__all__ = ["complete", "read_nowait_of", "refresh", "write_all"]
+
+_METHODS: Final = tuple(
+    name
+    for part in (Reader, Writer, Deleter, Lister)
+    for name, value in vars(part).items()
+    if name[0] != "_" and callable(value)
+)
+
+_READS: Final = frozenset({"get_blob", "get_manifest", "get_tag", "resolve_blob", "resolve_manifest", "resolve_tag"})
+
+
+def complete(backend: Any) -> Backend:
+    """Give any object with some of the methods the rest of them, which raise UNSUPPORTED.
+
+    Raises:
+        TypeError: it has none of the methods.
+    """
+    if isinstance(backend, Backend):
+        return backend
+    if not any(hasattr(backend, name) for name in _METHODS):
+        raise TypeError(f"{backend!r} is not a backend: it has no method of ociserver.Backend, such as get_manifest")
+    return _Completed(backend)
+
+
+def read_nowait_of(backend: Backend) -> ReadNowait | None:
+    """`Backend.read_nowait`, if the backend declares it.
+
+    The declaration of a class does not count for an object whose read methods were replaced: that declares it itself.
+    """
+    own = vars(backend)
+    if not backend.reads_nowait or ("reads_nowait" not in own and not _READS.isdisjoint(own)):
+        return None
+    return backend.read_nowait
+
+
+async def refresh(writer: BlobWriter) -> None:
+    """Ask for the current size of an upload, if the writer has a method for that. Nothing was written to it yet."""
+    ask: Callable[[], Awaitable[None]] | None = getattr(writer, "refresh", None)
+    if ask is not None:
+        await ask()
+
+
+async def write_all(writer: BlobWriter, content: AsyncIterator[bytes]) -> None:
+    """Write all of `content`, without the event loop where both allow that.
+
+    Args:
+        writer: takes pieces without waiting while its method `open_sink`, if it has one, returns a `Sink`.
+        content: may have a method `give(open_sink)`, as the body of a request under `ociserver serve` has. It awaits
+            `open_sink()` if more is to come, gives that sink as much as it can, and returns. At least every few seconds
+            it leaves a piece to be written by the event loop.
+
+    Raises:
+        Exception: what `content` and `writer` raise.
+    """
+    open_sink: OpenSink | None = getattr(writer, "open_sink", None)
+    give: Callable[[OpenSink], Awaitable[None]] | None = getattr(content, "give", None)
+    if open_sink is None or give is None:
+        async for data in content:
+            await writer.write(data)
+        return
+    await give(open_sink)
+    async for data in content:
+        await writer.write(data)
+        await give(open_sink)
+
+
+class _Completed(Backend):
+    def __init__(self, inner: Any) -> None:
+        self._inner = inner
+        for name in _METHODS:
+            method = getattr(inner, name, None)
+            if method is not None:
+                setattr(self, name, method)
+
+    async def __aenter__(self) -> Self:
+        if hasattr(self._inner, "__aenter__"):
+            await self._inner.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if hasattr(self._inner, "__aexit__"):
+            await self._inner.__aexit__(kind, error, traceback)

@@ -1,0 +1,82 @@
+"""The one place where errors become answers."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from typing import TYPE_CHECKING, Final
+
+from ociserver.errors import HTTPError, OCIError, WireError, marshal_error
+from ociserver.handler.body import ClientDisconnectedError
+from ociserver.handler.responses import Answer
+from ociserver.options import Response
+
+if TYPE_CHECKING:
+    from ociserver.handler.call import Call
+
+__all__ = ["fail", "response_of", "whole"]
+
+_log = logging.getLogger("ociserver")
+
+_INTERNAL_ERROR: Final = "internal server error"
+
+
+async def fail(call: Call, error: Exception) -> None:
+    """Answer with an error, and log a fault of ours.
+
+    Raises:
+        Exception: the error itself, if an answer has begun and the client is still there. The server then closes the
+            connection, so that the client sees a body that is too short, and not one that looks complete.
+    """
+    request_id = call.request_id
+    wire = marshal_error(error)
+    if wire.status >= 500 and not (isinstance(error, OCIError) and error.is_logged):
+        ours = _is_ours(error)
+        if not ours:
+            # Its text was not written for clients. The log has all of it.
+            wire.message = f"{_INTERNAL_ERROR} (request {request_id})"
+        traceback = None if ours else error
+        _log.error("%s: %s %r: %s", request_id, call.scope["method"], call.scope["path"], error, exc_info=traceback)
+    else:
+        _log.debug("%s: %s", request_id, error)
+    if call.status:
+        if isinstance(error, ClientDisconnectedError):
+            return
+        raise error
+    status, headers, content = whole(await _response(call, error, wire))
+    if call.has_body and call.body.abandoned and call.scope["http_version"].startswith("1"):
+        headers.append((b"connection", b"close"))
+    await call.start(status, headers)
+    await call.write(b"" if call.scope["method"] == "HEAD" else content, more=False)
+
+
+async def _response(call: Call, error: Exception, wire: WireError) -> Response:
+    if call.site.options.write_error:
+        try:
+            response = call.site.options.write_error(call.scope, error)
+            return await response if inspect.isawaitable(response) else response
+        except Exception:
+            request_id = call.request_id
+            _log.exception("%s: write_error failed", request_id)
+            wire = WireError(500, "UNKNOWN", f"{_INTERNAL_ERROR} (request {request_id})", None, {})
+    return response_of(wire)
+
+
+def response_of(wire: WireError) -> Response:
+    """The response that says what an error is."""
+    return Response(wire.status, {"Content-Type": "application/json", **wire.headers}, wire.content)
+
+
+def whole(response: Response) -> Answer:
+    """A response as it is sent, with its length."""
+    headers = [(name.lower().encode(), value.encode("latin-1", "replace")) for name, value in response.headers.items()]
+    headers.append((b"content-length", b"%d" % len(response.content)))
+    return response.status, headers, response.content
+
+
+def _is_ours(error: BaseException | None) -> bool:
+    while error is not None:
+        if isinstance(error, (OCIError, HTTPError)):
+            return True
+        error = error.__cause__
+    return False

@@ -1,0 +1,51 @@
+"""Where a client is sent: the options decide, then the backend, then the paths of this API."""
+
+from __future__ import annotations
+
+import inspect
+from typing import TYPE_CHECKING
+
+from ociserver._core import upload_path
+from ociserver.handler.responses import text
+
+if TYPE_CHECKING:
+    from ociserver.handler.call import Call
+    from ociserver.interface import Descriptor
+
+__all__ = ["of_descriptor", "of_pushed", "of_upload"]
+
+
+async def of_pushed(call: Call, descriptor: Descriptor, *, is_manifest: bool) -> tuple[bytes, bytes]:
+    """The Location of something that was pushed: the option's first URL, or the path to pull it by."""
+    urls = await of_descriptor(call, descriptor, is_manifest=is_manifest)
+    if urls:
+        return (b"location", text(urls[0]))
+    endpoint = "manifests" if is_manifest else "blobs"
+    path = f"/v2/{call.request.repository}/{endpoint}/{descriptor.digest}"
+    return (b"location", call.path(path).encode())
+
+
+async def of_descriptor(call: Call, descriptor: Descriptor, *, is_manifest: bool) -> list[str]:
+    """What `Options.locations_for_descriptor` says; empty without the option."""
+    option = call.site.options.locations_for_descriptor
+    if option is None:
+        return []
+    urls = option(is_manifest, descriptor)
+    return list(await urls if inspect.isawaitable(urls) else urls)
+
+
+async def of_upload(call: Call, upload_id: str) -> bytes:
+    """The Location of an upload: the option's URL, the backend's with `redirect_pushes`, or the path of this API."""
+    option = call.site.options.location_for_upload_id
+    if option is not None:
+        url = option(upload_id)
+        if inspect.isawaitable(url):
+            url = await url
+        if url:
+            return text(url)
+    assert call.request.repository
+    if call.site.options.redirect_pushes:
+        location = await call.site.backend.locate_upload(call.request.repository, upload_id)
+        if location is not None:
+            return text(location.url)
+    return call.path(upload_path(call.request.repository, upload_id)).encode()

@@ -1,0 +1,52 @@
+"""Reads that are answered without waiting, and without the event loop where the server allows that.
+
+Under `ociserver serve` the thread of the server that receives a request asks `Handler.answer_nowait` before it hands
+the request to the event loop. `NowaitReader` parses the request, asks `Backend.read_nowait` and makes the answer, all
+in one call. It leaves every request to the event loop that is not plain, and every read for which the backend would
+have to wait. Its answers are those of `manifests` and `blobs` in this folder; tests/handler/test_nowait.py compares
+them.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from ociserver._core import NowaitReader
+from ociserver.adapt import read_nowait_of
+from ociserver.errors import marshal_error
+from ociserver.handler.errors import response_of, whole
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ociserver.event import Event
+    from ociserver.handler.responses import Answer
+    from ociserver.handler.site import Site
+
+__all__ = ["nowait_reader"]
+
+_log = logging.getLogger("ociserver")
+
+
+def nowait_reader(site: Site, observe: Callable[[Event], None] | None) -> NowaitReader | None:
+    """What answers reads without waiting; None if the backend cannot do that."""
+    read_nowait, options = read_nowait_of(site.backend), site.options
+    if read_nowait is None:
+        return None
+
+    def refusal(error: Exception) -> Answer | None:
+        """The answer to an error of the backend. None: the event loop has to log it, or `write_error` to answer it."""
+        if options.write_error or _log.isEnabledFor(logging.DEBUG):
+            return None
+        wire = marshal_error(error)
+        return None if wire.status >= 500 else whole(response_of(wire))
+
+    return NowaitReader(
+        read_nowait,
+        refusal,
+        blobs=not options.locations_for_descriptor and not options.redirect_pulls,
+        tag_digest=not options.omit_digest_from_tag_get_response,
+        observe=observe,
+        ids=site.request_ids,
+    )

@@ -1,0 +1,96 @@
+//! A load: the operations to make, and how far they are.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+
+use crate::connection::Connection;
+use crate::origin::Origin;
+use crate::step::Step;
+
+/// What is to be done.
+pub struct Load {
+    origin: Arc<Origin>,
+    common: Arc<str>,
+    operations: Vec<Vec<Arc<Step>>>,
+    repeat: bool,
+    begun: AtomicUsize,
+    finished: AtomicU64,
+    stopped: AtomicBool,
+}
+
+/// How far a load is, for whoever started it.
+#[derive(Debug, Clone, Copy)]
+pub struct Watch {
+    /// Operations that were begun.
+    pub begun: u64,
+    /// Operations that have ended.
+    pub finished: u64,
+}
+
+impl Load {
+    /// Prepare a load.
+    ///
+    /// `headers` are those that every request has; `repeat` begins the operations
+    /// again when all were made.
+    pub fn new(
+        origin: Arc<Origin>,
+        headers: &[(String, String)],
+        operations: Vec<Vec<Arc<Step>>>,
+        repeat: bool,
+    ) -> Self {
+        let mut common = format!("Host: {}\r\n", origin.authority);
+        for (name, value) in headers {
+            common.extend([name, ": ", value, "\r\n"]);
+        }
+        Self {
+            origin,
+            common: common.into(),
+            operations,
+            repeat,
+            begun: AtomicUsize::new(0),
+            finished: AtomicU64::new(0),
+            stopped: AtomicBool::new(false),
+        }
+    }
+
+    /// End soon, breaking connections off.
+    pub fn stop(&self) {
+        self.stopped.store(true, Ordering::Relaxed);
+    }
+
+    /// How far it is.
+    pub fn watch(&self) -> Watch {
+        Watch { begun: self.begun(), finished: self.finished.load(Ordering::Relaxed) }
+    }
+
+    pub(crate) fn next(&self) -> Option<&[Arc<Step>]> {
+        if self.is_stopped() {
+            return None;
+        }
+        let index = self.begun.fetch_add(1, Ordering::Relaxed);
+        let index = if self.repeat { index.checked_rem(self.operations.len())? } else { index };
+        self.operations.get(index).map(Vec::as_slice)
+    }
+
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::Relaxed)
+    }
+
+    /// A connection of one client, not yet open.
+    pub(crate) fn connection(&self) -> Connection {
+        Connection::new(self.origin.clone(), self.common.clone())
+    }
+
+    pub(crate) fn done(&self) {
+        self.finished.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn authority(&self) -> &str {
+        &self.origin.authority
+    }
+
+    pub(crate) fn begun(&self) -> u64 {
+        let begun = self.begun.load(Ordering::Relaxed);
+        (if self.repeat { begun } else { begun.min(self.operations.len()) }) as u64
+    }
+}
