@@ -6,7 +6,7 @@ import contextlib
 import ctypes
 from typing import Final
 
-from ociserver.store.writer import MOST_OF_FEW
+from ociserver.store.upload_file import MOST_OF_FEW
 
 __all__ = ["keep_what_is_freed"]
 

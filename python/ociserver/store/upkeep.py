@@ -103,6 +103,11 @@ class Upkeep:
             task.cancel()
             await asyncio.wait([task])
 
+    async def take(self, work: Work[Result], *, durable: bool = True) -> Result:
+        """Write what takes room. Raises OCIError (507) while there is none."""
+        self._room.check()
+        return await self._database.write(self._room.admitted(work), durable=durable)
+
     async def free(self, make_work: Callable[[], Work[Result]], *, durable: bool = True) -> Result:
         """Write what frees bytes, now or at the next collection: on a full disk with the room that is kept for that.
 

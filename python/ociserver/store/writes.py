@@ -14,7 +14,9 @@ from ociserver.store.reads import BLOB_TYPE, Copy, UploadRow, copy_of, repositor
 from ociserver.store.work import Work
 
 __all__ = [
+    "CheckedCopy",
     "Linked",
+    "UncheckedCopyError",
     "delete_blob",
     "delete_repository",
     "drop_blobs",
@@ -38,6 +40,22 @@ class Linked:
 
     descriptor: Descriptor
     dropped: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedCopy:
+    """A copy in a file, by its key, and whether the file has all its bytes."""
+
+    key: str
+    is_whole: bool
+
+
+class UncheckedCopyError(Exception):
+    """The content has a copy in a file already. Nothing was changed: try again, with this file checked."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__(key)
+        self.key = key
 
 
 def ensure_repository(repository: str) -> Work[int]:
@@ -114,7 +132,7 @@ def finish_blob(
     *,
     upload: UploadRow | None,
     content: bytes | None,
-    healthy: str | None,
+    checked: CheckedCopy | None,
     now: int,
 ) -> Work[Linked]:
     """Make verified bytes a blob.
@@ -126,19 +144,20 @@ def finish_blob(
         upload: the upload that ends by this, if there is one, as its writer knows it. Its bytes are in the file
             of that key, unless `content` has them.
         content: the bytes of a small blob. They take the place of a copy in a file, whether it is whole or not.
-        healthy: the key of a copy whose file the caller has just seen whole. A copy by another key may be
-            gone or short, and is replaced by what has just been pushed: that is how a re-push heals.
+        checked: a copy in a file that the caller has looked at; None if it has looked at none. A copy that is not whole
+            is replaced by what has just been pushed: that is how a re-push heals.
         now: seconds.
 
     Raises:
         OCIError: BLOB_UPLOAD_UNKNOWN if the upload was ended meanwhile, RANGE_INVALID if somebody else has
             written to it.
+        UncheckedCopyError: there is a copy in a file, and none was checked.
     """
     if upload is not None:
         yield from _end_unchanged(upload)
     key = upload.id if upload is not None and content is None else None
     dropped: list[str] = []
-    # As most are new, without a look whether this one is: each statement is a turn of the interpreter's lock.
+    # Most are new, so this does not look first: each statement is a turn of the interpreter's lock.
     rows = yield (
         "INSERT INTO copies (digest, size, key, content) VALUES (?, ?, ?, ?) ON CONFLICT (digest) DO NOTHING"
         " RETURNING id",
@@ -150,7 +169,7 @@ def finish_blob(
         copy = yield from copy_of(digest)
         assert copy is not None
         copy_id = copy.id
-        if not copy.bad and (copy.content is not None or copy.key == healthy):
+        if _is_kept(copy, checked, is_small=content is not None):
             if key is not None:
                 dropped.append(key)
         else:
@@ -163,6 +182,18 @@ def finish_blob(
         yield from _wake(copy_id)
     yield from _link(repository, copy_id, now)
     return Linked(Descriptor(BLOB_TYPE, digest, size), dropped)
+
+
+def _is_kept(copy: Copy, checked: CheckedCopy | None, *, is_small: bool) -> bool:
+    """Whether a copy stays when its content is pushed again, and does not make way for what was pushed."""
+    if copy.bad or copy.key is None:
+        return not copy.bad
+    if is_small:
+        return False
+    if checked is None:
+        raise UncheckedCopyError(copy.key)
+    # A copy by another key than the one that was checked may be gone or short.
+    return checked.is_whole and checked.key == copy.key
 
 
 def _end_unchanged(upload: UploadRow) -> Work[None]:
