@@ -79,8 +79,9 @@ async def backend(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterat
 def watched(handler: Handler, monkeypatch: pytest.MonkeyPatch) -> Recalling:
     """What the handler's backend is asked, from its next opening on."""
     recalling = Recalling(handler.backend)
-    # Of the class: on the object it would be somebody else's method, which is not asked.
-    monkeypatch.setattr(type(handler.backend), "recall", lambda _self, *asked: recalling(*asked))
+    # In the class that has it, which has the reads too: `recall` of another class is not asked.
+    owner = next(owner for owner in type(handler.backend).__mro__ if "recall" in vars(owner))
+    monkeypatch.setattr(owner, "recall", lambda _self, *asked: recalling(*asked))
     return recalling
 
 

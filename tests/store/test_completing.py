@@ -146,6 +146,28 @@ async def test_two_requests_at_once(store: Store) -> None:
         await first.commit(digest_of(SMALL))
 
 
+async def test_so_many_that_some_are_forgotten(store: Store) -> None:
+    store.uploads._max_remembered = 2
+    uploads = [await start(store) for _ in range(4)]
+    assert list(store.uploads._remembered) == uploads[2:]
+    for number, upload_id in enumerate(uploads):
+        await complete(store, upload_id, b"%d" % number, b"%d" % number)
+        assert await read_blob(store, digest_of(b"%d" % number)) == b"%d" % number
+
+
+async def test_what_is_written_to_or_ended_is_not_remembered(store: Store) -> None:
+    async with aclosing(await store.push_blob_chunked(REPOSITORY)) as upload:
+        assert store.uploads._remembered
+        await upload.write(SMALL)
+        assert not store.uploads._remembered
+    assert store.uploads._remembered
+    async with aclosing(await store.push_blob_chunked_resume(REPOSITORY, upload.id, offset=None)) as upload:
+        await upload.cancel()
+    async with aclosing(await store.push_blob_chunked(REPOSITORY)) as upload:
+        await upload.cancel()
+    assert not store.uploads._remembered
+
+
 async def test_a_small_blob_takes_the_place_of_a_file(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patched:
         # As it was pushed in chunks before small ones were kept in the database.

@@ -13,6 +13,7 @@ file. More go to a file. Once the row says that there is a file, the length of t
 
 States
 ------
+- REMEMBERED: nothing has happened. The row is as this process has recorded it last, in an earlier request.
 - OPENED: nothing has happened. The row is as it was when the request began. No other request is kept out.
 - CLAIMED: this is the only writer. Nothing of this request is to be recorded.
 - WRITTEN: the request has brought bytes, or may have. `aclose` records them.
@@ -36,8 +37,10 @@ Once, when the request begins. A file may be written to only if its upload is fo
 the lock, another process may have committed the upload, and the file be a blob's. So a request that says where it
 writes (Content-Range), or that it ends the upload (a digest), locks the file first and then reads the row. Another
 request may only ask how far the upload is, and must not be in a writer's way. So it locks the file when bytes come, and
-reads the row again if anything was committed in between. A small request never reads the row again: the transaction
-that records it compares the size.
+reads the row again if anything was committed in between.
+
+What is in memory needs no such look: the transaction that records it compares the size. So the row may even be one that
+this process remembers. If the bytes do not fit to it (their offset, or at the end the digest), the row is read again.
 
 Whether the upload still exists is checked with each piece, without the database: the claim knows of a `cancel` in this
 process, and a file that another process has deleted has no name.
@@ -71,6 +74,7 @@ TOUCH_AFTER_S: Final = 60
 class State(enum.Enum):
     """See "States"."""
 
+    REMEMBERED = enum.auto()
     OPENED = enum.auto()
     CLAIMED = enum.auto()
     WRITTEN = enum.auto()
@@ -92,6 +96,7 @@ class Event(enum.Enum):
 
 
 _TRANSITIONS: Final = {
+    State.REMEMBERED: {Event.CLAIM: State.CLAIMED, Event.FILL: State.REMEMBERED, Event.END: State.ENDED},
     State.OPENED: {Event.CLAIM: State.CLAIMED, Event.FILL: State.OPENED, Event.END: State.ENDED},
     State.CLAIMED: {
         Event.WRITE: State.WRITTEN,
@@ -109,6 +114,7 @@ _TRANSITIONS: Final = {
     State.FULL: {
         Event.WRITE: State.WRITTEN,
         Event.FILL: State.FULL,
+        Event.OVERTAKE: State.OVERTAKEN,
         Event.COMMIT: State.COMMITTING,
         Event.END: State.ENDED,
     },
@@ -133,17 +139,25 @@ class Upload:
         repository: that the upload is in.
         row: how far the upload is.
         offset: where the first bytes have to begin; None for wherever the upload ends.
+        state: OPENED or REMEMBERED.
     """
 
     chunk_size = CHUNK_SIZE
 
-    def __init__(self, uploads: Uploads, repository: str, row: UploadRow, offset: int | None = None) -> None:
+    def __init__(
+        self,
+        uploads: Uploads,
+        repository: str,
+        row: UploadRow,
+        offset: int | None = None,
+        state: State = State.OPENED,
+    ) -> None:
         self._uploads = uploads
         self._repository = repository
         self._row = row
         # None once the first bytes were found to begin there.
         self._offset = offset
-        self._state = State.OPENED
+        self._state = state
         self._claim: Claim | None = None
         # All bytes, while there is no file.
         self._buffer = content_of(row) or b""
@@ -175,8 +189,14 @@ class Upload:
         """
         if not is_upload_id(upload_id):
             raise OCIError("BLOB_UPLOAD_UNKNOWN")
-        upload = await cls._resume_locked(uploads, repository, upload_id, offset) if is_writer else None
-        return upload or cls(uploads, repository, await uploads.find(repository, upload_id), offset)
+        remembered = uploads.remembered(repository, upload_id)
+        if is_writer:
+            if remembered is not None:
+                return cls(uploads, repository, remembered, offset, State.REMEMBERED)
+            upload = await cls._resume_locked(uploads, repository, upload_id, offset)
+            if upload is not None:
+                return upload
+        return cls(uploads, repository, await uploads.find(repository, upload_id), offset)
 
     @classmethod
     async def _resume_locked(cls, uploads: Uploads, repository: str, upload_id: str, offset: int | None) -> Self | None:
@@ -199,7 +219,7 @@ class Upload:
             uploads.release(claim)
             return None
         upload = cls(uploads, repository, held[1], offset)
-        upload._take(claim, *held)
+        upload._take(claim, held)
         return upload
 
     @property
@@ -223,7 +243,7 @@ class Upload:
         with self._noting_full_disk():
             self._uploads.check_room()
             await self._ensure_claimed()
-            self._begin()
+            await self._begin()
             await self._touch()
             if self._file is None and len(self._buffer) + len(data) <= INLINE_SIZE:
                 self._buffer += data
@@ -246,12 +266,12 @@ class Upload:
         with self._noting_full_disk():
             # This is asked for at least once a second while bytes come.
             self._uploads.check_room()
-        if self._state is State.OPENED and not is_in_file(self._row) and not self._uploads.has_file(self.id):
+        if self._is_unclaimed() and not is_in_file(self._row) and not self._uploads.has_file(self.id):
             # Another request need not wait until the first bytes of this one come.
             return None
         await self._ensure_claimed()
         if self._file is not None:
-            self._begin()
+            await self._begin()
         return self._file
 
     async def commit(self, digest: str) -> Descriptor:
@@ -260,7 +280,7 @@ class Upload:
         with self._noting_full_disk():
             self._uploads.check_room()
             await self._ensure_claimed()
-            found = await self._digest(digest.partition(":")[0])
+            found = await self._digest(digest)
             if found != digest:
                 raise OCIError("DIGEST_INVALID", detail={"digest": digest, "content": found})
             if self._file is not None:
@@ -326,7 +346,7 @@ class Upload:
             raise OCIError("BLOB_UPLOAD_UNKNOWN")
         if self._state is State.OVERTAKEN:
             raise OCIError("RANGE_INVALID", "another request has written to this upload meanwhile")
-        if self._state is not State.OPENED:
+        if not self._is_unclaimed():
             self._check_existence()
             return
         claim = self._uploads.claim(self.id)
@@ -340,17 +360,43 @@ class Upload:
             if isinstance(error, OCIError) and error.code == "BLOB_UPLOAD_UNKNOWN":
                 self._end()
             raise
-        if held is None:
-            self._take(claim, None, self._row)
-        else:
-            self._take(claim, *held)
+        self._take(claim, held)
 
-    def _take(self, claim: Claim, file: UploadFile | None, row: UploadRow) -> None:
+    def _is_unclaimed(self) -> bool:
+        return self._state in (State.REMEMBERED, State.OPENED)
+
+    def _take(self, claim: Claim, held: tuple[UploadFile, UploadRow] | None) -> None:
         self._change(Event.CLAIM)
-        self._claim, self._file, self._row = claim, file, row
-        if file is not None:
-            self._buffer = b""
-            self._acknowledged = file.size if is_in_file(row) else 0
+        self._claim = claim
+        if held is not None:
+            self._use_file(*held)
+
+    def _use_file(self, file: UploadFile, row: UploadRow) -> None:
+        self._file, self._row, self._buffer = file, row, b""
+        self._acknowledged = file.size if is_in_file(row) else 0
+
+    async def _look_again(self) -> None:
+        """Read the row again: what came does not fit to it, perhaps since another process has written to the upload.
+
+        Raises:
+            OCIError: RANGE_INVALID if another process has, and so has this request; BLOB_UPLOAD_UNKNOWN.
+        """
+        try:
+            row = await self._uploads.find(self._repository, self.id)
+        except OCIError as error:
+            if error.code == "BLOB_UPLOAD_UNKNOWN":
+                self._change(Event.END)
+            raise
+        if row.size == self._row.size:
+            return
+        if self._state is not State.CLAIMED:
+            self._change(Event.OVERTAKE)
+            raise OCIError("RANGE_INVALID", "another request has written to this upload meanwhile")
+        self._row, self._buffer = row, content_of(row) or b""
+        if is_in_file(row):
+            held = await self._uploads.hold(self._repository, self.id, make=True)
+            assert held is not None
+            self._use_file(*held)
 
     def _check_existence(self) -> None:
         """See that no other request has ended the upload. Raises BLOB_UPLOAD_UNKNOWN."""
@@ -359,8 +405,10 @@ class Upload:
             self._change(Event.END)
             raise OCIError("BLOB_UPLOAD_UNKNOWN")
 
-    def _begin(self) -> None:
+    async def _begin(self) -> None:
         """See that the first bytes begin where the upload ends."""
+        if self._offset not in (self.size, None) and self._file is None:
+            await self._look_again()
         if self._offset not in (self.size, None):
             cause = OCIError("RANGE_INVALID")
             raise OCIError(
@@ -399,7 +447,14 @@ class Upload:
 
     # Ending
 
-    async def _digest(self, algorithm: str) -> str:
+    async def _digest(self, expected: str) -> str:
+        """The digest of all bytes, by the algorithm of the one that is expected."""
+        algorithm = expected.partition(":")[0]
+        if self._file is None:
+            found = digest_of(self._buffer, algorithm)
+            if found == expected:
+                return found
+            await self._look_again()
         return digest_of(self._buffer, algorithm) if self._file is None else await self._file.digest(algorithm)
 
     async def _finish_file(self, file: UploadFile) -> None:
@@ -414,13 +469,16 @@ class Upload:
     async def _suspend(self, state: State) -> None:
         """Record how far the upload is, unless its file says so."""
         file = self._file
+        if state is State.REMEMBERED:
+            # Nothing came that is to be recorded, which would tell that the upload has ended.
+            self._row = await self._uploads.find(self._repository, self.id)
         if not self._is_to_record(state):
             if file is not None:
                 file.put_back()
             return
         try:
             if file is None:
-                self._row = await self._uploads.record_content(self._row, self._buffer)
+                self._row = await self._uploads.record_content(self._repository, self._row, self._buffer)
                 return
             is_nothing = not file.size and not is_in_file(self._row)
             recordable = None if is_nothing else await file.suspend()

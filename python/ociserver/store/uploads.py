@@ -8,6 +8,7 @@ import os
 import re
 import secrets
 import time
+from collections import OrderedDict
 from functools import partial
 from typing import Final
 
@@ -29,6 +30,9 @@ __all__ = ["Claim", "Uploads", "content_of", "is_in_file", "is_upload_id"]
 _IN_ROW: Final = b"\xff" * BOOT_SIZE
 """Begins the state of an upload whose bytes are all in its row, behind this. The other states begin with the id of a
 boot."""
+
+MAX_REMEMBERED: Final = 256
+"""Rows that are remembered, some 0.5 KiB each and up to 16 KiB of content."""
 
 _ID: Final = re.compile(r"[0-9a-f]{32}", re.ASCII)
 
@@ -71,9 +75,19 @@ class Uploads:
         room: on the disk.
         upkeep: writes what takes room, and what frees it.
         read_cache: of rows, until anything is committed.
+        max_remembered: rows that are remembered.
     """
 
-    def __init__(self, database: Database, blobs: Directory, room: Room, upkeep: Upkeep, read_cache: Recent) -> None:
+    def __init__(
+        self,
+        database: Database,
+        blobs: Directory,
+        room: Room,
+        upkeep: Upkeep,
+        read_cache: Recent,
+        *,
+        max_remembered: int = MAX_REMEMBERED,
+    ) -> None:
         self.hashes = HashCache()
         """Of uploads between two requests."""
         self._database = database
@@ -81,7 +95,10 @@ class Uploads:
         self._room = room
         self._upkeep = upkeep
         self._read_cache = read_cache
+        self._max_remembered = max_remembered
         self._claims: dict[str, Claim] = {}
+        # Repository and row, by the id of the upload.
+        self._remembered: OrderedDict[str, tuple[str, UploadRow]] = OrderedDict()
 
     async def close(self) -> None:
         """Drop the hashes, and wait for the threads that hash."""
@@ -101,6 +118,7 @@ class Uploads:
         row = UploadRow(secrets.token_hex(16), algorithm, 0, b"")
         # Not synced: after a power cut the client starts again.
         await self._upkeep.take(writes.start_upload(repository, row.id, algorithm, int(time.time())), durable=False)
+        self.remember(repository, row)
         return row
 
     async def find(self, repository: str, upload_id: str) -> UploadRow:
@@ -112,6 +130,21 @@ class Uploads:
             row = await self._database.read(reads.find_upload(repository, upload_id))
             generation.put(key, row, row.state)
         return row
+
+    def remember(self, repository: str, row: UploadRow) -> None:
+        """Keep a row that this process has just recorded, for the next request of the upload."""
+        self._remembered[row.id] = repository, row
+        if len(self._remembered) > self._max_remembered:
+            self._remembered.popitem(last=False)
+
+    def remembered(self, repository: str, upload_id: str) -> UploadRow | None:
+        """The row that this process has recorded last, which another process may have changed. It is then forgotten."""
+        found, row = self._remembered.pop(upload_id, (None, None))
+        return row if found == repository else None
+
+    def forget(self, upload_id: str) -> None:
+        """Forget the row of an upload that is about to change."""
+        self._remembered.pop(upload_id, None)
 
     def size(self, row: UploadRow) -> int:
         """Bytes that an upload has, while nobody writes to it."""
@@ -130,6 +163,7 @@ class Uploads:
         """
         if upload_id in self._claims:
             raise OCIError("RANGE_INVALID", "another request is writing to this upload")
+        self.forget(upload_id)
         claim = self._claims[upload_id] = Claim(upload_id)
         return claim
 
@@ -199,9 +233,11 @@ class Uploads:
         await self._upkeep.take(writes.suspend_upload(row, size, state, int(time.time())), durable=False)
         return UploadRow(row.id, row.algorithm, size, state)
 
-    async def record_content(self, row: UploadRow, content: bytes) -> UploadRow:
+    async def record_content(self, repository: str, row: UploadRow, content: bytes) -> UploadRow:
         """Record all bytes of an upload in its row. Raises what `record` does."""
-        return await self.record(row, len(content), _IN_ROW + content)
+        recorded = await self.record(row, len(content), _IN_ROW + content)
+        self.remember(repository, recorded)
+        return recorded
 
     async def touch(self, upload_id: str) -> None:
         """Record that an upload is being written to, so that collection keeps it. Raises BLOB_UPLOAD_UNKNOWN."""
@@ -238,6 +274,7 @@ class Uploads:
 
     async def end(self, upload_id: str) -> None:
         """End an upload without a blob, and delete its file. Nothing happens if it has ended."""
+        self.forget(upload_id)
         # Only the request that ends the row may delete the file: a commit ends the row too, and keeps the file.
         if await self._upkeep.free(partial(writes.end_upload, upload_id), durable=False):
             if upload_id in self._claims:
