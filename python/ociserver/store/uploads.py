@@ -24,6 +24,7 @@ from ociserver.store.room import Room
 from ociserver.store.upkeep import Upkeep
 from ociserver.store.upload_file import UploadFile
 from ociserver.store.work import Database
+from ociserver.store.writes import CheckedCopy, UncheckedCopyError
 
 __all__ = ["Claim", "Uploads", "content_of", "is_in_file", "is_upload_id"]
 
@@ -262,8 +263,8 @@ class Uploads:
         finish = partial(writes.finish_blob, repository, digest, size, upload=upload, content=content)
         try:
             linked = await self._upkeep.take(finish(checked=None, now=int(time.time())))
-        except writes.UncheckedCopyError as found:
-            checked = writes.CheckedCopy(found.key, is_whole=self._blobs.is_whole(found.key, size))
+        except UncheckedCopyError as found:
+            checked = CheckedCopy(found.key, is_whole=self._blobs.is_whole(found.key, size))
             linked = await self._upkeep.take(finish(checked=checked, now=int(time.time())))
         try:
             await self._blobs.delete(linked.dropped)
