@@ -74,7 +74,7 @@ class Store(Reading):
         super().__init__(database, blobs, renew_after_s)
         self.room = Room(self.path, Reserve(self.path / "registry.reserve", self.modes), database.owed)
         self.upkeep = Upkeep(database, self.room)
-        self.uploads = Uploads(self.database, self.blobs, self.room, self.upkeep, self._recent)
+        self.uploads = Uploads(self.database, self.blobs, self.room, self.upkeep, self._read_cache)
         self._opening = asyncio.Lock()
         self._openings = 0
 

@@ -14,9 +14,9 @@ from ociserver.store import manifests, reads, writes
 from ociserver.store.directory import Directory
 from ociserver.store.glances import Glances
 from ociserver.store.lists import Lists
+from ociserver.store.read_cache import ReadCache
 from ociserver.store.reader import FileReader, InlineReader
 from ociserver.store.reads import Copy, Link, Resolved
-from ociserver.store.recent import Recent
 from ociserver.store.work import Database, Work
 
 __all__ = ["Reading"]
@@ -43,8 +43,8 @@ class Reading(Lists):
         self.database = database
         self.blobs = blobs
         self.renew_after_s = renew_after_s
-        self._recent = Recent(database.version)
-        self._glances = Glances(database, self._recent)
+        self._read_cache = ReadCache(database.version)
+        self._glances = Glances(database, self._read_cache)
 
     @property
     def unavailable(self) -> str | None:
@@ -73,18 +73,18 @@ class Reading(Lists):
 
     async def get_manifest(self, repository: str, digest: str) -> Manifest:
         key = (repository, digest, "manifest")
-        manifest: Manifest | None = self._recent.get(key)
+        manifest: Manifest | None = self._read_cache.get(key)
         if manifest is None:
-            generation = self._recent.begin()
+            generation = self._read_cache.begin()
             manifest = await self.database.read(reads.find_manifest(repository, digest))
             generation.put(key, manifest, manifest.content)
         return manifest
 
     async def get_tag(self, repository: str, tag: str) -> Manifest:
         key = (repository, tag, "manifest")
-        manifest: Manifest | None = self._recent.get(key)
+        manifest: Manifest | None = self._read_cache.get(key)
         if manifest is None:
-            generation = self._recent.begin()
+            generation = self._read_cache.begin()
             manifest = await self.database.read(reads.find_tag(repository, tag))
             generation.put(key, manifest, manifest.content)
         return manifest
@@ -103,9 +103,9 @@ class Reading(Lists):
 
     async def resolve_manifest(self, repository: str, digest: str) -> Descriptor:
         key = (repository, digest, "resolved")
-        resolved: Resolved | None = self._recent.get(key)
+        resolved: Resolved | None = self._read_cache.get(key)
         if resolved is None:
-            generation = self._recent.begin()
+            generation = self._read_cache.begin()
             resolved = await self.database.read(reads.resolve_manifest(repository, digest))
             generation.put(key, resolved, None)
         now = int(time.time())
@@ -117,9 +117,9 @@ class Reading(Lists):
 
     async def resolve_tag(self, repository: str, tag: str) -> Descriptor:
         key = (repository, tag, "resolved")
-        resolved: Resolved | None = self._recent.get(key)
+        resolved: Resolved | None = self._read_cache.get(key)
         if resolved is None:
-            generation = self._recent.begin()
+            generation = self._read_cache.begin()
             resolved = await self.database.read(reads.resolve_tag(repository, tag))
             generation.put(key, resolved, None)
         # A tag keeps its manifest, whose age is counted from when that ends.
@@ -127,15 +127,15 @@ class Reading(Lists):
 
     def recall(self, kind: str, repository: str, reference: str) -> tuple[Descriptor, bytes | None] | None:
         if kind == "manifest_get":
-            manifest: Manifest | None = self._recent.get((repository, reference, "manifest"))
+            manifest: Manifest | None = self._read_cache.get((repository, reference, "manifest"))
             manifest = manifest or self._glances.manifest(repository, reference)
             return None if manifest is None else (manifest.descriptor, manifest.content)
         if kind == "manifest_head":
-            resolved: Resolved | None = self._recent.get((repository, reference, "resolved"))
+            resolved: Resolved | None = self._read_cache.get((repository, reference, "resolved"))
             resolved = resolved or self._glances.resolved(repository, reference)
             is_due = resolved is not None and ":" in reference and self._is_due(resolved.renewed)
             return None if resolved is None or is_due else (resolved.descriptor, None)
-        link: Link | None = self._recent.get((repository, reference, "blob"))
+        link: Link | None = self._read_cache.get((repository, reference, "blob"))
         link = link or self._glances.blob(repository, reference)
         if link is None or link.copy.content is None or link.copy.bad:
             # What is in a file may have gone, or be short.
@@ -146,9 +146,9 @@ class Reading(Lists):
 
     async def _find_blob(self, repository: str, digest: str) -> Link:
         key = (repository, digest, "blob")
-        link: Link | None = self._recent.get(key)
+        link: Link | None = self._read_cache.get(key)
         if link is None:
-            generation = self._recent.begin()
+            generation = self._read_cache.begin()
             link = await self.database.read(reads.find_blob(repository, digest))
             generation.put(key, link, link.copy.content)
         return link

@@ -18,8 +18,8 @@ from ociserver.store import reads, sweep, writes
 from ociserver.store.directory import Directory
 from ociserver.store.disk import BOOT_SIZE, NO_BOOT
 from ociserver.store.hash_cache import HashCache
+from ociserver.store.read_cache import ReadCache
 from ociserver.store.reads import UploadRow
-from ociserver.store.recent import Recent
 from ociserver.store.room import Room
 from ociserver.store.upkeep import Upkeep
 from ociserver.store.upload_file import UploadFile
@@ -85,7 +85,7 @@ class Uploads:
         blobs: Directory,
         room: Room,
         upkeep: Upkeep,
-        read_cache: Recent,
+        read_cache: ReadCache,
         *,
         max_remembered: int = MAX_REMEMBERED,
     ) -> None:
