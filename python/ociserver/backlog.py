@@ -1,4 +1,4 @@
-"""Waiting for what works in threads without Python: an `Appender`, a `BackgroundHasher`."""
+"""GroupQueue for what works in threads without Python: an `Appender`, a `BackgroundHasher`."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from ociserver.cli.units import format_size
-from ociserver.store.reserve import SIZE, SLICE
+from ociserver.store.disk_reserve import SIZE, SLICE
 from ociserver.store.room import CHECK_S, MARGIN
 from tests.cli.process import eventually
 from tests.faults.disk import Disk, small_disk

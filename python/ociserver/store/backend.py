@@ -15,13 +15,13 @@ from ociserver.interface import Descriptor, PushedManifest
 from ociserver.manifests import read_pushed
 from ociserver.store import manifests, reads, writes
 from ociserver.store.directory import Directory
+from ociserver.store.disk_reserve import Reserve
 from ociserver.store.faults import StoreError, is_full_below, of_disk
 from ociserver.store.folder import check_folder
 from ociserver.store.modes import GROUP_READABLE, PRIVATE
 from ociserver.store.pushing import push_blob
 from ociserver.store.reading import Reading
 from ociserver.store.reads import BLOB_TYPE
-from ociserver.store.reserve import Reserve
 from ociserver.store.room import Room
 from ociserver.store.sqlite import Durability, SQLite
 from ociserver.store.upkeep import Upkeep
