@@ -16,7 +16,7 @@ from ociserver.manifests import read_pushed
 from ociserver.store import manifests, reads, writes
 from ociserver.store.directory import Directory
 from ociserver.store.disk_reserve import Reserve
-from ociserver.store.faults import StoreError, is_full_below, of_disk
+from ociserver.store.errors import StoreError, is_full_below, of_disk
 from ociserver.store.folder import check_folder
 from ociserver.store.modes import GROUP_READABLE, PRIVATE
 from ociserver.store.pushing import push_blob

@@ -22,7 +22,7 @@ from typing import Final, Literal
 from ociserver.store import sweep
 from ociserver.store.backend import Store
 from ociserver.store.directory import FAN_OUT, Found
-from ociserver.store.faults import StoreError
+from ociserver.store.errors import StoreError
 from ociserver.store.upkeep import Compacted
 from ociserver.store.work import Row, Work
 

@@ -20,8 +20,8 @@ from ociserver._core import Appender
 from ociserver.backlog import until_called
 from ociserver.errors import OCIError
 from ociserver.store.disk import boot_id, sync_folders_above
+from ociserver.store.errors import of_disk
 from ociserver.store.failpoint import reach
-from ociserver.store.faults import of_disk
 from ociserver.store.modes import PRIVATE, Modes
 
 __all__ = ["FAN_OUT", "Directory", "Found"]

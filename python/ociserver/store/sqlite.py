@@ -13,8 +13,8 @@ from typing import Any, Final, TypeVar
 from ociserver.errors import OCIError
 from ociserver.store.checkpoint import Checkpointer
 from ociserver.store.disk import sync_folder
+from ociserver.store.errors import StoreError, damaged, of_database, of_disk
 from ociserver.store.failpoint import reach
-from ociserver.store.faults import StoreError, damaged, of_database, of_disk
 from ociserver.store.modes import PRIVATE, Modes
 from ociserver.store.pages import CONVERT_BYTES, PAGE_SIZE, convert
 from ociserver.store.process_lock import ProcessLock

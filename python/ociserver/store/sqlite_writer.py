@@ -17,8 +17,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeVar
 
+from ociserver.store.errors import of_database, of_disk, unavailable
 from ociserver.store.failpoint import reach
-from ociserver.store.faults import of_database, of_disk, unavailable
 from ociserver.store.group_commit import GroupQueue
 from ociserver.store.process_lock import ProcessLock
 from ociserver.store.work import Work, drive

@@ -17,7 +17,7 @@ from typing import Final, TypeVar
 
 from ociserver.errors import OCIError
 from ociserver.store import pages
-from ociserver.store.faults import is_full
+from ociserver.store.errors import is_full
 from ociserver.store.pages import PAGE_SIZE
 from ociserver.store.room import MARGIN, Room, State
 from ociserver.store.work import Database, Work

@@ -57,7 +57,7 @@ from typing import Final, Self
 from ociserver._core import digest_of, is_digest
 from ociserver.errors import OCIError
 from ociserver.interface import CHUNK_SIZE, Descriptor
-from ociserver.store.faults import is_full
+from ociserver.store.errors import is_full
 from ociserver.store.reads import UploadRow
 from ociserver.store.upload_file import UploadFile
 from ociserver.store.uploads import Claim, Uploads, content_of, is_in_file, is_upload_id

@@ -38,8 +38,8 @@ from ociserver.backlog import until_called, until_left
 from ociserver.errors import OCIError
 from ociserver.store.directory import Directory
 from ociserver.store.disk import BOOT_SIZE, NO_BOOT, sync_folder
+from ociserver.store.errors import of_disk
 from ociserver.store.failpoint import reach
-from ociserver.store.faults import of_disk
 from ociserver.store.hash_cache import HashCache, Seen
 
 __all__ = ["MOST_OF_FEW", "STAMP_SIZE", "State", "UploadFile"]
