@@ -14,7 +14,7 @@ from typing import Final
 
 from ociserver.errors import OCIError
 from ociserver.interface import Descriptor
-from ociserver.store import reads, sweep, writes
+from ociserver.store import collecting, reads, writes
 from ociserver.store.directory import Directory
 from ociserver.store.disk import BOOT_SIZE, NO_BOOT
 from ociserver.store.hash_cache import HashCache
@@ -285,6 +285,6 @@ class Uploads:
 
     async def discard(self, upload_id: str) -> None:
         """Delete the file of an upload that has ended, unless it has become that of a blob."""
-        if not await self._database.read(sweep.known_keys([upload_id])):
+        if not await self._database.read(collecting.known_keys([upload_id])):
             self.hashes.drop(upload_id)
             await self._blobs.delete([upload_id])
