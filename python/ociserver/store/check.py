@@ -215,12 +215,12 @@ async def _manifests(store: Store, checked: Checked, *, repair: bool) -> Step:
 
 
 async def _look_at_manifest(store: Store, row: Row, *, repair: bool) -> list[Finding]:
-    manifest_id, number, repository, digest, size = row
+    manifest_id, repo_id, repository, digest, size = row
     found = await store.database.read(checking.manifest_of(manifest_id))
     if found is None:
         return []  # deleted meanwhile
     if len(found.content) != size or digest_of(found.content, digest.partition(":")[0]) != digest:
-        affected = await store.database.read(checking.affected_by(number, repository, digest))
+        affected = await store.database.read(checking.affected_by(repo_id, repository, digest))
         if repair:
             await store.database.write(checking.delete_bad_manifest(manifest_id, found.content))
         message = "its bytes are others than its digest says"
@@ -242,7 +242,7 @@ async def _look_at_manifest(store: Store, row: Row, *, repair: bool) -> list[Fin
         info = read_stored_manifest(found.content, found.media_type)
         if not _is_recorded(found, info):
             if repair:
-                await store.database.write(checking.record(manifest_id, number, found.content, info))
+                await store.database.write(checking.record(manifest_id, repo_id, found.content, info))
             if found.media_type != info.media_type:
                 message = f"it is recorded as {found.media_type}, and its bytes say {info.media_type}"
                 findings.append(Finding("manifest type", digest, repository, message, repair))
@@ -253,7 +253,7 @@ async def _look_at_manifest(store: Store, row: Row, *, repair: bool) -> list[Fin
     named = [one.digest for one in info.references if one.required or info.kind == "other"]
     findings += [
         Finding("dangling", digest, repository, f"it references {missing}, which is not there")
-        for missing in await store.database.read(checking.missing_references(number, named))
+        for missing in await store.database.read(checking.missing_references(repo_id, named))
     ]
     return findings
 

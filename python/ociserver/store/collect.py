@@ -228,11 +228,11 @@ class _Sweep:
     async def _links(self) -> AsyncIterator[Freed]:
         store, before, after = self._store, self._links_before, (-1, -1, -1)
         while rows := await self._page(collecting.old_links(before, after, PAGE)):
-            for renewed, number, copy_id, repository, digest, size, referenced in rows:
-                after = (renewed, number, copy_id)
+            for renewed, repo_id, copy_id, repository, digest, size, referenced in rows:
+                after = (renewed, repo_id, copy_id)
                 if referenced:
                     continue
-                work = partial(collecting.unlink_unreferenced, number, copy_id, before, int(time.time()))
+                work = partial(collecting.unlink_unreferenced, repo_id, copy_id, before, int(time.time()))
                 if self._dry_run or await store.free(work):
                     yield Freed("unreferenced", digest, repository, size)
             self._progress(self._done + len(rows))

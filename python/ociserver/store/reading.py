@@ -16,7 +16,7 @@ from ociserver.store.glances import Glances
 from ociserver.store.lists import Lists
 from ociserver.store.read_cache import ReadCache
 from ociserver.store.reader import FileReader, InlineReader
-from ociserver.store.reads import Copy, Link, Resolved
+from ociserver.store.reads import Link, Resolved, StoredContent
 from ociserver.store.work import Database, Work
 
 __all__ = ["Reading"]
@@ -153,7 +153,7 @@ class Reading(Lists):
             generation.put(key, link, link.copy.content)
         return link
 
-    def _is_whole(self, copy: Copy) -> bool:
+    def _is_whole(self, copy: StoredContent) -> bool:
         return not copy.bad and (copy.key is None or self.blobs.is_whole(copy.key, copy.size))
 
     def _is_due(self, renewed: int) -> bool:

@@ -10,7 +10,7 @@ from ociserver._core import is_repository
 from ociserver.errors import OCIError
 from ociserver.interface import Descriptor
 from ociserver.store.immutability import check_deletable, check_repository_deletable
-from ociserver.store.reads import BLOB_TYPE, Copy, UploadRow, copy_of, repository_id
+from ociserver.store.reads import BLOB_TYPE, StoredContent, UploadRow, copy_of, repository_id
 from ociserver.store.work import Work
 
 __all__ = [
@@ -64,8 +64,8 @@ def ensure_repository(repository: str) -> Work[int]:
         if not is_repository(repository):
             raise OCIError("NAME_INVALID")
         rows = yield "INSERT INTO repositories (name) VALUES (?) RETURNING id", (repository,)
-    number: int = rows[0][0]
-    return number
+    repo_id: int = rows[0][0]
+    return repo_id
 
 
 def list_repository(repository: str) -> Work[None]:
@@ -73,13 +73,13 @@ def list_repository(repository: str) -> Work[None]:
     yield "UPDATE repositories SET listed = 1 WHERE name = ? AND listed = 0", (repository,)
 
 
-def unlist_if_empty(number: int) -> Work[None]:
+def unlist_if_empty(repo_id: int) -> Work[None]:
     """Take a repository out of the catalog if it holds nothing any more."""
     yield (
         "UPDATE repositories SET listed = 0 WHERE id = ?"
         " AND NOT EXISTS (SELECT 1 FROM links WHERE repository_id = ?)"
         " AND NOT EXISTS (SELECT 1 FROM manifests WHERE repository_id = ?)",
-        (number, number, number),
+        (repo_id, repo_id, repo_id),
     )
 
 
@@ -184,7 +184,7 @@ def finish_blob(
     return Linked(Descriptor(BLOB_TYPE, digest, size), dropped)
 
 
-def _is_kept(copy: Copy, checked: CheckedCopy | None, *, is_small: bool) -> bool:
+def _is_kept(copy: StoredContent, checked: CheckedCopy | None, *, is_small: bool) -> bool:
     """Whether a copy stays when its content is pushed again, and does not make way for what was pushed."""
     if copy.bad or copy.key is None:
         return not copy.bad
@@ -210,7 +210,7 @@ def _refuse(upload: UploadRow) -> Work[None]:
     raise OCIError("BLOB_UPLOAD_UNKNOWN")
 
 
-def mount(from_repository: str | None, to_repository: str, digest: str, now: int) -> Work[Copy]:
+def mount(from_repository: str | None, to_repository: str, digest: str, now: int) -> Work[StoredContent]:
     """Link a blob of another repository; the same copy, no bytes."""
     if from_repository is None:
         rows = yield (
@@ -231,46 +231,46 @@ def mount(from_repository: str | None, to_repository: str, digest: str, now: int
         )
     if not rows:
         raise OCIError("BLOB_UNKNOWN")
-    copy = Copy(*rows[0])
+    copy = StoredContent(*rows[0])
     yield from _wake(copy.id)
     yield from _link(to_repository, copy.id, now)
     return copy
 
 
-def renew(number: int, copy_id: int, now: int) -> Work[bool]:
+def renew(repo_id: int, copy_id: int, now: int) -> Work[bool]:
     """Note that a client has asked for a blob, and may count on it for a while; whether it is still linked."""
     rows = yield (
         "UPDATE links SET renewed = ? WHERE repository_id = ? AND copy_id = ? RETURNING copy_id",
-        (now, number, copy_id),
+        (now, repo_id, copy_id),
     )
     return bool(rows)
 
 
 def delete_blob(repository: str, digest: str, *, immutable_tags: bool, now: int) -> Work[None]:
     """Unlink a blob from its repository; its copy stays until collection finds that nothing links it."""
-    number = yield from repository_id(repository)
+    repo_id = yield from repository_id(repository)
     rows = yield (
         "SELECT c.id FROM copies c JOIN links l ON l.copy_id = c.id WHERE c.digest = ? AND l.repository_id = ?",
-        (digest, number),
+        (digest, repo_id),
     )
     if not rows:
         raise OCIError("BLOB_UNKNOWN")
     if immutable_tags:
-        yield from check_deletable(number, digest)
-    yield from unlink(number, rows[0][0], now)
+        yield from check_deletable(repo_id, digest)
+    yield from unlink(repo_id, rows[0][0], now)
 
 
 def delete_repository(repository: str, *, immutable_tags: bool, now: int) -> Work[None]:
     """Delete a repository and all that it holds; uploads under way end, and copies begin their grace."""
-    number = yield from repository_id(repository)
+    repo_id = yield from repository_id(repository)
     if immutable_tags:
-        yield from check_repository_deletable(number)
-    yield "DELETE FROM manifests WHERE repository_id = ?", (number,)
-    rows = yield "SELECT copy_id FROM links WHERE repository_id = ?", (number,)
+        yield from check_repository_deletable(repo_id)
+    yield "DELETE FROM manifests WHERE repository_id = ?", (repo_id,)
+    rows = yield "SELECT copy_id FROM links WHERE repository_id = ?", (repo_id,)
     for (copy_id,) in rows:
-        yield from unlink(number, copy_id, now)
-    yield "DELETE FROM uploads WHERE repository_id = ?", (number,)
-    yield "DELETE FROM repositories WHERE id = ?", (number,)
+        yield from unlink(repo_id, copy_id, now)
+    yield "DELETE FROM uploads WHERE repository_id = ?", (repo_id,)
+    yield "DELETE FROM repositories WHERE id = ?", (repo_id,)
 
 
 def drop_blobs(blobs: Mapping[str, Iterable[str]]) -> Work[list[str]]:
@@ -301,14 +301,14 @@ def drop_blobs(blobs: Mapping[str, Iterable[str]]) -> Work[list[str]]:
     return keys
 
 
-def unlink(number: int, copy_id: int, now: int) -> Work[None]:
+def unlink(repo_id: int, copy_id: int, now: int) -> Work[None]:
     """Take a link away, and start the copy's grace if it was the last."""
-    yield "DELETE FROM links WHERE repository_id = ? AND copy_id = ?", (number, copy_id)
+    yield "DELETE FROM links WHERE repository_id = ? AND copy_id = ?", (repo_id, copy_id)
     yield (
         "UPDATE copies SET idle_since = ? WHERE id = ? AND NOT EXISTS (SELECT 1 FROM links WHERE copy_id = ?)",
         (now, copy_id, copy_id),
     )
-    yield from unlist_if_empty(number)
+    yield from unlist_if_empty(repo_id)
 
 
 def _link(repository: str, copy_id: int, now: int) -> Work[None]:
