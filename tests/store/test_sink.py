@@ -76,6 +76,7 @@ async def test_what_comes_first_is_recorded_whatever_was_kept(store: Store, othe
     """There is a file of which nothing is recorded, and a request that opens it and brings nothing."""
     content = os.urandom(LARGE)
     upload_id = await start(store)
+    store.uploads.forget(upload_id)
     store.blobs.path(upload_id).write_bytes(b"of a process that was killed")
     for _ in range(2):
         async with aclosing(await resume(store, upload_id, 0)) as upload:

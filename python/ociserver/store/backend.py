@@ -19,6 +19,7 @@ from ociserver.store.disk_reserve import Reserve
 from ociserver.store.errors import StoreError, is_full_below, of_disk
 from ociserver.store.folder import check_folder
 from ociserver.store.modes import GROUP_READABLE, PRIVATE
+from ociserver.store.opening import resume_upload, start_upload
 from ociserver.store.pushing import push_blob
 from ociserver.store.reading import Reading
 from ociserver.store.reads import BLOB_TYPE
@@ -128,14 +129,14 @@ class Store(Reading):
         return await push_blob(self.uploads, repository, descriptor, chunks)
 
     async def push_blob_chunked(self, repository: str, *, chunk_size: int = 0, algorithm: str = "sha256") -> Upload:
-        return await Upload.start(self.uploads, repository, algorithm)
+        return await start_upload(self.uploads, repository, algorithm)
 
     async def push_blob_chunked_resume(
         self, repository: str, upload_id: str, *, offset: int | None, digest: str | None = None
     ) -> Upload:
         # A request that says neither may only ask how far the upload is.
         is_writer = offset is not None or digest is not None
-        return await Upload.resume(self.uploads, repository, upload_id, offset, is_writer=is_writer)
+        return await resume_upload(self.uploads, repository, upload_id, offset, is_writer=is_writer)
 
     async def mount_blob(self, from_repository: str | None, to_repository: str, digest: str) -> Descriptor:
         copy = await self.database.read(reads.copy_of(digest))

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterable
 from ociserver._core import digest_of, is_digest
 from ociserver.errors import OCIError
 from ociserver.interface import UNKNOWN_SIZE, Descriptor, write_all
+from ociserver.store.opening import start_upload
 from ociserver.store.upload import INLINE_SIZE, Upload
 from ociserver.store.uploads import Uploads
 
@@ -40,7 +41,7 @@ async def push_blob(
             if len(head) + len(data) <= INLINE_SIZE:
                 head += data
                 continue
-            upload = await Upload.start(uploads, repository, algorithm)
+            upload = await start_upload(uploads, repository, algorithm)
             await upload.write(head)
             await upload.write(data)
             await write_all(upload, content)

@@ -1,58 +1,11 @@
-"""One upload, while one request writes to it.
-
-Theory of operation
-===================
-An upload outlives its requests: its row in the database says that it exists. Each request opens an `Upload`, writes,
-and either suspends it (`aclose`), commits it or cancels it. `Uploads` does what concerns the database and other
-requests; `UploadFile` does what concerns the file. This file decides which comes when.
-
-Where the bytes are
--------------------
-Up to `INLINE_SIZE` bytes are in memory during a request, and in the row between requests: a small blob never gets a
-file. More go to a file. Once the row says that there is a file, the length of that file says how far the upload is.
-
-States
-------
-- REMEMBERED: nothing has happened. The row is as this process has recorded it last, in an earlier request.
-- OPENED: nothing has happened. The row is as it was when the request began. No other request is kept out.
-- CLAIMED: this is the only writer. Nothing of this request is to be recorded.
-- WRITTEN: the request has brought bytes, or may have. `aclose` records them.
-- FULL: as WRITTEN, and the last step failed because the disk is full. `aclose` and `cancel` first give back the room of
-  what this request has brought.
-- OVERTAKEN: another request has written to the upload. Nothing of this one may be recorded.
-- COMMITTING: the transaction of the commit was sent. It may have succeeded, even if the request was cancelled.
-- ENDED: suspended, committed, cancelled, or ended by another request.
-
-`_TRANSITIONS` has every change of state that can happen.
-
-One writer at a time
---------------------
-Within a process `Uploads.claim` sees to it; between processes, the lock on the file. Where there is no file yet, both
-may write, and the one that records first wins: a transaction records or ends an upload only if its row still has the
-size that the writer knows, else it raises RANGE_INVALID.
-
-When the row is read
---------------------
-Once, when the request begins. A file may be written to only if its upload is found under the lock on the file: without
-the lock, another process may have committed the upload, and the file be a blob's. So a request that says where it
-writes (Content-Range), or that it ends the upload (a digest), locks the file first and then reads the row. Another
-request may only ask how far the upload is, and must not be in a writer's way. So it locks the file when bytes come, and
-reads the row again if anything was committed in between.
-
-What is in memory needs no such look: the transaction that records it compares the size. So the row may even be one that
-this process remembers. If the bytes do not fit to it (their offset, or at the end the digest), the row is read again.
-
-Whether the upload still exists is checked with each piece, without the database: the claim knows of a `cancel` in this
-process, and a file that another process has deleted has no name.
-"""
+"""One upload, while one request writes to it. Read the theory of operation in `upload_state` first."""
 
 from __future__ import annotations
 
 import contextlib
-import enum
 import time
 from collections.abc import Iterator
-from typing import Final, Self
+from typing import Final
 
 from ociserver._core import digest_of, is_digest
 from ociserver.errors import OCIError
@@ -60,75 +13,16 @@ from ociserver.interface import CHUNK_SIZE, Descriptor
 from ociserver.store.errors import is_full
 from ociserver.store.reads import UploadRow
 from ociserver.store.upload_file import UploadFile
-from ociserver.store.uploads import Claim, Uploads, content_of, is_in_file, is_upload_id
+from ociserver.store.upload_state import TRANSITIONS, UNCLAIMED, Event, State
+from ociserver.store.uploads import Claim, Uploads, content_of, is_in_file
 
-__all__ = ["INLINE_SIZE", "Event", "State", "Upload"]
+__all__ = ["INLINE_SIZE", "Upload"]
 
 INLINE_SIZE: Final = 16 * 1024
 """Bytes up to which a blob is kept in the database: one commit instead of a file, its sync and its folder's."""
 
 TOUCH_AFTER_S: Final = 60
 """How often a request that takes long records that it is writing, so that collection keeps the upload."""
-
-
-class State(enum.Enum):
-    """See "States"."""
-
-    REMEMBERED = enum.auto()
-    OPENED = enum.auto()
-    CLAIMED = enum.auto()
-    WRITTEN = enum.auto()
-    FULL = enum.auto()
-    OVERTAKEN = enum.auto()
-    COMMITTING = enum.auto()
-    ENDED = enum.auto()
-
-
-class Event(enum.Enum):
-    """What changes the state."""
-
-    CLAIM = "this became the only writer"
-    WRITE = "bytes are about to be taken"
-    FILL = "the disk is full"
-    OVERTAKE = "another request was found to have written"
-    COMMIT = "the transaction of the commit is about to be sent"
-    END = "the request has ended, or the upload has"
-
-
-_TRANSITIONS: Final = {
-    State.REMEMBERED: {Event.CLAIM: State.CLAIMED, Event.FILL: State.REMEMBERED, Event.END: State.ENDED},
-    State.OPENED: {Event.CLAIM: State.CLAIMED, Event.FILL: State.OPENED, Event.END: State.ENDED},
-    State.CLAIMED: {
-        Event.WRITE: State.WRITTEN,
-        Event.FILL: State.CLAIMED,
-        Event.COMMIT: State.COMMITTING,
-        Event.END: State.ENDED,
-    },
-    State.WRITTEN: {
-        Event.WRITE: State.WRITTEN,
-        Event.FILL: State.FULL,
-        Event.OVERTAKE: State.OVERTAKEN,
-        Event.COMMIT: State.COMMITTING,
-        Event.END: State.ENDED,
-    },
-    State.FULL: {
-        Event.WRITE: State.WRITTEN,
-        Event.FILL: State.FULL,
-        Event.OVERTAKE: State.OVERTAKEN,
-        Event.COMMIT: State.COMMITTING,
-        Event.END: State.ENDED,
-    },
-    State.OVERTAKEN: {Event.FILL: State.OVERTAKEN, Event.END: State.ENDED},
-    State.COMMITTING: {
-        Event.WRITE: State.COMMITTING,
-        Event.FILL: State.FULL,
-        Event.OVERTAKE: State.OVERTAKEN,
-        Event.COMMIT: State.COMMITTING,
-        Event.END: State.ENDED,
-    },
-    State.ENDED: {Event.FILL: State.ENDED, Event.END: State.ENDED},
-}
-"""The next state, for each state and each event that can happen in it."""
 
 
 class Upload:
@@ -140,6 +34,7 @@ class Upload:
         row: how far the upload is.
         offset: where the first bytes have to begin; None for wherever the upload ends.
         state: OPENED or REMEMBERED.
+        locked: what makes this the only writer already.
     """
 
     chunk_size = CHUNK_SIZE
@@ -151,6 +46,7 @@ class Upload:
         row: UploadRow,
         offset: int | None = None,
         state: State = State.OPENED,
+        locked: tuple[Claim, UploadFile] | None = None,
     ) -> None:
         self._uploads = uploads
         self._repository = repository
@@ -158,6 +54,8 @@ class Upload:
         # None once the first bytes were found to begin there.
         self._offset = offset
         self._state = state
+        # Whether another process may have made a file, which was not looked for.
+        self._may_have_file = state is State.REMEMBERED
         self._claim: Claim | None = None
         # All bytes, while there is no file.
         self._buffer = content_of(row) or b""
@@ -165,62 +63,9 @@ class Upload:
         # Bytes of the file before this request.
         self._acknowledged = 0
         self._touched = time.monotonic()
-
-    @classmethod
-    async def start(cls, uploads: Uploads, repository: str, algorithm: str) -> Self:
-        """Make a new upload, and open it."""
-        return cls(uploads, repository, await uploads.start(repository, algorithm), 0)
-
-    @classmethod
-    async def resume(
-        cls, uploads: Uploads, repository: str, upload_id: str, offset: int | None, *, is_writer: bool
-    ) -> Self:
-        """Open an upload.
-
-        Args:
-            uploads: of the store.
-            repository: that the upload is in.
-            upload_id: names it.
-            offset: see the class.
-            is_writer: whether this request certainly writes to the upload, or ends it.
-
-        Raises:
-            OCIError: BLOB_UPLOAD_UNKNOWN.
-        """
-        if not is_upload_id(upload_id):
-            raise OCIError("BLOB_UPLOAD_UNKNOWN")
-        remembered = uploads.remembered(repository, upload_id)
-        if is_writer:
-            if remembered is not None:
-                return cls(uploads, repository, remembered, offset, State.REMEMBERED)
-            upload = await cls._resume_locked(uploads, repository, upload_id, offset)
-            if upload is not None:
-                return upload
-        return cls(uploads, repository, await uploads.find(repository, upload_id), offset)
-
-    @classmethod
-    async def _resume_locked(cls, uploads: Uploads, repository: str, upload_id: str, offset: int | None) -> Self | None:
-        """Open an upload as its only writer; None if it has no file, or if another request is writing to it."""
-        claim: Claim | None = None
-        try:
-            claim = uploads.claim(upload_id)
-            held = await uploads.hold(repository, upload_id, make=False)
-        except OCIError as error:
-            if claim is not None:
-                uploads.release(claim)
-            if error.code != "RANGE_INVALID":
-                raise
-            return None  # the first write tells, if that is still so
-        except BaseException:
-            if claim is not None:
-                uploads.release(claim)
-            raise
-        if held is None:
-            uploads.release(claim)
-            return None
-        upload = cls(uploads, repository, held[1], offset)
-        upload._take(claim, held)
-        return upload
+        if locked is not None:
+            claim, file = locked
+            self._take(claim, (file, row))
 
     @property
     def id(self) -> str:
@@ -266,7 +111,7 @@ class Upload:
         with self._noting_full_disk():
             # This is asked for at least once a second while bytes come.
             self._uploads.check_room()
-        if self._is_unclaimed() and not is_in_file(self._row) and not self._uploads.has_file(self.id):
+        if self._state in UNCLAIMED and not self._has_file():
             # Another request need not wait until the first bytes of this one come.
             return None
         await self._ensure_claimed()
@@ -334,7 +179,7 @@ class Upload:
 
     def _change(self, event: Event) -> None:
         try:
-            self._state = _TRANSITIONS[self._state][event]
+            self._state = TRANSITIONS[self._state][event]
         except KeyError:
             raise RuntimeError(f"an upload in the state {self._state.name} cannot {event.name}") from None
 
@@ -346,14 +191,14 @@ class Upload:
             raise OCIError("BLOB_UPLOAD_UNKNOWN")
         if self._state is State.OVERTAKEN:
             raise OCIError("RANGE_INVALID", "another request has written to this upload meanwhile")
-        if not self._is_unclaimed():
+        if self._state not in UNCLAIMED:
             self._check_existence()
             return
         claim = self._uploads.claim(self.id)
         try:
             held = None
             # A file that is not recorded is that of a writer of another process, or of a process that was killed.
-            if is_in_file(self._row) or self._uploads.has_file(self.id):
+            if self._has_file():
                 held = await self._uploads.hold(self._repository, self.id, make=True)
         except BaseException as error:
             self._uploads.release(claim)
@@ -362,8 +207,9 @@ class Upload:
             raise
         self._take(claim, held)
 
-    def _is_unclaimed(self) -> bool:
-        return self._state in (State.REMEMBERED, State.OPENED)
+    def _has_file(self) -> bool:
+        """Whether there is a file to lock before anything is written, as far as was looked for."""
+        return is_in_file(self._row) or (not self._may_have_file and self._uploads.has_file(self.id))
 
     def _take(self, claim: Claim, held: tuple[UploadFile, UploadRow] | None) -> None:
         self._change(Event.CLAIM)
@@ -478,6 +324,8 @@ class Upload:
             return
         try:
             if file is None:
+                if self._may_have_file and self._uploads.is_held(self.id):
+                    raise OCIError("RANGE_INVALID", "another request is writing to this upload")
                 self._row = await self._uploads.record_content(self._repository, self._row, self._buffer)
                 return
             is_nothing = not file.size and not is_in_file(self._row)

@@ -156,6 +156,10 @@ class Uploads:
         """Whether the upload has a file, recorded or not."""
         return self._blobs.size(upload_id) is not None
 
+    def is_held(self, upload_id: str) -> bool:
+        """Whether a process is writing to the file of the upload."""
+        return self._blobs.is_held(upload_id)
+
     def claim(self, upload_id: str) -> Claim:
         """Keep out all other writers of this process. The lock on the file keeps out those of other processes.
 
