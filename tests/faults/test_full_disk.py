@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from ociserver.store.reserve import SIZE, SLICE
+from ociserver.store.disk_reserve import SIZE, SLICE
 from ociserver.store.room import CHECK_S, MARGIN
 from ociserver.units import format_size
 from tests.cli.process import eventually

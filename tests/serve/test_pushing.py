@@ -17,7 +17,7 @@ import pytest
 from ociserver import Handler
 from ociserver.serve.run import Limits, run
 from ociserver.store import Store
-from ociserver.store.writer import FileWriter
+from ociserver.store.upload_file import UploadFile
 from tests.contract.contents import REPOSITORY, digest_of
 
 UPLOADS = f"/v2/{REPOSITORY}/blobs/uploads/"
@@ -40,13 +40,13 @@ class Adding:
 
 @pytest.fixture
 def adding(monkeypatch: pytest.MonkeyPatch) -> Adding:
-    noted, add = Adding(), FileWriter.add
+    noted, add = Adding(), UploadFile.add
 
-    def noting(self: FileWriter, data: bytes) -> int | None:
+    def noting(self: UploadFile, data: bytes) -> int | None:
         noted.note(len(data))
         return add(self, data)
 
-    monkeypatch.setattr(FileWriter, "add", noting)
+    monkeypatch.setattr(UploadFile, "add", noting)
     return noted
 
 

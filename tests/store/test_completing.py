@@ -1,4 +1,4 @@
-"""Completing an upload that this process has started: right without asking the database how far it is."""
+"""Requests that say where they write, or that end an upload: correct with one look into the database."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from contextlib import aclosing
 
 import pytest
 
-from ociserver.store import Store, backend
+from ociserver.store import Store
 from ociserver.store import upload as uploads
 from ociserver.store.upload import INLINE_SIZE, Upload
 from tests.contract.contents import REPOSITORY, digest_of, push_blob, read_blob
@@ -46,8 +46,7 @@ async def test_a_small_blob(store: Store, content: bytes) -> None:
     assert await read_blob(store, digest_of(content)) == content
     assert files(store) == {}
     assert rows(store, "SELECT * FROM uploads") == []
-    assert not store._remembered
-    assert not store.writing
+    assert not store.uploads.claimed
 
 
 @pytest.mark.parametrize("first", [1, INLINE_SIZE])
@@ -73,7 +72,7 @@ async def test_what_another_process_has_added_is_not_overwritten(store: Store, o
     await patch(other, upload_id, 0, b"another's")
     with refused("RANGE_INVALID"):
         await complete(store, upload_id, SMALL, SMALL)
-    assert (await other.find_upload(REPOSITORY, upload_id)).size == len(b"another's")
+    assert (await other.uploads.find(REPOSITORY, upload_id)).size == len(b"another's")
 
 
 async def test_nor_is_it_by_what_has_another_digest(store: Store, other: Store) -> None:
@@ -81,7 +80,7 @@ async def test_nor_is_it_by_what_has_another_digest(store: Store, other: Store) 
     await patch(other, upload_id, 0, b"another's")
     with refused("RANGE_INVALID"):
         await complete(store, upload_id, b"spoilt", SMALL)
-    assert (await other.find_upload(REPOSITORY, upload_id)).size == len(b"another's")
+    assert (await other.uploads.find(REPOSITORY, upload_id)).size == len(b"another's")
 
 
 async def test_one_that_another_process_has_ended(store: Store, other: Store) -> None:
@@ -90,7 +89,7 @@ async def test_one_that_another_process_has_ended(store: Store, other: Store) ->
         await upload.cancel()
     with refused("BLOB_UPLOAD_UNKNOWN"):
         await complete(store, upload_id, SMALL, SMALL)
-    assert not store.writing
+    assert not store.uploads.claimed
 
 
 @pytest.mark.parametrize("sent", [b"", SMALL])
@@ -100,7 +99,7 @@ async def test_going_on_with_one_that_another_process_has_ended(store: Store, ot
         await upload.cancel()
     with refused("BLOB_UPLOAD_UNKNOWN"):
         await patch(store, upload_id, 0, sent)
-    assert not store.writing
+    assert not store.uploads.claimed
 
 
 async def test_one_that_was_completed(store: Store) -> None:
@@ -135,7 +134,7 @@ async def test_a_wrong_digest_keeps_what_came(store: Store, other: Store) -> Non
     upload_id = await start(store)
     with refused("DIGEST_INVALID"):
         await complete(store, upload_id, SMALL, b"another")
-    assert (await other.find_upload(REPOSITORY, upload_id)).size == len(SMALL)
+    assert (await other.uploads.find(REPOSITORY, upload_id)).size == len(SMALL)
 
 
 async def test_two_requests_at_once(store: Store) -> None:
@@ -147,10 +146,10 @@ async def test_two_requests_at_once(store: Store) -> None:
         await first.commit(digest_of(SMALL))
 
 
-async def test_so_many_that_some_are_forgotten(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(backend, "MAX_REMEMBERED", 2)
+async def test_so_many_that_some_are_forgotten(store: Store) -> None:
+    store.uploads._max_remembered = 2
     uploads = [await start(store) for _ in range(4)]
-    assert list(store._remembered) == uploads[2:]
+    assert list(store.uploads._remembered) == uploads[2:]
     for number, upload_id in enumerate(uploads):
         await complete(store, upload_id, b"%d" % number, b"%d" % number)
         assert await read_blob(store, digest_of(b"%d" % number)) == b"%d" % number
@@ -158,15 +157,15 @@ async def test_so_many_that_some_are_forgotten(store: Store, monkeypatch: pytest
 
 async def test_what_is_written_to_or_ended_is_not_remembered(store: Store) -> None:
     async with aclosing(await store.push_blob_chunked(REPOSITORY)) as upload:
-        assert store._remembered
+        assert store.uploads._remembered
         await upload.write(SMALL)
-        assert not store._remembered
-    assert store._remembered
+        assert not store.uploads._remembered
+    assert store.uploads._remembered
     async with aclosing(await store.push_blob_chunked_resume(REPOSITORY, upload.id, offset=None)) as upload:
         await upload.cancel()
     async with aclosing(await store.push_blob_chunked(REPOSITORY)) as upload:
         await upload.cancel()
-    assert not store._remembered
+    assert not store.uploads._remembered
 
 
 async def test_a_small_blob_takes_the_place_of_a_file(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

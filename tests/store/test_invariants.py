@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from ociserver import OCIError
-from ociserver.store import Store, directory, sqlite, sqlite_writer, writer
+from ociserver.store import Store, directory, sqlite, sqlite_writer, upload_file
 from ociserver.store.check import check
 from ociserver.store.collect import Policy, collect
 from ociserver.store.sqlite import SQLite
@@ -53,7 +53,7 @@ def reached(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     def reach(point: str, subjects: Any = ()) -> None:
         points.extend([f"{point} {subject}" for subject in subjects] or [point])
 
-    for module in (sqlite, sqlite_writer, writer, directory):
+    for module in (sqlite, sqlite_writer, upload_file, directory):
         monkeypatch.setattr(module, "reach", reach)
     return points
 

@@ -69,7 +69,7 @@ async def test_a_copy_that_is_not_whole_is_missing_until_it_is_pushed_again(stor
     elif by == "chunks":
         await finish(store, await start(store, content), b"", digest)
     else:
-        await store.link(REPOSITORY, digest, LARGE, upload=None, content=content)
+        await store.uploads.commit(REPOSITORY, digest, LARGE, upload=None, content=content)
     assert await read_blob(store, digest) == content
     assert (await store.resolve_blob(REPOSITORY, digest)).size == LARGE
     assert path not in files(store).values(), "the old file has no use any more"

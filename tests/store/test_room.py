@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from ociserver import OCIError
+from ociserver.store.disk_reserve import SIZE, SLICE, Reserve
 from ociserver.store.modes import PRIVATE
-from ociserver.store.reserve import SIZE, SLICE, Reserve
 from ociserver.store.room import LEAST, MARGIN, Room, State
 from ociserver.store.work import Work
 from tests.faults.disk import Disk, small_disk

@@ -55,7 +55,7 @@ async def test_there_is_none_before_there_is_a_file(store: Store) -> None:
         await upload.write(b"little")
         assert await upload.open_sink() is None
         upload_id = upload.id
-    for offset in (None, len(b"little")):  # as it is recorded, and as it is remembered
+    for offset in (None, len(b"little")):
         async with aclosing(await resume(store, upload_id, offset)) as upload:
             assert await upload.open_sink() is None
     assert files(store) == {}
@@ -76,7 +76,7 @@ async def test_what_comes_first_is_recorded_whatever_was_kept(store: Store, othe
     """There is a file of which nothing is recorded, and a request that opens it and brings nothing."""
     content = os.urandom(LARGE)
     upload_id = await start(store)
-    store.forget(upload_id)
+    store.uploads.forget(upload_id)
     store.blobs.path(upload_id).write_bytes(b"of a process that was killed")
     for _ in range(2):
         async with aclosing(await resume(store, upload_id, 0)) as upload:
@@ -204,7 +204,7 @@ async def test_a_client_that_sends_its_head_only_is_let_go(store: Store) -> None
     assert (await request(handler, "PATCH", location, content)).status == 202
     exchange = await patch(handler, location, LARGE, 5)
     assert exchange.reply.status in (0, 400)
-    assert store.writing == set()
+    assert store.uploads.claimed == set()
     ((upload_id,),) = rows(store, "SELECT id FROM uploads")
     assert not store.blobs.is_held(upload_id)
     assert (await request(handler, "PUT", f"{location}?digest={digest_of(content)}", b"")).status == 201

@@ -15,7 +15,7 @@ import pytest
 
 from ociserver import OCIError
 from ociserver.store import StoreError, pages
-from ociserver.store.group import MAX_GROUP
+from ociserver.store.group_commit import MAX_GROUP
 from ociserver.store.process_lock import ProcessLock
 from ociserver.store.schema import MIGRATIONS, REGISTRY, Schema
 from ociserver.store.sqlite import SQLite

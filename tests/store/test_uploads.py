@@ -18,9 +18,10 @@ from ociserver import UNKNOWN_SIZE, Descriptor, OCIError
 from ociserver._core import Appender, BackgroundHasher, Hasher, hash_range
 from ociserver.backlog import wait_until_called
 from ociserver.interface import OpenSink
-from ociserver.store import Store, directory, writer
+from ociserver.store import Store, directory, upload_file
+from ociserver.store.disk import NO_BOOT
 from ociserver.store.upload import INLINE_SIZE, Upload
-from ociserver.store.writer import MOST_OF_FEW
+from ociserver.store.upload_file import MOST_OF_FEW, STAMP_SIZE, UploadFile
 from tests.contract.contents import BINARY, REPOSITORY, digest_of, push_blob, read_blob
 from tests.contract.errors import refused
 from tests.store.full_disk import full_disk
@@ -61,7 +62,7 @@ def hashed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
             lengths.append(length)
         hash_range(fd, offset, length, hasher)
 
-    monkeypatch.setattr(writer, "hash_range", counted)
+    monkeypatch.setattr(upload_file, "hash_range", counted)
     return lengths
 
 
@@ -138,7 +139,7 @@ async def test_after_another_boot_it_is_read_again(store: Store, other: Store, h
 
 async def test_where_boots_have_no_name_it_is_read_again(store: Store, other: Store, hashed: list[int]) -> None:
     content = os.urandom(LARGE)
-    store.blobs._boot = other.blobs._boot = writer.NO_BOOT
+    store.blobs._boot = other.blobs._boot = NO_BOOT
     upload_id = await start(store, content[:20_000])
     await finish(other, upload_id, content[20_000:], digest_of(content))
     assert hashed == [20_000]
@@ -146,7 +147,7 @@ async def test_where_boots_have_no_name_it_is_read_again(store: Store, other: St
 
 @pytest.mark.parametrize(
     "state",
-    [b"", b"short", writer.NO_BOOT, None],
+    [b"", b"short", NO_BOOT, None],
     ids=["empty", "short", "no boot", "of another version"],
 )
 async def test_a_state_that_means_nothing(store: Store, hashed: list[int], state: bytes | None) -> None:
@@ -163,7 +164,7 @@ async def test_a_state_of_other_bytes_is_not_taken(store: Store, hashed: list[in
     upload_id = await start(store, content[:20_000])
     hasher = Hasher(algorithm)
     hasher.update(content[:size])
-    rows(store, "UPDATE uploads SET state = ?", store.blobs.boot + hasher.save() + bytes(writer.STAMP_SIZE))
+    rows(store, "UPDATE uploads SET state = ?", store.blobs.boot + hasher.save() + bytes(STAMP_SIZE))
     await finish(store, upload_id, content[20_000:], digest_of(content))
     assert hashed == [20_000]
 
@@ -173,7 +174,7 @@ async def test_a_state_of_fewer_bytes_needs_the_others(store: Store, hashed: lis
     upload_id = await start(store, content[:20_000])
     hasher = Hasher()
     hasher.update(content[:12_345])
-    rows(store, "UPDATE uploads SET state = ?", store.blobs.boot + hasher.save() + bytes(writer.STAMP_SIZE))
+    rows(store, "UPDATE uploads SET state = ?", store.blobs.boot + hasher.save() + bytes(STAMP_SIZE))
     await finish(store, upload_id, content[20_000:], digest_of(content))
     assert hashed == [20_000 - 12_345]
 
@@ -294,7 +295,7 @@ async def test_two_processes_with_a_few_bytes_each(store: Store, other: Store, b
     await finish(store, upload_id, b"!", digest_of(before + b"second!"))
 
 
-@pytest.mark.parametrize("offset", [6, None], ids=["remembered", "looked up"])
+@pytest.mark.parametrize("offset", [6, None], ids=["says where", "appends"])
 async def test_few_bytes_do_not_end_what_goes_to_a_file(store: Store, other: Store, offset: int | None) -> None:
     """As of a request that stalled, which a client has sent again to another process: that has the lock meanwhile."""
     upload_id = await start(store, b"before")
@@ -309,7 +310,7 @@ async def test_few_bytes_do_not_end_what_goes_to_a_file(store: Store, other: Sto
 
 
 @pytest.mark.parametrize("pieces", [1, 2])
-@pytest.mark.parametrize("offset", [6, None], ids=["remembered", "looked up"])
+@pytest.mark.parametrize("offset", [6, None], ids=["says where", "appends"])
 async def test_nor_does_what_was_refused(store: Store, other: Store, offset: int | None, pieces: int) -> None:
     """Whoever has been told that another is writing records nothing when it ends."""
     upload_id = await start(store, b"before")
@@ -352,9 +353,10 @@ async def test_two_processes_of_which_one_commits(store: Store, other: Store) ->
     await first.aclose()
     first, second = await resume(store, upload_id), await resume(other, upload_id)
     await first.commit(digest_of(b"second"))
+    # A few bytes are refused by the transaction that would record them.
+    await second.write(b"late")
     with refused("BLOB_UPLOAD_UNKNOWN"):
-        await second.write(b"late")
-    await second.aclose()
+        await second.aclose()
     await first.aclose()
 
 
@@ -439,7 +441,7 @@ async def test_a_push_that_is_broken_off_anywhere(store: Store, turns: int) -> N
     else:
         assert files(store) == {}
     await closed(store)
-    assert store.writing == set()
+    assert store.uploads.claimed == set()
     await push_blob(store, content)
     assert await read_blob(store, digest) == content
 
@@ -719,16 +721,15 @@ async def test_few_bytes_survive_that_their_file_cannot_be_written(
 ) -> None:
     """They were acknowledged, and only what the request brings may be lost to a full disk."""
     upload_id = await start(store, b"few bytes")
-    hold = store.blobs.hold
+    restore = UploadFile.restore
     with ExitStack() as stack:
 
-        async def hold_on_full_disk(key: str, algorithm: str) -> writer.FileWriter:
-            file = await hold(key, algorithm)
+        async def restore_on_full_disk(file: UploadFile, size: int, state: bytes) -> None:
             stack.enter_context(full_disk(store))
-            return file
+            await restore(file, size, state)
 
         stack.enter_context(busy_disk(tmp_path))
-        stack.enter_context(monkeypatch.context()).setattr(store.blobs, "hold", hold_on_full_disk)
+        stack.enter_context(monkeypatch.context()).setattr(UploadFile, "restore", restore_on_full_disk)
         with pytest.raises(OCIError, match="disk is full"):
             async with aclosing(await resume(store, upload_id)) as upload:
                 await upload.write(os.urandom(LARGE))
@@ -766,7 +767,7 @@ async def test_a_writer_that_fails_to_go_to_a_file_overwrites_nothing(
     await second.write(content)
     await second.aclose()
     with monkeypatch.context() as patch:
-        patch.setattr(writer.FileWriter, "restore", full_database)
+        patch.setattr(UploadFile, "restore", full_database)
         with refused("UNKNOWN"):
             await first.write(os.urandom(LARGE))
     with refused("RANGE_INVALID"):

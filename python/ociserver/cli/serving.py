@@ -34,7 +34,7 @@ from ociserver.serve.tuning import tune_process
 from ociserver.serve.workers import Worker, supervise
 from ociserver.settings import UPLOAD_KEY_VARIABLE
 from ociserver.store.backend import RENEW_AFTER_S
-from ociserver.store.writer import MOST_OF_FEW
+from ociserver.store.upload_file import MOST_OF_FEW
 
 __all__ = ["start"]
 

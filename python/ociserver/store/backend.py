@@ -3,39 +3,32 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import logging
 import os
-import secrets
-import string
 import time
-from collections import OrderedDict
 from collections.abc import AsyncIterable, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self, TypeVar
 
-from ociserver._core import ByteRange, digest_of, is_digest
-from ociserver.adapt import write_all
 from ociserver.errors import OCIError
-from ociserver.interface import UNKNOWN_SIZE, BlobReader, Descriptor, Manifest, PushedManifest
+from ociserver.interface import Descriptor, PushedManifest
 from ociserver.manifests import read_pushed
-from ociserver.store import manifests, reads, sweep, writes
+from ociserver.store import manifests, reads, writes
 from ociserver.store.directory import Directory
-from ociserver.store.faults import StoreError, is_full_below, of_disk
+from ociserver.store.disk_reserve import Reserve
+from ociserver.store.errors import StoreError, is_full_below, of_disk
 from ociserver.store.folder import check_folder
-from ociserver.store.glances import Glances
-from ociserver.store.lists import Lists
 from ociserver.store.modes import GROUP_READABLE, PRIVATE
-from ociserver.store.reader import FileReader, InlineReader
-from ociserver.store.reads import BLOB_TYPE, Copy, Link, Resolved, UploadRow
-from ociserver.store.recent import Recent
-from ociserver.store.reserve import Reserve
+from ociserver.store.opening import resume_upload, start_upload
+from ociserver.store.pushing import push_blob
+from ociserver.store.reading import Reading
+from ociserver.store.reads import BLOB_TYPE
 from ociserver.store.room import Room
 from ociserver.store.sqlite import Durability, SQLite
 from ociserver.store.upkeep import Upkeep
-from ociserver.store.upload import INLINE_SIZE, Upload
-from ociserver.store.work import Database, Work
+from ociserver.store.upload import Upload
+from ociserver.store.uploads import Uploads
+from ociserver.store.work import Work
 
 __all__ = ["Store"]
 
@@ -44,19 +37,8 @@ Result = TypeVar("Result")
 RENEW_AFTER_S: Final = 3600
 """See `renew_after_s`: an hour of the day that is the default of `Policy.unreferenced_after_s`."""
 
-RENEWAL_WAIT_S: Final = 0.1
-"""How long a HEAD waits for that: a read does not wait for a disk that is slow, or a database that is locked."""
 
-MAX_REMEMBERED: Final = 256
-"""Uploads that are remembered from one request until the next for them, some 0.5 KiB each and up to 16 KiB of content.
-One that has been forgotten costs its next request a look into the database."""
-
-_HEXADECIMAL: Final = frozenset(string.hexdigits)
-
-_log = logging.getLogger("ociserver")
-
-
-class Store(Lists, reads_nowait=True):
+class Store(Reading, reads_nowait=True):
     """A registry in one folder: SQLite and files. Any number of processes may use it together.
 
     Args:
@@ -86,19 +68,14 @@ class Store(Lists, reads_nowait=True):
     ) -> None:
         self.path = Path(path)
         self.modes = GROUP_READABLE if group_readable else PRIVATE
-        self.renew_after_s = renew_after_s
-        self.writing: set[str] = set()
-        # Uploads that this process has recorded last, as far as it knows, and is not at, by their ids.
-        self._remembered: OrderedDict[str, tuple[str, UploadRow]] = OrderedDict()
         self._immutable_tags = immutable_tags
         self._lax = lax_child_references
         database = SQLite(self.path / "registry.db", durability, self.modes)
-        self.database: Database = database
-        self.blobs = Directory(self.path / "blobs", sync=durability != "off", settle=database.settle, modes=self.modes)
+        blobs = Directory(self.path / "blobs", sync=durability != "off", settle=database.settle, modes=self.modes)
+        super().__init__(database, blobs, renew_after_s)
         self.room = Room(self.path, Reserve(self.path / "registry.reserve", self.modes), database.owed)
         self.upkeep = Upkeep(database, self.room)
-        self._recent = Recent(self.database.version)
-        self._glances = Glances(self.database, self._recent)
+        self.uploads = Uploads(self.database, self.blobs, self.room, self.upkeep, self._read_cache)
         self._opening = asyncio.Lock()
         self._openings = 0
 
@@ -146,159 +123,20 @@ class Store(Lists, reads_nowait=True):
         self.upkeep.start()
         return True
 
-    @property
-    def unavailable(self) -> str | None:
-        """Why nothing can be written just now, in words without paths; None while it can, as far as is known."""
-        return self.database.unavailable
-
-    # Reader
-
-    async def get_blob(self, repository: str, digest: str, range: ByteRange | None = None) -> BlobReader:
-        seen: str | None = None
-        while True:
-            descriptor, copy, _, _ = await self._find_blob(repository, digest)
-            if copy.bad:
-                raise OCIError("BLOB_UNKNOWN")
-            span = (0, copy.size) if range is None else range.resolve(copy.size)
-            if span is None:
-                raise OCIError("RANGE_INVALID", detail={"size": copy.size})
-            if copy.content is not None:
-                return InlineReader(descriptor, copy.content, *span)
-            assert copy.key is not None
-            fd = self.blobs.open_file(copy.key, copy.size)
-            if fd is not None:
-                return FileReader(self.blobs, descriptor, fd, *span)
-            if copy.key == seen:
-                raise OCIError("BLOB_UNKNOWN")
-            # A re-push may have replaced the copy between the two looks: then the next one is another.
-            seen = copy.key
-
-    async def get_manifest(self, repository: str, digest: str) -> Manifest:
-        key = (repository, digest, "manifest")
-        manifest: Manifest | None = self._recent.get(key)
-        if manifest is None:
-            generation = self._recent.begin()
-            manifest = await self.database.read(reads.find_manifest(repository, digest))
-            generation.put(key, manifest, manifest.content)
-        return manifest
-
-    async def get_tag(self, repository: str, tag: str) -> Manifest:
-        key = (repository, tag, "manifest")
-        manifest: Manifest | None = self._recent.get(key)
-        if manifest is None:
-            generation = self._recent.begin()
-            manifest = await self.database.read(reads.find_tag(repository, tag))
-            generation.put(key, manifest, manifest.content)
-        return manifest
-
-    async def resolve_blob(self, repository: str, digest: str) -> Descriptor:
-        link = await self._find_blob(repository, digest)
-        if not self._is_whole(link.copy):
-            again = await self._find_blob(repository, digest)
-            if again.copy.key == link.copy.key or not self._is_whole(again.copy):
-                # Answered as missing, so that a client pushes it again, which heals it.
-                raise OCIError("BLOB_UNKNOWN")
-            link = again  # a re-push had replaced it between the two looks
-        now = int(time.time())
-        if self._is_due(link.renewed) and not await self._renew(writes.renew(link.repository_id, link.copy.id, now)):
-            raise OCIError("BLOB_UNKNOWN")
-        return link.descriptor
-
-    async def resolve_manifest(self, repository: str, digest: str) -> Descriptor:
-        key = (repository, digest, "resolved")
-        resolved: Resolved | None = self._recent.get(key)
-        if resolved is None:
-            generation = self._recent.begin()
-            resolved = await self.database.read(reads.resolve_manifest(repository, digest))
-            generation.put(key, resolved, None)
-        now = int(time.time())
-        if self._is_due(resolved.renewed) and not await self._renew(
-            manifests.renew_manifest(resolved.manifest_id, now)
-        ):
-            raise OCIError("MANIFEST_UNKNOWN")
-        return resolved.descriptor
-
-    async def resolve_tag(self, repository: str, tag: str) -> Descriptor:
-        key = (repository, tag, "resolved")
-        resolved: Resolved | None = self._recent.get(key)
-        if resolved is None:
-            generation = self._recent.begin()
-            resolved = await self.database.read(reads.resolve_tag(repository, tag))
-            generation.put(key, resolved, None)
-        # A tag keeps its manifest, whose age is counted from when that ends.
-        return resolved.descriptor
-
-    def read_nowait(self, kind: str, repository: str, reference: str) -> tuple[Descriptor, bytes | None] | None:
-        if kind == "manifest_get":
-            manifest: Manifest | None = self._recent.get((repository, reference, "manifest"))
-            manifest = manifest or self._glances.manifest(repository, reference)
-            return None if manifest is None else (manifest.descriptor, manifest.content)
-        if kind == "manifest_head":
-            resolved: Resolved | None = self._recent.get((repository, reference, "resolved"))
-            resolved = resolved or self._glances.resolved(repository, reference)
-            is_due = resolved is not None and ":" in reference and self._is_due(resolved.renewed)
-            return None if resolved is None or is_due else (resolved.descriptor, None)
-        link: Link | None = self._recent.get((repository, reference, "blob"))
-        link = link or self._glances.blob(repository, reference)
-        if link is None or link.copy.content is None or link.copy.bad:
-            # What is in a file may have gone, or be short.
-            return None
-        if kind == "blob_head" and self._is_due(link.renewed):
-            return None
-        return link.descriptor, link.copy.content
-
     # Writer
 
     async def push_blob(self, repository: str, descriptor: Descriptor, chunks: AsyncIterable[bytes]) -> Descriptor:
-        _check_digest(descriptor.digest)
-        algorithm = descriptor.digest.partition(":")[0]
-        self.room.check()
-        head = b""
-        upload: Upload | None = None
-        try:
-            content = aiter(chunks)
-            async for data in content:
-                if len(head) + len(data) <= INLINE_SIZE:
-                    head += data
-                    continue
-                upload = await self.push_blob_chunked(repository, algorithm=algorithm)
-                await upload.write(head)
-                await upload.write(data)
-                await write_all(upload, content)
-                break
-            size = await upload.written() if upload else len(head)
-            if descriptor.size not in (UNKNOWN_SIZE, size):
-                raise OCIError("SIZE_INVALID", detail={"expected": descriptor.size, "received": size})
-            if upload:
-                return await upload.commit(descriptor.digest)
-            found = digest_of(head, algorithm)
-            if found != descriptor.digest:
-                raise OCIError("DIGEST_INVALID", detail={"digest": descriptor.digest, "content": found})
-            # One commit, and no upload that anybody could go on with.
-            return await self.link(repository, found, size, upload=None, content=head)
-        except BaseException:
-            if upload:
-                # The client is told why its push failed, and not that its rest could not be cleared away either.
-                with contextlib.suppress(Exception):
-                    await upload.cancel()
-            raise
+        return await push_blob(self.uploads, repository, descriptor, chunks)
 
     async def push_blob_chunked(self, repository: str, *, chunk_size: int = 0, algorithm: str = "sha256") -> Upload:
-        row = UploadRow(secrets.token_hex(16), algorithm, 0, b"")
-        # Not synced: a power cut ends the uploads of its last moments, and nobody was promised otherwise.
-        await self.take(writes.start_upload(repository, row.id, algorithm, int(time.time())), durable=False)
-        self.remember(repository, row)
-        return Upload(self, repository, row, 0)
+        return await start_upload(self.uploads, repository, algorithm)
 
     async def push_blob_chunked_resume(
         self, repository: str, upload_id: str, *, offset: int | None, digest: str | None = None
     ) -> Upload:
-        if not _HEXADECIMAL.issuperset(upload_id):
-            raise OCIError("BLOB_UPLOAD_UNKNOWN")
-        known = self._remembered.pop(upload_id, None)
-        if (digest, offset) != (None, None) and known is not None and known[0] == repository:
-            return Upload(self, repository, known[1], offset, remembered=True)
-        return Upload(self, repository, await self.find_upload(repository, upload_id), offset)
+        # A request that says neither may only ask how far the upload is.
+        is_writer = offset is not None or digest is not None
+        return await resume_upload(self.uploads, repository, upload_id, offset, is_writer=is_writer)
 
     async def mount_blob(self, from_repository: str | None, to_repository: str, digest: str) -> Descriptor:
         copy = await self.database.read(reads.copy_of(digest))
@@ -359,8 +197,7 @@ class Store(Lists, reads_nowait=True):
 
     async def take(self, work: Work[Result], *, durable: bool = True) -> Result:
         """Write what takes room. Raises OCIError (507) while there is none."""
-        self.room.check()
-        return await self.database.write(self.room.admitted(work), durable=durable)
+        return await self.upkeep.take(work, durable=durable)
 
     async def drop_blobs(self, blobs: Mapping[str, Iterable[str]]) -> None:
         """Unlink blobs, and free the bytes of those that no other repository links, without waiting for collection.
@@ -382,63 +219,7 @@ class Store(Lists, reads_nowait=True):
         """`Upkeep.free`."""
         return await self.upkeep.free(work, durable=durable)
 
-    # What uploads need of the store
-
-    async def find_upload(self, repository: str, upload_id: str) -> UploadRow:
-        """An upload as it is now. Asked for with each piece of a body, so that one that was ended takes no more."""
-        key = (repository, upload_id, "upload")
-        row: UploadRow | None = self._recent.get(key)
-        if row is None:
-            generation = self._recent.begin()
-            row = await self.database.read(reads.find_upload(repository, upload_id))
-            generation.put(key, row, row.state)
-        return row
-
-    def remember(self, repository: str, row: UploadRow) -> None:
-        """Have the next request of an upload begin with what this one has recorded, and not ask the database."""
-        self._remembered[row.id] = repository, row
-        if len(self._remembered) > MAX_REMEMBERED:
-            self._remembered.popitem(last=False)
-
-    def forget(self, upload_id: str) -> None:
-        """The opposite, for whoever goes on with it or ends it."""
-        self._remembered.pop(upload_id, None)
-
-    async def link(
-        self, repository: str, digest: str, size: int, *, upload: UploadRow | None, content: bytes | None
-    ) -> Descriptor:
-        """Make verified and synced bytes a blob, and end their upload, if they came by one."""
-        healthy = None
-        if content is None:
-            copy = await self.database.read(reads.copy_of(digest))
-            healthy = copy.key if copy is not None and self._is_whole(copy) else None
-        linked = await self.take(
-            writes.finish_blob(
-                repository, digest, size, upload=upload, content=content, healthy=healthy, now=int(time.time())
-            )
-        )
-        try:
-            await self.blobs.delete(linked.dropped)
-        except (OSError, OCIError) as error:
-            # The push has happened; collection finds the file again.
-            _log.warning("a file that nothing needs could not be deleted: %s", error)
-        return linked.descriptor
-
-    async def discard(self, key: str) -> None:
-        """Delete the file of an upload that has ended, unless it has become a blob by that."""
-        if not await self.database.read(sweep.known_keys([key])):
-            await self.blobs.delete([key])
-
     # Shared
-
-    async def _find_blob(self, repository: str, digest: str) -> Link:
-        key = (repository, digest, "blob")
-        link: Link | None = self._recent.get(key)
-        if link is None:
-            generation = self._recent.begin()
-            link = await self.database.read(reads.find_blob(repository, digest))
-            generation.put(key, link, link.copy.content)
-        return link
 
     def _check_complete(self) -> None:
         """An empty database would make collection delete every file: nothing would know them."""
@@ -452,38 +233,10 @@ class Store(Lists, reads_nowait=True):
     async def _close(self) -> None:
         await self.upkeep.stop()
         await self.database.close()
+        await self.uploads.close()
         await self.blobs.close()
-
-    def _is_whole(self, copy: Copy) -> bool:
-        return not copy.bad and (copy.key is None or self.blobs.size(copy.key) == copy.size)
-
-    def _is_due(self, renewed: int) -> bool:
-        """Whether a HEAD has to renew what was renewed then."""
-        return time.time() - renewed > self.renew_after_s
-
-    async def _renew(self, renewal_work: Work[bool]) -> bool:
-        """Renew a link or a manifest; False if it has gone meanwhile."""
-        if self.unavailable:
-            return True
-        renewal = asyncio.ensure_future(self.database.write(renewal_work, durable=False))
-        await asyncio.wait([renewal], timeout=RENEWAL_WAIT_S)
-        if not renewal.done():
-            renewal.add_done_callback(_log_failure)
-            return True
-        _log_failure(renewal)
-        return renewal.exception() is not None or renewal.result()
-
-
-def _check_digest(digest: str) -> None:
-    if not is_digest(digest):
-        raise OCIError("DIGEST_INVALID", "badly formed digest")
 
 
 def _reason(error: OSError) -> str:
     known = of_disk(error)
     return str(error) if known is error else f"{error} ({known})"
-
-
-def _log_failure(renewal: asyncio.Future[bool]) -> None:
-    if not renewal.cancelled() and (error := renewal.exception()) is not None:
-        _log.warning("what was asked for by HEAD could not be renewed: %s", error)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
 from ociserver._core import Hasher, ManifestInfo, digest_of, hash_range, read_stored_manifest
-from ociserver.store import audit, sweep
+from ociserver.store import checking, collecting
 from ociserver.store.backend import Store
 from ociserver.store.work import Row
 
@@ -96,7 +96,7 @@ async def check(
         on_progress: called with (rows done, rows in all).
     """
     checked = Checked()
-    copies, manifests = await store.database.read(audit.count_rows())
+    copies, manifests = await store.database.read(checking.count_rows())
     steps = (
         _database(store, repair=repair),
         _copies(store, checked, content=content, repair=repair),
@@ -119,14 +119,14 @@ Step = AsyncIterator[Finding | None]
 async def _database(store: Store, *, repair: bool) -> Step:
     for problem in await store.database.problems():
         yield Finding("database", "registry.db", None, problem)
-    orphaned = await store.database.read(audit.orphaned_rows())
+    orphaned = await store.database.read(checking.orphaned_rows())
     if orphaned and repair:
-        await store.database.write(audit.drop_orphaned_rows())
+        await store.database.write(checking.drop_orphaned_rows())
     for rows, count in orphaned.items():
         yield Finding("database", "registry.db", None, f"{count} rows of {rows} that are not there", repair)
-    unlisted = await store.database.read(audit.wrongly_listed())
+    unlisted = await store.database.read(checking.wrongly_listed())
     if unlisted and repair:
-        await store.database.write(audit.list_rightly())
+        await store.database.write(checking.list_rightly())
     for name in unlisted:
         yield Finding("database", "registry.db", name, "the catalog is wrong about this repository", repair)
 
@@ -150,23 +150,23 @@ async def _copies(store: Store, checked: Checked, *, content: bool, repair: bool
             return (
                 [] if linked else [Finding("unlinked bytes", digest, None, f"{size} bytes that collection will free")]
             )
-        again = await store.database.read(sweep.copy_key(copy_id))
+        again = await store.database.read(collecting.copy_key(copy_id))
         if again != [key]:
             return []  # replaced or collected while it was looked at
         # One that is marked is good again if all of it has just been read, put back from a backup perhaps.
         mends = repair and (content or kind != "blob marked")
         if mends:
-            await store.database.write(audit.mark(copy_id, key, bad=kind != "blob marked"))
+            await store.database.write(checking.mark(copy_id, key, bad=kind != "blob marked"))
         is_marked = bool(bad) and kind != "blob marked"
         if is_marked:
             message += "; it is marked, and the next push puts it back"
         finding = Finding(kind, digest, None, message, repaired=mends, marked=is_marked)
-        affected = await store.database.read(audit.affected_by_blob(digest))
+        affected = await store.database.read(checking.affected_by_blob(digest))
         return [
             replace(finding, repository=one.repository, manifests=one.manifests, tags=one.tags) for one in affected
         ] or [finding]
 
-    while rows := await store.database.read(audit.copies_page(after, PAGE)):
+    while rows := await store.database.read(checking.copies_page(after, PAGE)):
         for findings in await asyncio.gather(*(look(row) for row in rows)):
             for finding in findings:
                 yield finding
@@ -205,7 +205,7 @@ async def _verdict(
 
 async def _manifests(store: Store, checked: Checked, *, repair: bool) -> Step:
     after = 0
-    while rows := await store.database.read(audit.manifests_page(after, PAGE)):
+    while rows := await store.database.read(checking.manifests_page(after, PAGE)):
         for row in rows:
             after = row[0]
             checked.manifests += 1
@@ -215,14 +215,14 @@ async def _manifests(store: Store, checked: Checked, *, repair: bool) -> Step:
 
 
 async def _look_at_manifest(store: Store, row: Row, *, repair: bool) -> list[Finding]:
-    manifest_id, number, repository, digest, size = row
-    found = await store.database.read(audit.manifest_of(manifest_id))
+    manifest_id, repo_id, repository, digest, size = row
+    found = await store.database.read(checking.manifest_of(manifest_id))
     if found is None:
         return []  # deleted meanwhile
     if len(found.content) != size or digest_of(found.content, digest.partition(":")[0]) != digest:
-        affected = await store.database.read(audit.affected_by(number, repository, digest))
+        affected = await store.database.read(checking.affected_by(repo_id, repository, digest))
         if repair:
-            await store.database.write(audit.delete_bad_manifest(manifest_id, found.content))
+            await store.database.write(checking.delete_bad_manifest(manifest_id, found.content))
         message = "its bytes are others than its digest says"
         return [
             Finding(
@@ -238,11 +238,11 @@ async def _look_at_manifest(store: Store, row: Row, *, repair: bool) -> list[Fin
     info = read_stored_manifest(found.content, found.media_type)
     findings = []
     # Looked at twice: the first time a push or a deletion may have come between its two reads.
-    if not _is_recorded(found, info) and (found := await store.database.read(audit.manifest_of(manifest_id))):
+    if not _is_recorded(found, info) and (found := await store.database.read(checking.manifest_of(manifest_id))):
         info = read_stored_manifest(found.content, found.media_type)
         if not _is_recorded(found, info):
             if repair:
-                await store.database.write(audit.record(manifest_id, number, found.content, info))
+                await store.database.write(checking.record(manifest_id, repo_id, found.content, info))
             if found.media_type != info.media_type:
                 message = f"it is recorded as {found.media_type}, and its bytes say {info.media_type}"
                 findings.append(Finding("manifest type", digest, repository, message, repair))
@@ -253,12 +253,12 @@ async def _look_at_manifest(store: Store, row: Row, *, repair: bool) -> list[Fin
     named = [one.digest for one in info.references if one.required or info.kind == "other"]
     findings += [
         Finding("dangling", digest, repository, f"it references {missing}, which is not there")
-        for missing in await store.database.read(audit.missing_references(number, named))
+        for missing in await store.database.read(checking.missing_references(repo_id, named))
     ]
     return findings
 
 
-def _is_recorded(found: audit.Recorded, info: ManifestInfo) -> bool:
+def _is_recorded(found: checking.Recorded, info: ManifestInfo) -> bool:
     references = frozenset(reference.digest for reference in info.references)
     recorded = (found.media_type, found.kind, found.subject, found.references)
     return recorded == (info.media_type, info.kind, info.subject, references)
@@ -268,7 +268,7 @@ async def _files(store: Store, checked: Checked) -> Step:
     found = iter(store.blobs.keys())
     while batch := await store.blobs.read(lambda: list(itertools.islice(found, PAGE))):
         checked.files += len(batch)
-        known = await store.database.read(sweep.known_keys([file.key for file in batch]))
+        known = await store.database.read(collecting.known_keys([file.key for file in batch]))
         for file in batch:
             if file.key not in known:
                 yield Finding(

@@ -19,10 +19,10 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Final, Literal
 
-from ociserver.store import sweep
+from ociserver.store import collecting
 from ociserver.store.backend import Store
 from ociserver.store.directory import FAN_OUT, Found
-from ociserver.store.faults import StoreError
+from ociserver.store.errors import StoreError
 from ociserver.store.upkeep import Compacted
 from ociserver.store.work import Row, Work
 
@@ -164,7 +164,7 @@ class _Sweep:
     async def run(self) -> AsyncIterator[Freed]:
         if self._on_progress:
             rows = await self._store.database.read(
-                sweep.count_candidates(self._uploads_before, self._links_before, _before(self._grace_s))
+                collecting.count_candidates(self._uploads_before, self._links_before, _before(self._grace_s))
             )
             self._total = rows + FAN_OUT
         for part in (self._manifests(), self._uploads(), self._links(), self._copies(), self._files()):
@@ -192,15 +192,15 @@ class _Sweep:
         store, before, after = self._store, self._manifests_before, 0
         if before is None:
             return
-        while rows := await self._page(sweep.untagged_manifests(before, after, PAGE)):
+        while rows := await self._page(collecting.untagged_manifests(before, after, PAGE)):
             for manifest_id, repository, digest, size in rows:
-                if self._dry_run or await store.free(partial(sweep.drop_manifest, manifest_id, before)):
+                if self._dry_run or await store.free(partial(collecting.drop_manifest, manifest_id, before)):
                     yield Freed("untagged", digest, repository, size)
                 after = manifest_id
 
     async def _uploads(self) -> AsyncIterator[Freed]:
         before, after = self._uploads_before, (-1, "")
-        while rows := await self._page(sweep.abandoned_uploads(before, after, PAGE)):
+        while rows := await self._page(collecting.abandoned_uploads(before, after, PAGE)):
             for touched, upload_id, repository, size in rows:
                 after = (touched, upload_id)
                 freed = await self._end_upload(upload_id, repository, size)
@@ -217,7 +217,7 @@ class _Sweep:
                 return None
             if not self._dry_run:
                 # First the row, so that a commit of it fails; then the file, which is nobody's from then on.
-                if not await store.free(partial(sweep.drop_upload, upload_id, before), durable=False):
+                if not await store.free(partial(collecting.drop_upload, upload_id, before), durable=False):
                     return None
                 await store.blobs.delete([upload_id])
             if file:
@@ -227,12 +227,12 @@ class _Sweep:
 
     async def _links(self) -> AsyncIterator[Freed]:
         store, before, after = self._store, self._links_before, (-1, -1, -1)
-        while rows := await self._page(sweep.old_links(before, after, PAGE)):
-            for renewed, number, copy_id, repository, digest, size, referenced in rows:
-                after = (renewed, number, copy_id)
+        while rows := await self._page(collecting.old_links(before, after, PAGE)):
+            for renewed, repo_id, copy_id, repository, digest, size, referenced in rows:
+                after = (renewed, repo_id, copy_id)
                 if referenced:
                     continue
-                work = partial(sweep.unlink_unreferenced, number, copy_id, before, int(time.time()))
+                work = partial(collecting.unlink_unreferenced, repo_id, copy_id, before, int(time.time()))
                 if self._dry_run or await store.free(work):
                     yield Freed("unreferenced", digest, repository, size)
             self._progress(self._done + len(rows))
@@ -240,14 +240,14 @@ class _Sweep:
     async def _copies(self) -> AsyncIterator[Freed]:
         # Now, and not when it began: what was unlinked on the way may go by a grace of nothing.
         store, before, after = self._store, _before(self._grace_s), 0
-        while rows := await self._page(sweep.idle_copies(before, after, PAGE)):
+        while rows := await self._page(collecting.idle_copies(before, after, PAGE)):
             for copy_id, digest, size in rows:
                 after = copy_id
                 if self._dry_run:
                     yield Freed("unlinked", digest, None, size)
                     continue
                 # Synced before the file goes: after a power cut no row may name a file that is not there.
-                keys = await store.free(partial(sweep.drop_copy, copy_id, before))
+                keys = await store.free(partial(collecting.drop_copy, copy_id, before))
                 if keys is None:
                     continue
                 await store.blobs.delete(keys)
@@ -271,7 +271,7 @@ async def unknown_files(store: Store) -> AsyncIterator[tuple[int, list[Found]]]:
     while batch := await store.blobs.read(lambda: list(itertools.islice(found, PAGE))):
         # An upload's row is there before its file, and one transaction turns it into a copy's: so a file that
         # neither knows, after it was seen in the folder, is nobody's.
-        known = await store.database.read(sweep.known_keys([file.key for file in batch]))
+        known = await store.database.read(collecting.known_keys([file.key for file in batch]))
         yield batch[-1].folder, [file for file in batch if file.key not in known]
 
 

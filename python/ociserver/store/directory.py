@@ -1,8 +1,7 @@
 """Blobs as files in a folder: one file a copy, named by its key, written once and never renamed.
 
-The file of an upload is the file of the blob that it becomes. So nothing moves at commit, a new file's
-name needs one sync of its folder, and there is no moment in which a name says too much: what a file is
-only the metadata knows.
+The file of an upload is the file of the blob that it becomes. So nothing moves at commit, a new file's name needs one
+sync of its folder, and a name never says too much: only the metadata knows what a file is.
 """
 
 from __future__ import annotations
@@ -20,11 +19,10 @@ from typing import Final, TypeVar
 from ociserver._core import Appender
 from ociserver.backlog import wait_until_called
 from ociserver.errors import OCIError
+from ociserver.store.disk import boot_id, sync_folders_above
+from ociserver.store.errors import of_disk
 from ociserver.store.failpoint import reach
-from ociserver.store.faults import of_disk
-from ociserver.store.hashes import Hashes
 from ociserver.store.modes import PRIVATE, Modes
-from ociserver.store.writer import NO_BOOT, FileWriter, sync_folder
 
 __all__ = ["FAN_OUT", "Directory", "Found"]
 
@@ -55,8 +53,8 @@ class Directory:
 
     Args:
         root: a folder of its own.
-        sync: whether what is finished must survive a power cut.
-        settle: called before files are deleted: makes that nobody names them survive a power cut.
+        sync: whether finished files must survive a power cut.
+        settle: called before files are deleted; makes the commits that no longer name them survive a power cut.
         modes: of the folders and files.
     """
 
@@ -75,17 +73,15 @@ class Directory:
         self._settle = settle
         self._writers: ThreadPoolExecutor | None = None
         self._readers: ThreadPoolExecutor | None = None
-        self._boot = _boot_id()
+        self._boot = boot_id()
         self._closing: set[Appender] = set()
-        self.hashes = Hashes()
-        """Of uploads between two requests."""
         self.readers = 0
         """Files being read."""
         self.writers = 0
         """Files being written."""
 
     async def open(self) -> None:
-        """Make the folders, once, so that later a new file needs a sync of its own folder only."""
+        """Make all folders now, so that a new file later needs a sync of its own folder only."""
 
         def make() -> None:
             self._modes.make_folder(self._root)
@@ -93,17 +89,16 @@ class Directory:
                 self._modes.make_folder(self._root / f"{number:02x}")
             reach("folders made")
             if self._sync:
-                _sync_names(self._root)
+                sync_folders_above(self._root)
 
         self._writers = ThreadPoolExecutor(WRITERS, thread_name_prefix="ociserver-disk")
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="ociserver-read")
         await self.run(make)
 
     async def close(self) -> None:
-        """Wait for what is under way."""
+        """Wait for the threads that write and read."""
         for appender in self._closing.copy():
             await wait_until_called(appender.when_written)
-        await self.hashes.close()
         pools = [pool for pool in (self._writers, self._readers) if pool]
         self._writers = self._readers = None
         for pool in pools:
@@ -124,7 +119,7 @@ class Directory:
         return asyncio.get_running_loop().run_in_executor(_opened(self._writers), function)
 
     def read(self, function: Callable[[], Result]) -> asyncio.Future[Result]:
-        """Likewise what only reads."""
+        """Run what only reads off the event loop, in threads of its own."""
         return asyncio.get_running_loop().run_in_executor(_opened(self._readers), function)
 
     def path(self, key: str) -> Path:
@@ -135,32 +130,44 @@ class Directory:
         # Not with `Path`, which takes 4 microseconds to put one together: a chunk of an upload asks for two.
         return f"{self._prefix}/{key[:2]}/{key}"
 
-    async def hold(self, key: str, algorithm: str) -> FileWriter:
-        """Take hold of the file of an upload, made if it is not there; call `restore` next.
+    async def lock(self, key: str) -> int:
+        """Open the file of an upload for writing, with its lock; make the file if it does not exist.
+
+        The lock ends with the descriptor, or with the process.
 
         Raises:
-            OCIError: RANGE_INVALID while another request, in any process, is writing to it.
+            OCIError: RANGE_INVALID while another request, in any process, has the lock; 503 or 507 for an error of the
+                file system.
         """
-
         try:
-            fd = await self._lock(self._name(key))
-        except BlockingIOError:
-            raise OCIError("RANGE_INVALID", "another request is writing to this upload") from None
+            fd = self.lock_existing(key)
+            return await self._make(self._name(key)) if fd is None else fd
         except OSError as error:
             raise of_disk(error) from None
-        return FileWriter(self, key, fd, algorithm)
 
-    async def _lock(self, path: str) -> int:
-        """Open a file and lock it. Making it may wait for the disk; opening one that is there does not."""
-        with contextlib.suppress(FileNotFoundError):
-            return _locked(path, 0, 0)
+    def lock_existing(self, key: str) -> int | None:
+        """Open the file of an upload for writing, with its lock; None if there is no file.
+
+        Raises:
+            OCIError: RANGE_INVALID while another request, in any process, has the lock; 503 or 507 for an error of the
+                file system.
+        """
+        try:
+            return _locked(self._name(key), 0, 0)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise of_disk(error) from None
+
+    async def _make(self, path: str) -> int:
+        """Make a file and lock it, in a thread: this may wait for the disk."""
         locking = self.run(lambda: _locked(path, os.O_CREAT, self._modes.file))
         try:
             return await asyncio.shield(locking)
         except asyncio.CancelledError:
-            # Nobody would ever close it, and its lock would keep every later writer out.
+            # Nobody else would close the descriptor, and its lock would refuse every later writer.
             locking.add_done_callback(_close_late)
-            # Whoever gives up deletes the file next, which is not to be made after that.
+            # The caller deletes the file next, and it must not be made after that.
             await asyncio.wait([locking])
             raise
 
@@ -174,7 +181,7 @@ class Directory:
 
     @contextlib.contextmanager
     def closed_to_writers(self, key: str) -> Iterator[os.stat_result | None]:
-        """Keep everybody from writing to the file of an upload; None if there is none.
+        """Keep every process from writing to the file of an upload. Gives its status; None if there is no file.
 
         Raises:
             BlockingIOError: some process is writing to it.
@@ -185,20 +192,24 @@ class Directory:
             yield None
             return
         try:
-            # Shared: it keeps out who writes, and nobody else who asks.
+            # Shared: it refuses writers, and not others who only ask.
             fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
             yield os.fstat(fd)
         finally:
             os.close(fd)
 
     def size(self, key: str) -> int | None:
-        """Bytes of a file; None if it is not there. Only that means missing: another error says nothing of it."""
+        """Bytes of a file; None if it does not exist. Raises OCIError (5xx) if the file system does not tell."""
         try:
             return os.stat(self._name(key)).st_size
         except FileNotFoundError:
             return None
         except OSError as error:
             raise of_disk(error) from None
+
+    def is_whole(self, key: str, size: int) -> bool:
+        """Whether a file exists and has this size."""
+        return self.size(key) == size
 
     def open_file(self, key: str, size: int) -> int | None:
         """Open a copy for reading; None if it is missing or of another size."""
@@ -214,9 +225,7 @@ class Directory:
         return fd
 
     async def delete(self, keys: Collection[str]) -> None:
-        """Delete files; one that is not there is deleted already."""
-        for key in keys:
-            self.hashes.drop(key)
+        """Delete files. A file that does not exist counts as deleted."""
         paths = [self.path(key) for key in keys]
         if paths:
 
@@ -272,6 +281,9 @@ def _locked(path: str, flags: int, mode: int) -> int:
     reach("file opened")
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(fd)
+        raise OCIError("RANGE_INVALID", "another request is writing to this upload") from None
     except OSError:
         os.close(fd)
         raise
@@ -281,22 +293,3 @@ def _locked(path: str, flags: int, mode: int) -> int:
 def _close_late(locking: asyncio.Future[int]) -> None:
     if not locking.cancelled() and locking.exception() is None:
         os.close(locking.result())
-
-
-def _boot_id() -> bytes:
-    try:
-        text = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii")
-        return bytes.fromhex(text.strip().replace("-", ""))
-    except (OSError, ValueError):
-        return NO_BOOT  # unknown here: every resumed upload is hashed again
-
-
-def _sync_names(folder: Path) -> None:
-    """Sync a folder, and all above it on the same disk: whoever made them may not have."""
-    device = folder.stat().st_dev
-    for path in (folder, *folder.absolute().parents):
-        # Of folders that are not ours to read, none was made here.
-        with contextlib.suppress(PermissionError):
-            if path.stat().st_dev != device:
-                return
-            sync_folder(path)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
-from ociserver.store.faults import StoreError
+from ociserver.store.errors import StoreError
 
 __all__ = ["check_folder"]
 

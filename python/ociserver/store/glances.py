@@ -8,8 +8,8 @@ from typing import Final
 from ociserver.errors import OCIError
 from ociserver.interface import Manifest
 from ociserver.store import reads
+from ociserver.store.read_cache import ReadCache
 from ociserver.store.reads import Link, Resolved
-from ociserver.store.recent import Recent
 from ociserver.store.work import Database, Row, Statement
 
 __all__ = ["Glances"]
@@ -24,15 +24,15 @@ class Glances:
     Each raises what is not there: NAME_UNKNOWN, and MANIFEST_UNKNOWN or BLOB_UNKNOWN.
     """
 
-    def __init__(self, database: Database, recent: Recent) -> None:
+    def __init__(self, database: Database, read_cache: ReadCache) -> None:
         self._database = database
-        self._recent = recent
+        self._read_cache = read_cache
         # Hashes of digests, each in the only place where it can be: what is not found any more costs a look.
         self._in_files = array("q", bytes(8 * SLOTS))
 
     def manifest(self, repository: str, reference: str) -> Manifest | None:
         """None for a large one, too."""
-        generation = self._recent.begin()
+        generation = self._read_cache.begin()
         row = self._row(reads.small_manifest(repository, reference), repository, "MANIFEST_UNKNOWN")
         if row is None or row[-1] is None:
             return None
@@ -41,7 +41,7 @@ class Glances:
         return manifest
 
     def resolved(self, repository: str, reference: str) -> Resolved | None:
-        generation = self._recent.begin()
+        generation = self._read_cache.begin()
         row = self._row(reads.descriptor(repository, reference), repository, "MANIFEST_UNKNOWN")
         if row is None:
             return None
@@ -54,7 +54,7 @@ class Glances:
         name = hash(digest)
         if self._in_files[name % SLOTS] == name:
             return None
-        generation = self._recent.begin()
+        generation = self._read_cache.begin()
         row = self._row(reads.blob(repository, digest), repository, "BLOB_UNKNOWN")
         if row is None:
             return None

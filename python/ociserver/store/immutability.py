@@ -10,25 +10,25 @@ from ociserver.store.work import Work
 __all__ = ["check_deletable", "check_repository_deletable", "check_tags", "is_held_by_tag"]
 
 
-def check_repository_deletable(number: int) -> Work[None]:
-    rows = yield "SELECT 1 FROM tags WHERE repository_id = ? LIMIT 1", (number,)
+def check_repository_deletable(repo_id: int) -> Work[None]:
+    rows = yield "SELECT 1 FROM tags WHERE repository_id = ? LIMIT 1", (repo_id,)
     if rows:
         raise OCIError("DENIED", "the repository has tags, and tags are immutable in this registry")
 
 
-def check_tags(number: int, manifest_id: int | None, tags: Sequence[str]) -> Work[None]:
+def check_tags(repo_id: int, manifest_id: int | None, tags: Sequence[str]) -> Work[None]:
     for tag in tags:
-        rows = yield "SELECT manifest_id FROM tags WHERE repository_id = ? AND name = ?", (number, tag)
+        rows = yield "SELECT manifest_id FROM tags WHERE repository_id = ? AND name = ?", (repo_id, tag)
         if rows and rows[0][0] != manifest_id:
             raise OCIError("DENIED", f"cannot overwrite tag {tag}: tags are immutable in this registry")
 
 
-def check_deletable(number: int, digest: str) -> Work[None]:
-    if (yield from is_held_by_tag(number, digest)):
+def check_deletable(repo_id: int, digest: str) -> Work[None]:
+    if (yield from is_held_by_tag(repo_id, digest)):
         raise OCIError("DENIED", "a tag needs this content, and tags are immutable in this registry")
 
 
-def is_held_by_tag(number: int, digest: str) -> Work[bool]:
+def is_held_by_tag(repo_id: int, digest: str) -> Work[bool]:
     """Whether some tag reaches a content through manifests, walking from the content upwards."""
     seen = {digest}
     waiting = [digest]
@@ -39,7 +39,7 @@ def is_held_by_tag(number: int, digest: str) -> Work[bool]:
                 "SELECT 1 FROM manifests m JOIN tags t ON t.manifest_id = m.id WHERE m.repository_id = ?"
                 " AND m.digest = ? LIMIT 1"
             ),
-            (number, current),
+            (repo_id, current),
         )
         if rows:
             return True
@@ -48,7 +48,7 @@ def is_held_by_tag(number: int, digest: str) -> Work[bool]:
                 "SELECT m.digest FROM refs f JOIN manifests m ON m.id = f.manifest_id WHERE f.repository_id = ?"
                 " AND f.digest = ? UNION SELECT digest FROM manifests WHERE repository_id = ? AND subject = ?"
             ),
-            (number, current, number, current),
+            (repo_id, current, repo_id, current),
         )
         new = {row[0] for row in rows} - seen
         seen |= new

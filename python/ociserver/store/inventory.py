@@ -24,20 +24,20 @@ class Inventory:
 
 def inventory(repository: str) -> Work[Inventory]:
     """Count what a repository holds. Raises NAME_UNKNOWN."""
-    number = yield from repository_id(repository)
+    repo_id = yield from repository_id(repository)
     rows = yield (
         "SELECT (SELECT COUNT(*) FROM tags WHERE repository_id = ?),"
         " (SELECT COUNT(*) FROM manifests WHERE repository_id = ?),"
         " (SELECT COUNT(*) FROM uploads WHERE repository_id = ?),"
         " (SELECT COUNT(*) FROM links WHERE repository_id = ?)",
-        (number, number, number, number),
+        (repo_id, repo_id, repo_id, repo_id),
     )
     tags, manifests, uploads, blobs = rows[0]
     rows = yield (
         "SELECT COUNT(*), COALESCE(SUM(c.size), 0) FROM links l JOIN copies c ON c.id = l.copy_id"
         " WHERE l.repository_id = ? AND NOT EXISTS"
         " (SELECT 1 FROM links o WHERE o.copy_id = c.id AND o.repository_id <> l.repository_id)",
-        (number,),
+        (repo_id,),
     )
     own_blobs, own_bytes = rows[0]
     return Inventory(tags, manifests, uploads, blobs, own_blobs, own_bytes)

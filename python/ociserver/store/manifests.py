@@ -42,17 +42,17 @@ def push_manifest(
         " LEFT JOIN manifests m ON m.repository_id = r.id AND m.digest = ? WHERE r.name = ?",
         (descriptor.digest, repository),
     )
-    number, manifest_id, media_type = rows[0] if rows else ((yield from ensure_repository(repository)), None, None)
+    repo_id, manifest_id, media_type = rows[0] if rows else ((yield from ensure_repository(repository)), None, None)
     if manifest_id is not None and media_type.lower() != info.media_type.lower():
         if read_stored_manifest(content, media_type).media_type == media_type:
-            is_immutable = immutable_tags and (yield from is_held_by_tag(number, descriptor.digest))
+            is_immutable = immutable_tags and (yield from is_held_by_tag(repo_id, descriptor.digest))
             raise refused_retype(media_type, info.media_type, is_immutable=is_immutable)
         # It cannot be what an older version took it for.
-        yield from record(manifest_id, number, info)
+        yield from record(manifest_id, repo_id, info)
     if immutable_tags:
-        yield from check_tags(number, manifest_id, tags)
+        yield from check_tags(repo_id, manifest_id, tags)
     if not lax:
-        yield from _check_references(number, info)
+        yield from _check_references(repo_id, info)
     if manifest_id is None:
         rows = yield (
             (
@@ -60,7 +60,7 @@ def push_manifest(
                 " annotations, content) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id"
             ),
             (
-                number,
+                repo_id,
                 descriptor.digest,
                 info.media_type,
                 info.kind,
@@ -80,15 +80,15 @@ def push_manifest(
             "UPDATE manifests SET renewed = ?, size = ?, content = ? WHERE id = ?",
             (now, descriptor.size, content, manifest_id),
         )
-    yield from add_references(manifest_id, number, info)
+    yield from add_references(manifest_id, repo_id, info)
     for tag in tags:
-        yield from _renew_tagged(number, tag, now)
+        yield from _renew_tagged(repo_id, tag, now)
         yield (
             (
                 "INSERT INTO tags (repository_id, name, manifest_id) VALUES (?, ?, ?)"
                 " ON CONFLICT (repository_id, name) DO UPDATE SET manifest_id = excluded.manifest_id"
             ),
-            (number, tag, manifest_id),
+            (repo_id, tag, manifest_id),
         )
 
 
@@ -100,26 +100,26 @@ def renew_manifest(manifest_id: int, now: int) -> Work[bool]:
 
 def delete_manifest(repository: str, digest: str, *, immutable_tags: bool) -> Work[None]:
     """Delete a manifest, and with it its tags and what it references (by the tables' cascade)."""
-    number = yield from repository_id(repository)
-    rows = yield "SELECT id FROM manifests WHERE repository_id = ? AND digest = ?", (number, digest)
+    repo_id = yield from repository_id(repository)
+    rows = yield "SELECT id FROM manifests WHERE repository_id = ? AND digest = ?", (repo_id, digest)
     if not rows:
         raise OCIError("MANIFEST_UNKNOWN")
     if immutable_tags:
-        yield from check_deletable(number, digest)
+        yield from check_deletable(repo_id, digest)
     yield "DELETE FROM manifests WHERE id = ?", (rows[0][0],)
-    yield from unlist_if_empty(number)
+    yield from unlist_if_empty(repo_id)
 
 
 def delete_tag(repository: str, tag: str, *, immutable_tags: bool, now: int) -> Work[None]:
     """Delete a tag; the manifest stays."""
-    number = yield from repository_id(repository)
-    rows = yield "SELECT name FROM tags WHERE repository_id = ? AND name = ?", (number, tag)
+    repo_id = yield from repository_id(repository)
+    rows = yield "SELECT name FROM tags WHERE repository_id = ? AND name = ?", (repo_id, tag)
     if not rows:
         raise OCIError("MANIFEST_UNKNOWN", "manifest unknown to registry: tag does not exist")
     if immutable_tags:
         raise OCIError("DENIED", "tags are immutable in this registry")
-    yield from _renew_tagged(number, tag, now)
-    yield "DELETE FROM tags WHERE repository_id = ? AND name = ?", (number, tag)
+    yield from _renew_tagged(repo_id, tag, now)
+    yield "DELETE FROM tags WHERE repository_id = ? AND name = ?", (repo_id, tag)
 
 
 def _renew_tagged(repository_id: int, tag: str, now: int) -> Work[None]:
@@ -131,21 +131,21 @@ def _renew_tagged(repository_id: int, tag: str, now: int) -> Work[None]:
     )
 
 
-def _check_references(number: int, info: ManifestInfo) -> Work[None]:
+def _check_references(repo_id: int, info: ManifestInfo) -> Work[None]:
     required = {(one.digest, one.kind): one for one in reversed(info.references) if one.required}
     each = reversed(required.values())
     while group := list(islice(each, MAX_DIGESTS)):
-        blobs = yield from _known(_BLOBS, number, [one.digest for one in group if one.kind != "manifest"])
-        manifests = yield from _known(_MANIFESTS, number, [one.digest for one in group if one.kind != "blob"])
+        blobs = yield from _known(_BLOBS, repo_id, [one.digest for one in group if one.kind != "manifest"])
+        manifests = yield from _known(_MANIFESTS, repo_id, [one.digest for one in group if one.kind != "blob"])
         for reference in group:
             is_blob = reference.kind != "manifest" and reference.digest in blobs
             if not is_blob and (reference.kind == "blob" or reference.digest not in manifests):
                 raise missing_reference(reference)
 
 
-def _known(statement: str, number: int, digests: Sequence[str]) -> Work[set[str]]:
+def _known(statement: str, repo_id: int, digests: Sequence[str]) -> Work[set[str]]:
     """Those of some digests that a repository has."""
     if not digests:
         return set()
-    rows = yield statement.format(", ".join("?" * len(digests))), (number, *digests)
+    rows = yield statement.format(", ".join("?" * len(digests))), (repo_id, *digests)
     return {row[0] for row in rows}

@@ -11,10 +11,10 @@ from ociserver.store.work import Row, Statement, Work
 
 __all__ = [
     "BLOB_TYPE",
-    "Copy",
     "Link",
     "Referrer",
     "Resolved",
+    "StoredContent",
     "UploadRow",
     "blob",
     "copy_of",
@@ -49,7 +49,7 @@ have use for one only; larger ones are read one by one, as far as they are asked
 
 
 @dataclass(frozen=True, slots=True)
-class Copy:
+class StoredContent:
     """A stored copy of a content: small ones are here, of others the key of their file."""
 
     id: int
@@ -63,7 +63,7 @@ class Link(NamedTuple):
     """A blob of a repository: described once, since each further object costs a read as much as finding it."""
 
     descriptor: Descriptor
-    copy: Copy
+    copy: StoredContent
     renewed: int
     """When the link was, in seconds since the epoch."""
     repository_id: int
@@ -184,15 +184,15 @@ def resolved_of(row: Row) -> Resolved:
 
 
 def link_of(digest: str, row: Row) -> Link:
-    *columns, renewed, number = row
-    copy = Copy(*columns)
-    return Link(Descriptor(BLOB_TYPE, digest, copy.size), copy, renewed, number)
+    *columns, renewed, repo_id = row
+    copy = StoredContent(*columns)
+    return Link(Descriptor(BLOB_TYPE, digest, copy.size), copy, renewed, repo_id)
 
 
-def copy_of(digest: str) -> Work[Copy | None]:
+def copy_of(digest: str) -> Work[StoredContent | None]:
     """The stored copy of a content, whoever links it."""
     rows = yield "SELECT id, size, bad, key, content FROM copies WHERE digest = ?", (digest,)
-    return Copy(*rows[0]) if rows else None
+    return StoredContent(*rows[0]) if rows else None
 
 
 def find_upload(repository: str, upload_id: str) -> Work[UploadRow]:
@@ -214,10 +214,10 @@ def repositories_after(name: str, limit: int) -> Work[list[str]]:
 
 
 def tags_after(repository: str, name: str, limit: int) -> Work[list[str]]:
-    number = yield from repository_id(repository)
+    repo_id = yield from repository_id(repository)
     rows = yield (
         "SELECT name FROM tags WHERE repository_id = ? AND name > ? ORDER BY name LIMIT ?",
-        (number, name, limit),
+        (repo_id, name, limit),
     )
     return [row[0] for row in rows]
 
@@ -225,11 +225,11 @@ def tags_after(repository: str, name: str, limit: int) -> Work[list[str]]:
 def referrers_after(
     repository: str, subject: str, artifact_type: str | None, digest: str, limit: int
 ) -> Work[list[Referrer]]:
-    number = yield from repository_id(repository)
+    repo_id = yield from repository_id(repository)
     if artifact_type is None:
-        rows = yield _ALL_REFERRERS, (number, subject, digest, limit)
+        rows = yield _ALL_REFERRERS, (repo_id, subject, digest, limit)
     else:
-        rows = yield _REFERRERS_OF_TYPE, (number, subject, artifact_type, digest, limit)
+        rows = yield _REFERRERS_OF_TYPE, (repo_id, subject, artifact_type, digest, limit)
     return [Referrer(*row) for row in rows]
 
 
@@ -249,8 +249,8 @@ def repository_id(repository: str) -> Work[int]:
     rows = yield _REPOSITORY, (repository,)
     if not rows:
         raise OCIError("NAME_UNKNOWN")
-    number: int = rows[0][0]
-    return number
+    repo_id: int = rows[0][0]
+    return repo_id
 
 
 def _missing(repository: str, code: str) -> Work[NoReturn]:

@@ -14,8 +14,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final, TypeVar
 
-from ociserver.store.faults import disk_full
-from ociserver.store.reserve import SLICE, Reserve
+from ociserver.store.disk_reserve import SLICE, Reserve
+from ociserver.store.errors import disk_full
 from ociserver.store.work import Work
 
 __all__ = ["LEAST", "MARGIN", "Room", "State"]

@@ -12,8 +12,9 @@ from typing import Any, Final, TypeVar
 
 from ociserver.errors import OCIError
 from ociserver.store.checkpoint import Checkpointer
+from ociserver.store.disk import sync_folder
+from ociserver.store.errors import StoreError, damaged, of_database, of_disk
 from ociserver.store.failpoint import reach
-from ociserver.store.faults import StoreError, damaged, of_database, of_disk
 from ociserver.store.modes import PRIVATE, Modes
 from ociserver.store.pages import CONVERT_BYTES, PAGE_SIZE, convert
 from ociserver.store.process_lock import ProcessLock
@@ -21,7 +22,6 @@ from ociserver.store.schema import REGISTRY, Schema
 from ociserver.store.sqlite_writer import LOCK_WAIT_S, SYNCHRONOUS, Durability, SQLiteWriter
 from ociserver.store.wal_index import WalIndex
 from ociserver.store.work import Row, Work, drive
-from ociserver.store.writer import sync_folder
 
 __all__ = ["Durability", "SQLite"]
 

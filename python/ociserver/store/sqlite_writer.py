@@ -17,9 +17,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeVar
 
+from ociserver.store.errors import of_database, of_disk, unavailable
 from ociserver.store.failpoint import reach
-from ociserver.store.faults import of_database, of_disk, unavailable
-from ociserver.store.group import Waiting
+from ociserver.store.group_commit import GroupQueue
 from ociserver.store.process_lock import ProcessLock
 from ociserver.store.work import Work, drive
 
@@ -86,7 +86,7 @@ class SQLiteWriter:
         self._durability = durability
         self._where = where
         self._lock_wait_s = lock_wait_s
-        self._jobs: Waiting[_Job] = Waiting()
+        self._jobs: GroupQueue[_Job] = GroupQueue()
         # What waits for the lock. Whoever takes it out, under the mutex, answers for it.
         self._batch: list[_Job] = []
         self._mutex = threading.Lock()

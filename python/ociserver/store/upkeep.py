@@ -17,7 +17,7 @@ from typing import Final, TypeVar
 
 from ociserver.errors import OCIError
 from ociserver.store import pages
-from ociserver.store.faults import is_full
+from ociserver.store.errors import is_full
 from ociserver.store.pages import PAGE_SIZE
 from ociserver.store.room import MARGIN, Room, State
 from ociserver.store.work import Database, Work
@@ -102,6 +102,11 @@ class Upkeep:
         if task is not None:
             task.cancel()
             await asyncio.wait([task])
+
+    async def take(self, work: Work[Result], *, durable: bool = True) -> Result:
+        """Write what takes room. Raises OCIError (507) while there is none."""
+        self._room.check()
+        return await self._database.write(self._room.admitted(work), durable=durable)
 
     async def free(self, make_work: Callable[[], Work[Result]], *, durable: bool = True) -> Result:
         """Write what frees bytes, now or at the next collection: on a full disk with the room that is kept for that.

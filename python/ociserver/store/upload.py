@@ -1,92 +1,71 @@
-"""Uploads: what one request holds of one."""
+"""One upload, while one request writes to it. Read the theory of operation in `upload_state` first."""
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import time
 from collections.abc import Iterator
-from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from ociserver._core import digest_of, is_digest
 from ociserver.errors import OCIError
 from ociserver.interface import CHUNK_SIZE, Descriptor
-from ociserver.store import writes
-from ociserver.store.faults import is_full
+from ociserver.store.errors import is_full
 from ociserver.store.reads import UploadRow
-from ociserver.store.writer import BOOT_SIZE, NO_BOOT
+from ociserver.store.upload_file import UploadFile
+from ociserver.store.upload_state import TRANSITIONS, UNCLAIMED, Event, State
+from ociserver.store.uploads import Claim, Uploads, content_of, is_in_file
 
-if TYPE_CHECKING:
-    from ociserver.store.backend import Store
-    from ociserver.store.writer import FileWriter
-
-__all__ = ["INLINE_SIZE", "Upload", "content_of", "is_in_file"]
+__all__ = ["INLINE_SIZE", "Upload"]
 
 INLINE_SIZE: Final = 16 * 1024
-"""Bytes up to which a blob lives in the database: one commit instead of a file, its sync and its folder's. So does what
-has come of an upload between its requests."""
-
-_IN_ROW: Final = b"\xff" * BOOT_SIZE
-"""In the place of a boot's name in the state of an upload: behind it is all that has come, and there is no file."""
-
+"""Bytes up to which a blob is kept in the database: one commit instead of a file, its sync and its folder's."""
 
 TOUCH_AFTER_S: Final = 60
-"""How often an upload under way is noted, so that collection leaves it alone."""
-
-
-def content_of(row: UploadRow) -> bytes | None:
-    """All that has come, if it is in the row and not in a file."""
-    content = row.state[BOOT_SIZE:]
-    return content if row.state.startswith(_IN_ROW) and len(content) == row.size else None
-
-
-def is_in_file(row: UploadRow) -> bool:
-    """Whether there is a file that says how far the upload is: as far as the row says, or farther."""
-    return row.size > 0 and content_of(row) is None
+"""How often a request that takes long records that it is writing, so that collection keeps the upload."""
 
 
 class Upload:
     """A `BlobWriter` of the store.
 
-    What comes stays in memory up to `INLINE_SIZE`, and in the row between two requests, so that a small blob never
-    touches a file. Beyond that it goes to the file.
-
-    One writer at a time: within a process by the store's `writing`, between processes by the lock on the
-    file, and where there is no file by the size that the row must still have when this one is recorded.
-
-    A request that a full disk has refused leaves nothing behind: what it brought is cut off when it ends.
-
     Args:
-        store: that it is of.
-        repository: that it is in.
-        row: how far it is.
-        offset: at which the first bytes have to begin; None for wherever it ends.
-        remembered: whether that is what this process has recorded last, and not what the database has just said. What
-            is small is then kept without asking: the transaction that records or ends it sees whether it is still so.
+        uploads: of the store.
+        repository: that the upload is in.
+        row: how far the upload is.
+        offset: where the first bytes have to begin; None for wherever the upload ends.
+        state: OPENED or REMEMBERED.
+        locked: what makes this the only writer already.
     """
 
     chunk_size = CHUNK_SIZE
 
     def __init__(
-        self, store: Store, repository: str, row: UploadRow, offset: int | None, *, remembered: bool = False
+        self,
+        uploads: Uploads,
+        repository: str,
+        row: UploadRow,
+        offset: int | None = None,
+        state: State = State.OPENED,
+        locked: tuple[Claim, UploadFile] | None = None,
     ) -> None:
-        self._store = store
+        self._uploads = uploads
         self._repository = repository
         self._row = row
+        # None once the first bytes were found to begin there.
         self._offset = offset
-        self._remembered = remembered
-        # All that has come, while it is in no file.
+        self._state = state
+        # Whether another process may have made a file, which was not looked for.
+        self._may_have_file = state is State.REMEMBERED
+        self._claim: Claim | None = None
+        # All bytes, while there is no file.
         self._buffer = content_of(row) or b""
-        self._file: FileWriter | None = None
-        self._claimed = False
-        self._ended = False
-        self._changed = False
-        self._committing = False
-        # Whether the last that was tried has failed because the disk is full, and how far the file was before.
-        self._is_refused = False
+        self._file: UploadFile | None = None
+        # Bytes of the file before this request.
         self._acknowledged = 0
-        self._touched = int(time.time())
+        self._touched = time.monotonic()
+        if locked is not None:
+            claim, file = locked
+            self._take(claim, (file, row))
 
     @property
     def id(self) -> str:
@@ -94,307 +73,315 @@ class Upload:
 
     @property
     def size(self) -> int:
-        if self._file:
+        if self._file is not None:
             return self._file.size
-        if is_in_file(self._row):
-            # More than was recorded, or less after a power cut: the client is told what there is.
-            return self._store.blobs.size(self._row.id) or 0
-        return max(self._row.size, len(self._buffer))
+        return self._uploads.size(self._row) if is_in_file(self._row) else len(self._buffer)
+
+    @property
+    def state(self) -> State:
+        """What can happen next."""
+        return self._state
 
     async def write(self, data: bytes) -> None:
-        if data:
-            with self._noting_refusal():
-                self._store.room.check()
-                await self._write(data)
-
-    async def _write(self, data: bytes) -> None:
-        if self._remembered and self._offset in (self.size, None) and len(self._buffer) + len(data) <= INLINE_SIZE:
-            self._take()
-            self._offset, self._changed = None, True
-            self._buffer += data
+        if not data:
             return
-        await self._claim()
-        self._begin()
-        await self._touch()
-        if self._file is None and len(self._buffer) + len(data) <= INLINE_SIZE:
-            self._buffer += data
-            return
-        try:
-            file = await self._to_file()
-        except OCIError as error:
-            if error.code == "RANGE_INVALID":
-                # Another request is writing, or has written: it must not be defeated by one that was refused.
-                self._changed = False
-            raise
-        await file.write(data)
+        with self._noting_full_disk():
+            self._uploads.check_room()
+            await self._ensure_claimed()
+            await self._begin()
+            await self._touch()
+            if self._file is None and len(self._buffer) + len(data) <= INLINE_SIZE:
+                self._buffer += data
+                return
+            file = self._file or await self._move_to_file()
+            await file.write(data)
 
     async def written(self) -> int:
-        """Bytes that there are, when all that came is where it stays. Raises what has gone wrong with a piece."""
-        if self._file:
-            with self._noting_refusal():
+        """Bytes of the upload, when all are in the file or in memory. Raises what went wrong with a piece."""
+        if self._file is not None:
+            with self._noting_full_disk():
                 await self._file.written()
                 self._file.check()
         return self.size
 
-    async def open_sink(self) -> FileWriter | None:
-        """The file, once there is one: a `Sink`, into which something is to come. It is made by `write`."""
-        if self._ended or self._remembered:
+    async def open_sink(self) -> UploadFile | None:
+        """The file, into which bytes are about to come; None if there is none yet, which `write` makes."""
+        if self._state is State.ENDED:
             return None
-        with self._noting_refusal():
-            # Asked for again while pieces come, at least every second.
-            self._store.room.check()
-        if not self._changed:
-            await self._claim()
-            if self._file:
-                self._begin()
+        with self._noting_full_disk():
+            # This is asked for at least once a second while bytes come.
+            self._uploads.check_room()
+        if self._state in UNCLAIMED and not self._has_file():
+            # Another request need not wait until the first bytes of this one come.
+            return None
+        await self._ensure_claimed()
+        if self._file is not None:
+            await self._begin()
         return self._file
 
     async def commit(self, digest: str) -> Descriptor:
         if not is_digest(digest):
             raise OCIError("DIGEST_INVALID", "badly formed digest")
-        with self._noting_refusal():
-            self._store.room.check()
-            return await self._commit(digest)
-
-    async def _commit(self, digest: str) -> Descriptor:
-        algorithm = digest.partition(":")[0]
-        if self._remembered and digest_of(self._buffer, algorithm) == digest:
-            self._take()
-            found = digest
-        else:
-            await self._claim()
-            found = await self._file.digest(algorithm) if self._file else digest_of(self._buffer, algorithm)
-        if found != digest:
-            raise OCIError("DIGEST_INVALID", detail={"digest": digest, "content": found})
-        if self._file:
-            try:
-                await self._file.finish()
-            except Exception:
-                # Of a sync that failed nobody knows what reached the disk, and the next one says nothing of it.
-                with contextlib.suppress(Exception):
-                    await self.cancel()
-                raise
-        content = None if self._file else self._buffer
-        self._committing = True
-        try:
-            linked = await self._store.link(self._repository, digest, self.size, upload=self._row, content=content)
-        except OCIError as error:
-            # Other errors may come after the commit.
-            self._committing = not (self._file and is_full(error))
-            raise
+        with self._noting_full_disk():
+            self._uploads.check_room()
+            await self._ensure_claimed()
+            found = await self._digest(digest)
+            if found != digest:
+                raise OCIError("DIGEST_INVALID", detail={"digest": digest, "content": found})
+            if self._file is not None:
+                await self._finish_file(self._file)
+            content = self._buffer if self._file is None else None
+            self._change(Event.COMMIT)
+            committed = await self._uploads.commit(
+                self._repository, digest, self.size, upload=self._row, content=content
+            )
         self._end()
-        return linked
+        return committed
 
     async def cancel(self) -> None:
-        if self._ended:
+        state = self._state
+        if state is State.ENDED:
             return
-        self._ended = True
-        self._store.forget(self._row.id)
+        self._change(Event.END)
         try:
-            if self._is_refused:
-                # First, so that there is room to write down that it has ended.
+            if state is State.FULL:
+                # First, so that there is room to record that the upload has ended.
                 await self._cut(0)
-            # Only whoever ends the row may delete the file: a commit ends it too, and keeps the file.
-            if await self._store.free(partial(writes.end_upload, self._row.id), durable=False):
-                await self._store.blobs.delete([self._row.id])
+            await self._uploads.end(self.id)
         except Exception:
-            # Not even this can be written down; at least the bytes go.
-            await self._cut(0)
+            # Not even that can be recorded. At least the bytes go, unless they may have become a blob.
+            if state is not State.COMMITTING:
+                await self._cut(0)
             raise
         finally:
             self._end()
 
     async def aclose(self) -> None:
-        if self._ended:
+        if self._state is State.ENDED:
             self._end()
             return
         try:
-            self._ended = True
-            if self._remembered and not self._changed and not self._committing:
-                # Nothing came that is to be recorded, which would have told that the upload has been ended.
-                self._row = await self._store.find_upload(self._repository, self._row.id)
             failure = await self._failure()
-            if self._is_refused:
+            state = self._state
+            self._change(Event.END)
+            if state is State.FULL:
                 await self._cut(self._acknowledged)
             try:
-                # What came with a commit that failed comes again with the next try; what is in a file is there anyway.
-                if self._changed and (self._file or not self._committing):
-                    await self._suspend()
-                elif self._file:
-                    self._file.put_back()
+                await self._suspend(state)
             except OCIError as error:
-                if is_full(error):
+                if is_full(error) and state is not State.COMMITTING:
                     await self._cut(self._acknowledged)
                 raise
-            if failure:
+            if failure is not None:
                 raise failure
         finally:
             self._end()
 
+    def _change(self, event: Event) -> None:
+        try:
+            self._state = TRANSITIONS[self._state][event]
+        except KeyError:
+            raise RuntimeError(f"an upload in the state {self._state.name} cannot {event.name}") from None
+
+    # Before anything is written
+
+    async def _ensure_claimed(self) -> None:
+        """Be the only writer of an upload that still exists."""
+        if self._state is State.ENDED:
+            raise OCIError("BLOB_UPLOAD_UNKNOWN")
+        if self._state is State.OVERTAKEN:
+            raise OCIError("RANGE_INVALID", "another request has written to this upload meanwhile")
+        if self._state not in UNCLAIMED:
+            self._check_existence()
+            return
+        claim = self._uploads.claim(self.id)
+        try:
+            held = None
+            # A file that is not recorded is that of a writer of another process, or of a process that was killed.
+            if self._has_file():
+                held = await self._uploads.hold(self._repository, self.id, make=True)
+        except BaseException as error:
+            self._uploads.release(claim)
+            if isinstance(error, OCIError) and error.code == "BLOB_UPLOAD_UNKNOWN":
+                self._end()
+            raise
+        self._take(claim, held)
+
+    def _has_file(self) -> bool:
+        """Whether there is a file to lock before anything is written, as far as was looked for."""
+        return is_in_file(self._row) or (not self._may_have_file and self._uploads.has_file(self.id))
+
+    def _take(self, claim: Claim, held: tuple[UploadFile, UploadRow] | None) -> None:
+        self._change(Event.CLAIM)
+        self._claim = claim
+        if held is not None:
+            self._use_file(*held)
+
+    def _use_file(self, file: UploadFile, row: UploadRow) -> None:
+        self._file, self._row, self._buffer = file, row, b""
+        self._acknowledged = file.size if is_in_file(row) else 0
+
+    async def _look_again(self) -> None:
+        """Read the row again: what came does not fit to it, perhaps since another process has written to the upload.
+
+        Raises:
+            OCIError: RANGE_INVALID if another process has, and so has this request; BLOB_UPLOAD_UNKNOWN.
+        """
+        try:
+            row = await self._uploads.find(self._repository, self.id)
+        except OCIError as error:
+            if error.code == "BLOB_UPLOAD_UNKNOWN":
+                self._change(Event.END)
+            raise
+        if row.size == self._row.size:
+            return
+        if self._state is not State.CLAIMED:
+            self._change(Event.OVERTAKE)
+            raise OCIError("RANGE_INVALID", "another request has written to this upload meanwhile")
+        self._row, self._buffer = row, content_of(row) or b""
+        if is_in_file(row):
+            held = await self._uploads.hold(self._repository, self.id, make=True)
+            assert held is not None
+            self._use_file(*held)
+
+    def _check_existence(self) -> None:
+        """See that no other request has ended the upload. Raises BLOB_UPLOAD_UNKNOWN."""
+        has_ended = self._claim is not None and self._claim.has_ended
+        if has_ended or (self._file is not None and self._file.is_deleted()):
+            self._change(Event.END)
+            raise OCIError("BLOB_UPLOAD_UNKNOWN")
+
+    async def _begin(self) -> None:
+        """See that the first bytes begin where the upload ends."""
+        if self._offset not in (self.size, None) and self._file is None:
+            await self._look_again()
+        if self._offset not in (self.size, None):
+            cause = OCIError("RANGE_INVALID")
+            raise OCIError(
+                "RANGE_INVALID", f"invalid offset {self._offset} in resumed upload (actual offset {self.size})"
+            ) from cause
+        self._offset = None
+        self._change(Event.WRITE)
+
+    async def _touch(self) -> None:
+        now = time.monotonic()
+        if now - self._touched >= TOUCH_AFTER_S:
+            self._touched = now
+            await self._uploads.touch(self.id)
+
+    async def _move_to_file(self) -> UploadFile:
+        """Make the file, and write to it what is in memory."""
+        try:
+            held = await self._uploads.hold(self._repository, self.id, make=True)
+            assert held is not None
+            file, row = held
+            if row.size != self._row.size:
+                file.close()
+                raise OCIError("RANGE_INVALID", "another request has written to this upload meanwhile")
+        except OCIError as error:
+            if error.code == "RANGE_INVALID":
+                # What this request has in memory must not take the place of what the other has written.
+                self._change(Event.OVERTAKE)
+            elif error.code == "BLOB_UPLOAD_UNKNOWN":
+                self._change(Event.END)
+            raise
+        # The file begins with the bytes of the row, which stays the one that is recorded over.
+        more, self._buffer, self._file = self._buffer[row.size :], b"", file
+        if more:
+            await file.write(more)
+        return file
+
+    # Ending
+
+    async def _digest(self, expected: str) -> str:
+        """The digest of all bytes, by the algorithm of the one that is expected."""
+        algorithm = expected.partition(":")[0]
+        if self._file is None:
+            found = digest_of(self._buffer, algorithm)
+            if found == expected:
+                return found
+            await self._look_again()
+        return digest_of(self._buffer, algorithm) if self._file is None else await self._file.digest(algorithm)
+
+    async def _finish_file(self, file: UploadFile) -> None:
+        try:
+            await file.finish()
+        except Exception:
+            # Nobody knows what a sync that failed has left on the disk, and the next sync does not say.
+            with contextlib.suppress(Exception):
+                await self.cancel()
+            raise
+
+    async def _suspend(self, state: State) -> None:
+        """Record how far the upload is, unless its file says so."""
+        file = self._file
+        if state is State.REMEMBERED:
+            # Nothing came that is to be recorded, which would tell that the upload has ended.
+            self._row = await self._uploads.find(self._repository, self.id)
+        if not self._is_to_record(state):
+            if file is not None:
+                file.put_back()
+            return
+        try:
+            if file is None:
+                if self._may_have_file and self._uploads.is_held(self.id):
+                    raise OCIError("RANGE_INVALID", "another request is writing to this upload")
+                self._row = await self._uploads.record_content(self._repository, self._row, self._buffer)
+                return
+            is_nothing = not file.size and not is_in_file(self._row)
+            recordable = None if is_nothing else await file.suspend()
+            if recordable is not None:
+                self._row = await self._uploads.record(self._row, file.size, recordable)
+            elif file.is_deleted():
+                raise OCIError("BLOB_UPLOAD_UNKNOWN")
+        except OCIError as error:
+            if error.code != "BLOB_UPLOAD_UNKNOWN":
+                raise
+            await self._uploads.discard(self.id)
+            # A commit that was cancelled may have succeeded: then there is nothing to suspend.
+            if state is not State.COMMITTING:
+                raise
+
+    def _is_to_record(self, state: State) -> bool:
+        if state is State.COMMITTING:
+            # The next try brings again what this one has in memory. What is in the file counts already.
+            return self._file is not None
+        return state in (State.WRITTEN, State.FULL)
+
     async def _failure(self) -> Exception | None:
-        """What has gone wrong with a piece, when all that came is where it stays or lost."""
+        """What went wrong with a piece, when all pieces are in the file or lost."""
         if self._file is None:
             return None
         await self._file.written()
         try:
             self._file.check()
         except Exception as error:
-            self._is_refused = self._is_refused or is_full(error)
+            if is_full(error):
+                self._change(Event.FILL)
             return error
         return None
 
     async def _cut(self, size: int) -> None:
-        """Give back what is in the file behind so many bytes, unless it may have become a blob."""
-        if self._file and not self._committing:
-            # If it cannot be, it counts as what came of a request that was broken off.
+        """Give back the room of what is in the file behind so many bytes."""
+        if self._file is not None:
+            # If that fails, the bytes count, as those of a request that was cancelled do.
             with contextlib.suppress(OSError, OCIError):
                 await self._file.cut(size)
 
     @contextlib.contextmanager
-    def _noting_refusal(self) -> Iterator[None]:
+    def _noting_full_disk(self) -> Iterator[None]:
         try:
             yield
         except OCIError as error:
-            self._is_refused = is_full(error)
+            # A commit of what is in memory has failed as a whole, and leaves nothing to give back.
+            if is_full(error) and not (self._state is State.COMMITTING and self._file is None):
+                self._change(Event.FILL)
             raise
-        self._is_refused = False
-
-    async def _suspend(self) -> None:
-        """Record how far it is, unless its file says that, for whoever goes on with it; and see that it is there."""
-        try:
-            if self._file is None:
-                if self._remembered and self._store.blobs.is_held(self._row.id):
-                    # A request that stalled must not defeat, by its few bytes, what was sent in its place.
-                    raise OCIError("RANGE_INVALID", "another request is writing to this upload")
-                self._row = await self._record(self._row, len(self._buffer), _IN_ROW + self._buffer)
-                self._store.remember(self._repository, self._row)
-            else:
-                is_nothing = not self._file.size and not is_in_file(self._row)
-                state = None if is_nothing else await self._file.suspend()
-                if state is None:
-                    await self._store.find_upload(self._repository, self._row.id)
-                else:
-                    self._row = await self._record(self._row, self._file.size, state)
-        except OCIError as error:
-            if error.code != "BLOB_UPLOAD_UNKNOWN":
-                raise
-            await self._store.discard(self._row.id)
-            # A commit that was broken off has happened after all: then there is nothing to suspend.
-            if not self._committing:
-                raise
-
-    async def _record(self, row: UploadRow, size: int, state: bytes) -> UploadRow:
-        await self._store.take(writes.suspend_upload(row, size, state, int(time.time())), durable=False)
-        return UploadRow(row.id, row.algorithm, size, state)
-
-    def _begin(self) -> None:
-        """See that what comes first belongs where the upload is."""
-        if self._offset not in (self.size, None):
-            cause = OCIError("RANGE_INVALID")
-            raise OCIError(
-                "RANGE_INVALID", f"invalid offset {self._offset} in resumed upload (actual offset {self.size})"
-            ) from cause
-        self._offset, self._changed = None, True
-
-    async def _touch(self) -> None:
-        """A request that takes very long must not look abandoned."""
-        now = int(time.time())
-        if now - self._touched >= TOUCH_AFTER_S:
-            self._touched = now
-            await self._store.database.write(writes.touch_upload(self._row.id, now), durable=False)
-
-    async def _claim(self) -> None:
-        """Make sure that the upload is still there, and at the first time that nobody else writes to it."""
-        if self._ended:
-            raise OCIError("BLOB_UPLOAD_UNKNOWN")
-        if self._remembered:
-            await self._look()
-            return
-        try:
-            row = await self._store.find_upload(self._repository, self._row.id)
-        except OCIError:
-            self._ended = True
-            await self._store.discard(self._row.id)
-            raise
-        if self._claimed:
-            return
-        self._take()
-        try:
-            self._row, content = row, content_of(row)
-            self._buffer = content or b""
-            # A file that there should not be yet is that of another process's writer, or what one that died has left.
-            if is_in_file(row) or self._store.blobs.size(row.id) is not None:
-                self._file, self._row = await self._hold()
-                self._buffer = b""
-        except BaseException:
-            self._let_go()
-            raise
-
-    async def _look(self) -> None:
-        """See how far the upload really is, and write what this request has brought, as if it had come now."""
-        self._remembered = False
-        data = self._buffer[self._row.size :]
-        if data:
-            self._offset, self._changed = self._row.size, False
-        self._let_go()
-        await self._claim()
-        await self.write(data)
-
-    def _take(self) -> None:
-        """Be the only one in this process that writes to the upload."""
-        if self._claimed:
-            return
-        if self._row.id in self._store.writing:
-            raise OCIError("RANGE_INVALID", "another request is writing to this upload")
-        self._store.writing.add(self._row.id)
-        self._store.forget(self._row.id)
-        self._claimed = True
-
-    def _let_go(self) -> None:
-        if self._claimed:
-            self._claimed = False
-            self._store.writing.discard(self._row.id)
-
-    async def _to_file(self) -> FileWriter:
-        if self._file is None:
-            file, row = await self._hold()
-            # What is ours goes on from the row as it was claimed, and that stays the one that it is recorded over.
-            if row.size != self._row.size:
-                file.close()
-                raise OCIError("RANGE_INVALID", "another request has written to this upload meanwhile")
-            self._file, more, self._buffer = file, self._buffer[row.size :], b""
-            if more:
-                await file.write(more)
-        return self._file
-
-    async def _hold(self) -> tuple[FileWriter, UploadRow]:
-        """Lock the file, and see under the lock how far the upload really is."""
-        file = await self._store.blobs.hold(self._row.id, self._row.algorithm)
-        try:
-            row = await self._store.find_upload(self._repository, self._row.id)
-            content = content_of(row)
-            if content is None:
-                await file.restore(row.size, row.state)
-                self._acknowledged = file.size
-            else:
-                await file.restore(0, b"")
-                await file.write(content)
-                # It was acknowledged, and is to be there before anything is recorded in the place of the row's.
-                await file.written()
-                file.check()
-            if file.size < row.size:
-                # Bytes have gone. Their hash must not vouch for what comes in their place, if nothing more is noted.
-                row = await self._record(row, file.size, NO_BOOT)
-        except BaseException as error:
-            file.close()
-            if isinstance(error, OCIError) and error.code == "BLOB_UPLOAD_UNKNOWN":
-                # It was ended meanwhile, and its file perhaps made anew just now.
-                await asyncio.shield(self._store.discard(self._row.id))
-            raise
-        return file, row
 
     def _end(self) -> None:
-        self._ended, self._remembered = True, False
-        self._let_go()
+        """Let others have the upload."""
+        self._change(Event.END)
+        if self._claim is not None:
+            self._uploads.release(self._claim)
         if self._file is not None:
             self._file.close()

@@ -10,11 +10,13 @@ from ociserver._core import is_repository
 from ociserver.errors import OCIError
 from ociserver.interface import Descriptor
 from ociserver.store.immutability import check_deletable, check_repository_deletable
-from ociserver.store.reads import BLOB_TYPE, Copy, UploadRow, copy_of, repository_id
+from ociserver.store.reads import BLOB_TYPE, StoredContent, UploadRow, copy_of, repository_id
 from ociserver.store.work import Work
 
 __all__ = [
+    "CheckedCopy",
     "Linked",
+    "UncheckedCopyError",
     "delete_blob",
     "delete_repository",
     "drop_blobs",
@@ -40,14 +42,30 @@ class Linked:
     dropped: list[str] = field(default_factory=list)
 
 
+@dataclass(frozen=True, slots=True)
+class CheckedCopy:
+    """A copy in a file, by its key, and whether the file has all its bytes."""
+
+    key: str
+    is_whole: bool
+
+
+class UncheckedCopyError(Exception):
+    """The content has a copy in a file already. Nothing was changed: try again, with this file checked."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__(key)
+        self.key = key
+
+
 def ensure_repository(repository: str) -> Work[int]:
     rows = yield "SELECT id FROM repositories WHERE name = ?", (repository,)
     if not rows:
         if not is_repository(repository):
             raise OCIError("NAME_INVALID")
         rows = yield "INSERT INTO repositories (name) VALUES (?) RETURNING id", (repository,)
-    number: int = rows[0][0]
-    return number
+    repo_id: int = rows[0][0]
+    return repo_id
 
 
 def list_repository(repository: str) -> Work[None]:
@@ -55,13 +73,13 @@ def list_repository(repository: str) -> Work[None]:
     yield "UPDATE repositories SET listed = 1 WHERE name = ? AND listed = 0", (repository,)
 
 
-def unlist_if_empty(number: int) -> Work[None]:
+def unlist_if_empty(repo_id: int) -> Work[None]:
     """Take a repository out of the catalog if it holds nothing any more."""
     yield (
         "UPDATE repositories SET listed = 0 WHERE id = ?"
         " AND NOT EXISTS (SELECT 1 FROM links WHERE repository_id = ?)"
         " AND NOT EXISTS (SELECT 1 FROM manifests WHERE repository_id = ?)",
-        (number, number, number),
+        (repo_id, repo_id, repo_id),
     )
 
 
@@ -114,7 +132,7 @@ def finish_blob(
     *,
     upload: UploadRow | None,
     content: bytes | None,
-    healthy: str | None,
+    checked: CheckedCopy | None,
     now: int,
 ) -> Work[Linked]:
     """Make verified bytes a blob.
@@ -126,19 +144,20 @@ def finish_blob(
         upload: the upload that ends by this, if there is one, as its writer knows it. Its bytes are in the file
             of that key, unless `content` has them.
         content: the bytes of a small blob. They take the place of a copy in a file, whether it is whole or not.
-        healthy: the key of a copy whose file the caller has just seen whole. A copy by another key may be
-            gone or short, and is replaced by what has just been pushed: that is how a re-push heals.
+        checked: a copy in a file that the caller has looked at; None if it has looked at none. A copy that is not whole
+            is replaced by what has just been pushed: that is how a re-push heals.
         now: seconds.
 
     Raises:
         OCIError: BLOB_UPLOAD_UNKNOWN if the upload was ended meanwhile, RANGE_INVALID if somebody else has
             written to it.
+        UncheckedCopyError: there is a copy in a file, and none was checked.
     """
     if upload is not None:
         yield from _end_unchanged(upload)
     key = upload.id if upload is not None and content is None else None
     dropped: list[str] = []
-    # As most are new, without a look whether this one is: each statement is a turn of the interpreter's lock.
+    # Most are new, so this does not look first: each statement is a turn of the interpreter's lock.
     rows = yield (
         "INSERT INTO copies (digest, size, key, content) VALUES (?, ?, ?, ?) ON CONFLICT (digest) DO NOTHING"
         " RETURNING id",
@@ -150,7 +169,7 @@ def finish_blob(
         copy = yield from copy_of(digest)
         assert copy is not None
         copy_id = copy.id
-        if not copy.bad and (copy.content is not None or copy.key == healthy):
+        if _is_kept(copy, checked, is_small=content is not None):
             if key is not None:
                 dropped.append(key)
         else:
@@ -163,6 +182,18 @@ def finish_blob(
         yield from _wake(copy_id)
     yield from _link(repository, copy_id, now)
     return Linked(Descriptor(BLOB_TYPE, digest, size), dropped)
+
+
+def _is_kept(copy: StoredContent, checked: CheckedCopy | None, *, is_small: bool) -> bool:
+    """Whether a copy stays when its content is pushed again, and does not make way for what was pushed."""
+    if copy.bad or copy.key is None:
+        return not copy.bad
+    if is_small:
+        return False
+    if checked is None:
+        raise UncheckedCopyError(copy.key)
+    # A copy by another key than the one that was checked may be gone or short.
+    return checked.is_whole and checked.key == copy.key
 
 
 def _end_unchanged(upload: UploadRow) -> Work[None]:
@@ -179,7 +210,7 @@ def _refuse(upload: UploadRow) -> Work[None]:
     raise OCIError("BLOB_UPLOAD_UNKNOWN")
 
 
-def mount(from_repository: str | None, to_repository: str, digest: str, now: int) -> Work[Copy]:
+def mount(from_repository: str | None, to_repository: str, digest: str, now: int) -> Work[StoredContent]:
     """Link a blob of another repository; the same copy, no bytes."""
     if from_repository is None:
         rows = yield (
@@ -200,46 +231,46 @@ def mount(from_repository: str | None, to_repository: str, digest: str, now: int
         )
     if not rows:
         raise OCIError("BLOB_UNKNOWN")
-    copy = Copy(*rows[0])
+    copy = StoredContent(*rows[0])
     yield from _wake(copy.id)
     yield from _link(to_repository, copy.id, now)
     return copy
 
 
-def renew(number: int, copy_id: int, now: int) -> Work[bool]:
+def renew(repo_id: int, copy_id: int, now: int) -> Work[bool]:
     """Note that a client has asked for a blob, and may count on it for a while; whether it is still linked."""
     rows = yield (
         "UPDATE links SET renewed = ? WHERE repository_id = ? AND copy_id = ? RETURNING copy_id",
-        (now, number, copy_id),
+        (now, repo_id, copy_id),
     )
     return bool(rows)
 
 
 def delete_blob(repository: str, digest: str, *, immutable_tags: bool, now: int) -> Work[None]:
     """Unlink a blob from its repository; its copy stays until collection finds that nothing links it."""
-    number = yield from repository_id(repository)
+    repo_id = yield from repository_id(repository)
     rows = yield (
         "SELECT c.id FROM copies c JOIN links l ON l.copy_id = c.id WHERE c.digest = ? AND l.repository_id = ?",
-        (digest, number),
+        (digest, repo_id),
     )
     if not rows:
         raise OCIError("BLOB_UNKNOWN")
     if immutable_tags:
-        yield from check_deletable(number, digest)
-    yield from unlink(number, rows[0][0], now)
+        yield from check_deletable(repo_id, digest)
+    yield from unlink(repo_id, rows[0][0], now)
 
 
 def delete_repository(repository: str, *, immutable_tags: bool, now: int) -> Work[None]:
     """Delete a repository and all that it holds; uploads under way end, and copies begin their grace."""
-    number = yield from repository_id(repository)
+    repo_id = yield from repository_id(repository)
     if immutable_tags:
-        yield from check_repository_deletable(number)
-    yield "DELETE FROM manifests WHERE repository_id = ?", (number,)
-    rows = yield "SELECT copy_id FROM links WHERE repository_id = ?", (number,)
+        yield from check_repository_deletable(repo_id)
+    yield "DELETE FROM manifests WHERE repository_id = ?", (repo_id,)
+    rows = yield "SELECT copy_id FROM links WHERE repository_id = ?", (repo_id,)
     for (copy_id,) in rows:
-        yield from unlink(number, copy_id, now)
-    yield "DELETE FROM uploads WHERE repository_id = ?", (number,)
-    yield "DELETE FROM repositories WHERE id = ?", (number,)
+        yield from unlink(repo_id, copy_id, now)
+    yield "DELETE FROM uploads WHERE repository_id = ?", (repo_id,)
+    yield "DELETE FROM repositories WHERE id = ?", (repo_id,)
 
 
 def drop_blobs(blobs: Mapping[str, Iterable[str]]) -> Work[list[str]]:
@@ -273,14 +304,14 @@ def drop_blobs(blobs: Mapping[str, Iterable[str]]) -> Work[list[str]]:
     return keys
 
 
-def unlink(number: int, copy_id: int, now: int) -> Work[None]:
+def unlink(repo_id: int, copy_id: int, now: int) -> Work[None]:
     """Take a link away, and start the copy's grace if it was the last."""
-    yield "DELETE FROM links WHERE repository_id = ? AND copy_id = ?", (number, copy_id)
+    yield "DELETE FROM links WHERE repository_id = ? AND copy_id = ?", (repo_id, copy_id)
     yield (
         "UPDATE copies SET idle_since = ? WHERE id = ? AND NOT EXISTS (SELECT 1 FROM links WHERE copy_id = ?)",
         (now, copy_id, copy_id),
     )
-    yield from unlist_if_empty(number)
+    yield from unlist_if_empty(repo_id)
 
 
 def _link(repository: str, copy_id: int, now: int) -> Work[None]:

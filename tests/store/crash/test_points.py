@@ -192,7 +192,7 @@ def _points_of_the_store() -> set[str]:
 
 def _writes(tree: ast.Module) -> set[str]:
     """The works that a module makes, and does not read with."""
-    modules = {"audit", "manifests", "pages", "sweep", "writes"}
+    modules = {"checking", "manifests", "pages", "collecting", "writes"}
     calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
     reads = [call for call in calls if ast.unparse(call.func).endswith(("read", "_page"))]
     read = {id(argument) for call in reads for argument in call.args}

@@ -15,7 +15,7 @@ from ociserver.compose.cache.upstream import wrong_content
 from ociserver.errors import OCIError
 from ociserver.interface import Backend, BlobWriter
 from ociserver.store import Store
-from ociserver.store.faults import of_disk
+from ociserver.store.errors import of_disk
 
 __all__ = ["GrowingFile", "PartialFile", "Spool", "SpooledUpload", "StoreUpload", "store_of"]
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Hashable
 from threading import Lock
 from typing import Any, Final
 
-__all__ = ["Generation", "Recent"]
+__all__ = ["Generation", "ReadCache"]
 
 MAX_BYTES: Final = 16 * 1024 * 1024
 """Of contents and what it takes to hold them, in each process."""
@@ -24,7 +24,7 @@ OVERHEAD: Final = 1024
 """Bytes that an entry takes besides its content: its key, a descriptor, their strings."""
 
 
-class Recent:
+class ReadCache:
     """What was read since the last commit. Any thread may look and keep.
 
     Args:

@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from ociserver import OCIError
-from ociserver.store import Store, recent
-from ociserver.store.recent import Recent
+from ociserver.store import Store, read_cache
+from ociserver.store.read_cache import ReadCache
 from ociserver.store.wal_index import WalIndex
 from tests.contract.contents import REPOSITORY, digest_of, push_blob
 from tests.contract.errors import refused
@@ -132,9 +132,9 @@ async def test_a_process_that_writes_beside_readers(store: Store) -> None:
 
 
 async def test_large_contents_are_not_kept_and_old_ones_go(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recent, "MAX_BYTES", 10 * recent.OVERHEAD)
-    kept = Recent(lambda: b"same")
-    kept.begin().put("large", "value", bytes(recent.MAX_ENTRY))
+    monkeypatch.setattr(read_cache, "MAX_BYTES", 10 * read_cache.OVERHEAD)
+    kept = ReadCache(lambda: b"same")
+    kept.begin().put("large", "value", bytes(read_cache.MAX_ENTRY))
     assert kept.get("large") is None
     for number in range(100):
         kept.begin().put(number, number + 1, b"")
@@ -147,9 +147,9 @@ async def test_what_two_threads_keep_is_counted_once(monkeypatch: pytest.MonkeyP
             time.sleep(0)  # the other thread has its turn
             super().__setitem__(key, value)
 
-    monkeypatch.setattr(recent, "MAX_BYTES", 10 * recent.OVERHEAD)
-    monkeypatch.setattr(recent, "OrderedDict", Slow)
-    kept = Recent(lambda: b"same")
+    monkeypatch.setattr(read_cache, "MAX_BYTES", 10 * read_cache.OVERHEAD)
+    monkeypatch.setattr(read_cache, "OrderedDict", Slow)
+    kept = ReadCache(lambda: b"same")
 
     def keep() -> None:
         for number in range(500):
@@ -161,7 +161,7 @@ async def test_what_two_threads_keep_is_counted_once(monkeypatch: pytest.MonkeyP
 
 async def test_nothing_is_kept_that_was_read_while_something_was_committed() -> None:
     now = [b"1"]
-    kept = Recent(lambda: now[0])
+    kept = ReadCache(lambda: now[0])
     generation = kept.begin()
     now[0] = b"2"
     generation.put("key", "read before", b"")
@@ -173,7 +173,7 @@ async def test_nothing_is_kept_that_was_read_while_something_was_committed() -> 
 async def test_what_another_thread_begins_makes_no_old_answers_new() -> None:
     """What was read before a commit must not be kept for the version after it, which only the other thread saw."""
     now = [b"1"]
-    kept = Recent(lambda: now[0])
+    kept = ReadCache(lambda: now[0])
     reading = kept.begin()
     now[0] = b"2"
     kept.begin().put("other", "read at 2", b"")
@@ -185,7 +185,7 @@ async def test_what_another_thread_begins_makes_no_old_answers_new() -> None:
 
 
 async def test_nothing_is_kept_where_commits_cannot_be_seen() -> None:
-    kept = Recent(lambda: None)
+    kept = ReadCache(lambda: None)
     kept.begin().put("key", "value", b"")
     assert kept.get("key") is None
 

@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 import pytest
 
-from ociserver.store import group
-from ociserver.store.group import MAX_GROUP, Waiting
+from ociserver.store import group_commit
+from ociserver.store.group_commit import MAX_GROUP, GroupQueue
 
 FOR_EVER = 600.0
 """Longer than a test may take."""
@@ -16,17 +16,17 @@ FOR_EVER = 600.0
 
 @pytest.fixture
 def gather(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
-    return lambda seconds: monkeypatch.setattr(group, "GATHER_S", seconds)
+    return lambda seconds: monkeypatch.setattr(group_commit, "GATHER_S", seconds)
 
 
-def put(waiting: Waiting[int], *items: int) -> None:
+def put(waiting: GroupQueue[int], *items: int) -> None:
     for item in items:
         waiting.put(item)
 
 
 def test_one_alone_does_not_wait(gather: Callable[[float], None]) -> None:
     gather(FOR_EVER)
-    waiting: Waiting[int] = Waiting()
+    waiting: GroupQueue[int] = GroupQueue()
     for number in range(3):
         waiting.put(number)
         assert waiting.next_group() == ([number], False)
@@ -34,14 +34,14 @@ def test_one_alone_does_not_wait(gather: Callable[[float], None]) -> None:
 
 def test_what_is_there_is_taken_together(gather: Callable[[float], None]) -> None:
     gather(FOR_EVER)
-    waiting: Waiting[int] = Waiting()
+    waiting: GroupQueue[int] = GroupQueue()
     put(waiting, 1, 2, 3)
     assert waiting.next_group() == ([1, 2, 3], False)
 
 
 def test_as_many_as_the_last_time_are_waited_for(gather: Callable[[float], None]) -> None:
     gather(FOR_EVER)
-    waiting: Waiting[int] = Waiting()
+    waiting: GroupQueue[int] = GroupQueue()
     put(waiting, 1, 2, 3)
     waiting.next_group()
     waiting.put(4)
@@ -52,7 +52,7 @@ def test_as_many_as_the_last_time_are_waited_for(gather: Callable[[float], None]
 
 
 def test_who_does_not_come_is_expected_no_more(gather: Callable[[float], None]) -> None:
-    waiting: Waiting[int] = Waiting()
+    waiting: GroupQueue[int] = GroupQueue()
     put(waiting, 1, 2, 3)
     waiting.next_group()
     gather(0.001)
@@ -66,7 +66,7 @@ def test_who_does_not_come_is_expected_no_more(gather: Callable[[float], None]) 
 
 def test_more_than_are_expected_are_taken_too(gather: Callable[[float], None]) -> None:
     gather(FOR_EVER)
-    waiting: Waiting[int] = Waiting()
+    waiting: GroupQueue[int] = GroupQueue()
     put(waiting, 1, 2)
     waiting.next_group()
     put(waiting, 3, 4, 5)
@@ -74,7 +74,7 @@ def test_more_than_are_expected_are_taken_too(gather: Callable[[float], None]) -
 
 
 def test_a_group_is_bounded() -> None:
-    waiting: Waiting[int] = Waiting()
+    waiting: GroupQueue[int] = GroupQueue()
     put(waiting, *range(MAX_GROUP + 1))
     assert waiting.next_group() == (list(range(MAX_GROUP)), False)
     assert waiting.next_group() == ([MAX_GROUP], False)
@@ -83,7 +83,7 @@ def test_a_group_is_bounded() -> None:
 @pytest.mark.parametrize("items", [(), (1,), (1, 2)])
 def test_the_end_is_not_waited_for(gather: Callable[[float], None], items: tuple[int, ...]) -> None:
     gather(FOR_EVER)
-    waiting: Waiting[int] = Waiting()
+    waiting: GroupQueue[int] = GroupQueue()
     put(waiting, 1, 2, 3)
     waiting.next_group()
     put(waiting, *items)
@@ -94,7 +94,7 @@ def test_the_end_is_not_waited_for(gather: Callable[[float], None], items: tuple
 @pytest.mark.parametrize("ended", [False, True])
 def test_all_that_waits_can_be_taken(*, ended: bool) -> None:
     """The end stays, for whoever takes groups."""
-    waiting: Waiting[int] = Waiting()
+    waiting: GroupQueue[int] = GroupQueue()
     put(waiting, 1, 2)
     if ended:
         waiting.end()

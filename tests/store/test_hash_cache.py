@@ -18,10 +18,11 @@ import pytest
 from ociserver import OCIError
 from ociserver._core import Hasher, hash_range
 from ociserver.backlog import wait_until_below
-from ociserver.store import Store, hashes, writer
-from ociserver.store.hashes import MOST_AT_WORK
+from ociserver.store import Store, upload_file
+from ociserver.store.disk import BOOT_SIZE, NO_BOOT
+from ociserver.store.hash_cache import MAX_UNFINISHED
 from ociserver.store.upload import Upload
-from ociserver.store.writer import BOOT_SIZE, NO_BOOT, STAMP_SIZE
+from ociserver.store.upload_file import STAMP_SIZE
 from tests.contract.contents import REPOSITORY, digest_of, read_blob
 from tests.contract.errors import refused
 from tests.store.full_disk import full_disk
@@ -45,7 +46,7 @@ def read(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
         parts.append((offset, length))
         hash_range(fd, offset, length, hasher)
 
-    monkeypatch.setattr(writer, "hash_range", noted)
+    monkeypatch.setattr(upload_file, "hash_range", noted)
     return parts
 
 
@@ -84,7 +85,7 @@ def recorded(store: Store, upload_id: str) -> tuple[int, int]:
 
 
 def kept(store: Store) -> list[str]:
-    return list(store.blobs.hashes._kept)
+    return list(store.uploads.hashes._entries)
 
 
 async def test_a_request_ends_before_its_bytes_are_hashed(store: Store, read: list[tuple[int, int]]) -> None:
@@ -125,7 +126,7 @@ import asyncio, os, signal, sys
 from ociserver.store import Store
 from tests.store.full_disk import full_disk
 from tests.store.holding import no_hashing
-from tests.store.test_hashes import FIRST, SECOND, append, start
+from tests.store.test_hash_cache import FIRST, SECOND, append, start
 
 async def main():
     async with Store(sys.argv[1]) as store:
@@ -284,7 +285,7 @@ async def test_what_a_request_that_was_broken_off_records_late(
     """Nobody writes other bytes into the file as long as it may still be recorded what is in it."""
     content, begun = os.urandom(WHOLE), asyncio.Event()
     upload_id = await start(store, content if commits else content[: FIRST + SECOND])
-    store.blobs.hashes.drop(upload_id)  # as then there is something to record
+    store.uploads.hashes.drop(upload_id)  # as then there is something to record
     if commits:
         await append(store, upload_id, content[FIRST + SECOND :])
     write = store.database.write
@@ -312,7 +313,7 @@ async def test_what_a_request_that_was_broken_off_records_late(
     if not commits:
         await commit(store, upload_id, digest_of(content))
     assert await read_blob(store, digest_of(content)) == content
-    assert store.writing == set()
+    assert store.uploads.claimed == set()
 
 
 @contextmanager
@@ -390,7 +391,7 @@ async def test_a_request_that_is_broken_off_while_it_records(store: Store, monke
     content = os.urandom(WHOLE)
     with no_hashing():
         upload_id = await start(store, content)
-        store.blobs.hashes.drop(upload_id)  # as then it records, for whoever comes next
+        store.uploads.hashes.drop(upload_id)  # as then it records, for whoever comes next
         upload = await resume(store, upload_id)
         await upload.write(content[FIRST + SECOND :])
         begun = asyncio.Event()
@@ -427,15 +428,15 @@ async def test_a_store_is_closed_while_it_hashes(folder: Path, read: list[tuple[
 
 async def test_with_many_at_work_a_request_waits_for_its_own(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     refusals = asyncio.Event()
-    has_room = store.blobs.hashes.has_room
+    has_room = store.uploads.hashes.has_room
 
     def noted() -> bool:
         if not has_room():
             refusals.set()
         return not refusals.is_set()
 
-    monkeypatch.setattr(store.blobs.hashes, "has_room", noted)
-    contents = [os.urandom(WHOLE) for _ in range(MOST_AT_WORK + 1)]
+    monkeypatch.setattr(store.uploads.hashes, "has_room", noted)
+    contents = [os.urandom(WHOLE) for _ in range(MAX_UNFINISHED + 1)]
     with no_hashing():
         uploads = [await start(store, content) for content in contents[:-1]]
         last = asyncio.ensure_future(start(store, contents[-1]))
@@ -443,7 +444,7 @@ async def test_with_many_at_work_a_request_waits_for_its_own(store: Store, monke
         assert kept(store) == uploads
         assert not last.done()
     uploads.append(await last)
-    assert [recorded(store, upload_id)[1] for upload_id in uploads] == [HASHED] * MOST_AT_WORK + [FIRST + SECOND]
+    assert [recorded(store, upload_id)[1] for upload_id in uploads] == [HASHED] * MAX_UNFINISHED + [FIRST + SECOND]
     for upload_id, content in zip(uploads, contents, strict=True):
         await append(store, upload_id, content[FIRST + SECOND :])
         await commit(store, upload_id, digest_of(content))
@@ -451,10 +452,10 @@ async def test_with_many_at_work_a_request_waits_for_its_own(store: Store, monke
 
 
 async def test_those_that_are_done_are_kept_beside(store: Store, read: list[tuple[int, int]]) -> None:
-    contents = [os.urandom(WHOLE) for _ in range(MOST_AT_WORK + 1)]
+    contents = [os.urandom(WHOLE) for _ in range(MAX_UNFINISHED + 1)]
     with no_hashing():
         uploads = [await start(store, content) for content in contents[:-1]]
-    for _, hashing in list(store.blobs.hashes._kept.values()):
+    for _, hashing in list(store.uploads.hashes._entries.values()):
         await wait_until_below(hashing, 0)
     with no_hashing():
         uploads.append(await start(store, contents[-1]))
@@ -467,7 +468,7 @@ async def test_those_that_are_done_are_kept_beside(store: Store, read: list[tupl
 async def test_of_many_the_first_is_forgotten(
     store: Store, monkeypatch: pytest.MonkeyPatch, read: list[tuple[int, int]]
 ) -> None:
-    monkeypatch.setattr(hashes, "MOST_KEPT", 2)
+    monkeypatch.setattr(store.uploads.hashes, "_max_entries", 2)
     contents = [os.urandom(WHOLE) for _ in range(3)]
     with no_hashing():
         uploads = [await start(store, content) for content in contents]
@@ -478,7 +479,7 @@ async def test_of_many_the_first_is_forgotten(
 
 
 async def test_what_would_be_long_to_read_again_is_recorded(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(writer, "RECORD_EVERY", 2 * THIRD)
+    monkeypatch.setattr(upload_file, "RECORD_EVERY", 2 * THIRD)
     content = os.urandom(WHOLE)
     upload_id = await start(store, content)
     for end, size in (

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from ociserver.store.faults import is_full
+from ociserver.store.errors import is_full
 from ociserver.store.modes import Modes
 
 __all__ = ["SIZE", "SLICE", "Reserve"]

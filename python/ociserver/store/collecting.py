@@ -100,15 +100,15 @@ def old_links(before: int, after: tuple[int, int, int], limit: int) -> Work[list
     )
 
 
-def unlink_unreferenced(number: int, copy_id: int, before: int, now: int) -> Work[bool]:
+def unlink_unreferenced(repo_id: int, copy_id: int, before: int, now: int) -> Work[bool]:
     """Take a link away, if it still is old and no manifest of its repository references it."""
     rows = yield (
         "SELECT 1 FROM links l JOIN copies c ON c.id = l.copy_id WHERE l.repository_id = ? AND l.copy_id = ?"
         f" AND l.renewed < ? AND NOT ({_REFERENCED})",
-        (number, copy_id, before),
+        (repo_id, copy_id, before),
     )
     if rows:
-        yield from unlink(number, copy_id, now)
+        yield from unlink(repo_id, copy_id, now)
     return bool(rows)
 
 

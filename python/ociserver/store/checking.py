@@ -82,7 +82,7 @@ def manifest_of(manifest_id: int) -> Work[Recorded | None]:
     return Recorded(media_type, content, kind, subject, frozenset(row[0] for row in references))
 
 
-def missing_references(number: int, digests: Sequence[str]) -> Work[list[str]]:
+def missing_references(repo_id: int, digests: Sequence[str]) -> Work[list[str]]:
     """Those digests that the repository has neither as a blob nor as a manifest."""
     missing: list[str] = []
     for group in digest_groups(digests):
@@ -91,7 +91,7 @@ def missing_references(number: int, digests: Sequence[str]) -> Work[list[str]]:
             "SELECT c.digest FROM copies c JOIN links l ON l.copy_id = c.id"
             f" WHERE l.repository_id = ? AND c.digest IN ({marks})"
             f" UNION SELECT digest FROM manifests WHERE repository_id = ? AND digest IN ({marks})",
-            (number, *group, number, *group),
+            (repo_id, *group, repo_id, *group),
         )
         there = {row[0] for row in rows}
         missing += [digest for digest in group if digest not in there]
@@ -115,12 +115,12 @@ def affected_by_blob(digest: str) -> Work[list[Affected]]:
         (digest,),
     )
     affected = []
-    for number, name in repositories:
-        affected.append((yield from affected_by(number, name, digest)))
+    for repo_id, name in repositories:
+        affected.append((yield from affected_by(repo_id, name, digest)))
     return affected
 
 
-def affected_by(number: int, repository: str, digest: str) -> Work[Affected]:
+def affected_by(repo_id: int, repository: str, digest: str) -> Work[Affected]:
     """What a blob or a manifest takes with it in a repository: all that reaches it, from the content upwards."""
     manifests: set[str] = set()
     tags: set[str] = set()
@@ -130,13 +130,13 @@ def affected_by(number: int, repository: str, digest: str) -> Work[Affected]:
         rows = yield (
             "SELECT t.name FROM manifests m JOIN tags t ON t.manifest_id = m.id"
             " WHERE m.repository_id = ? AND m.digest = ?",
-            (number, current),
+            (repo_id, current),
         )
         tags |= {row[0] for row in rows}
         rows = yield (
             "SELECT m.digest FROM refs f JOIN manifests m ON m.id = f.manifest_id"
             " WHERE f.repository_id = ? AND f.digest = ?",
-            (number, current),
+            (repo_id, current),
         )
         new = {row[0] for row in rows} - manifests
         manifests |= new
@@ -154,11 +154,11 @@ def delete_bad_manifest(manifest_id: int, content: bytes) -> Work[None]:
     yield "DELETE FROM manifests WHERE id = ? AND content = ?", (manifest_id, content)
 
 
-def record(manifest_id: int, number: int, content: bytes, info: ManifestInfo) -> Work[None]:
+def record(manifest_id: int, repo_id: int, content: bytes, info: ManifestInfo) -> Work[None]:
     """Record what a manifest is and references, as its push should have, if it still is what was read."""
     rows = yield "SELECT 1 FROM manifests WHERE id = ? AND content = ?", (manifest_id, content)
     if rows:
-        yield from rereading.record(manifest_id, number, info)
+        yield from rereading.record(manifest_id, repo_id, info)
 
 
 _LISTED: Final = (

@@ -1,0 +1,64 @@
+"""Pushing a blob in one request."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterable
+
+from ociserver._core import digest_of, is_digest
+from ociserver.adapt import write_all
+from ociserver.errors import OCIError
+from ociserver.interface import UNKNOWN_SIZE, Descriptor
+from ociserver.store.opening import start_upload
+from ociserver.store.upload import INLINE_SIZE, Upload
+from ociserver.store.uploads import Uploads
+
+__all__ = ["push_blob"]
+
+
+async def push_blob(
+    uploads: Uploads, repository: str, descriptor: Descriptor, chunks: AsyncIterable[bytes]
+) -> Descriptor:
+    """`Writer.push_blob`: a small blob takes one transaction, a larger one becomes an upload.
+
+    Args:
+        uploads: of the store.
+        repository: where to.
+        descriptor: its digest and size count.
+        chunks: the bytes.
+
+    Raises:
+        OCIError: DIGEST_INVALID, SIZE_INVALID; 507 if the disk is full.
+    """
+    if not is_digest(descriptor.digest):
+        raise OCIError("DIGEST_INVALID", "badly formed digest")
+    algorithm = descriptor.digest.partition(":")[0]
+    uploads.check_room()
+    head = b""
+    upload: Upload | None = None
+    try:
+        content = aiter(chunks)
+        async for data in content:
+            if len(head) + len(data) <= INLINE_SIZE:
+                head += data
+                continue
+            upload = await start_upload(uploads, repository, algorithm)
+            await upload.write(head)
+            await upload.write(data)
+            await write_all(upload, content)
+            break
+        size = await upload.written() if upload else len(head)
+        if descriptor.size not in (UNKNOWN_SIZE, size):
+            raise OCIError("SIZE_INVALID", detail={"expected": descriptor.size, "received": size})
+        if upload:
+            return await upload.commit(descriptor.digest)
+        found = digest_of(head, algorithm)
+        if found != descriptor.digest:
+            raise OCIError("DIGEST_INVALID", detail={"digest": descriptor.digest, "content": found})
+        return await uploads.commit(repository, found, size, upload=None, content=head)
+    except BaseException:
+        if upload:
+            # The client is told why its push failed, and not that its upload could not be cancelled.
+            with contextlib.suppress(Exception):
+                await upload.cancel()
+        raise

@@ -1,0 +1,178 @@
+"""The reads of the store: from its read cache, its database, and its files."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from typing import Final
+
+from ociserver._core import ByteRange
+from ociserver.errors import OCIError
+from ociserver.interface import BlobReader, Descriptor, Manifest
+from ociserver.store import manifests, reads, writes
+from ociserver.store.directory import Directory
+from ociserver.store.glances import Glances
+from ociserver.store.lists import Lists
+from ociserver.store.read_cache import ReadCache
+from ociserver.store.reader import FileReader, InlineReader
+from ociserver.store.reads import Link, Resolved, StoredContent
+from ociserver.store.work import Database, Work
+
+__all__ = ["Reading"]
+
+RENEWAL_WAIT_S: Final = 0.1
+"""How long a HEAD waits until what it asked for is renewed. It does not wait for a slow disk, or a locked database."""
+
+_log = logging.getLogger("ociserver")
+
+
+class Reading(Lists, reads_nowait=True):
+    """The `Reader` of the store.
+
+    A content whose file is missing, or has another size than was recorded, is answered as unknown: then a client pushes
+    it again, which repairs it.
+
+    Args:
+        database: has the metadata, and small contents.
+        blobs: has the files.
+        renew_after_s: a HEAD renews a blob or a manifest at most this often.
+    """
+
+    def __init__(self, database: Database, blobs: Directory, renew_after_s: float) -> None:
+        self.database = database
+        self.blobs = blobs
+        self.renew_after_s = renew_after_s
+        self._read_cache = ReadCache(database.version)
+        self._glances = Glances(database, self._read_cache)
+
+    @property
+    def unavailable(self) -> str | None:
+        """Why nothing can be written just now, in words without paths; None while it can, as far as is known."""
+        return self.database.unavailable
+
+    async def get_blob(self, repository: str, digest: str, range: ByteRange | None = None) -> BlobReader:
+        seen: str | None = None
+        while True:
+            descriptor, copy, _, _ = await self._find_blob(repository, digest)
+            if copy.bad:
+                raise OCIError("BLOB_UNKNOWN")
+            span = (0, copy.size) if range is None else range.resolve(copy.size)
+            if span is None:
+                raise OCIError("RANGE_INVALID", detail={"size": copy.size})
+            if copy.content is not None:
+                return InlineReader(descriptor, copy.content, *span)
+            assert copy.key is not None
+            fd = self.blobs.open_file(copy.key, copy.size)
+            if fd is not None:
+                return FileReader(self.blobs, descriptor, fd, *span)
+            if copy.key == seen:
+                raise OCIError("BLOB_UNKNOWN")
+            # A push may have replaced the copy since the look: then the next look finds another key.
+            seen = copy.key
+
+    async def get_manifest(self, repository: str, digest: str) -> Manifest:
+        key = (repository, digest, "manifest")
+        manifest: Manifest | None = self._read_cache.get(key)
+        if manifest is None:
+            generation = self._read_cache.begin()
+            manifest = await self.database.read(reads.find_manifest(repository, digest))
+            generation.put(key, manifest, manifest.content)
+        return manifest
+
+    async def get_tag(self, repository: str, tag: str) -> Manifest:
+        key = (repository, tag, "manifest")
+        manifest: Manifest | None = self._read_cache.get(key)
+        if manifest is None:
+            generation = self._read_cache.begin()
+            manifest = await self.database.read(reads.find_tag(repository, tag))
+            generation.put(key, manifest, manifest.content)
+        return manifest
+
+    async def resolve_blob(self, repository: str, digest: str) -> Descriptor:
+        link = await self._find_blob(repository, digest)
+        if not self._is_whole(link.copy):
+            again = await self._find_blob(repository, digest)
+            if again.copy.key == link.copy.key or not self._is_whole(again.copy):
+                raise OCIError("BLOB_UNKNOWN")
+            link = again  # a push has replaced the copy between the two looks
+        now = int(time.time())
+        if self._is_due(link.renewed) and not await self._renew(writes.renew(link.repository_id, link.copy.id, now)):
+            raise OCIError("BLOB_UNKNOWN")
+        return link.descriptor
+
+    async def resolve_manifest(self, repository: str, digest: str) -> Descriptor:
+        key = (repository, digest, "resolved")
+        resolved: Resolved | None = self._read_cache.get(key)
+        if resolved is None:
+            generation = self._read_cache.begin()
+            resolved = await self.database.read(reads.resolve_manifest(repository, digest))
+            generation.put(key, resolved, None)
+        now = int(time.time())
+        if self._is_due(resolved.renewed) and not await self._renew(
+            manifests.renew_manifest(resolved.manifest_id, now)
+        ):
+            raise OCIError("MANIFEST_UNKNOWN")
+        return resolved.descriptor
+
+    async def resolve_tag(self, repository: str, tag: str) -> Descriptor:
+        key = (repository, tag, "resolved")
+        resolved: Resolved | None = self._read_cache.get(key)
+        if resolved is None:
+            generation = self._read_cache.begin()
+            resolved = await self.database.read(reads.resolve_tag(repository, tag))
+            generation.put(key, resolved, None)
+        # A tag keeps its manifest, whose age is counted from when that ends.
+        return resolved.descriptor
+
+    def read_nowait(self, kind: str, repository: str, reference: str) -> tuple[Descriptor, bytes | None] | None:
+        if kind == "manifest_get":
+            manifest: Manifest | None = self._read_cache.get((repository, reference, "manifest"))
+            manifest = manifest or self._glances.manifest(repository, reference)
+            return None if manifest is None else (manifest.descriptor, manifest.content)
+        if kind == "manifest_head":
+            resolved: Resolved | None = self._read_cache.get((repository, reference, "resolved"))
+            resolved = resolved or self._glances.resolved(repository, reference)
+            is_due = resolved is not None and ":" in reference and self._is_due(resolved.renewed)
+            return None if resolved is None or is_due else (resolved.descriptor, None)
+        link: Link | None = self._read_cache.get((repository, reference, "blob"))
+        link = link or self._glances.blob(repository, reference)
+        if link is None or link.copy.content is None or link.copy.bad:
+            # What is in a file may have gone, or be short.
+            return None
+        if kind == "blob_head" and self._is_due(link.renewed):
+            return None
+        return link.descriptor, link.copy.content
+
+    async def _find_blob(self, repository: str, digest: str) -> Link:
+        key = (repository, digest, "blob")
+        link: Link | None = self._read_cache.get(key)
+        if link is None:
+            generation = self._read_cache.begin()
+            link = await self.database.read(reads.find_blob(repository, digest))
+            generation.put(key, link, link.copy.content)
+        return link
+
+    def _is_whole(self, copy: StoredContent) -> bool:
+        return not copy.bad and (copy.key is None or self.blobs.is_whole(copy.key, copy.size))
+
+    def _is_due(self, renewed: int) -> bool:
+        """Whether a HEAD has to renew what was renewed at this time."""
+        return time.time() - renewed > self.renew_after_s
+
+    async def _renew(self, renewal_work: Work[bool]) -> bool:
+        """Renew a link or a manifest; False if it has gone meanwhile."""
+        if self.unavailable:
+            return True
+        renewal = asyncio.ensure_future(self.database.write(renewal_work, durable=False))
+        await asyncio.wait([renewal], timeout=RENEWAL_WAIT_S)
+        if not renewal.done():
+            renewal.add_done_callback(_log_failure)
+            return True
+        _log_failure(renewal)
+        return renewal.exception() is not None or renewal.result()
+
+
+def _log_failure(renewal: asyncio.Future[bool]) -> None:
+    if not renewal.cancelled() and (error := renewal.exception()) is not None:
+        _log.warning("a blob or manifest that a HEAD asked for could not be renewed: %s", error)

@@ -1,0 +1,387 @@
+"""The file of an upload, while one request writes to it: it grows, and its hash with it.
+
+Theory of operation
+===================
+An `UploadFile` has the lock on the file. Pieces go to an `Appender` of the core, which writes them in one thread and
+hashes them in another (a `BackgroundHasher`). So a write may fail after `write` or `add` has returned, and the hash may
+be of fewer bytes than the file. Four states:
+
+- LOCKED: opened; `restore` says next where the file ends and what its hash is.
+- GROWING: takes pieces.
+- BROKEN: a piece could not be written, or bytes were cut off. The file ends before that piece, and the hash that was
+  fed with it is gone. The next `write` hashes the file from its beginning and is GROWING again.
+- CLOSED.
+
+The hash between two requests
+-----------------------------
+The file's length says how far an upload is. The row of the upload has the hash of a prefix of the file: `suspend`
+returns what to record, and `restore` is given what was recorded. That state begins with the id of the boot that wrote
+it: within one boot the file has what was written to it, so the state is trusted; after another boot all is hashed
+again. It ends with random bytes, so that no two states are equal.
+
+The process that ends a request also keeps the hash itself (`HashCache`). The next request takes it if neither the
+recorded state nor the file's modification time has changed, so if no other process has written meanwhile. Then nothing
+need be recorded, but for every `RECORD_EVERY` bytes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from ociserver._core import Appender, BackgroundHasher, Hasher, hash_range
+from ociserver.backlog import wait_until_below, wait_until_called
+from ociserver.errors import OCIError
+from ociserver.store.directory import Directory
+from ociserver.store.disk import BOOT_SIZE, NO_BOOT, sync_folder
+from ociserver.store.errors import of_disk
+from ociserver.store.failpoint import reach
+from ociserver.store.hash_cache import HashCache, Seen
+
+__all__ = ["MOST_OF_FEW", "STAMP_SIZE", "State", "UploadFile"]
+
+MOST: Final = 1024 * 1024
+"""High-water mark in bytes of what is not yet written and hashed: above it, callers wait until half of it is left."""
+
+MOST_OF_FEW: Final = 4 * MOST
+"""The high-water mark while few files are written. All who receive, hash and write share two cores: where one of them
+had to wait for a core, the next had nothing to do. What is not hashed when a request ends is hashed while the client
+has its turn: with half as much, PATCHes of 5 MiB were a tenth slower; with twice as much they were no faster."""
+
+FEW: Final = 4
+"""Files being written: with more of them every core has work."""
+
+STAMP_SIZE: Final = 8
+"""Random bytes at the end of a state. An equal state proves that nothing was recorded in between."""
+
+RECORD_EVERY: Final = 64 * 1024 * 1024
+"""Bytes after which the state is recorded again. A process without the hash, as after a restart, reads at most that
+much again: some 50 ms."""
+
+
+class State(enum.Enum):
+    """See "Theory of operation"."""
+
+    LOCKED = enum.auto()
+    GROWING = enum.auto()
+    BROKEN = enum.auto()
+    CLOSED = enum.auto()
+
+
+_TRANSITIONS: Final[dict[State, set[State]]] = {
+    State.LOCKED: {State.GROWING, State.CLOSED},
+    State.GROWING: {State.BROKEN, State.CLOSED},
+    State.BROKEN: {State.GROWING, State.BROKEN, State.CLOSED},
+    State.CLOSED: set(),
+}
+"""Into which states each state may change."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Restored:
+    """What `restore` found.
+
+    Args:
+        size: bytes that were recorded; 0 if nothing was, so that the file does not count until something is.
+        seen: the recorded state, and when the file was modified.
+        has_hash: whether the hash was cached: then this process is the only one that has written since the record.
+    """
+
+    size: int
+    seen: Seen
+    has_hash: bool
+
+
+class UploadFile:
+    """A `Sink` over an open and locked file. The lock ends with the descriptor, or the process.
+
+    Args:
+        blobs: the folder that the file is in.
+        hashes: the hashes of uploads between two requests.
+        key: of the file.
+        fd: the descriptor, open for writing and locked. `close` closes it.
+        algorithm: of the hash.
+    """
+
+    def __init__(self, blobs: Directory, hashes: HashCache, key: str, fd: int, algorithm: str) -> None:
+        self._blobs = blobs
+        self._hashes = hashes
+        self._key = key
+        self._fd = fd
+        self._algorithm = algorithm
+        self._state = State.LOCKED
+        self._restored = _Restored(0, (b"", 0), has_hash=False)
+        # Both are there while GROWING; `suspend` and `put_back` give the hash away.
+        self._appender: Appender | None = None
+        self._hash: BackgroundHasher | None = None
+        # What a thread does with the descriptor; it outlives a request that is cancelled.
+        self._under_way: asyncio.Future[None] | None = None
+        self._added = False
+        self.size = 0
+        """Bytes that were given to `write` and `add`. Until `written`, the file may have fewer."""
+        blobs.writers += 1
+
+    @property
+    def state(self) -> State:
+        """What can be done with it."""
+        return self._state
+
+    async def restore(self, size: int, state: bytes) -> None:
+        """Continue where the file ends.
+
+        Bytes behind the recorded ones were sent in this order, by a process that may have been killed before it
+        acknowledged them: they count. After a power cut the file may be shorter than was recorded, or have other bytes:
+        then the digest is wrong at commit.
+
+        Args:
+            size: bytes that were recorded. With 0, nothing was: the file is emptied.
+            state: that was recorded with them.
+        """
+        fd, there = self._fd, os.fstat(self._fd)
+        self.size = there.st_size if size else 0
+        if there.st_size > self.size:
+            await self._do(lambda: os.ftruncate(fd, 0))
+        seen = state, there.st_mtime_ns
+        # None if bytes are missing: a cached hash is of more than there are.
+        hashing = self._hashes.take(self._key, seen, self.size)
+        self._restored = _Restored(size, seen, has_hash=hashing is not None)
+        if hashing is None:
+            hasher = self._trusted(size, state) if self.size >= size else None
+            hashing = BackgroundHasher.resume(await self._read(hasher or Hasher(self._algorithm)))
+        self._grow_with(hashing)
+
+    async def write(self, data: bytes) -> None:
+        """Append bytes, and wait until no more than the high-water mark is not yet written and hashed.
+
+        Raises:
+            OCIError: what went wrong with this piece or with an earlier one, once. The file then ends before the piece
+                that failed, and takes more.
+        """
+        if self._state is State.BROKEN:
+            self._grow_with(BackgroundHasher.resume(await self._read(Hasher(self._algorithm))))
+        assert self._appender
+        left = self.add(data)
+        if left is None:
+            await self.written()
+        elif left > self.high_water_mark:
+            await wait_until_below(self._appender, self.high_water_mark // 2)
+        self.check()
+
+    @property
+    def high_water_mark(self) -> int:
+        """`Sink.high_water_mark`."""
+        return MOST_OF_FEW if self._blobs.writers <= FEW else MOST
+
+    def add(self, data: bytes) -> int | None:
+        """`Sink.add`."""
+        appender = self._appender
+        left = None if appender is None else appender.add(data)
+        if left is not None:
+            self.size += len(data)
+            self._added = True
+        return left
+
+    def when_left(self, backlog: int, callback: Callable[[], object]) -> None:
+        """`Sink.when_left`."""
+        appender = self._appender
+        if appender is None:
+            callback()
+        else:
+            appender.when_left(backlog, callback)
+
+    def when_kept(self, callback: Callable[[], object]) -> None:
+        """`Sink.when_kept`: when the pieces are in the file, hashed or not."""
+        appender = self._appender
+        if appender is None:
+            callback()
+        else:
+            appender.when_written(callback)
+
+    def check(self) -> None:
+        """Raise what went wrong with a piece, once, unless pieces are still being written."""
+        appender = self._appender
+        if appender is None:
+            return
+        try:
+            appender.check()
+        except OSError as error:
+            self.size = appender.size() or 0
+            self._break()
+            raise of_disk(error) from None
+
+    def is_deleted(self) -> bool:
+        """Whether the file has no name any more: then its upload has been ended."""
+        return not os.fstat(self._fd).st_nlink
+
+    async def suspend(self) -> bytes | None:
+        """End writing: wait until all is in the file, and leave the hash for the next request.
+
+        Returns:
+            A state to record, for `restore`; None if what is recorded is enough.
+        """
+        await self.written()
+        fd, size, hashing = self._fd, self.size, self._hash
+        there = os.fstat(fd)
+        if there.st_size > size:
+            # A write that failed has left a part of its piece, and could not take it back.
+            await self._do(lambda: os.ftruncate(fd, size))
+            there = os.fstat(fd)
+        if hashing is not None:
+            if hashing.left() and not self._hashes.has_room():
+                await wait_until_below(hashing, 0)
+            # Copied before it is compared: if the hash is not of more than the file then, neither is the copy.
+            hasher = hashing.hasher()
+            if self._is_of_file(hashing):
+                is_due = self._is_record_due()
+                state = self._blobs.boot + hasher.save() + os.urandom(STAMP_SIZE) if is_due else self._restored.seen[0]
+                self._hash = None
+                self._hashes.put(self._key, (state, there.st_mtime_ns), hashing)
+                return state if is_due else None
+        # What is recorded is of bytes that are still there. Without any record the file would not count.
+        return None if self._restored.size else NO_BOOT
+
+    def put_back(self) -> None:
+        """End without having written: leave the hash that `restore` found for the next request."""
+        hashing, self._hash = self._hash, None
+        # If bytes are missing, another state has been recorded since.
+        if hashing is not None and self.size >= self._restored.size:
+            self._hashes.put(self._key, self._restored.seen, hashing)
+
+    async def digest(self, algorithm: str) -> str:
+        """Digest of everything in the file. Another algorithm than the upload's costs a second reading.
+
+        Raises:
+            OCIError: what went wrong with a piece.
+        """
+        await self.written()
+        self.check()
+        hashing = self._hash
+        if hashing is not None and algorithm == self._algorithm:
+            await wait_until_below(hashing, 0)
+            if self._is_of_file(hashing):
+                return hashing.digest()
+        return (await self._read(Hasher(algorithm))).digest()
+
+    async def finish(self) -> None:
+        """Make the file and its name survive a power cut. Nothing may be written afterwards.
+
+        Raises:
+            OCIError: BLOB_UPLOAD_INVALID if bytes are missing that were written.
+        """
+        fd, size, folder, syncs = self._fd, self.size, self._blobs.path(self._key).parent, self._blobs.syncs
+
+        def sync() -> None:
+            there = os.fstat(fd).st_size
+            if there < size:
+                raise OCIError("BLOB_UPLOAD_INVALID", f"only {there} of {size} bytes are still there")
+            if there > size:
+                os.ftruncate(fd, size)  # a part of a piece that could not be written
+            if syncs:
+                os.fsync(fd)
+                reach("file synced")
+                sync_folder(folder)
+                reach("folder synced")
+
+        await self._do(sync)
+
+    async def cut(self, size: int) -> None:
+        """Give back the room of everything behind the first `size` bytes."""
+        await self.written()
+        if self.size > size:
+            self._break()
+            self.size = size
+        fd, size = self._fd, self.size
+        await self._do(lambda: os.ftruncate(fd, size))
+
+    async def written(self) -> None:
+        """Wait until everything is in the file or lost, including what a cancelled caller has begun."""
+        while self._under_way is not None and not self._under_way.done():
+            await asyncio.wait([self._under_way])
+        if self._appender is not None:
+            if self._appender.size() is None:
+                await wait_until_called(self._appender.when_written)
+            # Fewer bytes than were given if a piece could not be written; the hash is of more then.
+            there = self._appender.size()
+            self.size = self.size if there is None else there
+        if self._added:
+            self._added = False
+            reach("chunk appended")
+
+    def close(self) -> None:
+        """Close the file, and so release its lock, when no thread uses it. Pieces that still wait are dropped."""
+        if self._state is State.CLOSED:
+            return
+        fd, self._fd, appender = self._fd, -1, self._appender
+        self._blobs.writers -= 1
+        self._drop_hash()
+        self._change(State.CLOSED)
+
+        def close_file(_: object = None) -> None:
+            if appender is None:
+                os.close(fd)
+            else:
+                appender.close()
+                self._blobs.close_when_written(fd, appender)
+
+        if self._under_way is None or self._under_way.done():
+            close_file()
+        else:
+            self._under_way.add_done_callback(close_file)
+
+    def _change(self, state: State) -> None:
+        if state not in _TRANSITIONS[self._state]:
+            raise RuntimeError(f"the file of an upload cannot be {state.name} after {self._state.name}")
+        self._state = state
+
+    def _grow_with(self, hashing: BackgroundHasher) -> None:
+        self._change(State.GROWING)
+        self._hash = hashing
+        self._appender = Appender(self._fd, self.size, hashing, self._blobs.syncs)
+
+    def _break(self) -> None:
+        self._drop_hash()
+        self._change(State.BROKEN)
+
+    def _drop_hash(self) -> None:
+        """Drop the hash, with the pieces that it has yet to hash."""
+        if self._hash is not None:
+            self._hash.close()
+        self._hash = self._appender = None
+
+    async def _do(self, function: Callable[[], None]) -> None:
+        # Shielded: a thread cannot be stopped when its request is, and its descriptor must outlive it.
+        self._under_way = self._blobs.run(function)
+        try:
+            await asyncio.shield(self._under_way)
+        except OSError as error:
+            raise of_disk(error) from None
+
+    def _is_of_file(self, hashing: BackgroundHasher) -> bool:
+        """Whether a hash was given exactly what is in the file; False while pieces are being written."""
+        return self._appender is not None and self._appender.size() == self.size == hashing.length()
+
+    def _is_record_due(self) -> bool:
+        restored = self._restored
+        return not (restored.size and restored.has_hash) or self.size - restored.size >= RECORD_EVERY
+
+    async def _read(self, hasher: Hasher) -> Hasher:
+        """Hash the bytes of the file that the hash does not have."""
+        fd, begin, left = self._fd, hasher.length, self.size - hasher.length
+        if left:
+            await self._do(lambda: hash_range(fd, begin, left, hasher))
+        return hasher
+
+    def _trusted(self, size: int, state: bytes) -> Hasher | None:
+        """The hash in a recorded state, if its bytes cannot have been lost since; it may be of fewer bytes."""
+        boot, saved = state[:BOOT_SIZE], state[BOOT_SIZE:-STAMP_SIZE]
+        if boot != self._blobs.boot or boot == NO_BOOT:
+            return None
+        try:
+            hasher = Hasher.resume(saved)
+        except ValueError:
+            return None  # written by another version
+        return hasher if hasher.length <= size and hasher.algorithm == self._algorithm else None

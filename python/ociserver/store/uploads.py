@@ -1,0 +1,294 @@
+"""The uploads of a store: how each is found, claimed, recorded and ended, in the database and as a file."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import re
+import secrets
+import time
+from collections import OrderedDict
+from functools import partial
+from typing import Final
+
+from ociserver.errors import OCIError
+from ociserver.interface import Descriptor
+from ociserver.store import collecting, reads, writes
+from ociserver.store.directory import Directory
+from ociserver.store.disk import BOOT_SIZE, NO_BOOT
+from ociserver.store.hash_cache import HashCache
+from ociserver.store.read_cache import ReadCache
+from ociserver.store.reads import UploadRow
+from ociserver.store.room import Room
+from ociserver.store.upkeep import Upkeep
+from ociserver.store.upload_file import UploadFile
+from ociserver.store.work import Database
+from ociserver.store.writes import CheckedCopy, UncheckedCopyError
+
+__all__ = ["Claim", "Uploads", "content_of", "is_in_file", "is_upload_id"]
+
+_IN_ROW: Final = b"\xff" * BOOT_SIZE
+"""Begins the state of an upload whose bytes are all in its row, behind this. The other states begin with the id of a
+boot."""
+
+MAX_REMEMBERED: Final = 256
+"""Rows that are remembered, some 0.5 KiB each and up to 16 KiB of content."""
+
+_ID: Final = re.compile(r"[0-9a-f]{32}", re.ASCII)
+
+_log = logging.getLogger("ociserver")
+
+
+def is_upload_id(text: str) -> bool:
+    """Whether an upload can have this id. An id is the name of a file, so check each id that a client sends."""
+    return _ID.fullmatch(text) is not None
+
+
+def content_of(row: UploadRow) -> bytes | None:
+    """All bytes of an upload, if they are in its row and not in a file."""
+    content = row.state[BOOT_SIZE:]
+    return content if row.state.startswith(_IN_ROW) and len(content) == row.size else None
+
+
+def is_in_file(row: UploadRow) -> bool:
+    """Whether the bytes of an upload are in its file, which may have more than the row says."""
+    return row.size > 0 and content_of(row) is None
+
+
+class Claim:
+    """That one writer of this process has an upload. No other writer of the process gets it until `Uploads.release`."""
+
+    __slots__ = ("has_ended", "upload_id")
+
+    def __init__(self, upload_id: str) -> None:
+        self.upload_id = upload_id
+        self.has_ended = False
+        """Whether another request of this process has cancelled the upload."""
+
+
+class Uploads:
+    """Finds, claims, records and ends uploads.
+
+    Args:
+        database: has a row for each upload.
+        blobs: has a file for each upload that is larger than what a row holds.
+        room: on the disk.
+        upkeep: writes what takes room, and what frees it.
+        read_cache: of rows, until anything is committed.
+        max_remembered: rows that are remembered.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        blobs: Directory,
+        room: Room,
+        upkeep: Upkeep,
+        read_cache: ReadCache,
+        *,
+        max_remembered: int = MAX_REMEMBERED,
+    ) -> None:
+        self.hashes = HashCache()
+        """Of uploads between two requests."""
+        self._database = database
+        self._blobs = blobs
+        self._room = room
+        self._upkeep = upkeep
+        self._read_cache = read_cache
+        self._max_remembered = max_remembered
+        self._claims: dict[str, Claim] = {}
+        # Repository and row, by the id of the upload.
+        self._remembered: OrderedDict[str, tuple[str, UploadRow]] = OrderedDict()
+
+    async def close(self) -> None:
+        """Drop the hashes, and wait for the threads that hash."""
+        await self.hashes.close()
+
+    @property
+    def claimed(self) -> frozenset[str]:
+        """Ids of the uploads that this process is writing to."""
+        return frozenset(self._claims)
+
+    def check_room(self) -> None:
+        """Raises OCIError (507) while the disk has no room for pushes."""
+        self._room.check()
+
+    async def start(self, repository: str, algorithm: str) -> UploadRow:
+        """Record a new upload."""
+        row = UploadRow(secrets.token_hex(16), algorithm, 0, b"")
+        # Not synced: after a power cut the client starts again.
+        await self._upkeep.take(writes.start_upload(repository, row.id, algorithm, int(time.time())), durable=False)
+        self.remember(repository, row)
+        return row
+
+    async def find(self, repository: str, upload_id: str) -> UploadRow:
+        """An upload as it is recorded now. Raises BLOB_UPLOAD_UNKNOWN."""
+        key = (repository, upload_id, "upload")
+        row: UploadRow | None = self._read_cache.get(key)
+        if row is None:
+            generation = self._read_cache.begin()
+            row = await self._database.read(reads.find_upload(repository, upload_id))
+            generation.put(key, row, row.state)
+        return row
+
+    def remember(self, repository: str, row: UploadRow) -> None:
+        """Keep a row that this process has just recorded, for the next request of the upload."""
+        self._remembered[row.id] = repository, row
+        if len(self._remembered) > self._max_remembered:
+            self._remembered.popitem(last=False)
+
+    def remembered(self, repository: str, upload_id: str) -> UploadRow | None:
+        """The row that this process has recorded last, which another process may have changed. It is then forgotten."""
+        found, row = self._remembered.pop(upload_id, (None, None))
+        return row if found == repository else None
+
+    def forget(self, upload_id: str) -> None:
+        """Forget the row of an upload that is about to change."""
+        self._remembered.pop(upload_id, None)
+
+    def size(self, row: UploadRow) -> int:
+        """Bytes that an upload has, while nobody writes to it."""
+        # More than was recorded, or less after a power cut: what counts is what there is.
+        return (self._blobs.size(row.id) or 0) if is_in_file(row) else row.size
+
+    def has_file(self, upload_id: str) -> bool:
+        """Whether the upload has a file, recorded or not."""
+        return self._blobs.size(upload_id) is not None
+
+    def is_held(self, upload_id: str) -> bool:
+        """Whether a process is writing to the file of the upload."""
+        return self._blobs.is_held(upload_id)
+
+    def claim(self, upload_id: str) -> Claim:
+        """Keep out all other writers of this process. The lock on the file keeps out those of other processes.
+
+        Raises:
+            OCIError: RANGE_INVALID if the upload is claimed.
+        """
+        if upload_id in self._claims:
+            raise OCIError("RANGE_INVALID", "another request is writing to this upload")
+        self.forget(upload_id)
+        claim = self._claims[upload_id] = Claim(upload_id)
+        return claim
+
+    def release(self, claim: Claim) -> None:
+        """Let others claim the upload. A second call does nothing."""
+        if self._claims.get(claim.upload_id) is claim:
+            del self._claims[claim.upload_id]
+
+    async def hold(self, repository: str, upload_id: str, *, make: bool) -> tuple[UploadFile, UploadRow] | None:
+        """Lock the file of an upload, and only then look how far the upload is.
+
+        Before the lock another process may have committed the upload: then the file is that of a blob.
+
+        Args:
+            repository: that the upload is in.
+            upload_id: of an upload that this process has claimed.
+            make: whether to make the file if there is none; otherwise the answer is None then.
+
+        Returns:
+            The file, with the bytes that were in the row, if there were any; and the row.
+
+        Raises:
+            OCIError: RANGE_INVALID while another process writes to it; BLOB_UPLOAD_UNKNOWN if it has ended.
+        """
+        fd = await self._blobs.lock(upload_id) if make else self._blobs.lock_existing(upload_id)
+        if fd is None:
+            return None
+        try:
+            row = await self.find(repository, upload_id)
+        except BaseException as error:
+            os.close(fd)
+            if make and isinstance(error, OCIError) and error.code == "BLOB_UPLOAD_UNKNOWN":
+                # The upload has ended, and its file may have been made anew just now.
+                await asyncio.shield(self.discard(upload_id))
+            raise
+        file = UploadFile(self._blobs, self.hashes, upload_id, fd, row.algorithm)
+        try:
+            content = content_of(row)
+            if content is None:
+                await file.restore(row.size, row.state)
+            else:
+                await file.restore(0, b"")
+                await file.write(content)
+                # It was acknowledged: it must be in the file before anything is recorded in its place.
+                await file.written()
+                file.check()
+            if file.size < row.size:
+                # Bytes are missing. The recorded hash must not vouch for others that take their place.
+                row = await self.record(row, file.size, NO_BOOT)
+        except BaseException:
+            file.close()
+            raise
+        return file, row
+
+    async def record(self, row: UploadRow, size: int, state: bytes) -> UploadRow:
+        """Record how far an upload is.
+
+        Args:
+            row: as the caller knows the upload.
+            size: bytes that it has now.
+            state: of its file (`UploadFile.suspend`).
+
+        Raises:
+            OCIError: RANGE_INVALID if another writer has recorded another size since, BLOB_UPLOAD_UNKNOWN if the upload
+                has ended.
+        """
+        await self._upkeep.take(writes.suspend_upload(row, size, state, int(time.time())), durable=False)
+        return UploadRow(row.id, row.algorithm, size, state)
+
+    async def record_content(self, repository: str, row: UploadRow, content: bytes) -> UploadRow:
+        """Record all bytes of an upload in its row. Raises what `record` does."""
+        recorded = await self.record(row, len(content), _IN_ROW + content)
+        self.remember(repository, recorded)
+        return recorded
+
+    async def touch(self, upload_id: str) -> None:
+        """Record that an upload is being written to, so that collection keeps it. Raises BLOB_UPLOAD_UNKNOWN."""
+        await self._database.write(writes.touch_upload(upload_id, int(time.time())), durable=False)
+
+    async def commit(
+        self, repository: str, digest: str, size: int, *, upload: UploadRow | None, content: bytes | None
+    ) -> Descriptor:
+        """Make verified and synced bytes a blob, and end their upload.
+
+        Args:
+            repository: in which the blob is linked.
+            digest: of the bytes.
+            size: of the bytes.
+            upload: the upload that has brought them, as its writer knows it; None if there was none.
+            content: the bytes; None if they are in the file of the upload.
+
+        Raises:
+            OCIError: RANGE_INVALID if another writer has recorded another size since, BLOB_UPLOAD_UNKNOWN if the upload
+                has ended.
+        """
+        finish = partial(writes.finish_blob, repository, digest, size, upload=upload, content=content)
+        try:
+            linked = await self._upkeep.take(finish(checked=None, now=int(time.time())))
+        except UncheckedCopyError as found:
+            checked = CheckedCopy(found.key, is_whole=self._blobs.is_whole(found.key, size))
+            linked = await self._upkeep.take(finish(checked=checked, now=int(time.time())))
+        try:
+            await self._blobs.delete(linked.dropped)
+        except (OSError, OCIError) as error:
+            # The blob is pushed; collection finds the file again.
+            _log.warning("a file that nothing needs could not be deleted: %s", error)
+        return linked.descriptor
+
+    async def end(self, upload_id: str) -> None:
+        """End an upload without a blob, and delete its file. Nothing happens if it has ended."""
+        self.forget(upload_id)
+        # Only the request that ends the row may delete the file: a commit ends the row too, and keeps the file.
+        if await self._upkeep.free(partial(writes.end_upload, upload_id), durable=False):
+            if upload_id in self._claims:
+                self._claims[upload_id].has_ended = True
+            self.hashes.drop(upload_id)
+            await self._blobs.delete([upload_id])
+
+    async def discard(self, upload_id: str) -> None:
+        """Delete the file of an upload that has ended, unless it has become that of a blob."""
+        if not await self._database.read(collecting.known_keys([upload_id])):
+            self.hashes.drop(upload_id)
+            await self._blobs.delete([upload_id])
