@@ -26,7 +26,7 @@ def test_one_of_each_is_not_many(tmp_path: Path) -> None:
     asyncio.run(fill())
     with closing(sqlite3.connect(tmp_path / "registry.db")) as database, database:
         database.executescript(
-            "UPDATE links SET renewed = 0; UPDATE manifests SET pushed = 0; UPDATE uploads SET touched = 0"
+            "UPDATE links SET renewed = 0; UPDATE manifests SET renewed = 0; UPDATE uploads SET touched = 0"
         )
     said = CliRunner().invoke(main, ["collect", "--data", str(tmp_path), *ALL])
     assert said.exit_code == 0, said.output

@@ -29,6 +29,7 @@ from ociserver.copy.copier import Copied, Copy, Settings
 from ociserver.copy.ends import CopyError, Ends
 from ociserver.copy.platforms import PlatformError
 from ociserver.copy.progress import Progress
+from ociserver.errors import OCIError
 from ociserver.reference import Reference
 
 if TYPE_CHECKING:
@@ -178,6 +179,10 @@ def _words(error: CopyError | PlatformError, given: Reference, wanted: Reference
     asked = dataclasses.replace(reference, **of_what) if of_what else None
     if asked and missing(asked, error.error):
         return words(asked, error.error)
+    code = error.error.code if isinstance(error.error, OCIError) else ""
+    if kind == "blob" and code in ("BLOB_UNKNOWN", "MANIFEST_UNKNOWN"):
+        where = dataclasses.replace(reference, tag="", digest="")
+        return f"{where} has no {error.what}" + (f", which manifest {error.needed_by} needs" if error.needed_by else "")
     return f"{error.what}: {words(reference, error.error)}"
 
 

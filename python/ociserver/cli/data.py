@@ -15,6 +15,7 @@ from ociserver.cli.parameters import option
 from ociserver.compose.cache.accounts import settle_folder
 from ociserver.errors import OCIError
 from ociserver.store import Store, StoreError
+from ociserver.store.folder import check_folder
 
 __all__ = ["data_option", "default_folder", "with_store"]
 
@@ -54,6 +55,13 @@ def with_store(
     Raises:
         CannotServeError: there is no store, or it cannot be opened; in words, with what to do.
     """
+    try:
+        # Says what another program's folder looks like, and which link leads nowhere.
+        check_folder(folder)
+    except StoreError as error:
+        raise CannotServeError(f"{error}.") from error
+    except OSError as error:
+        raise CannotServeError(f"cannot read {folder}: {error.strerror}") from error
     if not (folder / "registry.db").exists():
         raise CannotServeError(f"{folder} holds no store: name the folder that `ociserver serve` was given by --data")
 

@@ -148,7 +148,7 @@ def words(reference: Reference | str, error: RegistryError) -> str:
         reference: what the registry was asked for, or the registry's host.
         error: what it said.
     """
-    from ociserver.client import UnreachableError, UntrustedError
+    from ociserver.client import InvalidAnswerError, UnreachableError, UntrustedError
 
     host = reference if isinstance(reference, str) else reference.host
     if isinstance(error, UntrustedError):
@@ -156,6 +156,8 @@ def words(reference: Reference | str, error: RegistryError) -> str:
             f"{reference}: {error.message}. If it is from an authority of yours, name the authority's file in "
             "SSL_CERT_FILE."
         )
+    if isinstance(error, InvalidAnswerError):
+        return f"{reference}: {error.message}. Is it a registry?"
     if isinstance(error, UnreachableError):
         # Its status is not the registry's, which said nothing.
         advice = "" if is_here(host) else " If it speaks plain HTTP, pass --insecure."

@@ -14,7 +14,7 @@ from ociserver.client.auth import (
     docker_credentials,
 )
 from ociserver.client.backend import Client
-from ociserver.client.requests import Retries, UnreachableError, UntrustedError
+from ociserver.client.requests import InvalidAnswerError, Retries, UnreachableError, UntrustedError
 
 __all__ = [
     "Authorization",
@@ -23,6 +23,7 @@ __all__ = [
     "Client",
     "Credentials",
     "CredentialsError",
+    "InvalidAnswerError",
     "Negotiated",
     "Retries",
     "UnreachableError",

@@ -27,13 +27,15 @@ class CopyError(Exception):
         end: where.
         what: what was being copied: `blob sha256:...`, `tag latest`.
         error: what the registry there said.
+        needed_by: digest of the manifest that cannot be copied without it; "" if it was asked for by itself.
     """
 
-    def __init__(self, end: End, what: str, error: RegistryError) -> None:
+    def __init__(self, end: End, what: str, error: RegistryError, *, needed_by: str = "") -> None:
         super().__init__(f"{end}: {what}: {error}")
         self.end = end
         self.what = what
         self.error = error
+        self.needed_by = needed_by
 
     @property
     def is_unreachable(self) -> bool:
@@ -71,7 +73,7 @@ def missing_part(part: Part, parent: str) -> CopyError:
     kind = "blob or manifest" if part.kind == "unknown" else part.kind
     code = "MANIFEST_UNKNOWN" if part.kind == "manifest" else "BLOB_UNKNOWN"
     why = f"the source does not have it, and manifest {parent} needs it"
-    return CopyError("source", f"{kind} {part.digest}", OCIError(code, why))
+    return CopyError("source", f"{kind} {part.digest}", OCIError(code, why), needed_by=parent)
 
 
 def may_pass(error: CopyError) -> bool:

@@ -16,7 +16,7 @@ from ociserver.client.auth.credentials import Credentials, Find
 from ociserver.client.auth.scopes import Scopes
 from ociserver.client.headers import is_printable
 from ociserver.client.limits import MAX_SCOPE_SIZE, MAX_TOKEN_LIFETIME_S
-from ociserver.errors import HTTPError, OCIError, RegistryError
+from ociserver.errors import HTTPError, OCIError, RegistryError, UnreachableError
 
 __all__ = ["Negotiated"]
 
@@ -71,6 +71,10 @@ class Negotiated:
         scopes = Scopes.parse(scope)
         try:
             token = self._token_for(scopes) or await self._fetched(self._realm, scopes, fetch)
+        except UnreachableError:
+            # The request without a token would be sent back to the same server. The next request asks the registry.
+            self._realm = None
+            raise
         except RegistryError:
             # Ahead of time, and in vain: what the registry asks for now, it says again.
             self._realm = None
