@@ -318,8 +318,8 @@ class Cache(Kind):
     max_size: Size | None = None
     """Bound of what is kept of upstream; by default none."""
     upstream_timeout: Duration | None = None
-    """How long upstream may take to say what a tag is now, or to begin with a list, before the answer is what is known
-    here; by default 5 s."""
+    """How long upstream may take to say what a tag is now before the answer is what is known here; by default 5 s. A
+    list has 0.8 s at most."""
     retry_after: Duration | None = None
     """How long an upstream that failed is not asked about tags and lists that are known; by default 10 s."""
 
