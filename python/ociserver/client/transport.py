@@ -27,6 +27,7 @@ from ociserver.client.limits import (
     MAX_HEADER_SIZE,
     MAX_REDIRECTS,
     MAX_TOKEN_SIZE,
+    TOKEN_TIMEOUT_S,
 )
 from ociserver.client.requests import (
     FinalError,
@@ -330,7 +331,13 @@ class Transport:
         request = Request("POST" if body else "GET", url, "", headers, body, repeatable=True)
 
         async def ask(request: Request) -> Answer:
-            return await self._exchange(request, url, {})
+            try:
+                async with asyncio.timeout(TOKEN_TIMEOUT_S):
+                    return await self._exchange(request, url, {})
+            except TimeoutError:
+                raise UnreachableError(
+                    504, f"{_where(url)} did not answer within {TOKEN_TIMEOUT_S:g} seconds"
+                ) from None
 
         async def read(answer: Answer) -> tuple[int, bytes]:
             async with answer:
