@@ -30,6 +30,7 @@ __all__ = [
     "OCIError",
     "ParseError",
     "RegistryError",
+    "UnreachableError",
     "WireError",
     "error_text",
     "marshal_error",
@@ -111,6 +112,10 @@ class HTTPError(RegistryError):
     def __str__(self) -> str:
         status = _status_text(self.status)
         return f"{status}: {self.message}" if self.message else status
+
+
+class UnreachableError(HTTPError):
+    """A registry elsewhere could not be reached, or stopped in the middle: 502, or 504 where it was too slow."""
 
 
 PAGE_NOT_FOUND: Final = HTTPError(404, "page not found")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from ociserver._core import read_stored_manifest
+from ociserver._core import manifest_media_type, read_stored_manifest
+from ociserver.errors import OCIError
 
 __all__ = ["MAX_MEDIA_TYPE", "fetched_type", "is_media_type"]
 
@@ -30,6 +31,11 @@ def fetched_type(content: bytes, named: str) -> str | None:
     Returns:
         None if the type that counts is not valid.
     """
+    try:
+        manifest_media_type(content, "")
+    except OCIError:
+        # No registry takes what names an invalid type, or two.
+        return None
     is_usable = is_media_type(named)
     found = read_stored_manifest(content, named if is_usable else "").media_type
     return found if is_usable or found != _UNKNOWN else None

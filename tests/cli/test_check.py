@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import shlex
 import subprocess
 import tarfile
 from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
+from ociserver import Store
+from ociserver.cli import main
+from tests.contract.contents import descriptor, push_manifest
 from tests.store.upgrade.contents import BLOBS, LIST, MISSING_LAYER, OTHER, TAGS, TEAM, UNREFERENCED, digest_of
 from tests.store.upgrade.test_upgrade import OLD
 from tests.support.server import PROGRAM
@@ -56,7 +62,8 @@ def test_what_it_says_is_to_be_done(data: Path) -> None:
     found = check(data, status=4)
     (line,) = [line for line in found.splitlines() if OTHER in line and LARGE in line]
     assert line.endswith("this breaks 2 manifests and tags docker, named")
-    assert found.splitlines()[-1].startswith("What to do: run `ociserver check --repair`, and then push again: ")
+    named = f"ociserver check --data {data} --repair"
+    assert found.splitlines()[-1].startswith(f"What to do: run `{named}`, and then push again: ")
     repaired = check(data, "--repair", status=3).splitlines()
     assert repaired[-2] == "Done: 2 blobs marked as missing."
     assert repaired[-1].startswith("What to do: push again: team/app:docker, ")
@@ -78,3 +85,47 @@ def test_references_to_nothing_are_not_nothing(data: Path) -> None:
     whole = check(data, status=0)
     assert "nothing is wrong" not in whole
     assert whole.splitlines()[-1].endswith("no faults, 1 reference to missing contents")
+
+
+def test_the_command_that_it_names_repairs_what_it_found(data: Path) -> None:
+    """With a folder and a fault that the command needs its options for."""
+    with tarfile.open(OLD) as archive:
+        archive.extractall(data.parent, filter="data")
+    data = data.rename(data.parent / "a folder")
+    (path,) = [path for path in (data / "blobs").glob("*/*") if path.read_bytes() == BLOBS["large"]]
+    path.write_bytes(bytes(len(BLOBS["large"])))
+    advice = check(data, "--content", status=4).splitlines()[-1]
+    named = advice.split("`")[1]
+    assert named.startswith("ociserver check ")
+    done = subprocess.run([*PROGRAM, *shlex.split(named)[1:]], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (3, "")
+    left = [one for one in findings(data, "--content", status=4) if one["fault"]]
+    # What is left is there again after a push.
+    assert left
+    assert all(one["marked"] for one in left)
+
+
+def test_an_image_without_its_layers_is_a_few_lines(tmp_path: Path) -> None:
+    layers = [descriptor("application/octet-stream", b"%d" % number) for number in range(40)]
+    content = json.dumps({"schemaVersion": 2, "layers": layers}).encode()
+
+    async def fill() -> None:
+        async with Store(tmp_path, lax_child_references=True) as store:
+            await push_manifest(store, content, "application/vnd.example+json")
+
+    asyncio.run(fill())
+    lines = check(tmp_path, status=0).splitlines()
+    assert len(lines) == 10 + 1 + 1
+    assert lines[10].endswith(f"{digest_of(content)}: and 30 more")
+    assert lines[11].endswith("no faults, 40 references to missing contents")
+    assert len(findings(tmp_path, status=0)) == 40
+
+
+@pytest.mark.parametrize("command", [["check"], ["collect"], ["delete", "a", "-y"]], ids=lambda command: command[0])
+def test_a_folder_that_is_not_a_store(command: list[str], tmp_path: Path) -> None:
+    (tmp_path / "other" / "docker" / "registry" / "v2" / "repositories").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / "gone")
+    for name, words in (("other", "it holds the data of distribution"), ("link", "which does not exist")):
+        done = CliRunner().invoke(main, [*command, "--data", str(tmp_path / name)])
+        assert done.exit_code == 1
+        assert words in done.stderr

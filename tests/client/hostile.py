@@ -14,7 +14,7 @@ from typing import Final
 from tests.client.scripted import Reply, Seen
 from tests.support.images import MANIFEST, digest_of
 
-__all__ = ["BLOB", "DIGEST", "FULL", "MANIFEST_DIGEST", "SPOILT", "TEXT", "Spoil", "good"]
+__all__ = ["BLOB", "DIGEST", "FULL", "MANIFEST_DIGEST", "SPOILT", "TEXT", "UNUSABLE_TYPES", "Spoil", "document", "good"]
 
 FULL: Final = bool(os.environ.get("FULL_TESTS"))
 
@@ -194,6 +194,13 @@ _ENTRIES: Final = {
     "details with a long number": f'{{"code":"DENIED","detail":{"9" * 4000}}}',
 }
 
+UNUSABLE_TYPES: Final = {
+    "a control character": b'{"schemaVersion":2,"mediaType":"a\\u0001b","layers":[]}',
+    "60,000 characters": b'{"schemaVersion":2,"mediaType":"%s","layers":[]}' % _LONG.encode(),
+    "half a character": b'{"schemaVersion":2,"mediaType":"\\ud800","layers":[]}',
+}
+"""Manifests whose own `mediaType` cannot stand in a header."""
+
 _DOCUMENTS: Final = {
     "deep": _DEEP,
     "half a character": b'{"tags":["\\ud800"],"manifests":[],"mediaType":"\\ud800"}',
@@ -201,6 +208,7 @@ _DOCUMENTS: Final = {
     "a media type with a line break": b'{"mediaType":"a\\r\\nb","tags":[],"manifests":[]}',
     "a long media type": b'{"mediaType":"%s","tags":[],"manifests":[]}' % (b"a" * 300),
     "a media type that is a number": b'{"mediaType":5,"tags":[],"manifests":[]}',
+    **{f"a manifest of a type of {what}": body for what, body in UNUSABLE_TYPES.items()},
     "a page for people": b"<html>sign in</html>",
     "nothing": b"null",
     "UTF-16": '{"tags":[]}'.encode("utf-16"),

@@ -14,11 +14,22 @@ from ociserver import Backend, Handler, Memory, Store
 from ociserver._core import upload_path
 from ociserver.client import Client, RetryPolicy
 from ociserver.compose import Cache
-from tests.client.hostile import BLOB, DIGEST, FULL, MANIFEST_DIGEST, SPOILT, TEXT, Spoil, good
+from tests.client.hostile import (
+    BLOB,
+    DIGEST,
+    FULL,
+    MANIFEST_DIGEST,
+    SPOILT,
+    TEXT,
+    UNUSABLE_TYPES,
+    Spoil,
+    document,
+    good,
+)
 from tests.client.scripted import Reply as Given
 from tests.client.scripted import Seen, scripted
 from tests.handler.driver import Exchange, Reply, body_messages, make_scope
-from tests.support.images import MANIFEST
+from tests.support.images import MANIFEST, digest_of
 
 pytestmark = pytest.mark.anyio
 
@@ -125,3 +136,14 @@ async def test_an_upstream_that_is_not_spoilt(tmp_path: Path) -> None:
         upstream.otherwise = good
         for request in (*READS, *WRITES):
             assert (await ask(handler, "library/app", request)).status < 400, request
+
+
+@pytest.mark.parametrize("what", UNUSABLE_TYPES)
+@pytest.mark.parametrize("front", FRONTS)
+async def test_a_manifest_whose_own_type_is_unusable(front: str, what: str, tmp_path: Path) -> None:
+    """The type that upstream sends beside it is right."""
+    async with scripted() as upstream, Handler(FRONTS[front](upstream.url, tmp_path)) as handler:
+        upstream.otherwise = spoilt_by(document(UNUSABLE_TYPES[what]))
+        for reference in ("latest", digest_of(UNUSABLE_TYPES[what])):
+            reply = await ask(handler, "library/app", ("GET", f"manifests/{reference}", {}, b""))
+            assert reply.status == 502

@@ -31,6 +31,10 @@ def below_distribution(path: Path) -> None:
         (path / name).mkdir(parents=True)
 
 
+def distribution_without_blobs(path: Path) -> None:
+    (path / "docker" / "registry" / "v2" / "repositories").mkdir(parents=True)
+
+
 def image_layout(path: Path) -> None:
     layout = Layout(path)
     layout.tag(layout.image(b"layer"), "latest")
@@ -71,6 +75,7 @@ def blobs_by_digest(path: Path) -> None:
 OTHERS: dict[Callable[[Path], None], tuple[str, str]] = {
     distribution: ("the data of distribution", "`ociserver copy --all-tags"),
     below_distribution: ("the data of distribution", "`skopeo sync`"),
+    distribution_without_blobs: ("the data of distribution", "`skopeo sync`"),
     image_layout: ("it is an OCI image layout", "`skopeo copy oci:DIR:TAG"),
     zot: ("OCI image layouts, such as group/project, as zot keeps", "`ociserver copy --all-tags"),
     olareg: ("OCI image layouts, such as project, as zot and olareg keep", "`ociserver copy --all-tags"),

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shlex
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
 import click
 
-from ociserver.cli.data import data_option, with_store
+from ociserver.cli.data import data_option, default_folder, with_store
 from ociserver.cli.parameters import Command, option
 from ociserver.cli.table import counted, rows_of
 from ociserver.store import Store
@@ -30,6 +32,9 @@ LOST: Final = frozenset({"blob missing", "blob size", "blob digest", "manifest d
 
 MAX_TAGS: Final = 5
 """Maximum number of tags on a line. The JSON has all."""
+
+MAX_DANGLING: Final = 10
+"""References to nothing that are shown of one manifest; the JSON has all."""
 
 _HOW: Final = "How to go about it"
 
@@ -73,30 +78,52 @@ def check(*, data: Path, content: bool, repair: bool, as_json: bool) -> None:
         findings = [{**dataclasses.asdict(one), "fault": one.kind not in HARMLESS} for one in checked.findings]
         click.echo(json.dumps({**dataclasses.asdict(checked), "findings": findings}))
     else:
-        _show(checked, content=content, repair=repair)
+        _show(checked, _repairing(data, content=content), content=content, repair=repair)
     if checked.faults:
         sys.exit(REPAIRED if all(finding.repaired for finding in checked.faults) else LEFT)
 
 
-def _show(checked: Checked, *, content: bool, repair: bool) -> None:
-    rows = [
-        (
-            _state(finding),
-            finding.kind,
-            # Not columns of their own: a digest takes most of a line already.
-            f"{finding.repository or ''} {finding.what}: {finding.message}{_affected(finding)}".strip(),
-        )
-        for finding in checked.findings
-    ]
-    for line in rows_of(rows):
+def _repairing(data: Path, *, content: bool) -> str:
+    """The command that repairs what this one found."""
+    given = [] if data == default_folder() else ["--data", str(data)]
+    return shlex.join(["ociserver", "check", *given, *(["--content"] if content else []), "--repair"])
+
+
+def _show(checked: Checked, repairing: str, *, content: bool, repair: bool) -> None:
+    for line in rows_of(list(_rows(checked.findings))):
         click.echo(line)
     hashed = f", {format_size(checked.bytes_hashed)} hashed" if content else ""
     counts = (
         f"{counted(checked.copies, 'blob')}, {counted(checked.manifests, 'manifest')}, {counted(checked.files, 'file')}"
     )
     click.echo(f"{counts}{hashed}: {_sum(checked)}")
-    for line in _advice(checked, repair=repair):
+    for line in _advice(checked, repairing, repair=repair):
         click.echo(line)
+
+
+def _rows(findings: list[Finding]) -> Iterator[tuple[str, str, str]]:
+    """State, kind and text of each finding. Of a manifest's references to nothing only the first, and their number."""
+    dangling = Counter(_place(finding) for finding in findings if finding.kind == "dangling")
+    shown: Counter[tuple[str | None, str]] = Counter()
+    for finding in findings:
+        place = _place(finding)
+        if finding.kind == "dangling":
+            shown[place] += 1
+            more = dangling[place] - MAX_DANGLING
+            if shown[place] == MAX_DANGLING + 1:
+                yield _state(finding), finding.kind, f"{_where(finding)}: and {more:,} more"
+            if shown[place] > MAX_DANGLING:
+                continue
+        # Not columns of their own: a digest takes most of a line already.
+        yield _state(finding), finding.kind, f"{_where(finding)}: {finding.message}{_affected(finding)}"
+
+
+def _place(finding: Finding) -> tuple[str | None, str]:
+    return finding.repository, finding.what
+
+
+def _where(finding: Finding) -> str:
+    return f"{finding.repository or ''} {finding.what}".strip()
 
 
 def _state(finding: Finding) -> str:
@@ -132,8 +159,8 @@ def _sum(checked: Checked) -> str:
     return ", ".join(parts)
 
 
-def _advice(checked: Checked, *, repair: bool) -> Iterator[str]:
-    """What was done, and what is left to do."""
+def _advice(checked: Checked, repairing: str, *, repair: bool) -> Iterator[str]:
+    """What was done, and what is left to do; `repairing` is the command that repairs."""
     lost = [one for one in checked.faults if one.kind in LOST]
     others = [one for one in checked.faults if one.kind not in LOST and not one.repaired]
     waiting = [one for one in lost if not one.repaired and not one.marked]
@@ -155,10 +182,10 @@ def _advice(checked: Checked, *, repair: bool) -> Iterator[str]:
         names = ", ".join(images[:MAX_TAGS]) + (f" and {more} more" if more > 0 else "")
         what = f"push again: {names}" if images else "push again what is listed above"
         if waiting:
-            yield f"What to do: run `ociserver check --repair`, and then {what}."
+            yield f"What to do: run `{repairing}`, and then {what}."
         else:
             yield f"What to do: {what}. Until then the missing contents answer 404."
     elif others and not repair:
-        yield "What to do: run `ociserver check --repair`."
+        yield f"What to do: run `{repairing}`."
     elif others:
         yield "What to do: restore a backup of registry.db; see docs/faults.md."

@@ -28,6 +28,7 @@ from ociserver.copy.copier import Copied, Copy, Settings
 from ociserver.copy.ends import CopyError, Ends, MissingPartError
 from ociserver.copy.platforms import PlatformError
 from ociserver.copy.progress import Progress
+from ociserver.errors import OCIError
 from ociserver.reference import Reference
 from ociserver.units import format_size
 
@@ -174,7 +175,8 @@ def _words(error: CopyError | PlatformError, given: Reference, wanted: Reference
     if isinstance(error, PlatformError):
         return f"{given}: {error}"
     if isinstance(error, MissingPartError):
-        return f"{given}: {error.what}: {error.reason}."
+        where = dataclasses.replace(given, tag="", digest="")
+        return f"{where} has no {error.what}, which manifest {error.parent} needs"
     reference = given if error.end == "source" else wanted
     # What is missing may be something that the requested image needs.
     kind, _, name = error.what.partition(" ")
@@ -182,6 +184,10 @@ def _words(error: CopyError | PlatformError, given: Reference, wanted: Reference
     asked = dataclasses.replace(reference, **of_what) if of_what else None
     if asked and missing(asked, error.error):
         return words(asked, error.error)
+    code = error.error.code if isinstance(error.error, OCIError) else ""
+    if kind == "blob" and code in ("BLOB_UNKNOWN", "MANIFEST_UNKNOWN"):
+        where = dataclasses.replace(reference, tag="", digest="")
+        return f"{where} has no {error.what}"
     return f"{error.what}: {words(reference, error.error)}"
 
 

@@ -15,6 +15,7 @@ from ociserver.cli.parameters import option
 from ociserver.compose.cache.accounts import settle_folder
 from ociserver.errors import OCIError
 from ociserver.store import Store, StoreError
+from ociserver.store.folder import check_folder
 
 __all__ = ["data_option", "default_folder", "with_store"]
 
@@ -54,6 +55,13 @@ def with_store(
     Raises:
         CommandError: there is no store, or it cannot be opened.
     """
+    try:
+        # Says what another program's folder looks like, and which link leads nowhere.
+        check_folder(folder)
+    except StoreError as error:
+        raise CommandError(f"{error}.") from error
+    except OSError as error:
+        raise CommandError(f"cannot read {folder}: {error.strerror}") from error
     if not (folder / "registry.db").exists():
         raise CommandError(f"{folder} contains no store. Set --data to the folder that `ociserver serve` uses.")
 

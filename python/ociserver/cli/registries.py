@@ -148,7 +148,7 @@ def words(reference: Reference | str, error: RegistryError) -> str:
         reference: what was requested, or the host of the registry.
         error: the registry's error.
     """
-    from ociserver.client import UnreachableError, UntrustedError
+    from ociserver.client import InvalidAnswerError, UnreachableError, UntrustedError
 
     host = reference if isinstance(reference, str) else reference.host
     if isinstance(error, UntrustedError):
@@ -156,6 +156,8 @@ def words(reference: Reference | str, error: RegistryError) -> str:
             f"{reference}: {error.message}. If the certificate is from an authority of your own, set SSL_CERT_FILE to "
             "the file with the authority's certificate."
         )
+    if isinstance(error, InvalidAnswerError):
+        return f"{reference}: {error.message}. Is it a registry?"
     if isinstance(error, UnreachableError):
         # Its status is not from the registry, which did not answer.
         advice = "" if is_here(host) else " If it speaks plain HTTP, pass --insecure."

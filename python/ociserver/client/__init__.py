@@ -14,7 +14,7 @@ from ociserver.client.auth import (
     docker_credentials,
 )
 from ociserver.client.backend import Client
-from ociserver.client.requests import RetryPolicy, UnreachableError, UntrustedError
+from ociserver.client.requests import InvalidAnswerError, RetryPolicy, UnreachableError, UntrustedError
 
 __all__ = [
     "Authorization",
@@ -23,6 +23,7 @@ __all__ = [
     "Client",
     "Credentials",
     "CredentialsError",
+    "InvalidAnswerError",
     "Negotiated",
     "RetryPolicy",
     "UnreachableError",

@@ -66,5 +66,9 @@ CONNECT_TIMEOUT_S: Final = 15.0
 IDLE_TIMEOUT_S: Final = 60.0
 """Seconds in which a registry takes and sends nothing. No request as a whole has a deadline."""
 
+TOKEN_TIMEOUT_S: Final = 10.0
+"""Seconds until a token server begins its answer. Many requests wait for one token, and a cache that looks whether its
+upstream is back must not wait for a fetch that began when it was not."""
+
 MAX_RESUMES: Final = 4
 """How many times a blob that breaks off is continued where it stopped, while it is being read."""

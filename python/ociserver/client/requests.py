@@ -11,19 +11,37 @@ from typing import Final
 from yarl import URL
 
 from ociserver.client.limits import IDLE_TIMEOUT_S
-from ociserver.errors import HTTPError
+from ociserver.errors import HTTPError, UnreachableError
 
-__all__ = ["BufferedBody", "Request", "RetryPolicy", "StreamBody", "UnreachableError", "UntrustedError"]
+__all__ = [
+    "BufferedBody",
+    "FinalError",
+    "InvalidAnswerError",
+    "NoTokenError",
+    "Request",
+    "RetryPolicy",
+    "StreamBody",
+    "UnreachableError",
+    "UntrustedError",
+]
 
 _PIECE: Final = 256 * 1024
 
 
-class UnreachableError(HTTPError):
-    """The registry could not be reached, or stopped in the middle: 502, or 504 where it was too slow."""
+class FinalError(UnreachableError):
+    """The registry could not be reached, and a repetition would not help."""
 
 
-class UntrustedError(UnreachableError):
+class UntrustedError(FinalError):
     """The registry's certificate is not trusted: it is not from an authority that is, or for another host."""
+
+
+class InvalidAnswerError(HTTPError):
+    """The registry's answer is not valid HTTP: 502. It is there, and would say the same again."""
+
+
+class NoTokenError(FinalError):
+    """The token server gave no answer, although the request to it was repeated."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

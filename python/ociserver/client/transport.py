@@ -27,8 +27,18 @@ from ociserver.client.limits import (
     MAX_HEADER_SIZE,
     MAX_REDIRECTS,
     MAX_TOKEN_SIZE,
+    TOKEN_TIMEOUT_S,
 )
-from ociserver.client.requests import BufferedBody, Request, RetryPolicy, UnreachableError, UntrustedError
+from ociserver.client.requests import (
+    BufferedBody,
+    FinalError,
+    InvalidAnswerError,
+    NoTokenError,
+    Request,
+    RetryPolicy,
+    UnreachableError,
+    UntrustedError,
+)
 from ociserver.context import retry_until
 from ociserver.errors import HTTPError
 
@@ -57,7 +67,7 @@ class Answer:
     """An answer whose body is still to be read. Close it.
 
     Raises:
-        HTTPError: 502 if its status or its Content-Length is invalid.
+        InvalidAnswerError: 502 if its status or its Content-Length is invalid.
     """
 
     def __init__(self, response: aiohttp.ClientResponse) -> None:
@@ -66,8 +76,11 @@ class Answer:
         self.headers: CIMultiDictProxy[str] = response.headers
         self.url = response.url
         if not 100 <= self.status < 600:
-            raise HTTPError(502, f"{self.url.raw_host} answers with {self.status}, which is no status of HTTP")
-        self.length = content_length(self.headers)
+            raise InvalidAnswerError(502, f"{_where(self.url)} answers with {self.status}, which is no status of HTTP")
+        try:
+            self.length = content_length(self.headers)
+        except HTTPError:
+            raise InvalidAnswerError(502, f"{_where(self.url)} answers with a Content-Length that is no size") from None
         # Where it redirects to, if that was not followed (`Request.stays`).
         self.elsewhere: URL | None = None
 
@@ -206,6 +219,8 @@ class Transport:
                 if pause is None:
                     return await use(answer)
                 await answer.aclose()
+            except FinalError:
+                raise
             except UnreachableError as error:
                 repeatable = (request.repeatable or isinstance(error, _NotConnectedError)) and request.replayable
                 # A kept connection that the registry was just closing: nothing is wrong with it.
@@ -316,13 +331,26 @@ class Transport:
         request = Request("POST" if body else "GET", url, "", headers, body, repeatable=True)
 
         async def ask(request: Request) -> Answer:
-            return await self._exchange(request, url, {})
+            try:
+                async with asyncio.timeout(TOKEN_TIMEOUT_S):
+                    return await self._exchange(request, url, {})
+            except TimeoutError:
+                raise UnreachableError(
+                    504, f"{_where(url)} did not answer within {TOKEN_TIMEOUT_S:g} seconds"
+                ) from None
 
         async def read(answer: Answer) -> tuple[int, bytes]:
             async with answer:
                 return answer.status, await answer.read(MAX_TOKEN_SIZE) or b""
 
-        return await self._repeat(request, ask, read)
+        try:
+            return await self._repeat(request, ask, read)
+        except UntrustedError:
+            raise
+        except UnreachableError as error:
+            # Repeated here already: the request that needs the token is not.
+            message = f"the token server of {_where(self._origin)} cannot be used: {error.message}"
+            raise NoTokenError(error.status, message) from None
 
     def _proxy_for(self, url: URL) -> str | None:
         """What HTTP_PROXY, HTTPS_PROXY and NO_PROXY said when the client was opened."""
@@ -343,9 +371,14 @@ def _is_usable(url: URL) -> bool:
     return url.scheme in ("http", "https") and bool(url.host) and url.raw_user is None
 
 
-def _unreachable(error: Exception, url: URL) -> UnreachableError:
+def _where(url: URL) -> str:
+    """Host and port, in words."""
+    return f"{url.raw_host} port {url.port}"
+
+
+def _unreachable(error: Exception, url: URL) -> UnreachableError | InvalidAnswerError:
     """Which host and port, and why, in words. Not in the library's: they may repeat URLs with signatures in them."""
-    where = f"{url.raw_host} port {url.port}"
+    where = _where(url)
     match error:
         case aiohttp.ConnectionTimeoutError():
             return UnreachableError(504, f"{where} did not answer within {CONNECT_TIMEOUT_S:g} seconds")
@@ -364,7 +397,9 @@ def _unreachable(error: Exception, url: URL) -> UnreachableError:
             return UnreachableError(502, f"{where} broke off in the middle of its answer")
         case OSError():
             return UnreachableError(502, f"{where} broke off: {_why(error)}")
-    return UnreachableError(502, f"{where} cannot be used ({type(error).__name__})")
+        case aiohttp.ClientResponseError():
+            return InvalidAnswerError(502, f"the answer of {where} is not valid HTTP")
+    return UnreachableError(502, f"{where} cannot be used: the exchange with it failed")
 
 
 def _why(error: OSError) -> str:

@@ -323,8 +323,8 @@ class Cache(Kind):
     max_size: Size | None = None
     """Maximum size of what is kept from upstream. By default unlimited."""
     upstream_timeout: Duration | None = None
-    """How long upstream may take to resolve a tag, or to begin a list, before the answer comes from the cache.
-    By default 5 s."""
+    """How long upstream may take to resolve a tag before the answer comes from the cache. By default 5 s. A list has
+    0.8 s at most."""
     retry_after: Duration | None = None
     """How long an upstream that failed is not asked about tags and lists that are cached. By default 10 s."""
 

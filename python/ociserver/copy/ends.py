@@ -62,8 +62,9 @@ class MissingPartError(CopyError):
     def __init__(self, part: Part, parent: str) -> None:
         kind = "blob or manifest" if part.kind == "unknown" else part.kind
         code = "MANIFEST_UNKNOWN" if part.kind == "manifest" else "BLOB_UNKNOWN"
-        self.reason = f"the source does not have it, and manifest {parent} needs it"
-        super().__init__("source", f"{kind} {part.digest}", OCIError(code, self.reason))
+        self.parent = parent
+        why = f"the source does not have it, and manifest {parent} needs it"
+        super().__init__("source", f"{kind} {part.digest}", OCIError(code, why))
 
 
 @dataclass(frozen=True, slots=True)

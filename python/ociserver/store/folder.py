@@ -92,7 +92,9 @@ def check_folder(path: Path) -> None:
 def _looks_like(path: Path, names: Collection[str], others: Collection[str]) -> tuple[str, str]:
     """What a folder looks like, and how its contents get into a store."""
     for below in ("", "registry/v2", "docker/registry/v2"):
-        if {"blobs", "repositories"} <= _names_in(path / below):
+        # In a folder of this name the repositories alone are enough: their blobs may be elsewhere, or lost.
+        wanted = {"repositories"} if below else {BLOBS, "repositories"}
+        if wanted <= _names_in(path / below):
             where = f" in {below}" if below else ""
             return f"it holds the data of distribution (registry:2, registry:3, Harbor){where}", _bring(_COPY)
     if _LAYOUT in names:

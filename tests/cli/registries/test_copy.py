@@ -295,8 +295,9 @@ async def test_one_tag_that_fails_is_told_and_the_others_are_copied() -> None:
     assert done.status == 1
     errors = {each["tag"]: each["error"] for each in done.json["images"]}
     assert [tag for tag, error in errors.items() if error is None] == ["amd64", "latest", "v1"]
-    missing = f"{first}/some/app: blob {digest_of(b'is not there')}: the source does not have it, and manifest "
-    assert errors["broken"].startswith(missing)
+    needed_by = digest_of(image(b"is not there"))
+    missing = f"blob {digest_of(b'is not there')}"
+    assert errors["broken"] == f"{first}/some/app has no {missing}, which manifest {needed_by} needs"
     assert done.stderr == f"ociserver: broken: {errors['broken']}\n"
     assert await tags_of(target, "some/app") == ["amd64", "latest", "v1"]
 

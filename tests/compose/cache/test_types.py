@@ -139,7 +139,8 @@ async def test_a_type_that_contradicts_the_bytes_heals_when_the_tag_is_looked_at
         (UNTYPED, f"{PLAIN}; charset=utf-8", PLAIN),
         (UNTYPED, "ü", None),
         (b"", PLAIN, PLAIN),
-        (b'{"mediaType":"a\\nb"}', PLAIN, PLAIN),
+        (b'{"mediaType":"a\\nb"}', PLAIN, None),
+        (b'{"mediaType":"\\ud800"}', PLAIN, None),
         (b'{"mediaType":"a\\nb"}', "ü", None),
     ],
 )

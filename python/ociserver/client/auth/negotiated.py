@@ -16,7 +16,7 @@ from ociserver.client.auth.credentials import Credentials, Find
 from ociserver.client.auth.scopes import Scopes
 from ociserver.client.headers import is_printable
 from ociserver.client.limits import MAX_SCOPE_SIZE, MAX_TOKEN_LIFETIME_S
-from ociserver.errors import HTTPError, OCIError, RegistryError
+from ociserver.errors import HTTPError, OCIError, RegistryError, UnreachableError
 from ociserver.lru import LRU
 from ociserver.single_flight import SingleFlight
 
@@ -30,6 +30,10 @@ MARGIN_S: Final = 5.0
 
 MAX_TOKENS: Final = 256
 """Tokens that are kept: a registry of many repositories needs one for each."""
+
+SILENT_FOR_S: Final = 1.0
+"""Seconds for which a token server that gave no answer is not asked again: the registry sends a request back to it that
+has waited for it ahead of time."""
 
 _CLIENT_ID: Final = "ociserver"
 
@@ -63,6 +67,7 @@ class Negotiated:
         self._use(None if callable(credentials) else credentials)
         self._wants_basic = False
         self._realm: _Realm | None = None
+        self._silent: tuple[_Realm, UnreachableError, float] | None = None
         self._tokens: LRU[Scopes, tuple[str, float]] = LRU(max_tokens)
         self._fetches: SingleFlight[tuple[_Realm, Scopes], str] = SingleFlight()
 
@@ -76,6 +81,11 @@ class Negotiated:
         scopes = Scopes.parse(scope)
         try:
             token = self._token_for(scopes) or await self._fetched(self._realm, scopes, fetch)
+        except UnreachableError as error:
+            # The registry may name another server by now; if it names this one, `challenge` does not wait for it again.
+            self._silent = self._realm, error, time.monotonic() + SILENT_FOR_S
+            self._realm = None
+            return None
         except RegistryError:
             # Ahead of time, and in vain: what the registry asks for now, it says again.
             self._realm = None
@@ -100,6 +110,8 @@ class Negotiated:
         asked, needed = Scopes.parse(_text(bearer, "scope")), Scopes.parse(scope)
         if sent is not None:
             self._forget(sent)
+        elif self._silent is not None and self._silent[0] == self._realm and time.monotonic() < self._silent[2]:
+            raise self._silent[1]
         try:
             token = await self._fetched(self._realm, asked | needed, fetch)
         except OCIError as error:

@@ -42,6 +42,12 @@ TAG_LIFETIME_S: Final = 60.0
 UPSTREAM_TIMEOUT_S: Final = 5.0
 RETRY_AFTER_S: Final = 10.0
 
+LIST_TIMEOUT_S: Final = 0.8
+"""For a list that has another answer: with what follows, its client has it within a second."""
+
+ANSWER_TIMEOUT_S: Final = 15.0
+"""For what has no other answer: registries that fetch it themselves need some time, and clients wait for longer."""
+
 FOLDER: Final = "downloads"
 """Name of the folder of locks in that of a store."""
 
@@ -67,9 +73,12 @@ class Cache(Backend, reads_nowait=True):
         is_local: whether a repository is local; all others can only be read.
         tag_lifetime: seconds for which a tag is not asked for again.
         max_bytes: bytes that contents of upstream may take on the disk; the least recently used are evicted.
-        upstream_timeout: seconds that upstream has to resolve a tag or to begin with a list. After that the answer is
-            what is kept here, with a warning.
-        retry_after: seconds for which an upstream that failed is not asked about tags and lists that are kept here.
+        upstream_timeout: seconds that upstream has to resolve a tag. After that the answer is what is kept here, with
+            a warning.
+        list_timeout: the same for the beginning of a list; it is never longer than `upstream_timeout`.
+        answer_timeout: seconds that upstream has to begin an answer where there is no other one. After that it is 504.
+        retry_after: seconds for which an upstream that failed is not asked about tags and lists that are kept here;
+            then one request tries it.
         use_after: seconds after which a further use of a content is recorded, for the order of eviction.
 
     Raises:
@@ -85,15 +94,18 @@ class Cache(Backend, reads_nowait=True):
         tag_lifetime: float = TAG_LIFETIME_S,
         max_bytes: int | None = None,
         upstream_timeout: float = UPSTREAM_TIMEOUT_S,
+        list_timeout: float = LIST_TIMEOUT_S,
+        answer_timeout: float = ANSWER_TIMEOUT_S,
         retry_after: float = RETRY_AFTER_S,
         use_after: float = USE_AFTER_S,
     ) -> None:
-        if min(tag_lifetime, upstream_timeout, retry_after, use_after, max_bytes or 0) < 0:
-            raise ValueError(
-                "tag_lifetime, max_bytes, upstream_timeout, retry_after and use_after must not be negative"
-            )
+        seconds = (tag_lifetime, upstream_timeout, list_timeout, answer_timeout, retry_after, use_after)
+        if min(*seconds, max_bytes or 0) < 0:
+            raise ValueError("max_bytes, lifetimes, timeouts, retry_after and use_after must not be negative")
         given = upstream if isinstance(upstream, Mapping) else {"": upstream}
-        self._upstreams = {host: Upstream(complete(backend), host, retry_after) for host, backend in given.items()}
+        self._upstreams = {
+            host: Upstream(complete(backend), host, retry_after, answer_timeout) for host, backend in given.items()
+        }
         self._routes = Routes(self._upstreams)
         self._local = complete(local)
         self._is_local = is_local
@@ -106,7 +118,7 @@ class Cache(Backend, reads_nowait=True):
         shared = (self._index, self._eviction, self._flights, self._locks)
         self._blobs = Blobs(self._local, store, *shared)
         self._manifests = Manifests(self._local, *shared, tag_lifetime=tag_lifetime, upstream_timeout=upstream_timeout)
-        self._lists = Lists(self._local, upstream_timeout)
+        self._lists = Lists(self._local, min(list_timeout, upstream_timeout))
         self._tidying = Tidying(store, self._index, self._eviction, self._locks, self._blobs, is_local)
         self._stack = AsyncExitStack()
 

@@ -11,6 +11,7 @@ from ociserver._core import ByteRange
 from ociserver.compose.cache.download import Download, State
 from ociserver.compose.cache.eviction import Eviction
 from ociserver.compose.cache.fetching import Fetching, UnreadError
+from ociserver.compose.cache.health import is_down
 from ociserver.compose.cache.index import Index
 from ociserver.compose.cache.locks import Lock, Locks
 from ociserver.compose.cache.queries import Content
@@ -129,9 +130,14 @@ class Blobs:
             return
         try:
             await route.upstream.resolve_blob(route.name, digest)
+        except Exception as error:
+            if is_down(error):
+                # The fetch that follows would wait for the same error.
+                raise
+            return
+        try:
             if (await self._index.claim(route.repository, "upstream"))[0] == "upstream":
                 mounted = await self._local.mount_blob(other, route.repository, digest)
                 await self._eviction.count(Content("blob", digest), route.repository, mounted.size)
         except Exception as error:
-            # The fetch that follows meets the same error.
             _log.debug("%s is fetched, and not linked: %s", digest, error)

@@ -1,20 +1,37 @@
-"""Circuit breaker: an upstream that failed is not asked for a while, where there is another answer to give."""
+"""Whether an upstream is asked: a circuit breaker for each kind of failure.
+
+```
+CLOSED ---failed---> OPEN ---after retry_after, or for a request without another answer---> HALF_OPEN
+  ^                    ^                                                                        |
+  |                    '----------------------------- the probe failed -------------------------|
+  '---------------------------- any answer of the registry -------------------------------------'
+```
+
+CLOSED: every request asks upstream. OPEN: none does. HALF_OPEN: one request is the probe and asks; the others do not
+wait for it. A request that is not let through is answered from what is kept, or gets 503 with Retry-After at once.
+"""
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from enum import Enum, IntEnum
 from typing import Final
 
 from ociserver.context import request_context, retry_until
-from ociserver.errors import HTTPError, OCIError, marshal_error
+from ociserver.errors import HTTPError, OCIError, UnreachableError, marshal_error
 from ociserver.lru import LRU
 
-__all__ = ["Health", "RefusedError", "briefly", "is_down", "warn"]
+__all__ = ["Breaker", "Health", "NotAskedError", "RefusedError", "State", "briefly", "is_down", "warn"]
 
 RETRY_FOR_S: Final = 0.6
-"""Seconds in which a client may retry a request that there is another answer to: enough for one retry."""
+"""Seconds in which a client may retry a request that there is another answer to, or that is a probe: enough for one
+retry."""
+
+RETRY_UNKNOWN_FOR_S: Final = 3.0
+"""Seconds in which a client may retry any other request: a client of the cache waits for it."""
 
 MAX_REFUSALS: Final = 1_000
 """Repositories of an upstream whose refusal is remembered."""
@@ -24,10 +41,93 @@ class RefusedError(HTTPError):
     """The upstream refuses the credentials of the cache."""
 
 
-class Health:
-    """Whether an upstream has failed lately.
+class NotAskedError(HTTPError):
+    """The upstream was not asked, because it failed lately: 503 with Retry-After."""
 
-    A failure counts for all its repositories, a refusal for one.
+
+class State(Enum):
+    """See the module."""
+
+    CLOSED = "closed"
+    OPEN = "open"
+    HALF_OPEN = "half open"
+
+
+class Severity(IntEnum):
+    """How an upstream failed, and so what an open breaker keeps from it."""
+
+    CONTENT = 1
+    """It answered with an error (429, 500), which may be that of one content: requests that have no other answer go
+    on."""
+    DOWN = 2
+    """It gave no answer, 503 or 504. A request without another answer is a probe, one at a time: it fails fast."""
+    HANGS = 3
+    """It took too long. Every probe costs its client the whole timeout, so there is one per `retry_after`."""
+
+
+class Breaker:
+    """The state machine of one kind of failure.
+
+    Args:
+        retry_after: seconds from a failure to the next probe.
+    """
+
+    def __init__(self, retry_after: float) -> None:
+        self.why = ""
+        """The last failure, in words."""
+        self._retry_after = retry_after
+        self._severity: Severity | None = None
+        self._until = 0.0
+        self._probe: object | None = None
+
+    @property
+    def state(self) -> State:
+        if self._severity is None:
+            return State.CLOSED
+        return State.OPEN if self._probe is None else State.HALF_OPEN
+
+    def lets_through(self, *, has_other_answer: bool) -> bool:
+        """Whether a request would be let through now."""
+        if self._severity is None or (self._severity is Severity.CONTENT and not has_other_answer):
+            return True
+        if self._probe is not None:
+            return False
+        waits = has_other_answer or self._severity is Severity.HANGS
+        return not waits or time.monotonic() >= self._until
+
+    @contextmanager
+    def probing(self) -> Iterator[None]:
+        """Be the probe within this block, unless the breaker is closed, or there is a probe."""
+        probe = None
+        if self.state is State.OPEN:
+            probe = self._probe = object()
+        try:
+            yield
+        finally:
+            if probe is not None and self._probe is probe:
+                # Neither answered nor failed: the client left. The next request is the probe.
+                self._probe = None
+
+    def failed(self, severity: Severity, why: str) -> None:
+        """Open the breaker."""
+        self._severity, self.why, self._probe = severity, why, None
+        self._until = time.monotonic() + self._retry_after
+
+    def answered(self) -> None:
+        """Close the breaker."""
+        self._severity, self._probe = None, None
+
+    @property
+    def wait_s(self) -> float:
+        """Seconds until the next probe is due."""
+        return max(self._until - time.monotonic(), 0.0)
+
+
+class Health:
+    """The breakers of one upstream.
+
+    A failure counts for all its repositories, and a refusal for one. A list that is slow counts for lists only: a
+    registry may be slow to list, and quick with everything else.
 
     Args:
         host: for messages.
@@ -35,40 +135,83 @@ class Health:
     """
 
     def __init__(self, host: str, retry_after: float) -> None:
+        self.all = Breaker(retry_after)
+        self.lists = Breaker(retry_after)
         self._host = host
         self._retry_after = retry_after
-        self._down: tuple[float, str] = (0.0, "")
-        self._refused: LRU[str, tuple[float, str]] = LRU(MAX_REFUSALS)
+        self._refused: LRU[str, Breaker] = LRU(MAX_REFUSALS)
 
-    def why_not(self, name: str) -> str | None:
-        """Why upstream is not asked about a repository at the moment; None to ask it."""
-        now = time.monotonic()
-        for until, why in (self._down, self._refused.get(name) or (0.0, "")):
-            if now < until:
-                return why
+    def why_not(self, name: str, *, lists: bool = False) -> str | None:
+        """Why upstream is not asked at the moment for something that has another answer; None to ask it."""
+        breakers = (self.all, self._refused.get(name), self.lists if lists else None)
+        for breaker in breakers:
+            if breaker is not None and not breaker.lets_through(has_other_answer=True):
+                return breaker.why
         return None
 
+    @contextmanager
+    def asking(self, name: str) -> Iterator[None]:
+        """A request to upstream, whose outcome is recorded.
+
+        Raises:
+            NotAskedError: a breaker is open.
+        """
+        if not self.all.lets_through(has_other_answer=False):
+            raise self._not_asked()
+        with self.all.probing(), _retrying(RETRY_UNKNOWN_FOR_S if self.all.state is State.CLOSED else RETRY_FOR_S):
+            try:
+                yield
+            except Exception as error:
+                self.failed(name, error)
+                raise
+            self.answered(name)
+
     def failed(self, name: str, error: Exception) -> str:
-        """Record a failure; returns it in words."""
-        until = time.monotonic() + self._retry_after
+        """Record what an error says of upstream; returns it in words."""
+        if isinstance(error, NotAskedError):
+            return self.all.why or error.message
         if isinstance(error, RefusedError):
-            why = error.message
-            self._refused.put(name, (until, why))
+            # It has answered.
+            self.all.answered()
+            refused = self._refused.get(name) or Breaker(self._retry_after)
+            refused.failed(Severity.CONTENT, error.message)
+            self._refused.put(name, refused)
+            return error.message
+        why = f"upstream does not answer ({self._host}: {_reason(error)})"
+        if is_down(error):
+            self.all.failed(_severity(error), why)
         else:
-            why = f"upstream does not answer ({self._host}: {_reason(error)})"
-            self._down = (until, why)
+            self.answered(name)
+        return why
+
+    def list_was_slow(self) -> str:
+        """Record that a list did not begin in time; returns it in words."""
+        why = f"upstream does not answer ({self._host}: it is too slow)"
+        self.lists.failed(Severity.HANGS, why)
+        if self.all.state is not State.CLOSED:
+            self.all.failed(Severity.HANGS, why)
         return why
 
     def answered(self, name: str) -> None:
         """Record that upstream has answered."""
-        self._down = (0.0, "")
+        self.all.answered()
         self._refused.pop(name)
+
+    def _not_asked(self) -> NotAskedError:
+        seconds = max(math.ceil(self.all.wait_s), 1)
+        return NotAskedError(503, f"{self.all.why}, and is not asked again yet", headers={"Retry-After": str(seconds)})
+
+
+def briefly() -> AbstractContextManager[None]:
+    """Within this block a client does not retry for long, because there is another answer."""
+    return _retrying(RETRY_FOR_S)
 
 
 @contextmanager
-def briefly() -> Iterator[None]:
-    """Within this block a client does not retry for long, because there is another answer."""
-    token = retry_until.set(time.monotonic() + RETRY_FOR_S)
+def _retrying(seconds: float) -> Iterator[None]:
+    """Within this block a client does not retry for longer than this, or than an outer block says."""
+    until, outer = time.monotonic() + seconds, retry_until.get()
+    token = retry_until.set(until if outer is None else min(until, outer))
     try:
         yield
     finally:
@@ -88,6 +231,13 @@ def warn(text: str) -> None:
     context = request_context.get()
     if context is not None:
         context.warn(text)
+
+
+def _severity(error: Exception) -> Severity:
+    status = marshal_error(error).status
+    if isinstance(error, TimeoutError) or status == 504:
+        return Severity.HANGS
+    return Severity.DOWN if isinstance(error, UnreachableError) or status == 503 else Severity.CONTENT
 
 
 def _reason(error: BaseException) -> str:

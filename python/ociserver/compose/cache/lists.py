@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from typing import TypeVar
 
-from ociserver.compose.cache.health import briefly, is_down, warn
+from ociserver.compose.cache.health import Health, briefly, is_down, warn
 from ociserver.compose.cache.routing import Route
 from ociserver.errors import OCIError
 from ociserver.interface import Backend
@@ -25,24 +25,23 @@ class Lists:
 
     Args:
         local: the registry that keeps the contents.
-        upstream_timeout: seconds that upstream has for the first entry, where there is another answer.
+        timeout: seconds that upstream has for the first entry, where there is another answer.
     """
 
-    def __init__(self, local: Backend, upstream_timeout: float) -> None:
+    def __init__(self, local: Backend, timeout: float) -> None:
         self._local = local
-        self._timeout = upstream_timeout
+        self._timeout = timeout
 
     async def upstreams(self, route: Route, ask: Ask[Item], *, is_known: bool) -> AsyncIterator[Item]:
         """The list from upstream; while upstream fails, the part of it that is kept here, with a warning."""
         upstream = route.upstream
         assert upstream
         health = upstream.health
-        why = health.why_not(route.name) if is_known else None
+        why = health.why_not(route.name, lists=True) if is_known else None
         if why is None:
             try:
                 async with closing(upstream.listed(route.name, ask(upstream.backend, route.name))) as items:
-                    first = await self._first(items, is_known=is_known)
-                    health.answered(route.name)
+                    first = await self._first(items, health, is_known=is_known)
                     # An error from here on is raised: a part of a list would look complete.
                     for item in first:
                         yield item
@@ -53,6 +52,8 @@ class Lists:
                 cause = error.error
                 if isinstance(cause, OCIError) and cause.code == "NAME_UNKNOWN" and not is_known:
                     why = ""
+                elif is_known and isinstance(cause, _SlowError):
+                    why = health.list_was_slow()
                 elif is_known and is_down(cause):
                     why = health.failed(route.name, cause)
                 else:
@@ -67,18 +68,27 @@ class Lists:
         """The list of the local registry."""
         return ask(self._local, route.repository)
 
-    async def _first(self, items: AsyncIterator[Item], *, is_known: bool) -> list[Item]:
+    async def _first(self, items: AsyncIterator[Item], health: Health, *, is_known: bool) -> list[Item]:
         """Wait for the first entry from upstream; empty if there is none."""
         try:
             if not is_known:
                 return [await anext(items)]
-            with briefly():
-                async with asyncio.timeout(self._timeout):
-                    return [await anext(items)]
+            with health.lists.probing(), briefly():
+                try:
+                    async with asyncio.timeout(self._timeout) as limit:
+                        return [await anext(items)]
+                except TimeoutError:
+                    if limit.expired():
+                        raise _SlowError from None
+                    raise
         except StopAsyncIteration:
             return []
         except Exception as error:
             raise _NotBegunError(error) from None
+
+
+class _SlowError(Exception):
+    """Upstream has given no entry in time."""
 
 
 class _NotBegunError(Exception):

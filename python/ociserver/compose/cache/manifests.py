@@ -199,11 +199,9 @@ class Manifests:
         return await _succeeds(lambda: self._local.resolve_tag(route.repository, tag))
 
     async def _note(self, route: Route, tag: str, digest: str) -> None:
-        assert route.upstream
         now = time.time()
         await self._index.check_tag(route.repository, tag, digest, now)
         self._checked.put((route.repository, tag), now)
-        route.upstream.health.answered(route.name)
 
 
 def usable(found: Found) -> Found:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 from typing import Any, Final, TypeVar
 
@@ -34,16 +35,18 @@ class Upstream:
         backend: the registry.
         host: the host that it stands for, for messages; "" for the registry's own.
         retry_after: see `Health`.
+        answer_timeout: seconds that upstream has to begin an answer, retries included.
     """
 
-    def __init__(self, backend: Backend, host: str, retry_after: float) -> None:
+    def __init__(self, backend: Backend, host: str, retry_after: float, answer_timeout: float) -> None:
         self.backend = backend
         self.host = host or _host_of(backend)
         self.health = Health(self.host, retry_after)
+        self._answer_timeout = answer_timeout
 
     async def get_blob(self, name: str, digest: str) -> BlobReader:
         """Open a blob. Its size is known. Read it with `read`."""
-        with self._translated(name):
+        async with self._asking(name):
             reader = await self.backend.get_blob(name, digest)
             try:
                 _check(reader.descriptor)
@@ -59,28 +62,50 @@ class Upstream:
                 yield piece
 
     async def resolve_blob(self, name: str, digest: str) -> Descriptor:
-        with self._translated(name):
+        async with self._asking(name):
             return _check(await self.backend.resolve_blob(name, digest))
 
     async def get_manifest(self, name: str, digest: str) -> Manifest:
-        with self._translated(name):
+        async with self._asking(name):
             return _verified(await self.backend.get_manifest(name, digest), digest)
 
     async def get_tag(self, name: str, tag: str) -> Manifest:
-        with self._translated(name):
+        async with self._asking(name):
             manifest = await self.backend.get_tag(name, tag)
             return _verified(manifest, manifest.descriptor.digest)
 
     async def resolve_tag(self, name: str, tag: str) -> Descriptor:
-        with self._translated(name):
+        async with self._asking(name):
             return _check(await self.backend.resolve_tag(name, tag))
 
     async def listed(self, name: str, items: AsyncIterator[Item]) -> AsyncIterator[Item]:
         """The entries of a list, with errors translated."""
-        with self._translated(name):
-            async with closing(items) as open_items:
+        async with closing(items) as open_items:
+            async with self._asking(name):
+                first = await anext(open_items, None)
+            if first is None:
+                return
+            yield first
+            with self._translated(name):
                 async for item in open_items:
                     yield item
+
+    @asynccontextmanager
+    async def _asking(self, name: str) -> AsyncIterator[None]:
+        """A request to upstream, up to the beginning of its answer.
+
+        Raises:
+            NotAskedError: upstream failed lately.
+            HTTPError: 504 if it does not answer in time.
+        """
+        with self.health.asking(name), self._translated(name):
+            try:
+                async with asyncio.timeout(self._answer_timeout):
+                    yield
+            except TimeoutError:
+                raise HTTPError(
+                    504, f"upstream ({self.host}) has not answered within {self._answer_timeout:g} seconds"
+                ) from None
 
     @contextmanager
     def _translated(self, name: str) -> Iterator[None]:

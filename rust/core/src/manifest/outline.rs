@@ -15,6 +15,8 @@ use crate::text::{MAX_ECHO, quote};
 
 /// The type of a document of which nobody says one.
 const UNKNOWN: &str = "application/octet-stream";
+/// In the place of a `mediaType` that is a string, and not Unicode.
+const UNUSABLE: &str = "\0";
 
 /// Keys that tell the known types apart.
 const TELLING: [&str; 4] = ["config", "layers", "manifests", "fsLayers"];
@@ -46,7 +48,7 @@ impl Outline {
     /// [`error::Error::InvalidManifest`] if the two differ, or the type cannot stand in a header.
     pub(super) fn media_type(&self, declared: &str) -> error::Result<String> {
         let (own, declared) = (self.own_media_type(), essence(declared));
-        if !declared.is_empty() && !own.is_empty() && !own.eq_ignore_ascii_case(declared) {
+        if own != UNUSABLE && !declared.is_empty() && !own.is_empty() && !own.eq_ignore_ascii_case(declared) {
             return Err(invalid(&format!(
                 "the Content-Type is {}, but the mediaType in the manifest is {}",
                 quote(declared.as_bytes(), MAX_ECHO),
@@ -119,7 +121,9 @@ impl<'de> Visitor<'de> for TopLevel {
                 is_named_twice |= outline.media_type.is_some();
                 let value: &RawValue = map.next_value()?;
                 // What is not a string names nothing; a known type refuses it when it is read whole.
-                outline.media_type = Some(serde_json::from_str(value.get()).unwrap_or_default());
+                // A string that is not Unicode is no type: it must not count as none, and so as its sender's.
+                let or_else = if value.get().starts_with('"') { UNUSABLE } else { "" };
+                outline.media_type = Some(serde_json::from_str(value.get()).unwrap_or_else(|_| or_else.to_owned()));
                 continue;
             }
             let telling = TELLING.into_iter().find(|telling| *telling == key);
