@@ -25,7 +25,7 @@ def test_at_the_start(disk: Disk, tmp_path: Path) -> None:
         Registry(server).seed()
     with disk.read_only():
         said = ociserver("serve", "--port", "0", "--data", disk.data, status=1)
-        assert "Read-only file system. --data takes a folder that this user may write to" in said
+        assert "Read-only file system. Set --data to a folder that this user can write to" in said
         for command in ("check", "collect"):
             assert REFUSED in ociserver(command, "--data", disk.data, status=1)
     with serve(["--data", str(disk.data)], tmp_path) as server:
