@@ -1,4 +1,4 @@
-"""Hostile framing: lengths that disagree, malformed chunks, what smuggles a request, and what is no HTTP."""
+"""Hostile framing: contradictory lengths, malformed chunks, request smuggling, and other protocols than HTTP."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from tests.hostile.application import BLOB_DIGEST
 from tests.hostile.attempt import Attempt, Fate, below, chunked, raw
 
-# Each would be refused by the handler too, were it let through: the tag is none.
+# The handler would refuse these too, because the tag is invalid.
 PUSH = below("manifests/-x")
 SMUGGLED = b"GET /v2/smuggled/tags/list HTTP/1.1\r\nHost: x\r\n\r\n"
 
@@ -77,7 +77,7 @@ def attempts() -> Iterator[Attempt]:
     for name, content in STOPPED.items():
         yield Attempt(f"framing: {name}", (content,), Fate.STOPPED)
     for name, body in {**CHUNKS, **CUT}.items():
-        # To something that reads its body: a push, and an upload.
+        # To endpoints that read the body.
         for where, method, target in (
             ("manifest", "PUT", below("manifests/hostile")),
             ("upload", "PATCH", "{upload}"),

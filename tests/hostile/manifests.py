@@ -111,7 +111,7 @@ def attempts() -> Iterator[Attempt]:
     yield Attempt("manifest: 5 MiB", (raw("PUT", push, body=b" " * (5 * 1024 * 1024)),))
     piece = b"100000\r\n" + b" " * 0x100000 + b"\r\n"
     yield Attempt("manifest: 6 MiB in chunks", (chunked("PUT", push, piece * 6 + b"0\r\n\r\n"),))
-    # It waits to be asked for its body, or the server would go on reading for a while after its answer.
+    # With Expect, the body is not sent. Otherwise the server would try to read it after its answer.
     huge = raw("PUT", push, ["Content-Length: 9223372036854775807", "Expect: 100-continue"])
     yield Attempt("manifest: said to be of 8 EiB", (huge,))
     opaque = [f"Content-Type: {IMAGE}x"]

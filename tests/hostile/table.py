@@ -57,7 +57,7 @@ def _rest(attempt: Attempt) -> str:
 
 
 def _got(attempt: Attempt, outcome: Outcome) -> str:
-    # Whether the answer is out before the end of the connection is seen is a race.
+    # Whether the server answers before it sees the end of the connection is a race.
     return "refused, or dropped with its client" if attempt.hangs_up else str(outcome)
 
 
