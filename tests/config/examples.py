@@ -1,4 +1,4 @@
-"""Files that are right and files that are wrong, for the parser and for the schema."""
+"""Correct and wrong files, for the parser and for the schema."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ RIGHT: Final = {
     'backends = [{ kind = "memory" }, { kind = "immutable", backend = { kind = "memory" } }]',
 }
 
-# The file, the line of the mistake, its key, and words that say what would be right.
+# The file, the line of the mistake, its key, and a part of the message that says what is right.
 WRONG: Final = {
     "an unknown table": ("[sever]\nport = 1", 1, "sever", "unknown key; did you mean server?"),
     "a mistake in one of several hosts": (

@@ -241,7 +241,7 @@ class Client:
     def _start(self, repository: str) -> str:
         answer = self._request("POST", f"/v2/{repository}/blobs/uploads/")
         if answer.status != 202:
-            raise AssertionError(f"an upload cannot be begun: {answer.status} {answer.body[:300]!r}")
+            raise AssertionError(f"the server did not start an upload: {answer.status} {answer.body[:300]!r}")
         return urlsplit(answer.headers["Location"]).path
 
     def _send_chunks(self, attempt: Attempt, location: str, content: bytes) -> bytes:
