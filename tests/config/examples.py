@@ -58,7 +58,7 @@ WRONG: Final = {
     "a number for a text": ("[server]\nhost = 5", 2, "server.host", 'must be a string, { env = "NAME" } or'),
     "a table with both": ('[server]\nhost = { env = "A", file = "B" }', 2, "server.host", "must be a string, { env"),
     "a date for a text": ("[options]\ndebug-id = 2026-01-01", 2, "options.debug-id", "must be a string"),
-    "a value that is no choice": (
+    "a value that is not a choice": (
         '[server]\nlog-level = "warn"',
         2,
         "server.log-level",

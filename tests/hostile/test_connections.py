@@ -72,7 +72,7 @@ def test_http_1_0_with_chunks(site: Site) -> None:
     assert not received or received.split()[1].startswith(b"4")
 
 
-def test_requests_that_never_end_are_given_up(site: Site) -> None:
+def test_requests_that_never_end_time_out(site: Site) -> None:
     beginnings = [b"\r\n" * 50, b"G", b"GET /v2/ HT", b"GET /v2/ HTTP/1.1\r\nHost: a\r\nX: ", b""]
     with ExitStack() as stack:
         connections = [stack.enter_context(site.connect()) for _ in beginnings]
@@ -84,7 +84,7 @@ def test_requests_that_never_end_are_given_up(site: Site) -> None:
             assert not received or received.split()[1].startswith(b"4")
 
 
-def test_slow_headers_hold_nobody_up(site: Site) -> None:
+def test_slow_headers_delay_no_other_client(site: Site) -> None:
     """While a hundred connections send single bytes, the server answers other requests."""
     with ExitStack() as stack:
         slow = [stack.enter_context(site.connect()) for _ in range(100)]
@@ -100,7 +100,7 @@ def test_slow_headers_hold_nobody_up(site: Site) -> None:
             assert not answer or answer.split()[1].startswith(b"4")
 
 
-def test_uploads_left_hanging_hold_nobody_up(site: Site) -> None:
+def test_abandoned_uploads_delay_no_other_client(site: Site) -> None:
     with ExitStack() as stack:
         for _ in range(100):
             connection = stack.enter_context(site.connect())
@@ -111,7 +111,7 @@ def test_uploads_left_hanging_hold_nobody_up(site: Site) -> None:
     assert exchange(site, [raw("GET", "/v2/")]).status == 200
 
 
-def test_a_client_that_reads_nothing_holds_nobody_up(site: Site) -> None:
+def test_a_client_that_reads_nothing_delays_no_other_client(site: Site) -> None:
     with ExitStack() as stack:
         for _ in range(20):
             connection = stack.enter_context(site.connect())

@@ -76,7 +76,7 @@ def test_not_ready_says_why() -> None:
     assert ask(app, "/readyz") == (503, b"the store is being opened\n")
     assert ask(app, "/readyz", "HEAD") == (503, b"")
     assert ask(app, "/healthz") == (200, b"ok\n"), "it is well all the same"
-    assert ask(app, "/v2/") == (299, b"/v2/"), "whoever asks is served"
+    assert ask(app, "/v2/") == (299, b"/v2/"), "the registry answers although it is not ready"
     readiness.reason = None
     assert ask(app, "/readyz") == (200, b"ok\n")
 

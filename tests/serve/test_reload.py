@@ -45,7 +45,7 @@ class File:
         assert self.server
         server, before = self.server, self.server.printed().count(said)
         server.signal(signal.SIGHUP)
-        eventually(lambda: server.printed().count(said) > before, f"{said!r} once more", server.printed)
+        eventually(lambda: server.printed().count(said) > before, f"another {said!r}", server.printed)
 
     @contextmanager
     def served(self, *arguments: str) -> Iterator[Serve]:
