@@ -1,22 +1,22 @@
-# The one command file: people, hooks and CI call the same targets. `make help` lists them.
+# All commands of the project. People, hooks and CI call the same targets. `make help` lists them.
 #
-# Needs Python >= 3.11, a Rust toolchain and make; everything else is put into .venv, target and .tools.
-# The tests also want Go (conformance suite, clients) and skopeo; see tests/tools/install.
+# Needs Python >= 3.11, a Rust toolchain and make. Everything else goes into .venv, target and .tools.
+# The tests also need Go (conformance suite, clients) and skopeo; see tests/tools/install.
 
 PYTHON ?= python3
 # Arguments for `ociserver serve` and for pytest: make serve SERVE='--port 5001 --immutable-tags'
 SERVE  ?=
 TESTS  ?=
 BENCH  ?=
-# And for the comparison with other registries: make bench-compare COMPARE='--only reads --binary zot=/usr/bin/zot'
+# Arguments for the comparison with other registries: make bench-compare COMPARE='--only reads --binary zot=/usr/bin/zot'
 COMPARE ?=
 
 VENV := .venv
-# Absolute: a program that is started in another folder must find it too.
+# An absolute path, so that programs in other folders find it too.
 BIN  := $(CURDIR)/$(VENV)/bin
 PIP  := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-# maturin reads VIRTUAL_ENV; somebody else's active environment must not be the one it installs into.
+# maturin installs into VIRTUAL_ENV, which must not be another active environment.
 export VIRTUAL_ENV := $(CURDIR)/$(VENV)
 unexport CONDA_PREFIX PYTHONPATH PYTHONHOME
 
@@ -29,22 +29,22 @@ RUST_FILES := Cargo.toml $(wildcard Cargo.lock) $(shell find rust -name '*.rs' -
 help:
 	@sed -n 's/^\.PHONY: \([a-z-]*\)  *## /\1|/p' Makefile | awk -F'|' '{ printf "  make %-18s %s\n", $$1, $$2 }'
 
-# --- environment: one stamp file for each thing that takes time, so that a second call is quick -----
+# --- environment: one stamp file for each slow step, so that a second call is fast -------------------
 
 $(VENV)/created:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-		{ echo "ociserver needs Python >= 3.11; '$(PYTHON)' is not one. Try: make PYTHON=python3.12 ..."; exit 1; }
+		{ echo "ociserver needs Python >= 3.11, and '$(PYTHON)' is older or missing. Try: make PYTHON=python3.12 ..."; exit 1; }
 	@$(PYTHON) -m venv $(VENV) || \
-		{ rm -rf $(VENV); echo "no virtual environment: Debian and Ubuntu want 'apt-get install python3-venv'"; exit 1; }
+		{ rm -rf $(VENV); echo "python3 -m venv failed. On Debian and Ubuntu: apt-get install python3-venv"; exit 1; }
 # The pip of Python 3.11 does not know dependency groups.
 	$(PIP) 'pip>=25.1'
 	@touch $@
 
 $(VENV)/built: $(VENV)/created pyproject.toml $(RUST_FILES)
-	@command -v cargo >/dev/null || { echo "no cargo: install Rust from https://rustup.rs"; exit 1; }
+	@command -v cargo >/dev/null || { echo "cargo is missing: install Rust from https://rustup.rs"; exit 1; }
 	$(PIP) --group build
-# Optimised, as it is shipped. Python files are used from python/ and need no new build.
-# Without a group maturin would install `dev` too, which `make serve` has no use for.
+# A release build, as shipped. Python files are used from python/ and need no new build.
+# Without a group, maturin would also install `dev`, which `make serve` does not need.
 	PIP_QUIET=1 $(BIN)/maturin develop --release --quiet --group build
 	@touch $@
 
@@ -54,11 +54,11 @@ $(VENV)/dev: $(VENV)/built pyproject.toml
 
 TOOLS := $(wildcard $(addprefix tests/tools/,install go.* clients/go.* clients/*/* clients/*/src/* peers/build peers/*/*))
 
-# Exit code 3 says that something could not be had, and was named: the tests that need it are skipped.
+# Exit code 3: a program is missing and was reported. The tests that need it are skipped.
 .tools/installed: $(TOOLS)
 	@tests/tools/install && touch $@ || [ $$? = 3 ]
 
-# With what only `make test-full` runs.
+# Also with the programs that only `make test-full` needs.
 .tools/installed-full: $(TOOLS)
 	@FULL_TESTS=1 tests/tools/install && touch .tools/installed $@ || [ $$? = 3 ]
 
@@ -68,7 +68,7 @@ build: $(VENV)/built
 .PHONY: dev  ## Build, and install all that tests and lint need into .venv
 dev: $(VENV)/dev
 
-.PHONY: tools  ## Get the programs that the tests run against the server into .tools
+.PHONY: tools  ## Install the programs that the tests need into .tools
 tools: .tools/installed
 
 .PHONY: serve  ## Build, and serve a registry on localhost:5000 (SERVE='--port 5001 ...')
@@ -77,9 +77,9 @@ serve: build
 
 # --- tests -----------------------------------------------------------------------------------------
 
-.PHONY: test  ## Build, and run every test there is
+.PHONY: test  ## Build, and run all tests
 test: dev tools test-rust
-# By file, as tests of one file share a server. Those that measure time or memory come last, one after another.
+# By file, because tests of one file share a server. Tests that measure time or memory run last, one after another.
 	$(BIN)/pytest -m "not alone" --numprocesses 2 --dist loadfile --durations 15
 	$(BIN)/pytest -m alone
 
@@ -100,7 +100,7 @@ test-conformance: dev tools
 test-clients: dev tools
 	$(BIN)/pytest tests/clients
 
-.PHONY: test-full  ## Run what takes an hour: 500 kills, power cuts, 10 minutes of collection under load (TESTS='...')
+.PHONY: test-full  ## Run the tests that take an hour: 500 kills, power cuts, collection under load (TESTS='...')
 test-full: dev .tools/installed-full
 	FULL_TESTS=1 $(BIN)/pytest --durations 20 $(or $(TESTS),tests/store tests/faults tests/compose/cache tests/memory tests/clients)
 
@@ -113,13 +113,13 @@ bench: dev tools
 	$(if $(wildcard benches/bench_*.py),$(BIN)/pytest --benchmark-enable --benchmark-only --timeout 0 benches)
 	$(BIN)/python -m benches.end_to_end $(BENCH)
 
-.PHONY: bench-compare  ## Measure other registries beside ours, some 20 minutes (COMPARE='--help')
+.PHONY: bench-compare  ## Measure other registries and ours, some 20 minutes (COMPARE='--help')
 bench-compare: dev tools
-# Exit code 3 says that some could not be had, and were named: they are missing in the tables, and that is said there.
+# Exit code 3: some registries are missing and were reported. The tables say so too.
 	tests/tools/peers/build || [ $$? = 3 ]
 	$(BIN)/python -m benches.compare $(COMPARE)
 
-.PHONY: bench-guard  ## Compare the micro benchmarks with an earlier commit's (BENCH='--base REV --fail')
+.PHONY: bench-guard  ## Compare the micro benchmarks with those of an earlier commit (BENCH='--base REV --fail')
 bench-guard: dev
 	$(BIN)/python -m benches.guard $(BENCH)
 
@@ -142,14 +142,14 @@ lint-python: dev
 	$(BIN)/stubtest --mypy-config-file pyproject.toml ociserver._core
 	$(BIN)/lint-imports --no-cache --no-logo
 
-.PHONY: format  ## Format Rust and Python, and mend what can be mended
+.PHONY: format  ## Format Rust and Python, and fix what can be fixed automatically
 format: dev
 	cargo fmt --all
 	cargo fmt --manifest-path tests/tools/clients/rust-client/Cargo.toml
 	$(BIN)/ruff check --fix-only --quiet
 	$(BIN)/ruff format --quiet
 
-# --- what is given to others -----------------------------------------------------------------------
+# --- packages and documents ------------------------------------------------------------------------
 
 .PHONY: docs  ## Render the reference of the Python API into target/docs
 docs: dev

@@ -1,4 +1,4 @@
-"""A FastAPI application with a registry inside: images are pushed to it, and its own pages know them."""
+"""A FastAPI application that contains a registry, and a page about the images in it."""
 
 import os
 from collections.abc import AsyncIterator
@@ -14,7 +14,7 @@ registry = ociserver.Handler(store)
 
 @asynccontextmanager
 async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-    """A mounted application has no lifespan of its own: this one opens the registry and closes it."""
+    """Open and close the registry. FastAPI does not run the lifespan of a mounted application."""
     async with registry:
         yield
 
@@ -24,7 +24,7 @@ app = FastAPI(lifespan=lifespan)
 
 @app.get("/images/{repository:path}")
 async def images(repository: str) -> dict[str, str]:
-    """The tags of a repository, and what they name: asked of the store, without HTTP."""
+    """The digest of each tag of a repository. This calls the store directly, without HTTP."""
     try:
         tags = [tag async for tag in store.tags(repository)]
         return {tag: (await store.resolve_tag(repository, tag)).digest for tag in tags}
@@ -32,5 +32,5 @@ async def images(repository: str) -> dict[str, str]:
         raise HTTPException(404, error.message) from error
 
 
-# Last, since it takes every path that is left. Clients look for /v2/ at the root of a site.
+# Last, because it takes all other paths. Clients look for /v2/ at the root of a site.
 app.mount("/", registry)

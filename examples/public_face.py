@@ -1,7 +1,7 @@
-"""A read-only public face of a private registry.
+"""A read-only public view of a private registry.
 
-`public/app` there is `app` here. Everything else is not there, and nothing can be pushed or deleted. Credentials of the
-private registry are those of `docker login`, and stay on this side.
+Clients see `public/app` as `app`. They see no other repository, and cannot push or delete. This server uses the
+credentials of `docker login` for the private registry, and its clients need none.
 """
 
 import os

@@ -1,6 +1,6 @@
-"""Two registries behind one.
+"""Two registries as one.
 
-What a team pushes is kept in a folder, and lies over a registry that all share: a tag that both have is the team's.
+A team pushes to a folder, which is in front of a shared registry. If both have a tag, clients get the team's.
 """
 
 import os
@@ -9,7 +9,7 @@ import ociserver
 from ociserver.client import Client, docker_credentials
 from ociserver.compose import ReadOnly, Unify
 
-# An image may be built on layers that only the shared registry has: a client does not push what it is told is there.
+# A pushed image may have layers that only the shared registry has: clients do not push what HEAD finds.
 team = ociserver.Store(os.environ.get("DATA", "data"), lax_child_references=True)
 shared = Client(os.environ.get("SHARED", "https://registry-1.docker.io"), credentials=docker_credentials)
 

@@ -1,7 +1,7 @@
-"""The application that the cases are run against: each case makes itself a fresh, empty registry in it.
+"""The application that the cases run against. Each case makes a new, empty registry in it.
 
-`POST /case` with a case's settings as JSON makes the registry; every other request goes to it. So one
-server process serves all the cases, and what is tested over it is what its users get.
+`POST /case` with the settings of a case as JSON makes the registry. All other requests go to that registry. So one
+server process serves all cases.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _OPTIONS = {
 
 
 class Application:
-    """Serves the registry of the case that was last asked for."""
+    """Serves the registry of the last `POST /case`."""
 
     def __init__(self) -> None:
         self._handler: Handler | None = None
@@ -88,7 +88,7 @@ def _backend(settings: Mapping[str, Any], folder: Path) -> Backend:
             lax_child_references=wanted.pop("LaxChildReferences", False),
         ),
     )
-    assert not wanted, f"registry options that are not known here: {wanted}"
+    assert not wanted, f"unknown registry options: {wanted}"
     return _wrapped(settings["backend"] or {"kind": "mem"}, registry)
 
 
@@ -106,7 +106,7 @@ def _wrapped(wrapper: Mapping[str, Any], registry: Backend) -> Backend:
         return compose.Select(
             inner, lambda name: bool(include.search(name)) and not (exclude and re.search(exclude, name))
         )
-    raise ValueError(f"a wrapper that is not known here: {kind}")
+    raise ValueError(f"unknown kind of wrapper: {kind}")
 
 
 def _options(wanted: Mapping[str, Any]) -> Options:

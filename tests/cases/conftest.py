@@ -1,4 +1,4 @@
-"""Starts the servers that the cases are run over."""
+"""Starts the servers that the cases run against."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.serving.uvicorn_thread import serve_with_uvicorn
 
 @pytest.fixture(scope="session", params=["uvicorn", "granian"])
 def cases_site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """A server of `tests.cases.application`."""
+    """A server that runs `tests.cases.application`."""
     if request.param == "uvicorn":
         with serve_with_uvicorn(Application(), lifespan="on") as site:
             yield site

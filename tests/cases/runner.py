@@ -1,4 +1,4 @@
-"""Runs one case of cases.json against a server, and says what was not as expected."""
+"""Runs one case of cases.json against a server, and reports the differences."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _BODY_METHODS: Final = frozenset({"POST", "PUT", "PATCH"})
 
 
 class Step(TypedDict):
-    """One request. `{loc}` in the path is what an earlier step captured; `query` is joined to the URL."""
+    """One request. `{loc}` in the path becomes what an earlier step captured; `query` is appended to the URL."""
 
     method: str
     path: str
@@ -30,7 +30,7 @@ class Step(TypedDict):
 
 
 class Expectation(TypedDict):
-    """What the last answer has to be."""
+    """The expected last answer."""
 
     status: int | list[int]
     headers: NotRequired[dict[str, dict[str, Any]]]
@@ -41,7 +41,7 @@ class Expectation(TypedDict):
 
 
 class Case(TypedDict):
-    """One case; it starts with an empty registry of these settings."""
+    """One case. It starts with an empty registry with these settings."""
 
     name: str
     setup: list[Step]
@@ -60,16 +60,17 @@ class Answer:
 
 
 def run(case: Case, site: Site, registry: str) -> list[str]:
-    """Run a case over the registry of that name; the differences, none where it passes."""
+    """Run a case over the registry with this name. Returns the differences: none if it passes."""
     _make_registry(case, site, registry)
     captured: dict[str, str] = {}
     for number, step in enumerate(case["setup"]):
         answer = _send(site, step, captured)
         wanted = step.get("expect_status", answer.status)
         if answer.status != wanted:
-            return [f"setup {number}, {step['method']} {step['path']}: {answer.status}, not {wanted}: {answer.body!r}"]
+            got = f"expected {wanted}, got {answer.status}: {answer.body!r}"
+            return [f"setup {number}, {step['method']} {step['path']}: {got}"]
         for name, header in step.get("capture", {}).items():
-            # An error need not repeat the Location; then the one before is still good (spec: pushing in chunks).
+            # An error may omit the Location; the previous one is then still valid (spec: pushing a blob in chunks).
             captured[name] = answer.headers.get(header) or captured[name]
     return list(_differences(case["expect"], _send(site, case["request"], captured)))
 
@@ -83,14 +84,14 @@ def _make_registry(case: Case, site: Site, registry: str) -> None:
     }
     step = Step(method="POST", path="/case", body=json.dumps(settings))
     answer = _send(site, step, {})
-    assert answer.status == 204, f"no registry for the case: {answer}"
+    assert answer.status == 204, f"the application could not make the registry of the case: {answer}"
 
 
 def _send(site: Site, step: Step, captured: Mapping[str, str]) -> Answer:
     path = step["path"].format(**captured)
     parts = urlsplit(path)
     if parts.netloc:
-        # An absolute Location; it has to be of this server.
+        # An absolute Location must name this server.
         assert parts.netloc == urlsplit(site.url).netloc
         path = parts._replace(scheme="", netloc="").geturl()
     if "query" in step:
@@ -146,9 +147,9 @@ def _differences(expected: Expectation, answer: Answer) -> Iterator[str]:
         elif key == "error_code":
             right = _error_code(answer) == wanted
         else:
-            raise ValueError(f"an expectation that is not known here: {key}")
+            raise ValueError(f"unknown expectation: {key}")
         if not right:
-            yield f"{key}: not {wanted!r} but {answer.status} with {answer.body[:300]!r}"
+            yield f"{key}: expected {wanted!r}, got {answer.status} with {answer.body[:300]!r}"
 
 
 def _header_differences(expected: Mapping[str, Mapping[str, Any]], headers: HTTPMessage) -> Iterator[str]:
@@ -164,9 +165,9 @@ def _header_differences(expected: Mapping[str, Mapping[str, Any]], headers: HTTP
             elif matcher == "list_contains":
                 right = set(wanted) <= {item.strip() for value in values for item in value.split(",")}
             else:
-                raise ValueError(f"a matcher that is not known here: {matcher}")
+                raise ValueError(f"unknown matcher: {matcher}")
             if not right:
-                yield f"header {name}: {values}, wanted {matcher} {wanted!r}"
+                yield f"header {name}: expected {matcher} {wanted!r}, got {values}"
 
 
 def _json(answer: Answer) -> Any:

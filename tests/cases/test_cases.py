@@ -1,4 +1,4 @@
-"""The tables of requests and answers, over every backend and over real servers."""
+"""The tables of requests and answers, over every backend, under two real servers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The clients, each with a home of its own: no credentials, no caches, no settings of whoever runs the tests."""
+"""The clients. Each has its own home folder, without credentials, caches or settings of the user."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.support.server import Server
 from tests.support.servers import SETUPS
 from tests.support.tools import require_tool
 
-# Those whose programs take long to build: `make test-full` runs them.
+# Their programs take long to build, so only `make test-full` runs them.
 collect_ignore: Final = [] if os.environ.get("FULL_TESTS") else ["test_buildkit.py", "test_oci_client.py"]
 
 
@@ -31,13 +31,13 @@ def _environment(home: Path) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the server `store` keeps its data, under `data`."""
+    """The folder of the server `store`. Its data is in `data`."""
     return tmp_path_factory.mktemp("store")
 
 
 @pytest.fixture(scope="module")
 def store(folder: Path) -> Iterator[Server]:
-    """The store with two workers, for what takes too long over every setup, or needs the folder."""
+    """A store with two workers, for tests that need its folder, or take too long for every setup."""
     with SETUPS[-1].start(folder) as store:
         yield store
 
@@ -89,5 +89,5 @@ def regctl(tmp_path: Path, server: Server) -> Client:
 
 @pytest.fixture
 def skopeo(tmp_path: Path) -> Client:
-    # Debian's skopeo brings no policy of which images to trust, and refuses to work without one.
+    # Debian's skopeo has no trust policy, and refuses to work without one.
     return Client(require_tool("skopeo"), _environment(tmp_path), ("--insecure-policy",))

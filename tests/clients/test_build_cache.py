@@ -1,6 +1,6 @@
-"""Build caches as BuildKit pushes them, by the resolver that it uses: indexes whose entries are blobs.
+"""Build caches as BuildKit pushes them, with the resolver that it uses: indexes whose entries are blobs.
 
-The documents are those of cache/remotecache in moby/buildkit; with `make test-full`, test_buildkit.py runs its code.
+The documents are those of cache/remotecache in moby/buildkit. `make test-full` also runs its code (test_buildkit.py).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def test_export_and_import(
     layout, reference = Layout(tmp_path / "in"), f"{store.address}/build/cache:{form}"
     cache = _cache(layout, media_type)
     containerd.run("push", layout.path, cache["digest"], media_type, reference)
-    # The tag is all that keeps it, and it keeps all of it.
+    # Only the tag keeps the cache, with all its parts.
     collect(folder / "data")
     pulled = containerd.json("pull", reference, tmp_path / "out")
     assert (pulled["mediaType"], pulled["digest"]) == (media_type, cache["digest"])
@@ -47,7 +47,7 @@ def test_a_cache_whose_layer_is_missing(store: Server, tmp_path: Path) -> None:
 
 
 def _cache(layout: Layout, media_type: str) -> Json:
-    """A cache of one step, whose result is two layers."""
+    """A cache of one build step, whose result is two layers."""
     layer_type = DOCKER_LAYER if media_type == DOCKER_LIST else LAYER
     layers = [
         layout.blob(
@@ -55,7 +55,7 @@ def _cache(layout: Layout, media_type: str) -> Json:
         )
         for seed in (70, 71)
     ]
-    # The upper layer comes first, and names the one below by its place.
+    # The upper layer comes first, and refers to the lower one by its position.
     config = layout.json(
         {
             "layers": [

@@ -1,4 +1,4 @@
-"""BuildKit's own packages: export and import of a build cache. Only with FULL_TESTS, as they take long to build."""
+"""BuildKit's packages: export and import of a build cache. Only with FULL_TESTS, because they take long to build."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_export_and_import(
     cache = f"{store.address}/buildkit/cache:{form}"
     buildkit.run("export", form, cache, *files)
     assert send(store, "HEAD", f"/v2/buildkit/cache/manifests/{form}").headers["Content-Type"] == media_type
-    # The tag is all that keeps it, and it keeps all of it.
+    # Only the tag keeps the cache, with all its parts.
     collect(folder / "data")
     (tmp_path / "out").mkdir()
     buildkit.run("import", cache, tmp_path / "out")

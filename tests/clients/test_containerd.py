@@ -1,4 +1,4 @@
-"""containerd's resolver, as docker, nerdctl and BuildKit use it too."""
+"""containerd's resolver, which docker, nerdctl and BuildKit use too."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def test_index_push_and_pull(server: Server, containerd: Client, tmp_path: Path)
     assert blobs_of(tmp_path / "out") == blobs_of(layout.path)
 
 
-def test_a_layer_in_several_requests_at_a_time(server: Server, containerd: Client, tmp_path: Path) -> None:
-    """Each asks for all the rest, and hangs up when it has its part."""
+def test_a_layer_in_several_concurrent_requests(server: Server, containerd: Client, tmp_path: Path) -> None:
+    """Each request asks for the whole rest, and closes the connection when it has its part."""
     layout = Layout(tmp_path / "in")
     image = layout.image(random_bytes(3 * MIB, seed=21))
     layer = next(blob for blob in blobs_of(layout.path) if (layout.path / "blobs/sha256" / blob).stat().st_size > MIB)
@@ -43,9 +43,9 @@ def test_a_layer_in_several_requests_at_a_time(server: Server, containerd: Clien
             for exchange in tap.exchanges()
             if exchange.method == "GET" and layer in exchange.target
         }
-    # A layer of random bytes is a little larger than what is in it: 3 MiB are seven parts.
+    # The layer is a little larger than its 3 MiB of random bytes: seven parts.
     assert asked == {(f"bytes={part * MIB // 2}-", 206) for part in range(7)}
-    # The client checks digests when it stores what it has got.
+    # The client checks digests when it stores the blobs.
     assert blobs_of(tmp_path / "out") == blobs_of(layout.path)
 
 

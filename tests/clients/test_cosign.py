@@ -1,4 +1,4 @@
-"""cosign's packages: signatures as bundles that refer to the image, and under a tag made of its digest."""
+"""cosign's packages: signatures as bundles that refer to the image, and under a tag that contains its digest."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def test_sign_and_verify(store: Server, cosign: Client, crane: Client, tmp_path:
     cosign.run("sign", form, signed, tmp_path / "key")
     cosign.run("verify", form, signed, tmp_path / "key")
 
-    # By its kind: nothing else would fail if the wrong one were looked at.
+    # This shows which kind was verified. Nothing else would fail if it were the wrong one.
     referrers = json.loads(send(store, "GET", f"/v2/{repository}/referrers/{digest}").body)["manifests"]
     tags = json.loads(send(store, "GET", f"/v2/{repository}/tags/list").body)["tags"]
     if form == "bundle":

@@ -1,4 +1,4 @@
-"""crane (google/go-containerregistry): pushes with one PATCH, mounts when it copies within a registry."""
+"""crane (google/go-containerregistry): pushes with one PATCH, and mounts when it copies within a registry."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.support.server import Server
 def test_docker_image_push_and_pull(server: Server, crane: Client, tmp_path: Path) -> None:
     image = f"{server.address}/crane/docker:v1"
     archive = docker_archive(tmp_path / "in.tar", "example/image:v1", b"one", random_bytes(3 << 20, seed=1))
-    # It prints the reference by digest, as the server answered it.
+    # It prints the reference with the digest that the server answered.
     pushed = crane.run("push", archive, image).strip()
     assert pushed.startswith(f"{server.address}/crane/docker@sha256:")
 
@@ -23,7 +23,7 @@ def test_docker_image_push_and_pull(server: Server, crane: Client, tmp_path: Pat
     assert [layer["mediaType"] for layer in manifest["layers"]] == [
         "application/vnd.docker.image.rootfs.diff.tar.gzip"
     ] * 2
-    # Reads every blob and checks it against its digest, and the layers against the config's diff_ids.
+    # This reads every blob and checks its digest, and the layers against the diff_ids of the config.
     assert crane.run("validate", "--remote", image).startswith("PASS")
 
     crane.run("pull", "--format", "oci", image, tmp_path / "out")
@@ -37,11 +37,11 @@ def test_index_push_and_pull(server: Server, crane: Client, tmp_path: Path) -> N
     for descriptor in images:
         layout.tag(descriptor, descriptor["platform"]["architecture"])
     image = f"{server.address}/crane/multi:v1"
-    # The index that it pushes is the layout's own.
+    # It pushes the index of the layout.
     crane.run("push", "--index", layout.path, image)
     assert crane.run("manifest", image).encode() == (layout.path / "index.json").read_bytes()
     assert crane.run("validate", "--remote", image).startswith("PASS")
-    # One platform of it is resolved by reading the index first.
+    # To resolve one platform, it reads the index first.
     assert crane.run("--platform", "linux/arm64", "digest", image).strip() == images[1]["digest"]
 
 

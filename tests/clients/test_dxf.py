@@ -1,4 +1,4 @@
-"""python-dxf: blobs under names, as manifests of Docker's type whose config is the first of them."""
+"""python-dxf: named blobs, as manifests of Docker's type. Their config is the first blob."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_push_and_pull(registry: DXFBase, tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(contents[0])
     digests = [
         repository.push_blob(str(tmp_path / "file")),
-        # From an iterator it is sent in chunks, without a length.
+        # It sends an iterator in chunks, without a length.
         repository.push_blob(data=iter([b"sm", b"all"]), digest=digest_of(contents[1])),
     ]
     assert digests == [digest_of(content) for content in contents]
@@ -52,7 +52,7 @@ def test_lists_and_deletes(registry: DXFBase) -> None:
     for name in names:
         digests[name] = repository.push_blob(data=iter([name.encode()]), digest=digest_of(name.encode()))
         repository.set_alias(name, digests[name])
-    # Two in each page: the rest is found by the link.
+    # Two in each page: the client finds the rest by the Link header.
     assert repository.list_aliases(batch_size=2) == names
     assert "dxf/lists" in registry.list_repos(batch_size=2)
 
@@ -64,7 +64,7 @@ def test_lists_and_deletes(registry: DXFBase) -> None:
 
 
 def _pull(repository: DXF, digest: str) -> bytes:
-    """The content, whose digest it checks at the end."""
+    """The content of a blob. dxf checks the digest at its end."""
     pieces = repository.pull_blob(digest)
     assert not isinstance(pieces, tuple)
     return b"".join(pieces)

@@ -1,4 +1,4 @@
-"""helm's registry package: charts, their provenance, versions that are no tags."""
+"""helm's registry package: charts, their provenance, and versions that are not valid tags."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_provenance(store: Server, helm: Client, tmp_path: Path) -> None:
 
 
 def test_versions(store: Server, helm: Client, tmp_path: Path) -> None:
-    """A plus cannot be in a tag, so the client puts an underscore there."""
+    """A tag cannot contain a plus, so the client replaces it with an underscore."""
     repository = f"{store.address}/helm/versions/example"
     for version in ("1.10.0", "1.9.0", "1.9.1+build.4"):
         helm.run("push", _chart(tmp_path, version), f"{repository}:{version}")
@@ -47,7 +47,7 @@ def test_versions(store: Server, helm: Client, tmp_path: Path) -> None:
 
 
 def _chart(folder: Path, version: str) -> Path:
-    """What `helm package` makes."""
+    """A chart archive, as `helm package` makes it."""
     description = f"apiVersion: v2\nname: example\nversion: {version}\ndescription: an example\n".encode()
     files = {"example/Chart.yaml": description, "example/templates/map.yaml": b"kind: ConfigMap\n"}
     archive = folder / f"example-{version}.tgz"

@@ -1,4 +1,4 @@
-"""A layer of 2 GiB: above every 31-bit length, and more than one wants to see in memory twice."""
+"""A layer of 2 GiB: more than a signed 32-bit length can hold, and than should be in memory."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from tests.support.images import LAYER_TAR, Layout, random_bytes
 from tests.support.server import Server
 
 GIB = 1 << 30
-# One byte more than fits into a signed 32-bit length, and not a multiple of any buffer.
+# More than a signed 32-bit length can hold, and not a multiple of any buffer size.
 SIZE = 2 * GIB + 1
 
 
 @pytest.fixture(scope="module")
 def large_image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Layout, str]]:
-    """A layout with one image of one such layer, and the layer's digest; the disk gets its room back."""
+    """A layout with an image of one such layer, and the digest of the layer. It is deleted afterwards."""
     layout = Layout(tmp_path_factory.mktemp("large") / "layout")
     layer = layout.large_blob(_content(), LAYER_TAR)
     assert layer["size"] == SIZE
@@ -34,7 +34,7 @@ def large_image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Layo
 def test_push_and_pull(server: Server, skopeo: Client, crane: Client, large_image: tuple[Layout, str]) -> None:
     layout, digest = large_image
     image = f"{server.address}/large/image"
-    # Digests preserved: skopeo would else compress the layer on the way.
+    # Without --preserve-digests, skopeo would compress the layer.
     skopeo.run(
         "copy", "--dest-tls-verify=false", "--preserve-digests", f"oci:{layout.path}:large", f"docker://{image}:v1"
     )
@@ -42,7 +42,7 @@ def test_push_and_pull(server: Server, skopeo: Client, crane: Client, large_imag
 
 
 def _content() -> Iterator[bytes]:
-    """SIZE bytes, no MiB of which equals another."""
+    """SIZE bytes. No two of its MiB are equal."""
     block = bytearray(random_bytes(1 << 20, seed=12))
     left = SIZE
     for number in itertools.count():
@@ -54,7 +54,7 @@ def _content() -> Iterator[bytes]:
 
 
 def _pull(crane: Client, reference: str) -> tuple[int, str]:
-    """Size and digest of what a pull gives, without a file for it."""
+    """Pull the layer. Returns its size and digest, without writing a file."""
     hasher, size = hashlib.sha256(), 0
     command = [str(crane.program), *crane.options, "blob", reference]
     with subprocess.Popen(command, env=dict(crane.environment), stdout=subprocess.PIPE) as process:

@@ -1,4 +1,4 @@
-"""Copies of images of which the source lacks a part: they fail, say which, and leave no tag behind."""
+"""Copies of images with a missing part: they fail, name the part, and leave no tag."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ DOCKER_CONFIG = "application/vnd.docker.container.image.v1+json"
 
 @dataclass(frozen=True, slots=True)
 class Broken:
-    """A manifest at the source, and the digest of what it names in vain."""
+    """A manifest at the source, and the digest of the part that is missing."""
 
     tag: str
     manifest: Json
@@ -62,14 +62,14 @@ BROKEN = (
         _index(_ENTRY, {**_descriptor(MANIFEST, b"a child"), "platform": {**_PLATFORM, "architecture": "arm64"}}),
         digest_of(b"a child"),
     ),
-    # What a build cache has: blobs as entries of an index.
+    # As in a build cache: blobs as entries of an index.
     Broken("cache-layer", _index(_ENTRY, _descriptor(LAYER, b"missing")), digest_of(b"missing")),
 )
 
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """Has the broken images, as it takes manifests of whose parts it has none."""
+    """Has the incomplete images: it accepts manifests without their parts."""
     with SETUPS[0].start(tmp_path_factory.mktemp("source"), "--lax-child-references") as source:
         for blob in (b"{}", b"there"):
             pushed = send(source, "POST", f"/v2/{REPOSITORY}/blobs/uploads/?digest={digest_of(blob)}", blob)
@@ -88,7 +88,7 @@ def strict(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture(params=["strict", "source"])
 def target(request: pytest.FixtureRequest) -> Server:
-    """A server that would not take the manifest, and one that would: the source itself, where blobs are mounted."""
+    """A server that refuses incomplete manifests, and one that accepts them: the source, where blobs are mounted."""
     target: Server = request.getfixturevalue(request.param)
     return target
 
@@ -107,7 +107,7 @@ def test_ociserver_copy(source: Server, target: Server, ociserver: Client, broke
     _nothing_at(target, "missing/copied", broken)
 
 
-# skopeo takes every entry of an index for a manifest.
+# skopeo reads every entry of an index as a manifest.
 @pytest.mark.parametrize("broken", BROKEN[:2], ids=lambda broken: broken.tag)
 def test_skopeo_copy(source: Server, target: Server, skopeo: Client, broken: Broken) -> None:
     options = ("--all", "--preserve-digests", "--src-tls-verify=false", "--dest-tls-verify=false")

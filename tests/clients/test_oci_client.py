@@ -1,4 +1,4 @@
-"""The crate oci-client: uploads in chunks of 4 MiB, parts of blobs, mounts, referrers."""
+"""The Rust crate oci-client: uploads in chunks of 4 MiB, parts of blobs, mounts, referrers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def test_push_and_pull(server: Server, oci_client: Client, tmp_path: Path) -> No
     with tapped(server) as tap:
         oci_client.run("push", f"{tap.address}/oci-client/image:v1", *files)
         chunks = [exchange for exchange in tap.exchanges() if exchange.method == "PATCH"]
-    # Where it does not like an answer to a chunk it sends the blob in one request instead.
+    # If it rejects the answer to a chunk, it sends the blob in one request instead.
     assert sorted(int(chunk.headers["content-length"]) for chunk in chunks) == [2, 5, MIB, 4 * MIB, 4 * MIB]
     assert {chunk.status for chunk in chunks} == {202}
     (tmp_path / "out").mkdir()
@@ -31,7 +31,7 @@ def test_push_and_pull(server: Server, oci_client: Client, tmp_path: Path) -> No
 
 
 def test_a_stream_and_a_part_of_it(server: Server, oci_client: Client, tmp_path: Path) -> None:
-    """Nothing is known of a stream before its end, neither length nor digest."""
+    """Before its end, neither the length nor the digest of a stream is known."""
     content = random_bytes(5 * MIB, seed=51)
     repository = f"{server.address}/oci-client/stream"
     digest = oci_client.run("stream", repository, _file(tmp_path, content)).strip()

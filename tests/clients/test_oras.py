@@ -35,7 +35,7 @@ def test_attach_and_discover(server: Server, oras: Client, tmp_path: Path) -> No
         "referrers"
     ]
     assert [entry["digest"] for entry in filtered] == [attached["example/sbom"]]
-    # By the referrers API: the fallback of older registries would have left a tag.
+    # It uses the referrers API. The fallback for older registries would have left a tag.
     assert oras.run("repo", "tags", "--plain-http", f"{server.address}/oras/subject").split() == ["v1"]
 
     copy = f"{server.address}/oras/copied:v1"
@@ -69,7 +69,7 @@ def test_blobs(server: Server, oras: Client, tmp_path: Path) -> None:
 
 
 def _push(oras: Client, reference: str, file: Path) -> None:
-    # Paths are part of what is pushed; an absolute one is refused unless it is meant.
+    # Paths become part of the artifact, so oras refuses absolute ones without this flag.
     oras.run(
         "push", "--plain-http", "--disable-path-validation", "--artifact-type", "example/artifact",
         "--annotation-file", _title(file), reference, f"{file}:application/octet-stream",
@@ -77,7 +77,7 @@ def _push(oras: Client, reference: str, file: Path) -> None:
 
 
 def _title(file: Path) -> Path:
-    """An annotation file that gives the layer its bare name, so that a pull writes it into its own folder."""
+    """An annotation file that names the layer without its folder, so that a pull writes it into another one."""
     annotations = file.with_name("annotations.json")
     annotations.write_text(f'{{"{file}": {{"org.opencontainers.image.title": "{file.name}"}}}}')
     return annotations

@@ -1,4 +1,4 @@
-"""oras-py (PyPI: oras): artifacts from Python, in one request or in chunks."""
+"""oras-py (on PyPI: oras): artifacts from Python, in one request or in chunks."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CHUNK = 100_000
 
 @pytest.fixture
 def client(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[OrasClient]:
-    # It looks for credentials there.
+    # It looks for credentials in HOME.
     monkeypatch.setenv("HOME", str(tmp_path))
     client = OrasClient(hostname=server.address, insecure=True)
     yield client
@@ -38,7 +38,7 @@ def test_push_and_pull(client: OrasClient, server: Server, tmp_path: Path, *, ch
 
 
 def test_a_folder_with_a_subject(client: OrasClient, server: Server, tmp_path: Path) -> None:
-    """The folder is packed on the way."""
+    """The client packs the folder into a tar file."""
     folder, target = tmp_path / "data", f"{server.address}/oras-py/folder:v1"
     folder.mkdir()
     (folder / "file").write_bytes(b"in a folder")

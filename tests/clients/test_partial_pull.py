@@ -1,4 +1,4 @@
-"""A pull of what is missing of a layer: one request for as many ranges as podman sends (zstd:chunked)."""
+"""A pull of the missing parts of a layer: one request with as many ranges as podman sends (zstd:chunked)."""
 
 from __future__ import annotations
 

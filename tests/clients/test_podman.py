@@ -1,4 +1,4 @@
-"""containers/image with containers/storage, as podman uses them: layers of which only the missing files are fetched."""
+"""containers/image with containers/storage, as in podman: the client fetches only the missing files of a layer."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from tests.support.images import LAYER, Layout, digest_of, random_bytes, tar_of
 from tests.support.server import Server
 from tests.support.tap import Exchange, tapped
 
-# The client asks for no more than this in one request: where it lacks more parts it fetches what lies between some too.
-# (It means to ask for 1,024, and joins two of those.)
+# Maximum number of ranges that the client sends in one request. If it needs more parts, it also fetches some gaps.
+# (Its limit is 1,024, but it joins two of those.)
 MOST_RANGES = 1023
-# Where less lies between them than a KiB it does so in any case.
+# It always fetches gaps of less than a KiB.
 SIZE = 1200
 
 
 def test_partial_pull(store: Server, podman: Client, tmp_path: Path) -> None:
     if os.geteuid() != 0:
-        # CI is root; elsewhere the mounts of the storage are not allowed.
+        # CI runs as root. Other users may not make the mounts of the storage.
         pytest.skip("the storage mounts its layers, which needs root")
     files = {f"file-{number:04}": random_bytes(SIZE, seed=number) for number in range(2 * MOST_RANGES + 20)}
-    # Every second file is missing in the first image, so no two parts of the second lie side by side.
+    # The first image lacks every second file, so no two missing parts are adjacent.
     some = {name: content for name, content in files.items() if int(name[-1]) % 2}
     layout, repository = Layout(tmp_path / "in"), "podman/partial"
     for tag, contents in (("some", some), ("all", files)):
@@ -39,7 +39,7 @@ def test_partial_pull(store: Server, podman: Client, tmp_path: Path) -> None:
     with tapped(store) as tap:
         assert podman.json("pull", f"{tap.address}/{repository}:all", storage) == _digests(files)
         parts = [exchange for exchange in tap.exchanges() if "range" in exchange.headers]
-    # The first has the table of contents, which lies at the end of the layer; the second the files.
+    # The first request fetches the table of contents at the end of the layer, the second the files.
     assert [exchange.status for exchange in parts] == [206, 206]
     assert _ranges(parts[1]) == MOST_RANGES
     assert parts[1].answer["content-type"].startswith("multipart/byteranges")

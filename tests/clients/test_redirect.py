@@ -1,4 +1,4 @@
-"""`--redirect-pulls` and `--redirect-pushes`, as each client meets them: the bytes of blobs go past the server."""
+"""`--redirect-pulls` and `--redirect-pushes` with each client: the bytes of blobs do not pass the server."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ _REQUEST = re.compile(r'"(\w+) /v2/\S*/blobs/\S*" (\d+) in=(\d+) out=(\d+)')
 
 @pytest.fixture(scope="module")
 def upstream(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """Has the contents."""
+    """The server that has the contents."""
     with SETUPS[0].start(tmp_path_factory.mktemp("far")) as upstream:
         yield upstream
 
 
 @pytest.fixture(scope="module")
 def server(upstream: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """Sends clients there."""
+    """The server that redirects clients to `upstream`."""
     options = "redirect-pulls = true\nredirect-pushes = true"
     with relay(upstream.url, tmp_path_factory.mktemp("near"), options=options) as server:
         yield server
@@ -44,10 +44,10 @@ def layout(tmp_path: Path) -> Layout:
 
 @pytest.fixture(autouse=True)
 def past(server: Server) -> Iterator[None]:
-    """While the test runs the server is asked for blobs, and no blob passes."""
+    """Check that the server gets requests for blobs during the test, and that no blob passes it."""
     start = len(server.log.read_bytes())
     yield
-    # Lines are written when the answers have gone already.
+    # The server writes a line of the log after the answer.
     log = b""
     while log != (log := server.log.read_bytes()[start:]) or not log:
         time.sleep(LOG_WRITTEN_S)
@@ -70,14 +70,14 @@ def test_crane(server: Server, crane: Client, layout: Layout) -> None:
 
 def test_regctl(server: Server, upstream: Server, regctl: Client, layout: Layout, tmp_path: Path) -> None:
     image = f"{server.address}/past/regctl:v1"
-    # Where it is sent has no TLS either, which it has to be told.
+    # The client must be told that the other server has no TLS either.
     options = ("--host", f"reg={upstream.address},tls=disabled")
     regctl.run(*options, "image", "copy", f"ocidir://{layout.path}:v1", image)
     regctl.run(*options, "image", "copy", image, f"ocidir://{tmp_path / 'out'}:v1")
 
 
 def test_oras(server: Server, upstream: Server, oras: Client, tmp_path: Path) -> None:
-    """It follows a pull, and does not push to another host."""
+    """oras follows the redirect of a pull, but does not push to another host."""
     (tmp_path / "in").write_bytes(LAYER)
     options = ("--plain-http", "--disable-path-validation")
     assert "different host" in oras.refused("push", *options, f"{server.address}/past/oras:v1", tmp_path / "in")

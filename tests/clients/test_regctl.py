@@ -79,7 +79,7 @@ def test_sha512_image(server: Server, regctl: Client, tmp_path: Path) -> None:
     digests = [entry["digest"] for entry in (*index["manifests"], manifest["config"], *manifest["layers"])]
     assert {digest.partition(":")[0] for digest in digests} == {"sha512"}
 
-    # Pulled into another repository and out again: every content is checked against its sha512.
+    # Copied to another repository and exported: the client checks every sha512 digest.
     regctl.run("image", "copy", f"{repository}:v512", f"{server.address}/regctl/sha512-copy:v512")
     regctl.run("image", "copy", f"{server.address}/regctl/sha512-copy:v512", f"ocidir://{tmp_path / 'out'}:v512")
     out = {path.name for path in (tmp_path / "out" / "blobs" / "sha512").iterdir()}
@@ -93,7 +93,7 @@ def test_blobs(server: Server, regctl: Client) -> None:
         digest = digest_of(content, algorithm)
         assert regctl.run("blob", "put", "--digest", digest, repository, stdin=content).strip() == digest
         assert regctl.run("blob", "get", repository, digest) == content.decode()
-    # The wrong digest: neither the one that was named nor the real one may be there afterwards.
+    # After a push with a wrong digest, neither that digest nor the real one may exist.
     wrong = digest_of(b"another blob")
     regctl.refused("blob", "put", "--digest", wrong, f"{repository}/wrong", stdin=content)
     regctl.refused("blob", "head", f"{repository}/wrong", wrong)

@@ -1,4 +1,4 @@
-"""The bytes of an image pushed once more as something else (CVE-2021-41190), then a collection beside the server."""
+"""The bytes of an image are pushed again with another type (CVE-2021-41190), then a collection runs."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_a_docker_image(store: Server, folder: Path, crane: Client, tmp_path: Pa
 
 
 def test_an_image_that_does_not_say_what_it_is(store: Server, folder: Path, skopeo: Client, tmp_path: Path) -> None:
-    """Its type is that of the first push alone."""
+    """Only the first push says its type."""
     layout = Layout(tmp_path / "in")
     image = layout.image(random_bytes(100_000, seed=61), b"small")
     manifest = json.loads((layout.path / "blobs/sha256" / image["digest"].partition(":")[2]).read_bytes())
@@ -49,7 +49,7 @@ def test_an_image_that_does_not_say_what_it_is(store: Server, folder: Path, skop
 
 
 def _attack(store: Server, repository: str, media_type: str) -> None:
-    """Push what `first` names under other types, to whatever reference."""
+    """Push the manifest `first` again with other types, by tag and by digest. The server must refuse each."""
     first = send(store, "GET", f"/v2/{repository}/manifests/first")
     assert first.headers["Content-Type"] == media_type
     said = json.loads(first.body).get("mediaType")
@@ -63,7 +63,7 @@ def _attack(store: Server, repository: str, media_type: str) -> None:
             assert json.loads(pushed.body)["errors"][0]["code"] == "MANIFEST_INVALID"
     tags = json.loads(send(store, "GET", f"/v2/{repository}/tags/list").body)["tags"]
     assert tags == ["first"]
-    # Another repository has contents of its own, among which these bytes may be anything that they do not deny.
+    # Another repository may have these bytes with any type that they do not contradict.
     headers = {"Content-Type": "application/octet-stream"}
     elsewhere = send(store, "PUT", f"/v2/{repository}-elsewhere/manifests/first", first.body, headers)
     assert elsewhere.status == (400 if said else 201)

@@ -1,4 +1,4 @@
-"""skopeo (containers/image, as podman and CRI-O use it): uploads in chunks, converts, copies whole indexes."""
+"""skopeo (containers/image, as in podman and CRI-O): it uploads in chunks, converts, and copies whole indexes."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_image_push_pull_list_delete(server: Server, skopeo: Client, tmp_path: P
     skopeo.run("copy", FROM, f"{repository}@{digest}", f"oci:{tmp_path / 'out'}:v1")
     assert blobs_of(tmp_path / "out") == blobs_of(layout.path)
 
-    # skopeo deletes by digest, whatever the reference: both tags go with the manifest.
+    # skopeo always deletes by digest, so both tags disappear with the manifest.
     skopeo.run("delete", AT, f"{repository}:v1")
     assert "manifest unknown" in skopeo.refused("inspect", AT, f"{repository}:v2")
 
@@ -53,7 +53,7 @@ def test_multi_arch_index_copy(server: Server, skopeo: Client, tmp_path: Path) -
 
     skopeo.run("copy", "--all", FROM, target, f"oci:{tmp_path / 'out'}:multi")
     assert blobs_of(tmp_path / "out") == blobs_of(layout.path)
-    # One platform of an index is an image like any other.
+    # One platform of an index is a normal image.
     one = skopeo.json("--override-arch", "arm64", "--override-os", "linux", "inspect", AT, target)
     assert one["Architecture"] == "arm64"
 

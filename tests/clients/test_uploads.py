@@ -1,4 +1,4 @@
-"""Uploads that go wrong on the way: broken off and resumed, cancelled, closed with another digest."""
+"""Uploads that fail: interrupted and resumed, cancelled, or ended with a wrong digest."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def test_resume_after_a_broken_connection(server: Server) -> None:
     assert (first.status, first.headers["Range"]) == (202, f"0-{MIB - 1}")
 
     _break_off(server, first.headers["Location"], content, start=MIB, sent=4 * MIB)
-    # What arrived is kept, but for what was in a buffer when the connection broke.
+    # The server keeps what arrived, except for what was in a buffer when the connection broke.
     received, location = _received(server, first.headers["Location"], at_least=4 * MIB)
     assert received <= 5 * MIB
 
@@ -65,7 +65,7 @@ def test_wrong_digest(server: Server) -> None:
     assert (closed.status, _code(closed.body)) == (400, "DIGEST_INVALID")
     at_once = send(server, "POST", f"/v2/uploads/wrong/blobs/uploads/?digest={wrong}", content)
     assert (at_once.status, _code(at_once.body)) == (400, "DIGEST_INVALID")
-    # Nothing of it is there, under neither name.
+    # Neither digest exists.
     for digest in (right, wrong):
         assert send(server, "HEAD", f"/v2/uploads/wrong/blobs/{digest}").status == 404
 
@@ -79,7 +79,7 @@ def _start(server: Server, repository: str) -> str:
 
 
 def _break_off(server: Server, location: str, content: bytes, *, start: int, sent: int) -> None:
-    """Promise all of `content` from `start` on in a PATCH, send the first part of that, and hang up."""
+    """Announce `content` from `start` on in a PATCH, send the first part of it, and disconnect."""
     head = (
         f"PATCH {location.removeprefix(server.url)} HTTP/1.1\r\n"
         f"Host: {server.address}\r\n"
@@ -91,14 +91,14 @@ def _break_off(server: Server, location: str, content: bytes, *, start: int, sen
 
 
 def _received(server: Server, location: str, *, at_least: int) -> tuple[int, str]:
-    """How much the upload holds once the server has seen the end of the connection, and where it goes on."""
+    """The size and the location of an upload, after the server has seen the end of the connection."""
     deadline = time.monotonic() + 15
     before = -1
     while True:
         status = send(server, "GET", location)
         assert status.status == 204, status
         received = int(status.headers["Range"].partition("-")[2]) + 1
-        # Twice the same: nothing is on its way from a buffer any more.
+        # If two answers are equal, no more bytes are in a buffer.
         if received >= at_least and received == before:
             return received, status.headers["Location"]
         assert time.monotonic() < deadline, f"{received} bytes are kept of what was sent, wanted {at_least}"

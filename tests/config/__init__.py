@@ -1,1 +1,1 @@
-"""The configuration file: what it accepts, what it says of mistakes, and what is served of it."""
+"""The configuration file: what it accepts, its error messages, and what it builds."""

@@ -1,4 +1,4 @@
-"""Files that are right and files that are wrong, for the parser and for the schema."""
+"""Correct and wrong files, for the parser and for the schema."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ RIGHT: Final = {
     'backends = [{ kind = "memory" }, { kind = "immutable", backend = { kind = "memory" } }]',
 }
 
-# The file, the line of the mistake, its key, and words that say what would be right.
+# The file, the line of the mistake, its key, and a part of the message that says what is right.
 WRONG: Final = {
     "an unknown table": ("[sever]\nport = 1", 1, "sever", "unknown key; did you mean server?"),
     "a mistake in one of several hosts": (
@@ -58,7 +58,7 @@ WRONG: Final = {
     "a number for a text": ("[server]\nhost = 5", 2, "server.host", 'must be a string, { env = "NAME" } or'),
     "a table with both": ('[server]\nhost = { env = "A", file = "B" }', 2, "server.host", "must be a string, { env"),
     "a date for a text": ("[options]\ndebug-id = 2026-01-01", 2, "options.debug-id", "must be a string"),
-    "a value that is no choice": (
+    "a value that is not a choice": (
         '[server]\nlog-level = "warn"',
         2,
         "server.log-level",

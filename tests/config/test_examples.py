@@ -1,4 +1,4 @@
-"""The parser and the schema accept and refuse the same files, and the parser says why."""
+"""The parser and the schema accept the same files and refuse the same files. The parser says why."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ VALIDATOR = jsonschema.Draft202012Validator(json.loads(schema.text()))
 
 
 def as_json(value: Any) -> Any:
-    """What an editor checks: JSON has neither dates nor what is no number, and they are texts there."""
+    """What an editor checks: JSON has no dates and no NaN or infinity, so they are strings there."""
     if isinstance(value, dict):
         return {key: as_json(each) for key, each in value.items()}
     if isinstance(value, list):
@@ -30,7 +30,7 @@ def as_json(value: Any) -> Any:
     return "nan" if isinstance(value, float) and math.isnan(value) else value
 
 
-def test_the_schema_is_one() -> None:
+def test_the_schema_is_valid() -> None:
     jsonschema.Draft202012Validator.check_schema(json.loads(schema.text()))
     assert json.loads(schema.text())["$schema"] == "https://json-schema.org/draft/2020-12/schema"
 
@@ -47,13 +47,13 @@ def test_the_schema_explains_every_key() -> None:
 
 
 @pytest.mark.parametrize("name", RIGHT)
-def test_what_is_right(name: str) -> None:
+def test_a_correct_file(name: str) -> None:
     parse(RIGHT[name], FILE)
     assert not list(VALIDATOR.iter_errors(as_json(tomllib.loads(RIGHT[name]))))
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_what_is_wrong(name: str) -> None:
+def test_a_wrong_file(name: str) -> None:
     text, line, key, words = WRONG[name]
     with pytest.raises(ConfigError) as caught:
         parse(text, FILE)
@@ -64,7 +64,7 @@ def test_what_is_wrong(name: str) -> None:
     assert list(VALIDATOR.iter_errors(as_json(tomllib.loads(text))))
 
 
-def test_all_mistakes_are_told_in_order() -> None:
+def test_all_mistakes_are_reported_in_order() -> None:
     text = '[registry]\nkind = "sub"\nprefix = 5\nbackend = { kind = "memory" }\n[server]\nport = "x"\nworkers = 0'
     with pytest.raises(ConfigError) as caught:
         parse(text, FILE)
@@ -79,7 +79,7 @@ def test_all_mistakes_are_told_in_order() -> None:
     "text, line, words",
     [("a = 1\nb = \n", 2, "is not valid TOML: Invalid value"), ('a = """\nb', 2, "is not valid TOML")],
 )
-def test_what_is_no_toml(text: str, line: int, words: str) -> None:
+def test_a_file_that_is_not_toml(text: str, line: int, words: str) -> None:
     with pytest.raises(ConfigError) as caught:
         parse(text, FILE)
     assert str(caught.value).startswith(f"registry.toml:{line}: {words}")

@@ -1,4 +1,4 @@
-"""What a file describes is what is built: each kind in front of each other, with its keys."""
+"""The backends are those that the file describes: each kind in front of each other kind, with its keys."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ def backend_of(text: str, folder: Path = Path()) -> Backend:
 
 @pytest.fixture
 async def elsewhere() -> AsyncIterator[str]:
-    """A registry of its own for each `client`."""
+    """A separate registry for each `client`."""
     async with serve_here(Handler(Memory(lax_child_references=True))) as site:
         yield site.url
 
 
 @pytest.mark.parametrize("outer", [*WRAPPERS, "unify"])
 @pytest.mark.parametrize("inner", [*WRAPPERS, "unify", "store", "memory", "client"])
-async def test_each_stands_in_front_of_each(outer: str, inner: str, tmp_path: Path, elsewhere: str) -> None:
+async def test_each_kind_in_front_of_each(outer: str, inner: str, tmp_path: Path, elsewhere: str) -> None:
     number = 0
 
     def described(kind: str, *behind: str) -> str:
@@ -81,7 +81,7 @@ async def test_the_keys_of_a_store(tmp_path: Path) -> None:
         await push_manifest(backend, b"one", "text/plain", "latest")
         with refused("DENIED"):
             await push_manifest(backend, b"two", "text/plain", "latest")
-    # Beside the file, wherever this runs.
+    # Relative to the file, not to the working directory.
     assert (tmp_path / "data" / "registry.db").exists()
 
 
@@ -139,14 +139,14 @@ async def test_the_keys_of_cache() -> None:
         await push_image(inner[2], "others", repository="app")
         assert await tags_of(backend, "docker.io/app") == ["theirs"]
         assert await tags_of(backend, "app") == ["others"]
-        # Without its blobs, which nobody has asked for.
+        # Without its blobs, which no client has requested.
         assert (await backend.get_tag("app", "others")) == await inner[2].get_tag("app", "others")
         await push_blob(backend, b"text", "team/app")
         with refused("DENIED"):
             await push_blob(backend, b"text", "app")
 
 
-def test_what_has_nothing_to_build() -> None:
+def test_a_file_with_nothing_to_build() -> None:
     with pytest.raises(ValueError, match="neither `upstream` nor `hosts`"):
         backend_of('[registry]\nkind = "cache"\nlocal = { kind = "memory" }')
     with pytest.raises(ValueError, match=r"has no \[registry\]"):
@@ -184,7 +184,7 @@ def test_what_has_nothing_to_build() -> None:
         ),
     ],
 )
-def test_what_has_the_right_form_and_cannot_be(text: str, line: int, key: str, words: str, tmp_path: Path) -> None:
+def test_a_correct_file_that_cannot_be_built(text: str, line: int, key: str, words: str, tmp_path: Path) -> None:
     file = tmp_path / "registry.toml"
     file.write_text(text)
     load(file)
@@ -196,8 +196,8 @@ def test_what_has_the_right_form_and_cannot_be(text: str, line: int, key: str, w
     assert "secret" not in problem.text
 
 
-async def test_an_upload_at_a_registry_elsewhere_is_continued_by_any_worker(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the registry keeps it at a place of its own; each worker, and each reload, builds a client."""
+async def test_any_worker_continues_an_upload_to_a_remote_registry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also if the remote registry has its own locations for uploads. Each worker and each reload makes a new client."""
     async with scripted() as registry:
         text = f'registry = {{ kind = "client", url = "{registry.url}" }}'
         monkeypatch.setenv(UPLOAD_KEY_VARIABLE, "00" * 32)
@@ -212,7 +212,7 @@ async def test_an_upload_at_a_registry_elsewhere_is_continued_by_any_worker(monk
                 await stranger.push_blob_chunked_resume("group/project", upload_id, offset=None)
 
 
-def test_texts_from_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_values_from_the_environment_and_from_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REGISTRY_HOST", "registry.example")
     (tmp_path / "name").write_text("mine\n")
     text = '[server]\nhost = { env = "REGISTRY_HOST" }\n[options]\ndebug-id = { file = "name" }'
@@ -227,6 +227,6 @@ def test_texts_from_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert f"the file {tmp_path / 'name'} cannot be read" in str(caught.value)
 
 
-def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+def test_a_missing_file(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"no-such.toml:1: cannot be read: No such file or directory"):
         load(tmp_path / "no-such.toml")

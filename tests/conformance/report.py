@@ -1,8 +1,8 @@
 """Reads the report of the distribution spec's conformance suite.
 
-Its exit status does not do: a Skip is success there. Nor do the test cases in its `junit.xml`: a case
-that was skipped in part and passed in the rest is a pass. So the totals are those of the report's head,
-and what was skipped is found in what each case printed.
+The exit status of the suite is not enough, because it counts a skip as success. Nor are the test cases in its
+`junit.xml`: a case that was partly skipped is a pass. So the totals come from the head of the report, and the skips
+from the output of each case.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ _SKIP = re.compile(r"^(.*): skipping test:\n *(.*)$", re.MULTILINE)
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """Totals, and a line or more about each case that did not pass in full."""
+    """Totals, and one or more lines about each case that did not pass completely."""
 
     passed: int
     failed: int
     errors: int
     skipped: int
     disabled: int
-    """Left out because the version that was asked for does not have it."""
+    """Tests that were left out because the requested version does not have them."""
     troubles: tuple[str, ...]
 
     def __str__(self) -> str:
@@ -34,7 +34,7 @@ class Report:
 
 
 def read_report(path: Path) -> Report:
-    """Read a `junit.xml` of the suite."""
+    """Read the `junit.xml` of the suite."""
     suite = ET.parse(path).getroot().find("testsuite")  # noqa: S314 - written by a program that we started
     if suite is None:
         raise ValueError(f"{path}: no testsuite in it")

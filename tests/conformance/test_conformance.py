@@ -1,9 +1,9 @@
 """The conformance suite of the OCI distribution spec, at the version that tests/tools/go.mod pins.
 
-Run against a server in each setup, and against one whose backend is a client of a second server.
+It runs against a server in each setup, and against one whose backend is a client of a second server.
 
-Demanded: no FAIL, no Error and no Skip, in the spec's next version with everything that the suite can
-try turned on, and in 1.1.
+There must be no FAIL, no Error and no Skip: in the next version of the spec, with all features of the suite switched
+on, and in 1.1.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from tests.support.tools import ROOT, require_tool
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """A version of the spec, what else to turn on, and what a whole run comes to at least."""
+    """A version of the spec, the features to switch on, and the least results of a complete run."""
 
     name: str
     environment: dict[str, str]
@@ -33,21 +33,21 @@ class Version:
     disabled: int
 
 
-# Sparse images and indexes are off in every version. The counts are there so that a run that left half
-# of the suite out is not taken for a good one; in 1.1 upload cancel is disabled, once for each algorithm.
+# Sparse images and indexes are off in every version. The counts detect a run that left out a part of the suite. In 1.1,
+# cancelling an upload is disabled, once for each algorithm.
 VERSIONS = (
     Version("dev", {"OCI_DATA_SPARSE": "true"}, least_passed=1032, disabled=0),
     Version("1.1", {}, least_passed=860, disabled=2),
 )
 
 
-# The suite pushes sparse images and indexes, whose children were never pushed.
+# The suite pushes sparse images and indexes: their children were never pushed.
 LAX = "--lax-child-references"
 
 
 @pytest.fixture(scope="module", params=SETUPS, ids=lambda setup: setup.name)
 def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server that lets manifests be pushed before what they name."""
+    """A server that accepts manifests before their blobs and children."""
     with request.param.start(tmp_path_factory.mktemp("server"), LAX) as server:
         yield server
 
@@ -83,7 +83,7 @@ def test_conformance_through_a_client(
 
 
 def test_conformance_past_a_client(tmp_path: Path, record_property: Record) -> None:
-    """Blobs go to the second server by themselves."""
+    """Redirects send clients to the second server for blobs."""
     far, near = tmp_path / "far", tmp_path / "near"
     far.mkdir()
     near.mkdir()
@@ -94,10 +94,10 @@ def test_conformance_past_a_client(tmp_path: Path, record_property: Record) -> N
 
 def _run(server: Server, version: Version, folder: Path, name: str, record: Record) -> None:
     command = require_tool("conformance")
-    # A repository of its own for each run: the suite begins by asking for what must not be there.
+    # A new repository for each run, because the suite first requests what must not exist.
     repository = f"conformance/{version.name}"
     environment = {
-        "OCI_CONFIGURATION": "",  # no file: only what follows
+        "OCI_CONFIGURATION": "",  # no file: only the following variables
         "OCI_REGISTRY": server.address,
         "OCI_TLS": "disabled",
         "OCI_VERSION": version.name,
@@ -119,7 +119,7 @@ def _run(server: Server, version: Version, folder: Path, name: str, record: Reco
 
 
 def _keep(report: Path, name: str) -> None:
-    """Put the suite's own report, with every request and answer, where a person can open it."""
+    """Copy the report of the suite, with every request and answer, into results/."""
     folder = ROOT / "results" / "conformance"
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{name}.html").write_bytes(report.read_bytes())

@@ -1,4 +1,4 @@
-"""What the report's reader must not overlook, on a report as the suite writes it."""
+"""The reader of the report finds every failure and skip."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 
 from tests.conformance.report import read_report
 
-# Shortened from a real run. The skip of `mount anonymous` is in a case that is a pass in the end.
+# Shortened from a real run. The skip of `mount anonymous` is in a case that passes.
 REPORT = """\
 <testsuites time="0.8" tests="7" failures="2" errors="1" skipped="1" disabled="1">
   <testsuite name="OCI Conformance Test" tests="7" failures="2" errors="1" disabled="1" skipped="1" time="0.8">
@@ -50,7 +50,7 @@ def test_totals_and_troubles(tmp_path: Path) -> None:
     )
 
 
-def test_a_report_without_a_suite_is_no_pass(tmp_path: Path) -> None:
+def test_a_report_without_a_suite_is_not_a_pass(tmp_path: Path) -> None:
     path = tmp_path / "junit.xml"
     path.write_text("<testsuites></testsuites>")
     with pytest.raises(ValueError, match="no testsuite"):

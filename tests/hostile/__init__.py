@@ -1,1 +1,1 @@
-"""Input that nobody sends by accident, as raw bytes to a real server, and what it gets."""
+"""Hostile input, sent as raw bytes to a real server, and the answers."""

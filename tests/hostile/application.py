@@ -1,4 +1,4 @@
-"""The registry that is attacked, and what is in it before."""
+"""The registry that is attacked, and its contents."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One hostile request: its bytes, what they are, and what they may get."""
+"""One hostile request: its bytes, a description, and the allowed answers."""
 
 from __future__ import annotations
 
@@ -10,30 +10,30 @@ from tests.hostile.application import REPOSITORY
 
 
 class Fate(Enum):
-    """Who has to deal with it."""
+    """What has to happen to a request."""
 
     REFUSED = "coded"
-    """It reaches the handler, which answers with a 4xx and a code of the spec."""
+    """The handler answers with a 4xx and an error code of the spec."""
 
     STOPPED = "server"
-    """It is no HTTP, and the server in front answers 4xx or closes; or it passes it on, and then as REFUSED."""
+    """It is not valid HTTP. The HTTP server answers with a 4xx or closes the connection, or the handler refuses it."""
 
     FULL = "full"
-    """It asks for more room than the registry has: 507, before a byte of it is read."""
+    """It announces more than the registry has space for: 507, before any of the body is read."""
 
     TAKEN = "taken"
-    """It looks hostile and is allowed: it gets what any such request gets."""
+    """It looks hostile, but is allowed, and gets a normal answer."""
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """What is sent. `{upload}` in it becomes the path of an upload that has just been started.
+    """One hostile request. `{upload}` in it becomes the path of a new upload.
 
     Args:
-        name: unique; stands in the table.
-        pieces: sent one after the other.
-        fate: who has to deal with it.
-        hangs_up: the client ends its side after the last piece, as if it had gone away.
+        name: a unique description for the table.
+        pieces: bytes that are sent one after the other.
+        fate: what has to happen.
+        hangs_up: whether the client shuts down its side after the last piece, like one that disconnects.
     """
 
     name: str
@@ -43,7 +43,7 @@ class Attempt:
 
 
 def raw(method: str, target: str, headers: Sequence[str | bytes] = (), body: bytes | None = None) -> bytes:
-    """A request by hand. Nothing is checked or escaped; a Content-Length is added where there is a body."""
+    """The bytes of a request. Nothing is checked or escaped. A body gets a Content-Length."""
     lines = [f"{method} {target} HTTP/1.1".encode("latin-1"), b"Host: registry.example", b"Connection: close"]
     lines += [line if isinstance(line, bytes) else line.encode("latin-1") for line in headers]
     if body is not None:
@@ -52,10 +52,10 @@ def raw(method: str, target: str, headers: Sequence[str | bytes] = (), body: byt
 
 
 def chunked(method: str, target: str, body: bytes, *headers: str) -> bytes:
-    """A request with a chunked body, which is given as it goes over the wire."""
+    """The bytes of a request with a chunked body. `body` is already encoded."""
     return raw(method, target, ["Transfer-Encoding: chunked", *headers]) + body
 
 
 def below(path: str) -> str:
-    """A path of the repository that there is."""
+    """A path in the repository that exists."""
     return f"/v2/{REPOSITORY}/{path}"

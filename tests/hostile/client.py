@@ -1,4 +1,4 @@
-"""Sends an attempt and says what came back."""
+"""Sends an attempt and reads the answer."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TIMEOUT_S = 20.0
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What an attempt got: the first answer, and how many there were; status 0 for none at all."""
+    """The first answer to an attempt, and the number of answers. Status 0 means no answer."""
 
     status: int = 0
     code: str = ""
@@ -31,18 +31,18 @@ class Outcome:
 
     @property
     def is_refused(self) -> bool:
-        """By the handler, or by the server in front of it: its own 4xx, or a connection that was closed."""
+        """Whether the handler or the HTTP server refused it: with a 4xx, or by closing the connection."""
         return not self.status or 400 <= self.status < 500
 
     def __str__(self) -> str:
         if self.code:
             return f"{self.status} {self.code}"
-        # Whether an answer or only the end of the connection arrives is a race that the client may lose.
+        # The client may receive the answer, or only the end of the connection: that is a race.
         return "refused by the HTTP server" if self.is_refused else str(self.status)
 
 
 def send(site: Site, attempt: Attempt) -> Outcome:
-    """Send it on a connection of its own, and read until the server closes that."""
+    """Send an attempt on a new connection, and read until the server closes it."""
     pieces = attempt.pieces
     if any(b"{upload}" in piece for piece in pieces):
         upload = exchange(site, [raw("POST", below("blobs/uploads/"), body=b"")]).location.encode()
@@ -66,9 +66,9 @@ def exchange(site: Site, pieces: tuple[bytes, ...] | list[bytes], *, hangs_up: b
 
 
 class _Received(io.BytesIO):
-    """Bytes that were received, as the standard library's reader of responses wants them: from a socket.
+    """Received bytes in the form of a socket, for `HTTPResponse`.
 
-    It stays open when the reader closes it, for there may be another answer behind the first.
+    It stays open when the response closes it, because another answer may follow.
     """
 
     def makefile(self, mode: str) -> _Received:

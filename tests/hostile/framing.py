@@ -1,4 +1,4 @@
-"""Hostile framing: lengths that disagree, malformed chunks, what smuggles a request, and what is no HTTP."""
+"""Hostile framing: contradictory lengths, malformed chunks, request smuggling, and other protocols than HTTP."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from tests.hostile.application import BLOB_DIGEST
 from tests.hostile.attempt import Attempt, Fate, below, chunked, raw
 
-# Each would be refused by the handler too, were it let through: the tag is none.
+# The handler would refuse these too, because the tag is invalid.
 PUSH = below("manifests/-x")
 SMUGGLED = b"GET /v2/smuggled/tags/list HTTP/1.1\r\nHost: x\r\n\r\n"
 
@@ -51,23 +51,23 @@ STOPPED = {
     "method with a NUL": b"GE\0T / HTTP/1.1\r\nHost: a\r\n\r\n",
     "request line of spaces": b" " * 1000 + b"\r\n\r\n",
     "unknown expectation": raw("GET", "/v2/-/tags/list", ["Expect: 200-ok"]),
-    "upgrade to something": raw("GET", "/v2/-/tags/list", ["Upgrade: h2c", "HTTP2-Settings: AAMAAABkAAQAAP__"]),
+    "unknown upgrade": raw("GET", "/v2/-/tags/list", ["Upgrade: h2c", "HTTP2-Settings: AAMAAABkAAQAAP__"]),
     "bare line feeds": b"GET /v2/-/tags/list HTTP/1.1\nHost: a\nConnection: close\n\n",
 }
 
 CHUNKS = {
-    "size that is no number": b"xyz\r\nabc\r\n0\r\n\r\n",
+    "size that is not a number": b"xyz\r\nabc\r\n0\r\n\r\n",
     "negative size": b"-5\r\nabcde\r\n0\r\n\r\n",
     "size with a prefix": b"0x5\r\nabcde\r\n0\r\n\r\n",
     "size beyond 64 bits": b"FFFFFFFFFFFFFFFFF\r\nabc\r\n0\r\n\r\n",
     "empty size": b"\r\nabc\r\n0\r\n\r\n",
-    "more data than its size": b"2\r\nabcde\r\n0\r\n\r\n",
+    "more data than the size": b"2\r\nabcde\r\n0\r\n\r\n",
     "no end of line": b"5\r\nabcde0\r\n\r\n",
 }
 
 
 CUT = {
-    "cut": b"5\r\nab",
+    "truncated": b"5\r\nab",
     "size of 64 bits": b"FFFFFFFFFFFFFFFF\r\nabc",
     "extension without end": b"5;" + b"x" * 300_000,
 }
@@ -77,7 +77,7 @@ def attempts() -> Iterator[Attempt]:
     for name, content in STOPPED.items():
         yield Attempt(f"framing: {name}", (content,), Fate.STOPPED)
     for name, body in {**CHUNKS, **CUT}.items():
-        # To something that reads its body: a push, and an upload.
+        # To endpoints that read the body.
         for where, method, target in (
             ("manifest", "PUT", below("manifests/hostile")),
             ("upload", "PATCH", "{upload}"),
@@ -87,15 +87,15 @@ def attempts() -> Iterator[Attempt]:
                 f"chunk: {name}; {where}", (chunked(method, target, body),), Fate.STOPPED, hangs_up=name in CUT
             )
     tiny = chunked("PUT", below("manifests/hostile"), b"1\r\nx\r\n" * 2000 + b"0\r\n\r\n")
-    yield Attempt("chunk: 2,000 of one byte", (tiny,))
+    yield Attempt("chunk: 2,000 chunks of one byte", (tiny,))
     short = raw("PUT", below("manifests/hostile"), ["Content-Length: 100"]) + b"{}"
     yield Attempt("body: shorter than its length; manifest", (short,), Fate.STOPPED, hangs_up=True)
     short = raw("PATCH", "{upload}", ["Content-Length: 100"]) + b"abc"
     yield Attempt("body: shorter than its length; upload", (short,), Fate.STOPPED, hangs_up=True)
     wrong = raw("POST", below(f"blobs/uploads/?digest={BLOB_DIGEST}"), body=b"something else")
-    yield Attempt("body: another content than the digest says", (wrong,))
+    yield Attempt("body: content that does not match the digest", (wrong,))
     wrong = raw("PUT", f"{{upload}}?digest={BLOB_DIGEST}", body=b"something else")
-    yield Attempt("body: another content than the closing digest says", (wrong,))
+    yield Attempt("body: content that does not match the closing digest", (wrong,))
     announced = ["Content-Length: 9223372036854775807", "Expect: 100-continue"]
     full = raw("POST", below(f"blobs/uploads/?digest={BLOB_DIGEST}"), announced)
-    yield Attempt("body: a blob of 8 EiB is announced", (full,), Fate.FULL)
+    yield Attempt("body: 8 EiB announced for a blob", (full,), Fate.FULL)

@@ -20,7 +20,7 @@ RANGES = {
     "beyond 64 bits": f"bytes={10**30}-",
     "100,000 digits": f"bytes={'9' * 100_000}-",
     "commas": "bytes=" + "," * 10_000 + "x",
-    "none inside": "bytes=20-30,40-50",
+    "no range inside the blob": "bytes=20-30,40-50",
     "Latin-1 digits": "bytes=\xb2-\xb3",
 }
 
@@ -74,7 +74,7 @@ TAKEN = {
     "forwarded host": "X-Forwarded-Host: attacker.example",
     "method override": "X-HTTP-Method-Override: DELETE",
     "path override": "X-Original-URL: /v2/other/tags/list",
-    "credentials that are no base64": "Authorization: Basic !!!",
+    "credentials that are not base64": "Authorization: Basic !!!",
     "range of a hundred years": "Range: bytes=0-99999999999999999999",
     "1,024 equal ranges": "Range: bytes=" + ",".join(["0-0"] * 1024),
     "10,000 ranges": "Range: bytes=" + ",".join(["0-0"] * 10_000),
@@ -99,5 +99,7 @@ def attempts() -> Iterator[Attempt]:
     for name, header in TAKEN.items():
         yield Attempt(f"header: {name}", (raw("GET", blob, [header]),), Fate.TAKEN)
     many = [f"X-Header-{number}: value" for number in range(20_000)]
-    yield Attempt("header: 20,000 of them", (raw("GET", blob, many),), Fate.STOPPED)
-    yield Attempt("header: one of 2,000,000 bytes", (raw("GET", blob, ["X-Large: " + "x" * 2_000_000]),), Fate.STOPPED)
+    yield Attempt("header: 20,000 headers", (raw("GET", blob, many),), Fate.STOPPED)
+    yield Attempt(
+        "header: one header of 2,000,000 bytes", (raw("GET", blob, ["X-Large: " + "x" * 2_000_000]),), Fate.STOPPED
+    )

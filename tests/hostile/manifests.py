@@ -27,7 +27,7 @@ def _layer(**fields: Any) -> bytes:
 
 IMAGES = {
     "empty": b"",
-    "cut": b'{"schemaVersion": 2, "config": {',
+    "truncated": b'{"schemaVersion": 2, "config": {',
     "not UTF-8": b'{"layers": "\xff\xfe"}',
     "UTF-16": _image().decode().encode("utf-16"),
     "byte order mark": b"\xef\xbb\xbf" + b"{",
@@ -107,13 +107,13 @@ def attempts() -> Iterator[Attempt]:
         yield Attempt(f"index: {name}", (raw("PUT", push, [f"Content-Type: {INDEX}"], content),))
     for name, content in TAKEN.items():
         yield Attempt(f"image: {name}", (raw("PUT", push, [f"Content-Type: {IMAGE}"], content),), Fate.TAKEN)
-    yield Attempt("manifest: another digest", (raw("PUT", below(f"manifests/{DIGEST}"), body=b"{}"),))
+    yield Attempt("manifest: wrong digest", (raw("PUT", below(f"manifests/{DIGEST}"), body=b"{}"),))
     yield Attempt("manifest: 5 MiB", (raw("PUT", push, body=b" " * (5 * 1024 * 1024)),))
     piece = b"100000\r\n" + b" " * 0x100000 + b"\r\n"
     yield Attempt("manifest: 6 MiB in chunks", (chunked("PUT", push, piece * 6 + b"0\r\n\r\n"),))
-    # It waits to be asked for its body, or the server would go on reading for a while after its answer.
+    # With Expect, the body is not sent. Otherwise the server would try to read it after its answer.
     huge = raw("PUT", push, ["Content-Length: 9223372036854775807", "Expect: 100-continue"])
-    yield Attempt("manifest: said to be of 8 EiB", (huge,))
+    yield Attempt("manifest: 8 EiB announced", (huge,))
     opaque = [f"Content-Type: {IMAGE}x"]
     yield Attempt("unknown type: 100,000 open brackets", (raw("PUT", push, opaque, b"[" * 100_000),), Fate.TAKEN)
     yield Attempt("unknown type: binary", (raw("PUT", push, opaque, bytes(range(256)) * 100),), Fate.TAKEN)

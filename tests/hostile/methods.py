@@ -1,4 +1,4 @@
-"""Methods that an endpoint does not have, and that nothing has."""
+"""Methods that the endpoint does not support, and unknown methods."""
 
 from __future__ import annotations
 

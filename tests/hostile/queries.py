@@ -46,7 +46,7 @@ TAKEN = {
     "the same 5,000 times": below("tags/list?" + "&".join(["n=5"] * 5000)),
     "last of 50,000 characters": below("tags/list?n=1&last=" + "z" * 50_000),
     "last that is NUL": below("tags/list?last=%00"),
-    "last that is no UTF-8": below("tags/list?last=%ff%fe"),
+    "last that is not UTF-8": below("tags/list?last=%ff%fe"),
     "artifact type of 50,000 characters": below(f"referrers/{DIGEST}?artifactType=" + "x" * 50_000),
     "artifact type with CR LF": below(f"referrers/{DIGEST}?artifactType=a%0d%0aInjected:%20b"),
     "namespace with CR LF": below("tags/list?ns=a%0d%0aInjected:%20b"),

@@ -1,4 +1,4 @@
-"""Starts the server that is attacked, attacks it, and looks at its memory."""
+"""Starts the server, attacks it, and measures its memory."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from tests.serving.granian_process import serve_with_granian
 from tests.serving.site import Site
 
 GROWTH_MIB: Final = 8
-"""How much memory may grow from one round of all attempts to the next: what the uploads that they leave behind
-keep (some 60 KiB), and the unsteadiness of an allocator. A leak of one large body a round would exceed it."""
+"""Maximum growth of memory from one round of all attempts to the next. Unfinished uploads keep some 60 KiB, and the
+allocator varies. A leak of one large body in each round would exceed this."""
 
 PEAK_MIB: Final = 64
-"""How far it may ever rise above where it began. Many of the bodies are of megabytes, and one says 8 EiB."""
+"""Maximum peak of memory above its start. Many bodies have megabytes, and one announces 8 EiB."""
 
 HEADER_TIMEOUT_MS: Final = 1500
 
@@ -27,7 +27,7 @@ HEADER_TIMEOUT_MS: Final = 1500
 @contextmanager
 def hostile_site(log: Path, target: str = "tests.hostile.application:application", *more: str) -> Iterator[Site]:
     """A server with one blob in one repository."""
-    # As `ociserver serve` does: while granian guesses the version, it waits for the first byte without end.
+    # As in `ociserver serve`. If granian had to guess the HTTP version, it would wait forever for the first byte.
     options = ("--http", "1", "--http1-header-read-timeout", str(HEADER_TIMEOUT_MS))
     with serve_with_granian(target, log, *options, *more) as site:
         push = raw("POST", below(f"blobs/uploads/?digest={BLOB_DIGEST}"), body=BLOB)
@@ -36,12 +36,12 @@ def hostile_site(log: Path, target: str = "tests.hostile.application:application
 
 
 def attack(site: Site) -> dict[str, Outcome]:
-    """Try everything once."""
+    """Send every attempt once."""
     return {attempt.name: send(site, attempt) for attempt in ATTEMPTS}
 
 
 def memory_mib(site: Site, field: str = "VmRSS") -> float:
-    """Resident memory of the process that serves; `VmHWM` for the most that it ever had."""
+    """Resident memory of the serving process in MiB; with `VmHWM`, its peak."""
     for line in Path(f"/proc/{site.pid}/status").read_text().splitlines():
         name, _, value = line.partition(":")
         if name == field:

@@ -1,4 +1,4 @@
-"""The same registry as a durable one, in the folder that the environment names."""
+"""The same registry over a store, in the folder that an environment variable names."""
 
 from __future__ import annotations
 
@@ -11,5 +11,5 @@ FOLDER: Final = "OCISERVER_TEST_FOLDER"
 
 
 def application() -> Handler:
-    """Made in the server's process, where the folder is known."""
+    """Make the application in the process of the server, which has the variable."""
     return Handler(Store(os.environ[FOLDER]))

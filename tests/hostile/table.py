@@ -31,8 +31,7 @@ tests in `tests/hostile` send every request again, as bytes over a socket to a g
 
 The server refused {refused} requests. The other {taken} look hostile, but are allowed. An entry such as `404 UNKNOWN`
 is the status and the error code of the handler. "Refused by the HTTP server" means that granian answered with a 4xx or
-closed the connection, and the handler never saw the request. If the client hangs up half-way, the server may have
-nobody to answer.
+closed the connection, and the handler never saw the request. If the client disconnects early, it may get no answer.
 """
 
 
@@ -42,7 +41,7 @@ def render(outcomes: Mapping[str, Outcome], growth_mib: int) -> str:
     taken = fates[Fate.TAKEN]
     lines = [_HEAD.format(refused=len(ATTEMPTS) - taken, taken=taken, growth=growth_mib)]
     for group, attempts in groupby(ATTEMPTS, _group):
-        lines += [f"## {group[0].upper()}{group[1:]}", "", "| tried | got |", "| --- | --- |"]
+        lines += [f"## {group[0].upper()}{group[1:]}", "", "| request | answer |", "| --- | --- |"]
         lines += [f"| {_rest(attempt)} | {_got(attempt, outcomes[attempt.name])} |" for attempt in attempts]
         lines.append("")
     return "\n".join(lines)
@@ -57,8 +56,8 @@ def _rest(attempt: Attempt) -> str:
 
 
 def _got(attempt: Attempt, outcome: Outcome) -> str:
-    # Whether the answer is out before the end of the connection is seen is a race.
-    return "refused, or dropped with its client" if attempt.hangs_up else str(outcome)
+    # Whether the server answers before it sees the end of the connection is a race.
+    return "refused, or dropped when the client disconnected" if attempt.hangs_up else str(outcome)
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""Every hostile request gets a coded 4xx, and the server is as well afterwards as it was before."""
+"""Every hostile request gets a 4xx with an error code, and afterwards the server works as before."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.serving.site import Site
 
 @dataclass(frozen=True, slots=True)
 class Attacked:
-    """A server that everything has been tried on once."""
+    """A server to which every attempt was sent once."""
 
     site: Site
     log: Path
@@ -54,7 +54,7 @@ def test_an_attempt(attacked: Attacked, attempt: Attempt) -> None:
         assert (outcome.status, outcome.code) == (507, "UNKNOWN")
     else:
         assert 200 <= outcome.status < 300
-    # A request that was smuggled inside of another would have an answer of its own.
+    # A smuggled request would get a second answer.
     assert outcome.answers <= 1
 
 

@@ -1,4 +1,4 @@
-"""Connections that behave oddly: pipelined, slow, idle, left open."""
+"""Unusual connections: pipelined, slow, idle, abandoned."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def read_until_closed(connection: socket.socket) -> bytes:
 
 
 def statuses_of(received: bytes) -> list[int]:
-    """Of every answer; a body may run into the next status line, so lines are not looked at."""
+    """The status of every answer. A status line may directly follow a body, so this does not split lines."""
     return [int(part[:3]) for part in received.split(b"HTTP/1.1 ")[1:]]
 
 
@@ -45,7 +45,7 @@ def test_pipelined_requests_are_answered_in_order(site: Site) -> None:
 
 
 def test_a_refused_body_does_not_become_a_request(site: Site) -> None:
-    """The connection is used again, and what was the body of the first request is not the second one."""
+    """The connection stays usable, and the body of the first request is not parsed as a request."""
     smuggled = KEPT.format("/v2/smuggled/tags/list").encode()
     with site.connect() as connection:
         head = f"POST /v2/-/blobs/uploads/ HTTP/1.1\r\nHost: a\r\nContent-Length: {len(smuggled)}\r\n\r\n"
@@ -64,7 +64,7 @@ def test_http_1_0(site: Site) -> None:
 
 
 def test_http_1_0_with_chunks(site: Site) -> None:
-    """RFC 9112, 6.1: such a message has faulty framing."""
+    """RFC 9112, 6.1: the framing of such a message is faulty."""
     with site.connect() as connection:
         connection.sendall(b"PUT /v2/-/manifests/x HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n")
         connection.shutdown(socket.SHUT_WR)
@@ -72,20 +72,20 @@ def test_http_1_0_with_chunks(site: Site) -> None:
     assert not received or received.split()[1].startswith(b"4")
 
 
-def test_requests_that_never_end_are_given_up(site: Site) -> None:
+def test_requests_that_never_end_time_out(site: Site) -> None:
     beginnings = [b"\r\n" * 50, b"G", b"GET /v2/ HT", b"GET /v2/ HTTP/1.1\r\nHost: a\r\nX: ", b""]
     with ExitStack() as stack:
         connections = [stack.enter_context(site.connect()) for _ in beginnings]
         for connection, beginning in zip(connections, beginnings, strict=True):
             connection.sendall(beginning)
         for connection in connections:
-            # It ends by the server's own time-out; how soon depends on the machine.
+            # The timeout of the server ends it. How soon depends on the machine.
             received = read_until_closed(connection)
             assert not received or received.split()[1].startswith(b"4")
 
 
-def test_slow_headers_hold_nobody_up(site: Site) -> None:
-    """A hundred connections that send a byte now and then, and others are served meanwhile."""
+def test_slow_headers_delay_no_other_client(site: Site) -> None:
+    """While a hundred connections send single bytes, the server answers other requests."""
     with ExitStack() as stack:
         slow = [stack.enter_context(site.connect()) for _ in range(100)]
         for connection in slow:
@@ -100,7 +100,7 @@ def test_slow_headers_hold_nobody_up(site: Site) -> None:
             assert not answer or answer.split()[1].startswith(b"4")
 
 
-def test_uploads_left_hanging_hold_nobody_up(site: Site) -> None:
+def test_abandoned_uploads_delay_no_other_client(site: Site) -> None:
     with ExitStack() as stack:
         for _ in range(100):
             connection = stack.enter_context(site.connect())
@@ -111,7 +111,7 @@ def test_uploads_left_hanging_hold_nobody_up(site: Site) -> None:
     assert exchange(site, [raw("GET", "/v2/")]).status == 200
 
 
-def test_a_client_that_reads_nothing_holds_nobody_up(site: Site) -> None:
+def test_a_client_that_reads_nothing_delays_no_other_client(site: Site) -> None:
     with ExitStack() as stack:
         for _ in range(20):
             connection = stack.enter_context(site.connect())

@@ -1,4 +1,4 @@
-"""The same over the durable store: nothing of a request's text becomes a file name."""
+"""The same attempts over the store: no text of a request becomes a file name."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.hostile.every import ATTEMPTS
 from tests.hostile.server import hostile_site
 from tests.hostile.store_application import FOLDER
 
-# What the store makes up itself: the database's files, its own folders, keys of copies.
+# Names that the store makes: files of the database, its folders, keys of copies.
 OWN_NAME = re.compile(r"[a-z0-9][a-z0-9.-]*", re.ASCII)
 
 
@@ -23,7 +23,7 @@ def test_the_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         data = Path(folder) / "data"
         monkeypatch.setenv(FOLDER, str(data))
         with hostile_site(tmp_path / "log", "tests.hostile.store_application:application", "--factory") as site:
-            # Without those that ask for more room than there is: this one has as much as the disk.
+            # Without the attempts that announce too much: this store may use the whole disk.
             attempts = [attempt for attempt in ATTEMPTS if attempt.fate is not Fate.FULL]
             outcomes = {attempt: send(site, attempt) for attempt in attempts}
         files = [path.relative_to(folder) for path in Path(folder).rglob("*")]

@@ -1,6 +1,6 @@
-"""Pushes and pulls with an installed package; run by `tests/packaging/check` in an environment of its own.
+"""Pushes and pulls with an installed package. `tests/packaging/check` runs it in a separate environment.
 
-Only the standard library and the package: nothing else is there.
+It may import only the standard library and the package, because nothing else is installed there.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from tests.support.server import Server, serve
 
 
 def main() -> None:
-    # What is tested is what was installed, and not the checkout that this file stands in.
+    # The installed package must be tested, and not the checkout that contains this file.
     installed = Path(ociserver.__file__)
     assert installed.is_relative_to(sys.prefix), installed
     assert ociserver.build_profile == "release"
@@ -26,7 +26,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         with serve(["--memory"], Path(folder), program=[str(program)]) as server:
             _push_and_pull(server)
-        # The log is written in the background, whole when the server has ended.
+        # The log is written in the background, and complete when the server has ended.
         log = server.log.read_text()
         assert server.url in log, f"the address was not printed:\n{log}"
     print(f"ociserver {ociserver.__version__} in {installed.parent}: pushed, pulled, tagged and listed")

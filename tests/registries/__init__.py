@@ -1,1 +1,1 @@
-"""The client against registries that are not ours, started as processes of their own."""
+"""The client against other registries, each a separate process."""

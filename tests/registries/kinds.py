@@ -1,4 +1,4 @@
-"""The registries, and how each is started. What each can do is in docs/registries.md."""
+"""The registries, and how each is started. docs/registries.md says what each can do."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ START_TIMEOUT_S: Final = 30.0
 USER: Final = Credentials("user", "password")
 
 _HTPASSWD: Final = "user:$2b$04$dbb0xKe54yl.CliT3v3syeH5kXAzs8HQ1knewMyAP6e7Y27MFRrOi\n"
-"""`password`, by bcrypt, which is all that distribution takes."""
+"""The password is `password`, hashed with bcrypt, the only hash that distribution accepts."""
 
 _DISTRIBUTION: Final = """\
 version: 0.1
@@ -36,7 +36,7 @@ http: {{addr: "127.0.0.1:{port}", secret: not-secret}}
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A registry that is running."""
+    """A running registry."""
 
     url: str
     credentials: Credentials | None = None
@@ -48,11 +48,11 @@ class Kind:
     """A registry with its settings.
 
     Args:
-        name: the column of docs/registries.md, and its settings.
-        program: as `make tools` calls it.
-        command: gets the program's path, a folder of its own, and a port.
-        authentication: "none", "htpasswd", or what a token server signs with.
-        cannot: rows of docs/registries.md.
+        name: its column in docs/registries.md, and its settings.
+        program: its name in .tools/bin.
+        command: makes the command, from the path of the program, a new folder, and a port.
+        authentication: "none", "htpasswd", or the algorithm with which a token server signs.
+        cannot: the rows of docs/registries.md that it cannot do.
     """
 
     name: str
@@ -63,7 +63,7 @@ class Kind:
 
     @contextmanager
     def start(self, folder: Path, *, token_lifetime_s: int = 300) -> Iterator[Running]:
-        """Run it until the block ends; whatever it said is shown if it does not start."""
+        """Run it until the block ends. If it does not start, the failure shows its output."""
         program, port = require_tool(self.program), free_port()
         with ExitStack() as stack:
             command = self.command(program, folder, port)

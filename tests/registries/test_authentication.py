@@ -1,4 +1,4 @@
-"""Who the client is to registries that ask: by password, and by tokens that they verify themselves."""
+"""How the client signs in to registries: by password, and by tokens that the registry verifies."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def asking(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 @pytest.fixture(scope="module", params=WITH_TOKENS, ids=lambda kind: kind.name)
 def with_tokens(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    # Less than the margin within which a token is not used again.
+    # Less than the margin before its end in which the client no longer uses a token.
     with request.param.start(tmp_path_factory.mktemp("tokens"), token_lifetime_s=2) as running:
         yield running
 
@@ -46,7 +46,7 @@ def client_of(registry: Running, credentials: Credentials | None) -> Client:
 @pytest.mark.parametrize(
     "credentials", [None, Credentials("user", "wrong"), Credentials("nobody", "password")], ids=str
 )
-async def test_others_are_refused(asking: Running, credentials: Credentials | None) -> None:
+async def test_other_users_are_refused(asking: Running, credentials: Credentials | None) -> None:
     async with client_of(asking, credentials) as client:
         with refused("UNAUTHORIZED"):
             await push_image(client, "latest")
@@ -54,7 +54,7 @@ async def test_others_are_refused(asking: Running, credentials: Credentials | No
             await client.get_tag("group/project", "latest")
 
 
-async def test_what_docker_login_wrote(asking: Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_credentials_of_docker_login(asking: Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     auth = {"auth": base64.b64encode(b"user:password").decode()}
     (tmp_path / "config.json").write_text(json.dumps({"auths": {asking.url.removeprefix("http://"): auth}}))
     monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
@@ -63,7 +63,7 @@ async def test_what_docker_login_wrote(asking: Running, tmp_path: Path, monkeypa
         assert (await client.get_tag("login", "latest")).content == content
 
 
-async def test_a_token_for_what_is_done(with_tokens: Running) -> None:
+async def test_a_token_has_the_scope_of_the_request(with_tokens: Running) -> None:
     tokens = with_tokens.tokens
     assert tokens
     tokens.asked.clear()
@@ -71,7 +71,7 @@ async def test_a_token_for_what_is_done(with_tokens: Running) -> None:
         await push_image(client, "latest", repository="scopes")
         await client.delete_manifest("scopes", (await client.resolve_tag("scopes", "latest")).digest)
         assert [name async for name in client.repositories()]
-    # Tokens that end within moments are asked for again each time; never for more than what is done.
+    # The client requests short-lived tokens again each time, and never with more scope than the request needs.
     assert {user for user, _ in tokens.asked} == {"user"}
     asked = {entry for _, scopes in tokens.asked for entry in scopes}
     assert asked == {
@@ -82,12 +82,12 @@ async def test_a_token_for_what_is_done(with_tokens: Running) -> None:
     }
 
 
-async def test_who_may_only_pull(with_tokens: Running) -> None:
+async def test_a_user_who_may_only_pull(with_tokens: Running) -> None:
     async with client_of(with_tokens, Credentials("user", "password")) as client:
         content = await push_image(client, "latest", repository="reading")
     async with client_of(with_tokens, Credentials("reader", "password")) as client:
         assert (await client.get_tag("reading", "latest")).content == content
         with refused("UNAUTHORIZED", "DENIED"):
             await push_image(client, "latest", repository="reading")
-        # Being refused one thing does not take another.
+        # A refused push does not prevent a pull.
         assert (await client.get_tag("reading", "latest")).content == content

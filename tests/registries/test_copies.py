@@ -1,4 +1,4 @@
-"""`ociserver copy` to each kind of registry and back, by whom `docker login` has named."""
+"""`ociserver copy` to each kind of registry and back, with the credentials of `docker login`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.anyio
 
 SEEN = ("distribution 3", "distribution 3, htpasswd", "distribution 2.8, tokens")
 SOME = [kind for kind in KINDS if kind.name not in SEEN]
-"""Each program, and each way to sign in, once."""
+"""Each program and each way to sign in, once."""
 
 LARGE = bytes(range(256)) * 4096
 
@@ -30,7 +30,7 @@ def anyio_backend() -> str:
 
 @pytest.mark.parametrize("kind", SOME, ids=lambda kind: kind.name)
 async def test_there_and_back(kind: Kind, tmp_path: Path) -> None:
-    """Index, images, and what refers to them, where the registry has an API for that and where it has not."""
+    """An index, its images and their referrers, at registries with and without the referrers API."""
     first, last = Memory(), Memory()
     images = await fill(first, "group/app", LARGE)
     with kind.start(tmp_path) as running:
@@ -44,7 +44,7 @@ async def test_there_and_back(kind: Kind, tmp_path: Path) -> None:
                 arguments = ("copy", "--all-tags", "--referrers", f"{source}/group/app", f"{target}/group/app")
                 done = await ociserver_here(*arguments, home=tmp_path)
                 assert done.status == 0, done.stderr
-            # Within it: mounted, or sent where it cannot do that.
+            # Within one registry: the blobs are mounted, or sent if it cannot mount.
             within = await ociserver_here("copy", f"{there}/group/app:v1", f"{there}/other/app", home=tmp_path)
             assert within.status == 0, within.stderr
             shown_manifest = await ociserver_here("manifest", f"{there}/other/app:v1", home=tmp_path)

@@ -1,4 +1,4 @@
-"""The folder of another registry is refused, and the commands that the refusal names bring its images over."""
+"""`serve` refuses the folder of another registry. The commands in the message copy its images."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.support.tools import require_tool
 
 
 def on_disk(folder: Path) -> Kind:
-    """distribution, with its data in a folder."""
+    """distribution, with its data in this folder."""
 
     def command(program: Path, own: Path, port: int) -> list[str]:
         arguments = KINDS[0].command(program, own, port)
@@ -30,7 +30,7 @@ def names(folder: Path) -> list[str]:
 
 
 def refusal(folder: Path) -> str:
-    """What `serve` says of a folder, of which it must leave everything as it is."""
+    """The message of `serve` about a folder. It must not change the folder."""
     before = names(folder)
     done = run_to_end("--port", "0", "--data", str(folder))
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1), done.stderr

@@ -1,4 +1,4 @@
-"""What the client does with each registry; the table of docs/registries.md says what one of them cannot do."""
+"""The client with each registry. The table in docs/registries.md says what a registry cannot do."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def anyio_backend() -> str:
 
 
 def does(row: str) -> pytest.MarkDecorator:
-    """What a test shows: a row of docs/registries.md. Of a registry that cannot do it the test must fail."""
+    """The row of docs/registries.md that a test shows. With a registry that cannot do it, the test must fail."""
     return pytest.mark.does(row)
 
 
@@ -102,7 +102,7 @@ async def test_chunks(client: Client) -> None:
 async def test_resume(registry: Running, client: Client) -> None:
     async with aclosing(await client.push_blob_chunked("resumed", chunk_size=1 << 20)) as writer:
         await writer.write(CONTENT[:1_500_000])
-    # By another client, as after a restart, which has to ask how far it is.
+    # With another client, as after a restart. It has to ask for the size of the upload.
     async with Client(registry.url, credentials=registry.credentials, retries=HURRIED) as other:
         resumed = await other.push_blob_chunked_resume("resumed", writer.id, offset=None)
         async with aclosing(resumed) as writer:
@@ -230,7 +230,7 @@ async def test_sha512(client: Client) -> None:
 
 
 def test_the_table() -> None:
-    """Its rows are what the tests here show, and its cells what the registries can do."""
+    """The rows of the table are what these tests show, and its cells what the registries can do."""
     lines = [line.strip("| \n").split(" | ") for line in TABLE.read_text().splitlines() if line.startswith("| ")]
     head, _, *rows = (cells for cells in lines if len(cells) == len(COLUMNS) + 1)
     assert head[1:] == COLUMNS

@@ -1,4 +1,4 @@
-"""A token server as distribution wants one (https://distribution.github.io/distribution/spec/auth/token/)."""
+"""A token server for distribution (https://distribution.github.io/distribution/spec/auth/token/)."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ ISSUER: Final = "the token server"
 SERVICE: Final = "the registry"
 
 USERS: Final = {"user": "password", "reader": "password"}
-"""`reader` may pull, and nothing else; nobody may do anything without a name."""
+"""`reader` may only pull. Anonymous users may do nothing."""
 
 Algorithm = Literal["RS256", "ES256"]
 
 
 class TokenServer:
-    """An ASGI application that gives tokens to whoever shows a password, for as much of the scope as he may do.
+    """An ASGI application that gives tokens to users with a password, for the allowed part of the scope.
 
     Args:
-        algorithm: what tokens are signed with, by a new key.
-        lifetime_s: of a token.
+        algorithm: signs the tokens, with a new key.
+        lifetime_s: lifetime of a token, in seconds.
     """
 
     def __init__(self, algorithm: Algorithm, lifetime_s: int = 300) -> None:
@@ -44,10 +44,10 @@ class TokenServer:
         self._lifetime_s = lifetime_s
         self._certificate = _certificate(self._key)
         self.asked: list[tuple[str, list[str]]] = []
-        """Who asked, and for which scopes."""
+        """The user and the scopes of each request."""
 
     def write_certificate(self, path: Path) -> None:
-        """Write what a registry verifies tokens with (`rootcertbundle`)."""
+        """Write the certificate with which a registry verifies tokens (`rootcertbundle`)."""
         path.write_bytes(self._certificate.public_bytes(serialization.Encoding.PEM))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

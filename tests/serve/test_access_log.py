@@ -1,4 +1,4 @@
-"""The access log of the running server: a line for each request, whatever is in the request."""
+"""The access log of a running server has one line for each request, whatever the request contains."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 
 
 def stop(server: Serve) -> str:
-    """Stop the server; returns all that it has printed."""
+    """Stop the server. Returns its whole output."""
     server.signal(signal.SIGTERM)
     assert server.exit_status() == 0
     return server.printed()
 
 
 def raw(server: Serve, request: bytes) -> bytes:
-    """Send bytes as they are; returns the first line of the answer."""
+    """Send these bytes. Returns the first line of the answer."""
     connection = server.connect()
     connection.sendall(request)
     with connection.makefile("rb") as answer:
@@ -84,7 +84,7 @@ def test_json(tmp_path: Path) -> None:
     assert (second["kind"], second["repository"], second["path"]) == (None, None, "/elsewhere")
 
 
-def test_every_request_is_in_it_when_the_server_has_stopped(tmp_path: Path) -> None:
+def test_every_request_is_logged_when_the_server_has_stopped(tmp_path: Path) -> None:
     with serving(tmp_path) as server:
         connection = server.http()
         for _ in range(500):
@@ -100,14 +100,14 @@ def test_no_access_log(tmp_path: Path) -> None:
         assert len(stop(server).splitlines()) == 3, "the first lines and no others"
 
 
-def test_health_checks_are_not_in_it(tmp_path: Path) -> None:
+def test_health_checks_are_not_logged(tmp_path: Path) -> None:
     with serving(tmp_path) as server:
         assert server.get("/healthz")[0] == 200
         assert server.get("/readyz")[0] == 200
         assert "access" not in stop(server)
 
 
-# What is sent as path and as X-Request-Id, and how the path stands in the text and in the JSON object.
+# The path and X-Request-Id of a request, and the path in the text line and in the JSON object.
 HOSTILE: Final = (
     (b'/v2/"quoted"', b'a" 200 in=0', r"/v2/\"quoted\"", '/v2/"quoted"'),
     (b"/v2/\\n", b"a\\b", r"/v2/\\n", r"/v2/\n"),
@@ -118,7 +118,7 @@ HOSTILE: Final = (
 
 
 def test_a_client_cannot_forge_lines(tmp_path: Path) -> None:
-    """Whatever bytes get through HTTP come out escaped, on the line of their own request."""
+    """Any bytes that HTTP lets through are escaped, in the line of their request."""
     printed = []
     for name in ("text", "json"):
         (tmp_path / name).mkdir()
@@ -137,7 +137,7 @@ def test_a_client_cannot_forge_lines(tmp_path: Path) -> None:
 
 
 def flood(port: int, count: int) -> None:
-    """Make so many requests on one connection, as fast as they are answered."""
+    """Send this many pipelined requests on one connection, and read all answers."""
     with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
         request = b"GET /v2/ HTTP/1.1\r\nHost: x\r\n\r\n"
         sender = threading.Thread(target=connection.sendall, args=(request * count,))
@@ -153,7 +153,7 @@ def flood(port: int, count: int) -> None:
 
 
 def test_a_log_that_nobody_reads_does_not_stop_the_server() -> None:
-    """Its pipe is full, and the queue after it; requests are answered, and the log says what it lacks."""
+    """The pipe and the queue are full: the server answers requests, and logs how many lines are missing."""
     count = 25_000
     arguments = [*command(), "--memory", "--port", "0"]
     with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
@@ -192,7 +192,7 @@ def test_a_log_that_cannot_be_written_does_not_stop_the_server() -> None:
 
 
 def error_log(folder: Path, *arguments: str) -> list[str]:
-    """Have a request fail for want of memory; returns the lines that tell of it."""
+    """Make a request fail because the memory is full. Returns the lines about it."""
     with serving(folder, "--memory-limit", "4KiB", *arguments) as server:
         connection = server.http()
         connection.request("POST", "/v2/a/blobs/uploads/", b"")

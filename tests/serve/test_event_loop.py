@@ -1,4 +1,4 @@
-"""The event loop of the server under granian itself: which requests never reach it, and what happens to the others."""
+"""The event loop of the server under granian: which requests never reach it, and what happens to the others."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def answer(send: Send, text: str) -> Any:
 def replies(
     at_once: AnswerNowait | None, paths: list[str], application: ASGI = application, body: bytes | None = None
 ) -> list[str]:
-    """What granian answers to GETs of these paths on one connection."""
+    """The answers of granian to GET requests for these paths on one connection."""
     listener = socket.create_server(("127.0.0.1", 0))
     address = listener.getsockname()
     loop = Loop()
@@ -47,7 +47,7 @@ def replies(
         server = GranianServer(application, listener, max_connections=8)
         serving = asyncio.create_task(server.serve())
         try:
-            # It comes back through a future of another thread, which calls the same method with two arguments too.
+            # This returns through a future of another thread, which calls the same method, also with two arguments.
             return await asyncio.to_thread(ask, address, paths, body)
         finally:
             server.stop()
@@ -67,7 +67,7 @@ def ask(address: tuple[str, int], paths: list[str], body: bytes | None = None) -
     return texts
 
 
-def test_what_is_answered_at_once_never_gets_to_the_loop() -> None:
+def test_a_nowait_answer_never_reaches_the_loop() -> None:
     threads = set()
 
     def at_once(scope: Scope, send: Send) -> bool:
@@ -81,11 +81,11 @@ def test_what_is_answered_at_once_never_gets_to_the_loop() -> None:
     assert threading.main_thread() not in threads
 
 
-def test_without_it_all_do() -> None:
+def test_without_answer_nowait_all_requests_reach_the_loop() -> None:
     assert replies(None, ["/known"]) == ["loop http.request"]
 
 
-def test_what_may_be_called_anywhere_is_called_where_its_future_ends() -> None:
+def test_a_thread_safe_callback_is_called_in_the_thread_that_ends_the_future() -> None:
     threads, ended = list[threading.Thread](), asyncio.Event()
 
     class Noting(ThreadSafeCallback):
@@ -108,7 +108,7 @@ def test_what_may_be_called_anywhere_is_called_where_its_future_ends() -> None:
     assert threading.main_thread() not in threads
 
 
-def test_the_server_answers_reads_at_once() -> None:
+def test_the_server_answers_reads_without_the_loop() -> None:
     at_once = []
 
     class Noting(Handler):
@@ -134,7 +134,7 @@ def test_the_server_answers_reads_at_once() -> None:
     assert at_once[-2:] == [True, False]
 
 
-def test_a_request_that_fails_at_once_is_not_lost(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_request_whose_nowait_answer_fails_is_not_lost(caplog: pytest.LogCaptureFixture) -> None:
     def at_once(_scope: Scope, _send: Send) -> bool:
         raise OSError("unforeseen")
 

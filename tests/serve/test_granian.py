@@ -1,4 +1,4 @@
-"""The internals of granian that the server relies on: they are there, and a version without them is refused."""
+"""The internals of granian that the server relies on exist, and a version without them is refused."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Patch = pytest.MonkeyPatch
 
 
 def other_holder(patch: Patch) -> None:
-    """A socket holder that binds an address itself, instead of taking a descriptor."""
+    """A socket holder that binds an address itself, instead of using a descriptor."""
     patch.setattr(net, "SocketHolder", SimpleNamespace)
 
 
@@ -103,12 +103,12 @@ def test_the_command_says_which_versions_work(change: str, problem: str) -> None
     assert done.stderr.endswith(f"{INSTALL}\n")
 
 
-def test_the_package_requires_the_versions_that_are_known() -> None:
+def test_the_package_requires_the_tested_versions() -> None:
     assert GRANIAN in PROJECT["project"]["dependencies"]
     bounds = re.fullmatch(r"granian>=(\d+)\.(\d+),<(\d+)\.(\d+)", GRANIAN)
     assert bounds
     major, minor, end_major, end_minor = map(int, bounds.groups())
     assert (end_major, end_minor) == (major, minor + 1), "one minor version"
-    # That is the one which the tests use.
+    # This is the version that the tests use.
     assert version("granian").startswith(f"{major}.{minor}.")
     assert f"granian=={version('granian')}" in PROJECT["dependency-groups"]["dev"]

@@ -1,4 +1,4 @@
-"""/healthz and /readyz of the running server, and of the wrapper where the server cannot be made to show it."""
+"""/healthz and /readyz of a running server, and of the wrapper alone for states that the server cannot show."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/readyz", "/readyz?verbose"])
-def test_both_are_well(server: Serve, path: str) -> None:
+def test_both_answer_200(server: Serve, path: str) -> None:
     assert server.get(path) == (200, b"ok\n")
 
 
@@ -45,7 +45,7 @@ def test_other_methods(server: Serve, method: str) -> None:
 
 
 @pytest.mark.parametrize("path", ["/healthz/", "/healthz2", "//healthz", "/v2/healthz", "/health", "/"])
-def test_everything_else_is_the_registrys(server: Serve, path: str) -> None:
+def test_other_paths_reach_the_registry(server: Serve, path: str) -> None:
     status, body = server.get(path)
     assert status == 404
     assert body.startswith(b'{"errors":')
@@ -76,13 +76,13 @@ def test_not_ready_says_why() -> None:
     assert ask(app, "/readyz") == (503, b"the store is being opened\n")
     assert ask(app, "/readyz", "HEAD") == (503, b"")
     assert ask(app, "/healthz") == (200, b"ok\n"), "it is well all the same"
-    assert ask(app, "/v2/") == (299, b"/v2/"), "whoever asks is served"
+    assert ask(app, "/v2/") == (299, b"/v2/"), "the registry answers although it is not ready"
     readiness.reason = None
     assert ask(app, "/readyz") == (200, b"ok\n")
 
 
 def test_the_wrapper_adds_no_coroutine() -> None:
-    """What it gives for a request of the registry is the handler's own coroutine."""
+    """For a request to the registry, the wrapper returns the coroutine of the handler."""
 
     async def receive() -> Message:
         return {}

@@ -1,4 +1,4 @@
-"""The command line knows the server and the configuration, and neither knows the other or the command line."""
+"""`cli` imports `serve` and `config`. Neither of them imports the other, or `cli`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MUST_NOT_KNOW: Final = {
 
 
 def imported(file: Path) -> Iterator[str]:
-    """The modules that a file imports, anywhere in it and for types too."""
+    """All modules that a file imports, also inside functions and only for types."""
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)

@@ -1,4 +1,4 @@
-"""The writer of log lines: in order, bounded, and never in anybody's way."""
+"""The writer of log lines: in order, bounded, and never blocking its callers."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ MAX_LINES, RESERVE = LineWriter.MAX_LINES, LineWriter.RESERVE
 
 
 class Pipe:
-    """A pipe whose reader is the test."""
+    """A pipe that the test reads."""
 
     def __init__(self) -> None:
         self.reading, self.writing = os.pipe()
         self._open = {self.reading, self.writing}
 
     def close(self, *descriptors: int) -> None:
-        """Close these, or what is still open."""
+        """Close these descriptors, or all that are still open."""
         for descriptor in descriptors or tuple(self._open):
             self._open.remove(descriptor)
             os.close(descriptor)
 
     def read(self) -> bytes:
-        """What is in it now."""
+        """Read what is in the pipe now."""
         data = b""
         while select.select([self.reading], [], [], 0)[0]:
             piece = os.read(self.reading, 1 << 16)
@@ -46,7 +46,7 @@ class Pipe:
         return data
 
     def read_lines(self, count: int) -> list[str]:
-        """Read until so many lines have come."""
+        """Read until this many lines have arrived."""
         data = b""
         while data.count(b"\n") < count:
             data += os.read(self.reading, 1 << 16)
@@ -65,14 +65,14 @@ def writer(descriptor: int) -> LineWriter:
 
 
 def dropped(line: str) -> int:
-    """How many lines this one says are missing."""
+    """The number of missing lines that this line reports."""
     found = re.fullmatch(
         r"\S+Z warning (\d+) log lines were dropped: the log cannot be written as fast as requests come in", line
     )
     return int(found[1]) if found else 0
 
 
-def test_lines_come_in_order_and_all_at_the_end(pipe: Pipe) -> None:
+def test_lines_are_in_order_and_complete_at_the_end(pipe: Pipe) -> None:
     log = writer(pipe.writing)
     for number in range(1000):
         log.put(str(number))
@@ -80,7 +80,7 @@ def test_lines_come_in_order_and_all_at_the_end(pipe: Pipe) -> None:
     assert pipe.read() == "".join(f"{number}\n" for number in range(1000)).encode()
 
 
-def test_a_line_alone_does_not_wait_for_others(pipe: Pipe) -> None:
+def test_a_single_line_does_not_wait_for_others(pipe: Pipe) -> None:
     log = writer(pipe.writing)
     for text in ("first", "second"):
         log.put(text)
@@ -89,7 +89,7 @@ def test_a_line_alone_does_not_wait_for_others(pipe: Pipe) -> None:
 
 
 def test_no_line_is_left_behind_whatever_the_timing(pipe: Pipe) -> None:
-    """Putters and the writer meet at every point of its loop: the last line of each round must come out by itself."""
+    """Callers meet the writer at every point of its loop. The last line of a round must arrive without another call."""
     log = writer(pipe.writing)
     for number in range(60):
         time.sleep((number % 7) / 300)
@@ -105,7 +105,7 @@ def test_no_line_is_left_behind_whatever_the_timing(pipe: Pipe) -> None:
 def test_the_queue_is_bounded_and_says_what_it_dropped(pipe: Pipe) -> None:
     log = writer(pipe.writing)
     line = "x" * 999
-    # The writer blocks on the full pipe with some lines in hand; the queue takes MAX_LINES more.
+    # The writer blocks on the full pipe and holds some lines. The queue takes MAX_LINES more.
     log.put(line)
     time.sleep(0.2)
     total = MAX_LINES + 5000
@@ -128,7 +128,7 @@ def _until_end(pipe: Pipe) -> list[str]:
         return file.read().decode().splitlines()
 
 
-def test_important_lines_find_room_when_others_do_not(pipe: Pipe) -> None:
+def test_important_lines_have_space_when_others_do_not(pipe: Pipe) -> None:
     log = writer(pipe.writing)
     line = "x" * 999
     for _ in range(MAX_LINES + 5000):
@@ -152,7 +152,7 @@ def test_put_never_blocks(pipe: Pipe) -> None:
     for _ in range(100_000):
         log.put("x" * 1000)
     assert time.monotonic() - began < 5
-    # And a log that nobody reads does not hold the end.
+    # A log that nobody reads does not delay the end.
     log.close(0.1)
     assert time.monotonic() - began < 6
 
@@ -175,7 +175,7 @@ def test_a_descriptor_that_does_not_block(pipe: Pipe) -> None:
     log.close(5)
 
 
-def test_a_full_disk_is_told_of_when_there_is_room_again(tmp_path: Path) -> None:
+def test_a_full_disk_is_reported_when_there_is_space_again(tmp_path: Path) -> None:
     path = tmp_path / "log"
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT)
     full = os.open("/dev/full", os.O_WRONLY)
@@ -205,7 +205,7 @@ log.close(30)
 
 
 def test_writes_are_small_enough_to_stay_whole(pipe: Pipe) -> None:
-    """Two processes that share a pipe do not tear each other's lines apart."""
+    """Two processes that share a pipe do not mix their lines."""
     command = [sys.executable, "-c", WRITE_MANY]
     with (
         subprocess.Popen([*command, "a"], stdout=pipe.writing) as first,
@@ -217,7 +217,7 @@ def test_writes_are_small_enough_to_stay_whole(pipe: Pipe) -> None:
     assert LineWriter.WRITE_SIZE <= select.PIPE_BUF
 
 
-def test_requests_and_other_lines_come_in_order(pipe: Pipe) -> None:
+def test_requests_and_other_lines_are_in_order(pipe: Pipe) -> None:
     log = LineWriter(pipe.writing, "json")
     log.put("before")
     log(Event("id-1", "127.0.0.1", "GET", b"/v2/", "ping", None, 200, 0, 2, 0.0012))
@@ -244,7 +244,7 @@ def test_requests_and_other_lines_come_in_order(pipe: Pipe) -> None:
     }
 
 
-def test_what_it_says_of_dropped_lines_is_in_its_format(tmp_path: Path) -> None:
+def test_the_report_of_dropped_lines_has_the_format_of_the_log(tmp_path: Path) -> None:
     path = tmp_path / "log"
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT)
     read_only = os.open(path, os.O_RDONLY)
@@ -295,7 +295,7 @@ def test_a_writer_that_is_dropped_writes_what_it_has(pipe: Pipe) -> None:
     assert pipe.read_lines(1) == ["the last word"]
 
 
-def test_what_is_no_event_is_refused(pipe: Pipe) -> None:
+def test_anything_but_an_event_is_refused(pipe: Pipe) -> None:
     log = writer(pipe.writing)
     for wrong in (None, (), ("id", "client", "GET", "path", None, None, 200, 0, 0, 0.0)):
         with pytest.raises((TypeError, ValueError)):

@@ -1,4 +1,4 @@
-"""Log lines: one line each, readable by people or by machines, whatever is in them."""
+"""Each message is one log line, for people or for machines, whatever it contains."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ociserver.serve.log_format import JsonFormat, TextFormat
 
 AT: Final = 1_800_000_000.1239
 
-# Wider than any server lets through: the format must not lean on it.
+# More than any server lets through: the format must not rely on the server.
 EVENTS: Final = st.builds(
     Event,
     request_id=st.text(),
@@ -83,7 +83,7 @@ def test_a_json_line_is_one_object(event: Event) -> None:
 @given(st.binary())
 def test_different_paths_never_look_the_same_in_text(path: bytes) -> None:
     quoted = access_line("text", AT, event(path=path)).split('"', 1)[1].rpartition('" 200')[0]
-    # Undone the way it was done: `\\xNN` is a byte, a backslash before anything else stands for that.
+    # The reverse of the escaping: `\\xNN` is a byte, and a backslash before another character stands for that.
     undone = re.sub(
         r"\\(x[0-9a-f]{2}|.)",
         lambda match: chr(int(match[1][1:], 16)) if len(match[1]) == 3 else match[1],
@@ -106,8 +106,8 @@ def test_json() -> None:
     )
 
 
-def test_what_is_no_character_is_escaped() -> None:
-    """Python has such text from names of files and from arguments."""
+def test_what_is_not_a_character_is_escaped() -> None:
+    """Names of files and arguments can contain such text."""
     odd = event(request_id="\udcff-1", client="", path=b'/\xff"\\\n')
     assert access_line("text", AT, odd) == (
         r'2027-01-15T08:00:00.123Z access  - "GET /\xff\"\\\x0a" 200 in=0 out=0 1.2ms id=\\udcff-1'
@@ -121,7 +121,7 @@ def test_only_these_two_formats() -> None:
 
 
 def test_a_request_without_an_answer() -> None:
-    """Its client had gone."""
+    """The client had disconnected."""
     assert '"GET /v2/" - in=0' in access_line("text", AT, event(status=0))
     assert json.loads(access_line("json", AT, event(status=0)))["status"] is None
 
@@ -141,7 +141,7 @@ def test_times_across_a_second() -> None:
 
 @given(MESSAGES, MESSAGES)
 def test_no_message_begins_a_line_in_text(message: str, text: str) -> None:
-    """Further lines, of tracebacks, are indented; nothing that is logged can look like a line of its own."""
+    """The other lines of a traceback are indented, so no message can look like another log line."""
     line = TextFormat().record(record("%s", message, error=ValueError(text)))
     first, *further = re.split(r"\r\n|[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]", line)
     assert first.startswith("2027-01-15T08:00:00.123Z error   ")

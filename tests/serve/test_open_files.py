@@ -1,4 +1,4 @@
-"""Connections and open files: as many as were asked for, or as the machine is good for."""
+"""Connections and open files: as many as were requested, or as the machine allows."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_a_hard_limit_of_open_files_bounds_connections(tmp_path: Path) -> None:
         allowed = (HARD - 128) // 2
         assert f"the limit of open files (ulimit -n) allows only {allowed} connections" in server.printed()
         assert "for 1024, raise its hard limit to 2176" in server.printed()
-        # As many and more: the server neither fails nor spins, the others wait.
+        # More connections than allowed: the server neither fails nor spins, and the others wait.
         connections = [server.connect() for _ in range((HARD - 128) // 2 + 50)]
         assert {ask(connection) for connection in connections[:50]} == {b"HTTP/1.1 200"}
         for connection in connections:

@@ -1,4 +1,4 @@
-"""Large pushes under granian itself: their pieces go to the file past the event loop."""
+"""Large pushes under granian: the pieces go to the file without the event loop."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ CHUNK = 3_000_000
 
 
 class Adding:
-    """In which threads pieces are added, and how many bytes there."""
+    """Records the threads that add pieces, and how many bytes each adds."""
 
     def __init__(self) -> None:
         self.loop = 0
@@ -51,7 +51,7 @@ def adding(monkeypatch: pytest.MonkeyPatch) -> Adding:
 
 
 def served(store: Store, work: Callable[[http.client.HTTPConnection], None]) -> None:
-    """Do some work with a server over the store."""
+    """Run `work` against a server over the store."""
     listener = socket.create_server(("127.0.0.1", 0))
     host, port = listener.getsockname()
     failures = list[BaseException]()
@@ -60,7 +60,7 @@ def served(store: Store, work: Callable[[http.client.HTTPConnection], None]) -> 
         connection = http.client.HTTPConnection(host, port, timeout=30)
         try:
             work(connection)
-        except BaseException as error:  # told in the test's own thread
+        except BaseException as error:  # reported in the thread of the test
             failures.append(error)
         finally:
             connection.close()
@@ -113,7 +113,7 @@ def patches(connection: http.client.HTTPConnection, content: bytes) -> None:
 
 
 @pytest.mark.parametrize("push", [post, put, patches])
-def test_most_of_a_push_goes_past_the_loop(
+def test_most_of_a_push_bypasses_the_loop(
     tmp_path: Path, adding: Adding, push: Callable[[http.client.HTTPConnection, bytes], None]
 ) -> None:
     content = os.urandom(8_000_000)
@@ -139,7 +139,7 @@ def test_a_wrong_digest(tmp_path: Path) -> None:
     served(Store(tmp_path), work)
 
 
-def test_a_client_that_goes_away_leaves_what_came(tmp_path: Path) -> None:
+def test_what_arrived_before_a_disconnect_is_kept(tmp_path: Path) -> None:
     content = os.urandom(5_000_000)
 
     def work(connection: http.client.HTTPConnection) -> None:
@@ -152,7 +152,7 @@ def test_a_client_that_goes_away_leaves_what_came(tmp_path: Path) -> None:
         other.close()
         there = 0
         while there < 4_000_000:
-            # Until then it is refused to go on with it, or less of it is there.
+            # Until then the server refuses to continue the upload, or has fewer bytes of it.
             there = int(ask(connection, "GET", location).headers["range"].removeprefix("0-")) + 1
         headers = {"Content-Range": f"{there}-{len(content) - 1}"}
         target = f"{location}?digest={digest_of(content)}"

@@ -1,4 +1,4 @@
-"""Reads of a server whose tags are overwritten and deleted meanwhile: none is older than what was acknowledged."""
+"""Reads while another client overwrites and deletes tags: no answer is older than the last acknowledged write."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SECONDS = 3
 
 
 class Tag:
-    """Its manifests are numbers that only grow; with every tenth push it is deleted before."""
+    """A tag whose manifests are increasing numbers. Before every tenth push it is deleted."""
 
     def __init__(self, name: str) -> None:
         self.path = f"/v2/{REPOSITORY}/manifests/{name}"
@@ -66,7 +66,7 @@ def test_none_is_stale(tmp_path: Path, workers: int) -> None:
                 least = max(last[tag], tag.acknowledged)
                 status, body = ask(connection, "GET", tag.path)
                 if status == 404:
-                    continue  # whether it may be is for who deletes it to say
+                    continue  # only the client that deletes it knows whether it may be missing
                 last[tag] = int(body)
                 if last[tag] < least:
                     failures.append(f"{tag.path}: {last[tag]} after {least}")

@@ -1,4 +1,4 @@
-"""SIGHUP: what changes, what does not, and that no request notices."""
+"""SIGHUP: what changes, what does not, and that no request fails."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ RELOADS = 8
 
 
 class File:
-    """A configuration file, and a server that serves it."""
+    """A server with a configuration file."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -41,11 +41,11 @@ class File:
         self.path.write_text(f"registry = {registry}\n{text}")
 
     def reload(self, said: str = READ) -> None:
-        """Hang up, and wait until the server has said this once more."""
+        """Send SIGHUP, and wait until the server has logged this text again."""
         assert self.server
         server, before = self.server, self.server.printed().count(said)
         server.signal(signal.SIGHUP)
-        eventually(lambda: server.printed().count(said) > before, f"{said!r} once more", server.printed)
+        eventually(lambda: server.printed().count(said) > before, f"another {said!r}", server.printed)
 
     @contextmanager
     def served(self, *arguments: str) -> Iterator[Serve]:
@@ -72,13 +72,13 @@ def ids(server: Serve) -> list[str]:
     return re.findall(r"id=(\S+)$", server.printed(), re.MULTILINE)
 
 
-def test_an_upload_and_a_download_under_way_end_as_they_began(file: File) -> None:
+def test_an_upload_and_a_download_in_progress_finish(file: File) -> None:
     content = os.urandom(64 << 20)
     file.write(file.store)
     with file.served() as server:
         digest = push(server, "large", content)
         upload = SlowUpload(server)
-        # Its buffers are small, so that the server cannot be done with it.
+        # A small buffer, so that the server cannot finish sending.
         download = socket.socket()
         server.opened.callback(download.close)
         download.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 << 10)
@@ -89,7 +89,7 @@ def test_an_upload_and_a_download_under_way_end_as_they_began(file: File) -> Non
         file.write(read_only(file))
         file.reload()
         eventually(lambda: refuses_pushes(server), "pushes to be refused", server.printed)
-        # Twice, so that there are two generations of requests besides the newest.
+        # Twice, so that there are requests of two earlier generations.
         file.reload()
 
         assert upload.finish() == b"HTTP/1.1 201 Created\r\n"
@@ -103,7 +103,7 @@ def test_an_upload_and_a_download_under_way_end_as_they_began(file: File) -> Non
 
 
 class Asking(threading.Thread):
-    """A client that asks for the same again and again, on one connection."""
+    """A client that repeats the same request on one connection."""
 
     def __init__(self, server: Serve, path: str) -> None:
         super().__init__()
@@ -132,7 +132,7 @@ class Asking(threading.Thread):
 def test_no_request_fails_while_the_registry_behind_is_replaced(
     file: File, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    """From one registry elsewhere to another and back: the connections to the one before are closed each time."""
+    """From one remote registry to another and back. Each time, the connections to the old one are closed."""
     with ExitStack() as stack:
         behind = [stack.enter_context(serving(tmp_path_factory.mktemp(name))) for name in ("first", "second")]
         for number, registry in enumerate(behind):
@@ -164,13 +164,13 @@ def test_no_request_fails_while_the_registry_behind_is_replaced(
         for each in asking:
             assert each.error is None
             assert set(each.answers) == {(200, b"0"), (200, b"1")}
-            # It changes when the file does, and not to and fro.
+            # The answers change when the file does, and not back and forth.
             bodies = [body for _, body in each.answers]
             assert sum(one != other for one, other in itertools.pairwise(bodies)) <= RELOADS
         assert "Traceback" not in server.printed()
 
 
-def test_a_mistake_is_told_and_changes_nothing(file: File) -> None:
+def test_a_mistake_is_reported_and_changes_nothing(file: File) -> None:
     file.write(read_only(file))
     with file.served() as server:
         file.write('{ kind = "read-onyl" }', options="max-list-page-size = 1")
@@ -187,7 +187,7 @@ def test_a_mistake_is_told_and_changes_nothing(file: File) -> None:
         push(server, "hello", b"hello")
 
 
-def test_what_wants_a_restart_is_said(file: File) -> None:
+def test_settings_that_need_a_restart_are_reported(file: File) -> None:
     file.write(file.store, server='port = 5000\nlog-level = "info"\naccess-log = true')
     with file.served() as server:
         store = f'{{ kind = "store", data = "{file.folder}/data", durability = "off", collect-every = "2h" }}'
@@ -196,7 +196,7 @@ def test_what_wants_a_restart_is_said(file: File) -> None:
         words = "these settings take effect only after a restart: collect-every, durability, host, log-level, workers"
         assert words in server.printed()
         assert server.get("/v2/unheard/tags/list")[0] == 404
-        # What else is in the file takes effect.
+        # The other settings of the file take effect.
         assert "unheard" not in server.printed()
         file.write(f'{{ kind = "store", data = "{file.folder}/other" }}')
         file.reload(REFUSED)
@@ -204,7 +204,7 @@ def test_what_wants_a_restart_is_said(file: File) -> None:
         assert not (file.folder / "other").exists()
 
 
-def test_what_is_in_memory_stays(file: File) -> None:
+def test_contents_in_memory_are_kept(file: File) -> None:
     file.write('{ kind = "memory" }')
     with file.served() as server:
         digest = push(server, "hello", b"hello")
@@ -213,7 +213,7 @@ def test_what_is_in_memory_stays(file: File) -> None:
         assert server.get(f"/v2/hello/blobs/{digest}")[0] == 404
         file.write('{ kind = "unify", backends = [{ kind = "memory" }, { kind = "memory" }] }')
         file.reload()
-        # The second one is new, and stays from now on.
+        # The second registry is new, and is kept from now on.
         both = push(server, "both", b"both")
         file.write('{ kind = "unify", reads = "concurrent", backends = [{ kind = "memory" }, { kind = "memory" }] }')
         file.reload()
@@ -221,8 +221,8 @@ def test_what_is_in_memory_stays(file: File) -> None:
         assert server.get(f"/v2/both/blobs/{both}") == (200, b"both")
 
 
-def test_a_cache_in_memory_begins_anew(file: File, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """It knows in memory what it has fetched: contents without that would be taken for pushed."""
+def test_a_cache_in_memory_starts_empty(file: File, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """It records in memory what it has fetched. Without these records, contents would look pushed."""
     with serving(tmp_path_factory.mktemp("upstream")) as upstream:
 
         def put(content: bytes) -> None:
@@ -259,7 +259,7 @@ def test_both_workers_reload(file: File) -> None:
 
         eventually(all_refuse, "both to refuse pushes", server.printed)
         assert upload.finish() == b"HTTP/1.1 201 Created\r\n"
-        # One voice.
+        # Only one process reports.
         printed = server.printed()
         assert printed.count(READ) == printed.count(REFUSED) == 1
         server.signal(signal.SIGTERM)
@@ -267,7 +267,7 @@ def test_both_workers_reload(file: File) -> None:
         assert set(re.findall(r"id=(\w+)-\d+$", printed, re.MULTILINE)) <= {"ociserver1", "ociserver2"}
 
 
-def test_no_two_requests_share_an_id(file: File) -> None:
+def test_no_two_requests_have_the_same_id(file: File) -> None:
     file.write(file.store, options='debug-id = "mine"')
     with file.served() as server:
         for name in ("mine", "other", "mine"):
@@ -280,7 +280,7 @@ def test_no_two_requests_share_an_id(file: File) -> None:
         assert ids(server) == ["mine-1", "mine-2", "other-1", "other-2", "mine-3", "mine-4"]
 
 
-def test_nor_do_those_of_two_workers(file: File) -> None:
+def test_no_two_requests_of_two_workers_have_the_same_id(file: File) -> None:
     file.write(file.store, server="workers = 2")
     with file.served() as server:
         for _ in range(2):
@@ -298,7 +298,7 @@ def test_nor_do_those_of_two_workers(file: File) -> None:
         assert len(given) == len(set(given)) > 80
 
 
-def test_several_at_once_are_one(file: File) -> None:
+def test_several_signals_at_once_are_one_reload(file: File) -> None:
     file.write(file.store)
     with file.served() as server:
         file.write(read_only(file))

@@ -1,4 +1,4 @@
-"""When what is served is opened and closed, if it is replaced meanwhile."""
+"""When handlers are opened and closed while they are replaced."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def anyio_backend() -> str:
 
 
 class Recorded(Backend):
-    """Writes down that it is opened and closed."""
+    """A backend that records when it is opened and closed."""
 
     def __init__(self, name: str, events: list[str], *, opens: bool = True) -> None:
         self.name = name
@@ -44,7 +44,7 @@ async def settled() -> None:
         await asyncio.sleep(0)
 
 
-async def test_the_old_one_is_closed_after_its_last_request() -> None:
+async def test_the_old_handler_is_closed_after_its_last_request() -> None:
     events: list[str] = []
     served = Replaceable(Handler(Recorded("first", events)), [Recorded("store", events)])
     done = asyncio.Event()
@@ -64,7 +64,7 @@ async def test_the_old_one_is_closed_after_its_last_request() -> None:
     assert events[6:] == ["third closed", "store closed"]
 
 
-async def test_everything_is_closed_at_the_end_whoever_still_waits() -> None:
+async def test_everything_is_closed_at_the_end_even_with_waiting_requests() -> None:
     events: list[str] = []
     served = Replaceable(Handler(Recorded("first", events)), [Recorded("store", events)])
     await served.__aenter__()
@@ -76,7 +76,7 @@ async def test_everything_is_closed_at_the_end_whoever_still_waits() -> None:
     request.cancel()
 
 
-async def test_one_that_does_not_open_changes_nothing() -> None:
+async def test_a_handler_that_does_not_open_changes_nothing() -> None:
     events: list[str] = []
     served = Replaceable(Handler(Recorded("first", events)), [])
     await served.__aenter__()
@@ -88,7 +88,7 @@ async def test_one_that_does_not_open_changes_nothing() -> None:
     assert events == ["first opened", "first closed"]
 
 
-async def test_what_is_answered_at_once_is_of_the_one_that_serves_now() -> None:
+async def test_a_nowait_answer_comes_from_the_current_handler() -> None:
     def asked() -> bytes | None:
         sent: list[Message] = []
         send: Any = sent.append
@@ -109,7 +109,7 @@ async def test_what_is_answered_at_once_is_of_the_one_that_serves_now() -> None:
     assert asked() is None
 
 
-async def test_a_store_that_is_kept_does_everything_but_open_and_close() -> None:
+async def test_a_kept_store_does_everything_but_open_and_close() -> None:
     events: list[str] = []
     async with Kept(Recorded("store", events)):
         pass
@@ -124,7 +124,7 @@ async def test_a_store_that_is_kept_does_everything_but_open_and_close() -> None
         await kept.get_tag("group/project", "v2")
 
 
-async def test_a_request_that_comes_before_the_stores_are_open_waits_for_them() -> None:
+async def test_a_request_before_the_stores_are_open_waits() -> None:
     events: list[str] = []
     served = Replaceable(Handler(Recorded("handler", events)), [Recorded("store", events)])
 

@@ -1,4 +1,4 @@
-"""Collection by a schedule, and how it ends with the server."""
+"""Scheduled collection, and how it ends with the server."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.serve.test_workers import is_gone
 
 
 def child_of_this_process() -> int:
-    """The collection that is under way; 0 if there is none."""
+    """The process id of the running collection; 0 if there is none."""
     for task in Path("/proc/self/task").iterdir():
         for pid in (task / "children").read_text().split():
             if b"collect" in Path(f"/proc/{pid}/cmdline").read_bytes():
@@ -28,12 +28,12 @@ def child_of_this_process() -> int:
 @pytest.mark.skipif(sys.platform != "linux", reason="finds the process in /proc")
 @pytest.mark.parametrize("frozen", [False, True])
 def test_a_stop_ends_a_collection(tmp_path: Path, *, frozen: bool) -> None:
-    """Also one that stands still."""
+    """Also if the collection process is stopped."""
     data = tmp_path / "data"
     with serving(tmp_path, "--data", str(data)):
         pass
     schedule = Schedule(["--data", str(data)], 0.01, stop_s=0.5)
-    # So that it waits, and does not end by itself.
+    # So that the collection waits, and does not end by itself.
     with (data / "registry.lock").open("r+") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         schedule.start()

@@ -1,4 +1,4 @@
-"""A stop lets requests finish: uploads and downloads, within a bound, and without taking new ones."""
+"""A stop lets uploads and downloads finish within a time limit, and accepts no new requests."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ DIGEST = f"sha256:{hashlib.sha256(CONTENT).hexdigest()}"
 
 
 class SlowUpload:
-    """A blob on its way in one POST, of which a part has been sent."""
+    """A blob in one POST, of which a part has been sent."""
 
     def __init__(self, server: Serve) -> None:
         self._server = server
@@ -30,7 +30,7 @@ class SlowUpload:
         self.connection.sendall((line + headers).encode() + CONTENT[: len(CONTENT) // 2])
 
     def finish(self) -> bytes:
-        """Send the rest, slowly, and return the answer's first line."""
+        """Send the rest slowly, and return the first line of the answer."""
         rest = CONTENT[len(CONTENT) // 2 :]
         for start in range(0, len(rest), len(rest) // 8):
             self.connection.sendall(rest[start : start + len(rest) // 8])
@@ -56,7 +56,7 @@ def refuses_connections(server: Serve) -> bool:
 
 
 @pytest.mark.parametrize("number", SIGNALS)
-def test_an_upload_under_way_finishes(number: signal.Signals, tmp_path: Path) -> None:
+def test_an_upload_in_progress_finishes(number: signal.Signals, tmp_path: Path) -> None:
     with serving(tmp_path) as server:
         upload = SlowUpload(server)
         idle, unused = server.http(), server.connect()
@@ -75,7 +75,7 @@ def test_an_upload_under_way_finishes(number: signal.Signals, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("number", SIGNALS)
-def test_a_download_under_way_finishes(number: signal.Signals, tmp_path: Path) -> None:
+def test_a_download_in_progress_finishes(number: signal.Signals, tmp_path: Path) -> None:
     content = os.urandom(32 << 20)
     with serving(tmp_path) as server:
         digest = push(server, "slow", content)
@@ -110,7 +110,7 @@ def test_the_wait_is_bounded(tmp_path: Path) -> None:
         assert server.exit_status() == 1
         assert "stopping: cut off what did not finish: 1 request in progress" in server.printed()
         assert "Traceback" not in server.printed()
-        # Whichever comes first: granian's answer for a request that was cancelled, or the end of the connection.
+        # Either comes first: the answer of granian to a cancelled request, or the end of the connection.
         answer = upload.connection.recv(4096)
         assert answer == b"" or answer.startswith(b"HTTP/1.1 500 ")
 
@@ -124,9 +124,9 @@ def test_a_second_signal_cuts_requests_off(tmp_path: Path) -> None:
         assert server.exit_status() == 1
 
 
-def test_a_client_that_does_not_take_its_answer_cannot_hold_the_server(tmp_path: Path) -> None:
+def test_a_client_that_does_not_read_its_answer_cannot_delay_the_stop(tmp_path: Path) -> None:
     with serving(tmp_path, "--graceful-timeout", "500ms") as server:
-        # Few enough bytes for the application to be done with them, more than the client's buffer takes.
+        # So few bytes that the application has sent all, but more than the buffer of the client takes.
         digest = push(server, "slow", os.urandom(4 << 20))
         connection = server.opened.enter_context(socket.socket())
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -138,7 +138,7 @@ def test_a_client_that_does_not_take_its_answer_cannot_hold_the_server(tmp_path:
 
 
 def test_signals_to_the_whole_group_do_no_harm(tmp_path: Path) -> None:
-    """Ctrl-C in a terminal signals every process of the group."""
+    """Ctrl-C in a terminal sends the signal to every process of the group."""
     with serving(tmp_path) as server:
         upload = SlowUpload(server)
         os.killpg(server.pid, signal.SIGINT)

@@ -1,4 +1,4 @@
-"""Several processes that serve one folder: how they are started, replaced and stopped."""
+"""Several processes that serve one folder: how they start, are replaced, and stop."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def children(server: Serve) -> set[int]:
 
 
 def ask(server: Serve, count: int) -> None:
-    # Held open, so that not one of them can take all of the connections while the other sleeps.
+    # The connections stay open, so that one worker cannot accept all of them.
     connections = [server.http() for _ in range(count)]
     for connection in connections:
         connection.request("GET", "/v2/")
@@ -43,7 +43,7 @@ def is_gone(pid: int) -> bool:
         os.kill(pid, 0)
     except ProcessLookupError:
         return True
-    # What has ended and waits for whoever adopted it to notice.
+    # A process that has ended, and that its new parent has not yet reaped.
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
 
 
@@ -71,7 +71,7 @@ def test_a_killed_worker_is_replaced(tmp_path: Path) -> None:
         assert server.exit_status() == 0
 
 
-def test_a_worker_in_place_of_another_gives_other_ids(tmp_path: Path) -> None:
+def test_a_replacement_worker_gives_other_ids(tmp_path: Path) -> None:
     with two_workers(tmp_path) as server:
         ask(server, 100)
         killed = min(children(server))
@@ -90,7 +90,7 @@ def test_a_worker_in_place_of_another_gives_other_ids(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_an_upload_under_way_finishes(number: signal.Signals, tmp_path: Path) -> None:
+def test_an_upload_in_progress_finishes(number: signal.Signals, tmp_path: Path) -> None:
     with two_workers(tmp_path) as server:
         upload = SlowUpload(server)
         server.signal(number)
@@ -109,7 +109,7 @@ def test_a_second_signal_cuts_requests_off(tmp_path: Path) -> None:
         assert server.exit_status() == 1
 
 
-def test_a_killed_parent_takes_its_workers_along(tmp_path: Path) -> None:
+def test_the_workers_of_a_killed_parent_end(tmp_path: Path) -> None:
     with two_workers(tmp_path) as server:
         workers = children(server)
         server.signal(signal.SIGKILL)

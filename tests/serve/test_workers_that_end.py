@@ -1,4 +1,4 @@
-"""What the parent does when workers end before they serve, or unnoticed: with workers that do nothing else."""
+"""What the parent does when workers end early or unexpectedly. The workers here are small scripts."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def end_before_it_is_known_whether_it_serves():
 
 
 def supervised(folder: Path, worker: str, count: int = 1, silence_s: float = 60) -> tuple[int, list[str]]:
-    """How a parent of workers with this program ends, and what it says."""
+    """Run a parent of workers with this program. Returns its exit status and its output."""
     program = folder / "worker"
     program.write_text(WORKER.replace("{python}", sys.executable) + worker)
     program.chmod(0o755)
@@ -60,7 +60,7 @@ def again(number: int) -> str:
     return f"worker {number} ended unexpectedly with status -9; starting another"
 
 
-def test_one_that_is_killed_before_it_serves_is_replaced(tmp_path: Path) -> None:
+def test_a_worker_that_is_killed_before_it_serves_is_replaced(tmp_path: Path) -> None:
     worker = """
 if number < 3:
     os.kill(os.getpid(), signal.SIGKILL)
@@ -72,16 +72,16 @@ time.sleep(60)
     assert supervised(tmp_path, worker) == (0, [again(1), again(2), "all serve"])
 
 
-def test_but_not_for_ever(tmp_path: Path) -> None:
+def test_a_worker_is_not_replaced_forever(tmp_path: Path) -> None:
     said = [again(1), again(2), "worker 3 ended with status -9 before it served, as did 2 before it; stopping"]
     assert supervised(tmp_path, "os.kill(os.getpid(), signal.SIGKILL)") == (9, said)
 
 
-def test_one_that_cannot_start_has_said_why(tmp_path: Path) -> None:
+def test_a_worker_that_cannot_start_has_reported_why(tmp_path: Path) -> None:
     assert supervised(tmp_path, "print('no store'); sys.exit(3)") == (3, ["no store"])
 
 
-def test_a_reload_is_not_for_one_that_has_ended(tmp_path: Path) -> None:
+def test_a_reload_does_not_signal_a_worker_that_has_ended(tmp_path: Path) -> None:
     worker = """
 if number == 1:
     end_before_it_is_known_whether_it_serves()
@@ -98,7 +98,7 @@ time.sleep(60)
     assert (status, sorted(said)) == (0, ["all serve", again(1)])
 
 
-def test_a_stop_is_for_the_others_too(tmp_path: Path) -> None:
+def test_a_stop_reaches_the_other_workers_too(tmp_path: Path) -> None:
     worker = """
 if number == 1:
     end_before_it_is_known_whether_it_serves()
@@ -110,7 +110,7 @@ time.sleep(60)
     assert supervised(tmp_path, worker, 2) == (9, [])
 
 
-def test_one_that_stands_still_is_killed_and_replaced(tmp_path: Path) -> None:
+def test_a_frozen_worker_is_killed_and_replaced(tmp_path: Path) -> None:
     worker = """
 os.write(ready, b"1")
 for beat in range(4):
@@ -126,7 +126,7 @@ time.sleep(60)
     assert (status, sorted(lines)) == (0, said)
 
 
-def test_one_that_still_starts_does_not_stand_still(tmp_path: Path) -> None:
+def test_a_worker_that_still_starts_is_not_frozen(tmp_path: Path) -> None:
     worker = """
 time.sleep(2.5)
 os.write(ready, b"1")
@@ -137,7 +137,7 @@ time.sleep(60)
     assert supervised(tmp_path, worker, silence_s=1) == (0, ["all serve"])
 
 
-def test_one_that_does_not_stop_is_killed(tmp_path: Path) -> None:
+def test_a_worker_that_does_not_stop_is_killed(tmp_path: Path) -> None:
     worker = """
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
 os.write(ready, b"1")

@@ -1,1 +1,1 @@
-"""What the tests share: starting the server, finding and running clients, making images."""
+"""Helpers that all tests share: they start servers, find and run clients, and make images."""

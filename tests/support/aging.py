@@ -1,4 +1,4 @@
-"""Files of a store that look older."""
+"""Makes the files of a store look older."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["age_files"]
 
 
 def age_files(data: Path, seconds: float) -> None:
-    """Make every file look as if it had been written to that much earlier."""
+    """Move the modification time of every file in the store back by `seconds`."""
     for path in (data / "blobs").glob("*/*"):
         status = path.stat()
         os.utime(path, (status.st_atime, status.st_mtime - seconds))

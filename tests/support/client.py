@@ -1,4 +1,4 @@
-"""A command-line client, run with a home of its own."""
+"""A command-line client, with its own home folder."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ TIMEOUT_S = 100.0
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """A program with the environment and the options that every call of it gets."""
+    """A program, with the environment and the options of every call."""
 
     program: Path
     environment: Mapping[str, str]
     options: tuple[str, ...] = ()
 
     def run(self, *arguments: str | Path, stdin: bytes = b"") -> str:
-        """Run it and return what it prints; fail the test, with all it said, if it fails."""
+        """Run the program and return its stdout. If it fails, the test fails and shows its output."""
         done = self._run(arguments, stdin)
         assert done.returncode == 0, f"{self._words(arguments)}: exit {done.returncode}\n{_text(done)}"
         return done.stdout.decode()
@@ -30,13 +30,13 @@ class Client:
         return json.loads(self.run(*arguments))
 
     def log(self, *arguments: str | Path) -> str:
-        """Run it and return what it prints to stderr: with a debug option, the requests that it made."""
+        """Run the program and return its stderr. With a debug option, that lists the requests that it made."""
         done = self._run(arguments, b"")
         assert done.returncode == 0, f"{self._words(arguments)}: exit {done.returncode}\n{_text(done)}"
         return done.stderr.decode()
 
     def refused(self, *arguments: str | Path, stdin: bytes = b"") -> str:
-        """Run it expecting it to fail; returns all that it said."""
+        """Run the program, which must fail. Returns its stdout and stderr."""
         done = self._run(arguments, stdin)
         assert done.returncode != 0, f"{self._words(arguments)}: succeeded\n{_text(done)}"
         return _text(done)

@@ -1,4 +1,4 @@
-"""`ociserver collect` beside a running server, with no mercy: whatever nothing needs at this moment goes."""
+"""Runs `ociserver collect` beside a server, without any grace period: what is not needed now is deleted."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _AT_ONCE: Final = ("--unreferenced-after", "0s", "--grace", "0s", "--delete-unta
 
 
 def collect(data: Path) -> None:
-    """Collect a store's folder; a collection that fails, fails the test."""
+    """Collect the store in this folder. The test fails if the collection fails."""
     command = [sys.executable, "-m", "ociserver", "collect", "--data", str(data), *_AT_ONCE]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

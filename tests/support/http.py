@@ -1,4 +1,4 @@
-"""Requests by hand, for what no client does on purpose."""
+"""Single HTTP requests, for what no client sends."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Answer:
 def send(
     server: Server, method: str, url: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
 ) -> Answer:
-    """Make one request on a connection of its own; `url` may be a path or absolute."""
+    """Send one request on a new connection. `url` may be a path or an absolute URL."""
     parts = urlsplit(url)
     target = f"{parts.path}?{parts.query}" if parts.query else parts.path
     connection = HTTPConnection(server.host, server.port, timeout=60)
@@ -33,5 +33,5 @@ def send(
 
 
 def with_query(url: str, query: str) -> str:
-    """Join a parameter to a Location, which may have a query already."""
+    """Append a query parameter to a Location, which may already have a query."""
     return f"{url}{'&' if '?' in url else '?'}{query}"

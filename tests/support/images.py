@@ -1,4 +1,4 @@
-"""Images made by the tests themselves: no network, and the same bytes every time."""
+"""Images that the tests make without a network. The bytes are the same in every run."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ DOCKER_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
 
 
 def random_bytes(size: int, seed: int) -> bytes:
-    """Bytes that do not compress, the same for the same seed."""
+    """Incompressible bytes. The same seed gives the same bytes."""
     return random.Random(seed).randbytes(size)
 
 
@@ -33,7 +33,7 @@ def digest_of(content: bytes, algorithm: str = "sha256") -> str:
 
 
 def tar_of(files: Mapping[str, bytes]) -> bytes:
-    """A tar file with nothing in it that depends on when or by whom it was made."""
+    """A reproducible tar file: it contains no time, user or host."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as archive:
         for name, content in files.items():
@@ -44,7 +44,7 @@ def tar_of(files: Mapping[str, bytes]) -> bytes:
 
 
 class Layout:
-    """An OCI image layout that is being written (image-spec: image-layout)."""
+    """Writes an OCI image layout (image-spec: image-layout)."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -53,11 +53,11 @@ class Layout:
         (path / "oci-layout").write_text('{"imageLayoutVersion":"1.0.0"}')
 
     def blob(self, content: bytes, media_type: str, **fields: Any) -> Json:
-        """Store a content and return its descriptor, with any further fields."""
+        """Store a blob and return its descriptor, with these additional fields."""
         return self.large_blob([content], media_type, **fields)
 
     def large_blob(self, chunks: Iterable[bytes], media_type: str, **fields: Any) -> Json:
-        """Store a content that is never whole in memory."""
+        """Store a blob without holding all of it in memory."""
         hasher, size = hashlib.sha256(), 0
         folder = self.path / "blobs" / "sha256"
         folder.mkdir(parents=True, exist_ok=True)
@@ -73,7 +73,7 @@ class Layout:
         return self.blob(json.dumps(value).encode(), media_type, **fields)
 
     def image(self, *layers: bytes, architecture: str = "amd64") -> Json:
-        """An image of gzipped tar layers, each with one file of these bytes."""
+        """An image with gzipped tar layers. Each layer has one file with these bytes."""
         platform = {"os": "linux", "architecture": architecture}
         tars = [tar_of({f"file-{number}": content}) for number, content in enumerate(layers)]
         return self.image_of(
@@ -83,7 +83,7 @@ class Layout:
         )
 
     def image_of(self, layers: Sequence[Json], diff_ids: Sequence[str], platform: Mapping[str, str]) -> Json:
-        """An image of layers that are stored already; `diff_ids` are their digests before compression."""
+        """An image of layers that are already stored. `diff_ids` are the digests of the uncompressed layers."""
         config = {**platform, "config": {}, "rootfs": {"type": "layers", "diff_ids": list(diff_ids)}}
         manifest = {
             "schemaVersion": 2,
@@ -97,7 +97,7 @@ class Layout:
         return self.json({"schemaVersion": 2, "mediaType": INDEX, "manifests": list(manifests)}, INDEX)
 
     def tag(self, descriptor: Json, name: str) -> str:
-        """Give a manifest a name in this layout; returns its digest."""
+        """Tag a manifest in this layout. Returns its digest."""
         self._tagged.append({**descriptor, "annotations": {"org.opencontainers.image.ref.name": name}})
         index = {"schemaVersion": 2, "mediaType": INDEX, "manifests": self._tagged}
         (self.path / "index.json").write_text(json.dumps(index))
@@ -106,12 +106,12 @@ class Layout:
 
 
 def blobs_of(layout: Path) -> set[str]:
-    """Names of the blobs of a layout, which are their digests."""
+    """The names of all blob files of a layout: the hex parts of their digests."""
     return {path.name for path in (layout / "blobs" / "sha256").iterdir()}
 
 
 def docker_archive(path: Path, name: str, *layers: bytes) -> Path:
-    """Write what `docker save` writes: one image, uncompressed layers of one file each."""
+    """Write an archive as `docker save` does: one image, with uncompressed layers of one file each."""
     tars = [tar_of({f"file-{number}": content}) for number, content in enumerate(layers)]
     config = {
         "os": "linux",

@@ -1,4 +1,4 @@
-"""A backend that is open already, for a handler that is not to open it again."""
+"""A backend that is already open, for a handler that must not open or close it."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ __all__ = ["Opened"]
 
 
 class Opened(ReaderOf, WriterOf, DeleterOf, ListerOf, Wrapper, reads_nowait=True):
-    """Passes everything on but opening and closing, which the owner of the backend does."""
+    """Passes on all calls except opening and closing. The owner of the backend does those."""
 
     async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """It stays open."""
+        """Do nothing: the backend stays open."""

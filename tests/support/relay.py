@@ -1,4 +1,4 @@
-"""A server that keeps nothing: its configuration file names another registry."""
+"""A server without a store: its configuration file names another registry."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["relay"]
 
 @contextmanager
 def relay(upstream: str, folder: Path, *, options: str = "") -> Iterator[Server]:
-    """Serve the registry at a URL until the block ends; `options` are lines of the file's [options]."""
+    """Serve the registry at `upstream` until the block ends. `options` are lines for the table [options]."""
     config = folder / "registry.toml"
     config.write_text(f'[options]\n{options}\n[registry]\nkind = "client"\nurl = "{upstream}"\n')
     with serve(["--config", str(config)], folder) as server:

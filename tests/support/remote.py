@@ -1,4 +1,4 @@
-"""A backend at the other end of a connection: client, HTTP, server, handler, backend."""
+"""A backend behind a connection: client, HTTP, server, handler, backend."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["Remote"]
 
 
 class Remote(ReaderOf, WriterOf, DeleterOf, ListerOf, Wrapper):
-    """Serves a backend while it is open, and is a client of that server."""
+    """While open, it serves a backend and is a client of that server."""
 
     def __init__(self, backend: Backend, options: Options | None = None, **settings: Any) -> None:
         super().__init__(backend)

@@ -1,4 +1,4 @@
-"""`ociserver serve` as a process of its own, the way a user runs it."""
+"""Runs `ociserver serve` as a process, as a user does."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from pathlib import Path
 
 PROGRAM = (sys.executable, "-m", "ociserver")
 START_TIMEOUT_S = 30.0
-# Longer than requests under way are given by default.
+# Longer than the default time that requests have to finish after a signal.
 STOP_TIMEOUT_S = 45.0
 _LOG_TAIL_BYTES = 16 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A server that is running."""
+    """A running server."""
 
     host: str
     port: int
@@ -32,7 +32,7 @@ class Server:
 
     @property
     def address(self) -> str:
-        """`host:port`, as it stands in front of a repository."""
+        """`host:port`, the beginning of a reference."""
         return f"{self.host}:{self.port}"
 
     @property
@@ -40,16 +40,16 @@ class Server:
         return f"http://{self.address}"
 
     def log_tail(self) -> str:
-        """The end of what the server has printed."""
+        """The end of the server's log."""
         return self.log.read_bytes()[-_LOG_TAIL_BYTES:].decode(errors="replace")
 
 
 @contextmanager
 def serve(arguments: Sequence[str], folder: Path, *, program: Sequence[str] = PROGRAM) -> Iterator[Server]:
-    """Run `ociserver serve` with these arguments until the block ends; its log goes into `folder`.
+    """Run `ociserver serve` with these arguments until the block ends. Its log is in `folder`.
 
-    A server that ends by itself, leaves with an error or prints a traceback fails the test, whatever the
-    client saw: an answer of 500 must not hide behind a client that tries again.
+    The test fails if the server ends by itself, exits with an error or logs a traceback, whatever the client received.
+    Otherwise a client that retries could hide a 500.
     """
     host, port = "127.0.0.1", free_port()
     log = folder / "server.log"
@@ -57,12 +57,12 @@ def serve(arguments: Sequence[str], folder: Path, *, program: Sequence[str] = PR
     with log.open("wb") as output:
         process = subprocess.Popen(
             command,
-            # Settings of whoever runs the tests are not what is tested.
+            # The settings of the person who runs the tests must not change the result.
             env={name: value for name, value in os.environ.items() if not name.startswith("OCISERVER_")},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
-            # A group of its own: its workers can be ended with it, and a Ctrl-C is ours to pass on.
+            # A separate process group, so that the test can kill the workers too, and a Ctrl-C reaches only the test.
             start_new_session=True,
         )
     server = Server(host, port, process.pid, log)
@@ -79,7 +79,7 @@ def serve(arguments: Sequence[str], folder: Path, *, program: Sequence[str] = PR
 
 
 def free_port() -> int:
-    """A port that nobody listens on just now."""
+    """A port on which no process listens at present."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port: int = listener.getsockname()[1]

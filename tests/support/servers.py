@@ -1,4 +1,4 @@
-"""The servers that the conformance suite and the clients are run against: one line for each."""
+"""The server configurations that the conformance suite and the clients run against, one line for each."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from tests.support.server import Server, serve
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """A name, and arguments of `ociserver serve`; `{folder}` in them is a fresh folder."""
+    """A name, and arguments of `ociserver serve`. `{folder}` in them becomes a new folder."""
 
     name: str
     arguments: tuple[str, ...]
 
     @contextmanager
     def start(self, folder: Path, *further: str) -> Iterator[Server]:
-        """Serve until the block ends, with further arguments."""
+        """Serve until the block ends, with additional arguments."""
         arguments = [argument.format(folder=folder) for argument in self.arguments]
         try:
             with serve([*arguments, *further], folder) as server:
                 yield server
         finally:
-            # The log stays for whoever looks at a failure; gigabytes of layers do not.
+            # Keep the log, which explains a failure, and delete the layers, which may have gigabytes.
             shutil.rmtree(folder / "data", ignore_errors=True)
 
 

@@ -1,4 +1,4 @@
-"""What the end of a run says: counts and lines that tests have recorded, in whatever process they ran."""
+"""The summary at the end of a run: counts and lines that tests recorded, in all processes."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ Record = Callable[[str, object], None]
 """pytest's fixture `record_property`."""
 
 LINE: Final = "line of the summary"
-"""Property of a test: a line that is printed as it is."""
+"""Property of a test: a line for the summary, printed unchanged."""
 
 PART: Final = "part of a table"
-"""Property of a test: the table that counts it, as passed or not."""
+"""Property of a test: the table in which the test is counted as passed or failed."""
 
 KILLED: Final = "killed at"
-"""Property of a test, each time that it kills a process: the name of the failpoint, or "" at any other time."""
+"""Property of a test, recorded at each kill of a process: the name of the failpoint, or "" for a random moment."""
 
 
 def lines(reports: Iterable[pytest.TestReport]) -> Iterator[str]:
-    """The lines for tests that have ended."""
+    """The lines of the summary, from the reports of tests that have ended."""
     wholes: Counter[str] = Counter()
     passed: Counter[str] = Counter()
     killed: Counter[str] = Counter()

@@ -1,4 +1,4 @@
-"""A relay of bytes in front of a server, which notes what a client asked for, and what it got."""
+"""A TCP relay in front of a server, which records requests and answers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.support.server import Server
 __all__ = ["Exchange", "Tap", "tapped"]
 
 _PIECE = 1 << 16
-# The head of a message follows the body of the one before it, wherever that ends.
+# The head of a message directly follows the body of the message before it.
 _REQUEST = re.compile(rb"(GET|HEAD|POST|PUT|PATCH|DELETE) (/\S*) HTTP/1\.1\r\n((?:\S+:.*\r\n)*)\r\n")
 _ANSWER = re.compile(rb"HTTP/1\.1 (\d{3})\b.*\r\n((?:\S+:.*\r\n)*)\r\n")
 
@@ -34,16 +34,16 @@ class Exchange:
 
 @dataclass(slots=True)
 class Tap:
-    """Where the relay listens, and what has passed; names of headers are in lower case."""
+    """The address of the relay, and what has passed. Names of headers are in lower case."""
 
     address: str
     _passed: list[tuple[bytearray, bytearray]] = field(default_factory=list)
 
     def exchanges(self) -> list[Exchange]:
-        """What has passed so far, connection after connection.
+        """What has passed so far, connection by connection.
 
-        Heads are found by their form, so contents must not look like them; and no request may be answered before
-        the one ahead of it.
+        Heads are found by their form, so bodies must not look like heads. Answers must come in the order of the
+        requests.
         """
         return [
             Exchange(method.decode(), target.decode(), _headers(asked), int(status), _headers(got))
@@ -54,14 +54,14 @@ class Tap:
         ]
 
     def connection(self) -> tuple[bytearray, bytearray]:
-        """Where the bytes of a new connection go, each way."""
+        """Buffers for both directions of a new connection."""
         self._passed.append((bytearray(), bytearray()))
         return self._passed[-1]
 
 
 @contextmanager
 def tapped(server: Server) -> Iterator[Tap]:
-    """Listen until the block ends; every connection is relayed to the server."""
+    """Listen until the block ends, and relay every connection to the server."""
 
     class Handler(socketserver.BaseRequestHandler):
         def handle(self) -> None:
@@ -85,7 +85,7 @@ def tapped(server: Server) -> Iterator[Tap]:
 
 
 def _relay(source: socket.socket, target: socket.socket, passed: bytearray) -> None:
-    """Pass bytes on until either side has enough, and tell both."""
+    """Copy bytes until one side ends, and then shut down this direction on both."""
     with suppress(OSError):
         while piece := source.recv(_PIECE):
             passed += piece

@@ -1,4 +1,4 @@
-"""Programs that the tests run, as `tests/tools/install` gets them."""
+"""Finds programs that `tests/tools/install` has installed."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ ROOT = Path(__file__).parents[2]
 
 
 def require_tool(name: str) -> Path:
-    """Find a program, or end the test: skipped for want of it, but failed where CI=true.
+    """Find a program. If it is missing, the test is skipped; with CI=true it fails.
 
-    A client that is quietly missing in CI would let "everything passed" mean "nothing was run".
+    Otherwise a run in CI without any client would count as passed.
     """
     found = shutil.which(name, path=f"{ROOT / '.tools' / 'bin'}{os.pathsep}{os.environ.get('PATH', os.defpath)}")
     if found:

@@ -1,5 +1,5 @@
-"""A load of clients that push, mount, pull and delete the same contents, while collection runs without pause.
+"""Load from clients that push, mount, pull and delete the same contents, while collection runs without a pause.
 
-Every client notes in one ledger what was promised: an image is, from when its manifest was answered 201
-until somebody begins to delete it, a blob of it, or its tag. What is promised has to be pullable, whole.
+All clients record promises in one ledger. An image is promised from the 201 for its manifest until a client begins to
+delete it, one of its blobs, or its tag. While it is promised, a pull must return all of it.
 """

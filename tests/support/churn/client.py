@@ -1,4 +1,4 @@
-"""One client: pushes, pulls and deletes at random, and knows of every answer whether it may be."""
+"""One client: it pushes, pulls and deletes at random, and checks whether each answer is allowed."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from tests.support.server import Server
 REPOSITORIES: Final = tuple(f"churn/repository-{number}" for number in range(8))
 
 MOVING_TAGS: Final = ("latest", "edge", "stable")
-"""Of each repository; all clients move them."""
+"""Tags of each repository. All clients move them."""
 
 MOST_PROMISES: Final = 250
-"""Beyond this clients delete, so that a load of any length stays as large as the first minute of it."""
+"""Number of promises above which clients delete, so that a long run does not need more space than a short one."""
 
 DEEDS: Final = {
     "push": 14,
@@ -39,22 +39,22 @@ DEEDS: Final = {
     "delete_blob": 1,
     "abandon": 4,
 }
-"""How often each."""
+"""Weight of each action."""
 
 
 class GoneError(Exception):
-    """Something that is needed has been deleted by another client, or is too old to be counted on."""
+    """Another client has deleted a needed content, or the content is too old to be relied on."""
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """A push under way.
+    """A push in progress.
 
     Args:
-        ledger: the clients'.
-        mark: what it counts on.
-        end: until when the blob that it brings first is safe from collection.
-        pause_s: before its last manifest.
+        ledger: shared by all clients.
+        mark: the contents that the push relies on.
+        end: time until which collection keeps the first blob of the push.
+        pause_s: pause before the last manifest, in seconds.
     """
 
     ledger: Ledger
@@ -63,7 +63,7 @@ class Attempt:
     pause_s: float = 0
 
     def check(self, answer: Answer, expected: int, what: str, needs: Iterable[str]) -> None:
-        """Raise if an answer is another: GoneError if something that it needs may be gone, else AssertionError."""
+        """Raise if the status is another: GoneError if a needed content may be gone, otherwise AssertionError."""
         if answer.status == expected:
             return
         failure = f"{what}: {answer.status} {answer.body[:300]!r}"
@@ -80,10 +80,10 @@ class Client:
     """One client.
 
     Args:
-        server: what it talks to.
-        ledger: what it shares with the others.
-        number: of its dice.
-        patience_s: how long a blob is safe that no manifest references.
+        server: the server under load.
+        ledger: shared by all clients.
+        number: seed of its random numbers.
+        patience_s: how long collection keeps a blob that no manifest references.
     """
 
     def __init__(self, server: Server, ledger: Ledger, number: int, patience_s: float) -> None:
@@ -97,7 +97,7 @@ class Client:
         self.connections = Connections(server, self._dice)
 
     def run(self, stop: threading.Event) -> None:
-        """Until it is told to stop; a failure stops all."""
+        """Work until `stop` is set. A failure sets it for all clients."""
         try:
             with self.connections:
                 while not stop.is_set():
@@ -118,7 +118,7 @@ class Client:
         elif deed == "push_again":
             self._push(promise.image, promise)
         elif deed == "restore":
-            # Slowly: collection is at what it counts on, before it comes to its manifest.
+            # Slowly, so that collection looks at its blobs before its manifest arrives.
             image = self._ledger.choose_deleted(self._dice) or promise.image
             self._push(image, promise, pause_s=self._dice.uniform(0, self._patience_s / 2))
         elif deed == "push_index":
@@ -153,7 +153,7 @@ class Client:
         return f"v{self._number}.{self._dice.getrandbits(64)}"
 
     def _push(self, image: Image, source: Promise | None, *, pause_s: float = 0) -> None:
-        """Push an image; `source` is one that blobs are mounted from, if it has them."""
+        """Push an image. Blobs that the image `source` has are mounted from there."""
         began = time.monotonic()
         attempt = Attempt(self._ledger, self._ledger.mark(image.parts), began + self._patience_s, pause_s)
         try:
@@ -179,7 +179,7 @@ class Client:
             mark = self._ledger.mark([tag_path])
             self._put_manifest(attempt, image, tag_path)
             return mark
-        # Whatever the tag was at is not promised any more.
+        # The image that the tag named before is no longer promised.
         with self._ledger.deleting(tag_path):
             mark = self._ledger.mark([tag_path], own=1)
             self._put_manifest(attempt, image, tag_path)
@@ -211,7 +211,7 @@ class Client:
             attempt.check(self._request("HEAD", path), 200, f"HEAD {path} after its push", [path])
 
     def _mount(self, repository: str, blob: Blob, source: Promise | None) -> str:
-        """Mount a blob; where to upload it to if it cannot be, else nothing."""
+        """Mount a blob. Returns "", or the location of an upload if the server did not mount it."""
         image = source and next((part for part in source.image.all if blob in part.blobs), None)
         origin = image.repository if image else self._dice.choice(REPOSITORIES)
         target = f"/v2/{repository}/blobs/uploads/?mount={blob.digest}&from={origin}"
@@ -224,7 +224,7 @@ class Client:
         return urlsplit(answer.headers["Location"]).path
 
     def _upload(self, attempt: Attempt, repository: str, blob: Blob, location: str) -> None:
-        """Upload a blob, in one request, two or more; `location` is of an upload that is begun."""
+        """Upload a blob in one or more requests. `location` is that of an upload that has been started."""
         how = self._dice.choice(("POST", "PUT", "PATCH"))
         start = f"/v2/{repository}/blobs/uploads/"
         if how == "POST" and not location:
@@ -241,11 +241,11 @@ class Client:
     def _start(self, repository: str) -> str:
         answer = self._request("POST", f"/v2/{repository}/blobs/uploads/")
         if answer.status != 202:
-            raise AssertionError(f"an upload cannot be begun: {answer.status} {answer.body[:300]!r}")
+            raise AssertionError(f"the server did not start an upload: {answer.status} {answer.body[:300]!r}")
         return urlsplit(answer.headers["Location"]).path
 
     def _send_chunks(self, attempt: Attempt, location: str, content: bytes) -> bytes:
-        """Send it all, in two chunks; what is left for the PUT."""
+        """Send the content in two chunks. Returns the body of the PUT, which is empty."""
         middle = len(content) // 2
         for first, last in ((0, middle), (middle, len(content))):
             fields = {"Content-Range": f"{first}-{last - 1}", "Content-Type": "application/octet-stream"}
@@ -254,7 +254,7 @@ class Client:
         return b""
 
     def _abandon(self) -> None:
-        """Leave something that nobody will ever want."""
+        """Leave an unfinished upload or an unreferenced blob for collection."""
         repository, content = self._dice.choice(REPOSITORIES), Blob(self._dice.randbytes(50_000))
         attempt = Attempt(self._ledger, {}, time.monotonic() + self._patience_s)
         try:
@@ -269,7 +269,7 @@ class Client:
     # Pulls
 
     def pull(self, promise: Promise) -> None:
-        """Pull all of an image; fails if that fails and the promise still holds."""
+        """Pull a whole image. Raises if that fails although the promise still holds."""
         began, image = time.monotonic(), promise.image
         try:
             for part in reversed(image.all):
@@ -299,7 +299,7 @@ class Client:
     # Deletions
 
     def _delete(self, promise: Promise, path: str | None) -> None:
-        """Delete something of an image; fails if it is not there and nobody else has begun to delete any of it."""
+        """Delete a part of an image. Raises if it is missing although no other client has begun to delete any of it."""
         assert path
         with self._ledger.deleting(path):
             answer = self._request("DELETE", path)

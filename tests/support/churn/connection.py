@@ -1,4 +1,4 @@
-"""A client's requests."""
+"""The connections of a client."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ TIMEOUT_S = 60.0
 
 
 class Connections:
-    """Two kept connections that take turns at random: what one worker began, the other goes on with."""
+    """Two persistent connections, used at random, so that one worker continues what the other has started."""
 
     def __init__(self, server: Server, dice: random.Random) -> None:
         self._dice = dice
@@ -31,7 +31,7 @@ class Connections:
             connection.close()
 
     def request(self, method: str, target: str, body: bytes = b"", headers: Mapping[str, str] | None = None) -> Answer:
-        """Make a request and read its answer whole; one that ends early raises."""
+        """Send a request and read the whole answer. Raises if the answer ends early."""
         connection = self._dice.choice(self._connections)
         connection.request(method, target, body, dict(headers or {}))
         response = connection.getresponse()

@@ -1,4 +1,4 @@
-"""Images to push: of layers that all share and layers of their own, with OCI's media types and with Docker's."""
+"""Images to push, with shared and own layers, and media types of OCI or Docker."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.support.images import (
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """The media types of one kind of images."""
+    """The media types of OCI or of Docker."""
 
     manifest: str
     index: str
@@ -45,7 +45,7 @@ FAMILIES: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Blob:
-    """A content to push."""
+    """A blob to push."""
 
     content: bytes
     digest: str = field(init=False)
@@ -55,10 +55,10 @@ class Blob:
 
 
 SIZES: Final = (400, INLINE_SIZE, INLINE_SIZE + 1, 70_000, 300_000)
-"""Kept in the database, up to its bound and one above, and in files: of one piece, and of more."""
+"""Sizes of blobs: in the database, at its limit and one byte above; in files, of one piece and of several."""
 
 POOL: Final = tuple(Blob(random_bytes(size, number)) for number, size in enumerate(SIZES * 6))
-"""Layers that everybody pushes, mounts and deletes."""
+"""Layers that all clients push, mount and delete."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +66,11 @@ class Image:
     """A manifest, or an index, in a repository.
 
     Args:
-        repository: where it is.
+        repository: the repository that it is pushed to.
         media_type: of the manifest.
         manifest: its bytes.
-        tag: what it is pushed as; none for one that an index brings.
-        blobs: its config and layers; none for an index.
+        tag: its tag; None for a child of an index.
+        blobs: its config and layers; empty for an index.
         children: the images of an index.
     """
 
@@ -87,7 +87,7 @@ class Image:
 
     @property
     def all(self) -> tuple[Image, ...]:
-        """Its children, and itself: in the order of a push."""
+        """Its children and then itself, in the order of a push."""
         return (*self.children, self)
 
     @property
@@ -103,17 +103,17 @@ class Image:
 
     @property
     def needs(self) -> list[str]:
-        """Paths that have to be there for its manifest to be taken."""
+        """Paths that must exist before the server accepts its manifest."""
         return [*map(self.blob_path, self.blobs), *(child.path for child in self.children)]
 
     @property
     def parts(self) -> list[str]:
-        """Paths of it and of everything that it needs."""
+        """Its own path and the paths of all that it needs."""
         return [path for image in self.all for path in (*image.needs, image.path)]
 
 
 def make_image(repository: str, tag: str | None, layers: Sequence[Blob], family: Family, dice: random.Random) -> Image:
-    """An image like no other, of these layers and one of its own."""
+    """A unique image with these layers and one layer of its own."""
     config = Blob(json.dumps({"id": f"{dice.getrandbits(128):x}"}).encode())
     layers = (*layers, Blob(dice.randbytes(dice.choice(SIZES))))
     manifest = {

@@ -1,4 +1,4 @@
-"""What was promised, and who is at work on what."""
+"""What was promised, and what is being deleted."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from typing import Final
 from tests.support.churn.image import Image
 
 Mark = dict[str, int]
-"""Paths, and how many deletions of each had begun, and ended, when somebody began to count on them."""
+"""Paths, and how many deletions of each had ended when a client began to rely on it."""
 
 
 RECENT: Final = 30
-"""Deleted images that are remembered: those of the last second or two, whose leavings collection is just at."""
+"""Number of deleted images to remember: those of the last seconds, which collection is cleaning up."""
 
 
 @dataclass(frozen=True, slots=True)
 class Promise:
-    """An image that was acknowledged, and what it counts on."""
+    """An image that the server has acknowledged, and the paths that it relies on."""
 
     image: Image
     mark: Mark
 
 
 class Ledger:
-    """Shared by all clients. Whatever is deleted is named by the path that it is deleted by."""
+    """Shared by all clients. It names deleted contents by the path of the DELETE request."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -39,12 +39,12 @@ class Ledger:
         self._deleted: deque[Image] = deque(maxlen=RECENT)
 
     def __len__(self) -> int:
-        """How many promises, perhaps with some that hold no longer."""
+        """Number of promises, including some that may no longer hold."""
         return len(self._promises)
 
     @contextmanager
     def deleting(self, path: str) -> Iterator[None]:
-        """Within this block, what is at the path may go; a tag that is moved goes too, from what it was at."""
+        """Within this block, the content at the path may disappear. Moving a tag deletes it from its old manifest."""
         with self._lock:
             self._begun[path] += 1
         try:
@@ -54,12 +54,12 @@ class Ledger:
                 self._ended[path] += 1
 
     def mark(self, paths: Iterable[str], *, own: int = 0) -> Mark:
-        """From now on somebody counts on these; `own`: deletions of each that are under way and do not matter."""
+        """Begin to rely on these paths. `own` deletions of each are in progress and do not count."""
         with self._lock:
             return {path: self._ended[path] + own for path in paths}
 
     def holds(self, mark: Mark) -> bool:
-        """Whether since the mark, and when it was made, nobody was deleting any of it."""
+        """Whether no client was deleting any of these paths, at the time of the mark or since."""
         with self._lock:
             return self._holds(mark)
 
@@ -68,7 +68,7 @@ class Ledger:
             self._promises.append(promise)
 
     def choose(self, dice: random.Random) -> Promise | None:
-        """Any promise that holds."""
+        """A random promise that holds."""
         with self._lock:
             while self._promises:
                 number = dice.randrange(len(self._promises))
@@ -80,17 +80,17 @@ class Ledger:
         return None
 
     def remember(self, image: Image) -> None:
-        """Note that an image has been deleted, or a tag of it."""
+        """Record that an image or its tag was deleted."""
         with self._lock:
             self._deleted.append(image)
 
     def choose_deleted(self, dice: random.Random) -> Image | None:
-        """Any of the last ones."""
+        """A random image of the recently deleted ones."""
         with self._lock:
             return dice.choice(self._deleted) if self._deleted else None
 
     def promises(self) -> list[Promise]:
-        """All that hold."""
+        """All promises that hold."""
         with self._lock:
             return [promise for promise in self._promises if self._holds(promise.mark)]
 

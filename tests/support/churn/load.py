@@ -1,4 +1,4 @@
-"""The whole: a server, its clients, collections beside it, and what has to be left in the end."""
+"""The load test: a server, its clients, collections beside it, and a check of what is left at the end."""
 
 from __future__ import annotations
 
@@ -24,33 +24,33 @@ from tests.support.server import PROGRAM, Server, serve
 
 CLIENTS: Final = 16
 PATIENCE_S: Final = 3
-"""Of collection with what no manifest references: longer than a push takes here."""
+"""How long collection keeps a blob that no manifest references: longer than a push takes here."""
 
 PROMISED_S: Final = 0.9 * PATIENCE_S
-"""What a client can count on after a HEAD, which does not count each time."""
+"""How long a blob is safe after a HEAD. The server does not record each HEAD."""
 
 HOUR_S: Final = 3600
 COMMAND_TIMEOUT_S: Final = 100.0
 
 STATE: Final = "promised"
-"""The file beside the store with what a later run has to know."""
+"""The file beside the store with the promises and the report, for a later run."""
 
 _EVERYTHING: Final = ("--unreferenced-after", "0", "--upload-timeout", "0", "--delete-untagged-after", "0")
 
 
 @dataclass(slots=True)
 class Report:
-    """What was done.
+    """What the load has done.
 
     Args:
         seconds: how long the clients worked.
-        parts: in how many runs.
-        tally: theirs.
-        collections: how many there were meanwhile.
-        freed: what they freed, by reason.
-        freed_bytes: bytes of files and of the database that are free again.
-        left: images that were there in the end, each pulled whole.
-        left_bytes: what their blobs take, which is all that is stored.
+        parts: number of runs.
+        tally: of all clients.
+        collections: number of collections meanwhile.
+        freed: number of contents that they freed, by reason.
+        freed_bytes: bytes that they freed, in files and in the database.
+        left: images at the end. Each was pulled completely.
+        left_bytes: size of their blobs, which is all that is stored.
     """
 
     seconds: float = 0
@@ -64,9 +64,10 @@ class Report:
 
 
 def run(folder: Path, seconds: float) -> Report:
-    """Put the load on the store in a folder: a new one, or one that an earlier run left there, which it goes on with.
+    """Run the load on the store in a folder, which may be that of an earlier run. Raises at the first failure.
 
-    What is reported is of all of these runs. Raises whatever was not as it has to be.
+    Returns:
+        The report of all runs on this folder together.
     """
     data, ledger = folder / "data", Ledger()
     report = _take_up(folder, ledger)
@@ -90,7 +91,7 @@ def run(folder: Path, seconds: float) -> Report:
 
 
 def _take_up(folder: Path, ledger: Ledger) -> Report:
-    """What an earlier run has promised and reported, if there was one."""
+    """Load the promises and the report of an earlier run, if there was one."""
     state = folder / STATE
     if not state.exists():
         return Report()
@@ -104,9 +105,9 @@ def _take_up(folder: Path, ledger: Ledger) -> Report:
 
 
 def _work(server: Server, data: Path, ledger: Ledger, report: Report, seconds: float) -> None:
-    """Clients and collections, for as long as is wanted or until the first failure."""
+    """Run clients and collections for `seconds`, or until the first failure."""
     stop = threading.Event()
-    # Those of each run throw other dice: two images with one tag of their own would break a promise.
+    # The clients of each run have other seeds. Two images with the same own tag would break a promise.
     numbers = range(CLIENTS * report.parts, CLIENTS * (report.parts + 1))
     clients = [Client(server, ledger, number, PROMISED_S) for number in numbers]
     threads = [threading.Thread(target=client.run, args=(stop,)) for client in clients]
@@ -136,7 +137,7 @@ def _collect_once(data: Path, report: Report) -> None:
 
 
 def _tidy(server: Server, data: Path, ledger: Ledger) -> None:
-    """Delete whatever is not promised, and collect without patience until nothing more goes."""
+    """Delete what is not promised, and collect without grace periods until nothing more is freed."""
     kept = {image.path for promise in ledger.promises() for image in promise.image.all}
     there = _manifests(data)
     assert kept <= there, f"lost: {kept - there}"
@@ -152,7 +153,7 @@ def _tidy(server: Server, data: Path, ledger: Ledger) -> None:
 
 
 def _compare(data: Path, ledger: Ledger, report: Report) -> None:
-    """What is stored is what is promised: the same manifests, links, contents and files, and no byte besides."""
+    """Check that exactly the promised manifests, links, contents and files are stored."""
     images = [image for promise in ledger.promises() for image in promise.image.all]
     blobs = {blob.digest: len(blob.content) for image in images for blob in image.blobs}
     with _database(data) as database:
@@ -182,12 +183,12 @@ def _manifests(data: Path) -> set[str]:
 
 
 def _database(data: Path) -> closing[sqlite3.Connection]:
-    """The store's, past the store."""
+    """A separate connection to the database of the store."""
     return closing(sqlite3.connect(data / "registry.db", timeout=30, isolation_level=None))
 
 
 def _command(*arguments: str) -> dict[str, Any]:
-    """A command beside the server, and what it reports."""
+    """Run a command while the server runs. Returns its JSON report."""
     done = subprocess.run(
         [*PROGRAM, *arguments, "--json"], capture_output=True, text=True, timeout=COMMAND_TIMEOUT_S, check=False
     )

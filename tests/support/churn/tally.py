@@ -1,4 +1,4 @@
-"""What was done under the load, and how long it took."""
+"""Counts of what clients did, and how long it took."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from statistics import quantiles
 
 @dataclass(slots=True)
 class Tally:
-    """Counts by name, and the times of whole pushes and pulls that succeeded."""
+    """Counts by name, and the durations of complete successful pushes and pulls."""
 
     counts: Counter[str] = field(default_factory=Counter)
     push_s: list[float] = field(default_factory=list)
@@ -22,6 +22,6 @@ class Tally:
 
 
 def percentiles_ms(times_s: list[float]) -> tuple[float, float]:
-    """The median and the 99th percentile."""
+    """The median and the 99th percentile, in milliseconds."""
     cuts = quantiles(times_s, n=100)
     return cuts[49] * 1000, cuts[98] * 1000

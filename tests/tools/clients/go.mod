@@ -2,7 +2,7 @@ module ociserver/tests/tools/clients
 
 go 1.26.8
 
-// What ../peers/distribution3 has too is at the same version there, and is compiled once.
+// Modules that ../peers/distribution3 has too have the same version there, so that they are compiled once.
 
 require (
 	github.com/containerd/containerd/v2 v2.4.2

@@ -1,11 +1,11 @@
-// Command buildkit-client exports a build cache to a registry and imports it by BuildKit's own packages, as
+// Command buildkit-client exports a build cache to a registry and imports it with BuildKit's packages, as
 // `buildctl build --export-cache type=registry,... --import-cache type=registry,...` does.
 //
 //	buildkit-client export index|docker|manifest REFERENCE FILE...
 //	buildkit-client import REFERENCE FOLDER
 //
-// The cache has one step, whose result is the FILEs as layers, one above the other. It is exported as an index of OCI,
-// as a list of Docker, or as an image. `import` looks the step up and writes its layers by their digests.
+// The cache has one build step, whose result has each FILE as a layer. It is exported as an OCI index, as a Docker
+// list, or as an image. `import` finds the step and writes its layers as files named by digest.
 package main
 
 import (
@@ -30,7 +30,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// The step of the build whose result is cached: what it does decides its digest.
+// The build step whose result is cached. Its definition determines its digest.
 var step = digest.FromString("RUN make")
 
 func main() {
@@ -155,7 +155,7 @@ func asLayers(ctx context.Context, files []string) (*solver.Remote, error) {
 
 var errWritten = errors.New("the layers were written")
 
-// writer stands where a daemon would unpack the layers.
+// writer takes the place of the daemon, which would unpack the layers.
 type writer struct {
 	worker.Worker
 	folder string

@@ -1,12 +1,12 @@
-// Command containerd-client pushes and pulls by containerd's resolver, as containerd, docker, nerdctl and BuildKit do.
+// Command containerd-client pushes and pulls with containerd's resolver, as containerd, docker and BuildKit do.
 //
 //	containerd-client push FOLDER DIGEST MEDIATYPE REFERENCE
 //	containerd-client pull REFERENCE FOLDER [CHUNK]
 //	containerd-client copy REFERENCE FOLDER REFERENCE
 //
-// FOLDER is a content store, which has the form of the blobs of an OCI layout. `pull` prints the descriptor of what it
-// has resolved; with CHUNK it fetches larger blobs in several requests at a time, of so many bytes each. `copy` keeps
-// where contents came from, so that they are mounted where the second reference is in the same registry.
+// FOLDER is a content store, in the form of the blobs of an OCI layout. `pull` prints the descriptor of the manifest.
+// With CHUNK it fetches larger blobs in several concurrent requests of that many bytes each. `copy` records where
+// contents came from, so that they are mounted if the second reference is in the same registry.
 package main
 
 import (
@@ -132,7 +132,7 @@ func resolver(chunk int) remotes.Resolver {
 	return resolver
 }
 
-// labels are kept in memory: containerd has a database for them.
+// labels is in memory. containerd has a database for labels.
 type labels map[digest.Digest]map[string]string
 
 func (l labels) Get(dgst digest.Digest) (map[string]string, error) { return l[dgst], nil }

@@ -1,12 +1,12 @@
-// Command cosign-client signs images and verifies them by cosign's packages, as `cosign sign` and `cosign verify` do
-// with a key of one's own and no transparency log.
+// Command cosign-client signs and verifies images with cosign's packages, as `cosign sign` and `cosign verify` do with
+// a local key and without a transparency log.
 //
 //	cosign-client sign bundle|tag REFERENCE PUBLIC_KEY
 //	cosign-client verify bundle|tag REFERENCE PUBLIC_KEY
 //
-// `bundle` is what cosign 3 does: a bundle that refers to the image, found by the referrers API. `tag` is what cosign
-// did before: an image of signatures under a tag that is made of the digest. `sign` makes a key, and writes its public
-// half into the file PUBLIC_KEY.
+// `bundle` is the method of cosign 3: a bundle that refers to the image, found with the referrers API. `tag` is the
+// older method: an image of signatures under a tag that contains the digest. `sign` makes a key, and writes the public
+// key into the file PUBLIC_KEY.
 package main
 
 import (

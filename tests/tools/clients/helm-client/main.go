@@ -1,4 +1,4 @@
-// Command helm-client pushes and pulls charts by helm's registry package, as `helm push` and `helm pull` do.
+// Command helm-client pushes and pulls charts with helm's registry package, as `helm push` and `helm pull` do.
 //
 //	helm-client push ARCHIVE REFERENCE [PROVENANCE]
 //	helm-client pull REFERENCE FOLDER

@@ -1,11 +1,11 @@
-// Command podman-client pushes and pulls by containers/image into containers/storage, as podman, buildah and CRI-O do.
+// Command podman-client pushes and pulls with containers/image and containers/storage, as podman, buildah and CRI-O do.
 //
 //	podman-client push LAYOUT:TAG REFERENCE
 //	podman-client pull REFERENCE FOLDER
 //
-// `push` compresses the layers as zstd:chunked. `pull` brings the image into the storage at FOLDER, taking the files
-// that the storage has already from there; it prints the image's files, each with the SHA-256 of its content. It has to
-// be root, as overlay mounts are made.
+// `push` compresses the layers as zstd:chunked. `pull` brings the image into the storage at FOLDER, and fetches only
+// the files that the storage lacks. It prints the files of the image, each with the SHA-256 of its content. It must run
+// as root, because it makes overlay mounts.
 package main
 
 import (
@@ -30,7 +30,7 @@ import (
 )
 
 func main() {
-	// The storage unpacks layers in a process of its own, which is this program again.
+	// The storage unpacks layers in a separate process, which is this program again.
 	if reexec.Init() {
 		return
 	}
@@ -69,7 +69,7 @@ func pull(ctx context.Context, reference, folder string) error {
 		RunRoot:         filepath.Join(folder, "run"),
 		GraphRoot:       filepath.Join(folder, "graph"),
 		GraphDriverName: "overlay",
-		// Without it a mount of the folder would stay behind.
+		// Otherwise the folder would stay mounted.
 		GraphDriverOptions: []string{"overlay.skip_mount_home=true"},
 		PullOptions:        map[string]string{"enable_partial_images": "true"},
 	})

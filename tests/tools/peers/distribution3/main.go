@@ -1,4 +1,4 @@
-// Serves distribution as its own program does, without the drivers of clouds, whose SDKs are most of what it builds.
+// Serves distribution as its own program does, without the cloud storage drivers, whose SDKs take most of the build.
 package main
 
 import (

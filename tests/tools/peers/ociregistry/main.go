@@ -1,4 +1,4 @@
-// Serves Go's ociserver over its backend in memory, on the address that is its one argument.
+// Serves Go's ociserver over its memory backend, on the address that is its only argument.
 package main
 
 import (

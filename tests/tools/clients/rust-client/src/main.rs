@@ -1,12 +1,12 @@
-//! Pushes and pulls by oci-client, as wasm runtimes and policy engines in Rust do.
+//! Pushes and pulls with oci-client, as wasm runtimes and policy engines in Rust do.
 //!
 //! ```text
 //! rust-client push REFERENCE FILE...            an image whose layers are the files
-//! rust-client stream REFERENCE FILE             a blob in chunks, whose digest is known at the end; prints it
-//! rust-client pull REFERENCE FOLDER             writes the layers by their digests
+//! rust-client stream REFERENCE FILE             a blob in chunks, whose digest is not known before; prints it
+//! rust-client pull REFERENCE FOLDER             writes the layers as files named by digest
 //! rust-client part REFERENCE DIGEST FROM SIZE   writes a part of a blob to the standard output
 //! rust-client mount REFERENCE SOURCE DIGEST
-//! rust-client referrers REFERENCE@DIGEST        prints the digests of what refers to it
+//! rust-client referrers REFERENCE@DIGEST        prints the digests of the referrers
 //! ```
 
 use std::error::Error;
@@ -22,12 +22,12 @@ use oci_client::{Client, Reference};
 
 type Done = Result<(), Box<dyn Error>>;
 
-/// What a stream brings at a time: no divisor of the chunks that are sent.
+/// Bytes of one piece of the stream: not a divisor of the size of the chunks that are sent.
 const PIECE: usize = 300_000;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Done {
-    // TLS is not used here, and has to be configured all the same.
+    // TLS must be configured, although it is not used here.
     rustls::crypto::ring::default_provider().install_default().map_err(|_| "there is a TLS provider already")?;
     let client = Client::new(ClientConfig { protocol: ClientProtocol::Http, ..ClientConfig::default() });
     let arguments: Vec<String> = std::env::args().skip(1).collect();
