@@ -1,13 +1,10 @@
 //! How long the core takes, without Python: `cargo bench -p ociserver-core`.
 
-use std::time::SystemTime;
-
 use divan::counter::BytesCount;
 use divan::{Bencher, black_box};
 use ociserver_core::digest::{Algorithm, Digest};
 use ociserver_core::hash::{Hasher, digest_of};
 use ociserver_core::link::next_link;
-use ociserver_core::log::{Event, Format};
 use ociserver_core::manifest::{self, Strictness};
 use ociserver_core::range::parse_range;
 use ociserver_core::reference::Reference;
@@ -56,28 +53,6 @@ fn link() -> String {
 fn reference(bencher: Bencher<'_, '_>) {
     let text = format!("example.com:5000/library/alpine:latest@{D}");
     bencher.bench(|| Reference::parse(black_box(&text)).is_ok());
-}
-
-#[divan::bench(args = [Format::Text, Format::Json])]
-fn access_line(bencher: Bencher<'_, '_>, format: Format) {
-    let event = Event {
-        request_id: "ociserver1-123456",
-        client: "127.0.0.1",
-        method: "GET",
-        path: b"/v2/library/alpine/manifests/latest",
-        kind: Some("manifest_get"),
-        repository: Some("library/alpine"),
-        status: 200,
-        received: 0,
-        sent: 1234,
-        duration: 0.000_123,
-    };
-    let (now, mut line) = (SystemTime::now(), String::new());
-    bencher.bench_local(|| {
-        line.clear();
-        format.access(black_box(now), black_box(&event), &mut line);
-        line.len()
-    });
 }
 
 #[divan::bench(args = [64, 4096, 1 << 20], consts = [0, 2])]

@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 use std::time::Instant;
 
-use ociserver_core::log::Event;
 use ociserver_core::request_id::RequestIds;
+use ociserver_io::log::Event;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyDict, PyString};

@@ -3,8 +3,8 @@
 use std::io;
 use std::sync::Arc;
 
-use ociserver_core::append::Appender;
-use ociserver_core::file;
+use ociserver_io::append::Appender;
+use ociserver_io::file;
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;

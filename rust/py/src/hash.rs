@@ -2,10 +2,10 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use ociserver_core::append::Hashing;
-use ociserver_core::background::Background;
 use ociserver_core::digest::Algorithm;
 use ociserver_core::hash::{self, Hasher};
+use ociserver_io::append::Hashing;
+use ociserver_io::background::Background;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::os::fd::RawFd;
 use std::time::{Duration, UNIX_EPOCH};
 
-use ociserver_core::log::{self, Event, Format, LineWriter};
+use ociserver_io::log::{self, Event, Format, LineWriter};
 use pyo3::exceptions::PyValueError;
 use pyo3::intern;
 use pyo3::prelude::*;

@@ -6,7 +6,7 @@ use std::mem::ManuallyDrop;
 use std::os::fd::{FromRawFd as _, RawFd};
 use std::os::unix::fs::FileExt as _;
 
-use crate::hash::Hasher;
+use ociserver_core::hash::Hasher;
 
 /// Bytes that are read and hashed in one step: small enough for the second-level cache.
 const STEP: usize = 128 << 10;
@@ -103,8 +103,8 @@ mod tests {
     use std::os::fd::AsRawFd as _;
 
     use super::*;
-    use crate::digest::Algorithm;
-    use crate::hash::digest_of;
+    use ociserver_core::digest::Algorithm;
+    use ociserver_core::hash::digest_of;
 
     #[test]
     fn what_is_hashed_is_what_is_read() {

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::background::{Background, Consumer, Pool, WRITING};
 use crate::file::borrowed;
-use crate::hash::Hasher;
+use ociserver_core::hash::Hasher;
 
 /// Bytes after which the disk is asked to begin with them, so that the sync at the end finds little left: 256 MiB in one
 /// PUT came at 671 MB/s instead of 569. While hashing stood still for that, 1 or 2 MiB were no faster than 4; beside it,
@@ -175,9 +175,9 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::digest::Algorithm;
     use crate::file::scratch;
-    use crate::hash::digest_of;
+    use ociserver_core::digest::Algorithm;
+    use ociserver_core::hash::digest_of;
 
     fn settle(appender: &Arc<Appender<Vec<u8>>>) {
         let (sender, receiver) = mpsc::channel();

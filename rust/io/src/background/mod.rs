@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::hash::Hasher;
+use ociserver_core::hash::Hasher;
 
 mod pool;
 
@@ -226,8 +226,8 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::digest::{Algorithm, Digest};
-    use crate::hash::digest_of;
+    use ociserver_core::digest::{Algorithm, Digest};
+    use ociserver_core::hash::digest_of;
 
     const PATIENCE: Duration = Duration::from_secs(60);
 
