@@ -13,9 +13,9 @@ use crate::background::{Background, Consumer, Pool, WRITING};
 use crate::file::borrowed;
 use ociserver_core::hash::Hasher;
 
-/// Bytes after which the disk is asked to begin with them, so that the sync at the end finds little left: 256 MiB in one
-/// PUT came at 671 MB/s instead of 569. While hashing stood still for that, 1 or 2 MiB were no faster than 4; beside it,
-/// the less at once the better it fits.
+/// Bytes after which the disk is asked to begin with them, so that the sync at the end finds little left: 256 MiB in
+/// one PUT came at 671 MB/s instead of 569. While hashing stood still for that, 1 or 2 MiB were no faster than 4;
+/// beside it, the less at once the better it fits.
 const WRITE_OUT: u64 = 1 << 20;
 
 /// A hash of what is appended. It needs no file, so that it may go on when the file is closed.
@@ -59,8 +59,8 @@ impl<T: AsRef<[u8]> + Send + Sync + 'static> Appender<T> {
         self.hash.when_left(backlog, move || own.file.when_left(backlog, notify));
     }
 
-    /// Call `notify`, once, when all is in the file: at once, or later in another thread. Then nobody uses the descriptor
-    /// until more is added.
+    /// Call `notify`, once, when all is in the file: at once, or later in another thread. Then nobody uses the
+    /// descriptor until more is added.
     pub fn when_written(&self, notify: impl FnOnce() + Send + 'static) {
         self.file.when_left(0, notify);
     }

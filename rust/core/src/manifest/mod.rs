@@ -33,8 +33,8 @@ use outline::Outline;
 /// type carries, and is far below what would exhaust a stack.
 pub const MAX_DEPTH: usize = 64;
 
-/// Longest type that a list of referrers shows, in bytes: two names of up to 127 characters and a slash (RFC 6838, 4.2).
-/// A list of a thousand manifests would else have gigabytes of them, and an index of the database too.
+/// Longest type that a list of referrers shows, in bytes: two names of up to 127 characters and a slash (RFC 6838,
+/// 4.2). A list of a thousand manifests would else have gigabytes of them, and an index of the database too.
 pub const MAX_ARTIFACT_TYPE: usize = 255;
 
 /// Most characters of a message about a manifest.

@@ -25,8 +25,8 @@ pub const RESERVE: usize = 1_024;
 /// never torn apart: the lines of several processes that share a log stay whole.
 pub const WRITE_SIZE: usize = 4096;
 
-/// The writer wakes at the first line and then waits this long for others to come: at most 20 times a second under load,
-/// and never when nothing happens.
+/// The writer wakes at the first line and then waits this long for others to come: at most 20 times a second under
+/// load, and never when nothing happens.
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// Between two tries to write to a descriptor that does not block and is full.
