@@ -460,7 +460,7 @@ def test_background_hasher_says_what_is_left() -> None:
     hasher, piece = BackgroundHasher(), bytes(50_000_000)
     assert hasher.add(b"small") == 0
     assert hasher.add(piece) == len(piece)
-    with pytest.raises(RuntimeError, match="not all of it is hashed"):
+    with pytest.raises(RuntimeError, match="some bytes are not hashed yet"):
         hasher.digest()
     other = threading.Event()
     hasher.when_left(0, other.set)

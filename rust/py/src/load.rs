@@ -1,4 +1,4 @@
-//! The load generator, which works without the GIL and is looked after with it.
+//! The load generator. It runs without the GIL; only progress reports take it.
 
 use std::collections::HashMap;
 use std::sync::mpsc::{RecvTimeoutError, channel};
@@ -14,7 +14,7 @@ use pyo3::types::PyBytes;
 
 use crate::errors::system_error;
 
-/// How often progress is told, and Ctrl-C noticed.
+/// Interval of progress reports and of checks for Ctrl-C.
 const LOOK: Duration = Duration::from_millis(100);
 
 #[pyclass(frozen, name = "LoadContent", module = "ociserver._core")]
@@ -147,10 +147,10 @@ impl PyOrigin {
     }
 }
 
-/// The callback gets how many operations were begun, and how many have ended; it may raise, as Ctrl-C does.
+/// `progress` gets the numbers of operations that were started and that have ended. It may raise, and so may Ctrl-C.
 #[pyfunction]
 #[pyo3(signature = (origin, operations, *, clients, threads, seconds, repeat, headers, progress))]
-// PyO3 makes a list of its own of what it is given.
+// PyO3 passes new lists.
 #[allow(clippy::too_many_arguments, clippy::needless_pass_by_value)]
 pub(crate) fn run_load(
     py: Python<'_>,
@@ -171,7 +171,7 @@ pub(crate) fn run_load(
     let running = {
         let load = load.clone();
         thread::spawn(move || {
-            // Dropped when the thread ends, however it does: that is what is waited for.
+            // The loop below waits until this is dropped, when the thread ends or panics.
             let _ended = ended;
             load.run(clients, threads, duration)
         })
@@ -192,7 +192,7 @@ pub(crate) fn run_load(
     }
     let report = running.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
     if let Some(error) = interrupted {
-        // The last word on how much was begun: somebody has to clean it up.
+        // Report the final number of started operations, so that the caller can delete what they pushed.
         let watch = load.watch();
         let _ = progress.call1((watch.begun, watch.finished));
         return Err(error);
@@ -200,7 +200,7 @@ pub(crate) fn run_load(
     Ok(PyReport(report))
 }
 
-/// Nanoseconds.
+/// In nanoseconds.
 #[pyfunction]
 pub(crate) fn cores_apart(py: Python<'_>) -> Option<u64> {
     py.detach(cores::apart).and_then(|time| u64::try_from(time.as_nanos()).ok())

@@ -1,4 +1,4 @@
-//! Threads that take work from one line, in its order.
+//! Threads that take work from one queue, in order.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex};
@@ -8,23 +8,23 @@ use super::lock;
 
 pub(crate) type Work = Box<dyn FnOnce() + Send>;
 
-/// One thread for each processor: for what only computes.
+/// For work that only computes: one thread per processor.
 pub(crate) static COMPUTING: Pool =
     Pool::new("ociserver-hash", || thread::available_parallelism().map_or(1, usize::from));
 
-/// For what may wait for the disk: more than processors, so that a few slow files do not hold up the others.
+/// For work that may wait for the disk: more threads than processors, so that a few slow files do not delay the others.
 pub(crate) static WRITING: Pool = Pool::new("ociserver-write", || 16);
 
-/// Threads of this process, started when there is work for them, which then stay.
+/// Threads of this process. They start when there is work, and stay.
 pub struct Pool {
     name: &'static str,
-    most: fn() -> usize,
-    line: Mutex<Option<(u32, Arc<Line>)>>,
+    max_threads: fn() -> usize,
+    queue: Mutex<Option<(u32, Arc<Queue>)>>,
 }
 
-struct Line {
-    /// Threads that it may have: asking the system how many processors there are takes 30 microseconds.
-    most: usize,
+struct Queue {
+    /// Maximum number of threads. It is kept, because asking the system for the number of processors takes 30 µs.
+    max_threads: usize,
     state: Mutex<State>,
     came: Condvar,
 }
@@ -37,17 +37,17 @@ struct State {
 }
 
 impl Pool {
-    const fn new(name: &'static str, most: fn() -> usize) -> Self {
-        Self { name, most, line: Mutex::new(None) }
+    const fn new(name: &'static str, max_threads: fn() -> usize) -> Self {
+        Self { name, max_threads, queue: Mutex::new(None) }
     }
 
-    /// Have a thread work; this one if the system gives none.
+    /// Run work in a thread of the pool, or in this thread if the system cannot start one.
     pub(crate) fn run(&self, work: Work) {
-        let line = self.line();
-        let mut state = lock(&line.state);
+        let queue = self.queue();
+        let mut state = lock(&queue.state);
         state.work.push_back(work);
-        if state.work.len() > state.idle && state.threads < line.most {
-            let own = Arc::clone(&line);
+        if state.work.len() > state.idle && state.threads < queue.max_threads {
+            let own = Arc::clone(&queue);
             if thread::Builder::new().name(self.name.into()).spawn(move || serve(&own)).is_ok() {
                 state.threads += 1;
                 return;
@@ -62,40 +62,42 @@ impl Pool {
             }
         }
         drop(state);
-        line.came.notify_one();
+        queue.came.notify_one();
     }
 
-    /// Whether something waits for a thread.
+    /// Whether work waits for a thread.
     pub(crate) fn is_waited_for(&self) -> bool {
-        !lock(&self.line().state).work.is_empty()
+        !lock(&self.queue().state).work.is_empty()
     }
 
-    /// A process that was forked has none of its parent's threads, and what it gave to them nobody would do.
-    fn line(&self) -> Arc<Line> {
-        let mut line = lock(&self.line);
+    /// The queue of this process. A forked process needs a new one: it has no thread of its parent, so work in the old
+    /// queue would never run.
+    fn queue(&self) -> Arc<Queue> {
+        let mut queue = lock(&self.queue);
         let own = process::id();
-        if let Some((process, line)) = &*line {
+        if let Some((process, found)) = &*queue {
             if *process == own {
-                return Arc::clone(line);
+                return Arc::clone(found);
             }
         }
-        let fresh = Arc::new(Line { most: (self.most)(), state: Mutex::default(), came: Condvar::new() });
-        // A parent's is not dropped: one of its threads may have been at it, in the middle of which it stays.
-        mem::forget(line.replace((own, Arc::clone(&fresh))));
+        let fresh =
+            Arc::new(Queue { max_threads: (self.max_threads)(), state: Mutex::default(), came: Condvar::new() });
+        // Do not drop the queue of the parent: a thread of the parent may have held its lock during the fork.
+        mem::forget(queue.replace((own, Arc::clone(&fresh))));
         fresh
     }
 }
 
-fn serve(line: &Line) {
-    let mut state = lock(&line.state);
+fn serve(queue: &Queue) {
+    let mut state = lock(&queue.state);
     loop {
         if let Some(work) = state.work.pop_front() {
             drop(state);
             work();
-            state = lock(&line.state);
+            state = lock(&queue.state);
         } else {
             state.idle += 1;
-            state = line.came.wait(state).unwrap_or_else(std::sync::PoisonError::into_inner);
+            state = queue.came.wait(state).unwrap_or_else(std::sync::PoisonError::into_inner);
             state.idle -= 1;
         }
     }

@@ -1,5 +1,5 @@
-//! The log of a server: what a line of it looks like, and a thread that writes lines, so that no request waits for a
-//! pipe or a disk, and none for the interpreter.
+//! The log of a server: the format of its lines, and a thread that writes them. No request waits for a pipe, a disk or
+//! the interpreter.
 
 mod line;
 mod writer;
