@@ -1,4 +1,4 @@
-//! How long the core takes, without Python: `cargo bench -p ociserver-core`.
+//! Measures the protocol without Python: `cargo bench -p ociserver-core`.
 
 use divan::counter::BytesCount;
 use divan::{Bencher, black_box};
@@ -69,7 +69,7 @@ fn save_and_resume(bencher: Bencher<'_, '_>) {
     bencher.bench(|| Hasher::resume(&black_box(&hasher).save()).is_ok());
 }
 
-/// A manifest as most are, and the largest: of many descriptors, of one long annotation, of many short ones.
+/// A typical manifest, and large ones: many descriptors, one long annotation, many short annotations.
 fn content(name: &str) -> String {
     let layers = |count: usize| {
         let layer = format!(r#"{{"mediaType":"application/vnd.oci.image.layer.v1.tar+gzip","digest":"{D}","size":3}}"#);

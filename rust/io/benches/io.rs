@@ -1,4 +1,4 @@
-//! How long making a line of the access log takes: `cargo bench -p ociserver-io`.
+//! Measures the lines of the access log: `cargo bench -p ociserver-io`.
 
 use std::time::SystemTime;
 

@@ -1,5 +1,5 @@
-//! `ociserver._core`: the other crates for Python. It converts types and errors. Only `exchange`, `headers`, `nowait`
-//! and `answered` do more: they make the ASGI messages of plain reads without a call into Python code.
+//! `ociserver._core`: the other crates for Python. Most modules only convert types and errors. `exchange` and `headers`
+//! read and make header fields, and `nowait` and `answered` answer plain reads.
 
 mod answered;
 mod errors;

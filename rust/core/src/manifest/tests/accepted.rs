@@ -45,7 +45,7 @@ fn strings_may_be_escaped() {
 
 #[test]
 fn annotations_are_not_longer_than_in_the_manifest() {
-    // What JSON lets be written in other ways stands there in its shortest form.
+    // The result has the shortest form of each character.
     let written = r#"{ "a\/b" : "\u0041\u00e9\ud83d\ude00", "c" : "\"\\\b\f\n\r\t\u0001\u007f", "" : "" }"#;
     let annotations = index(&format!(r#"{{"manifests":[],"annotations":{written}}}"#)).expect("valid").annotations;
     let shortest = "{\"a/b\":\"Aé😀\",\"c\":\"\\\"\\\\\\b\\f\\n\\r\\t\\u0001\u{7f}\",\"\":\"\"}";
@@ -53,7 +53,7 @@ fn annotations_are_not_longer_than_in_the_manifest() {
     let again = index(&format!(r#"{{"manifests":[],"annotations":{shortest}}}"#)).expect("valid").annotations;
     assert_eq!(again, annotations);
     let mut found = Vec::new();
-    for_each(shortest.as_bytes(), |key, value| found.push((key.to_owned(), value.to_owned()))).expect("ours");
+    for_each(shortest.as_bytes(), |key, value| found.push((key.to_owned(), value.to_owned()))).expect("valid");
     let owned = |key: &str, value: &str| (key.to_owned(), value.to_owned());
     assert_eq!(found, [owned("a/b", "Aé😀"), owned("c", "\"\\\u{8}\u{c}\n\r\t\u{1}\u{7f}"), owned("", "")]);
     assert_eq!(index(r#"{"manifests":[],"annotations":{}}"#).expect("valid").annotations.into_json(), None);
@@ -170,7 +170,7 @@ fn docker_manifests_must_have_their_parts() {
         ("foo", DOCKER_IMAGE, "expected ident"),
         (r#"{"config":{"digest":"x"}}"#, DOCKER_IMAGE, "bad descriptor in config: invalid digest \"x\""),
         (r#"{"manifests":[{}]}"#, DOCKER_LIST, "bad descriptor in manifests[0]: invalid digest \"\""),
-        (r#"{"manifests":[],"Manifests":[]}"#, DOCKER_LIST, "a key that differs from manifests in case alone"),
+        (r#"{"manifests":[],"Manifests":[]}"#, DOCKER_LIST, "a key that differs from manifests only in case"),
         ("foo", SCHEMA_1, "expected ident"),
     ] {
         assert_eq!(why(typed(template, media_type)), want, "{template}");

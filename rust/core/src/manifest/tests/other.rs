@@ -102,7 +102,7 @@ fn stored_manifests_are_never_refused() {
         assert_eq!((info.media_type.as_str(), info.kind), (IMAGE, ManifestKind::Image), "{declared}");
         assert_eq!(references(&info), ["config blob! {1}", "layers[0] blob! {2}"]);
     }
-    // One that names nothing is what its shape says, if it cannot be what was said of it.
+    // A document that names no type, and does not fit the declared one, gets the type that fits its keys.
     for declared in [INDEX, DOCKER_LIST, SCHEMA_1] {
         let nameless = stored(r#"{"config":{c},"layers":[{l}]}"#, declared);
         assert_eq!((nameless.media_type.as_str(), nameless.kind), (IMAGE, ManifestKind::Image));
@@ -112,7 +112,7 @@ fn stored_manifests_are_never_refused() {
     for declared in [IMAGE, DOCKER_IMAGE, "application/json"] {
         assert_eq!(stored(r#"{"config":{c},"layers":[{l}]}"#, declared).media_type, declared);
     }
-    // Of two shapes: whatever it is, nothing that it names is lost.
+    // A document with the keys of two types keeps the references of both.
     let both = stored(r#"{"config":{c},"manifests":[{l}]}"#, IMAGE);
     assert_eq!(references(&both), ["config unknown {1}", "manifests[0] unknown {2}"]);
     let twice = stored(r#"{"mediaType":"a/b","mediaType":"c/d","x":{l}}"#, "e/f");

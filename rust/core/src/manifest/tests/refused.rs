@@ -33,7 +33,7 @@ fn a_type_has_no_keys_of_another() {
         let lax = read(filled(&template).as_bytes(), media_type, Strictness::Lax);
         assert_eq!(lax.is_ok(), is_missing, "lax: {template} as {media_type}");
     }
-    // Nothing is known of other types.
+    // Other types have no schema.
     assert!(typed(&format!("{{{config},{layers},{manifests},{fs_layers}}}"), "application/json").is_ok());
 }
 
@@ -44,11 +44,11 @@ fn artifact_types_are_bounded() {
     let of_config = |length| format!(r#"{{"config":{{"mediaType":"{}","digest":"{{1}}","size":2}}}}"#, of(length));
     assert!(image(&own(MAX_ARTIFACT_TYPE)).is_ok());
     assert!(image(&of_config(MAX_ARTIFACT_TYPE)).is_ok());
-    let want = "an artifactType, or the media type of a config, of more than 255 bytes";
+    let want = "the artifactType or the media type of the config is longer than 255 bytes";
     assert_eq!(why(image(&own(MAX_ARTIFACT_TYPE + 1))), want);
     assert_eq!(why(image(&of_config(MAX_ARTIFACT_TYPE + 1))), want);
     assert_eq!(why(index(&format!(r#"{{"manifests":[],"artifactType":"{}"}}"#, of(MAX_ARTIFACT_TYPE + 1)))), want);
-    // Only JSON is asked for, and then it has none.
+    // Lax reading accepts it, without an artifact type.
     let lax = read(filled(&own(MAX_ARTIFACT_TYPE + 1)).as_bytes(), IMAGE, Strictness::Lax).expect("taken");
     assert_eq!((lax.artifact_type, lax.subject), (None, None));
 }
@@ -131,20 +131,20 @@ fn other_fields_must_have_their_types() {
 #[test]
 fn ambiguous_keys_are_refused() {
     for (template, want) in [
-        (r#"{"manifests":[],"manifests":[]}"#, "manifests stands there twice"),
-        (r#"{"manifests":[],"manif\u0065sts":[]}"#, "manifests stands there twice"),
-        (r#"{"Manifests":[]}"#, "a key that differs from manifests in case alone"),
-        (r#"{"subject":null,"subject":{c}}"#, "subject stands there twice"),
-        (r#"{"annotations":{"a":"1","a":"2"}}"#, "a key of annotations stands there twice"),
-        (r#"{"manifests":[{"mediaType":"a","digest":"{1}","digest":"{2}","size":2}]}"#, "digest stands there twice"),
+        (r#"{"manifests":[],"manifests":[]}"#, "manifests appears twice"),
+        (r#"{"manifests":[],"manif\u0065sts":[]}"#, "manifests appears twice"),
+        (r#"{"Manifests":[]}"#, "a key that differs from manifests only in case"),
+        (r#"{"subject":null,"subject":{c}}"#, "subject appears twice"),
+        (r#"{"annotations":{"a":"1","a":"2"}}"#, "a key of annotations appears twice"),
+        (r#"{"manifests":[{"mediaType":"a","digest":"{1}","digest":"{2}","size":2}]}"#, "digest appears twice"),
         (
             r#"{"manifests":[{"mediaType":"a","digest":"{1}","Digest":"{2}","size":2}]}"#,
-            "a key that differs from digest in case alone",
+            "a key that differs from digest only in case",
         ),
     ] {
         assert_eq!(why(index(template)), want, "{template}");
     }
-    // What is not read may be there twice, and annotations differ by case.
+    // Unknown keys may appear twice, and keys of annotations may differ only in case.
     assert!(index(r#"{"x":1,"x":2,"annotations":{"a":"1","A":"2"},"manifests":[]}"#).is_ok());
 }
 
