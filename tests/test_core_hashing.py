@@ -152,7 +152,7 @@ def test_appender_writes_and_hashes(tmp_path: Path, sizes: tuple[int, ...]) -> N
     known.update(before)
     with (tmp_path / "file").open("r+b") as file:
         hasher = BackgroundHasher.resume(known)
-        appender = Appender(file.fileno(), len(before), hasher, begin=True)
+        appender = Appender(file.fileno(), len(before), hasher, early_writeback=True)
         for piece in pieces:
             backlog = appender.add(piece)
             assert backlog is not None
@@ -169,7 +169,7 @@ def test_appender_counts_its_backlog(tmp_path: Path) -> None:
     piece = bytes(50_000_000)
     with (tmp_path / "file").open("wb") as file:
         hasher = BackgroundHasher()
-        appender = Appender(file.fileno(), 0, hasher, begin=False)
+        appender = Appender(file.fileno(), 0, hasher, early_writeback=False)
         assert appender.add(piece) == len(piece)
         assert appender.left() == len(piece)
         assert (hasher.hasher().length, hasher.length()) == (0, len(piece))
@@ -181,7 +181,7 @@ def test_appender_reports_written_bytes_before_they_are_hashed(tmp_path: Path) -
     content, written = bytes(50_000_000), threading.Event()
     with (tmp_path / "file").open("wb") as file:
         hasher = BackgroundHasher()
-        appender = Appender(file.fileno(), 0, hasher, begin=False)
+        appender = Appender(file.fileno(), 0, hasher, early_writeback=False)
         appender.add(content)
         appender.when_written(written.set)
         assert written.wait(60)
@@ -189,7 +189,7 @@ def test_appender_reports_written_bytes_before_they_are_hashed(tmp_path: Path) -
         appender.close()
     # The hash continues without a file, and then with the next one.
     with (tmp_path / "file").open("r+b") as file:
-        appender = Appender(file.fileno(), len(content), hasher, begin=False)
+        appender = Appender(file.fileno(), len(content), hasher, early_writeback=False)
         appender.add(b"more")
         left(appender, 0)
     assert hasher.digest() == expected("sha256", content + b"more")
@@ -208,7 +208,7 @@ def test_a_closed_hash_drops_pieces() -> None:
 
 def test_a_closed_appender_drops_pieces(tmp_path: Path) -> None:
     with (tmp_path / "file").open("wb") as file:
-        appender = Appender(file.fileno(), 0, BackgroundHasher(), begin=True)
+        appender = Appender(file.fileno(), 0, BackgroundHasher(), early_writeback=True)
         for _ in range(100):
             appender.add(bytes(1_000_000))
         appender.close()
@@ -222,7 +222,7 @@ def test_a_closed_appender_drops_pieces(tmp_path: Path) -> None:
 def test_appender_after_an_error(tmp_path: Path, size: int) -> None:
     (tmp_path / "file").write_bytes(b"")
     with (tmp_path / "file").open("rb") as file:
-        appender = Appender(file.fileno(), 0, BackgroundHasher(), begin=True)
+        appender = Appender(file.fileno(), 0, BackgroundHasher(), early_writeback=True)
         appender.add(bytes(size))
         left(appender, 0)
         assert appender.add(bytes(size)) is None
@@ -236,7 +236,7 @@ def test_appender_after_an_error(tmp_path: Path, size: int) -> None:
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no /dev/full")
 def test_a_full_disk_has_its_error_number() -> None:
     with Path("/dev/full").open("wb") as file:
-        appender = Appender(file.fileno(), 0, BackgroundHasher(), begin=True)
+        appender = Appender(file.fileno(), 0, BackgroundHasher(), early_writeback=True)
         appender.add(b"x")
         left(appender, 0)
         with pytest.raises(OSError, match=r".") as caught:

@@ -423,10 +423,10 @@ class Appender:
         fd: the file descriptor. The caller closes it, after everything is written.
         size: size of the file in bytes.
         hash: the hash of these bytes. It does not use the file, and can continue after the file is closed.
-        begin: whether to start writing to the disk early, so that a later sync takes less time. Only Linux does this.
+        early_writeback: whether to start writing to the disk early, so that a later sync takes less time. Only Linux does this.
     """
 
-    def __new__(cls, fd: int, size: int, hash: BackgroundHasher, begin: bool) -> Appender: ...
+    def __new__(cls, fd: int, size: int, hash: BackgroundHasher, early_writeback: bool) -> Appender: ...
     def add(self, data: bytes) -> int | None:
         """Append bytes, and return the backlog: the number of bytes that are not written or not hashed yet, including
         these.

@@ -19,7 +19,7 @@ use ociserver_core::hash::Hasher;
 /// After this many bytes the system starts to write them to the disk, so that the final sync has little left to write:
 /// a PUT of 256 MiB reached 671 MB/s instead of 569 MB/s. Writing and hashing run in parallel, so a small value is
 /// best.
-const WRITE_OUT: u64 = 1 << 20;
+const WRITEBACK_SIZE: u64 = 1 << 20;
 
 /// The hash of the appended bytes. It does not use the file, so it can continue after the file is closed.
 pub type Hashing<T> = Background<Hasher, Piece<T>>;
@@ -37,10 +37,11 @@ impl<T: AsRef<[u8]> + Send + Sync + 'static> Appender<T> {
     /// Append to a file of `size` bytes, with the hash of these bytes. The caller closes the descriptor, after
     /// everything is written.
     ///
-    /// With `begin`, the system starts to write to the disk early, so that a later sync takes less time.
-    pub fn new(fd: RawFd, size: u64, hash: Hashing<T>, begin: bool) -> Self {
+    /// With `early_writeback`, the system starts to write to the disk early, so that a later sync takes less time.
+    pub fn new(fd: RawFd, size: u64, hash: Hashing<T>, early_writeback: bool) -> Self {
         let failed = Arc::<AtomicBool>::default();
-        let end = End { fd, size, begun: begin.then_some(size), failed: Arc::clone(&failed), failure: None };
+        let end =
+            End { fd, size, writeback: early_writeback.then_some(size), failed: Arc::clone(&failed), failure: None };
         Self { hash, file: Background::new(end), failed }
     }
 
@@ -94,7 +95,7 @@ struct End {
     fd: RawFd,
     size: u64,
     /// The offset up to which the system has started to write to the disk. None if it is not asked to.
-    begun: Option<u64>,
+    writeback: Option<u64>,
     failed: Arc<AtomicBool>,
     failure: Option<io::Error>,
 }
@@ -109,10 +110,10 @@ impl End {
             return Err(error);
         }
         self.size += piece.len() as u64;
-        if let Some(begun) = self.begun {
-            if self.size - begun >= WRITE_OUT {
-                write_out(&file, begun, self.size);
-                self.begun = Some(self.size);
+        if let Some(started) = self.writeback {
+            if self.size - started >= WRITEBACK_SIZE {
+                start_writeback(&file, started, self.size);
+                self.writeback = Some(self.size);
             }
         }
         Ok(())
@@ -120,9 +121,9 @@ impl End {
 }
 
 impl Consumer for End {
-    type Seen = ();
+    type Snapshot = ();
 
-    fn seen(&self) {}
+    fn snapshot(&self) {}
 
     fn take(&mut self, piece: &[u8]) {
         if self.failed.load(Ordering::Relaxed) {
@@ -135,7 +136,7 @@ impl Consumer for End {
         }
     }
 
-    fn at_once(_size: usize) -> bool {
+    fn is_inline(_size: usize) -> bool {
         false
     }
 
@@ -146,7 +147,7 @@ impl Consumer for End {
 
 /// Start to write a range to the disk. It does not wait, and guarantees nothing.
 #[cfg(target_os = "linux")]
-fn write_out(file: &File, begin: u64, end: u64) {
+fn start_writeback(file: &File, begin: u64, end: u64) {
     use rustix::fs::{Advice, fadvise};
 
     // `DONTNEED` drops clean pages, and starts to write dirty ones.
@@ -155,7 +156,7 @@ fn write_out(file: &File, begin: u64, end: u64) {
 
 /// Does nothing: other systems have no call that only starts to write.
 #[cfg(not(target_os = "linux"))]
-fn write_out(_file: &File, _begin: u64, _end: u64) {}
+fn start_writeback(_file: &File, _begin: u64, _end: u64) {}
 
 /// A piece, shared by the file and the hash.
 pub struct Piece<T>(Arc<T>);
@@ -216,7 +217,7 @@ mod tests {
         settle(&appender);
         assert_eq!(appender.size(), Some(all.len() as u64));
         assert!(appender.failure().is_none());
-        assert_eq!(hash.seen().digest(), digest_of(Algorithm::Sha256, &all));
+        assert_eq!(hash.snapshot().digest(), digest_of(Algorithm::Sha256, &all));
         let mut there = vec![0; all.len() + 1];
         assert_eq!(file.read_at(&mut there, 0).expect("readable"), all.len());
         assert_eq!(there[..all.len()], all);
@@ -234,7 +235,7 @@ mod tests {
         let wanted = digest_of(Algorithm::Sha512, &(0..5).flat_map(|number| vec![number; 300_000]).collect::<Vec<_>>());
         for (file, (appender, hash)) in files.iter().zip(&appenders) {
             settle(appender);
-            assert_eq!(hash.seen().digest(), wanted);
+            assert_eq!(hash.snapshot().digest(), wanted);
             assert_eq!(file.metadata().expect("open").len(), 1_500_000);
         }
     }
@@ -291,7 +292,7 @@ mod tests {
         drop(file);
         second.add(all[4 << 20..].to_vec());
         settle(&second);
-        assert_eq!(hash.seen().digest(), digest_of(Algorithm::Sha256, &all));
+        assert_eq!(hash.snapshot().digest(), digest_of(Algorithm::Sha256, &all));
         assert_eq!(other.metadata().expect("open").len(), 6 << 20);
     }
 

@@ -77,7 +77,7 @@ impl Connection {
             (Err(failure), _) => return Err(failure),
         };
         let expected = step.expect.contains(&head.status);
-        let mut taken = Taken::new(if expected { step.digest.as_deref() } else { None }, expected);
+        let mut taken = ReceivedBody::new(if expected { step.digest.as_deref() } else { None }, expected);
         self.body(&mut stream, &head, filled, &mut taken).await.map_err(Attempt::Failed)?;
         if !head.closes {
             self.stream = Some(stream);
@@ -157,7 +157,7 @@ impl Connection {
         stream: &mut Stream,
         head: &Head,
         filled: usize,
-        taken: &mut Taken,
+        taken: &mut ReceivedBody,
     ) -> Result<(), Failure> {
         let mut chunks = Chunks::default();
         let mut piece = head.size..filled;
@@ -194,14 +194,14 @@ enum Attempt {
 }
 
 /// The body of a response as far as it is received.
-struct Taken {
+struct ReceivedBody {
     received: u64,
     hasher: Option<Hasher>,
     wanted: bool,
     excerpt: Vec<u8>,
 }
 
-impl Taken {
+impl ReceivedBody {
     fn new(digest: Option<&str>, wanted: bool) -> Self {
         Self { received: 0, hasher: digest.map(|_| Hasher::new(Algorithm::Sha256)), wanted, excerpt: Vec::new() }
     }

@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use crate::client::{Counts, run};
 use crate::connection::Connection;
 use crate::load::Load;
-use crate::worker::{Counts, work};
 
 /// How often a thread checks whether to stop.
-const LOOK: Duration = Duration::from_millis(50);
+const CHECK_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Seconds in a unit of the histogram.
 const UNIT_S: f64 = 1e-7;
@@ -93,10 +93,10 @@ impl Load {
     async fn clients(self: &Arc<Self>, connections: Vec<Connection>, deadline: Option<Instant>, total: &mut Counts) {
         let mut tasks = JoinSet::new();
         for connection in connections {
-            tasks.spawn(work(self.clone(), connection, deadline));
+            tasks.spawn(run(self.clone(), connection, deadline));
         }
         loop {
-            match timeout(LOOK, tasks.join_next()).await {
+            match timeout(CHECK_INTERVAL, tasks.join_next()).await {
                 Ok(Some(Ok(counts))) => total.add(&counts),
                 Ok(Some(Err(error))) => {
                     if let Ok(panic) = error.try_into_panic() {

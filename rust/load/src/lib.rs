@@ -4,6 +4,7 @@
 //! It shares the machine with the server that it measures, so the cycles that it uses lower the result. Therefore it
 //! reuses buffers for requests, generates bodies in the buffer that they are sent from, and counts and drops responses.
 
+mod client;
 mod connection;
 pub mod content;
 pub mod cores;
@@ -13,10 +14,9 @@ mod load;
 mod origin;
 mod response;
 mod step;
-mod worker;
 
 pub use engine::Report;
 pub use error::Failure;
-pub use load::{Load, Watch};
+pub use load::{Load, Progress};
 pub use origin::Origin;
 pub use step::{Body, Step, Target};

@@ -20,7 +20,7 @@ pub struct Load {
 
 /// The progress of a load.
 #[derive(Debug, Clone, Copy)]
-pub struct Watch {
+pub struct Progress {
     /// Number of operations that were started.
     pub begun: u64,
     /// Number of operations that have ended.
@@ -58,8 +58,8 @@ impl Load {
     }
 
     /// The progress of the load.
-    pub fn watch(&self) -> Watch {
-        Watch { begun: self.begun(), finished: self.finished.load(Ordering::Relaxed) }
+    pub fn progress(&self) -> Progress {
+        Progress { begun: self.begun(), finished: self.finished.load(Ordering::Relaxed) }
     }
 
     pub(crate) fn next(&self) -> Option<&[Arc<Step>]> {

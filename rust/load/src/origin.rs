@@ -15,11 +15,11 @@ use tokio_rustls::{TlsConnector, rustls};
 
 use crate::error::Failure;
 
-/// Timeout of each read and write.
-const IDLE: Duration = Duration::from_secs(60);
+/// Timeout of each read and write, after which a request counts as failed.
+const IO_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Timeout of a connection attempt, and of the TLS handshake.
-const CONNECT: Duration = Duration::from_secs(15);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// A server. Its name is resolved once.
 pub struct Origin {
@@ -47,7 +47,7 @@ impl Origin {
         let Some((connector, name)) = &self.tls else {
             return Ok(Stream::Plain(plain));
         };
-        match timeout(CONNECT, connector.connect(name.clone(), plain)).await {
+        match timeout(CONNECT_TIMEOUT, connector.connect(name.clone(), plain)).await {
             Ok(Ok(stream)) => Ok(Stream::Tls(Box::new(stream))),
             Ok(Err(error)) => Err(Failure::NotConnected(error.to_string())),
             Err(_) => Err(Failure::Timeout),
@@ -58,7 +58,7 @@ impl Origin {
     async fn tcp(&self) -> Result<TcpStream, Failure> {
         let mut failure = Failure::NotConnected("the name has no address".into());
         for address in &self.addresses {
-            match timeout(CONNECT, TcpStream::connect(address)).await {
+            match timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await {
                 Ok(Ok(stream)) => {
                     stream.set_nodelay(true)?;
                     return Ok(stream);
@@ -106,7 +106,7 @@ impl Stream {
                 Self::Tls(stream) => stream.read(buffer).await,
             }
         };
-        timeout(IDLE, read).await?
+        timeout(IO_TIMEOUT, read).await?
     }
 
     pub(crate) async fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
@@ -119,6 +119,6 @@ impl Stream {
                 }
             }
         };
-        timeout(IDLE, write).await?
+        timeout(IO_TIMEOUT, write).await?
     }
 }

@@ -19,8 +19,8 @@ pub(crate) struct PyAppender(Arc<Appender<PyBackedBytes>>);
 #[pymethods]
 impl PyAppender {
     #[new]
-    fn new(fd: i32, size: u64, hash: &PyBackgroundHasher, begin: bool) -> Self {
-        Self(Arc::new(Appender::new(fd, size, hash.hashing(), begin)))
+    fn new(fd: i32, size: u64, hash: &PyBackgroundHasher, early_writeback: bool) -> Self {
+        Self(Arc::new(Appender::new(fd, size, hash.hashing(), early_writeback)))
     }
 
     fn add(&self, data: PyBackedBytes) -> Option<usize> {

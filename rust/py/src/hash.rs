@@ -116,7 +116,7 @@ impl PyBackgroundHasher {
     }
 
     fn hasher(&self) -> PyHasher {
-        PyHasher::from(self.0.seen())
+        PyHasher::from(self.0.snapshot())
     }
 
     fn digest(&self) -> PyResult<String> {

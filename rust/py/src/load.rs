@@ -15,7 +15,7 @@ use pyo3::types::PyBytes;
 use crate::errors::system_error;
 
 /// Interval of progress reports and of checks for Ctrl-C.
-const LOOK: Duration = Duration::from_millis(100);
+const CHECK_INTERVAL: Duration = Duration::from_millis(100);
 
 #[pyclass(frozen, name = "LoadContent", module = "ociserver._core")]
 pub(crate) struct PyContent(Content);
@@ -178,10 +178,10 @@ pub(crate) fn run_load(
     };
     let mut interrupted = None;
     loop {
-        let woken = py.detach(|| wait.lock().unwrap_or_else(PoisonError::into_inner).recv_timeout(LOOK));
+        let woken = py.detach(|| wait.lock().unwrap_or_else(PoisonError::into_inner).recv_timeout(CHECK_INTERVAL));
         if interrupted.is_none() {
-            let watch = load.watch();
-            interrupted = py.check_signals().and_then(|()| progress.call1((watch.begun, watch.finished))).err();
+            let now = load.progress();
+            interrupted = py.check_signals().and_then(|()| progress.call1((now.begun, now.finished))).err();
             if interrupted.is_some() {
                 load.stop();
             }
@@ -193,8 +193,8 @@ pub(crate) fn run_load(
     let report = running.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
     if let Some(error) = interrupted {
         // Report the final number of started operations, so that the caller can delete what they pushed.
-        let watch = load.watch();
-        let _ = progress.call1((watch.begun, watch.finished));
+        let now = load.progress();
+        let _ = progress.call1((now.begun, now.finished));
         return Err(error);
     }
     Ok(PyReport(report))

@@ -24,16 +24,16 @@ const TURN: usize = 1 << 20;
 /// Takes pieces in order. At most one thread uses it at a time.
 pub trait Consumer: Send + 'static {
     /// A snapshot of its state. The caller can read it while a thread works.
-    type Seen: Clone + Send;
+    type Snapshot: Clone + Send;
 
     /// The snapshot after the pieces that it has taken so far.
-    fn seen(&self) -> Self::Seen;
+    fn snapshot(&self) -> Self::Snapshot;
 
     /// Process a piece.
     fn take(&mut self, piece: &[u8]);
 
     /// Whether `add` itself processes a piece of this size, if the backlog is empty.
-    fn at_once(size: usize) -> bool;
+    fn is_inline(size: usize) -> bool;
 
     /// The threads that process all other pieces.
     #[doc(hidden)]
@@ -42,9 +42,9 @@ pub trait Consumer: Send + 'static {
 
 impl Consumer for Hasher {
     /// A copy of about 200 bytes for each piece.
-    type Seen = Self;
+    type Snapshot = Self;
 
-    fn seen(&self) -> Self {
+    fn snapshot(&self) -> Self {
         self.clone()
     }
 
@@ -52,7 +52,7 @@ impl Consumer for Hasher {
         self.update(piece);
     }
 
-    fn at_once(size: usize) -> bool {
+    fn is_inline(size: usize) -> bool {
         size <= SMALL
     }
 
@@ -77,7 +77,7 @@ struct State<C: Consumer, T> {
     /// None while a thread uses it.
     consumer: Option<C>,
     /// The snapshot while a thread uses the consumer. It has exactly the pieces that `backlog` no longer counts.
-    seen: C::Seen,
+    snapshot: C::Snapshot,
     waiting: VecDeque<T>,
     /// Number of bytes that are not processed yet, including the piece in progress.
     backlog: usize,
@@ -88,9 +88,9 @@ struct State<C: Consumer, T> {
 impl<C: Consumer, T: AsRef<[u8]> + Send + 'static> Background<C, T> {
     /// Start with an empty backlog.
     pub fn new(consumer: C) -> Self {
-        let (seen, waiting, notices) = (consumer.seen(), VecDeque::new(), Vec::new());
+        let (snapshot, waiting, notices) = (consumer.snapshot(), VecDeque::new(), Vec::new());
         let consumer = Some(consumer);
-        Self(Arc::new(Mutex::new(State { consumer, seen, waiting, backlog: 0, notices, closed: false })))
+        Self(Arc::new(Mutex::new(State { consumer, snapshot, waiting, backlog: 0, notices, closed: false })))
     }
 
     /// Add a piece. Returns the backlog in bytes, including this piece. None after `close`.
@@ -104,7 +104,7 @@ impl<C: Consumer, T: AsRef<[u8]> + Send + 'static> Background<C, T> {
             // Otherwise a thread would work while the backlog is zero.
             return Some(state.backlog);
         }
-        if C::at_once(size) {
+        if C::is_inline(size) {
             if let Some(consumer) = &mut state.consumer {
                 consumer.take(piece.as_ref());
                 return Some(0);
@@ -114,7 +114,7 @@ impl<C: Consumer, T: AsRef<[u8]> + Send + 'static> Background<C, T> {
         state.backlog += size;
         let backlog = state.backlog;
         if let Some(consumer) = state.consumer.take() {
-            state.seen = consumer.seen();
+            state.snapshot = consumer.snapshot();
             drop(state);
             begin(Arc::clone(&self.0), consumer);
         }
@@ -143,8 +143,8 @@ impl<C: Consumer, T: AsRef<[u8]> + Send + 'static> Background<C, T> {
     }
 
     /// The latest snapshot, whether a thread works or not.
-    pub fn seen(&self) -> C::Seen {
-        lock(&self.0).seen()
+    pub fn snapshot(&self) -> C::Snapshot {
+        lock(&self.0).snapshot()
     }
 
     /// Accept no more pieces, and drop the backlog except the piece in progress.
@@ -163,13 +163,13 @@ impl<T> Background<Hasher, T> {
     /// Number of bytes that were added, hashed or not.
     pub fn length(&self) -> u64 {
         let state = lock(&self.0);
-        state.seen().length() + state.backlog as u64
+        state.snapshot().length() + state.backlog as u64
     }
 }
 
 impl<C: Consumer, T> State<C, T> {
-    fn seen(&self) -> C::Seen {
-        self.consumer.as_ref().map_or_else(|| self.seen.clone(), C::seen)
+    fn snapshot(&self) -> C::Snapshot {
+        self.consumer.as_ref().map_or_else(|| self.snapshot.clone(), C::snapshot)
     }
 
     /// Remove and return the notifications whose backlog is reached.
@@ -190,7 +190,7 @@ fn run<C: Consumer, T: AsRef<[u8]> + Send + 'static>(shared: Arc<Mutex<State<C, 
     loop {
         let mut state = lock(&shared);
         state.backlog -= taken;
-        state.seen = consumer.seen();
+        state.snapshot = consumer.snapshot();
         let reached = state.reached();
         let Some(piece) = state.waiting.pop_front() else {
             state.consumer = Some(consumer);
@@ -299,7 +299,7 @@ mod tests {
             hash.add(Slow(Mutex::new(Some(released)), vec![byte; SMALL + 1]));
             release
         };
-        let seen = || (hash.seen().length(), hash.length());
+        let seen = || (hash.snapshot().length(), hash.length());
         hash.add(Slow(Mutex::new(None), vec![1; 5]));
         assert_eq!(seen(), (5, 5), "hashed immediately");
         let (first, second) = (add(2), add(3));
@@ -308,7 +308,7 @@ mod tests {
         wait(&hash, SMALL + 1);
         assert_eq!(seen(), (large + 5, 2 * large + 5));
         let begun = [vec![1; 5], vec![2; SMALL + 1]].concat();
-        assert_eq!(hash.seen().digest(), digest_of(Algorithm::Sha256, &begun));
+        assert_eq!(hash.snapshot().digest(), digest_of(Algorithm::Sha256, &begun));
         hash.close();
         assert_eq!(seen(), (large + 5, 2 * large + 5), "the piece in progress is not dropped");
         second.send(()).expect("the test waits");

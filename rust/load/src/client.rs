@@ -12,10 +12,10 @@ use crate::load::Load;
 use crate::step::{Body, Step, Target, local_path, with_query};
 
 /// Pause after a failure, so that a server that refuses everything does not get a million requests.
-const PAUSE: Duration = Duration::from_millis(20);
+const FAILURE_PAUSE: Duration = Duration::from_millis(20);
 
 /// Longest time that the histogram can record, in its unit. Longer times count as this one.
-const LONGEST: u64 = 3600 * 10_000_000;
+const MAX_TIME: u64 = 3600 * 10_000_000;
 
 /// The results of one client, or of several.
 pub(crate) struct Counts {
@@ -33,7 +33,7 @@ pub(crate) struct Counts {
 impl Counts {
     pub(crate) fn new() -> Self {
         #[allow(clippy::unwrap_used)] // The bounds are constants, and valid.
-        let times = Histogram::new_with_bounds(1, LONGEST, 3).unwrap();
+        let times = Histogram::new_with_bounds(1, MAX_TIME, 3).unwrap();
         Self { count: 0, sent: 0, received: 0, times, errors: BTreeMap::new(), first_error: None, ended: None }
     }
 
@@ -42,7 +42,7 @@ impl Counts {
         self.count += 1;
         self.sent += sent;
         self.received += received;
-        let time = u64::try_from((now - began).as_nanos() / 100).unwrap_or(LONGEST);
+        let time = u64::try_from((now - began).as_nanos() / 100).unwrap_or(MAX_TIME);
         self.times.saturating_record(time.max(1));
         self.ended = Some(now);
     }
@@ -74,12 +74,12 @@ impl Counts {
 }
 
 /// Run the operations of one client.
-pub(crate) async fn work(load: Arc<Load>, mut connection: Connection, deadline: Option<Instant>) -> Counts {
+pub(crate) async fn run(load: Arc<Load>, mut connection: Connection, deadline: Option<Instant>) -> Counts {
     let mut counts = Counts::new();
     while deadline.is_none_or(|deadline| Instant::now() < deadline) {
         let Some(operation) = load.next() else { break };
         if !perform(&load, &mut connection, operation, &mut counts).await {
-            tokio::time::sleep(PAUSE).await;
+            tokio::time::sleep(FAILURE_PAUSE).await;
         }
         load.done();
     }
