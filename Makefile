@@ -83,10 +83,10 @@ test: dev tools test-rust
 	$(BIN)/pytest -m "not alone" --numprocesses 2 --dist loadfile --durations 15
 	$(BIN)/pytest -m alone
 
-.PHONY: test-rust  ## Run the tests of the Rust core
+.PHONY: test-rust  ## Run the tests of the Rust crates
 test-rust:
-# rust/py only converts types and errors: it is tested from Python, against the built module.
-	cargo test --locked --quiet --package ociserver-core --package ociserver-load
+# rust/py needs a Python interpreter. The tests in Python cover it.
+	cargo test --locked --quiet --package ociserver-core --package ociserver-io --package ociserver-load
 
 .PHONY: test-python  ## Run the Python tests without the conformance suite and the clients (TESTS='-k ...')
 test-python: dev

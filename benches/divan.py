@@ -1,4 +1,4 @@
-"""Parses the output of divan, the benchmark library of the Rust core. divan has no machine-readable output."""
+"""Parses the output of divan, the benchmark library of the Rust crates. divan has no machine-readable output."""
 
 from __future__ import annotations
 

@@ -74,7 +74,7 @@ def _checked_out(revision: str) -> Iterator[Path]:
 
 def _build(tree: Path) -> None:
     _run(tree, "make", "--silent", "dev", f"PYTHON={sys.executable}")
-    _run(tree, "cargo", "bench", "--locked", "--quiet", "--package", "ociserver-core", "--no-run")
+    _run(tree, *_RUST_BENCHES, "--no-run")
 
 
 def _python(tree: Path, only: str) -> dict[str, float]:
@@ -94,10 +94,12 @@ def _python(tree: Path, only: str) -> dict[str, float]:
 
 
 def _rust(tree: Path, only: str) -> dict[str, float]:
-    command = ["cargo", "bench", "--locked", "--quiet", "--package", "ociserver-core", "--bench", "core", "--"]
-    printed = _run(tree, *command, *([only] if only else []), "--max-time", str(BENCH_S))
+    printed = _run(tree, *_RUST_BENCHES, "--", *([only] if only else []), "--max-time", str(BENCH_S))
     return {f"Rust: {name}": seconds for name, seconds in divan.medians(printed.splitlines()).items()}
 
+
+_RUST_BENCHES: Final = ("cargo", "bench", "--locked", "--quiet", "--package", "ociserver-*", "--bench", "*")
+"""Every benchmark of every crate. Patterns, because an earlier commit may have other crates."""
 
 _NOTHING_SELECTED: Final = 5
 """pytest's exit status if no test was selected."""

@@ -1,8 +1,11 @@
-"""The protocol in Rust: grammar, request parsing, ranges, hashing, manifests; and the log.
+"""The compiled part of ociserver: the protocol, file I/O, the access log, and the load generator of `ociserver bench`.
 
-Everything but `Appender`, `hash_range`, `read_at`, `read_cached`, `run_load`, `cores_apart` and
-`LineWriter` is pure computation.
-Names follow the distribution spec; behaviour that the spec leaves open follows Go's `cuelabs.dev/go/oci/ociregistry`.
+The protocol (grammars, requests, ranges, hashes, manifests) is pure computation, from the crate `rust/core`.
+`Appender`, `BackgroundHasher`, `hash_range`, `read_at`, `read_cached` and `LineWriter` do I/O or use threads of their
+own, from `rust/io`. `run_load`, `cores_apart` and the `Load` classes come from `rust/load`.
+
+Names follow the distribution spec. Where the spec leaves a choice, the behaviour follows Go's
+`cuelabs.dev/go/oci/ociregistry`.
 """
 
 from collections.abc import Callable, Sequence
@@ -67,19 +70,20 @@ __version__: Final[str]
 """Version of the package, from the workspace's Cargo.toml, in PEP 440 form."""
 
 build_profile: Final[Literal["debug", "release"]]
-"""How this extension was compiled; a debug build is many times slower."""
+"""How this extension was compiled. A debug build is many times slower."""
 
 ACCEPT_RANGES: Final[tuple[bytes, bytes]]
-"""The header field of every answer that has a blob, or describes one."""
+"""The header field of every response that has or describes a blob."""
 
 API_VERSION: Final[tuple[bytes, bytes]]
-"""The header field of every answer."""
+"""The header field of every response."""
 
 MAX_MANIFEST_DEPTH: Final[int]
-"""Deepest nesting of JSON that a manifest may have before it is refused."""
+"""Maximum nesting depth of the JSON of a manifest. A deeper manifest is refused."""
 
 MAX_RANGES: Final[int]
-"""Most ranges of one Range header that are served as parts (1,024). With more the header is ignored: 200, the whole."""
+"""Maximum number of ranges in a Range header (1,024). A header with more is ignored: the response is 200, with the
+whole content."""
 
 _Kind: TypeAlias = Literal[
     "ping",
@@ -103,13 +107,13 @@ _Kind: TypeAlias = Literal[
 ]
 
 REQUEST_KINDS: Final[tuple[_Kind, ...]]
-"""Every value that `Request.kind` can have, in the order of the spec's table of endpoints."""
+"""Every value of `Request.kind`, in the order of the spec's table of endpoints."""
 
 @final
 class Request:
-    """One well-formed request of the distribution API. Immutable, compared by value.
+    """One well-formed request of the distribution API. Immutable, and compared by value.
 
-    `repr` is the constructor call. Fields that a kind does not use are None (`()` for `tags`).
+    `repr` returns the constructor call. A field that the kind does not use is None (`()` for `tags`).
     """
 
     def __new__(
@@ -128,95 +132,96 @@ class Request:
         artifact_type: str | None = None,
         namespace: str | None = None,
     ) -> Request:
-        """Make a request by hand, checked like a parsed one.
+        """Make a request from its fields. The checks are those of `parse_request`.
 
         Raises:
-            ValueError: a field has a bad form, is missing, or does not belong to the kind.
+            ValueError: a field is malformed, is missing, or does not belong to the kind.
         """
 
     @property
     def kind(self) -> _Kind: ...
     @property
     def repository(self) -> str | None:
-        """All but ping and catalog_list."""
+        """Every kind except ping and catalog_list."""
     @property
     def digest(self) -> str | None:
-        """blob_*, upload_blob, upload_complete, referrers_list (the subject); manifest_* by digest."""
+        """blob_*, upload_blob, upload_complete, referrers_list (the subject), and manifest_* by digest."""
     @property
     def tag(self) -> str | None:
         """manifest_* by tag."""
     @property
     def tags(self) -> tuple[str, ...]:
-        """manifest_put: the `tag` parameters, in order, without repeats (spec: end-7b)."""
+        """manifest_put: the `tag` parameters in order, without duplicates (spec: end-7b)."""
     @property
     def from_repository(self) -> str | None:
-        """blob_mount: None asks for a mount from wherever the blob is (anonymous mount)."""
+        """blob_mount: the source repository. None is an anonymous mount: the registry chooses the source."""
     @property
     def upload_id(self) -> str | None:
-        """upload_info, upload_chunk, upload_complete, upload_cancel: the backend's id, decoded."""
+        """upload_info, upload_chunk, upload_complete, upload_cancel: the decoded ID of the backend."""
     @property
     def digest_algorithm(self) -> str | None:
-        """upload_start: sha256, sha384 or sha512 if `digest-algorithm` was given (end-4c)."""
+        """upload_start: the `digest-algorithm` parameter (end-4c): sha256, sha384 or sha512."""
     @property
     def n(self) -> int | None:
-        """tags_list, catalog_list: most entries wanted; None is no limit; never negative."""
+        """tags_list, catalog_list: maximum number of entries, never negative. None is no limit."""
     @property
     def last(self) -> str | None:
-        """tags_list, catalog_list, referrers_list: entries strictly after this one; None or non-empty."""
+        """tags_list, catalog_list, referrers_list: return only entries after this one. None or non-empty."""
     @property
     def artifact_type(self) -> str | None:
-        """referrers_list: the filter; None or non-empty."""
+        """referrers_list: return only this artifact type. None or non-empty."""
     @property
     def namespace(self) -> str | None:
-        """Any kind: the `ns` parameter, as sent; None or non-empty."""
+        """Any kind: the `ns` parameter as received. None or non-empty."""
 
     def build(self) -> tuple[str, str]:
-        """Return (method, URL path with query). `parse_request` of it gives an equal request."""
+        """Return the method, and the URL path with its query. `parse_request` turns them into an equal request."""
 
 def parse_request(method: str, path: bytes, query: bytes, root_path: bytes = b"") -> Request:
     """Parse a request line into a typed request.
 
     Args:
-        method: as received; methods are case-sensitive.
-        path: the raw path, still percent-encoded, without the query.
-        query: the raw query, without the `?`.
-        root_path: raw prefix that the application is mounted under; taken off the front of `path`
-            where it stands there as whole path elements.
+        method: as received. Methods are case-sensitive.
+        path: the raw, percent-encoded path without the query.
+        query: the raw query without the `?`.
+        root_path: the raw prefix under which the application is mounted. It is removed from `path` if `path` starts
+            with it as whole path elements.
 
     Raises:
-        ociserver.errors.ParseError: with the code, status and message of the first check that failed.
+        ociserver.errors.ParseError: a check failed. The error has the code, status and message of the first one.
     """
 
 def next_link(path: bytes, query: bytes, last: str) -> str:
-    """The value of a Link header for the next page: `</path?query>;rel="next"`.
+    """Return the value of a Link header for the next page: `</path?query>;rel="next"` (RFC 8288; spec: listing tags).
 
-    The path and query are the request's own with `last` set (percent-encoded); `n` and the others
-    stay as they were (RFC 8288; spec: listing tags).
+    The link has the path and query of the request, with `last` set and percent-encoded. Other parameters, such as `n`,
+    stay unchanged.
     """
 
 def upload_path(repository: str, upload_id: str) -> str:
-    """`/v2/<repository>/blobs/uploads/<id>`, the id as unpadded base64url of its UTF-8 bytes."""
+    """Return `/v2/<repository>/blobs/uploads/<id>`. The ID is the unpadded base64url of its UTF-8 bytes."""
 
 def is_repository(text: str) -> bool: ...
 def is_tag(text: str) -> bool: ...
 def is_digest(text: str) -> bool: ...
 def parse_reference(text: str, *, relative: bool) -> tuple[str, str, str, str]:
-    """Split `host/repository[:tag][@digest]` into (host, repository, tag, digest); "" where absent.
+    """Split `host/repository[:tag][@digest]` into host, repository, tag and digest. A missing part is "".
 
-    Go's ociref.Parse (`relative=False`: the host is required) and ociref.ParseRelative.
+    The rules are those of Go's `ociref.ParseRelative` (`relative=True`: the host is optional) and `ociref.Parse`.
 
     Raises:
         ValueError: with the message of Go's error.
     """
 
 def is_host(text: str) -> bool:
-    """Go's ociref.IsValidHost."""
+    """Return whether the text is the host of a reference, as Go's `ociref.IsValidHost`."""
 
 @final
 class ByteRange:
     """One range of a Range header, not yet resolved against a size (RFC 9110, 14.1.2).
 
-    `first` None is a suffix range of `last` bytes; `last` None is open-ended; both ends inclusive.
+    Both ends are inclusive. If `first` is None, it is a suffix range of `last` bytes. If `last` is None, it is
+    open-ended.
     """
 
     def __new__(cls, first: int | None, last: int | None) -> ByteRange:
@@ -226,107 +231,113 @@ class ByteRange:
     @property
     def last(self) -> int | None: ...
     def resolve(self, size: int) -> tuple[int, int] | None:
-        """(start, stop) in a content of `size` bytes, stop exclusive; None if it cannot be satisfied."""
+        """Return (start, stop) in a content of `size` bytes, with stop exclusive. None if it is not satisfiable."""
 
 def parse_range(header: bytes) -> list[ByteRange] | None:
-    """Read a Range header. Takes time and memory for `MAX_RANGES` ranges at most.
+    """Parse a Range header. It reads at most `MAX_RANGES` ranges.
 
     Returns:
-        The ranges in the header's order, not yet resolved or joined. None where the header is to be ignored and the
-        whole content sent: an unknown unit (RFC 9110, 14.2), `bytes=` with nothing, or more than `MAX_RANGES` ranges.
+        The ranges in the order of the header, not resolved or joined. None if the server ignores the header and sends
+        the whole content: the unit is unknown (RFC 9110, 14.2), `bytes=` has no range, or there are more than
+        `MAX_RANGES` ranges.
 
     Raises:
-        ociserver.errors.OCIError: RANGE_INVALID/416 for a malformed range, or one whose first > last.
+        ociserver.errors.OCIError: RANGE_INVALID/416: a range is malformed, or its first > last.
     """
 
 def parse_content_range(header: bytes) -> tuple[int, int]:
-    """Read the `start-end` of an upload's Content-Range; both inclusive. `N-(N-1)` is empty at N.
+    """Parse the Content-Range of an upload, `start-end`. Both are inclusive. `N-(N-1)` is empty at N.
 
     Raises:
-        ociserver.errors.OCIError: UNSUPPORTED/400 `we don't understand your Content-Range`.
+        ociserver.errors.OCIError: UNSUPPORTED/400: the header has another form.
     """
 
 @final
 class Hasher:
-    """A streaming SHA-2 hasher that can be saved and resumed. Safe to share; updates are serialised."""
+    """A streaming SHA-2 hasher that can be saved and resumed. Threads may share it; a lock serializes updates."""
 
     def __new__(cls, algorithm: str = "sha256") -> Hasher:
-        """Raises ValueError for anything but sha256, sha384, sha512."""
+        """Raises ValueError if the algorithm is not sha256, sha384 or sha512."""
     @property
     def algorithm(self) -> str: ...
     @property
     def length(self) -> int:
-        """Bytes hashed so far."""
+        """Number of bytes hashed so far."""
     def update(self, data: bytes) -> None:
-        """Add bytes. Lets go of the GIL when that is worth more than it costs."""
+        """Add bytes. Releases the GIL for all but small updates."""
     def digest(self) -> str:
-        """`algorithm:hex` of the bytes so far; more may follow."""
+        """Return `algorithm:hex` of the bytes so far. More bytes may follow."""
     def save(self) -> bytes:
-        """The midstate, to continue elsewhere. Not secret, not portable across major versions."""
+        """Return the state, for `resume`. It is not secret, and not portable across major versions."""
     @staticmethod
     def resume(state: bytes) -> Hasher:
-        """Continue from `save`. Raises ValueError if it is not such a state."""
+        """Continue from a state that `save` returned. Raises ValueError if it is not such a state."""
 
 @final
 class BackgroundHasher:
-    """A streaming SHA-2 hasher that works in threads of its own, without the GIL, while more is received. Pieces are
-    kept until they are hashed, so bound what waits."""
+    """A streaming SHA-2 hasher that works in background threads, without the GIL.
+
+    It keeps each piece until the piece is hashed, so the caller must bound the backlog.
+    """
 
     def __new__(cls, algorithm: str = "sha256") -> BackgroundHasher:
-        """Raises ValueError for anything but sha256, sha384, sha512."""
+        """Raises ValueError if the algorithm is not sha256, sha384 or sha512."""
     @staticmethod
     def resume(hasher: Hasher) -> BackgroundHasher:
-        """Continue a hash; it is copied."""
+        """Continue from a copy of a hasher."""
     def add(self, data: bytes) -> int:
-        """Add bytes; how many are not hashed yet, these among them. Small ones are hashed at once if nothing waits.
-        After `close` they are not taken."""
+        """Add bytes, and return the backlog: the number of bytes that are not hashed yet, including these.
+
+        If the backlog is empty, a small piece is hashed immediately, in the caller's thread. After `close` the bytes
+        are dropped.
+        """
     def left(self) -> int:
-        """Bytes that are not hashed yet."""
+        """Return the backlog: the number of bytes that are not hashed yet."""
     def when_left(self, backlog: int, callback: Callable[[], object]) -> None:
-        """Call `callback`, once, when no more than `backlog` bytes are left to hash: at once, or in another thread."""
+        """Call `callback` once, when the backlog is at most `backlog` bytes: now, or later in another thread."""
     def length(self) -> int:
-        """Bytes that were added, hashed or not."""
+        """Return the number of bytes that were added, hashed or not."""
     def hasher(self) -> Hasher:
-        """The hash of the bytes that are not left: of the first ones that were added."""
+        """Return a copy of the hash of the bytes that are hashed: all that were added, without the backlog."""
     def digest(self) -> str:
-        """`algorithm:hex` of all bytes. Raises RuntimeError while some are left to hash."""
+        """Return `algorithm:hex` of all bytes. Raises RuntimeError while there is a backlog."""
     def close(self) -> None:
-        """Take no more, and forget what waits."""
+        """Accept no more bytes, and drop the backlog except the piece that is being hashed."""
 
 def digest_of(data: bytes, algorithm: str = "sha256") -> str:
-    """`algorithm:hex` of the bytes. Raises ValueError for an unknown algorithm."""
+    """Return `algorithm:hex` of the bytes. Raises ValueError for an unknown algorithm."""
 
 @final
 class RequestIds:
-    """What requests are called in logs and answers.
+    """Request IDs for logs and responses.
 
     Args:
-        prefix: of the names that are made here, which are counted from 1.
+        prefix: generated IDs are `<prefix>-1`, `<prefix>-2` and so on.
     """
 
     def __new__(cls, prefix: str) -> Self: ...
     def of(self, header: bytes | None) -> str:
-        """The client's own X-Request-Id if it has 1 to 128 bytes, all printable ASCII; else the next of ours."""
+        """Return the X-Request-Id of the client if it is 1 to 128 printable ASCII characters, else a generated ID."""
 
 @final
 class Answered:
-    """A read that `NowaitReader` has answered."""
+    """A request that `NowaitReader` has answered."""
 
     def report(self) -> None:
-        """Have it observed, as a request that has just finished. A `LineWriter` gets no `Event`, but what is in one."""
+        """Report the request to `observe` as finished. A `LineWriter` gets the fields without an `Event` object."""
 
 @final
 class NowaitReader:
-    """Answers reads that a backend can answer without waiting.
+    """Answers read requests that a backend can answer without waiting.
 
     Args:
         read_nowait: `Backend.read_nowait`.
-        refusal: status, headers and body of the answer to an exception of `read_nowait`; None: the request is left to
-            the event loop.
-        blobs: whether reads of blobs are answered.
-        tag_digest: whether the answer to a GET by tag names the digest.
-        observe: of the handler.
-        ids: names requests that are observed.
+        refusal: maps an exception of `read_nowait` to the status, headers and body of a response. If it returns None,
+            the event loop handles the request.
+        blobs: whether to answer reads of blobs.
+        tag_digest: whether the response to a GET by tag has a Docker-Content-Digest.
+        observe: the observer of the handler.
+        ids: gives IDs to observed requests.
     """
 
     def __new__(
@@ -340,21 +351,21 @@ class NowaitReader:
         ids: RequestIds,
     ) -> Self: ...
     def answer(self, scope: Scope) -> tuple[Message, Message, Answered | None] | None:
-        """The two messages that answer a request, and what reports it to `observe`.
+        """Return the two ASGI messages of the response, and an object that reports the request to `observe`.
 
-        None: the request is left to the event loop. It is not a read, or it has a range, a query, a body, a mount or a
-        condition that is not simply the ETag of what is found, or the backend would have to wait.
+        Returns None if the event loop must handle the request: it is not a read; it has a range, a query, a body, a
+        root path, or an If-None-Match that is not the ETag of the content; or the backend would have to wait.
         """
 
 @disjoint_base
 class Exchange:
-    """What an ASGI server hands over with a request, and of its headers what every answer depends on, read in one pass.
+    """A request as the ASGI server passes it to the handler, with the headers that every response depends on.
 
     Args:
-        site: what the requests of one handler share.
-        scope: of ASGI; header names in lower case. Of a repeated header the last counts.
-        receive: of ASGI.
-        send: of ASGI.
+        site: what all requests of a handler share.
+        scope: the ASGI scope, with header names in lower case. If a header is repeated, the last one counts.
+        receive: the ASGI `receive`.
+        send: the ASGI `send`.
     """
 
     def __new__(cls, site: object, scope: dict[str, Any], receive: Receive, send: Send) -> Self: ...
@@ -368,247 +379,270 @@ class Exchange:
     def send(self) -> Send: ...
     @property
     def has_body(self) -> bool:
-        """Whether a body was announced, by its length or as chunks."""
+        """Whether the request has a Content-Length or a Transfer-Encoding."""
     @property
     def if_none_match(self) -> bytes | None:
-        """The header of that name."""
+        """The If-None-Match header."""
     @property
     def range(self) -> bytes | None:
-        """The header of that name."""
+        """The Range header."""
     @property
     def x_request_id(self) -> bytes | None:
-        """The header of that name."""
+        """The X-Request-Id header."""
 
 def content_headers(
     media_type: str, digest: str, length: int, *, names_digest: bool = True
 ) -> list[tuple[bytes, bytes]]:
-    """The header fields that describe a content, in a new list.
+    """Return a new list of the header fields that describe a content.
 
-    Content-Type, Content-Length, ETag, X-Content-Type-Options, Content-Security-Policy, Docker-Content-Digest. The type
-    is the client's own, `text/html` too: the fourth and the fifth keep a browser from running what it shows.
+    They are Content-Type, Content-Length, ETag, X-Content-Type-Options, Content-Security-Policy and
+    Docker-Content-Digest. A client chooses the type of its content, and may choose `text/html`. X-Content-Type-Options
+    and Content-Security-Policy prevent a browser from running scripts in such a content.
 
     Args:
-        media_type: what is no Latin-1 becomes `?`.
-        digest: the ETag too.
-        length: bytes of the body.
-        names_digest: False leaves Docker-Content-Digest out.
+        media_type: each character that is not Latin-1 becomes `?`.
+        digest: for Docker-Content-Digest and ETag.
+        length: size of the body in bytes.
+        names_digest: False omits Docker-Content-Digest.
     """
 
 def not_modified_headers(digest: str, *, names_digest: bool = True) -> list[tuple[bytes, bytes]]:
-    """The header fields of a 304: ETag and Docker-Content-Digest (RFC 9110, 15.4.5), in a new list."""
+    """Return a new list of the header fields of a 304: ETag and Docker-Content-Digest (RFC 9110, 15.4.5)."""
 
 @final
 class Appender:
-    """An open file that grows, and its hash with it, in threads of their own and without the GIL. Pieces are kept until
-    they are written and hashed, so bound what waits. From any thread.
+    """Appends to an open file and hashes what it appends, in background threads and without the GIL.
 
-    After a piece that could not be written the file ends before it, and takes no more. Its hash has that piece.
+    It keeps each piece until the piece is written and hashed, so the caller must bound the backlog. Every method may be
+    called from any thread.
+
+    If a write fails, the file keeps its size from before that piece, and the appender accepts no more. The hash then
+    includes the piece that was not written.
 
     Args:
-        fd: of the file. Whoever closes it does so when all is written.
-        size: where the file ends, in bytes.
-        hash: of all that is before that. It needs no file, and may go on when this one is closed.
-        begin: whether the disk is to begin with what is to be synced later; only Linux does it.
+        fd: the file descriptor. The caller closes it, after everything is written.
+        size: size of the file in bytes.
+        hash: the hash of these bytes. It does not use the file, and can continue after the file is closed.
+        early_writeback: whether to start writing to the disk early, so that a later sync takes less time. Only Linux does this.
     """
 
-    def __new__(cls, fd: int, size: int, hash: BackgroundHasher, begin: bool) -> Appender: ...
+    def __new__(cls, fd: int, size: int, hash: BackgroundHasher, early_writeback: bool) -> Appender: ...
     def add(self, data: bytes) -> int | None:
-        """Append bytes; how many are not yet written or not yet hashed, these among them. None after a failure, and after
-        `close`: then nothing of them is kept."""
+        """Append bytes, and return the backlog: the number of bytes that are not written or not hashed yet, including
+        these.
+
+        Returns None after a failed write and after `close`. The bytes are dropped then.
+        """
     def left(self) -> int:
-        """Bytes that are not yet written or not yet hashed."""
+        """Return the backlog: the number of bytes that are not written or not hashed yet."""
     def when_left(self, backlog: int, callback: Callable[[], object]) -> None:
-        """Call `callback`, once, when no more than `backlog` bytes are left: at once, or in another thread."""
+        """Call `callback` once, when the backlog is at most `backlog` bytes: now, or later in another thread."""
     def when_written(self, callback: Callable[[], object]) -> None:
-        """Likewise when all is written, or could not be, hashed or not."""
+        """Call `callback` once, when no byte is left to write.
+
+        Bytes may be left to hash, and a write may have failed.
+        """
     def close(self) -> None:
-        """Take no more, and forget what waits to be written."""
+        """Accept no more bytes, and drop those that are not written yet. Those that are not hashed yet stay."""
     def size(self) -> int | None:
-        """Bytes of the file. None while some are left to write."""
+        """Return the size of the file in bytes. None while bytes are left to write."""
     def check(self) -> None:
-        """Raise the OSError of the piece that could not be written, once, and not while some are left to write."""
+        """Raise the OSError of the failed write. Does nothing while bytes are left to write, and raises only once."""
 
 def hash_range(fd: int, offset: int, length: int, hasher: Hasher) -> None:
-    """Add `length` bytes of an open file to the hash. Without the GIL.
+    """Add `length` bytes of an open file to the hash. Releases the GIL.
 
     Raises:
-        OSError: it cannot be read, or ends before.
+        OSError: the file cannot be read, or is too short.
     """
 
 def read_at(fd: int, offset: int, length: int) -> bytes:
-    """Up to `length` bytes of an open file; fewer only at its end. Without the GIL. Raises OSError."""
+    """Read `length` bytes of an open file.
+
+    Returns fewer only at the end of the file. Releases the GIL. Raises OSError.
+    """
 
 def read_cached(fd: int, offset: int, length: int) -> bytes | None:
-    """What `read_at` would give, as far as it is in memory; None if that is nothing, or cannot be told (only
-    Linux can). Never waits for the disk, so that it may be called on an event loop. Without the GIL. Raises OSError."""
+    """Read from an open file without waiting for the disk, so that the event loop may call it.
+
+    Returns:
+        At most `length` bytes, as far as they are in the page cache. None if none are, or if the system cannot tell.
+        Only Linux can.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
 
 @final
 class LineWriter:
-    """Writes the lines of a log to a file descriptor: in batches, from a thread of its own that does without the GIL,
-    so that no request waits for a pipe or a disk.
+    """Writes lines of a log to a file descriptor, in batches, from a thread that does not need the GIL.
 
-    The queue is bounded: when whoever reads the log is slower than the requests, lines are dropped and counted, and
-    the log says how many. Nothing that cannot be written raises. The thread does not keep the process alive.
+    No request waits for a pipe or a disk. The queue is bounded: if the reader of the log is slower than the requests,
+    the writer drops lines and logs how many. A failed write drops lines too and raises nothing. The thread does not
+    keep the process alive.
 
     Args:
-        descriptor: an open one; it is not closed.
-        log_format: of the lines that are made here.
+        descriptor: an open file descriptor. The writer does not close it.
+        log_format: format of the access lines.
 
     Raises:
-        OSError: the system gives no thread.
+        OSError: the system cannot start a thread.
     """
 
     MAX_LINES: Final[int]
-    """Most lines that wait."""
+    """Maximum number of queued lines."""
     RESERVE: Final[int]
-    """Further places for lines that are important."""
+    """Places in the queue, beyond `MAX_LINES`, for important lines."""
     WRITE_SIZE: Final[int]
-    """Lines are joined up to this many bytes for one write; no larger than PIPE_BUF, so that the lines of processes
-    that share a pipe stay whole."""
+    """Maximum size in bytes of a write of several lines. It is not larger than PIPE_BUF, so the lines of processes that
+    share a pipe stay whole."""
 
     def __new__(cls, descriptor: int, log_format: Literal["text", "json"]) -> Self: ...
     def put(self, line: str, *, important: bool = False) -> None:
-        """Queue a line, or some that belong together. Never blocks; may be called from any thread."""
+        """Queue one line, or several that belong together. Never blocks. Any thread may call it."""
     def __call__(self, event: Event) -> None:
-        """Queue the `access_line` of a request that has just finished. Never blocks; may be called from any thread."""
+        """Queue the `access_line` of a request that has just finished. Never blocks. Any thread may call it."""
     def close(self, timeout_s: float) -> None:
-        """Write what waits, for so long at most, and end. What is queued after this is lost."""
+        """Write the queued lines and end, within `timeout_s` seconds. Lines that are queued later are lost."""
 
 def access_line(log_format: Literal["text", "json"], at: float, event: Event) -> str:
-    """The line of a request in the log, without its newline: one line, whatever is in the event.
+    """Return the log line of a request, without its newline. No field can contain a line break.
 
     Args:
-        log_format: text is `<time> access  <client> "<method> <path>" <status> in=<bytes> out=<bytes> <ms>ms id=<id>`;
-            JSON has all that is in the event.
-        at: when it had finished, in seconds since 1970.
-        event: what the handler tells of it.
+        log_format: text is `<time> access  <client> "<method> <path>" <status> in=<bytes> out=<bytes> <ms>ms id=<id>`.
+            JSON has every field of the event.
+        at: when the request finished, in seconds since 1970.
+        event: the request.
     """
 
 @final
 class Reference:
-    """A descriptor found in a manifest."""
+    """A descriptor in a manifest."""
 
     @property
     def field(self) -> str:
-        """Where it stands: `config`, `layers[3]`, `manifests[0]`, `blobs[0]`, `fsLayers[2]`, or a path."""
+        """Where in the manifest: `config`, `layers[3]`, `manifests[0]`, `blobs[0]`, `fsLayers[2]`, or a path."""
     @property
     def kind(self) -> Literal["blob", "manifest", "unknown"]:
-        """What it points at; unknown where the type of the manifest, or of an entry of an index, is not known."""
+        """What it points at. Unknown if the type of the manifest, or of an entry of an index, is unknown."""
     @property
     def digest(self) -> str: ...
     @property
     def size(self) -> int | None:
-        """Bytes, as the manifest says; None if it says nothing that can be read."""
+        """Size in bytes according to the manifest. None if the manifest has no valid size."""
     @property
     def required(self) -> bool:
-        """Must be present in the repository for a strict push: not non-distributable, not a subject."""
+        """Whether a strict push needs it in the repository. False for non-distributable layers and the subject."""
 
 @final
 class ManifestInfo:
-    """What a registry needs to know about a manifest's content."""
+    """What a registry needs to know about the content of a manifest."""
 
     @property
     def media_type(self) -> str:
-        """The type to keep, without parameters: see `manifest_media_type`."""
+        """The media type to store, without parameters: see `manifest_media_type`."""
     @property
     def kind(self) -> Literal["image", "index", "other", "opaque"]:
-        """An image manifest or an index, of OCI or Docker; any other JSON; or not readable as JSON."""
+        """An image manifest or an index, of OCI or Docker; other JSON; or opaque: not JSON, or nested too deep."""
     @property
     def references(self) -> list[Reference]:
-        """In order of appearance, without the subject. Empty if opaque."""
+        """In order of appearance, without the subject. Empty if the manifest is opaque."""
     @property
     def subject(self) -> str | None:
-        """Digest of the subject; only of an image or index of OCI."""
+        """Digest of the subject. Only OCI images and indexes have one."""
     @property
     def artifact_type(self) -> str | None:
-        """The manifest's own, or for an image the config's media type (spec: listing referrers). At most 255 bytes."""
+        """The `artifactType`, or the media type of an image's config (spec: listing referrers). At most 255 bytes."""
     @property
     def annotations_json(self) -> bytes | None:
-        """The annotations as a JSON object without spaces, in UTF-8, no longer than in the manifest; None for none. The
-        same object each time."""
+        """The annotations as a compact JSON object in UTF-8, not longer than in the manifest. None if there are none.
+
+        Each access returns the same object.
+        """
     @property
     def annotations(self) -> dict[str, str]:
-        """The annotations, in a new dictionary, which takes much more memory than the JSON."""
+        """The annotations as a new dictionary, which uses much more memory than the JSON."""
 
 def manifest_media_type(content: bytes, declared: str) -> str:
-    """The media type to keep of a manifest, without parameters.
+    """Return the media type to store for a manifest, without parameters.
 
-    It is what the document says itself (`mediaType`), else `declared`, else `application/octet-stream`.
+    It is the `mediaType` in the document, else `declared`, else `application/octet-stream`.
 
     Args:
         content: the manifest.
-        declared: what its sender says (Content-Type), perhaps with parameters; "" for nothing.
+        declared: the Content-Type of the sender, with or without parameters. "" if there is none.
 
     Raises:
-        ociserver.errors.OCIError: MANIFEST_INVALID/400 if the two differ (compared without case), or if the type is
-            not 1 to 255 printable ASCII characters.
+        ociserver.errors.OCIError: MANIFEST_INVALID/400: the two differ (ignoring case), or the type is not 1 to 255
+            printable ASCII characters.
     """
 
 def read_manifest(content: bytes, media_type: str, *, lax: bool = False) -> ManifestInfo:
     """Read a manifest.
 
-    Images and indexes, of OCI and Docker, are held to their schema: they have the keys of their type and none of
-    another one. Other JSON is searched for descriptors, and whatever is not JSON is opaque.
+    An image or an index, of OCI or Docker, must match its schema: it has the keys of its type, and none of another
+    type. Other JSON is searched for descriptors. A content that is not JSON is opaque.
 
     Args:
         content: the manifest.
-        media_type: what its sender says; see `manifest_media_type`.
-        lax: hold a known type to its JSON and its keys alone. Where its schema does not fit, it is searched like any
-            other document, and has no subject.
+        media_type: the Content-Type of the sender; see `manifest_media_type`.
+        lax: check of a known type only that it is JSON and has no key of another type. If it does not match its schema,
+            it is searched like other JSON, and has no subject.
 
     Raises:
-        ociserver.errors.OCIError: MANIFEST_INVALID/400 for another type than the document names, and for a manifest of
-            a known type that is not valid JSON, has not the shape of that type, has a bad descriptor (digest, media
-            type, size), or is nested deeper than `MAX_MANIFEST_DEPTH`.
+        ociserver.errors.OCIError: MANIFEST_INVALID/400: the sender and the document name different types; or a manifest
+            of a known type is not valid JSON, does not match its schema, has a bad descriptor (digest, media type,
+            size), or is nested deeper than `MAX_MANIFEST_DEPTH`.
     """
 
 def read_stored_manifest(content: bytes, media_type: str) -> ManifestInfo:
-    """Read a manifest that a registry has already, whoever let it in: it is never refused.
+    """Read a manifest that the registry stores already. It is never refused.
 
-    Its type is what the document says, else `media_type`. What does not fit that type is searched for descriptors like
-    any other JSON.
+    Its type is the `mediaType` in the document, else `media_type`. If the manifest does not match its schema, it is
+    searched for descriptors like other JSON.
     """
 
 def read_referrers(index: bytes) -> list[tuple[str, str, int, str | None, bytes | None]]:
-    """Read a list of referrers that another registry has made. Without the GIL.
+    """Read a referrers list of another registry. Releases the GIL.
 
     Returns:
-        Of each entry: media type, digest, size, artifact type (never empty), annotations as `ManifestInfo` has them.
+        For each entry: media type, digest, size in bytes, artifact type (None or non-empty), and annotations in the
+        form of `ManifestInfo.annotations_json`.
 
     Raises:
-        ValueError: it is not JSON, or an entry is no descriptor; the message says where.
+        ValueError: the list is not JSON, or an entry is not a descriptor. The message says where.
     """
 
 @final
 class LoadContent:
-    """Random bytes to upload: others for each stamp, and in each process. They are made while they are sent."""
+    """Random bytes to upload, generated while they are sent. They differ for each stamp and in each process."""
 
     def __new__(cls, stamp: int, length: int) -> LoadContent: ...
     @property
     def length(self) -> int:
-        """Bytes of it."""
+        """Size in bytes."""
 
     def part(self, offset: int, length: int) -> LoadContent:
-        """So many bytes from there, or as many as there are."""
+        """Return the part of `length` bytes from `offset`, or less at the end."""
 
     def digest(self) -> str:
-        """SHA-256 of it. Releases the GIL."""
+        """Return the SHA-256 digest. Releases the GIL."""
 
     def read(self) -> bytes:
-        """The bytes. Releases the GIL."""
+        """Return the bytes. Releases the GIL."""
 
 @final
 class LoadStep:
     """One request of an operation of `run_load`.
 
     Args:
-        method: of HTTP.
-        path: where it goes; None for the Location of the last answer that had one.
-        query: to add to that.
-        headers: beside those of every request.
-        body: to send.
-        expect: statuses that are successes.
-        digest: what the answer's body must be, as `sha256:...`. Hashing costs: not for what is measured.
+        method: the HTTP method.
+        path: the URL path. None is the Location of the last response that had one.
+        query: appended to the path.
+        headers: in addition to those of every request.
+        body: the request body.
+        expect: the statuses that count as success.
+        digest: the expected `sha256:...` of the response body. Hashing takes time, so do not measure with it.
     """
 
     def __new__(
@@ -625,29 +659,30 @@ class LoadStep:
 
 @final
 class LoadOrigin:
-    """A server to measure, looked up once. Certificates are checked against the system's or `SSL_CERT_FILE`.
+    """A server to measure. Its name is resolved once. Its certificate is verified with those of the system or of
+    `SSL_CERT_FILE`.
 
     Raises:
-        OSError: the name has no address, or there are no certificates to check against.
+        OSError: the name has no address, or the system has no root certificates.
     """
 
     def __new__(cls, host: str, port: int, authority: str, *, https: bool) -> LoadOrigin: ...
 
 @final
 class LoadReport:
-    """How a load went. Times are in seconds; bytes are those of bodies of operations that succeeded."""
+    """The result of a load. Times are in seconds. `sent` and `received` count body bytes of successful operations."""
 
     @property
     def count(self) -> int:
-        """Operations that succeeded."""
+        """Number of operations that succeeded."""
 
     @property
     def begun(self) -> int:
-        """Operations that were begun: the first ones, if none is repeated."""
+        """Number of operations that were started: the first ones, if none is repeated."""
 
     @property
     def seconds(self) -> float:
-        """From the beginning of the first operation to the end of the last."""
+        """From the start of the first operation to the end of the last."""
 
     @property
     def sent(self) -> int: ...
@@ -659,17 +694,18 @@ class LoadReport:
     def p99_s(self) -> float: ...
     @property
     def errors(self) -> dict[str, int]:
-        """How many operations failed, by status (`404`) or kind (`timeout`)."""
+        """Number of failed operations by status (`404`) or kind (`timeout`)."""
 
     @property
     def first_error(self) -> str | None:
-        """The request that failed first, and how, with the beginning of the answer."""
+        """The first request that failed, and why, with the start of the response."""
 
 def cores_apart() -> int | None:
-    """Nanoseconds that a word takes from the cache of one core to another's, for the first two that may be used: some 30
-    where they share a cache, more than 100 where they do not. A virtual machine's cores can change between the two.
-    None where there is one core only, or where it is not known how to measure (not on Linux). Takes some milliseconds,
-    and releases the GIL.
+    """Return the nanoseconds that a word takes from the cache of one core to that of another.
+
+    It measures the first two cores that the process may use. About 30 ns means that they share a cache, more than 100
+    ns that they do not. The cores of a virtual machine can change between the two. None if there is only one core, or
+    if the system is not Linux. Takes some milliseconds, and releases the GIL.
     """
 
 def run_load(
@@ -683,16 +719,16 @@ def run_load(
     headers: Sequence[tuple[str, str]],
     progress: Callable[[int, int], None],
 ) -> LoadReport:
-    """Make operations with many clients, each with a connection of its own. Releases the GIL.
+    """Run operations with concurrent clients, each with its own connection. Releases the GIL.
 
     Args:
         origin: the server.
-        operations: each one's steps are made in order by one client.
-        clients: how many at once.
-        threads: how many run them.
-        seconds: after which no operation is begun; None for until all are made.
-        repeat: begin with the operations anew when all are made.
-        headers: of every request.
-        progress: called now and then, and after an interruption, with how many operations were begun and have ended.
-            What it raises, as Ctrl-C does, breaks everything off.
+        operations: one client runs all steps of an operation, in order.
+        clients: number of concurrent clients.
+        threads: number of threads that run the clients.
+        seconds: no operation starts after this time. None runs until all operations are done.
+        repeat: start again with the first operation when all are done.
+        headers: sent with every request.
+        progress: called regularly, and after an interruption, with the numbers of operations that were started and that
+            have ended. An exception from it, or Ctrl-C, stops the load.
     """

@@ -251,7 +251,7 @@ def test_a_registry_that_goes_away_takes_no_figures_along(tmp_path: Path) -> Non
     first, second, third = report["workloads"]
     assert first["failed"] is None
     assert first["count"] > 0
-    assert set(second["errors"]) & {"no connection", "broken off"}
+    assert set(second["errors"]) & {"no connection", "connection lost"}
     assert "is the registry running?" in third["failed"]
     assert report["not_deleted"]["no connection"] > 40
     assert "not everything in " in printed

@@ -1,4 +1,4 @@
-"""Settings of hypothesis for this folder: a busy machine is no error."""
+"""Settings of hypothesis for this folder: a slow run on a busy machine is not an error."""
 
 from __future__ import annotations
 

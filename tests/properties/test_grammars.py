@@ -1,4 +1,4 @@
-"""Grammars, against what the specs say in words: regular expressions copied from nowhere but their text."""
+"""Grammars, compared with the regular expressions in the text of the specs."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_digest(text: str) -> None:
 
 
 @given(repositories, tags | st.just(""), digests | st.just(""))
-def test_a_reference_that_is_printed_is_parsed_again(repository: str, tag: str, digest: str) -> None:
+def test_a_printed_reference_is_parsed_again(repository: str, tag: str, digest: str) -> None:
     reference = Reference("registry.example:5000", repository, tag, digest)
     assert Reference.parse(str(reference)) == reference
     assert Reference.parse_relative(str(reference)) == reference
@@ -59,7 +59,7 @@ def test_a_reference_that_is_printed_is_parsed_again(repository: str, tag: str, 
 
 @st.composite
 def requests(draw: st.DrawFn) -> Request:
-    """Any request, made by its constructor, with the fields that its kind has."""
+    """Any request with the fields of its kind."""
     kind = draw(st.sampled_from(REQUEST_KINDS))
     fields: dict[str, object] = {}
     if kind not in ("ping", "catalog_list"):
@@ -95,11 +95,11 @@ def requests(draw: st.DrawFn) -> Request:
 
 
 @given(requests())
-def test_a_request_that_is_built_is_parsed_again(request: Request) -> None:
+def test_a_built_request_is_parsed_again(request: Request) -> None:
     method, url = request.build()
     path, _, query = url.partition("?")
     assert parse_request(method, path.encode(), query.encode()) == request
-    # Mounted, the same request stands below a prefix.
+    # The same request to an application that is mounted under a prefix.
     assert parse_request(method, b"/some/where" + path.encode(), query.encode(), b"/some/where") == request
 
 
@@ -113,7 +113,7 @@ def test_any_bytes_are_a_request_or_a_parse_error(method: str, path: bytes, quer
 
 
 @given(repositories, st.text(min_size=1, max_size=80))
-def test_an_upload_id_survives_its_path_whatever_it_is_made_of(repository: str, upload_id: str) -> None:
+def test_a_path_keeps_any_upload_id(repository: str, upload_id: str) -> None:
     path = upload_path(repository, upload_id)
     assert path.isascii()
     assert parse_request("PATCH", path.encode(), b"").upload_id == upload_id
@@ -130,5 +130,5 @@ def test_a_link_leads_to_the_next_page(repository: str, last: str, n: int) -> No
 
 
 @pytest.mark.parametrize("name", ["a\n", "A", "é", "a//b", "/a", "a/", "a..b", "a___b", ""])
-def test_names_that_python_regular_expressions_let_through_when_used_carelessly(name: str) -> None:
+def test_invalid_names(name: str) -> None:
     assert not is_repository(name)

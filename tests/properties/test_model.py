@@ -1,4 +1,4 @@
-"""A registry against a model of a few dictionaries: any sequence of calls leaves both with the same contents."""
+"""A registry compared with a model of dictionaries: after any sequence of calls both have the same contents."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PLAIN = "text/plain"
 
 @dataclass
 class Model:
-    """What a repository has to hold."""
+    """The expected contents of a repository."""
 
     blobs: set[bytes] = field(default_factory=set)
     manifests: set[bytes] = field(default_factory=set)
@@ -41,7 +41,7 @@ steps = st.one_of(
 
 
 async def act(backend: Memory, models: dict[str, Model], step: tuple[object, ...]) -> None:
-    """Do one step in both, and compare what the registry says to it."""
+    """Run one step in both, and compare the results."""
     match step:
         case ("push_blob", str(name), bytes(content)):
             await push_blob(backend, content, name)
@@ -81,7 +81,7 @@ async def act(backend: Memory, models: dict[str, Model], step: tuple[object, ...
 
 
 async def compare(backend: Memory, models: dict[str, Model]) -> None:
-    """Everything that can be read is what the model has, and what it has not cannot be read."""
+    """The registry has exactly the contents of the models."""
     for name, model in models.items():
         assert await tags_of(backend, name) == sorted(model.tags)
         for tag, content in model.tags.items():
@@ -95,7 +95,7 @@ async def compare(backend: Memory, models: dict[str, Model]) -> None:
             else:
                 assert await code_of(backend.get_blob(name, digest)) == "BLOB_UNKNOWN"
     holding = {name for name, model in models.items() if model.blobs or model.manifests}
-    # A repository that holds nothing any more may be listed or not.
+    # An empty repository may be listed or not.
     assert holding <= set(await collect(backend.repositories())) <= set(models)
     blobs = set[bytes]().union(*(model.blobs for model in models.values()))
     manifests = sum(len(content) for model in models.values() for content in model.manifests)
@@ -104,7 +104,7 @@ async def compare(backend: Memory, models: dict[str, Model]) -> None:
 
 @given(st.lists(steps, max_size=40))
 @settings(max_examples=100)
-def test_a_registry_is_what_was_done_to_it(sequence: list[tuple[object, ...]]) -> None:
+def test_a_registry_has_the_contents_of_the_model(sequence: list[tuple[object, ...]]) -> None:
     async def run() -> None:
         backend, models = Memory(), dict[str, Model]()
         for step in sequence:
@@ -120,7 +120,7 @@ def test_a_registry_is_what_was_done_to_it(sequence: list[tuple[object, ...]]) -
     st.sampled_from(["sha256", "sha384", "sha512"]),
 )
 @settings(max_examples=100)
-def test_an_upload_is_the_chunks_that_fitted(
+def test_an_upload_has_the_accepted_chunks(
     chunks: list[tuple[bytes, int | None]], started_with: str, closed_with: str
 ) -> None:
     async def run() -> None:

@@ -1,4 +1,4 @@
-"""Ranges, against what RFC 9110 says of them, with Python's own slices as the measure."""
+"""Ranges, compared with RFC 9110 and with slices in Python."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ranges: st.SearchStrategy[tuple[int | None, int | None]] = closed | opened | suf
 
 
 def sliced(content: bytes, first: int | None, last: int | None) -> bytes:
-    """What a range asks for: RFC 9110, 14.1.2, in the words of Python."""
+    """The bytes of a range (RFC 9110, 14.1.2), as a slice."""
     if first is None:
         assert last is not None
         return content[-last:] if last else b""
@@ -38,12 +38,12 @@ def test_a_range_is_a_slice(ends: tuple[int | None, int | None], content: bytes)
     span = ByteRange(*ends).resolve(len(content))
     wanted = sliced(content, *ends)
     assert (content[span[0] : span[1]] if span else b"") == wanted
-    # What is empty cannot be satisfied: 416, and not an empty 206.
+    # An empty range is not satisfiable: 416, and not an empty 206.
     assert (span is None) == (not wanted)
 
 
 @given(st.lists(ranges, min_size=1, max_size=20))
-def test_a_header_is_read_as_it_is_spelled(wanted: list[tuple[int | None, int | None]]) -> None:
+def test_a_header_is_parsed_into_its_ranges(wanted: list[tuple[int | None, int | None]]) -> None:
     header = "bytes=" + ", ".join(spelled(*ends) for ends in wanted)
     found = parse_range(header.encode())
     assert found is not None
@@ -58,8 +58,8 @@ RANGE_SET = re.compile(rf"bytes[ \t]*=({_RANGE_SPEC}(,|$))+", re.ASCII | re.IGNO
 @given(st.text(alphabet="0123456789-, =x", max_size=20))
 @example(",,0-")
 @example(" , ,0-1, ,-2,")
-def test_what_is_no_range_is_refused(text: str) -> None:
-    """Never more than the grammar is read; first > last, which the grammar lets through, is refused too."""
+def test_malformed_ranges_are_refused(text: str) -> None:
+    """Only headers that match the grammar are accepted. first > last matches it, and is refused too."""
     header = f"bytes={text}"
     try:
         found = parse_range(header.encode())
@@ -69,7 +69,7 @@ def test_what_is_no_range_is_refused(text: str) -> None:
     if found is None:
         assert not text.strip(" ,")
         return
-    # Of a list empty elements are to be passed over (RFC 9110, 5.6.1.2), wherever they are.
+    # A recipient must ignore empty elements of a list (RFC 9110, 5.6.1.2).
     assert RANGE_SET.fullmatch("bytes=" + ",".join(element for element in text.split(",") if element.strip()))
     assert all(one.last is None or one.first is None or one.first <= one.last for one in found)
 
@@ -77,7 +77,7 @@ def test_what_is_no_range_is_refused(text: str) -> None:
 @given(st.integers(0, 2**63 - 1), st.integers(0, 2**63 - 1))
 def test_a_content_range_is_two_numbers(first: int, last: int) -> None:
     header = f"{first}-{last}".encode()
-    # `N-(N-1)` is how some clients write no bytes at N.
+    # Some clients send `N-(N-1)` for no bytes at N.
     if last >= first - 1:
         assert parse_content_range(header) == (first, last)
         return
@@ -91,7 +91,7 @@ def test_a_content_range_is_two_numbers(first: int, last: int) -> None:
 
 @given(st.lists(ranges, min_size=2, max_size=6), st.binary(min_size=1, max_size=50))
 @settings(max_examples=50)
-def test_many_ranges_bring_each_byte_that_was_asked_for(
+def test_several_ranges_return_each_requested_byte_once(
     wanted: list[tuple[int | None, int | None]], content: bytes
 ) -> None:
     async def ask() -> None:
@@ -116,7 +116,7 @@ def test_many_ranges_bring_each_byte_that_was_asked_for(
             assert size == len(content)
             assert data == content[first : last + 1]
             sent += range(first, last + 1)
-        # All that was asked for, and no byte twice.
+        # Every requested byte, and none twice.
         assert sorted(sent) == sorted(asked)
 
     asyncio.run(ask())

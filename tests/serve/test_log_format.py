@@ -116,7 +116,7 @@ def test_what_is_not_a_character_is_escaped() -> None:
 
 
 def test_only_these_two_formats() -> None:
-    with pytest.raises(ValueError, match="no format of the log: xml"):
+    with pytest.raises(ValueError, match='unknown log format "xml"'):
         access_line("xml", AT, event())  # type: ignore[arg-type]
 
 

@@ -494,7 +494,7 @@ def busy_disk(folder: Path) -> Iterator[None]:
     with ExitStack() as stack:
         files = [stack.enter_context((folder / f"busy-{number}").open("wb")) for number in range(busy)]
         for file in files:
-            appender = Appender(file.fileno(), 0, BackgroundHasher(), begin=False)
+            appender = Appender(file.fileno(), 0, BackgroundHasher(), early_writeback=False)
             appender.add(bytes(4_000_000))
             appender.when_left(0, done.release)
         yield

@@ -1,13 +1,10 @@
-//! How long the core takes, without Python: `cargo bench -p ociserver-core`.
-
-use std::time::SystemTime;
+//! Measures the protocol without Python: `cargo bench -p ociserver-core`.
 
 use divan::counter::BytesCount;
 use divan::{Bencher, black_box};
 use ociserver_core::digest::{Algorithm, Digest};
 use ociserver_core::hash::{Hasher, digest_of};
 use ociserver_core::link::next_link;
-use ociserver_core::log::{Event, Format};
 use ociserver_core::manifest::{self, Strictness};
 use ociserver_core::range::parse_range;
 use ociserver_core::reference::Reference;
@@ -58,28 +55,6 @@ fn reference(bencher: Bencher<'_, '_>) {
     bencher.bench(|| Reference::parse(black_box(&text)).is_ok());
 }
 
-#[divan::bench(args = [Format::Text, Format::Json])]
-fn access_line(bencher: Bencher<'_, '_>, format: Format) {
-    let event = Event {
-        request_id: "ociserver1-123456",
-        client: "127.0.0.1",
-        method: "GET",
-        path: b"/v2/library/alpine/manifests/latest",
-        kind: Some("manifest_get"),
-        repository: Some("library/alpine"),
-        status: 200,
-        received: 0,
-        sent: 1234,
-        duration: 0.000_123,
-    };
-    let (now, mut line) = (SystemTime::now(), String::new());
-    bencher.bench_local(|| {
-        line.clear();
-        format.access(black_box(now), black_box(&event), &mut line);
-        line.len()
-    });
-}
-
 #[divan::bench(args = [64, 4096, 1 << 20], consts = [0, 2])]
 fn hash<const ALGORITHM: usize>(bencher: Bencher<'_, '_>, size: usize) {
     let data = vec![0x5a; size];
@@ -94,7 +69,7 @@ fn save_and_resume(bencher: Bencher<'_, '_>) {
     bencher.bench(|| Hasher::resume(&black_box(&hasher).save()).is_ok());
 }
 
-/// A manifest as most are, and the largest: of many descriptors, of one long annotation, of many short ones.
+/// A typical manifest, and large ones: many descriptors, one long annotation, many short annotations.
 fn content(name: &str) -> String {
     let layers = |count: usize| {
         let layer = format!(r#"{{"mediaType":"application/vnd.oci.image.layer.v1.tar+gzip","digest":"{D}","size":3}}"#);

@@ -6,12 +6,12 @@ use std::str::FromStr;
 use crate::error::{Error, Result};
 use crate::text::{MAX_ECHO, quote};
 
-/// A hash function that content can be named by; the spec registers sha256 and sha512.
+/// A hash function for digests. The spec registers sha256 and sha512.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Algorithm {
-    /// 32 bytes. What everybody uses.
+    /// 32 bytes. Almost all clients use it.
     Sha256,
-    /// 48 bytes. Not registered by the spec, but Go accepts it.
+    /// 48 bytes. The spec does not register it, but Go accepts it.
     Sha384,
     /// 64 bytes.
     Sha512,
@@ -21,7 +21,7 @@ impl Algorithm {
     /// All of them, shortest first.
     pub const ALL: [Self; 3] = [Self::Sha256, Self::Sha384, Self::Sha512];
 
-    /// The name that stands before the colon.
+    /// The name, which is the part of a digest before the colon.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Sha256 => "sha256",
@@ -30,7 +30,7 @@ impl Algorithm {
         }
     }
 
-    /// Bytes of a hash.
+    /// Size of a hash in bytes.
     pub const fn size(self) -> usize {
         match self {
             Self::Sha256 => 32,
@@ -42,7 +42,7 @@ impl Algorithm {
     /// Find an algorithm by its name.
     ///
     /// # Errors
-    /// [`Error::UnknownAlgorithm`], which names those that there are.
+    /// [`Error::UnknownAlgorithm`]. Its message lists the known algorithms.
     pub fn from_bytes(name: &[u8]) -> Result<Self> {
         match name {
             b"sha256" => Ok(Self::Sha256),
@@ -67,7 +67,7 @@ impl fmt::Display for Algorithm {
     }
 }
 
-/// A digest of a known [`Algorithm`], in lower-case hex of exactly its length.
+/// A digest of a known [`Algorithm`], in lower-case hex of the right length.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Digest {
     algorithm: Algorithm,
@@ -88,7 +88,7 @@ impl Digest {
         };
         // All three names are six letters long.
         let hex = &bytes["sha256:".len()..];
-        // Without a way out of the loop, so that the compiler can look at many digits at once.
+        // The loop does not stop early, so that the compiler can check many digits at once.
         let is_hex = |byte: &u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
         if hex.len() != 2 * algorithm.size() || !hex.iter().fold(true, |so_far, byte| so_far & is_hex(byte)) {
             return Err(Error::BadlyFormedDigest);
@@ -97,7 +97,7 @@ impl Digest {
         Ok(Self { algorithm, text: text.into() })
     }
 
-    /// The digest that a finished hash makes. `hash` has [`Algorithm::size`] bytes.
+    /// The digest of a finished hash. `hash` has [`Algorithm::size`] bytes.
     pub(crate) fn from_hash(algorithm: Algorithm, hash: &[u8]) -> Self {
         const HEX: [char; 16] = ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f'];
         let mut text = String::with_capacity(algorithm.name().len() + 1 + 2 * hash.len());
@@ -110,7 +110,7 @@ impl Digest {
         Self { algorithm, text: text.into() }
     }
 
-    /// What stands before the colon.
+    /// The algorithm, which is the part before the colon.
     pub fn algorithm(&self) -> Algorithm {
         self.algorithm
     }
@@ -120,8 +120,8 @@ impl Digest {
         &self.text
     }
 
-    /// Is it the digest of no bytes at all?
-    pub fn is_of_nothing(&self) -> bool {
+    /// Whether it is the digest of empty content.
+    pub fn is_of_empty_content(&self) -> bool {
         let hex = match self.algorithm {
             Algorithm::Sha256 => "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
             Algorithm::Sha384 => {
@@ -197,10 +197,10 @@ mod tests {
     }
 
     #[test]
-    fn knows_the_digest_of_nothing() {
+    fn knows_the_digest_of_empty_content() {
         for algorithm in Algorithm::ALL {
-            assert!(hash::digest_of(algorithm, b"").is_of_nothing());
-            assert!(!hash::digest_of(algorithm, b"x").is_of_nothing());
+            assert!(hash::digest_of(algorithm, b"").is_of_empty_content());
+            assert!(!hash::digest_of(algorithm, b"x").is_of_empty_content());
         }
     }
 }

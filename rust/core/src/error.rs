@@ -1,11 +1,11 @@
-//! Why an input was refused. `Display` is the message that a client sees.
+//! The reasons for refusing an input. `Display` is the message for the client.
 
 use crate::kind::Methods;
 
-/// What every fallible function of this crate returns.
+/// The result of every fallible function of this crate.
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// One reason per way that a registry answers; text that echoes input is bounded (see [`crate::text`]).
+/// One variant per kind of response. Text that quotes input is bounded (see [`crate::text`]).
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// The path is outside `/v2/`: `NAME_UNKNOWN`, 404.
@@ -14,10 +14,10 @@ pub enum Error {
     /// No endpoint has this path: 404.
     #[error("page not found")]
     PageNotFound,
-    /// The endpoint exists, but not for this method: 405. Holds the methods that it has.
+    /// The endpoint does not have this method: 405. Holds the methods that it has.
     #[error("method not allowed")]
     MethodNotAllowed(Methods),
-    /// Anything else wrong with a request line: 400.
+    /// Another error in a request line: 400.
     #[error("{0}")]
     BadRequest(String),
     /// Not `algorithm:hex` of a known algorithm: `DIGEST_INVALID`, 400.
@@ -29,28 +29,28 @@ pub enum Error {
     /// Not a repository name: `NAME_INVALID`, 400.
     #[error("invalid repository name")]
     InvalidRepositoryName,
-    /// A repository name of too many characters: `NAME_INVALID`, 400.
+    /// A repository name that is too long: `NAME_INVALID`, 400.
     #[error("invalid repository name: longer than {} characters", crate::limits::MAX_REPOSITORY_LENGTH)]
     RepositoryNameTooLong,
     /// Not a tag.
     #[error("invalid tag {0}")]
     InvalidTag(String),
-    /// Fields of a request that do not go together.
+    /// Fields of a request that do not match its kind.
     #[error("{0}")]
     InvalidRequest(String),
-    /// Not a reference to an image, with the text of Go's `ociref`.
+    /// Not a reference to an image. The message is that of Go's `ociref`.
     #[error("{0}")]
     InvalidReference(String),
-    /// A Range header that is malformed or asks for too much: `RANGE_INVALID`, 416.
+    /// A malformed Range header: `RANGE_INVALID`, 416.
     #[error("{0}")]
     InvalidRange(&'static str),
     /// A Content-Range that is not `start-end`: `UNSUPPORTED`, 400.
     #[error("we don't understand your Content-Range")]
     InvalidContentRange,
-    /// A manifest that breaks its schema or a bound: `MANIFEST_INVALID`, 400.
+    /// A manifest that does not match its schema, or exceeds a limit: `MANIFEST_INVALID`, 400.
     #[error("invalid manifest: {0}")]
     InvalidManifest(String),
-    /// Bytes that [`crate::hash::Hasher::save`] did not make.
+    /// Bytes that are not the result of [`crate::hash::Hasher::save`].
     #[error("not a saved state of a hash")]
     InvalidHashState,
 }

@@ -1,4 +1,4 @@
-//! SHA-2, streaming, with a midstate that can be kept and continued in another process.
+//! Streaming SHA-2. The state of a hash can be saved, and resumed in another process.
 
 use sha2::digest::Output;
 use sha2::digest::common::hazmat::{SerializableState, SerializedState};
@@ -7,13 +7,13 @@ use sha2::{Digest as _, Sha256, Sha384, Sha512};
 use crate::digest::{Algorithm, Digest};
 use crate::error::{Error, Result};
 
-/// First byte of a saved state. Raise it when the layout changes, so that an old one is refused.
+/// First byte of a saved state. Increase it when the layout changes, so that `resume` refuses the old layout.
 const FORMAT: u8 = 1;
 
 /// Version, algorithm, length.
 const HEADER_SIZE: usize = 1 + 1 + 8;
 
-/// Longest content that a state may claim: far above any real one, and its count of bits fits 64 bits.
+/// Maximum length in a saved state. It is far above any real content, and the number of bits still fits into 64 bits.
 const MAX_LENGTH: u64 = 1 << 60;
 
 #[derive(Clone)]
@@ -23,7 +23,7 @@ enum State {
     Sha512(Sha512),
 }
 
-/// A hash under way.
+/// A hash in progress.
 #[derive(Clone)]
 pub struct Hasher {
     state: State,
@@ -41,7 +41,7 @@ impl Hasher {
         Self { state, length: 0 }
     }
 
-    /// Which hash it is.
+    /// The algorithm of the hash.
     pub fn algorithm(&self) -> Algorithm {
         match self.state {
             State::Sha256(_) => Algorithm::Sha256,
@@ -50,7 +50,7 @@ impl Hasher {
         }
     }
 
-    /// Bytes hashed so far.
+    /// Number of bytes hashed so far.
     pub fn length(&self) -> u64 {
         self.length
     }
@@ -65,7 +65,7 @@ impl Hasher {
         self.length += data.len() as u64;
     }
 
-    /// The digest of the bytes so far; more may follow.
+    /// The digest of the bytes so far. More bytes may follow.
     pub fn digest(&self) -> Digest {
         let algorithm = self.algorithm();
         match self.state.clone() {
@@ -75,11 +75,10 @@ impl Hasher {
         }
     }
 
-    /// Write the midstate down, for [`Hasher::resume`].
+    /// Save the state, for [`Hasher::resume`].
     ///
-    /// Layout: version, algorithm, length (8 bytes, little-endian), chaining value, and the bytes of the
-    /// last block that is not full. What follows from the length is not repeated, so that no two parts
-    /// can disagree.
+    /// Layout: version, algorithm, length (8 bytes, little-endian), chaining value, and the bytes of the last,
+    /// incomplete block. Values that follow from the length are not stored, so that no two parts can disagree.
     pub fn save(&self) -> Vec<u8> {
         let mut saved = vec![FORMAT, self.algorithm() as u8];
         saved.extend(self.length.to_le_bytes());
@@ -91,7 +90,7 @@ impl Hasher {
         saved
     }
 
-    /// Continue from a midstate.
+    /// Continue from a saved state.
     ///
     /// # Errors
     /// [`Error::InvalidHashState`] if it has another version, an unknown algorithm or a wrong length.
@@ -111,7 +110,8 @@ impl Hasher {
     }
 }
 
-/// How `sha2` lays its serialized state out: chaining value, count of blocks, bytes in the buffer, buffer.
+/// The layout of the serialized state in `sha2`: chaining value, number of blocks, number of bytes in the buffer,
+/// buffer.
 struct Layout {
     chaining: usize,
     count: usize,
@@ -140,7 +140,7 @@ impl Layout {
         target.copy_from_slice(chaining);
         let (count, tail) = tail.split_at_mut(self.count);
         count.copy_from_slice(&blocks[..self.count]);
-        // A block has at most 128 bytes, so the rest of a division by it fits.
+        // A block has at most 128 bytes, so the remainder fits into a byte.
         tail[0] = u8::try_from(buffered).map_err(|_| Error::InvalidHashState)?;
         tail[1..=buffered].copy_from_slice(rest);
         H::deserialize(&serialized).map_err(|_| Error::InvalidHashState)
@@ -151,7 +151,7 @@ impl Layout {
     }
 }
 
-/// The digest of bytes that are all there.
+/// The digest of a whole content.
 pub fn digest_of(algorithm: Algorithm, data: &[u8]) -> Digest {
     fn one_shot<H: sha2::Digest>(data: &[u8]) -> Output<H> {
         H::digest(data)
@@ -188,7 +188,7 @@ mod tests {
             hasher.update(b"a");
             hasher.update(b"bc");
             assert_eq!(hasher.digest().as_str(), want);
-            assert_eq!(hasher.digest().as_str(), want, "digest must not end the hash");
+            assert_eq!(hasher.digest().as_str(), want, "`digest` must not end the hash");
             assert_eq!((hasher.algorithm(), hasher.length()), (algorithm, 3));
         }
     }
@@ -201,7 +201,7 @@ mod tests {
             for split in 0..=data.len() {
                 let mut first = Hasher::new(algorithm);
                 first.update(&data[..split]);
-                let mut second = Hasher::resume(&first.save()).expect("our own state");
+                let mut second = Hasher::resume(&first.save()).expect("a saved state");
                 assert_eq!((second.algorithm(), second.length()), (algorithm, split as u64));
                 second.update(&data[split..]);
                 assert_eq!(second.digest(), want, "{algorithm} at {split}");
@@ -214,12 +214,12 @@ mod tests {
         let state = |length: u64| [&[FORMAT, 0][..], &length.to_le_bytes(), &[0; 32]].concat();
         let mut longest = Hasher::resume(&state(MAX_LENGTH)).expect("allowed");
         longest.update(b"and a little more");
-        assert!(!longest.digest().is_of_nothing());
+        assert!(!longest.digest().is_of_empty_content());
         assert_eq!(Hasher::resume(&state(MAX_LENGTH + 64)).err(), Some(Error::InvalidHashState));
     }
 
     #[test]
-    fn refuses_what_it_did_not_save() {
+    fn refuses_other_bytes() {
         let mut hasher = Hasher::new(Algorithm::Sha256);
         hasher.update(b"hello");
         let saved = hasher.save();

@@ -1,9 +1,9 @@
 //! The kinds of requests: the spec's table of endpoints (distribution-spec: endpoints).
 
-/// What a request asks for.
+/// The kind of a request: an endpoint and a method.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Kind {
-    /// end-1: `GET /v2/`; any method will do.
+    /// end-1: `GET /v2/`. Any method is accepted.
     Ping,
     /// end-2: `GET /v2/<name>/blobs/<digest>`.
     BlobGet,
@@ -37,11 +37,11 @@ pub enum Kind {
     TagsList,
     /// end-12a, end-12b: `GET /v2/<name>/referrers/<digest>[?artifactType=<type>]`.
     ReferrersList,
-    /// `GET /v2/_catalog[?n=<integer>&last=<name>]`; Docker's, not in the spec.
+    /// `GET /v2/_catalog[?n=<integer>&last=<name>]`. From Docker, not in the spec.
     CatalogList,
 }
 
-/// The methods that an endpoint has, and what each makes of it.
+/// The methods of an endpoint, with the kind of request for each.
 pub type Methods = &'static [(&'static str, Kind)];
 
 pub(crate) const BLOB: Methods = &[("GET", Kind::BlobGet), ("HEAD", Kind::BlobHead), ("DELETE", Kind::BlobDelete)];
@@ -63,7 +63,7 @@ pub(crate) const REFERRERS: Methods = &[("GET", Kind::ReferrersList)];
 pub(crate) const CATALOG: Methods = &[("GET", Kind::CatalogList)];
 
 impl Kind {
-    /// All of them, in the order of declaration: `Kind::ALL[kind as usize] == kind`.
+    /// All kinds, in the order of declaration: `Kind::ALL[kind as usize] == kind`.
     pub const ALL: [Self; 18] = [
         Self::Ping,
         Self::BlobGet,
@@ -85,7 +85,7 @@ impl Kind {
         Self::CatalogList,
     ];
 
-    /// Its name in Python.
+    /// The name in Python.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Ping => "ping",
@@ -109,7 +109,7 @@ impl Kind {
         }
     }
 
-    /// The method that asks for it.
+    /// The method of the request.
     pub const fn method(self) -> &'static str {
         match self {
             Self::BlobHead | Self::ManifestHead => "HEAD",

@@ -1,23 +1,18 @@
-//! The OCI distribution protocol as pure computation: no sockets, no clock, no Python. Only [`append`], [`file`] and [`log`]
-//! do I/O, and [`log`] looks at the clock.
+//! The OCI distribution protocol as pure computation: no I/O, no threads, no clock, no Python.
 //!
-//! Written after the [distribution spec] and the [image spec]; where they leave a choice, after Go's
-//! `cuelabs.dev/go/oci/ociregistry`. All input is hostile: every function takes time and memory linear
-//! in its input, within bounds that have names, and none panics.
+//! It follows the [distribution spec] and the [image spec]. Where they leave a choice, it follows Go's
+//! `cuelabs.dev/go/oci/ociregistry`. All input is hostile: every function takes time and memory linear in its input,
+//! within named limits, and no function panics.
 //!
 //! [distribution spec]: https://github.com/opencontainers/distribution-spec/blob/967efdc/spec.md
 //! [image spec]: https://github.com/opencontainers/image-spec/blob/main/spec.md
 
-pub mod append;
-pub mod background;
 pub mod digest;
 mod error;
-pub mod file;
 pub mod hash;
 pub mod kind;
 pub mod limits;
 pub mod link;
-pub mod log;
 pub mod manifest;
 pub mod name;
 pub mod percent;

@@ -1,11 +1,11 @@
-//! The Link header of a page that was cut short (RFC 8288; distribution-spec: listing tags).
+//! The Link header of a page that is not the last (RFC 8288; distribution-spec: listing tags).
 
 use crate::percent::{encode_into, sanitize_into};
 use crate::query::sets;
 
-/// `</path?query>;rel="next"`: the request's own URL with `last` set.
+/// `</path?query>;rel="next"`: the URL of the request with `last` set.
 ///
-/// `path` and `query` are raw, as received; other parameters stay as they were, so that `n` does.
+/// `path` and `query` are raw, as received. Other parameters, such as `n`, stay unchanged.
 pub fn next_link(path: &[u8], query: &[u8], last: &str) -> String {
     let mut link = String::with_capacity(path.len() + query.len() + last.len() + 24);
     link.push('<');

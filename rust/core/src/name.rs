@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::limits::{MAX_REPOSITORY_LENGTH, MAX_TAG_LENGTH};
 use crate::text::{MAX_ECHO, quote};
 
-/// A repository name: `[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*`, elements of it joined by `/`.
+/// A repository name: elements `[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*`, joined by `/`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Repository(Box<str>);
 
@@ -41,7 +41,7 @@ impl Tag {
     /// Check the bytes of a tag.
     ///
     /// # Errors
-    /// [`Error::InvalidTag`], naming the tag.
+    /// [`Error::InvalidTag`], which quotes the tag.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
         let invalid = || Error::InvalidTag(quote(bytes, MAX_ECHO));
         if !matches_tag(bytes) {
@@ -56,12 +56,12 @@ impl Tag {
     }
 }
 
-/// Text of bytes that a grammar has held to ASCII.
+/// Convert bytes that match a grammar, and so are ASCII.
 fn ascii(bytes: &[u8]) -> Option<Box<str>> {
     std::str::from_utf8(bytes).ok().map(Box::from)
 }
 
-/// Does the grammar of repository names match, whatever the length?
+/// Whether the bytes match the grammar of repository names. The length does not matter.
 pub fn matches_repository(bytes: &[u8]) -> bool {
     #[derive(PartialEq, Clone, Copy)]
     enum After {
@@ -161,7 +161,7 @@ mod tests {
     fn repository_length() {
         assert!("a".repeat(255).parse::<Repository>().is_ok());
         assert_eq!("a".repeat(256).parse::<Repository>(), Err(Error::RepositoryNameTooLong));
-        // What is no name at all is not called too long.
+        // A malformed name is not reported as too long.
         assert_eq!("A".repeat(256).parse::<Repository>(), Err(Error::InvalidRepositoryName));
     }
 

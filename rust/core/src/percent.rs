@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use crate::text::quote;
 
-/// What a `+` stands for: itself in a path, a space in a query.
+/// The meaning of a `+`: itself in a path, a space in a query.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Plus {
     /// In a path.
@@ -14,15 +14,15 @@ pub enum Plus {
     Space,
 }
 
-/// A `%` that two hex digits do not follow.
+/// A `%` without two hex digits after it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("invalid URL escape {0}")]
 pub struct BadEscape(String);
 
-/// Decode once. Borrows where there is nothing to decode.
+/// Decode once. Borrows the input if it has no escapes.
 ///
 /// # Errors
-/// [`BadEscape`], quoting the first malformed escape.
+/// [`BadEscape`], which quotes the first malformed escape.
 pub fn decode(encoded: &[u8], plus: Plus) -> Result<Cow<'_, [u8]>, BadEscape> {
     let special = |byte: &u8| *byte == b'%' || (*byte == b'+' && plus == Plus::Space);
     let Some(first) = encoded.iter().position(special) else {
@@ -46,10 +46,10 @@ pub fn decode(encoded: &[u8], plus: Plus) -> Result<Cow<'_, [u8]>, BadEscape> {
     Ok(Cow::Owned(decoded))
 }
 
-/// Would [`decode`] succeed?
+/// Check that [`decode`] would succeed.
 ///
 /// # Errors
-/// As [`decode`].
+/// Those of [`decode`].
 pub fn check(encoded: &[u8]) -> Result<(), BadEscape> {
     let mut rest = encoded;
     while let Some(at) = memchr::memchr(b'%', rest) {
@@ -58,7 +58,7 @@ pub fn check(encoded: &[u8]) -> Result<(), BadEscape> {
     Ok(())
 }
 
-/// Read what follows a `%`.
+/// Decode the bytes after a `%`.
 fn escaped(after: &[u8]) -> Result<(u8, &[u8]), BadEscape> {
     if let [high, low, tail @ ..] = after {
         if let (Some(high), Some(low)) = (hex(*high), hex(*low)) {
@@ -73,14 +73,14 @@ fn hex(digit: u8) -> Option<u8> {
     char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok())
 }
 
-/// Append bytes to a URL, all but RFC 3986's unreserved characters encoded.
+/// Append bytes to a URL. Encodes all but the unreserved characters of RFC 3986.
 pub fn encode_into(url: &mut String, bytes: &[u8]) {
     push(url, bytes, is_unreserved);
 }
 
-/// Append a part of a URL as it was received; only what no URL may hold is encoded.
+/// Append a part of a URL as received. Encodes only the bytes that no URL may contain.
 ///
-/// So it can stand in a header, between `<` and `>`, whatever the client sent.
+/// So the URL is safe in a header, between `<` and `>`.
 pub fn sanitize_into(url: &mut String, part: &[u8]) {
     push(url, part, |byte| is_unreserved(byte) || b"%:/?#[]@!$&'()*+,;=".contains(&byte));
 }

@@ -5,10 +5,10 @@ use std::borrow::Cow;
 use crate::error::{Error, Result};
 use crate::percent::{Plus, check, decode};
 
-/// A query string whose escapes are known to be well-formed.
+/// A query string with valid escapes.
 ///
-/// Nothing is collected: an endpoint looks for the few parameters that it knows, each in one pass over
-/// the bytes, so that a query of many parameters costs no memory.
+/// It is not parsed into a map. An endpoint looks for the few parameters that it knows, each in one pass over the
+/// bytes, so a query of many parameters takes no memory.
 #[derive(Debug, Clone, Copy)]
 pub struct Query<'a>(&'a [u8]);
 
@@ -16,8 +16,7 @@ impl<'a> Query<'a> {
     /// Check a raw query, without its `?`.
     ///
     /// # Errors
-    /// [`Error::BadRequest`] for a malformed escape, or a `;`, which some take for a separator and Go
-    /// refuses for that.
+    /// [`Error::BadRequest`] for a malformed escape or a `;`. Some servers treat `;` as a separator, so Go refuses it.
     pub fn parse(raw: &'a [u8]) -> Result<Self> {
         if raw.is_empty() {
             return Ok(Self(raw));
@@ -37,7 +36,7 @@ impl<'a> Query<'a> {
         self.values(name, Plus::Space)
     }
 
-    /// The first value of a parameter, decoded; None if that is empty.
+    /// The first value of a parameter, decoded. None if it is empty.
     pub fn first(self, name: &'static str) -> Option<Cow<'a, [u8]>> {
         if self.0.is_empty() {
             return None;
@@ -45,15 +44,15 @@ impl<'a> Query<'a> {
         self.all(name).next().filter(|value| !value.is_empty())
     }
 
-    /// The first value as text, with U+FFFD for what is not UTF-8; None if it is empty.
+    /// The first value as text, with U+FFFD for invalid UTF-8. None if it is empty.
     pub fn text(self, name: &'static str) -> Option<Box<str>> {
         self.first(name).map(|value| text(&value))
     }
 
-    /// The first value as a media type; None if it is empty.
+    /// The first value as a media type. None if it is empty.
     ///
-    /// Its `+` is a plus: no media type has a space (RFC 6838, 4.2), and a client that sends
-    /// `artifactType=application/vnd.x+json` without an escape means a plus.
+    /// A `+` means a plus, not a space: no media type has a space (RFC 6838, 4.2), and some clients send
+    /// `artifactType=application/vnd.x+json` without an escape.
     pub fn media_type(self, name: &'static str) -> Option<Box<str>> {
         self.values(name, Plus::Literal).next().filter(|value| !value.is_empty()).map(|value| text(&value))
     }
@@ -69,7 +68,7 @@ fn text(value: &[u8]) -> Box<str> {
     String::from_utf8_lossy(value).into()
 }
 
-/// The `key=value` pairs of a raw query, not decoded; a piece without `=` is a key alone.
+/// The `key=value` pairs of a raw query, not decoded. A piece without `=` is a key with an empty value.
 fn pieces(raw: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
     raw.split(|&byte| byte == b'&').filter(|piece| !piece.is_empty()).map(|piece| {
         let equals = piece.iter().position(|&byte| byte == b'=');
@@ -77,12 +76,12 @@ fn pieces(raw: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
     })
 }
 
-/// Decode what [`Query::parse`] has checked; the raw bytes stand in for an error that cannot be.
+/// Decode a part that [`Query::parse`] has checked. The error cannot happen; then it would return the raw bytes.
 fn decoded(encoded: &[u8], plus: Plus) -> Cow<'_, [u8]> {
     decode(encoded, plus).unwrap_or(Cow::Borrowed(encoded))
 }
 
-/// Does this piece of a raw query set `name`? A malformed one sets nothing.
+/// Whether this piece of a raw query sets `name`. A malformed piece sets nothing.
 pub(crate) fn sets(piece: &[u8], name: &str) -> bool {
     pieces(piece).any(|(key, _)| decode(key, Plus::Space).is_ok_and(|key| key.as_ref() == name.as_bytes()))
 }
@@ -104,7 +103,7 @@ mod tests {
             ("n=", None),
             ("n=5", Some("5")),
             ("n=5&n=6", Some("5")),
-            // An empty first value still is the first.
+            // An empty first value counts as the first.
             ("n=&n=6", None),
             ("n&n=6", None),
             ("&&x=1&n=5&", Some("5")),
@@ -150,7 +149,7 @@ mod tests {
             ("a=1&%4", "invalid URL escape \"%4\""),
             ("a=1;b=2", "invalid semicolon separator in query"),
             (";", "invalid semicolon separator in query"),
-            // An escape does not reach over a separator.
+            // An escape does not extend over a separator.
             ("a=%4&1", "invalid URL escape \"%4\""),
             ("%4=1", "invalid URL escape \"%4\""),
         ] {

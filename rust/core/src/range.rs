@@ -1,17 +1,17 @@
-//! Ranges of bytes: Range (RFC 9110, 14.1.2) and the uploads' own Content-Range (distribution-spec).
+//! Byte ranges: Range (RFC 9110, 14.1.2), and the Content-Range of uploads (distribution-spec).
 
 use std::ops;
 
 use crate::error::{Error, Result};
 
-/// Most ranges of one Range header that are served as parts.
+/// Maximum number of ranges in one Range header.
 ///
-/// A pull of the layers that a client has in part (zstd:chunked) asks for up to 1,024. Each costs some 200 bytes of
-/// memory and 140 of the answer, whatever it carries; RFC 9110 (14.2) lets a server ignore a Range header that asks for
-/// more.
+/// A client that has a part of a layer (zstd:chunked) requests up to 1,024 ranges. Each range takes about 200 bytes of
+/// memory, and 140 bytes of the response besides its content. RFC 9110 (14.2) allows a server to ignore a Range header
+/// with more.
 pub const MAX_RANGES: usize = 1024;
 
-/// One range, not yet held against a size. Both ends are inclusive.
+/// One range, not yet resolved against a size. Both ends are inclusive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ByteRange {
     /// `first-last`, or `first-` if `last` is None.
@@ -26,22 +26,22 @@ pub enum ByteRange {
 }
 
 impl ByteRange {
-    /// Make a range of two optional ends, as a header spells them.
+    /// Make a range from its two optional ends, as in a header.
     ///
     /// # Errors
-    /// [`Error::InvalidRange`] if both are missing, or the first lies behind the last.
+    /// [`Error::InvalidRange`] if both are missing, or the first is after the last.
     pub fn new(first: Option<u64>, last: Option<u64>) -> Result<Self> {
         match (first, last) {
             (None, None) => Err(Error::InvalidRange("a range needs a first or a last byte")),
             (None, Some(length)) => Ok(Self::Suffix(length)),
             (Some(first), Some(last)) if first > last => {
-                Err(Error::InvalidRange("the first byte of a range lies behind its last"))
+                Err(Error::InvalidRange("the first byte of a range is after its last byte"))
             }
             (Some(first), last) => Ok(Self::From { first, last }),
         }
     }
 
-    /// The two ends as a header spells them.
+    /// The two ends, as in a header.
     pub fn ends(self) -> (Option<u64>, Option<u64>) {
         match self {
             Self::From { first, last } => (Some(first), last),
@@ -49,10 +49,10 @@ impl ByteRange {
         }
     }
 
-    /// The bytes that it means in a content of `size` bytes; None if it cannot be satisfied.
+    /// The bytes of the range in a content of `size` bytes. None if the range is not satisfiable.
     ///
-    /// A suffix of an empty content is satisfiable by the letter of RFC 9110, but Content-Range has no
-    /// way to say so: it is refused as well.
+    /// By RFC 9110 a suffix of an empty content is satisfiable, but Content-Range cannot express it. So it counts as
+    /// not satisfiable.
     pub fn resolve(self, size: u64) -> Option<ops::Range<u64>> {
         let range = match self {
             Self::From { first, last } => first..last.map_or(size, |last| size.min(last.saturating_add(1))),
@@ -62,12 +62,12 @@ impl ByteRange {
     }
 }
 
-/// Read a Range header. None means that there is none to obey, and the whole content is to be sent: an
-/// unknown unit (RFC 9110, 14.2: MUST ignore), `bytes=` with nothing behind it (as Go), or more than [`MAX_RANGES`]
-/// ranges, of which those beyond the bound are not read.
+/// Parse a Range header. None means that the server ignores it and sends the whole content: the unit is unknown (RFC
+/// 9110, 14.2: MUST ignore), `bytes=` has no range (as in Go), or there are more than [`MAX_RANGES`] ranges. It does
+/// not read the ranges beyond that limit.
 ///
 /// # Errors
-/// [`Error::InvalidRange`] if it is malformed, or a range ends before it starts.
+/// [`Error::InvalidRange`] if the header is malformed, or a range ends before it starts.
 pub fn parse_range(header: &[u8]) -> Result<Option<Vec<ByteRange>>> {
     let Some(equals) = header.iter().position(|&byte| byte == b'=') else {
         return Err(Error::InvalidRange("malformed range"));
@@ -100,7 +100,7 @@ fn parse_spec(spec: &[u8]) -> Option<Result<ByteRange>> {
     Some(ByteRange::new(first, last))
 }
 
-/// Digits only; what is too large for 64 bits is as good as the largest that is not.
+/// Parse digits. A number that does not fit into 64 bits becomes the largest that does.
 fn parse_digits(digits: &[u8]) -> Option<u64> {
     let mut value = 0_u64;
     for digit in digits {
@@ -112,12 +112,12 @@ fn parse_digits(digits: &[u8]) -> Option<u64> {
     (!digits.is_empty()).then_some(value)
 }
 
-/// Read the Content-Range of an upload: `start-end`, both inclusive, without a unit.
+/// Parse the Content-Range of an upload: `start-end`, both inclusive, without a unit.
 ///
-/// `N-(N-1)` is empty at N: what Go's client sends with an empty closing PUT.
+/// `N-(N-1)` is empty at N. Go's client sends it with an empty closing PUT.
 ///
 /// # Errors
-/// [`Error::InvalidContentRange`] for anything else.
+/// [`Error::InvalidContentRange`] for any other form.
 pub fn parse_content_range(header: &[u8]) -> Result<(u64, u64)> {
     let exact = |digits: &[u8]| parse_digits(digits).filter(|&value| i64::try_from(value).is_ok());
     let header = header.trim_ascii();

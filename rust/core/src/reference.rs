@@ -1,4 +1,4 @@
-//! References to images across registries: Go's `ociref`, with its rules.
+//! References to images in any registry, with the rules of Go's `ociref`.
 
 use crate::digest::{Algorithm, Digest};
 use crate::error::{Error, Result};
@@ -6,17 +6,17 @@ use crate::limits::{MAX_REPOSITORY_LENGTH, MAX_TAG_LENGTH};
 use crate::name::{is_word, matches_repository};
 use crate::text::quote;
 
-/// Most characters of a reference that a message repeats: a person typed it and wants to see it whole.
+/// Maximum number of characters of a reference that a message quotes. A user typed it, and expects to see it whole.
 const MAX_REFERENCE_ECHO: usize = 512;
 
-/// `[host/]repository[:tag][@digest]`, split; "" for what is not there.
+/// The parts of `[host/]repository[:tag][@digest]`. A missing part is "".
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Reference<'a> {
     /// `host` or `host:port`.
     pub host: &'a str,
-    /// The repository in it.
+    /// The repository.
     pub repository: &'a str,
-    /// The tag; with a digest as well, it is the digest that counts.
+    /// The tag. If there is a digest too, the digest counts.
     pub tag: &'a str,
     /// The digest.
     pub digest: &'a str,
@@ -26,7 +26,7 @@ impl<'a> Reference<'a> {
     /// Split a reference that must name its host (Go: `ociref.Parse`).
     ///
     /// # Errors
-    /// [`Error::InvalidReference`] as [`Reference::parse_relative`], or if there is no host.
+    /// [`Error::InvalidReference`] as in [`Reference::parse_relative`], or if there is no host.
     pub fn parse(text: &'a str) -> Result<Self> {
         let reference = Self::parse_relative(text)?;
         if reference.host.is_empty() {
@@ -38,10 +38,10 @@ impl<'a> Reference<'a> {
     /// Split a reference with or without a host (Go: `ociref.ParseRelative`).
     ///
     /// # Errors
-    /// [`Error::InvalidReference`] if the form is wrong, or a part of it.
+    /// [`Error::InvalidReference`] if the reference or a part of it is malformed.
     pub fn parse_relative(text: &'a str) -> Result<Self> {
         let reference = split(text).ok_or_else(|| invalid(format!("invalid reference syntax ({})", quoted(text))))?;
-        // The order in which Go looks at the parts.
+        // Go checks the parts in this order.
         if !reference.digest.is_empty() {
             check_digest(reference.digest)?;
         }
@@ -59,8 +59,8 @@ fn invalid(message: String) -> Error {
     Error::InvalidReference(message)
 }
 
-/// A text as a message repeats it: without what stands in front of an `@`, where no digest follows. Somebody may have
-/// written a URL with a password in it.
+/// Quote a text for a message. It hides the part before an `@`, unless a digest follows: the text may be a URL with a
+/// password.
 fn quoted(text: &str) -> String {
     let (named, digest) = match text.rfind('@') {
         Some(at) if is_known_digest(&text[at + 1..]) => text.split_at(at),
@@ -72,12 +72,12 @@ fn quoted(text: &str) -> String {
     }
 }
 
-/// Does it begin as a digest that is known here? Others have a form that `host:port` has too.
+/// Whether the text starts like a digest of a known algorithm. Other digests have the same form as `host:port`.
 fn is_known_digest(text: &str) -> bool {
     text.split_once(':').is_some_and(|(algorithm, _)| Algorithm::from_bytes(algorithm.as_bytes()).is_ok())
 }
 
-/// The first element is a host if it looks like one and the rest is a reference without it.
+/// Split off the host: the first element, if it is a valid host and the rest is a reference.
 fn split(text: &str) -> Option<Reference<'_>> {
     if let Some((host, rest)) = text.split_once('/') {
         if is_host(host) {
@@ -89,10 +89,10 @@ fn split(text: &str) -> Option<Reference<'_>> {
     split_rest(text)
 }
 
-/// `repository[:tag][@digest]`; tag and digest are only told apart here.
+/// Split `repository[:tag][@digest]`. It does not check the tag and the digest.
 fn split_rest(text: &str) -> Option<Reference<'_>> {
     let (named, digest) = match text.split_once('@') {
-        // Go's pattern has `.+` here, which does not match a line's end.
+        // Go's pattern has `.+` here, which does not match a line break.
         Some((_, digest)) if digest.is_empty() || digest.contains('\n') => return None,
         Some((named, digest)) => (named, digest),
         None => (text, ""),
@@ -105,7 +105,7 @@ fn split_rest(text: &str) -> Option<Reference<'_>> {
     matches_repository(repository.as_bytes()).then_some(Reference { host: "", repository, tag, digest })
 }
 
-/// The three errors of go-digest, so that each message says what is wrong.
+/// Check a digest, with the three errors of go-digest.
 fn check_digest(digest: &str) -> Result<()> {
     let why = match digest.split_once(':') {
         Some((algorithm, hex)) if !algorithm.is_empty() && !hex.is_empty() => {
@@ -121,7 +121,7 @@ fn check_digest(digest: &str) -> Result<()> {
     Err(invalid(format!("invalid digest {}: {why}", quoted(digest))))
 }
 
-/// The image-spec's grammar of digests: `[a-z0-9]+([.+_-][a-z0-9]+)*:[a-zA-Z0-9=_-]+`.
+/// Whether it matches the grammar of the image-spec: `[a-z0-9]+([.+_-][a-z0-9]+)*:[a-zA-Z0-9=_-]+`.
 fn is_other_digest(algorithm: &str, encoded: &str) -> bool {
     let component = |part: &str| !part.is_empty() && part.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9'));
     algorithm.split(['.', '+', '_', '-']).all(component)
@@ -142,10 +142,10 @@ fn check_tag(tag: &str) -> Result<()> {
     }
 }
 
-/// Can this stand for a host in a reference? (Go: `ociref.IsValidHost`.)
+/// Whether the text is a valid host of a reference (Go: `ociref.IsValidHost`).
 ///
-/// `name.with.dots[:port]`, `[ipv6][:port]` without a zone, or `name:port`: a bare `name` cannot be told
-/// from the first element of a repository.
+/// That is `name.with.dots[:port]`, `[ipv6][:port]` without a zone, or `name:port`. A bare `name` is not a host,
+/// because it could be the first element of a repository.
 pub fn is_host(text: &str) -> bool {
     if let Some(rest) = text.strip_prefix('[') {
         let Some((address, port)) = rest.split_once(']') else {
@@ -210,7 +210,7 @@ mod tests {
             ("192.168.1.1:5000/repo:5050", ("192.168.1.1:5000", "repo", "5050", "")),
             ("[2001:db8::1]/repo", ("[2001:db8::1]", "repo", "", "")),
             ("[::1]:5000/repo", ("[::1]:5000", "repo", "", "")),
-            // A host needs something valid behind it, or it is the first element.
+            // It is a host only if a valid reference follows; otherwise it is the first element.
             ("foo.com/a__b", ("foo.com", "a__b", "", "")),
         ] {
             assert_eq!(parts(text), want, "{text}");

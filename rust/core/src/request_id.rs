@@ -1,12 +1,12 @@
-//! What a request is called in logs and answers: what its client calls it, or a number of our own.
+//! Request IDs for logs and responses: the ID of the client, or a generated one.
 
 use std::borrow::Cow;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Longest name of a client's that is taken over, in bytes; it is repeated in every log line.
+/// Longest ID of a client that is used, in bytes. It is in every log line of the request.
 const MAX_SIZE: usize = 128;
 
-/// Names for requests, counted from 1.
+/// Generates request IDs, which are counted from 1.
 #[derive(Debug)]
 pub struct RequestIds {
     prefix: String,
@@ -14,12 +14,12 @@ pub struct RequestIds {
 }
 
 impl RequestIds {
-    /// Those of this server begin with `prefix`.
+    /// Generated IDs start with `prefix`.
     pub fn new(prefix: String) -> Self {
         Self { prefix, given: AtomicU64::new(0) }
     }
 
-    /// The name of a request with this X-Request-Id, or with none.
+    /// The ID of a request with or without an X-Request-Id.
     pub fn of<'a>(&self, header: Option<&'a [u8]>) -> Cow<'a, str> {
         header.and_then(repeatable).map_or_else(|| self.next().into(), Cow::from)
     }
@@ -29,7 +29,7 @@ impl RequestIds {
     }
 }
 
-/// Short and printable: anything else could forge what it stands in.
+/// The ID if it is short and printable. Any other could forge log lines or headers.
 fn repeatable(header: &[u8]) -> Option<&str> {
     let fits = (1..=MAX_SIZE).contains(&header.len()) && header.iter().all(|byte| matches!(byte, b' '..=b'~'));
     if fits { std::str::from_utf8(header).ok() } else { None }
@@ -40,7 +40,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_can_be_repeated_is_and_the_rest_is_counted() {
+    fn ids_of_clients_are_used_if_printable_and_short() {
         let ids = RequestIds::new("me".into());
         let longest = [b'x'; MAX_SIZE];
         for name in [&b"a"[..], b" a b~", &longest] {

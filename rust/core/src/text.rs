@@ -1,14 +1,13 @@
-//! Input echoed in messages: quoted, printable, bounded.
+//! Quotes input in messages: printable, and of bounded length.
 
 use std::fmt::Write;
 
-/// Most characters of a request that a message repeats: enough to recognise it, too few to flood a log.
+/// Maximum number of characters of input that a message quotes: enough to recognize it, too few to flood a log.
 pub const MAX_ECHO: usize = 64;
 
-/// Quote bytes as Go's `%q` does, cut after `limit` characters.
+/// Quote bytes as Go's `%q` does. Cuts them after `limit` characters.
 ///
-/// What is not printable UTF-8 is escaped, so that a message cannot forge a log line or move a
-/// terminal's cursor.
+/// Escapes bytes that are not printable UTF-8, so that a message cannot forge a log line or control a terminal.
 pub fn quote(bytes: &[u8], limit: usize) -> String {
     let mut quoted = String::with_capacity(limit.min(bytes.len()) + 2);
     quoted.push('"');
@@ -33,7 +32,7 @@ pub fn quote(bytes: &[u8], limit: usize) -> String {
     quoted
 }
 
-/// Make a message of ours safe to send: escaped like [`quote`], without the quotes.
+/// Escape a message like [`quote`], but without quotes around it.
 pub fn printable(message: &str, limit: usize) -> String {
     let mut text = String::with_capacity(message.len().min(limit));
     for (index, character) in message.chars().enumerate() {
@@ -68,7 +67,7 @@ fn push_escaped(text: &mut String, character: char) {
     };
 }
 
-/// The standard library knows what is printable, but tells it only through `escape_debug`.
+/// Whether a character is printable. The standard library tells this only through `escape_debug`.
 fn is_printable(character: char) -> bool {
     matches!(character, ' '..='~') || (!character.is_ascii() && character.escape_debug().len() == 1)
 }
@@ -103,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn printable_keeps_our_quotes() {
+    fn printable_keeps_quotes() {
         assert_eq!(printable("bad \"x\": \u{1b}[2J", 64), "bad \"x\": \\x1b[2J");
     }
 }

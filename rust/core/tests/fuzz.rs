@@ -1,7 +1,7 @@
-//! Mutations of valid inputs, from a fixed seed: no panic, and what is accepted is sound.
+//! Mutations of valid inputs, from a fixed seed: nothing panics, and every accepted input is valid.
 //!
-//! A few seconds by default; `OCISERVER_FUZZ_SECONDS=600 cargo test --release --test fuzz` for longer, with
-//! `OCISERVER_FUZZ_SEED=7` to take another path. A failure prints the seed and the round.
+//! It takes a few seconds by default. `OCISERVER_FUZZ_SECONDS=600 cargo test --release --test fuzz` takes longer, and
+//! `OCISERVER_FUZZ_SEED=7` gives other mutations. A failure prints the seed and the round.
 
 use std::env;
 use std::fmt::Write;
@@ -16,10 +16,10 @@ use ociserver_core::range::{MAX_RANGES, parse_content_range, parse_range};
 use ociserver_core::reference::Reference;
 use ociserver_core::request::{MAX_TAGS, parse};
 
-/// Longest message that any input may provoke: 512 characters of a reference, each escaped, and our words.
+/// Longest message for any input: 512 characters of a reference, each escaped, and the words around them.
 const MAX_MESSAGE: usize = 512 * 10 + 200;
 
-/// xorshift64*: small, and the same everywhere.
+/// xorshift64*: small, and the same on every platform.
 struct Random(u64);
 
 impl Random {
@@ -38,7 +38,7 @@ impl Random {
         items[self.below(items.len())]
     }
 
-    /// Change a few places: bytes, and pieces that mean something to a parser.
+    /// Change a few places: bytes, and tokens that are significant for a parser.
     fn mutate(&mut self, bytes: &mut Vec<u8>, tokens: &[&str]) {
         for _ in 0..=self.below(4) {
             let at = self.below(bytes.len() + 1);
@@ -58,7 +58,7 @@ impl Random {
     }
 }
 
-/// Run rounds of `work` for as long as is asked.
+/// Run rounds of `work` for the configured time.
 fn fuzz(name: &str, work: impl Fn(&mut Random)) {
     let number = |variable| env::var(variable).ok().and_then(|text: String| text.parse::<u64>().ok());
     let time = Duration::from_secs(number("OCISERVER_FUZZ_SECONDS").unwrap_or(1));
@@ -66,7 +66,7 @@ fn fuzz(name: &str, work: impl Fn(&mut Random)) {
     let start = Instant::now();
     let mut round = 0_u64;
     while start.elapsed() < time {
-        // Each round has a seed of its own, so that one can be run again alone.
+        // Each round has its own seed, so that it can run again alone.
         let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ (round + 1));
         random.next();
         let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| work(&mut random)));
@@ -75,7 +75,7 @@ fn fuzz(name: &str, work: impl Fn(&mut Random)) {
     }
 }
 
-fn is_decent(error: &Error) {
+fn is_bounded_and_printable(error: &Error) {
     let message = error.to_string();
     assert!(message.len() <= MAX_MESSAGE, "{} bytes", message.len());
     assert!(!message.chars().any(char::is_control), "{message:?}");
@@ -139,7 +139,7 @@ fn request_lines() {
         let method = random.pick(&["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "BAR"]);
         let root = random.pick(&["", "/", "/v2", "/v2/foo", "%"]);
         match parse(method, &path, &query, root.as_bytes()) {
-            Err(error) => is_decent(&error),
+            Err(error) => is_bounded_and_printable(&error),
             Ok(request) => {
                 assert_eq!(request.check(), Ok(()));
                 assert!(request.tags.len() <= MAX_TAGS);
@@ -160,11 +160,11 @@ fn headers() {
         let mut header = random.pick(&["bytes=0-5", "bytes=1-2, 3-4, -5", "5-9", "items=1"]).as_bytes().to_vec();
         random.mutate(&mut header, &tokens);
         match parse_range(&header) {
-            Err(error) => is_decent(&error),
+            Err(error) => is_bounded_and_printable(&error),
             Ok(ranges) => assert!(ranges.is_none_or(|ranges| (1..=MAX_RANGES).contains(&ranges.len()))),
         }
         if let Err(error) = parse_content_range(&header) {
-            is_decent(&error);
+            is_bounded_and_printable(&error);
         }
     });
 }
@@ -177,7 +177,7 @@ fn references() {
         let mut text = base.as_bytes().to_vec();
         random.mutate(&mut text, &tokens);
         match Reference::parse_relative(&String::from_utf8_lossy(&text)) {
-            Err(error) => is_decent(&error),
+            Err(error) => is_bounded_and_printable(&error),
             Ok(reference) => assert!(!reference.repository.is_empty()),
         }
     });
@@ -190,7 +190,7 @@ fn hash_states() {
         let mut hasher = Hasher::new(Algorithm::ALL[random.below(3)]);
         hasher.update(&data);
         let saved = hasher.save();
-        let resumed = Hasher::resume(&saved).expect("our own state");
+        let resumed = Hasher::resume(&saved).expect("a saved state");
         assert_eq!(resumed.digest(), digest_of(hasher.algorithm(), &data));
         let mut state = saved;
         random.mutate(&mut state, &["\0", "\u{1}", "\u{7f}"]);
@@ -259,14 +259,14 @@ fn manifests() {
         if random.below(8) > 0 {
             random.mutate(&mut content, &tokens);
         }
-        // Of what another registry gives as a list.
+        // A referrers list of another registry.
         let _ = manifest::read_referrers(&content);
         for media_type in media_types {
             for strictness in [Strictness::Strict, Strictness::Lax] {
                 match manifest::read(&content, media_type, strictness) {
                     Err(error) => {
                         assert!(media_type != "text/plain", "nothing is known of this type");
-                        is_decent(&error);
+                        is_bounded_and_printable(&error);
                     }
                     Ok(info) => {
                         assert!(!info.media_type.contains(';'));

@@ -1,7 +1,7 @@
-//! Time grows with the length of the input and no faster, for the inputs that would show it.
+//! Time grows linearly with the length of the input, for inputs that would show quadratic time.
 //!
-//! Sixty-four times the input may take at most 512 times as long: far more than noise, far less than the
-//! 4096 times of anything quadratic. The best of many runs counts, as many as a busy machine needs.
+//! An input that is 64 times as long may take at most 512 times as long: far more than noise, far less than the 4,096
+//! times of quadratic time. The best of many runs counts, as many as a busy machine needs.
 
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,7 @@ use ociserver_core::request::parse;
 const SMALL: usize = 4 << 10;
 const FACTOR: usize = 64;
 const TOLERANCE: u32 = 512;
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 fn time(work: impl FnOnce()) -> Duration {
     let start = Instant::now();
@@ -22,15 +22,15 @@ fn time(work: impl FnOnce()) -> Duration {
     start.elapsed()
 }
 
-/// `make` gives an input of about the size asked for; `work` reads it.
+/// `make` returns an input of about the given size, and `work` reads it.
 fn is_linear(name: &str, make: impl Fn(usize) -> Vec<u8>, work: impl Fn(&[u8])) {
     let (short, long) = (make(SMALL), make(SMALL * FACTOR));
     let (mut least, mut most) = (Duration::MAX, Duration::MAX);
     let start = Instant::now();
-    while start.elapsed() < PATIENCE {
+    while start.elapsed() < TIMEOUT {
         least = least.min(time(|| work(&short)));
         most = most.min(time(|| work(&long)));
-        // Below 20 microseconds, the clock is what is measured.
+        // Below 20 microseconds, this would measure the clock.
         if most < least.max(Duration::from_micros(20)) * TOLERANCE {
             return;
         }

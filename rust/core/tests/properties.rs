@@ -1,4 +1,4 @@
-//! What holds for any input: round trips, and that nothing panics.
+//! Properties of any input: round trips, and that nothing panics.
 
 use std::borrow::Cow;
 
@@ -34,7 +34,7 @@ fn digest() -> impl Strategy<Value = Digest> {
     (algorithm(), any::<[u8; 4]>()).prop_map(|(algorithm, data)| digest_of(algorithm, &data))
 }
 
-/// Any text but the empty one, often with what must be escaped.
+/// Any text that is not empty, often with characters that need escapes.
 fn text() -> impl Strategy<Value = Box<str>> {
     prop_oneof!["\\PC{1,20}", "[-%&+;=?#/ \\x00-\\x20é]{1,20}"].prop_map(Into::into)
 }
@@ -98,7 +98,7 @@ proptest! {
     }
 
     #[test]
-    fn any_request_line_is_answered(
+    fn any_request_line_is_parsed_or_refused(
         method in "\\PC{0,5}|GET|PUT|POST",
         path in vec(any::<u8>(), 0..60),
         query in vec(any::<u8>(), 0..60),
@@ -111,7 +111,7 @@ proptest! {
     }
 
     #[test]
-    fn any_header_is_answered(header in vec(any::<u8>(), 0..40), digits in "bytes ?= ?[-0-9, ]{0,40}") {
+    fn any_header_is_parsed_or_refused(header in vec(any::<u8>(), 0..40), digits in "bytes ?= ?[-0-9, ]{0,40}") {
         for header in [&header[..], digits.as_bytes()] {
             for range in parse_range(header).ok().flatten().unwrap_or_default() {
                 for size in [0, 1, 100, u64::MAX] {
@@ -134,7 +134,7 @@ proptest! {
         let mut hasher = Hasher::new(algorithm);
         for chunk in &chunks {
             hasher.update(chunk);
-            hasher = Hasher::resume(&hasher.save()).expect("our own state");
+            hasher = Hasher::resume(&hasher.save()).expect("a saved state");
         }
         prop_assert_eq!(hasher.digest(), digest_of(algorithm, &chunks.concat()));
     }
@@ -190,7 +190,7 @@ proptest! {
         let pinned = digest.as_ref().map_or(String::new(), |digest| format!("@{digest}"));
         let text = format!("{before}{repository}{tagged}{pinned}");
         let reference = Reference::parse_relative(&text).expect("valid");
-        // The first element of a repository with a dot in it is a host, if something follows.
+        // If the first element of a repository has a dot and another element follows, it is a host.
         if !host.is_empty() || !is_host(repository.as_str().split('/').next().unwrap_or_default()) {
             prop_assert_eq!((reference.host, reference.repository), (&host[..], repository.as_str()));
         }
@@ -199,12 +199,12 @@ proptest! {
     }
 
     #[test]
-    fn any_reference_is_answered(text in "\\PC{0,30}|[a-zA-Z0-9:/@.\\[\\]_-]{0,30}") {
+    fn any_reference_is_parsed_or_refused(text in "\\PC{0,30}|[a-zA-Z0-9:/@.\\[\\]_-]{0,30}") {
         let _ = (Reference::parse(&text), is_host(&text));
     }
 
     #[test]
-    fn any_manifest_is_answered(content in vec(any::<u8>(), 0..60), json in "[\\[\\]{}\":,a0-9\\\\ ]{0,60}") {
+    fn any_manifest_is_read_or_refused(content in vec(any::<u8>(), 0..60), json in "[\\[\\]{}\":,a0-9\\\\ ]{0,60}") {
         for content in [&content[..], json.as_bytes()] {
             for kind in ["image.manifest", "image.index", "artifact.manifest"] {
                 let _ = manifest::read(content, &format!("application/vnd.oci.{kind}.v1+json"), Strictness::Strict);

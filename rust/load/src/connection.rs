@@ -1,36 +1,36 @@
-//! One client's connection: a request out, its answer in, and again.
+//! The connection of one client: it sends a request and reads the response, one after another.
 
 use std::sync::Arc;
 
 use ociserver_core::digest::Algorithm;
 use ociserver_core::hash::Hasher;
 
-use crate::answer::{Chunks, Framing, Head};
 use crate::content::Pieces;
 use crate::error::Failure;
 use crate::origin::{Origin, Stream};
+use crate::response::{Chunks, Framing, Head};
 use crate::step::{Body, Step};
 
-/// Bytes that are read at once.
+/// Maximum number of bytes per read.
 const READ_SIZE: usize = 256 << 10;
 
-/// Bytes of a body that are sent together with the head.
+/// Largest body, in bytes, that is sent in one write with the head.
 const SMALL: u64 = 64 << 10;
 
-/// Bytes of an answer that are kept to be shown when it was not the expected one.
+/// Bytes of an unexpected response that are kept for the report.
 const EXCERPT: usize = 300;
 
-/// What came back.
-pub(crate) struct Answer {
+/// What is needed of a response.
+pub(crate) struct Response {
     pub(crate) location: Option<String>,
-    /// Bytes of the body.
+    /// Size of the body in bytes.
     pub(crate) received: u64,
 }
 
-/// A client: a connection that is made anew when it has ended, and buffers that are kept.
+/// A client: its connection, which is opened again after it has ended, and its buffers.
 pub(crate) struct Connection {
     origin: Arc<Origin>,
-    /// Headers that every request has.
+    /// The headers of every request.
     common: Arc<str>,
     stream: Option<Stream>,
     out: Vec<u8>,
@@ -43,40 +43,41 @@ impl Connection {
         Self { origin, common, stream: None, out: Vec::new(), buffer: vec![0; READ_SIZE], pieces: None }
     }
 
-    /// Connect now, so that the first request need not.
+    /// Connect, so that the first request does not have to.
     pub(crate) async fn open(&mut self) -> Result<(), Failure> {
         self.stream = Some(self.origin.connect().await?);
         Ok(())
     }
 
-    /// Send a request and read its answer to the end.
-    pub(crate) async fn exchange(&mut self, step: &Step, path: &str) -> Result<Answer, Failure> {
+    /// Send a request and read the whole response.
+    pub(crate) async fn exchange(&mut self, step: &Step, path: &str) -> Result<Response, Failure> {
         if let Some(stream) = self.stream.take() {
             match self.attempt(stream, step, path).await {
-                // The server was just closing a connection that had been idle: nothing is wrong with it.
-                Err(Attempt::Unanswered(_)) => {}
+                // The server has closed an idle connection, which is not an error: connect and try again.
+                Err(Attempt::NoResponse(_)) => {}
                 Err(Attempt::Failed(failure)) => return Err(failure),
-                Ok(answer) => return Ok(answer),
+                Ok(response) => return Ok(response),
             }
         }
         let stream = self.origin.connect().await?;
         match self.attempt(stream, step, path).await {
-            Ok(answer) => Ok(answer),
-            Err(Attempt::Unanswered(failure) | Attempt::Failed(failure)) => Err(failure),
+            Ok(response) => Ok(response),
+            Err(Attempt::NoResponse(failure) | Attempt::Failed(failure)) => Err(failure),
         }
     }
 
-    /// The stream is put back when it can serve another request.
-    async fn attempt(&mut self, mut stream: Stream, step: &Step, path: &str) -> Result<Answer, Attempt> {
+    /// Send a request on `stream`. Keeps the stream if it can serve another request.
+    async fn attempt(&mut self, mut stream: Stream, step: &Step, path: &str) -> Result<Response, Attempt> {
         let sent = self.send(&mut stream, step, path).await;
-        // Whoever refuses a body answers before its end: what it says counts, and not that it stopped reading.
+        // A server that refuses a body may respond and stop reading before its end. Then the response counts, and not
+        // the failed write.
         let (head, filled) = match (self.head(&mut stream, &step.method).await, sent) {
             (Ok(read), _) => read,
-            (Err(Attempt::Unanswered(_)), Err(failure)) => return Err(Attempt::Unanswered(failure)),
+            (Err(Attempt::NoResponse(_)), Err(failure)) => return Err(Attempt::NoResponse(failure)),
             (Err(failure), _) => return Err(failure),
         };
         let expected = step.expect.contains(&head.status);
-        let mut taken = Taken::new(if expected { step.digest.as_deref() } else { None }, expected);
+        let mut taken = ReceivedBody::new(if expected { step.digest.as_deref() } else { None }, expected);
         self.body(&mut stream, &head, filled, &mut taken).await.map_err(Attempt::Failed)?;
         if !head.closes {
             self.stream = Some(stream);
@@ -86,7 +87,7 @@ impl Connection {
             return Err(Attempt::Failed(Failure::Status(head.status, text)));
         }
         taken.check(step.digest.as_deref()).map_err(Attempt::Failed)?;
-        Ok(Answer { location: head.location, received: taken.received })
+        Ok(Response { location: head.location, received: taken.received })
     }
 
     async fn send(&mut self, stream: &mut Stream, step: &Step, path: &str) -> Result<(), Failure> {
@@ -118,18 +119,22 @@ impl Connection {
         Ok(())
     }
 
-    /// The head of the answer, at the beginning of the buffer, and how many bytes of the buffer are filled.
+    /// Read the head of the response to the start of the buffer. Returns it with the number of bytes in the buffer.
     async fn head(&mut self, stream: &mut Stream, method: &str) -> Result<(Head, usize), Attempt> {
         let mut filled = 0;
         loop {
             let read = match stream.read(&mut self.buffer[filled..]).await {
-                Ok(0) if filled == 0 => return Err(Attempt::Unanswered(Failure::Broken("no answer".into()))),
-                Ok(0) => return Err(Attempt::Failed(Failure::Broken("half of an answer".into()))),
+                Ok(0) if filled == 0 => {
+                    return Err(Attempt::NoResponse(Failure::Lost(
+                        "the server closed the connection without a response".into(),
+                    )));
+                }
+                Ok(0) => return Err(Attempt::Failed(Failure::Lost("the response is incomplete".into()))),
                 Ok(read) => read,
                 Err(error) => {
                     let failure = Failure::from(error);
-                    let unanswered = filled == 0 && failure != Failure::Timeout;
-                    return Err(if unanswered { Attempt::Unanswered(failure) } else { Attempt::Failed(failure) });
+                    let no_response = filled == 0 && failure != Failure::Timeout;
+                    return Err(if no_response { Attempt::NoResponse(failure) } else { Attempt::Failed(failure) });
                 }
             };
             filled += read;
@@ -137,12 +142,12 @@ impl Connection {
                 if head.status >= 200 {
                     return Ok((head, filled));
                 }
-                // 100 Continue and its like: the answer follows.
+                // An interim response, such as 100 Continue. The final response follows.
                 self.buffer.copy_within(head.size..filled, 0);
                 filled -= head.size;
             }
             if filled == self.buffer.len() {
-                return Err(Attempt::Failed(Failure::BadAnswer("the head does not end".into())));
+                return Err(Attempt::Failed(Failure::BadResponse("the head of the response is too large".into())));
             }
         }
     }
@@ -152,7 +157,7 @@ impl Connection {
         stream: &mut Stream,
         head: &Head,
         filled: usize,
-        taken: &mut Taken,
+        taken: &mut ReceivedBody,
     ) -> Result<(), Failure> {
         let mut chunks = Chunks::default();
         let mut piece = head.size..filled;
@@ -174,29 +179,29 @@ impl Connection {
             }
             piece = match stream.read(&mut self.buffer).await? {
                 0 if head.framing == Framing::ToTheEnd => return Ok(()),
-                0 => return Err(Failure::Broken("half of an answer".into())),
+                0 => return Err(Failure::Lost("the response is incomplete".into())),
                 read => 0..read,
             };
         }
     }
 }
 
-/// How an attempt on one connection failed.
+/// How a request on one connection failed.
 enum Attempt {
-    /// Before anything of an answer came: on a connection that was kept, that may be its end and no more.
-    Unanswered(Failure),
+    /// Before the first byte of a response. On a kept connection it may only mean that the server has closed it.
+    NoResponse(Failure),
     Failed(Failure),
 }
 
-/// What has been made of a body.
-struct Taken {
+/// The body of a response as far as it is received.
+struct ReceivedBody {
     received: u64,
     hasher: Option<Hasher>,
     wanted: bool,
     excerpt: Vec<u8>,
 }
 
-impl Taken {
+impl ReceivedBody {
     fn new(digest: Option<&str>, wanted: bool) -> Self {
         Self { received: 0, hasher: digest.map(|_| Hasher::new(Algorithm::Sha256)), wanted, excerpt: Vec::new() }
     }

@@ -1,7 +1,7 @@
-//! Bytes for uploads that are random, distinct, and cost next to nothing to make.
+//! Random and distinct bytes for uploads, which are cheap to generate.
 //!
-//! One piece of random bytes is repeated, and the first bytes of each block are stamped with the number of the
-//! content and of the block: no two blocks are the same, in one content or in two.
+//! A content repeats one period of random bytes. The first bytes of each block are the stamp of the content and the
+//! number of the block, so no two blocks are equal, in one content or in different ones.
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::OnceLock;
@@ -9,25 +9,25 @@ use std::sync::OnceLock;
 use ociserver_core::digest::{Algorithm, Digest};
 use ociserver_core::hash::Hasher;
 
-/// Bytes of a block: as small as any store looks for repeated contents.
+/// Size of a block in bytes. Storage that deduplicates does not look for smaller blocks.
 pub const BLOCK: u64 = 4096;
 
-/// Random bytes that are repeated: they fit the second-level cache, where they are sent from.
+/// Number of random bytes that a content repeats. They fit into the second-level cache.
 const PERIOD: u64 = 512 << 10;
 
-/// Part of a content: `length` bytes from `offset`. What it holds follows from `stamp` and the position alone.
+/// Part of a content: `length` bytes from `offset`. A byte depends only on the stamp and its position.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Content {
-    /// Which content; the same one has the same bytes for as long as the process lives.
+    /// Which content. In one process the same stamp always gives the same bytes.
     pub stamp: u64,
-    /// Where the part begins.
+    /// Where the part starts, in bytes.
     pub offset: u64,
-    /// Bytes of the part.
+    /// Size of the part in bytes.
     pub length: u64,
 }
 
 impl Content {
-    /// SHA-256 of the part.
+    /// The SHA-256 digest of the part.
     pub fn digest(&self) -> Digest {
         let mut hasher = Hasher::new(Algorithm::Sha256);
         let mut pieces = Pieces::new(*self);
@@ -37,7 +37,7 @@ impl Content {
         hasher.digest()
     }
 
-    /// The part as bytes.
+    /// The bytes of the part.
     pub fn bytes(&self) -> Vec<u8> {
         let mut bytes = Vec::new();
         let mut pieces = Pieces::new(*self);
@@ -48,7 +48,7 @@ impl Content {
     }
 }
 
-/// A part, piece by piece, in a buffer of its own. (No `Iterator`: a piece is lent until the next.)
+/// The pieces of a part, in its own buffer. It is not an `Iterator`, because a piece borrows the buffer.
 pub(crate) struct Pieces {
     content: Content,
     position: u64,
@@ -62,11 +62,11 @@ impl Pieces {
         pieces
     }
 
-    /// Go on with another part, in the same buffer.
+    /// Continue with another part, in the same buffer.
     pub(crate) fn restart(&mut self, content: Content) {
         self.content = content;
         self.position = content.offset;
-        // A content of a few blocks needs no more of the period than that.
+        // A content of a few blocks needs only that many bytes of the period.
         let needed = content.offset.saturating_add(content.length).div_ceil(BLOCK).saturating_mul(BLOCK);
         let size = as_size(needed.min(PERIOD));
         if self.buffer.len() < size {
@@ -82,7 +82,7 @@ impl Pieces {
         let start = self.position / PERIOD * PERIOD;
         let stop = end.min(start + PERIOD);
         for (block, bytes) in (start / BLOCK..).zip(self.buffer[..as_size(stop - start)].chunks_mut(as_size(BLOCK))) {
-            // The last block may be cut short; every other one is stamped whole.
+            // The last block may be shorter than the stamp.
             let mut stamp = [0; 16];
             stamp[..8].copy_from_slice(&self.content.stamp.to_le_bytes());
             stamp[8..].copy_from_slice(&block.to_le_bytes());
@@ -95,16 +95,16 @@ impl Pieces {
     }
 }
 
-/// A number of bytes within a period.
+/// A number of bytes that is not larger than a period.
 fn as_size(bytes: u64) -> usize {
     usize::try_from(bytes).unwrap_or(usize::MAX)
 }
 
-/// Random bytes, others in each process: what an earlier run left in a registry is none of them.
+/// Random bytes. They differ in each process, so the blobs of an earlier run are not uploaded again.
 fn period() -> &'static [u8] {
     static BYTES: OnceLock<Vec<u8>> = OnceLock::new();
     BYTES.get_or_init(|| {
-        // SipHash of a counter, with the random key that every process's hash tables have.
+        // SipHash of a counter, with the random key of the hash tables of this process.
         let hash = RandomState::new();
         (0..PERIOD / 8).flat_map(|counter| hash.hash_one(counter).to_le_bytes()).collect()
     })
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn no_block_comes_twice() {
+    fn no_two_blocks_are_equal() {
         let mut seen = HashSet::new();
         for stamp in 0..3 {
             for block in content(stamp, 0, 3 * PERIOD).bytes().chunks(as_size(BLOCK)) {

@@ -1,20 +1,20 @@
-//! How far apart the cores are.
+//! Measures the time that data takes from one core to another.
 //!
-//! Two cores of a virtual machine may be on one chiplet of the host's processor or on two, now so and then otherwise, and
-//! the machine is not told. Where they share no cache, memory that one of them has read is slow to write for the other.
+//! Two cores of a virtual machine may be on one chiplet of the host's processor or on two. That can change, and the
+//! virtual machine is not told. If they share no cache, one core is slow to write memory that the other has read.
 
 use std::time::Duration;
 
-/// Times that a word goes to and fro in one try.
+/// Round trips of the word in one measurement.
 #[cfg(target_os = "linux")]
 const TURNS: u32 = 1000;
 
-/// The least of them counts: in the others a core had something else to do.
+/// Number of measurements. The shortest counts: in the others a core may have had other work.
 #[cfg(target_os = "linux")]
 const TRIES: u32 = 9;
 
-/// How long a word takes from one core's cache to another's, for the first two that this process may use. None where
-/// there is only one, or where a thread cannot be kept on its core.
+/// The time that a word takes from the cache of one core to that of another, for the first two cores that this process
+/// may use. None if there is only one core, or if the system cannot pin a thread to a core.
 #[cfg(target_os = "linux")]
 pub fn apart() -> Option<Duration> {
     use std::hint::spin_loop;
@@ -24,7 +24,7 @@ pub fn apart() -> Option<Duration> {
 
     use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
-    /// Alone in its cache line, and in the one that is fetched with it.
+    /// Alone in its cache line, and in the adjacent line that the processor fetches with it.
     #[repr(align(128))]
     struct Word(AtomicU32);
 
@@ -36,7 +36,7 @@ pub fn apart() -> Option<Duration> {
         one.set(core);
         sched_setaffinity(None, &one).is_ok()
     };
-    // Two threads on one core would wait for the scheduler at each turn.
+    // Two threads on one core would wait for the scheduler at each turn, so check that pinning works.
     if !thread::scope(|scope| scope.spawn(|| stay_on(second) && stay_on(first)).join()).ok()? {
         return None;
     }
@@ -46,7 +46,7 @@ pub fn apart() -> Option<Duration> {
             spin_loop();
         }
     };
-    // Odd numbers are sent, and answered with the next.
+    // One thread sends odd numbers. The other replies with the next number.
     let end = 2 * TURNS * TRIES;
     thread::scope(|scope| {
         scope.spawn(|| {
@@ -73,7 +73,7 @@ pub fn apart() -> Option<Duration> {
     })
 }
 
-/// Not known how to measure here.
+/// None: only Linux can pin threads in this way.
 #[cfg(not(target_os = "linux"))]
 pub fn apart() -> Option<Duration> {
     None

@@ -1,4 +1,4 @@
-//! Many clients on a few threads, and the sum of what they did.
+//! Runs the clients on a few threads, and adds up their results.
 
 use std::sync::{Arc, Barrier, Mutex, PoisonError};
 use std::thread;
@@ -7,42 +7,42 @@ use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use crate::client::{Counts, run};
 use crate::connection::Connection;
 use crate::load::Load;
-use crate::worker::{Counts, work};
 
-/// How often it is looked whether to stop in the middle.
-const LOOK: Duration = Duration::from_millis(50);
+/// How often a thread checks whether to stop.
+const CHECK_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Seconds in a unit of the histogram.
 const UNIT_S: f64 = 1e-7;
 
-/// How it went.
+/// The result of a load.
 #[derive(Debug, Clone)]
 pub struct Report {
-    /// Operations that succeeded.
+    /// Number of operations that succeeded.
     pub count: u64,
-    /// Operations that were begun: the first ones, if none is repeated.
+    /// Number of operations that were started: the first ones, if none is repeated.
     pub begun: u64,
-    /// From the first operation to the end of the last.
+    /// Seconds from the start of the first operation to the end of the last.
     pub seconds: f64,
-    /// Bytes of bodies that were sent by operations that succeeded.
+    /// Bytes of request bodies of operations that succeeded.
     pub sent: u64,
-    /// Bytes of bodies that were received by them.
+    /// Bytes of response bodies of operations that succeeded.
     pub received: u64,
-    /// The median of their times, in seconds.
+    /// Median time of an operation that succeeded, in seconds.
     pub p50: f64,
-    /// What one in a hundred took longer than.
+    /// 99th percentile of these times, in seconds.
     pub p99: f64,
-    /// How often operations failed, by kind.
+    /// Number of failed operations by kind of failure.
     pub errors: Vec<(String, u64)>,
-    /// The request that failed first, and how.
+    /// The first request that failed, and why.
     pub first_error: Option<String>,
 }
 
 impl Load {
-    /// Make the operations with so many clients on so many threads, for so long or until all are made. An
-    /// operation that has begun in time is finished.
+    /// Run the operations with `clients` clients on `threads` threads, until `duration` is over or all are done. An
+    /// operation that has started is finished.
     pub fn run(self: &Arc<Self>, clients: usize, threads: usize, duration: Option<Duration>) -> Report {
         let threads = threads.clamp(1, clients.max(1));
         let start = Start { barrier: Barrier::new(threads), at: Mutex::new(None), duration };
@@ -61,7 +61,7 @@ impl Load {
         self.report(&total, start.at.into_inner().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// One thread's clients.
+    /// Run the clients of one thread.
     fn thread(self: &Arc<Self>, clients: usize, start: &Start) -> Counts {
         let mut total = Counts::new();
         match tokio::runtime::Builder::new_current_thread().enable_all().build() {
@@ -83,7 +83,7 @@ impl Load {
         let mut connections = Vec::new();
         for _ in 0..clients {
             let mut connection = self.connection();
-            // Whoever cannot be reached now is tried again, and counted, by the first request.
+            // A failure is not counted here: the first request connects again, and counts it.
             let _ = connection.open().await;
             connections.push(connection);
         }
@@ -93,10 +93,10 @@ impl Load {
     async fn clients(self: &Arc<Self>, connections: Vec<Connection>, deadline: Option<Instant>, total: &mut Counts) {
         let mut tasks = JoinSet::new();
         for connection in connections {
-            tasks.spawn(work(self.clone(), connection, deadline));
+            tasks.spawn(run(self.clone(), connection, deadline));
         }
         loop {
-            match timeout(LOOK, tasks.join_next()).await {
+            match timeout(CHECK_INTERVAL, tasks.join_next()).await {
                 Ok(Some(Ok(counts))) => total.add(&counts),
                 Ok(Some(Err(error))) => {
                     if let Ok(panic) = error.try_into_panic() {
@@ -115,7 +115,7 @@ impl Load {
             (Some(began), Some(ended)) => (ended - began).as_secs_f64(),
             _ => 0.0,
         };
-        #[allow(clippy::cast_precision_loss)] // three digits are right
+        #[allow(clippy::cast_precision_loss)] // The histogram has three significant digits.
         let time = |quantile| total.times.value_at_quantile(quantile) as f64 * UNIT_S;
         Report {
             count: total.count,
@@ -131,7 +131,7 @@ impl Load {
     }
 }
 
-/// All threads begin at once, when all are connected.
+/// Starts all threads together, when all clients are connected.
 struct Start {
     barrier: Barrier,
     at: Mutex<Option<Instant>>,
@@ -139,7 +139,7 @@ struct Start {
 }
 
 impl Start {
-    /// Wait for the others; returns until when to go on.
+    /// Wait for the other threads. Returns the time at which to stop.
     fn wait(&self) -> Option<Instant> {
         self.barrier.wait();
         let began = *self.at.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(Instant::now);

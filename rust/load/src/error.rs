@@ -1,41 +1,41 @@
-//! Why an operation did not succeed.
+//! Why an operation failed.
 
 use std::io;
 
-/// What a report counts failures by.
+/// A kind of failure. Reports count failures by its text.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Failure {
-    /// An answer with another status than was asked for, and the beginning of its body.
+    /// A response with an unexpected status, and the start of its body.
     #[error("{0}")]
     Status(u16, String),
-    /// Nothing listens, or the name has no address.
+    /// The server does not accept connections, or its name has no address.
     #[error("no connection")]
     NotConnected(String),
-    /// The connection ended, or failed, before the answer was whole.
-    #[error("broken off")]
-    Broken(String),
-    /// Nothing came, or could be sent, for too long.
+    /// The connection ended or failed before the response was complete.
+    #[error("connection lost")]
+    Lost(String),
+    /// No data could be received or sent for too long.
     #[error("timeout")]
     Timeout,
     /// The peer does not speak HTTP/1.1.
-    #[error("bad answer")]
-    BadAnswer(String),
-    /// The body is not what its digest says.
+    #[error("bad response")]
+    BadResponse(String),
+    /// The body does not match its digest.
     #[error("wrong content")]
     WrongContent,
-    /// An upload without a Location to go on at, or with one elsewhere.
+    /// A Location on another server.
     #[error("bad Location")]
     BadLocation(String),
 }
 
 impl Failure {
-    /// What is known beyond the kind, for people.
+    /// Details for the user; "" if there are none.
     pub fn detail(&self) -> &str {
         match self {
             Self::Status(_, text)
             | Self::NotConnected(text)
-            | Self::Broken(text)
-            | Self::BadAnswer(text)
+            | Self::Lost(text)
+            | Self::BadResponse(text)
             | Self::BadLocation(text) => text,
             Self::Timeout | Self::WrongContent => "",
         }
@@ -44,6 +44,6 @@ impl Failure {
 
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
-        if error.kind() == io::ErrorKind::TimedOut { Self::Timeout } else { Self::Broken(error.to_string()) }
+        if error.kind() == io::ErrorKind::TimedOut { Self::Timeout } else { Self::Lost(error.to_string()) }
     }
 }

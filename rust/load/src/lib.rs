@@ -1,11 +1,10 @@
-//! A load generator for registries: operations of a few requests each, made by many clients at once over
-//! HTTP/1.1, and how long they took.
+//! A load generator for registries: concurrent clients run operations of a few HTTP/1.1 requests each, and it measures
+//! how long the operations take.
 //!
-//! It shares its machine with what it measures, so that every cycle of its own is taken from the figure:
-//! requests are put together in a buffer that is kept, bodies are made where they are sent from, and answers
-//! are counted and thrown away.
+//! It shares the machine with the server that it measures, so the cycles that it uses lower the result. Therefore it
+//! reuses buffers for requests, generates bodies in the buffer that they are sent from, and counts and drops responses.
 
-mod answer;
+mod client;
 mod connection;
 pub mod content;
 pub mod cores;
@@ -13,11 +12,11 @@ mod engine;
 mod error;
 mod load;
 mod origin;
+mod response;
 mod step;
-mod worker;
 
 pub use engine::Report;
 pub use error::Failure;
-pub use load::{Load, Watch};
+pub use load::{Load, Progress};
 pub use origin::Origin;
 pub use step::{Body, Step, Target};

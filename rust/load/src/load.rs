@@ -1,4 +1,4 @@
-//! A load: the operations to make, and how far they are.
+//! A load: the operations to run, and its progress.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -7,7 +7,7 @@ use crate::connection::Connection;
 use crate::origin::Origin;
 use crate::step::Step;
 
-/// What is to be done.
+/// The operations to run against a server.
 pub struct Load {
     origin: Arc<Origin>,
     common: Arc<str>,
@@ -18,20 +18,19 @@ pub struct Load {
     stopped: AtomicBool,
 }
 
-/// How far a load is, for whoever started it.
+/// The progress of a load.
 #[derive(Debug, Clone, Copy)]
-pub struct Watch {
-    /// Operations that were begun.
+pub struct Progress {
+    /// Number of operations that were started.
     pub begun: u64,
-    /// Operations that have ended.
+    /// Number of operations that have ended.
     pub finished: u64,
 }
 
 impl Load {
     /// Prepare a load.
     ///
-    /// `headers` are those that every request has; `repeat` begins the operations
-    /// again when all were made.
+    /// Every request has `headers`. With `repeat`, the first operation follows the last.
     pub fn new(
         origin: Arc<Origin>,
         headers: &[(String, String)],
@@ -53,14 +52,14 @@ impl Load {
         }
     }
 
-    /// End soon, breaking connections off.
+    /// Stop soon, and close connections with requests in progress.
     pub fn stop(&self) {
         self.stopped.store(true, Ordering::Relaxed);
     }
 
-    /// How far it is.
-    pub fn watch(&self) -> Watch {
-        Watch { begun: self.begun(), finished: self.finished.load(Ordering::Relaxed) }
+    /// The progress of the load.
+    pub fn progress(&self) -> Progress {
+        Progress { begun: self.begun(), finished: self.finished.load(Ordering::Relaxed) }
     }
 
     pub(crate) fn next(&self) -> Option<&[Arc<Step>]> {
@@ -76,7 +75,7 @@ impl Load {
         self.stopped.load(Ordering::Relaxed)
     }
 
-    /// A connection of one client, not yet open.
+    /// A connection for one client. It is not open yet.
     pub(crate) fn connection(&self) -> Connection {
         Connection::new(self.origin.clone(), self.common.clone())
     }

@@ -1,4 +1,4 @@
-//! The server that is measured: where it is, and connections to it.
+//! The server to measure: its addresses, and connections to it.
 
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs as _};
@@ -15,27 +15,27 @@ use tokio_rustls::{TlsConnector, rustls};
 
 use crate::error::Failure;
 
-/// How long nothing may come, or be taken, before a request counts as failed.
-const IDLE: Duration = Duration::from_secs(60);
+/// Timeout of each read and write, after which a request counts as failed.
+const IO_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// How long until a connection stands.
-const CONNECT: Duration = Duration::from_secs(15);
+/// Timeout of a connection attempt, and of the TLS handshake.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// A server by its name, looked up once.
+/// A server. Its name is resolved once.
 pub struct Origin {
     addresses: Vec<SocketAddr>,
     tls: Option<(TlsConnector, ServerName<'static>)>,
-    /// `host` or `host:port`, as it stands in the URL.
+    /// `host` or `host:port`, as in the URL.
     pub(crate) authority: String,
 }
 
 impl Origin {
-    /// Look a server up.
+    /// Resolve the name of a server.
     ///
-    /// Certificates are checked against those of the system, or of `SSL_CERT_FILE` and `SSL_CERT_DIR`.
+    /// Its certificate is verified with the root certificates of the system, or of `SSL_CERT_FILE` and `SSL_CERT_DIR`.
     ///
     /// # Errors
-    /// The name has no address, or is none; or there are no certificates to check against.
+    /// The name has no address or is malformed, or the system has no root certificates.
     pub fn new(host: &str, port: u16, authority: &str, https: bool) -> io::Result<Self> {
         let addresses = (host, port).to_socket_addrs()?.collect();
         let tls = if https { Some((connector()?, server_name(host)?)) } else { None };
@@ -47,18 +47,18 @@ impl Origin {
         let Some((connector, name)) = &self.tls else {
             return Ok(Stream::Plain(plain));
         };
-        match timeout(CONNECT, connector.connect(name.clone(), plain)).await {
+        match timeout(CONNECT_TIMEOUT, connector.connect(name.clone(), plain)).await {
             Ok(Ok(stream)) => Ok(Stream::Tls(Box::new(stream))),
             Ok(Err(error)) => Err(Failure::NotConnected(error.to_string())),
             Err(_) => Err(Failure::Timeout),
         }
     }
 
-    /// A connection to the first address that takes one.
+    /// Connect to the first address that accepts the connection.
     async fn tcp(&self) -> Result<TcpStream, Failure> {
         let mut failure = Failure::NotConnected("the name has no address".into());
         for address in &self.addresses {
-            match timeout(CONNECT, TcpStream::connect(address)).await {
+            match timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await {
                 Ok(Ok(stream)) => {
                     stream.set_nodelay(true)?;
                     return Ok(stream);
@@ -76,7 +76,9 @@ fn connector() -> io::Result<TlsConnector> {
     let found = rustls_native_certs::load_native_certs();
     let (added, _) = roots.add_parsable_certificates(found.certs);
     if added == 0 {
-        return Err(io::Error::other("this machine has no certificates to check the server's against"));
+        return Err(io::Error::other(
+            "the system has no root certificates to verify the server with: set SSL_CERT_FILE",
+        ));
     }
     let config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
         .with_safe_default_protocol_versions()
@@ -90,7 +92,7 @@ fn server_name(host: &str) -> io::Result<ServerName<'static>> {
     ServerName::try_from(host.to_owned()).map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))
 }
 
-/// A connection, with TLS or without.
+/// A connection with or without TLS.
 pub(crate) enum Stream {
     Plain(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
@@ -104,7 +106,7 @@ impl Stream {
                 Self::Tls(stream) => stream.read(buffer).await,
             }
         };
-        timeout(IDLE, read).await?
+        timeout(IO_TIMEOUT, read).await?
     }
 
     pub(crate) async fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
@@ -117,6 +119,6 @@ impl Stream {
                 }
             }
         };
-        timeout(IDLE, write).await?
+        timeout(IO_TIMEOUT, write).await?
     }
 }

@@ -1,31 +1,31 @@
-//! What is to be sent, and what should come back.
+//! A request, and the expected response.
 
 use std::fmt::Write as _;
 
 use crate::content::Content;
 
-/// Where a request goes.
+/// The URL of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Target {
-    /// A path, with its query.
+    /// A path with its query.
     Path(String),
-    /// The Location of the last answer that had one, with this added to its query.
+    /// The Location of the last response that had one, with this text added to its query.
     Location(String),
 }
 
-/// What a request carries.
+/// The body of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Body {
     /// No body, and no Content-Length.
     None,
     /// These bytes.
     Bytes(Vec<u8>),
-    /// Bytes that are made while they are sent.
+    /// Bytes that are generated while they are sent.
     Content(Content),
 }
 
 impl Body {
-    /// Bytes of it.
+    /// Size in bytes.
     pub fn length(&self) -> u64 {
         match self {
             Self::None => 0,
@@ -38,17 +38,17 @@ impl Body {
 /// One request of an operation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Step {
-    /// GET, HEAD, and so on.
+    /// The HTTP method.
     pub method: String,
-    /// Where it goes.
+    /// The URL.
     pub target: Target,
-    /// Beside Host, Content-Length and those that every request has.
+    /// Headers in addition to Host, Content-Length and those of every request.
     pub headers: Vec<(String, String)>,
-    /// What it carries.
+    /// The body.
     pub body: Body,
-    /// Statuses that are successes.
+    /// The statuses that count as success.
     pub expect: Vec<u16>,
-    /// What the body of the answer must be, as `sha256:...`: hashes it, which costs.
+    /// The expected `sha256:...` of the response body. Hashing takes time.
     pub digest: Option<String>,
 }
 
@@ -69,7 +69,7 @@ impl Step {
     }
 }
 
-/// The path and query of a Location, if it is on the same server.
+/// The path and query of a Location. None if it is on another server.
 pub(crate) fn local_path<'a>(location: &'a str, authority: &str) -> Option<&'a str> {
     if location.starts_with('/') && !location.starts_with("//") {
         return Some(location);
@@ -79,7 +79,7 @@ pub(crate) fn local_path<'a>(location: &'a str, authority: &str) -> Option<&'a s
     Some(&rest[path.len()..]).filter(|path| path.starts_with('/'))
 }
 
-/// A path with something added to its query.
+/// A path with `query` added to its query.
 pub(crate) fn with_query(path: &str, query: &str) -> String {
     match query {
         "" => path.to_owned(),
@@ -111,14 +111,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_added_to_a_query_keeps_it() {
+    fn an_added_query_keeps_the_existing_one() {
         assert_eq!(with_query("/a", "digest=x"), "/a?digest=x");
         assert_eq!(with_query("/a?state=1", "digest=x"), "/a?state=1&digest=x");
         assert_eq!(with_query("/a?state=1", ""), "/a?state=1");
     }
 
     #[test]
-    fn a_head_says_how_long_its_body_is() {
+    fn a_head_has_the_length_of_the_body() {
         let mut step = Step {
             method: "GET".into(),
             target: Target::Path("/v2/".into()),

@@ -1,4 +1,4 @@
-//! The whole engine against a server on a socket, which says what it is told to.
+//! Tests of the whole engine with a server that sends scripted responses.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -11,14 +11,14 @@ use ociserver_core::hash::digest_of;
 use ociserver_load::content::Content;
 use ociserver_load::{Body, Load, Origin, Report, Step, Target};
 
-/// What was asked: the request line, and the body.
+/// The received requests: request line and body.
 type Asked = Arc<Mutex<Vec<(String, Vec<u8>)>>>;
 
-/// What to send for a request line, and whether the connection stays.
+/// Returns the response to a request line, and whether to keep the connection open.
 type Script = fn(&str) -> (&'static str, bool);
 
-/// Serve until the process ends; `answer` gets the request line and says what to send, and whether to go on.
-fn server(answer: Script) -> (u16, Asked) {
+/// Serve until the process ends. Returns the port, and the requests that the server receives.
+fn server(respond: Script) -> (u16, Asked) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("binds");
     let port = listener.local_addr().expect("is bound").port();
     let asked = Asked::default();
@@ -26,13 +26,13 @@ fn server(answer: Script) -> (u16, Asked) {
     thread::spawn(move || {
         for stream in listener.incoming().flatten() {
             let seen = seen.clone();
-            thread::spawn(move || serve(&stream, answer, &seen));
+            thread::spawn(move || serve(&stream, respond, &seen));
         }
     });
     (port, asked)
 }
 
-fn serve(stream: &TcpStream, answer: Script, asked: &Asked) -> Option<()> {
+fn serve(stream: &TcpStream, respond: Script, asked: &Asked) -> Option<()> {
     let mut reader = BufReader::new(stream);
     loop {
         let (mut first, mut length) = (String::new(), 0);
@@ -50,7 +50,7 @@ fn serve(stream: &TcpStream, answer: Script, asked: &Asked) -> Option<()> {
         let mut body = vec![0; length];
         reader.read_exact(&mut body).ok()?;
         let first = first.trim().to_owned();
-        let (text, goes_on) = answer(&first);
+        let (text, goes_on) = respond(&first);
         asked.lock().ok()?.push((first, body));
         (&mut &*stream).write_all(text.as_bytes()).ok()?;
         if !goes_on {
@@ -84,7 +84,7 @@ fn errors(report: &Report) -> Vec<(&str, u64)> {
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello";
 
 #[test]
-fn each_operation_is_made_once() {
+fn each_operation_is_run_once() {
     let (port, asked) = server(|_| (OK, true));
     let operations = (0..100).map(|number| vec![get(&format!("/{number}"))]).collect();
     let report = load(port, operations, false).run(4, 2, None);
@@ -126,16 +126,16 @@ fn an_upload_follows_the_location_and_sends_what_its_digest_says() {
 }
 
 #[test]
-fn what_fails_is_counted_by_kind() {
+fn failures_are_counted_by_kind() {
     let cases: [(Script, &str); 5] = [
         (|_| ("HTTP/1.1 404 No\r\nContent-Length: 4\r\n\r\ngone", true), "404"),
-        (|_| ("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhello", false), "broken off"),
-        (|_| ("", false), "broken off"),
-        (|_| ("SSH-2.0\r\n\r\n", false), "bad answer"),
+        (|_| ("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhello", false), "connection lost"),
+        (|_| ("", false), "connection lost"),
+        (|_| ("SSH-2.0\r\n\r\n", false), "bad response"),
         (|_| ("HTTP/1.1 200 OK\r\nLocation: http://elsewhere/x\r\nContent-Length: 0\r\n\r\n", true), "bad Location"),
     ];
-    for (answer, expected) in cases {
-        let (port, _) = server(answer);
+    for (respond, expected) in cases {
+        let (port, _) = server(respond);
         let report = once(port, vec![get("/x")]);
         assert_eq!((report.count, errors(&report)), (0, vec![(expected, 1)]));
         assert!(report.first_error.expect("says it").starts_with("GET /x: "));
@@ -143,7 +143,7 @@ fn what_fails_is_counted_by_kind() {
 }
 
 #[test]
-fn nobody_there() {
+fn no_server_is_no_connection() {
     let port = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("binds").port();
     let report = once(port, vec![get("/x")]);
     assert_eq!(errors(&report), [("no connection", 1)]);
@@ -164,8 +164,8 @@ fn a_wrong_body_is_noticed() {
 }
 
 #[test]
-fn a_connection_that_was_closed_while_idle_is_made_anew() {
-    // It says that it keeps the connection, and closes it.
+fn a_connection_that_was_closed_while_idle_is_opened_again() {
+    // The response announces a kept connection, but the server closes it.
     let (port, asked) = server(|_| (OK, false));
     let report = load(port, (0..5).map(|_| vec![get("/x")]).collect(), false).run(1, 1, None);
     assert_eq!((report.count, errors(&report)), (5, vec![]));
@@ -173,14 +173,14 @@ fn a_connection_that_was_closed_while_idle_is_made_anew() {
 }
 
 #[test]
-fn an_interim_answer_is_no_answer() {
+fn an_interim_response_is_skipped() {
     let (port, _) = server(|_| ("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi", true));
     let report = once(port, vec![get("/x")]);
     assert_eq!((report.count, report.received), (1, 2));
 }
 
 #[test]
-fn an_upload_that_fails_is_ended() {
+fn an_upload_that_fails_is_cancelled() {
     let (port, asked) = server(|line| match line.split(' ').next() {
         Some("POST") => ("HTTP/1.1 202 A\r\nLocation: /v2/a/blobs/uploads/1\r\nContent-Length: 0\r\n\r\n", true),
         Some("DELETE") => ("HTTP/1.1 204 D\r\n\r\n", true),

@@ -1,10 +1,10 @@
-//! Reads that were answered, for whoever observes requests.
+//! Reports answered reads to the observer of the handler.
 
 use std::borrow::Cow;
 use std::time::Instant;
 
-use ociserver_core::log::Event;
 use ociserver_core::request_id::RequestIds;
+use ociserver_io::log::Event;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyDict, PyString};
@@ -18,7 +18,7 @@ pub(crate) struct PyRequestIds(RequestIds);
 #[pymethods]
 impl PyRequestIds {
     #[new]
-    // PyO3 gives it by value.
+    // PyO3 passes it by value.
     #[allow(clippy::needless_pass_by_value)]
     fn new(prefix: Text<'_>) -> Self {
         Self(RequestIds::new(prefix.0.into_owned()))
@@ -29,7 +29,7 @@ impl PyRequestIds {
     }
 }
 
-/// Who observes requests, and what names those that have none.
+/// The observer of the handler, and the source of request IDs.
 pub(crate) struct Observer {
     pub(crate) observe: Py<PyAny>,
     pub(crate) ids: Py<PyRequestIds>,
@@ -41,7 +41,7 @@ impl Observer {
     }
 }
 
-/// A read that was answered, and how.
+/// A read that was answered, and the result.
 #[pyclass(frozen, name = "Answered", module = "ociserver._core")]
 pub(crate) struct PyAnswered {
     pub(crate) observer: Observer,
@@ -68,8 +68,8 @@ impl PyAnswered {
         let request_id = self.observer.ids.get().0.of(self.request_id.as_ref().map(|id| id.as_bytes(py)));
         let observe = self.observer.observe.bind(py);
         if let Ok(log) = observe.cast::<PyLineWriter>() {
-            // Most requests of a busy server end here, and an event that is made only to be read again is a fifth of
-            // what such a request costs: 0.5 of 2.7 microseconds.
+            // Most requests of a busy server end here. Without an `Event` object such a request takes 2.2 instead of
+            // 2.7 microseconds.
             log.get().0.access(&Event {
                 request_id: &request_id,
                 client: &client.extract::<Text<'_>>()?.0,

@@ -1,4 +1,4 @@
-//! From the core's errors to Python's, which `ociserver.errors` owns.
+//! Converts errors of the crates into exceptions. `ociserver.errors` defines those of the protocol.
 
 use std::io;
 
@@ -8,19 +8,19 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyTuple};
 
-/// What a client's bytes may be answered with: `ParseError` for a request line, `OCIError` otherwise.
+/// The exception for invalid input of a client: `ParseError` for a request line, else `OCIError`.
 pub(crate) fn protocol_error(py: Python<'_>, error: &Error) -> PyErr {
     raise(py, error).unwrap_or_else(|failure| failure)
 }
 
-/// What a caller's own argument may be answered with. (`map_err` hands the error over by value.)
+/// The exception for an invalid argument of the caller. (`map_err` passes the error by value.)
 #[allow(clippy::needless_pass_by_value)]
 pub(crate) fn value_error(error: Error) -> PyErr {
     PyValueError::new_err(error.to_string())
 }
 
-/// What the system answers with. `OSError` picks its subclass by the number, and callers tell a full disk by
-/// it; `PyO3`'s own conversion leaves the number out.
+/// The exception for an error of the system. It has the error number: `OSError` chooses its subclass by it, and callers
+/// recognize a full disk by it. The conversion of `PyO3` omits the number.
 pub(crate) fn system_error(error: &io::Error) -> PyErr {
     match error.raw_os_error() {
         Some(number) => PyOSError::new_err((number, error.to_string())),
@@ -73,7 +73,7 @@ fn oci_error(py: Python<'_>, code: &str, error: &Error) -> PyResult<PyErr> {
     Ok(PyErr::from_value(errors(py)?.getattr("OCIError")?.call1((code, error.to_string()))?))
 }
 
-/// The module that owns the exceptions; imported late, so that it may import this one.
+/// The module that defines the exceptions. It is imported on first use, because it may import this one.
 fn errors(py: Python<'_>) -> PyResult<&Bound<'_, PyModule>> {
     static ERRORS: PyOnceLock<Py<PyModule>> = PyOnceLock::new();
     Ok(ERRORS.get_or_try_init(py, || py.import("ociserver.errors").map(Bound::unbind))?.bind(py))

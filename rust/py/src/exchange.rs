@@ -1,11 +1,11 @@
-//! A request as an ASGI server hands it over: what every request costs.
+//! A request as the ASGI server passes it to the handler. Every request takes this path, so it is short.
 
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList};
 use pyo3::{PyTraverseError, PyVisit};
 
-/// The parts of a request that every answer looks at. What few need is left to the subclass.
+/// The parts of a request that every response depends on. The subclass in Python has the rest.
 #[pyclass(frozen, subclass, name = "Exchange", module = "ociserver._core")]
 pub(crate) struct PyExchange {
     #[pyo3(get)]
@@ -38,7 +38,7 @@ impl PyExchange {
             range: None,
             x_request_id: None,
         };
-        // One pass, as most requests have none of what is looked for.
+        // One pass, because most requests have none of these headers.
         let headers = scope.as_any().get_item(intern!(scope.py(), "headers"))?;
         if let Ok(headers) = headers.cast::<PyList>() {
             for header in headers {
@@ -67,8 +67,9 @@ impl PyExchange {
         self.x_request_id.as_ref().map(|value| value.bind(py))
     }
 
-    /// A middleware's `send` that keeps the request's context makes a cycle, which the collector has to see. It
-    /// always goes through something of Python, where it can be cut: so there is no `__clear__`.
+    /// A `send` of a middleware that keeps the context of the request makes a reference cycle, which the garbage
+    /// collector must see. There is no `__clear__`: the cycle always contains a Python object, where the collector can
+    /// break it.
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         visit.call(&self.site)?;
         visit.call(&self.scope)?;
@@ -78,7 +79,7 @@ impl PyExchange {
 }
 
 impl PyExchange {
-    /// Servers send names in lower case, as ASGI asks them to; of a repeated header the last counts.
+    /// Read one header. ASGI requires names in lower case. If a header is repeated, the last one counts.
     fn read(&mut self, header: &Bound<'_, PyAny>) -> PyResult<()> {
         let name = header.get_item(0)?;
         match name.cast::<PyBytes>()?.as_bytes() {

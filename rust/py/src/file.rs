@@ -1,10 +1,10 @@
-//! Files, always without the GIL: any of these calls may wait for the disk.
+//! Files. These functions release the GIL, because they may wait for the disk.
 
 use std::io;
 use std::sync::Arc;
 
-use ociserver_core::append::Appender;
-use ociserver_core::file;
+use ociserver_io::append::Appender;
+use ociserver_io::file;
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
@@ -19,8 +19,8 @@ pub(crate) struct PyAppender(Arc<Appender<PyBackedBytes>>);
 #[pymethods]
 impl PyAppender {
     #[new]
-    fn new(fd: i32, size: u64, hash: &PyBackgroundHasher, begin: bool) -> Self {
-        Self(Arc::new(Appender::new(fd, size, hash.hashing(), begin)))
+    fn new(fd: i32, size: u64, hash: &PyBackgroundHasher, early_writeback: bool) -> Self {
+        Self(Arc::new(Appender::new(fd, size, hash.hashing(), early_writeback)))
     }
 
     fn add(&self, data: PyBackedBytes) -> Option<usize> {
@@ -68,17 +68,17 @@ pub(crate) fn read_cached(py: Python<'_>, fd: i32, offset: u64, length: usize) -
     read_into(py, length, |buffer| file::read_cached(fd, offset, buffer))
 }
 
-/// Have at most `length` bytes read into a new object. Its memory is not cleared before, as `PyBytes::new_with` does
-/// it: of what a download takes in processor time that is a twelfth.
+/// Call `read` with the memory of a new bytes object. `PyBytes::new_with` would clear the memory first, which takes a
+/// twelfth of the processor time of a download.
 fn read_into(
     py: Python<'_>,
     length: usize,
     read: impl FnOnce(&mut [u8]) -> io::Result<Option<usize>> + Send,
 ) -> PyResult<Option<Bound<'_, PyBytes>>> {
     let size = ffi::Py_ssize_t::try_from(length)?;
-    // SAFETY: without a source it gives a new bytes object of that size, or no object and an exception. Nobody else
-    // has it, so it may be written to until it is given away, and nothing of it is given that was not written: `read`
-    // passes the buffer to the system alone, and says how much the system put there.
+    // SAFETY: with a null source, the call returns a new bytes object of that size, or null and an exception. No other
+    // code has the object, so we may write to it until we return it. We return only bytes that were written: `read`
+    // passes the buffer only to the system, and returns how many bytes the system wrote.
     #[allow(unsafe_code)]
     let (bytes, buffer) = unsafe {
         let object = ffi::PyBytes_FromStringAndSize(std::ptr::null(), size);

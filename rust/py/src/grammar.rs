@@ -9,7 +9,7 @@ use pyo3::types::PyString;
 
 use crate::errors::value_error;
 
-// A str with lone surrogates has no UTF-8 and is no name of anything: False, not an exception.
+// A str with lone surrogates has no UTF-8, and so is not a valid name: return False, and raise nothing.
 
 #[pyfunction]
 pub(crate) fn is_repository(text: &Bound<'_, PyString>) -> bool {

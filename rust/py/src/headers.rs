@@ -1,4 +1,4 @@
-//! Header fields of the answers that have a content, or describe one.
+//! Header fields of responses that have or describe a content.
 
 use std::borrow::Cow;
 
@@ -6,13 +6,13 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyList, PyTuple};
 
-/// What a browser may do with a content that it shows as a page: nothing.
+/// The Content-Security-Policy: a browser may load and run nothing.
 ///
-/// A client chooses the type that its content is served with, `text/html` too. Without these two fields a manifest
-/// could run a script in the origin of the registry.
+/// A client chooses the type of its content, and may choose `text/html`. Without this field and X-Content-Type-Options,
+/// a manifest could run a script in the origin of the registry.
 const POLICY: &str = "default-src 'none'; sandbox";
 
-/// The fields, and the names of fields, that are the same in every answer.
+/// The header fields and names that are the same in every response.
 pub(crate) struct Fields {
     pub(crate) accept_ranges: Py<PyTuple>,
     pub(crate) api_version: Py<PyTuple>,
@@ -48,17 +48,17 @@ fn field<'py>(name: &Py<PyBytes>, value: &[u8], py: Python<'py>) -> PyResult<Bou
     PyTuple::new(py, [name.bind(py), &PyBytes::new(py, value)])
 }
 
-/// The content's digest is its strong validator (RFC 9110, 8.8.3).
+/// The `ETag` of a content: its digest is a strong validator (RFC 9110, 8.8.3).
 fn etag(digest: &str) -> Vec<u8> {
     [b"\"", digest.as_bytes(), b"\""].concat()
 }
 
-/// Is this the `ETag` of the content of this digest?
+/// Whether a header value is the `ETag` of the content with this digest.
 pub(crate) fn is_etag(value: &[u8], digest: &str) -> bool {
     value.strip_prefix(b"\"").and_then(|rest| rest.strip_suffix(b"\"")) == Some(digest.as_bytes())
 }
 
-/// What describes a content in answers to GET and HEAD alike.
+/// The fields that describe a content, in responses to GET and HEAD.
 #[pyfunction]
 #[pyo3(signature = (media_type, digest, length, *, names_digest = true))]
 pub(crate) fn content_headers<'py>(
@@ -85,7 +85,7 @@ pub(crate) fn content_headers<'py>(
     Ok(headers)
 }
 
-/// What is left of that in the answer that the client has the content already (RFC 9110, 15.4.5).
+/// The fields of a 304 (RFC 9110, 15.4.5).
 #[pyfunction]
 #[pyo3(signature = (digest, *, names_digest = true))]
 pub(crate) fn not_modified_headers<'py>(
@@ -101,7 +101,7 @@ pub(crate) fn not_modified_headers<'py>(
     Ok(headers)
 }
 
-/// What HTTP/1 carries; a client's media type may have other characters.
+/// Encode as Latin-1, as HTTP/1 requires. The media type of a client may have other characters, which become `?`.
 fn latin_1(text: &str) -> Cow<'_, [u8]> {
     if text.is_ascii() {
         return text.as_bytes().into();

@@ -1,4 +1,5 @@
-//! `ociserver._core`: the protocol for Python. Converts types and errors; the rest is in `ociserver-core`.
+//! `ociserver._core`: the other crates for Python. Most modules only convert types and errors. `exchange` and `headers`
+//! read and make header fields, and `nowait` and `answered` answer plain reads.
 
 mod answered;
 mod errors;
@@ -53,7 +54,7 @@ mod _core {
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
-        // Cargo's spelling of a pre-release is not Python's (PEP 440).
+        // Cargo and Python (PEP 440) spell pre-releases differently.
         let version = env!("CARGO_PKG_VERSION").replace("-alpha.", "a").replace("-beta.", "b").replace("-rc.", "rc");
         module.add("__version__", version)?;
         module.add("build_profile", if cfg!(debug_assertions) { "debug" } else { "release" })?;

@@ -1,4 +1,4 @@
-//! The load generator, which works without the GIL and is looked after with it.
+//! The load generator. It runs without the GIL; only progress reports take it.
 
 use std::collections::HashMap;
 use std::sync::mpsc::{RecvTimeoutError, channel};
@@ -14,8 +14,8 @@ use pyo3::types::PyBytes;
 
 use crate::errors::system_error;
 
-/// How often progress is told, and Ctrl-C noticed.
-const LOOK: Duration = Duration::from_millis(100);
+/// Interval of progress reports and of checks for Ctrl-C.
+const CHECK_INTERVAL: Duration = Duration::from_millis(100);
 
 #[pyclass(frozen, name = "LoadContent", module = "ociserver._core")]
 pub(crate) struct PyContent(Content);
@@ -147,10 +147,10 @@ impl PyOrigin {
     }
 }
 
-/// The callback gets how many operations were begun, and how many have ended; it may raise, as Ctrl-C does.
+/// `progress` gets the numbers of operations that were started and that have ended. It may raise, and so may Ctrl-C.
 #[pyfunction]
 #[pyo3(signature = (origin, operations, *, clients, threads, seconds, repeat, headers, progress))]
-// PyO3 makes a list of its own of what it is given.
+// PyO3 passes new lists.
 #[allow(clippy::too_many_arguments, clippy::needless_pass_by_value)]
 pub(crate) fn run_load(
     py: Python<'_>,
@@ -171,17 +171,17 @@ pub(crate) fn run_load(
     let running = {
         let load = load.clone();
         thread::spawn(move || {
-            // Dropped when the thread ends, however it does: that is what is waited for.
+            // The loop below waits until this is dropped, when the thread ends or panics.
             let _ended = ended;
             load.run(clients, threads, duration)
         })
     };
     let mut interrupted = None;
     loop {
-        let woken = py.detach(|| wait.lock().unwrap_or_else(PoisonError::into_inner).recv_timeout(LOOK));
+        let woken = py.detach(|| wait.lock().unwrap_or_else(PoisonError::into_inner).recv_timeout(CHECK_INTERVAL));
         if interrupted.is_none() {
-            let watch = load.watch();
-            interrupted = py.check_signals().and_then(|()| progress.call1((watch.begun, watch.finished))).err();
+            let now = load.progress();
+            interrupted = py.check_signals().and_then(|()| progress.call1((now.begun, now.finished))).err();
             if interrupted.is_some() {
                 load.stop();
             }
@@ -192,15 +192,15 @@ pub(crate) fn run_load(
     }
     let report = running.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
     if let Some(error) = interrupted {
-        // The last word on how much was begun: somebody has to clean it up.
-        let watch = load.watch();
-        let _ = progress.call1((watch.begun, watch.finished));
+        // Report the final number of started operations, so that the caller can delete what they pushed.
+        let now = load.progress();
+        let _ = progress.call1((now.begun, now.finished));
         return Err(error);
     }
     Ok(PyReport(report))
 }
 
-/// Nanoseconds.
+/// In nanoseconds.
 #[pyfunction]
 pub(crate) fn cores_apart(py: Python<'_>) -> Option<u64> {
     py.detach(cores::apart).and_then(|time| u64::try_from(time.as_nanos()).ok())

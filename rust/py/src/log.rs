@@ -1,10 +1,10 @@
-//! The writer of the log, which works without the GIL. What takes it here only copies.
+//! The writer of the log. Its thread runs without the GIL; the functions here only copy.
 
 use std::borrow::Cow;
 use std::os::fd::RawFd;
 use std::time::{Duration, UNIX_EPOCH};
 
-use ociserver_core::log::{self, Event, Format, LineWriter};
+use ociserver_io::log::{self, Event, Format, LineWriter};
 use pyo3::exceptions::PyValueError;
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -29,7 +29,7 @@ impl PyLineWriter {
     }
 
     #[pyo3(signature = (line, *, important = false))]
-    // PyO3 gives it by value.
+    // PyO3 passes it by value.
     #[allow(clippy::needless_pass_by_value)]
     fn put(&self, line: Text<'_>, important: bool) {
         self.0.put(&line.0, important);
@@ -64,12 +64,12 @@ impl<'py> FromPyObject<'_, 'py> for LogFormat {
         match name.extract()? {
             "text" => Ok(Self(Format::Text)),
             "json" => Ok(Self(Format::Json)),
-            name => Err(PyValueError::new_err(format!("no format of the log: {name}"))),
+            name => Err(PyValueError::new_err(format!("unknown log format {name:?}: use text or json"))),
         }
     }
 }
 
-/// `ociserver.event.Event`, in the order of its fields.
+/// The fields of `ociserver.event.Event`, in order.
 type Fields<'a> = (Text<'a>, Text<'a>, Text<'a>, &'a [u8], Option<Text<'a>>, Option<Text<'a>>, u16, u64, u64, f64);
 
 fn borrowed<'a>(fields: &'a Fields<'_>) -> Event<'a> {
@@ -88,7 +88,7 @@ fn borrowed<'a>(fields: &'a Fields<'_>) -> Event<'a> {
     }
 }
 
-/// Text that may hold halves of characters, as the name of a file can in Python: they stand there escaped.
+/// Text of a Python str. Lone surrogates, as in a file name that is not UTF-8, are escaped with backslashes.
 pub(crate) struct Text<'a>(pub(crate) Cow<'a, str>);
 
 impl<'a, 'py> FromPyObject<'a, 'py> for Text<'a> {

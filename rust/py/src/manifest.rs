@@ -8,7 +8,7 @@ use pyo3::types::{PyBytes, PyDict};
 
 use crate::errors::protocol_error;
 
-/// Bytes from which a manifest is read without the GIL: some ten microseconds of work.
+/// Number of bytes from which reading a manifest releases the GIL: about ten microseconds of work.
 const DETACH_SIZE: usize = 16 << 10;
 
 #[pyclass(frozen, eq, hash, name = "Reference", module = "ociserver._core")]
@@ -50,7 +50,7 @@ impl PyReference {
 
 #[pyclass(frozen, name = "ManifestInfo", module = "ociserver._core")]
 pub(crate) struct PyManifestInfo {
-    /// Without its annotations.
+    /// The manifest without its annotations.
     info: ManifestInfo,
     annotations: Option<Py<PyBytes>>,
 }
@@ -89,7 +89,7 @@ impl PyManifestInfo {
         self.info.artifact_type.as_deref()
     }
 
-    /// The same bytes each time, so that whoever lists manifests copies none.
+    /// Each access returns the same object, so a list of manifests copies no annotations.
     #[getter]
     fn annotations_json(&self) -> Option<&Py<PyBytes>> {
         self.annotations.as_ref()
@@ -123,7 +123,7 @@ pub(crate) fn read_manifest(py: Python<'_>, content: &[u8], media_type: &str, la
     Ok(PyManifestInfo::new(py, info.map_err(|error| protocol_error(py, &error))?))
 }
 
-/// An entry of a list of referrers: media type, digest, size, artifact type, annotations as JSON.
+/// An entry of a referrers list: media type, digest, size, artifact type, and annotations as JSON.
 type Entry<'py> = (String, String, u64, Option<String>, Option<Bound<'py, PyBytes>>);
 
 #[pyfunction]
@@ -147,7 +147,7 @@ pub(crate) fn manifest_media_type(py: Python<'_>, content: &[u8], declared: &str
     detached(py, content, || manifest::media_type(content, declared)).map_err(|error| protocol_error(py, &error))
 }
 
-/// Do what takes time by the length of a manifest: without the GIL where that is worth letting go of it.
+/// Call `work`, and release the GIL if the content is large.
 fn detached<T: Send>(py: Python<'_>, content: &[u8], work: impl Send + FnOnce() -> T) -> T {
     if content.len() < DETACH_SIZE { work() } else { py.detach(work) }
 }

@@ -1,4 +1,5 @@
-//! Reads that a backend can answer without waiting: parsed, asked for and put into messages in one call.
+//! Answers reads that a backend can answer without waiting. One call parses the request, asks the backend and makes the
+//! ASGI messages.
 
 use std::time::Instant;
 
@@ -18,7 +19,7 @@ use crate::request::kind_name;
 const OK: u16 = 200;
 const NOT_MODIFIED: u16 = 304;
 
-/// Asks a backend's `read_nowait`, for requests whose answers are all of one form.
+/// Calls `read_nowait` of a backend for plain reads, and makes the responses.
 #[pyclass(frozen, name = "NowaitReader", module = "ociserver._core")]
 pub(crate) struct PyNowaitReader {
     read_nowait: Py<PyAny>,
@@ -28,14 +29,14 @@ pub(crate) struct PyNowaitReader {
     observer: Option<Observer>,
 }
 
-/// An answer, but for the headers that all have; no content for HEAD.
+/// A response without the headers that all responses have. `content` is None for HEAD.
 struct Whole<'py> {
     status: u16,
     headers: Bound<'py, PyList>,
     content: Option<Bound<'py, PyBytes>>,
 }
 
-/// Start and body of the answer, and what is to be reported of it, if anybody observes.
+/// The start and the body of a response, and the report for the observer, if there is one.
 type Messages<'py> = (Bound<'py, PyDict>, Bound<'py, PyDict>, Option<PyAnswered>);
 
 #[pymethods]
@@ -72,7 +73,7 @@ impl PyNowaitReader {
         let Some(Whole { status, headers, content }) = whole else { return Ok(None) };
         headers.append(&fields(py).api_version)?;
         let common = common(py);
-        // To copy a dict that has its keys already costs half of filling one.
+        // Copying a dict takes half as long as filling a new one.
         let (start, body) = (common.start.bind(py).copy()?, common.body.bind(py).copy()?);
         start.set_item(intern!(py, "headers"), headers)?;
         if status != OK {
@@ -95,7 +96,7 @@ impl PyNowaitReader {
         Ok(Some((start, body, answered)))
     }
 
-    /// The backend that is asked belongs to the handler, which belongs to whoever holds both.
+    /// For the garbage collector: the handler may refer to this object, and `read_nowait` to the handler.
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         visit.call(&self.read_nowait)?;
         visit.call(&self.refusal)?;
@@ -104,7 +105,7 @@ impl PyNowaitReader {
 }
 
 impl PyNowaitReader {
-    /// The answer that has what was found, or that it is unchanged; None if the condition takes more reading.
+    /// The response with the content, or a 304. None if the If-None-Match header needs a full parser.
     fn found<'py>(
         &self,
         request: &Request,
@@ -118,7 +119,7 @@ impl PyNowaitReader {
         let names_digest = self.tag_digest || request.kind != Kind::ManifestGet || request.tag.is_none();
         match condition {
             None => {}
-            // What a client sends that has exactly this content.
+            // The client has exactly this content.
             Some(condition) if is_etag(condition.as_bytes(), digest) => {
                 let headers = not_modified_headers(py, digest, names_digest)?;
                 return Ok(Some(Whole { status: NOT_MODIFIED, headers, content: None }));
@@ -135,13 +136,13 @@ impl PyNowaitReader {
         Ok(Some(Whole { status: OK, headers, content }))
     }
 
-    /// The answer to what a backend raised; None if the client is not all that is to hear of it.
+    /// The response to an exception of the backend. None if the event loop must handle it, for example to log it.
     fn refused<'py>(&self, request: &Request, error: &PyErr, py: Python<'py>) -> PyResult<Option<Whole<'py>>> {
-        let answer = self.refusal.bind(py).call1((error.value(py),))?;
-        if answer.is_none() {
+        let response = self.refusal.bind(py).call1((error.value(py),))?;
+        if response.is_none() {
             return Ok(None);
         }
-        let (status, headers, content) = answer.extract()?;
+        let (status, headers, content) = response.extract()?;
         Ok(Some(Whole { status, headers, content: is_get(request).then_some(content) }))
     }
 }
@@ -154,14 +155,14 @@ fn is_get(request: &Request) -> bool {
     matches!(request.kind, Kind::ManifestGet | Kind::BlobGet)
 }
 
-/// A read of a manifest or a blob, and of its headers X-Request-Id and If-None-Match.
+/// A read of a manifest or a blob, with its headers X-Request-Id and If-None-Match.
 struct PlainRead<'py> {
     request: Request,
     request_id: Option<Bound<'py, PyBytes>>,
     condition: Option<Bound<'py, PyBytes>>,
 }
 
-/// A read, if no other header, no query and no mount makes it one that needs more.
+/// Parse a request. None if it is not a GET or HEAD, or has a body, a range, a query or a root path.
 fn plain_read<'py>(scope: &Bound<'py, PyDict>) -> PyResult<Option<PlainRead<'py>>> {
     let py = scope.py();
     let (Some(method), Some(path), Some(query), Some(headers)) = (
@@ -179,7 +180,7 @@ fn plain_read<'py>(scope: &Bound<'py, PyDict>) -> PyResult<Option<PlainRead<'py>
         return Ok(None);
     };
     let method = method.to_str().unwrap_or_default();
-    // First of all, so that a push is not parsed twice.
+    // Checked first, so that a push is not parsed twice.
     if !matches!(method, "GET" | "HEAD") {
         return Ok(None);
     }
@@ -195,12 +196,12 @@ fn plain_read<'py>(scope: &Bound<'py, PyDict>) -> PyResult<Option<PlainRead<'py>
             _ => {}
         }
     }
-    // What is wrong with a request is said elsewhere.
+    // The event loop handles an invalid request.
     let request = request::parse(method, path.as_bytes(), b"", b"").ok();
     Ok(request.map(|request| PlainRead { request, request_id, condition }))
 }
 
-/// What is read, by a tag or by a digest; None for other requests.
+/// The tag or the digest that is read. None for other requests.
 fn reference(request: &Request) -> Option<&str> {
     match request.kind {
         Kind::ManifestGet | Kind::ManifestHead | Kind::BlobGet | Kind::BlobHead => match &request.tag {
@@ -211,7 +212,7 @@ fn reference(request: &Request) -> Option<&str> {
     }
 }
 
-/// The messages of an answer, without what differs.
+/// The parts of the two ASGI messages that are the same in every response.
 struct Common {
     start: Py<PyDict>,
     body: Py<PyDict>,

@@ -45,7 +45,7 @@ impl PyByteRange {
     }
 }
 
-/// An int that is out of bounds is a wrong value, not an `OverflowError`.
+/// An int that is out of bounds raises `ValueError`, not `OverflowError`.
 pub(crate) fn unsigned(value: &Bound<'_, PyInt>) -> PyResult<u64> {
     value.extract().map_err(|_| PyValueError::new_err("an integer is negative or above 2**64-1"))
 }

@@ -21,8 +21,7 @@ pub(crate) struct PyRequest(Request);
 
 #[pymethods]
 impl PyRequest {
-    // One argument for each field, all but the first by name: the constructor is what `repr` shows. PyO3
-    // hands sequences over by value.
+    // One argument per field, so that `repr` can return the constructor call. PyO3 passes sequences by value.
     #[allow(clippy::too_many_arguments, clippy::needless_pass_by_value)]
     #[new]
     #[pyo3(signature = (
@@ -137,7 +136,7 @@ impl PyRequest {
         Ok(text)
     }
 
-    /// For pickle and copy: the constructor takes its fields by name, which needs a helper of theirs.
+    /// For pickle and copy. The constructor takes keyword arguments, so this needs `__newobj_ex__`.
     fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyTuple>)> {
         let py = slf.py();
         let keywords = PyDict::new(py);
@@ -176,7 +175,7 @@ fn parsed<T: FromStr<Err = ociserver_core::Error>>(text: Option<&str>) -> PyResu
     text.map(str::parse).transpose().map_err(value_error)
 }
 
-/// The names of the kinds, interned once: `kind` costs a reference, and a dict finds it by identity.
+/// The names of the kinds, interned once. So `kind` creates no string, and a dict finds the name by identity.
 fn names(py: Python<'_>) -> &'static [Py<PyString>; Kind::ALL.len()] {
     static NAMES: PyOnceLock<[Py<PyString>; Kind::ALL.len()]> = PyOnceLock::new();
     NAMES.get_or_init(py, || Kind::ALL.map(|kind| PyString::intern(py, kind.name()).unbind()))
@@ -201,7 +200,7 @@ pub(crate) fn parse_request(
     query: &[u8],
     root_path: &[u8],
 ) -> PyResult<PyRequest> {
-    // Lone surrogates are in no method that an endpoint has.
+    // No endpoint has a method with lone surrogates.
     let method = method.to_str().unwrap_or_default();
     request::parse(method, path, query, root_path).map(PyRequest).map_err(|error| protocol_error(py, &error))
 }

@@ -1,4 +1,4 @@
-//! Annotations: an object of strings, of which a hostile manifest may have hundreds of thousands.
+//! Annotations: an object of strings. A hostile manifest may have hundreds of thousands.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -8,29 +8,28 @@ use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, Visitor};
 
 use super::text::{Key, Text};
 
-/// Keys and values, in order of appearance, as the JSON that lists of referrers show of them.
+/// Keys and values in order of appearance, stored as the JSON for referrers lists.
 ///
-/// So they take no more memory than the manifest did, where a `String` for each key and value would take ten times as
-/// much, and a list needs not write them again.
+/// So they take no more memory than in the manifest. A `String` for each key and value would take ten times as much.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Annotations {
-    /// Without spaces, escaped as little as JSON allows. Empty for none.
+    /// Without spaces, and with as few escapes as JSON allows. Empty if there are no annotations.
     json: String,
 }
 
 impl Annotations {
-    /// `{"key":"value",...}`, or None where there are none.
+    /// `{"key":"value",...}`, or None if there are no annotations.
     pub fn json(&self) -> Option<&str> {
         (!self.json.is_empty()).then_some(self.json.as_str())
     }
 
-    /// [`Self::json`], where nothing else is needed.
+    /// Convert into [`Self::json`].
     pub fn into_json(self) -> Option<String> {
         (!self.json.is_empty()).then_some(self.json)
     }
 }
 
-/// Writes [`Annotations`] while they are read.
+/// Builds [`Annotations`].
 struct Writer(Vec<u8>);
 
 impl Writer {
@@ -45,7 +44,7 @@ impl Writer {
         serde_json::to_writer(&mut self.0, text).map_err(E::custom)
     }
 
-    /// Has this key been written? Looks at all of them.
+    /// Whether this key was written already. It searches all keys.
     fn has(&self, key: &str) -> bool {
         let whole = [&self.0[..], b"}"].concat();
         let mut has = false;
@@ -61,10 +60,10 @@ impl Writer {
     }
 }
 
-/// Call `give` with each key and its value.
+/// Call `give` with each key and value.
 ///
 /// # Errors
-/// If it is not what [`Annotations::json`] gives.
+/// If `json` is not from [`Annotations::json`].
 pub fn for_each(json: &[u8], give: impl FnMut(&str, &str)) -> serde_json::Result<()> {
     struct Each<F>(F);
 
@@ -87,7 +86,7 @@ pub fn for_each(json: &[u8], give: impl FnMut(&str, &str)) -> serde_json::Result
     serde_json::Deserializer::from_slice(json).deserialize_map(Each(give))
 }
 
-/// Reads annotations. `null` is none, as in Go.
+/// Reads annotations. `null` means none, as in Go.
 pub(super) struct AnnotationsSeed;
 
 impl<'de> DeserializeSeed<'de> for AnnotationsSeed {
@@ -116,7 +115,7 @@ impl<'de> Visitor<'de> for AnnotationsSeed {
             let value = map.next_value_seed(Text("value in annotations"))?;
             let value = value.ok_or_else(|| A::Error::custom("null as value in annotations"))?;
             if seen.may_have(&key) && annotations.has(&key) {
-                return Err(A::Error::custom("a key of annotations stands there twice"));
+                return Err(A::Error::custom("a key of annotations appears twice"));
             }
             annotations.push(&key, &value)?;
         }
@@ -124,8 +123,8 @@ impl<'de> Visitor<'de> for AnnotationsSeed {
     }
 }
 
-/// The keys so far, as 64 bits of a keyed hash each: a hit is looked up, which happens once at most, since
-/// nobody can find a collision without the key.
+/// The keys so far, as a keyed hash of 64 bits each. After a hit, the caller searches the keys. That happens at most
+/// once, because a client cannot find a collision without the key of the hash.
 #[derive(Default)]
 struct Seen {
     state: RandomState,
@@ -138,7 +137,7 @@ impl Seen {
     }
 }
 
-/// What is a hash already is not hashed again.
+/// A hasher for values that are hashes already.
 #[derive(Default)]
 struct AsItIs(u64);
 

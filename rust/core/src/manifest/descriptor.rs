@@ -1,4 +1,4 @@
-//! Descriptors. The image-spec's have a media type, a digest and a size, each there and well-formed; Docker's a digest.
+//! Reads descriptors. Those of the image-spec must have a valid media type, digest and size; those of Docker a digest.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -11,15 +11,15 @@ use super::text::{Key, Keys, Text};
 use crate::digest::Digest;
 use crate::text::{MAX_ECHO, quote};
 
-/// What is kept of a descriptor.
+/// What is used of a descriptor.
 pub(super) struct Descriptor<'de> {
-    /// Empty if a descriptor of Docker's has none.
+    /// Empty if a descriptor of Docker has none.
     pub(super) media_type: Cow<'de, str>,
     pub(super) digest: Digest,
     pub(super) size: Option<u64>,
 }
 
-/// Reads the descriptor at a place. `null` is None: absent, as in Go.
+/// Reads the descriptor at a place. `null` is None, as in Go.
 #[derive(Clone, Copy)]
 pub(super) struct DescriptorAt<'a> {
     pub(super) place: &'a Field,
@@ -67,7 +67,7 @@ impl<'de> Visitor<'de> for DescriptorAt<'_> {
         if family == Family::Oci {
             match size {
                 None => return Err(bad(format_args!("no size"))),
-                Some(0) if !digest.is_of_nothing() => {
+                Some(0) if !digest.is_of_empty_content() => {
                     return Err(bad(format_args!("zero sized content with mismatching digest")));
                 }
                 Some(_) => {}
@@ -89,7 +89,7 @@ impl fmt::Display for Part<'_> {
     }
 }
 
-/// Reads a size: an integer that fits Go's int64 and is not negative.
+/// Reads a size: an integer from 0 to 2^63-1, the largest int64 of Go.
 struct Size<'a>(&'a Field);
 
 impl<'de> DeserializeSeed<'de> for Size<'_> {
@@ -119,7 +119,7 @@ impl Visitor<'_> for Size<'_> {
     }
 }
 
-/// An array of descriptors. `null` is an empty one, as in Go.
+/// An array of descriptors. `null` is an empty array, as in Go.
 pub(super) struct DescriptorList {
     pub(super) name: &'static str,
     pub(super) place: fn(usize) -> Field,
@@ -127,7 +127,7 @@ pub(super) struct DescriptorList {
 }
 
 impl DescriptorList {
-    /// Reads it, and gives each descriptor to `take`.
+    /// Read the array, and call `take` with each descriptor.
     pub(super) fn each<F: FnMut(Field, Descriptor<'_>)>(self, take: F) -> EachDescriptor<F> {
         EachDescriptor { list: self, take }
     }

@@ -1,4 +1,4 @@
-//! Where in a manifest a reference stands, and what it points at.
+//! References: where they are in a manifest, and what they point at.
 
 use std::fmt;
 
@@ -14,12 +14,12 @@ pub enum ReferenceKind {
     Blob,
     /// A manifest of the same repository.
     Manifest,
-    /// One or the other: the type of the manifest, or of the entry of an index, is not known.
+    /// A blob or a manifest: the type of the manifest, or of the entry of an index, is unknown.
     Unknown,
 }
 
 impl ReferenceKind {
-    /// Its name in Python.
+    /// The name in Python.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Blob => "blob",
@@ -29,22 +29,22 @@ impl ReferenceKind {
     }
 }
 
-/// Where a reference stands. An index costs no string until it is shown.
+/// The place of a reference in a manifest. It becomes a string only for display.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Field {
     /// `config`.
     Config,
-    /// `subject`; only in messages.
+    /// `subject`. Only messages use it.
     Subject,
     /// `layers[_]`.
     Layer(usize),
     /// `manifests[_]`.
     Manifest(usize),
-    /// `blobs[_]`, of OCI's withdrawn artifact manifest.
+    /// `blobs[_]`, of the artifact manifest, which the image-spec has withdrawn.
     Blob(usize),
     /// `fsLayers[_]`, of Docker's schema 1.
     FsLayer(usize),
-    /// Anywhere else, such as `a.b[3]`; cut after 128 characters.
+    /// Any other path, such as `a.b[3]`. It is cut after 128 characters.
     Path(Box<str>),
 }
 
@@ -62,17 +62,17 @@ impl fmt::Display for Field {
     }
 }
 
-/// A digest that a manifest holds.
+/// A digest in a manifest.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Reference {
-    /// Where it stands.
+    /// Where it is.
     pub field: Field,
     /// What it points at.
     pub kind: ReferenceKind,
     /// The digest.
     pub digest: Digest,
-    /// Bytes of its target, as the manifest says; None if it says nothing that can be read.
+    /// Size of the target in bytes, according to the manifest. None if the manifest has no valid size.
     pub size: Option<u64>,
-    /// Must its target be in the repository before a strict registry takes the manifest?
+    /// Whether a strict registry requires the target to be in the repository.
     pub required: bool,
 }

@@ -1,31 +1,31 @@
-//! What a manifest's media type says about its content.
+//! Media types of manifests, and the schemas that they stand for.
 
 use super::field::{Field, ReferenceKind};
 
-/// Layers that clients fetch elsewhere: a registry may never see them (image-spec: layer, and Docker's
+/// Types of layers that clients fetch from elsewhere, so a registry may not have them (image-spec: layer; Docker:
 /// foreign layers).
 const NON_DISTRIBUTABLE: [&str; 2] =
     ["application/vnd.oci.image.layer.nondistributable.", "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"];
 
-/// Most characters of a media type (RFC 6838, 4.2: two names of up to 127 and a slash).
+/// Longest media type, in characters (RFC 6838, 4.2: two names of up to 127 and a slash).
 pub const MAX_MEDIA_TYPE: usize = 255;
 
-/// The image-spec's image manifest.
+/// The image manifest of the image-spec.
 pub(super) const OCI_IMAGE: &str = "application/vnd.oci.image.manifest.v1+json";
 
-/// The image-spec's index.
+/// The index of the image-spec.
 pub(super) const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
 
-/// Whose an image or an index is. The two families have the same shape.
+/// Who defines a type of image or index. Both families have the same structure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Family {
-    /// The image-spec: each descriptor has a type, a digest and a size; there are subjects and annotations.
+    /// The image-spec. Each descriptor has a media type, a digest and a size. There are subjects and annotations.
     Oci,
-    /// Docker's schema 2, which clients do not fill in as strictly: each descriptor has a digest.
+    /// Schema 2 of Docker. Each descriptor has a digest; some clients omit the rest.
     Docker,
 }
 
-/// How to read a manifest.
+/// The schema of a manifest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Schema {
     /// `config` and `layers`.
@@ -36,7 +36,7 @@ pub(super) enum Schema {
     DockerSchema1,
     /// `blobs`: the artifact manifest, which the image-spec has withdrawn.
     OciArtifact,
-    /// Nothing is known: searched for descriptors.
+    /// An unknown type. It is searched for descriptors.
     Unknown,
 }
 
@@ -63,8 +63,8 @@ impl Schema {
         }
     }
 
-    /// The place of a digest in a type that is searched, told by the key of the digest itself, the key that its object
-    /// stands under at the top, and its index there if that is an array; and whether what it names must be there.
+    /// The field of a digest in a type that is searched, and whether its target is required. `key` is the key of the
+    /// digest, `parent` is the top-level key of its object, and `index` is the index there if that is an array.
     pub(super) fn place(self, key: &str, parent: &str, index: Option<usize>) -> Option<(Field, bool)> {
         match (self, key, parent, index) {
             (Self::DockerSchema1, "blobSum", "fsLayers", Some(index)) => Some((Field::FsLayer(index), true)),
@@ -79,13 +79,13 @@ pub(super) fn essence(media_type: &str) -> &str {
     media_type.split(';').next().unwrap_or_default().trim_ascii()
 }
 
-/// Can this media type be kept and stand in a header?
+/// Whether the media type can be stored and sent in a header.
 pub(super) fn is_valid(media_type: &str) -> bool {
     (1..=MAX_MEDIA_TYPE).contains(&media_type.len()) && media_type.bytes().all(|byte| matches!(byte, b' '..=b'~'))
 }
 
-/// What an entry of an index points at. The image-spec lets indexes list what clients do not know, which may be a blob:
-/// `BuildKit` keeps its cache so.
+/// What an entry of an index points at. The image-spec allows entries of unknown types, and such an entry may be a
+/// blob: `BuildKit` stores its cache in this way.
 pub(super) fn kind_of_entry(media_type: &str) -> ReferenceKind {
     match Schema::of(media_type) {
         Schema::Image(_) | Schema::Index(_) => ReferenceKind::Manifest,
@@ -93,7 +93,7 @@ pub(super) fn kind_of_entry(media_type: &str) -> ReferenceKind {
     }
 }
 
-/// Must a layer of this type be in the repository?
+/// Whether a layer of this type must be in the repository.
 pub(super) fn is_distributable(media_type: &str) -> bool {
     let starts = |prefix: &&str| media_type.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix));
     !NON_DISTRIBUTABLE.iter().any(starts)

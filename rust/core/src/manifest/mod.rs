@@ -1,9 +1,9 @@
-//! What a registry needs to know about a manifest's content (image-spec: manifest, image index).
+//! Reads what a registry needs to know about the content of a manifest (image-spec: manifest, image index).
 //!
-//! Images and indexes, the image-spec's and Docker's, are held to their schema as far as it is read here:
-//! descriptors, subject, artifact type, annotations. Other JSON is searched for descriptors, so that garbage
-//! collection knows what it references; whatever is not JSON is opaque. What a document says of its own type
-//! (`outline`) and the bound on its depth come before any of that.
+//! An image or an index, of the image-spec or of Docker, must match its schema in the fields that this module reads:
+//! descriptors, subject, artifact type and annotations. Other JSON is searched for descriptors, so that garbage
+//! collection knows its references. A content that is not JSON is opaque. Before all that, the module checks the type
+//! that the document names (`outline`) and the nesting depth.
 
 mod annotations;
 mod descriptor;
@@ -29,18 +29,18 @@ use crate::text::printable;
 use media_type::Schema;
 use outline::Outline;
 
-/// Deepest nesting of JSON. The image-spec needs four levels; this leaves room for whatever an unknown
-/// type carries, and is far below what would exhaust a stack.
+/// Maximum nesting depth of JSON. The image-spec needs four levels. This leaves room for unknown types, and is far
+/// below what would overflow the stack.
 pub const MAX_DEPTH: usize = 64;
 
-/// Longest type that a list of referrers shows, in bytes: two names of up to 127 characters and a slash (RFC 6838, 4.2).
-/// A list of a thousand manifests would else have gigabytes of them, and an index of the database too.
+/// Longest artifact type in bytes: two names of up to 127 characters and a slash (RFC 6838, 4.2). Without a limit, a
+/// referrers list of a thousand manifests could have gigabytes of types, and an index of the database too.
 pub const MAX_ARTIFACT_TYPE: usize = 255;
 
-/// Most characters of a message about a manifest.
+/// Maximum number of characters of a message about a manifest.
 const MAX_MESSAGE: usize = 300;
 
-/// What kind of manifest it turned out to be.
+/// The kind of a manifest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ManifestKind {
     /// An image manifest, of OCI or of Docker (schema 2).
@@ -49,12 +49,12 @@ pub enum ManifestKind {
     Index,
     /// Any other JSON.
     Other,
-    /// Not readable: not JSON, or nested too deep.
+    /// Not JSON, or nested too deep.
     Opaque,
 }
 
 impl ManifestKind {
-    /// Its name in Python.
+    /// The name in Python.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Image => "image",
@@ -65,20 +65,20 @@ impl ManifestKind {
     }
 }
 
-/// A manifest, read.
+/// What was read of a manifest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ManifestInfo {
-    /// The media type to keep: what the document says itself, else what its sender says; without parameters.
+    /// The media type to store, without parameters: that of the document, else that of the sender.
     pub media_type: String,
-    /// What it is.
+    /// The kind.
     pub kind: ManifestKind,
-    /// What it points at, in order of appearance, without the subject.
+    /// The references in order of appearance, without the subject.
     pub references: Vec<Reference>,
-    /// What it is about; only of an image or an index of OCI.
+    /// The subject. Only OCI images and indexes have one.
     pub subject: Option<Digest>,
-    /// The type that a list of referrers shows: the manifest's own, or for an image its config's.
+    /// The `artifactType`, or for an image the media type of the config. Referrers lists show it.
     pub artifact_type: Option<String>,
-    /// Only of an image or an index of OCI.
+    /// The annotations. Only OCI images and indexes have some.
     pub annotations: Annotations,
 }
 
@@ -99,21 +99,21 @@ impl ManifestInfo {
     }
 }
 
-/// What of a manifest is held to its type.
+/// How much of a manifest must match its type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Strictness {
-    /// Everything that is read of it.
+    /// Every field that is read.
     Strict,
-    /// For a registry that takes manifests whatever they reference: that it is JSON, and has no key of another type.
-    /// Where its schema does not fit, it is searched for descriptors like any other JSON, and has no subject.
+    /// Only that it is JSON, and has no key of another type. If it does not match its schema, it is searched for
+    /// descriptors like other JSON, and has no subject. This is for registries that do not check references.
     Lax,
 }
 
-/// The media type to keep of a manifest, without parameters: what the document says itself (`mediaType`), else what its
-/// sender says, else `application/octet-stream`.
+/// The media type to store for a manifest, without parameters: the `mediaType` in the document, else that of the
+/// sender, else `application/octet-stream`.
 ///
 /// # Errors
-/// [`Error::InvalidManifest`] if the two differ (compared without case), or if the type cannot stand in a header.
+/// [`Error::InvalidManifest`] if the two differ (ignoring case), or if a header cannot contain the type.
 pub fn media_type(content: &[u8], declared: &str) -> Result<String> {
     Outline::read(content)?.media_type(declared)
 }
@@ -121,8 +121,8 @@ pub fn media_type(content: &[u8], declared: &str) -> Result<String> {
 /// Read a manifest.
 ///
 /// # Errors
-/// [`Error::InvalidManifest`] if its sender names another type than the document, or if a type of OCI or Docker has not
-/// the shape of that type, is not JSON of its schema, or is nested deeper than [`MAX_DEPTH`].
+/// [`Error::InvalidManifest`] if the sender and the document name different types, or if a manifest of an OCI or Docker
+/// type has a key of another type, does not match its schema, or is nested deeper than [`MAX_DEPTH`].
 pub fn read(content: &[u8], declared: &str, strictness: Strictness) -> Result<ManifestInfo> {
     let outline = Outline::read(content)?;
     let media_type = outline.media_type(declared)?;
@@ -138,9 +138,9 @@ pub fn read(content: &[u8], declared: &str, strictness: Strictness) -> Result<Ma
     Ok(ManifestInfo { media_type, ..info })
 }
 
-/// Read a manifest that a registry has already, whoever let it in: it is never refused.
+/// Read a manifest that the registry stores already. It is never refused.
 ///
-/// Its type is what the document says. What does not fit that type is searched for descriptors like any other JSON.
+/// If the manifest does not match the schema of its type, it is searched for descriptors like other JSON.
 pub fn read_stored(content: &[u8], declared: &str) -> ManifestInfo {
     let outline = Outline::read(content).unwrap_or_default();
     let media_type = outline.stored_media_type(declared);

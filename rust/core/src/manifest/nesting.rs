@@ -1,11 +1,11 @@
-//! How deep JSON nests, before a recursive reader sees it.
+//! Checks the nesting depth of JSON, before a recursive reader reads it.
 
 use memchr::memchr2;
 
-/// Do brackets and braces outside of strings nest at most `limit` levels deep?
+/// Whether brackets and braces outside of strings nest at most `limit` levels deep.
 ///
-/// One pass without a stack; strings are skipped at the speed of memory. Says nothing about whether it
-/// is JSON: what is not may get either answer, and the reader finds out.
+/// It is one pass without a stack, and skips strings quickly. It does not check whether the content is JSON: the reader
+/// does that later.
 pub(super) fn is_within(json: &[u8], limit: usize) -> bool {
     let mut depth = 0_usize;
     let mut rest = json;
@@ -26,13 +26,13 @@ pub(super) fn is_within(json: &[u8], limit: usize) -> bool {
     true
 }
 
-/// What follows the end of the string that `inside` starts in.
+/// The bytes after the end of the string in which `inside` starts.
 fn after_string(mut inside: &[u8]) -> &[u8] {
     while let Some(at) = memchr2(b'"', b'\\', inside) {
         if inside[at] == b'"' {
             return &inside[at + 1..];
         }
-        // A backslash takes the next byte with it, whichever it is.
+        // Skip the byte after a backslash.
         inside = inside.get(at + 2..).unwrap_or_default();
     }
     &[]
@@ -53,7 +53,7 @@ mod tests {
             (r#"["[[[["]"#, 1),
             (r#"["\"[[[["]"#, 1),
             (r#"["\\",["x"]]"#, 2),
-            // Not JSON; must only not go wrong.
+            // Not JSON. The result does not matter.
             ("]]]][", 1),
             (r#"[""#, 1),
             (r#"["\"#, 1),

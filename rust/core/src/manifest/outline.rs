@@ -1,7 +1,7 @@
-//! What a document says of itself at its top level, before anything else of it is read.
+//! Reads the top level of a document, before the rest.
 //!
-//! Two clients that read one document in two ways see two images behind one digest (CVE-2021-41190). So a
-//! document of a known type must say nothing that fits another one.
+//! If two clients interpret a document in different ways, they see two images with one digest (CVE-2021-41190). So a
+//! document of a known type must have no key of another type.
 
 use std::fmt;
 
@@ -13,15 +13,15 @@ use super::text::Key;
 use crate::error;
 use crate::text::{MAX_ECHO, quote};
 
-/// The type of a document of which nobody says one.
+/// The type if neither the document nor the sender names one.
 const UNKNOWN: &str = "application/octet-stream";
-/// In the place of a `mediaType` that is a string, and not Unicode.
+/// Stands for a `mediaType` that is a string with invalid Unicode.
 const UNUSABLE: &str = "\0";
 
-/// Keys that tell the known types apart.
+/// The keys that distinguish the known types.
 const TELLING: [&str; 4] = ["config", "layers", "manifests", "fsLayers"];
 
-/// The type that a document names, and the keys that it has of [`TELLING`] with a value that is not null.
+/// The type that a document names, and its keys in [`TELLING`] whose value is not null.
 #[derive(Debug, Default)]
 pub(super) struct Outline {
     media_type: Option<String>,
@@ -29,7 +29,7 @@ pub(super) struct Outline {
 }
 
 impl Outline {
-    /// Read the top level. What is not an object, or not JSON, has an empty outline: its type decides what that means.
+    /// Read the top level. The outline is empty if the content is not a JSON object.
     ///
     /// # Errors
     /// [`error::Error::InvalidManifest`] if it names its type twice.
@@ -37,15 +37,15 @@ impl Outline {
         let mut deserializer = serde_json::Deserializer::from_slice(content);
         match deserializer.deserialize_any(TopLevel) {
             Ok(Some(outline)) => Ok(outline),
-            Ok(None) => Err(invalid("mediaType stands there twice")),
+            Ok(None) => Err(invalid("mediaType appears twice")),
             Err(_) => Ok(Self::default()),
         }
     }
 
-    /// The media type to keep, without parameters: what the document names, else what its sender says.
+    /// The media type to store, without parameters: that of the document, else that of the sender.
     ///
     /// # Errors
-    /// [`error::Error::InvalidManifest`] if the two differ, or the type cannot stand in a header.
+    /// [`error::Error::InvalidManifest`] if the two differ, or if a header cannot contain the type.
     pub(super) fn media_type(&self, declared: &str) -> error::Result<String> {
         let (own, declared) = (self.own_media_type(), essence(declared));
         if own != UNUSABLE && !declared.is_empty() && !own.is_empty() && !own.eq_ignore_ascii_case(declared) {
@@ -62,9 +62,9 @@ impl Outline {
         Ok(found.to_owned())
     }
 
-    /// The media type of a document that is stored already: what it names counts, whatever its sender said. One that
-    /// names nothing, and has not the shape that its sender said, has the image-spec's type of its shape: Docker's
-    /// documents name theirs.
+    /// The media type of a document that is stored already. It is the type that the document names. If it names none,
+    /// it is `declared` if the keys fit, else the type of the image-spec that fits the keys: documents of Docker name
+    /// their type.
     pub(super) fn stored_media_type(&self, declared: &str) -> String {
         let declared = [essence(declared), UNKNOWN].into_iter().find(|one| is_valid(one)).unwrap_or(UNKNOWN);
         let fits = |media_type: &&str| self.check(Schema::of(media_type)).is_ok();
@@ -80,7 +80,7 @@ impl Outline {
         self.media_type.as_deref().map_or("", essence)
     }
 
-    /// See that the document has no key of another type than its own.
+    /// Check that the document has no key of another type.
     ///
     /// # Errors
     /// [`error::Error::InvalidManifest`], which names the key.
@@ -103,7 +103,7 @@ fn invalid(why: &str) -> error::Error {
     error::Error::InvalidManifest(why.to_owned())
 }
 
-/// Reads the top level; None if it names its type twice.
+/// Reads the top level. None if it names its type twice.
 struct TopLevel;
 
 impl<'de> Visitor<'de> for TopLevel {
@@ -120,8 +120,8 @@ impl<'de> Visitor<'de> for TopLevel {
             if key == "mediaType" {
                 is_named_twice |= outline.media_type.is_some();
                 let value: &RawValue = map.next_value()?;
-                // What is not a string names nothing; a known type refuses it when it is read whole.
-                // A string that is not Unicode is no type: it must not count as none, and so as its sender's.
+                // A value that is not a string names no type; the reader of a known type refuses it later. A string
+                // with invalid Unicode must not count as no type, because then the type of the sender would count.
                 let or_else = if value.get().starts_with('"') { UNUSABLE } else { "" };
                 outline.media_type = Some(serde_json::from_str(value.get()).unwrap_or_else(|_| or_else.to_owned()));
                 continue;

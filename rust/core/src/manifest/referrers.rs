@@ -1,4 +1,4 @@
-//! A list of referrers as another registry gives it: an index whose entries say what they are.
+//! Reads a referrers list of another registry: an index whose entries have an artifact type and annotations.
 
 use std::fmt;
 
@@ -11,22 +11,22 @@ use crate::digest::Digest;
 /// An entry of the list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Referrer {
-    /// Type of the manifest.
+    /// Media type of the manifest.
     pub media_type: String,
-    /// Its digest.
+    /// Digest of the manifest.
     pub digest: Digest,
-    /// Bytes of it.
+    /// Size of the manifest in bytes.
     pub size: u64,
-    /// Its type as an artifact; never empty.
+    /// Its artifact type. Never empty.
     pub artifact_type: Option<String>,
     /// Its annotations.
     pub annotations: Annotations,
 }
 
-/// Read such a list. What else is in it is passed over; none is as good as an empty one.
+/// Read a referrers list. Other keys are ignored. A document without `manifests` is an empty list.
 ///
 /// # Errors
-/// If it is not JSON, or an entry is no descriptor.
+/// If it is not JSON, or an entry is not a descriptor.
 pub fn read_referrers(index: &[u8]) -> serde_json::Result<Vec<Referrer>> {
     let mut deserializer = serde_json::Deserializer::from_slice(index);
     let referrers = deserializer.deserialize_map(Index)?;
@@ -73,7 +73,7 @@ impl<'de> Visitor<'de> for Entries {
         formatter.write_str("an array as manifests")
     }
 
-    /// What Go's registries say for none.
+    /// Registries in Go send `null` for an empty list.
     fn visit_unit<E: Error>(self) -> Result<Self::Value, E> {
         Ok(Vec::new())
     }
@@ -121,7 +121,7 @@ impl<'de> Visitor<'de> for Entry {
         }
         let digest = digest.and_then(|digest| Digest::from_bytes(digest.as_bytes()).ok());
         let (Some(media_type), Some(digest), Some(size)) = (media_type, digest, size) else {
-            return Err(A::Error::custom("an entry that is no descriptor"));
+            return Err(A::Error::custom("an entry is not a descriptor"));
         };
         Ok(Referrer {
             media_type: media_type.into(),
@@ -161,14 +161,14 @@ mod tests {
     }
 
     #[test]
-    fn none() {
+    fn empty_lists() {
         for template in ["{}", r#"{"manifests":[]}"#, r#"{"manifests":null,"x":1}"#] {
             assert_eq!(read(template), Ok(Vec::new()), "{template}");
         }
     }
 
     #[test]
-    fn what_is_no_list() {
+    fn invalid_lists_are_errors() {
         for template in [
             "",
             "[]",

@@ -1,7 +1,6 @@
-//! Looking for descriptors in JSON of any other type.
+//! Searches JSON of other types for descriptors.
 //!
-//! What is found keeps garbage collection from deleting what an unknown type may point at: finding too much
-//! costs space, finding too little costs data.
+//! Garbage collection keeps every digest that is found. Finding too many costs space, and finding too few costs data.
 
 use std::borrow::Cow;
 use std::fmt::{self, Write};
@@ -14,10 +13,10 @@ use super::text::Key;
 use crate::digest::Digest;
 use crate::text::printable;
 
-/// Find every object with a valid `digest` (or schema 1's `blobSum`), in order of appearance.
+/// Find every object with a valid `digest` or `blobSum` (schema 1), in order of appearance.
 ///
 /// # Errors
-/// If it is not JSON. Depth is the caller's to bound.
+/// If it is not JSON. The caller must limit the depth.
 pub(super) fn read(content: &[u8], schema: Schema) -> serde_json::Result<Vec<Reference>> {
     let mut search = Search { schema, path: Vec::new(), references: Vec::new() };
     let mut deserializer = serde_json::Deserializer::from_slice(content);
@@ -33,13 +32,13 @@ enum Step<'de> {
 
 struct Search<'de> {
     schema: Schema,
-    /// From the top down to the value that is being read.
+    /// The path from the top to the current value.
     path: Vec<Step<'de>>,
     references: Vec<Reference>,
 }
 
 impl Search<'_> {
-    /// A string stands at the path: is it a digest under a key that says so?
+    /// Add a reference if the string at the current path is a digest, under a key for digests.
     fn found(&mut self, text: &str) {
         let Some((Step::Key(key), parents)) = self.path.split_last() else {
             return;
@@ -63,7 +62,7 @@ impl Search<'_> {
     }
 }
 
-/// A path as `a.b[3]`; the top itself is `.`.
+/// A path as `a.b[3]`. The top is `.`.
 fn show(steps: &[Step<'_>]) -> Box<str> {
     let mut path = String::new();
     for step in steps {
@@ -79,7 +78,7 @@ fn show(steps: &[Step<'_>]) -> Box<str> {
     if path.is_empty() { ".".into() } else { path.into() }
 }
 
-/// Reads any value, and searches it. What it gives is the value, if that is a whole number.
+/// Reads and searches any value. Returns the value if it is an unsigned integer.
 struct Value<'a, 'de>(&'a mut Search<'de>);
 
 impl<'de> DeserializeSeed<'de> for Value<'_, 'de> {
@@ -98,7 +97,7 @@ impl<'de> Visitor<'de> for Value<'_, 'de> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        // The reference that the digest of this object is, and the size that stands beside it.
+        // The reference for the digest of this object, and the size beside it.
         let (mut own, mut size) = (None, None);
         while let Some(key) = map.next_key_seed(Key)? {
             let (is_digest, is_size) = (key == "digest", key == "size");

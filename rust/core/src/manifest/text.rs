@@ -1,11 +1,11 @@
-//! Readers of JSON strings and keys that name what they expected.
+//! Readers of JSON strings and keys. Their errors name what they expected.
 
 use std::borrow::Cow;
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, Error, Visitor};
 
-/// Reads a string, borrowed where it has no escapes. `null` is None, as in Go.
+/// Reads a string. Borrows it if it has no escapes. `null` is None, as in Go.
 pub(super) struct Text<W>(pub(super) W);
 
 impl<'de, W: fmt::Display> DeserializeSeed<'de> for Text<W> {
@@ -63,11 +63,10 @@ impl<'de> Visitor<'de> for Key {
     }
 }
 
-/// The keys of one object that are read, and which of them have come by.
+/// The known keys of an object, and which of them were found.
 ///
-/// Two readers that take different ones of two equal keys see two different manifests behind one
-/// digest: so a second one is refused. And Go's `encoding/json` folds case, so a key that only it would
-/// take for one of these is refused as well.
+/// A duplicate key is refused: readers that use different duplicates would see different manifests with one digest. A
+/// key that differs from a known one only in case is refused too, because Go's `encoding/json` ignores case.
 pub(super) struct Keys<const N: usize> {
     known: [&'static str; N],
     seen: [bool; N],
@@ -78,26 +77,26 @@ impl<const N: usize> Keys<N> {
         Self { known, seen: [false; N] }
     }
 
-    /// Which of the known keys it is; None for one that is not read.
+    /// Find a key in the known ones. None if it is unknown.
     pub(super) fn find<E: Error>(&mut self, key: &str) -> Result<Option<&'static str>, E> {
         let Some(index) = self.known.iter().position(|known| folds_to(key, known)) else {
             return Ok(None);
         };
         let known = self.known[index];
         if key != known {
-            return Err(E::custom(format_args!("a key that differs from {known} in case alone")));
+            return Err(E::custom(format_args!("a key that differs from {known} only in case")));
         }
         if std::mem::replace(&mut self.seen[index], true) {
-            return Err(E::custom(format_args!("{known} stands there twice")));
+            return Err(E::custom(format_args!("{known} appears twice")));
         }
         Ok(Some(known))
     }
 }
 
-/// Are they equal under Go's folding of case? `known` is ASCII letters.
+/// Whether Go treats the two as equal, ignoring case. `known` has only ASCII letters.
 fn folds_to(key: &str, known: &str) -> bool {
     let fold = |character: char| match character {
-        // The only characters beyond ASCII that fold into it: long s, and the sign for kelvin.
+        // The only characters that fold into ASCII: the long s, and the Kelvin sign.
         '\u{17f}' => 's',
         '\u{212a}' => 'k',
         _ => character.to_ascii_lowercase(),
@@ -117,11 +116,11 @@ mod tests {
         assert_eq!(find("sizes"), Ok(None));
         assert_eq!(find(""), Ok(None));
         assert_eq!(find("size"), Ok(Some("size")));
-        assert_eq!(find("size"), Err("size stands there twice".to_owned()));
+        assert_eq!(find("size"), Err("size appears twice".to_owned()));
         for variant in ["Digest", "DIGEST", "dige\u{17f}t"] {
-            assert_eq!(find(variant), Err("a key that differs from digest in case alone".to_owned()));
+            assert_eq!(find(variant), Err("a key that differs from digest only in case".to_owned()));
         }
-        assert_eq!(find("\u{212a}ind"), Err("a key that differs from kind in case alone".to_owned()));
+        assert_eq!(find("\u{212a}ind"), Err("a key that differs from kind only in case".to_owned()));
         assert_eq!(find("other"), Ok(None));
     }
 }

@@ -1,4 +1,4 @@
-//! Image manifests and indexes, the image-spec's (1.1) and Docker's (schema 2), in one pass over their bytes.
+//! Reads image manifests and indexes of the image-spec (1.1) and of Docker (schema 2), in one pass over the bytes.
 
 use std::fmt;
 
@@ -11,12 +11,12 @@ use super::media_type::{Family, is_distributable, kind_of_entry};
 use super::text::{Key, Keys, Text};
 use super::{MAX_ARTIFACT_TYPE, ManifestInfo, ManifestKind, Strictness};
 
-/// Read a manifest of one of the two kinds.
+/// Read an image manifest or an index.
 ///
-/// An image must have a config, and an index its list, which may be empty or null. An image's layers may be absent.
-/// Keys that are not read may be there, and hold anything.
+/// An image must have a config. Its layers may be absent. An index must have `manifests`, which may be empty or null.
+/// Other keys are allowed, with any value.
 ///
-/// An artifact type that is too long is an error, or with [`Strictness::Lax`] left out.
+/// An artifact type that is too long is an error. With [`Strictness::Lax`] it is dropped.
 pub(super) fn read(
     content: &[u8],
     kind: ManifestKind,
@@ -52,7 +52,7 @@ impl<'de> Visitor<'de> for Manifest {
         while let Some(key) = map.next_key_seed(Key)? {
             match keys.find(&key)? {
                 Some(name @ "mediaType") => {
-                    // The outline has compared it.
+                    // The outline has checked its value.
                     map.next_value_seed(Text(name))?;
                 }
                 Some("config") if is_image => {
@@ -70,7 +70,7 @@ impl<'de> Visitor<'de> for Manifest {
                 Some(name @ "layers") if is_image => {
                     let layers = DescriptorList { name, place: Field::Layer, family };
                     map.next_value_seed(layers.each(|field, layer| {
-                        // A layer that must not be distributed is kept elsewhere.
+                        // A non-distributable layer is stored elsewhere.
                         let (kind, required) = (ReferenceKind::Blob, is_distributable(&layer.media_type));
                         let (digest, size) = (layer.digest, layer.size);
                         info.references.push(Reference { field, kind, digest, size, required });
@@ -80,7 +80,7 @@ impl<'de> Visitor<'de> for Manifest {
                     is_listed = true;
                     let entries = DescriptorList { name, place: Field::Manifest, family };
                     map.next_value_seed(entries.each(|field, entry| {
-                        // Whatever it is, it is what the index is made of.
+                        // An index requires all its entries, of any type.
                         let (kind, required) = (kind_of_entry(&entry.media_type), true);
                         let (digest, size) = (entry.digest, entry.size);
                         info.references.push(Reference { field, kind, digest, size, required });
@@ -106,14 +106,14 @@ impl<'de> Visitor<'de> for Manifest {
         if is_image {
             let config_type = config_type.ok_or_else(|| A::Error::custom("no descriptor in config"))?;
             if is_oci {
-                // Listing referrers: an image without a type of its own has that of its config.
+                // Spec, listing referrers: an image without an artifact type has that of its config.
                 info.artifact_type.get_or_insert_with(|| config_type.into());
             }
         }
         if info.artifact_type.as_ref().is_some_and(|artifact_type| artifact_type.len() > MAX_ARTIFACT_TYPE) {
             if strictness == Strictness::Strict {
                 return Err(A::Error::custom(format_args!(
-                    "an artifactType, or the media type of a config, of more than {MAX_ARTIFACT_TYPE} bytes"
+                    "the artifactType or the media type of the config is longer than {MAX_ARTIFACT_TYPE} bytes"
                 )));
             }
             info.artifact_type = None;

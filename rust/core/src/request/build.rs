@@ -1,4 +1,4 @@
-//! From a typed request back to a request line: what a client sends.
+//! Builds the request line of a typed request, for clients.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -10,8 +10,8 @@ use crate::name::Repository;
 use crate::percent::encode_into;
 
 impl Request {
-    /// The method, and the URL path with its query. [`super::parse`] of it gives an equal request, if
-    /// [`Request::check`] accepts it.
+    /// The method, and the URL path with its query. If [`Request::check`] accepts the request, [`super::parse`] turns
+    /// them into an equal one.
     pub fn build(&self) -> (&'static str, String) {
         let mut url = Url { text: self.path(), separator: '?' };
         match self.kind {
@@ -58,7 +58,7 @@ impl Request {
     }
 }
 
-/// Path of an upload. Its id stands there in unpadded base64url, whatever characters it has.
+/// The path of an upload. Its ID is in unpadded base64url, so it may have any characters.
 pub fn upload_path(repository: &str, upload_id: &str) -> String {
     let mut path = format!("/v2/{repository}/blobs/uploads/");
     URL_SAFE_NO_PAD.encode_string(upload_id, &mut path);
@@ -71,7 +71,7 @@ struct Url {
 }
 
 impl Url {
-    /// Append a parameter that has a value.
+    /// Append a parameter, if it has a value.
     fn push(&mut self, name: &str, value: Option<&str>) {
         if let Some(value) = value {
             self.text.push(self.separator);

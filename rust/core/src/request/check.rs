@@ -1,4 +1,4 @@
-//! Which fields belong to which kind: for requests that are made by hand.
+//! Checks that the fields of a request match its kind. Requests from the parser always do.
 
 use super::{MAX_TAGS, MAX_UPLOAD_ID_LENGTH, Request};
 use crate::error::{Error, Result};
@@ -56,7 +56,7 @@ impl Field {
     }
 }
 
-/// The fields that a kind must have, and those that it may have.
+/// The required fields of a kind, and its optional ones.
 fn fields(kind: Kind) -> (&'static [Field], &'static [Field]) {
     match kind {
         Kind::Ping => (&[], &[]),
@@ -74,10 +74,10 @@ fn fields(kind: Kind) -> (&'static [Field], &'static [Field]) {
 }
 
 impl Request {
-    /// Check that the fields are those of the kind, and within their bounds.
+    /// Check that the fields match the kind, and are within their limits.
     ///
     /// # Errors
-    /// [`Error::InvalidRequest`], naming the field.
+    /// [`Error::InvalidRequest`], which names the field.
     pub fn check(&self) -> Result<()> {
         let kind = self.kind.name();
         let (required, optional) = fields(self.kind);
@@ -105,7 +105,7 @@ impl Request {
             ("namespace", &self.namespace),
         ] {
             if text.as_ref().is_some_and(|text| text.is_empty()) {
-                return Err(invalid(format!("{name} is empty; leave it out instead")));
+                return Err(invalid(format!("{name} is empty: omit it")));
             }
         }
         if self.upload_id.as_ref().is_some_and(|id| id.len() > MAX_UPLOAD_ID_LENGTH) {
@@ -134,7 +134,7 @@ mod tests {
     use super::*;
     use crate::hash::digest_of;
 
-    /// A request of this kind with everything that it must have.
+    /// A request of this kind with its required fields only.
     fn least(kind: Kind) -> Request {
         let mut request = Request::new(kind);
         for field in fields(kind).0 {
@@ -183,7 +183,7 @@ mod tests {
                     assert!(request.check().is_err(), "{kind:?} without {field:?}");
                 } else if optional.contains(&field) {
                     set(&mut request, field);
-                    // A manifest has one reference, not two.
+                    // A manifest request has one reference, not two.
                     let two = field == Digest && kind.name().starts_with("manifest_");
                     assert_eq!(request.check().is_err(), two, "{kind:?} with {field:?}");
                 } else {

@@ -13,44 +13,44 @@ use crate::digest::{Algorithm, Digest};
 use crate::kind::Kind;
 use crate::name::{Repository, Tag};
 
-/// Most `tag` parameters on one manifest PUT: each is a row to write in the same transaction.
+/// Maximum number of `tag` parameters of a manifest PUT. Each is a row in the same transaction.
 pub const MAX_TAGS: usize = 100;
 
-/// Longest upload id, in decoded bytes. An id may be a whole URL, when the backend is a client; this is
-/// as long as the URLs that servers take.
+/// Longest upload ID, in decoded bytes. If the backend is a client, the ID is a whole URL. Servers accept URLs of this
+/// length.
 pub const MAX_UPLOAD_ID_LENGTH: usize = 4096;
 
-/// One request. Which fields a kind has is checked by [`Request::check`]; [`parse`] makes no others.
+/// One request. [`Request::check`] checks that the fields match the kind; [`parse`] returns only such requests.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Request {
-    /// What is asked for.
+    /// The kind of the request.
     pub kind: Kind,
-    /// All but ping and catalog.
+    /// Every kind except ping and catalog.
     pub repository: Option<Repository>,
     /// Blobs, mount, single POST, closing PUT, referrers (the subject), and manifests by digest.
     pub digest: Option<Digest>,
     /// Manifests by tag.
     pub tag: Option<Tag>,
-    /// Manifest PUT: the `tag` parameters, in order, without repeats.
+    /// Manifest PUT: the `tag` parameters in order, without duplicates.
     pub tags: Vec<Tag>,
-    /// Mount: None is an anonymous mount, from wherever the blob is.
+    /// Mount: the source repository. None is an anonymous mount: the registry chooses the source.
     pub from_repository: Option<Repository>,
-    /// Uploads under way: the backend's id.
+    /// Uploads in progress: the ID of the backend.
     pub upload_id: Option<Box<str>>,
-    /// Upload start: what the closing digest will use.
+    /// Upload start: the algorithm of the closing digest.
     pub digest_algorithm: Option<Algorithm>,
-    /// Tags and catalog: most entries wanted; at most `i64::MAX`.
+    /// Tags and catalog: maximum number of entries, at most `i64::MAX`.
     pub n: Option<u64>,
-    /// Lists: only entries after this one.
+    /// Lists: return only entries after this one.
     pub last: Option<Box<str>>,
-    /// Referrers: the filter.
+    /// Referrers: return only this artifact type.
     pub artifact_type: Option<Box<str>>,
-    /// Any kind: the `ns` parameter, which tells a mirror whom it mirrors.
+    /// Any kind: the `ns` parameter, which tells a mirror the host of the upstream registry.
     pub namespace: Option<Box<str>>,
 }
 
 impl Request {
-    /// A request without any fields, to be filled in.
+    /// A request without fields.
     pub fn new(kind: Kind) -> Self {
         Self {
             kind,

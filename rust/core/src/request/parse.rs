@@ -1,5 +1,5 @@
-//! From a request line to a typed request. The order of the checks is part of the behaviour: the first
-//! that fails decides the answer, and it is the order of Go's `ocirequest.Parse`.
+//! Parses a request line into a typed request. The order of the checks is part of the behaviour, because the first
+//! check that fails decides the response. It is the order of Go's `ocirequest.Parse`.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -15,12 +15,12 @@ use crate::text::{MAX_ECHO, quote};
 
 /// Parse a request line.
 ///
-/// `path` and `query` are raw, as received. `root_path` is the raw prefix that the application is mounted
-/// under; it is taken off where it stands before `path` as whole elements.
+/// `path` and `query` are raw, as received. `root_path` is the raw prefix under which the application is mounted. It is
+/// removed if `path` starts with it as whole elements.
 ///
 /// # Errors
-/// The first check that fails, in this order: the query, the path's escapes, the endpoint, and then what
-/// the endpoint looks at, in its own order.
+/// The first check that fails, in this order: the query, the escapes of the path, the endpoint, and the checks of the
+/// endpoint.
 pub fn parse(method: &str, path: &[u8], query: &[u8], root_path: &[u8]) -> Result<Request> {
     let query = Query::parse(query)?;
     let path = decode(path, Plus::Literal).map_err(|escape| Error::BadRequest(escape.to_string()))?;
@@ -33,7 +33,7 @@ fn without_root<'a>(path: &'a [u8], root_path: &[u8]) -> &'a [u8] {
     if root_path.is_empty() {
         return path;
     }
-    // A root with a malformed escape can only be meant as it stands.
+    // A root path with a malformed escape is used as it is.
     let root = decode(root_path, Plus::Literal).unwrap_or(root_path.into());
     let root = root.strip_suffix(b"/").unwrap_or(&root);
     match path.strip_prefix(root) {
@@ -120,11 +120,11 @@ fn upload(method: &str, repository: &[u8], encoded_id: &[u8], query: Query<'_>) 
 }
 
 fn parse_upload_id(encoded: &[u8]) -> Result<Box<str>> {
-    // Unreachable by a path, which would be that of an upload start.
+    // No path leads here: without an ID it is the path of an upload start.
     if encoded.is_empty() {
         return Err(Error::PageNotFound);
     }
-    // Four characters carry three bytes.
+    // Four characters encode three bytes.
     if encoded.len() > MAX_UPLOAD_ID_LENGTH.div_ceil(3) * 4 {
         return Err(Error::BadRequest(format!("invalid upload ID: longer than {MAX_UPLOAD_ID_LENGTH} bytes")));
     }
@@ -144,7 +144,7 @@ fn manifest(method: &str, repository: &[u8], reference: &[u8], query: Query<'_>)
     let repository = Repository::from_bytes(repository)?;
     let (mut digest, mut tag) = (None, None);
     if reference.contains(&b':') {
-        // No tag has a colon, so this is meant for a digest, and the client is better told that.
+        // No tag has a colon, so this is a digest. The error for a digest helps the client more than a 404.
         digest = Some(Digest::from_bytes(reference)?);
     } else {
         tag = Some(Tag::from_bytes(reference).map_err(|_| Error::PageNotFound)?);
@@ -159,11 +159,11 @@ fn manifest(method: &str, repository: &[u8], reference: &[u8], query: Query<'_>)
     Ok(request)
 }
 
-/// The `tag` parameters of a manifest PUT (end-7b), without repeats.
+/// The `tag` parameters of a manifest PUT (end-7b), without duplicates.
 fn parse_tags(query: Query<'_>) -> Result<Vec<Tag>> {
     let mut tags = Vec::new();
     for (index, value) in query.all("tag").enumerate() {
-        // Counted before repeats are dropped: that bounds the time that finding them takes.
+        // The limit counts duplicates too, because it bounds the time to find them.
         if index == MAX_TAGS {
             return Err(Error::BadRequest(format!("too many tag parameters: at most {MAX_TAGS} are accepted")));
         }
@@ -194,12 +194,12 @@ fn referrers(method: &str, repository: &[u8], digest: &[u8], query: Query<'_>) -
     Ok(request)
 }
 
-/// A decimal integer that fits 64 bits, with an optional sign (Go: `strconv.Atoi`).
+/// Parse `n`: a decimal integer that fits into 64 bits, with an optional sign (Go: `strconv.Atoi`).
 fn parse_n(query: Query<'_>) -> Result<Option<u64>> {
     let Some(value) = query.first("n") else {
         return Ok(None);
     };
-    // Rust's rules for i64 are those of Go: ASCII digits after one sign, nothing else.
+    // Rust has the same rules for i64 as Go: an optional sign and ASCII digits.
     let n = std::str::from_utf8(&value).ok().and_then(|text| text.parse::<i64>().ok());
     let n = n.ok_or_else(|| Error::BadRequest("query parameter n is not a valid integer".to_owned()))?;
     let n = u64::try_from(n).map_err(|_| Error::BadRequest("query parameter n must not be negative".to_owned()))?;

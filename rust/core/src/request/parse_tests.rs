@@ -1,4 +1,4 @@
-//! Tables of request lines and what they mean, in the order of the sections of the behaviour that they pin.
+//! Tables of request lines and their results.
 
 use super::parse::parse;
 use super::{MAX_TAGS, MAX_UPLOAD_ID_LENGTH, Request, upload_path};
@@ -39,8 +39,8 @@ fn show(request: &Request) -> String {
     text
 }
 
-/// The answer that a request line gets: `kind fields`, or the error's name and text.
-fn answer(text: &str) -> String {
+/// The result of a request line: `kind fields`, or the text of the error.
+fn result(text: &str) -> String {
     match line(text) {
         Ok(request) => {
             assert_eq!(request.check(), Ok(()), "{text}");
@@ -57,7 +57,7 @@ fn answer(text: &str) -> String {
 
 fn table(rows: &[(&str, &str)]) {
     for (text, want) in rows {
-        assert_eq!(answer(text), *want, "{text}");
+        assert_eq!(result(text), *want, "{text}");
     }
 }
 
@@ -130,14 +130,14 @@ fn the_path_is_decoded_once() {
         ("GET /v2/?ns=docker.io", "ping ns=docker.io"),
     ]);
     let encoded = format!("GET /v2/foo/blobs/{}", D.replace(':', "%3A"));
-    assert_eq!(answer(&encoded), "blob_get repository=foo digest={d}");
+    assert_eq!(result(&encoded), "blob_get repository=foo digest={d}");
 }
 
 /// P5, P6 and P8.
 #[test]
 fn other_paths() {
     for path in ["/", "", "/v1/", "//v2/", "/v2x", "/V2/", "v2/"] {
-        assert_eq!(answer(&format!("GET {path}")), "unknown URL path", "{path}");
+        assert_eq!(result(&format!("GET {path}")), "unknown URL path", "{path}");
     }
     for path in [
         "/v2/bad",
@@ -159,18 +159,18 @@ fn other_paths() {
         "/v2/foo/manifests/latest%0A",
         "/v2/foo/manifests/%FF",
     ] {
-        assert_eq!(answer(&format!("GET {path}")), "page not found", "{path}");
+        assert_eq!(result(&format!("GET {path}")), "page not found", "{path}");
         // Nothing is there, so the method does not matter.
-        assert_eq!(answer(&format!("BAR {path}")), "page not found", "{path}");
+        assert_eq!(result(&format!("BAR {path}")), "page not found", "{path}");
     }
     for path in ["/v2/foo/blobs/", "/v2/foo/referrers/", "/v2/foo/referrers/latest", "/v2/foo/blobs/sha256:x"] {
-        assert_eq!(answer(&format!("GET {path}")), "badly formed digest", "{path}");
+        assert_eq!(result(&format!("GET {path}")), "badly formed digest", "{path}");
     }
     for path in
         ["/v2//tags/list", "/v2/foo//tags/list", "/v2//blobs/uploads/", "/v2/foo%0A/tags/list", "/v2/%FF/tags/list"]
     {
         let method = if path.ends_with("uploads/") { "POST" } else { "GET" };
-        assert_eq!(answer(&format!("{method} {path}")), "invalid repository name", "{path}");
+        assert_eq!(result(&format!("{method} {path}")), "invalid repository name", "{path}");
     }
 }
 
@@ -193,11 +193,11 @@ fn methods() {
 #[test]
 fn names() {
     let long = "a".repeat(255);
-    assert_eq!(answer(&format!("GET /v2/{long}/tags/list")), format!("tags_list repository={long}"));
-    assert_eq!(answer(&format!("GET /v2/{long}a/tags/list")), "invalid repository name: longer than 255 characters");
+    assert_eq!(result(&format!("GET /v2/{long}/tags/list")), format!("tags_list repository={long}"));
+    assert_eq!(result(&format!("GET /v2/{long}a/tags/list")), "invalid repository name: longer than 255 characters");
     let tag = "a".repeat(128);
-    assert_eq!(answer(&format!("GET /v2/foo/manifests/{tag}")), format!("manifest_get repository=foo tag={tag}"));
-    assert_eq!(answer(&format!("GET /v2/foo/manifests/{tag}a")), "page not found");
+    assert_eq!(result(&format!("GET /v2/foo/manifests/{tag}")), format!("manifest_get repository=foo tag={tag}"));
+    assert_eq!(result(&format!("GET /v2/foo/manifests/{tag}a")), "page not found");
     table(&[
         ("PUT /v2/foo/manifests/sha256:baddigeststring", "badly formed digest"),
         ("GET /v2/foo/manifests/:", "badly formed digest"),
@@ -206,7 +206,7 @@ fn names() {
     ]);
 }
 
-/// 1.3: which of two failing checks answers.
+/// 1.3: if two checks fail, the first one decides the response.
 #[test]
 fn order_of_checks() {
     table(&[
@@ -252,7 +252,7 @@ fn starting_an_upload() {
             "POST /v2/foo/blobs/uploads/?digest-algorithm=md5",
             "unknown digest algorithm \"md5\": it is not one of sha256, sha384, sha512",
         ),
-        // Not an upload start, so nobody reads it.
+        // Only an upload start reads this parameter.
         ("POST /v2/foo/blobs/uploads/?digest={d}&digest-algorithm=md5", "upload_blob repository=foo digest={d}"),
         ("POST /v2/foo/blobs/uploads/?mount={d}&digest-algorithm=md5", "blob_mount repository=foo digest={d}"),
     ]);
@@ -301,12 +301,12 @@ fn page_sizes() {
     }
     for n in ["x", "1_0", "+5", "5+", "1.5", "1e3", "0x5", "%2B", "-", "--1", "9223372036854775808", "%D9%A3", "%FF"] {
         for path in ["/v2/foo/tags/list", "/v2/_catalog"] {
-            assert_eq!(answer(&format!("GET {path}?n={n}")), "query parameter n is not a valid integer", "{n}");
+            assert_eq!(result(&format!("GET {path}?n={n}")), "query parameter n is not a valid integer", "{n}");
         }
     }
-    assert_eq!(answer("GET /v2/_catalog?n=-1"), "query parameter n must not be negative");
+    assert_eq!(result("GET /v2/_catalog?n=-1"), "query parameter n must not be negative");
     // Referrers have no n.
-    assert_eq!(answer("GET /v2/foo/referrers/{d}?n=x"), "referrers_list repository=foo digest={d}");
+    assert_eq!(result("GET /v2/foo/referrers/{d}?n=x"), "referrers_list repository=foo digest={d}");
 }
 
 /// L4: end-7b.
@@ -323,11 +323,11 @@ fn tag_parameters() {
     let request = line(&format!("PUT /v2/foo/manifests/{{d}}?{}", tags(MAX_TAGS))).expect("allowed");
     assert_eq!(request.tags.len(), MAX_TAGS);
     assert_eq!(
-        answer(&format!("PUT /v2/foo/manifests/{{d}}?{}", tags(MAX_TAGS + 1))),
+        result(&format!("PUT /v2/foo/manifests/{{d}}?{}", tags(MAX_TAGS + 1))),
         "too many tag parameters: at most 100 are accepted"
     );
     // A message does not repeat a whole URL.
-    let long = answer(&format!("PUT /v2/foo/manifests/{{d}}?tag={}", "%1b".repeat(1000)));
+    let long = result(&format!("PUT /v2/foo/manifests/{{d}}?tag={}", "%1b".repeat(1000)));
     assert_eq!(long, format!("invalid tag \"{}…\"", "\\x1b".repeat(64)));
 }
 

@@ -1,11 +1,11 @@
-//! Reading answers: the head, and where the body ends.
+//! Parses responses: the head, and the framing of the body.
 
 use crate::error::Failure;
 
-/// Most headers of an answer.
+/// Maximum number of headers of a response.
 const MAX_HEADERS: usize = 64;
 
-/// Where a body ends.
+/// How the end of a body is found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Framing {
     Length(u64),
@@ -13,27 +13,27 @@ pub(crate) enum Framing {
     ToTheEnd,
 }
 
-/// The head of an answer.
+/// The head of a response.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Head {
     pub(crate) status: u16,
-    /// Bytes that the head took.
+    /// Size of the head in bytes.
     pub(crate) size: usize,
     pub(crate) framing: Framing,
     pub(crate) location: Option<String>,
-    /// The connection serves no further request.
+    /// Whether the server closes the connection after this response.
     pub(crate) closes: bool,
 }
 
 impl Head {
-    /// The head at the beginning of some bytes; None if it is not whole yet.
+    /// Parse the head at the start of `bytes`. None if it is incomplete.
     pub(crate) fn parse(bytes: &[u8], method: &str) -> Result<Option<Self>, Failure> {
         let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
         let mut response = httparse::Response::new(&mut headers);
         let size = match response.parse(bytes) {
             Ok(httparse::Status::Complete(size)) => size,
             Ok(httparse::Status::Partial) => return Ok(None),
-            Err(error) => return Err(Failure::BadAnswer(error.to_string())),
+            Err(error) => return Err(Failure::BadResponse(error.to_string())),
         };
         let status = response.code.unwrap_or(0);
         let mut head =
@@ -51,10 +51,11 @@ impl Head {
 
     fn take(&mut self, header: &httparse::Header<'_>) -> Result<(), Failure> {
         let text = || std::str::from_utf8(header.value).unwrap_or("").trim();
-        // The length tells most headers apart without a comparison.
+        // The length of the name distinguishes most headers without a comparison.
         match header.name.len() {
             14 if header.name.eq_ignore_ascii_case("content-length") && self.framing != Framing::Chunked => {
-                let length = text().parse().map_err(|_| Failure::BadAnswer("Content-Length is no number".into()))?;
+                let length =
+                    text().parse().map_err(|_| Failure::BadResponse("Content-Length is not a number".into()))?;
                 self.framing = Framing::Length(length);
             }
             17 if header.name.eq_ignore_ascii_case("transfer-encoding") => self.framing = Framing::Chunked,
@@ -68,7 +69,7 @@ impl Head {
     }
 }
 
-/// Follows the chunked coding through pieces of a body.
+/// Decodes the chunked coding of a body that arrives in pieces.
 #[derive(Debug, Default)]
 pub(crate) struct Chunks {
     state: State,
@@ -76,22 +77,22 @@ pub(crate) struct Chunks {
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 enum State {
-    /// In the line that says how long a chunk is.
+    /// At the start of the line with the size of a chunk.
     #[default]
     Start,
     Size(u64),
-    /// In what may follow the size in its line.
+    /// After the size, in the rest of its line.
     Extension(u64),
     Data(u64),
-    /// In the line end after a chunk.
+    /// In the line break after a chunk.
     AfterData,
-    /// In the lines after the last chunk; whether this one has anything in it.
+    /// In the lines after the last chunk. The value says whether the current line has any characters.
     Trailer(bool),
     Done,
 }
 
 impl Chunks {
-    /// Take a piece in, handing on what is content; true when the body has ended.
+    /// Decode a piece, and call `content` with the content in it. Returns true at the end of the body.
     pub(crate) fn take(&mut self, mut piece: &[u8], mut content: impl FnMut(&[u8])) -> Result<bool, Failure> {
         while let [byte, rest @ ..] = piece {
             if let State::Data(left) = self.state {
@@ -108,7 +109,7 @@ impl Chunks {
     }
 
     fn after(&self, byte: u8) -> Result<State, Failure> {
-        let wrong = || Failure::BadAnswer("wrong chunk".into());
+        let wrong = || Failure::BadResponse("malformed chunk".into());
         Ok(match (self.state, byte) {
             (State::Size(0) | State::Extension(0), b'\n') => State::Trailer(false),
             (State::Size(size) | State::Extension(size), b'\n') => State::Data(size),
@@ -135,11 +136,11 @@ mod tests {
     use super::*;
 
     fn head(text: &str, method: &str) -> Head {
-        Head::parse(text.as_bytes(), method).expect("is an answer").expect("is whole")
+        Head::parse(text.as_bytes(), method).expect("a response").expect("complete")
     }
 
     #[test]
-    fn where_a_body_ends() {
+    fn framing_of_bodies() {
         let cases = [
             ("HTTP/1.1 200 OK\r\nContent-Length: 12\r\n\r\n", "GET", Framing::Length(12), false),
             ("HTTP/1.1 200 OK\r\nContent-Length: 12\r\n\r\n", "HEAD", Framing::Length(0), false),
@@ -168,14 +169,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_whole_or_no_answer() {
+    fn incomplete_heads_and_other_protocols() {
         assert_eq!(Head::parse(b"HTTP/1.1 200 OK\r\nContent-", "GET"), Ok(None));
         assert!(Head::parse(b"SSH-2.0-OpenSSH\r\n\r\n", "GET").is_err());
         assert!(Head::parse(b"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n", "GET").is_err());
     }
 
     #[test]
-    fn a_location_is_kept() {
+    fn a_location_is_read() {
         let head = head("HTTP/1.1 202 A\r\nLocation:  /v2/x \r\nContent-Length: 0\r\n\r\n", "POST");
         assert_eq!((head.status, head.location.as_deref()), (202, Some("/v2/x")));
     }
@@ -187,7 +188,7 @@ mod tests {
             let (mut chunks, mut content, mut ended) = (Chunks::default(), Vec::new(), false);
             for piece in body.chunks(size) {
                 assert!(!ended);
-                ended = chunks.take(piece, |bytes| content.extend_from_slice(bytes)).expect("is right");
+                ended = chunks.take(piece, |bytes| content.extend_from_slice(bytes)).expect("valid");
             }
             assert!(ended, "{size}");
             assert_eq!(content, b"Wikiabcdefghijklmnopqrstuvwxyz");
@@ -195,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn a_chunk_without_a_size_is_wrong() {
+    fn a_chunk_without_a_size_is_an_error() {
         for body in [&b"\r\n"[..], b"x\r\n", b"4\r\nWikix", b"fffffffffffffffffffff\r\n"] {
             assert!(Chunks::default().take(body, |_| {}).is_err(), "{body:?}");
         }

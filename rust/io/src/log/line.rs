@@ -1,52 +1,50 @@
-//! Lines of the access log: as text for people, or as JSON, one object a line.
+//! Lines of the access log: as text, or as JSON with one object per line.
 //!
-//! Both are safe to read by line: nothing that a client sends can end a line or begin one.
+//! Both can be read line by line: no input of a client can end a line or start one.
 
 use std::fmt::Write as _;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use humantime::{Rfc3339Timestamp, format_rfc3339_millis};
 
-/// What a line looks like.
+/// The format of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
     /// `<time> <level or "access"> <text>`.
     Text,
-    /// `time`, `level`, `message`, and what else is known, each under its own name.
+    /// An object with `time`, `level`, `message` and further fields.
     Json,
 }
 
 /// A finished request.
 #[derive(Clone, Copy, Debug)]
 pub struct Event<'a> {
-    /// Of the server or, where it can be repeated, of the client.
+    /// The ID of the client, if it is short and printable, else an ID of the server.
     pub request_id: &'a str,
-    /// Address of the peer; "" if it is not known.
+    /// Address of the client; "" if it is unknown.
     pub client: &'a str,
-    /// As received.
+    /// The method as received.
     pub method: &'a str,
-    /// As received, percent-encoded.
+    /// The path as received, percent-encoded.
     pub path: &'a [u8],
-    /// Of the parsed request; None if it could not be parsed.
+    /// The kind of request. None if it could not be parsed.
     pub kind: Option<&'a str>,
-    /// None where there is none.
+    /// The repository. None if the request has none.
     pub repository: Option<&'a str>,
-    /// Of the answer; 0 if none was sent.
+    /// The status of the response. 0 if none was sent.
     pub status: u16,
-    /// Bytes of the body that were read.
+    /// Bytes of the request body that were read.
     pub received: u64,
-    /// Bytes of the body that were sent.
+    /// Bytes of the response body that were sent.
     pub sent: u64,
-    /// Seconds.
+    /// Duration of the request in seconds.
     pub duration: f64,
 }
 
-// Writing to a String never fails.
+// Writing to a `String` never fails.
 #[allow(unused_must_use)]
 impl Format {
-    /// Add the line of a finished request, without its newline.
-    ///
-    /// `at` is when it had finished.
+    /// Append the line of a request that finished at `at`, without its newline.
     pub fn access(self, at: SystemTime, event: &Event<'_>, line: &mut String) {
         let Event { client, method, received, sent, duration, .. } = event;
         let at = time(at);
@@ -80,7 +78,7 @@ impl Format {
         }
     }
 
-    /// Add the line that says how many lines are missing, without its newline.
+    /// Append the line that says how many lines were dropped, without its newline.
     pub(super) fn dropped(self, at: SystemTime, count: u64, line: &mut String) {
         let at = time(at);
         let text =
@@ -94,7 +92,7 @@ impl Format {
     }
 }
 
-/// RFC 3339 in UTC with milliseconds. A clock before 1970 has not been set, and must not stop anything.
+/// The time in UTC with milliseconds (RFC 3339). A clock before 1970 is not set, and counts as 1970.
 fn time(at: SystemTime) -> Rfc3339Timestamp {
     format_rfc3339_millis(at.max(UNIX_EPOCH))
 }
@@ -107,12 +105,12 @@ fn push_status(line: &mut String, status: u16, none: &str) {
     }
 }
 
-/// Printable ASCII but for the two that are escaped in both formats.
+/// Printable ASCII, without the two characters that both formats escape.
 fn is_plain(byte: u8) -> bool {
     matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\'
 }
 
-/// Add the text as it is if there is nothing to escape, which is nearly always so.
+/// Append the text unchanged if it needs no escapes, as almost always. Returns whether it did.
 fn pushed_plain(line: &mut String, text: &[u8]) -> bool {
     if !text.iter().all(|&byte| is_plain(byte)) {
         return false;
@@ -122,7 +120,7 @@ fn pushed_plain(line: &mut String, text: &[u8]) -> bool {
     true
 }
 
-/// What may stand between quotes: printable ASCII, everything else escaped byte by byte.
+/// Append text for between quotes: printable ASCII unchanged, every other byte escaped.
 fn push_quoted(line: &mut String, text: &[u8]) {
     if pushed_plain(line, text) {
         return;
@@ -147,7 +145,7 @@ fn push_json_or_null(line: &mut String, text: Option<&str>) {
     }
 }
 
-/// A string of JSON in ASCII, which no reader takes for anything else.
+/// Append a JSON string in ASCII.
 fn push_json(line: &mut String, text: &str) {
     line.push('"');
     if !pushed_plain(line, text.as_bytes()) {
@@ -158,7 +156,7 @@ fn push_json(line: &mut String, text: &str) {
     line.push('"');
 }
 
-/// Bytes that are not ASCII stand as `\xNN` in the string's value.
+/// Append a JSON string. Its value has `\xNN` for each byte that is not ASCII.
 fn push_json_bytes(line: &mut String, text: &[u8]) {
     line.push('"');
     if !pushed_plain(line, text) {
@@ -231,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_escaped() {
+    fn escapes() {
         let odd = Event {
             request_id: "\"é\u{1f600}\\",
             client: "",

@@ -1,7 +1,7 @@
-//! Writing lines: in batches, from a thread of its own.
+//! Writes lines in batches, from a thread of its own.
 //!
-//! The queue is bounded: when whoever reads the log is slower than the requests, lines are dropped and counted, and the
-//! log says how many; memory does not grow.
+//! The queue is bounded. If the reader of the log is slower than the requests, the writer drops lines and logs how
+//! many.
 
 use std::io::{self, ErrorKind, Write as _};
 use std::iter;
@@ -15,32 +15,32 @@ use std::time::{Duration, SystemTime};
 use super::{Event, Format};
 use crate::file::borrowed;
 
-/// Most lines that wait: some 3 MB, and what the highest rates measured bring in a third of a second.
+/// Maximum number of queued lines: about 3 MB, and a third of a second at the highest rate measured.
 pub const MAX_LINES: usize = 16_384;
 
-/// Further places for lines that are important, such as errors, when the queue is full of others.
+/// Places in the queue, beyond [`MAX_LINES`], for important lines such as errors.
 pub const RESERVE: usize = 1_024;
 
-/// Lines are joined up to this many bytes for one write. It is `PIPE_BUF`, the size up to which a write to a pipe is
-/// never torn apart: the lines of several processes that share a log stay whole.
+/// Maximum size in bytes of a write of several lines. It is `PIPE_BUF`: a write to a pipe up to this size is atomic, so
+/// the lines of several processes that share a pipe stay whole.
 pub const WRITE_SIZE: usize = 4096;
 
-/// The writer wakes at the first line and then waits this long for others to come: at most 20 times a second under load,
-/// and never when nothing happens.
+/// After the first line, the writer waits this long for more lines. So it wakes at most 20 times per second under load,
+/// and never when idle.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// Between two tries to write to a descriptor that does not block and is full.
+/// Pause between two attempts to write to a non-blocking descriptor that is full.
 const RETRY: Duration = Duration::from_millis(10);
 
-/// Room for lines that is kept for the next ones: what a quick server's lines of one pause take.
+/// Capacity in bytes that the buffer keeps for the next batch: the lines of one pause at a high rate.
 const KEPT: usize = 1 << 20;
 
-/// Writes lines to a file descriptor. Dropping it has what waits written, and waits for nothing.
+/// Writes lines to a file descriptor. After a drop the thread writes the queued lines and ends; the drop does not wait.
 #[derive(Debug)]
 pub struct LineWriter {
     format: Format,
     shared: Arc<Shared>,
-    /// Disconnected when the thread has ended.
+    /// Disconnects when the thread has ended.
     ended: Mutex<Receiver<()>>,
 }
 
@@ -53,16 +53,16 @@ struct Shared {
 #[derive(Debug, Default)]
 struct Queue {
     lines: Lines,
-    /// Lines that are not written yet: those above and those that the thread has taken.
+    /// Number of lines that are not written yet: those in `lines`, and those that the thread has taken.
     waiting: usize,
-    /// Lines that found no room.
+    /// Number of lines that were dropped because the queue was full.
     refused: u64,
-    /// The thread sleeps until it is woken, which takes a system call.
+    /// Whether the thread sleeps. Only then must `add` wake it, which takes a system call.
     asleep: bool,
     closing: bool,
 }
 
-/// Lines one after another, each with its newline; one may have further newlines within.
+/// Lines, each with its newline. An entry may contain further newlines.
 #[derive(Debug, Default)]
 struct Lines {
     text: String,
@@ -70,16 +70,16 @@ struct Lines {
 }
 
 impl LineWriter {
-    /// Start the thread, which does not keep the process alive.
+    /// Start the thread. It does not keep the process alive.
     ///
-    /// The descriptor has to stay open for as long as the thread runs; it is not closed.
+    /// The descriptor must stay open while the thread runs. The writer does not close it.
     ///
     /// # Errors
-    /// The system gives no thread.
+    /// The system cannot start a thread.
     pub fn new(descriptor: RawFd, format: Format) -> io::Result<Self> {
         let shared = Arc::<Shared>::default();
         let (running, ended) = mpsc::channel();
-        let thread = Thread { shared: Arc::clone(&shared), descriptor, format, failed: 0, told: 0, broken: false };
+        let thread = Thread { shared: Arc::clone(&shared), descriptor, format, failed: 0, reported: 0, broken: false };
         thread::Builder::new().name("ociserver-log".into()).spawn(move || thread.run(running))?;
         Ok(Self { format, shared, ended: Mutex::new(ended) })
     }
@@ -109,10 +109,10 @@ impl LineWriter {
         }
     }
 
-    /// Write what waits, for so long at most, and end. What is put after this is lost.
+    /// Write the queued lines and end, within `timeout`. Lines that are queued later are lost.
     pub fn close(&self, timeout: Duration) {
         self.shared.close();
-        // It is never sent to: an error says that the thread has ended, or that the time is over.
+        // Nothing is ever sent, so the result is an error: the thread has ended, or the timeout is over.
         let _ = self.ended.lock().unwrap_or_else(PoisonError::into_inner).recv_timeout(timeout);
     }
 }
@@ -133,8 +133,8 @@ impl Shared {
         self.wake.notify_one();
     }
 
-    /// Wait for lines, and then a little for others, and swap what has come with `lines`, which are empty. False if no
-    /// more are to come.
+    /// Wait for a line, and then for [`PAUSE`], and swap the queued lines with `lines`, which is empty. Returns false
+    /// if no more lines will come.
     fn take(&self, lines: &mut Lines) -> bool {
         let mut queue = self.lock();
         queue.asleep = queue.lines.ends.is_empty();
@@ -155,7 +155,8 @@ impl Lines {
         self.ends.push(self.text.len());
     }
 
-    /// Parts of whole lines, each as long as one write may be, or of one line that is longer; with the number of lines.
+    /// Split into parts of whole lines, with the number of lines in each. A part is not larger than [`WRITE_SIZE`],
+    /// except for one longer line.
     fn parts(&self) -> impl Iterator<Item = (&[u8], usize)> {
         let (mut start, mut rest) = (0, &self.ends[..]);
         iter::from_fn(move || {
@@ -175,16 +176,16 @@ impl Lines {
     }
 }
 
-/// What the thread has to itself.
+/// The state that only the thread uses.
 struct Thread {
     shared: Arc<Shared>,
     descriptor: RawFd,
     format: Format,
-    /// Lines that could not be written.
+    /// Number of lines whose write failed.
     failed: u64,
-    /// Lines that the log has said were dropped.
-    told: u64,
-    /// Whoever read the log has gone, and cannot come back.
+    /// Number of dropped lines that the log has reported.
+    reported: u64,
+    /// Whether the reader has closed the pipe.
     broken: bool,
 }
 
@@ -201,23 +202,23 @@ impl Thread {
                 self.shared.lock().waiting -= count;
             }
             lines.clear();
-            self.tell_dropped();
+            self.report_dropped();
         }
     }
 
-    fn tell_dropped(&mut self) {
+    fn report_dropped(&mut self) {
         let lost = self.failed + self.shared.lock().refused;
-        if lost > self.told {
+        if lost > self.reported {
             let mut line = String::new();
-            self.format.dropped(SystemTime::now(), lost - self.told, &mut line);
+            self.format.dropped(SystemTime::now(), lost - self.reported, &mut line);
             line.push('\n');
             if self.write(line.as_bytes()) {
-                self.told = lost;
+                self.reported = lost;
             }
         }
     }
 
-    /// Whether it was written. An error is no more than that: a registry that serves is worth more than its log.
+    /// Returns whether the data was written. An error has no other effect: the server must continue without its log.
     fn write(&mut self, mut data: &[u8]) -> bool {
         let Ok(file) = borrowed(self.descriptor) else { return false };
         while !data.is_empty() && !self.broken {
@@ -227,7 +228,7 @@ impl Thread {
                     ErrorKind::Interrupted => {}
                     ErrorKind::WouldBlock => thread::sleep(RETRY),
                     ErrorKind::BrokenPipe => self.broken = true,
-                    // The disk is full, say. It may have room again for the next lines.
+                    // For example, the disk is full. It may have space again for the next lines.
                     _ => return false,
                 },
             }
@@ -241,7 +242,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn parts_are_whole_lines_and_fit_into_a_write() {
+    fn parts_are_whole_lines_that_fit_into_one_write() {
         let mut lines = Lines::default();
         assert_eq!(lines.parts().count(), 0);
         let sizes = [1, WRITE_SIZE - 3, 0, 0, WRITE_SIZE, 5, WRITE_SIZE - 1, 2 * WRITE_SIZE, 7];

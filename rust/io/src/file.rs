@@ -1,4 +1,4 @@
-//! Reading files.
+//! Reads files by their descriptor.
 
 use std::fs::File;
 use std::io;
@@ -6,15 +6,15 @@ use std::mem::ManuallyDrop;
 use std::os::fd::{FromRawFd as _, RawFd};
 use std::os::unix::fs::FileExt as _;
 
-use crate::hash::Hasher;
+use ociserver_core::hash::Hasher;
 
-/// Bytes that are read and hashed in one step: small enough for the second-level cache.
+/// Number of bytes that are read and hashed in one step. They fit into the second-level cache.
 const STEP: usize = 128 << 10;
 
-/// A descriptor that somebody else owns, as a file; dropping it does not close it.
+/// A file for a descriptor that the caller owns. Dropping it does not close the descriptor.
 ///
 /// # Errors
-/// EBADF for a negative one, which is what a closed file's number is set to.
+/// EBADF for a negative descriptor, which is the number of a closed file.
 pub(crate) fn borrowed(fd: RawFd) -> io::Result<ManuallyDrop<File>> {
     const EBADF: i32 = 9;
     if fd < 0 {
@@ -26,10 +26,10 @@ pub(crate) fn borrowed(fd: RawFd) -> io::Result<ManuallyDrop<File>> {
     Ok(ManuallyDrop::new(unsafe { File::from_raw_fd(fd) }))
 }
 
-/// Add `length` bytes from `offset` on to the hash.
+/// Add `length` bytes from `offset` to the hash.
 ///
 /// # Errors
-/// The system's, and `UnexpectedEof` if the file ends before.
+/// Those of the system, and `UnexpectedEof` if the file is too short.
 pub fn hash_range(fd: RawFd, offset: u64, length: u64, hasher: &mut Hasher) -> io::Result<()> {
     let file = borrowed(fd)?;
     let mut buffer = vec![0; STEP];
@@ -45,10 +45,10 @@ pub fn hash_range(fd: RawFd, offset: u64, length: u64, hasher: &mut Hasher) -> i
     Ok(())
 }
 
-/// Read up to `buffer.len()` bytes from `offset` on; fewer only at the end of the file.
+/// Fill `buffer` from `offset`. Returns fewer bytes only at the end of the file.
 ///
 /// # Errors
-/// The system's.
+/// Those of the system.
 pub fn read(fd: RawFd, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
     let file = borrowed(fd)?;
     let mut read = 0;
@@ -63,11 +63,11 @@ pub fn read(fd: RawFd, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
     Ok(read)
 }
 
-/// Read from `offset` on what the system holds in memory, without waiting for the disk: fewer bytes than
-/// `buffer.len()` where only a part is there. None where nothing is, and where the system cannot tell.
+/// Read from `offset` without waiting for the disk. Returns fewer bytes than `buffer.len()` if only a part is in the
+/// page cache. None if no byte is, or if the system cannot tell.
 ///
 /// # Errors
-/// The system's.
+/// Those of the system.
 #[cfg(target_os = "linux")]
 pub fn read_cached(fd: RawFd, offset: u64, buffer: &mut [u8]) -> io::Result<Option<usize>> {
     use rustix::io::{Errno, ReadWriteFlags, preadv2};
@@ -80,7 +80,7 @@ pub fn read_cached(fd: RawFd, offset: u64, buffer: &mut [u8]) -> io::Result<Opti
     }
 }
 
-/// Likewise; only Linux can tell.
+/// None: only Linux can tell what is in the page cache.
 ///
 /// # Errors
 /// None.
@@ -94,7 +94,7 @@ pub(crate) fn scratch(name: &str) -> File {
     let path = std::env::temp_dir().join(format!("ociserver-{}-{name}", std::process::id()));
     let file =
         File::options().read(true).write(true).create(true).truncate(true).open(&path).expect("a temporary file");
-    std::fs::remove_file(path).expect("its name can go");
+    std::fs::remove_file(path).expect("removable");
     file
 }
 
@@ -103,14 +103,14 @@ mod tests {
     use std::os::fd::AsRawFd as _;
 
     use super::*;
-    use crate::digest::Algorithm;
-    use crate::hash::digest_of;
+    use ociserver_core::digest::Algorithm;
+    use ociserver_core::hash::digest_of;
 
     #[test]
-    fn what_is_hashed_is_what_is_read() {
+    fn bytes_of_a_file_are_hashed_and_read() {
         let file = scratch("read");
         let data: Vec<u8> = (0..2 * STEP + 1077).map(|n| u8::try_from(n % 251).unwrap_or(0)).collect();
-        file.write_all_at(&data, 0).expect("room");
+        file.write_all_at(&data, 0).expect("writable");
         let mut hasher = Hasher::new(Algorithm::Sha256);
         hash_range(file.as_raw_fd(), 1, data.len() as u64 - 1, &mut hasher).expect("readable");
         assert_eq!(hasher.digest(), digest_of(Algorithm::Sha256, &data[1..]));
@@ -122,12 +122,12 @@ mod tests {
 
     #[cfg(target_os = "linux")]
     #[test]
-    fn what_was_just_written_is_in_memory() {
+    fn bytes_that_were_just_written_are_cached() {
         let file = scratch("cached");
         let data: Vec<u8> = (0..STEP).map(|n| u8::try_from(n % 251).unwrap_or(0)).collect();
-        file.write_all_at(&data, 0).expect("room");
+        file.write_all_at(&data, 0).expect("writable");
         let mut buffer = vec![0; STEP];
-        // None is what a file system says that cannot tell.
+        // Some file systems cannot tell.
         if let Some(read) = read_cached(file.as_raw_fd(), 7, &mut buffer).expect("readable") {
             assert_eq!(read, STEP - 7);
             assert_eq!(buffer[..read], data[7..]);
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_that_are_no_files_are_errors() {
+    fn an_invalid_descriptor_is_an_error() {
         let mut hasher = Hasher::new(Algorithm::Sha256);
         for fd in [-1, i32::MIN, i32::MAX] {
             assert_eq!(read(fd, 0, &mut [0]).map_err(|error| error.raw_os_error()), Err(Some(9)));
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_too_short_is_an_error_and_not_a_shorter_hash() {
+    fn a_file_that_is_too_short_is_an_error() {
         let file = scratch("short");
         let mut hasher = Hasher::new(Algorithm::Sha256);
         let error = hash_range(file.as_raw_fd(), 0, 1, &mut hasher).expect_err("an empty file");

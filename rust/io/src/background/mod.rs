@@ -1,48 +1,50 @@
-//! Work on what comes in pieces in threads of its own, while whoever has the bytes goes on with them.
+//! Processes pieces in background threads while the caller receives the next ones.
 //!
-//! Whoever adds a piece wakes a thread only if the last one has no more to do, and is told of nothing unless it asks.
+//! `add` wakes a thread only if no thread works on the consumer already. The caller gets a notification only if it asks
+//! for one (`when_left`).
 
 use std::collections::VecDeque;
 use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::hash::Hasher;
+use ociserver_core::hash::Hasher;
 
 mod pool;
 
 pub use pool::Pool;
 pub(crate) use pool::{COMPUTING, WRITING, Work};
 
-/// Bytes of a piece that is hashed at once if nothing waits: to wake a thread costs about as much.
+/// Largest piece, in bytes, that is hashed in the caller's thread if the backlog is empty. Waking a thread takes about
+/// as long.
 pub const SMALL: usize = 64 << 10;
 
-/// Bytes after which a thread goes on with other work that waits, so that one does not hold up the others.
+/// After this many bytes of one consumer, a thread continues with other work, so that no consumer delays the others.
 const TURN: usize = 1 << 20;
 
-/// What takes the pieces, in their order, one thread at a time.
+/// Takes pieces in order. At most one thread uses it at a time.
 pub trait Consumer: Send + 'static {
-    /// What can be told of it while it is at work.
-    type Seen: Clone + Send;
+    /// A snapshot of its state. The caller can read it while a thread works.
+    type Snapshot: Clone + Send;
 
-    /// What it has come to with the pieces that it has taken.
-    fn seen(&self) -> Self::Seen;
+    /// The snapshot after the pieces that it has taken so far.
+    fn snapshot(&self) -> Self::Snapshot;
 
-    /// Do what is to be done with a piece.
+    /// Process a piece.
     fn take(&mut self, piece: &[u8]);
 
-    /// Whether a piece of this size is taken where it is added, if nothing waits.
-    fn at_once(size: usize) -> bool;
+    /// Whether `add` itself processes a piece of this size, if the backlog is empty.
+    fn is_inline(size: usize) -> bool;
 
-    /// Threads that do the others.
+    /// The threads that process all other pieces.
     #[doc(hidden)]
     fn pool() -> &'static Pool;
 }
 
 impl Consumer for Hasher {
-    /// A copy, of some 200 bytes, for each piece.
-    type Seen = Self;
+    /// A copy of about 200 bytes for each piece.
+    type Snapshot = Self;
 
-    fn seen(&self) -> Self {
+    fn snapshot(&self) -> Self {
         self.clone()
     }
 
@@ -50,7 +52,7 @@ impl Consumer for Hasher {
         self.update(piece);
     }
 
-    fn at_once(size: usize) -> bool {
+    fn is_inline(size: usize) -> bool {
         size <= SMALL
     }
 
@@ -59,9 +61,10 @@ impl Consumer for Hasher {
     }
 }
 
-/// A consumer that is given pieces faster than it takes them. They are kept until then, so bound what waits.
+/// A consumer with a backlog of pieces. It keeps each piece until it is processed, so the caller must bound the
+/// backlog.
 ///
-/// A clone is another handle of the same one.
+/// A clone is another handle to the same consumer.
 pub struct Background<C: Consumer, T>(Arc<Mutex<State<C, T>>>);
 
 impl<C: Consumer, T> Clone for Background<C, T> {
@@ -71,26 +74,26 @@ impl<C: Consumer, T> Clone for Background<C, T> {
 }
 
 struct State<C: Consumer, T> {
-    /// None while a thread has it.
+    /// None while a thread uses it.
     consumer: Option<C>,
-    /// Of the pieces that `backlog` no longer counts, while a thread has the consumer.
-    seen: C::Seen,
+    /// The snapshot while a thread uses the consumer. It has exactly the pieces that `backlog` no longer counts.
+    snapshot: C::Snapshot,
     waiting: VecDeque<T>,
-    /// Bytes that are not taken yet, of the piece at work too.
+    /// Number of bytes that are not processed yet, including the piece in progress.
     backlog: usize,
     notices: Vec<(usize, Work)>,
     closed: bool,
 }
 
 impl<C: Consumer, T: AsRef<[u8]> + Send + 'static> Background<C, T> {
-    /// Begin with nothing waiting.
+    /// Start with an empty backlog.
     pub fn new(consumer: C) -> Self {
-        let (seen, waiting, notices) = (consumer.seen(), VecDeque::new(), Vec::new());
+        let (snapshot, waiting, notices) = (consumer.snapshot(), VecDeque::new(), Vec::new());
         let consumer = Some(consumer);
-        Self(Arc::new(Mutex::new(State { consumer, seen, waiting, backlog: 0, notices, closed: false })))
+        Self(Arc::new(Mutex::new(State { consumer, snapshot, waiting, backlog: 0, notices, closed: false })))
     }
 
-    /// Add bytes; how many are not taken yet, these among them. None after `close`.
+    /// Add a piece. Returns the backlog in bytes, including this piece. None after `close`.
     pub fn add(&self, piece: T) -> Option<usize> {
         let mut state = lock(&self.0);
         if state.closed {
@@ -98,10 +101,10 @@ impl<C: Consumer, T: AsRef<[u8]> + Send + 'static> Background<C, T> {
         }
         let size = piece.as_ref().len();
         if size == 0 {
-            // Or it would be at work with nothing left.
+            // Otherwise a thread would work while the backlog is zero.
             return Some(state.backlog);
         }
-        if C::at_once(size) {
+        if C::is_inline(size) {
             if let Some(consumer) = &mut state.consumer {
                 consumer.take(piece.as_ref());
                 return Some(0);
@@ -111,19 +114,19 @@ impl<C: Consumer, T: AsRef<[u8]> + Send + 'static> Background<C, T> {
         state.backlog += size;
         let backlog = state.backlog;
         if let Some(consumer) = state.consumer.take() {
-            state.seen = consumer.seen();
+            state.snapshot = consumer.snapshot();
             drop(state);
             begin(Arc::clone(&self.0), consumer);
         }
         Some(backlog)
     }
 
-    /// Bytes that are not taken yet.
+    /// The backlog: the number of bytes that are not processed yet.
     pub fn left(&self) -> usize {
         lock(&self.0).backlog
     }
 
-    /// Call `notify`, once, when no more than `backlog` bytes are left: at once, or later in another thread.
+    /// Call `notify` once, when the backlog is at most `backlog` bytes: immediately, or later in another thread.
     pub fn when_left(&self, backlog: usize, notify: impl FnOnce() + Send + 'static) {
         let mut state = lock(&self.0);
         if state.backlog > backlog {
@@ -134,17 +137,17 @@ impl<C: Consumer, T: AsRef<[u8]> + Send + 'static> Background<C, T> {
         notify();
     }
 
-    /// Look at the consumer; None while something is left for it to take.
+    /// Call `look` with the consumer. None while there is a backlog.
     pub fn look<R>(&self, look: impl FnOnce(&mut C) -> R) -> Option<R> {
         lock(&self.0).consumer.as_mut().map(look)
     }
 
-    /// What the consumer has come to, at work or not.
-    pub fn seen(&self) -> C::Seen {
-        lock(&self.0).seen()
+    /// The latest snapshot, whether a thread works or not.
+    pub fn snapshot(&self) -> C::Snapshot {
+        lock(&self.0).snapshot()
     }
 
-    /// Take no more, and forget what waits, but for the piece at work.
+    /// Accept no more pieces, and drop the backlog except the piece in progress.
     pub fn close(&self) {
         let mut state = lock(&self.0);
         state.closed = true;
@@ -157,19 +160,19 @@ impl<C: Consumer, T: AsRef<[u8]> + Send + 'static> Background<C, T> {
 }
 
 impl<T> Background<Hasher, T> {
-    /// Bytes that were added, hashed or not.
+    /// Number of bytes that were added, hashed or not.
     pub fn length(&self) -> u64 {
         let state = lock(&self.0);
-        state.seen().length() + state.backlog as u64
+        state.snapshot().length() + state.backlog as u64
     }
 }
 
 impl<C: Consumer, T> State<C, T> {
-    fn seen(&self) -> C::Seen {
-        self.consumer.as_ref().map_or_else(|| self.seen.clone(), C::seen)
+    fn snapshot(&self) -> C::Snapshot {
+        self.consumer.as_ref().map_or_else(|| self.snapshot.clone(), C::snapshot)
     }
 
-    /// Whom to tell of what is left now.
+    /// Remove and return the notifications whose backlog is reached.
     fn reached(&mut self) -> Vec<Work> {
         let left = self.backlog;
         let (reached, waiting) = mem::take(&mut self.notices).into_iter().partition(|(backlog, _)| left <= *backlog);
@@ -187,7 +190,7 @@ fn run<C: Consumer, T: AsRef<[u8]> + Send + 'static>(shared: Arc<Mutex<State<C, 
     loop {
         let mut state = lock(&shared);
         state.backlog -= taken;
-        state.seen = consumer.seen();
+        state.snapshot = consumer.snapshot();
         let reached = state.reached();
         let Some(piece) = state.waiting.pop_front() else {
             state.consumer = Some(consumer);
@@ -205,7 +208,7 @@ fn run<C: Consumer, T: AsRef<[u8]> + Send + 'static>(shared: Arc<Mutex<State<C, 
         consumer.take(piece.as_ref());
         taken = piece.as_ref().len();
         turn += taken;
-        // The piece goes before anybody hears of it, so that what is held is what is said to be.
+        // The piece is dropped here, before the backlog shrinks, so that the memory in use never exceeds the backlog.
     }
 }
 
@@ -226,15 +229,15 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::digest::{Algorithm, Digest};
-    use crate::hash::digest_of;
+    use ociserver_core::digest::{Algorithm, Digest};
+    use ociserver_core::hash::digest_of;
 
     const PATIENCE: Duration = Duration::from_secs(60);
 
     fn wait<T: AsRef<[u8]> + Send + 'static>(hash: &Background<Hasher, T>, left: usize) {
         let (sender, receiver) = mpsc::channel();
-        hash.when_left(left, move || sender.send(()).expect("the other end is there"));
-        receiver.recv_timeout(PATIENCE).expect("the other end is there");
+        hash.when_left(left, move || sender.send(()).expect("the test waits"));
+        receiver.recv_timeout(PATIENCE).expect("the test waits");
     }
 
     fn digest<T: AsRef<[u8]> + Send + 'static>(hash: &Background<Hasher, T>) -> Option<Digest> {
@@ -242,8 +245,8 @@ mod tests {
     }
 
     #[test]
-    fn the_digest_is_that_of_all_pieces_in_their_order() {
-        // Around the size that is hashed at once, so that it changes between here and the threads.
+    fn the_digest_is_that_of_all_pieces_in_order() {
+        // Sizes around `SMALL`, so that both this thread and the others hash.
         for sizes in [vec![], vec![0], vec![1, SMALL, SMALL + 1, 7, 3 * SMALL, SMALL, 5], vec![SMALL + 1; 100]] {
             let hash = Background::new(Hasher::new(Algorithm::Sha256));
             let mut all = Vec::new();
@@ -258,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn many_at_once_are_all_finished() {
+    fn many_hashes_all_finish() {
         let piece = Arc::<[u8]>::from(vec![1; TURN + 1]);
         let hashes: Vec<_> = (0..8).map(|_| Background::new(Hasher::new(Algorithm::Sha512))).collect();
         for _ in 0..2 {
@@ -273,14 +276,14 @@ mod tests {
         }
     }
 
-    /// Held up by a piece whose bytes are not there before they are released.
+    /// A piece that blocks the hashing thread until the test releases it.
     struct Slow(Mutex<Option<mpsc::Receiver<()>>>, Vec<u8>);
 
     impl AsRef<[u8]> for Slow {
         fn as_ref(&self) -> &[u8] {
             if thread::current().name() == Some("ociserver-hash") {
                 if let Some(released) = lock(&self.0).take() {
-                    released.recv_timeout(PATIENCE).expect("the other end is there");
+                    released.recv_timeout(PATIENCE).expect("the test waits");
                 }
             }
             &self.1
@@ -288,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_hashed_is_seen_while_the_rest_is_not() {
+    fn a_snapshot_has_the_hashed_pieces_only() {
         let hash = Background::new(Hasher::new(Algorithm::Sha256));
         let large = SMALL as u64 + 1;
         let add = |byte| {
@@ -296,25 +299,25 @@ mod tests {
             hash.add(Slow(Mutex::new(Some(released)), vec![byte; SMALL + 1]));
             release
         };
-        let seen = || (hash.seen().length(), hash.length());
+        let seen = || (hash.snapshot().length(), hash.length());
         hash.add(Slow(Mutex::new(None), vec![1; 5]));
-        assert_eq!(seen(), (5, 5), "at once");
+        assert_eq!(seen(), (5, 5), "hashed immediately");
         let (first, second) = (add(2), add(3));
-        assert_eq!(seen(), (5, 2 * large + 5), "the thread has the hash, and nothing of the first piece is in it");
-        first.send(()).expect("the other end is there");
+        assert_eq!(seen(), (5, 2 * large + 5), "the thread has the hash, without the first piece");
+        first.send(()).expect("the test waits");
         wait(&hash, SMALL + 1);
         assert_eq!(seen(), (large + 5, 2 * large + 5));
         let begun = [vec![1; 5], vec![2; SMALL + 1]].concat();
-        assert_eq!(hash.seen().digest(), digest_of(Algorithm::Sha256, &begun));
+        assert_eq!(hash.snapshot().digest(), digest_of(Algorithm::Sha256, &begun));
         hash.close();
-        assert_eq!(seen(), (large + 5, 2 * large + 5), "the piece at work is not forgotten");
-        second.send(()).expect("the other end is there");
+        assert_eq!(seen(), (large + 5, 2 * large + 5), "the piece in progress is not dropped");
+        second.send(()).expect("the test waits");
         wait(&hash, 0);
         assert_eq!(seen(), (2 * large + 5, 2 * large + 5));
     }
 
     #[test]
-    fn what_is_left_is_known_and_waited_for() {
+    fn the_backlog_is_counted_and_waited_for() {
         let (release, released) = mpsc::channel();
         let hash = Background::new(Hasher::new(Algorithm::Sha256));
         let size = SMALL + 1;
@@ -323,10 +326,10 @@ mod tests {
         assert_eq!(hash.left(), size + 1);
         assert_eq!(digest(&hash), None);
         let (sender, receiver) = mpsc::channel();
-        hash.when_left(1, move || sender.send(()).expect("the other end is there"));
+        hash.when_left(1, move || sender.send(()).expect("the test waits"));
         assert!(receiver.try_recv().is_err());
-        release.send(()).expect("the other end is there");
-        receiver.recv_timeout(PATIENCE).expect("the other end is there");
+        release.send(()).expect("the test waits");
+        receiver.recv_timeout(PATIENCE).expect("the test waits");
         wait(&hash, 0);
         assert_eq!(digest(&hash), Some(digest_of(Algorithm::Sha256, &vec![0; size + 1])));
         assert_eq!(hash.add(Slow(Mutex::new(None), vec![0; SMALL])), Some(0));

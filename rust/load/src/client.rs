@@ -1,4 +1,4 @@
-//! One client: operations, one after another, until the time is up.
+//! Runs the operations of one client, one after another, until the deadline.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,13 +11,13 @@ use crate::error::Failure;
 use crate::load::Load;
 use crate::step::{Body, Step, Target, local_path, with_query};
 
-/// After a failure: a server that refuses everything at once is not to be asked a million times.
-const PAUSE: Duration = Duration::from_millis(20);
+/// Pause after a failure, so that a server that refuses everything does not get a million requests.
+const FAILURE_PAUSE: Duration = Duration::from_millis(20);
 
-/// Longest time of an operation that the histogram tells from longer ones, in its unit.
-const LONGEST: u64 = 3600 * 10_000_000;
+/// Longest time that the histogram can record, in its unit. Longer times count as this one.
+const MAX_TIME: u64 = 3600 * 10_000_000;
 
-/// What one client, or all of them, did.
+/// The results of one client, or of several.
 pub(crate) struct Counts {
     pub(crate) count: u64,
     pub(crate) sent: u64,
@@ -32,8 +32,8 @@ pub(crate) struct Counts {
 
 impl Counts {
     pub(crate) fn new() -> Self {
-        #[allow(clippy::unwrap_used)] // bounds that are constants, and right
-        let times = Histogram::new_with_bounds(1, LONGEST, 3).unwrap();
+        #[allow(clippy::unwrap_used)] // The bounds are constants, and valid.
+        let times = Histogram::new_with_bounds(1, MAX_TIME, 3).unwrap();
         Self { count: 0, sent: 0, received: 0, times, errors: BTreeMap::new(), first_error: None, ended: None }
     }
 
@@ -42,7 +42,7 @@ impl Counts {
         self.count += 1;
         self.sent += sent;
         self.received += received;
-        let time = u64::try_from((now - began).as_nanos() / 100).unwrap_or(LONGEST);
+        let time = u64::try_from((now - began).as_nanos() / 100).unwrap_or(MAX_TIME);
         self.times.saturating_record(time.max(1));
         self.ended = Some(now);
     }
@@ -61,7 +61,7 @@ impl Counts {
         self.count += other.count;
         self.sent += other.sent;
         self.received += other.received;
-        // The same bounds: it cannot fail.
+        // This cannot fail: both histograms have the same bounds.
         let _ = self.times.add(&other.times);
         for (name, count) in &other.errors {
             *self.errors.entry(name.clone()).or_default() += count;
@@ -73,34 +73,34 @@ impl Counts {
     }
 }
 
-/// One client's work.
-pub(crate) async fn work(load: Arc<Load>, mut connection: Connection, deadline: Option<Instant>) -> Counts {
+/// Run the operations of one client.
+pub(crate) async fn run(load: Arc<Load>, mut connection: Connection, deadline: Option<Instant>) -> Counts {
     let mut counts = Counts::new();
     while deadline.is_none_or(|deadline| Instant::now() < deadline) {
         let Some(operation) = load.next() else { break };
         if !perform(&load, &mut connection, operation, &mut counts).await {
-            tokio::time::sleep(PAUSE).await;
+            tokio::time::sleep(FAILURE_PAUSE).await;
         }
         load.done();
     }
     counts
 }
 
-/// One operation; false if a step failed.
+/// Run one operation. Returns false if a step failed.
 async fn perform(load: &Load, connection: &mut Connection, steps: &[Arc<Step>], counts: &mut Counts) -> bool {
     let (began, mut sent, mut received) = (Instant::now(), 0, 0);
     let mut location: Option<String> = None;
     for step in steps {
         let path = match &step.target {
             Target::Path(path) => path.clone(),
-            // That there is one was seen to when it came.
+            // The Location was checked when the response came.
             Target::Location(query) => with_query(location.as_deref().unwrap_or("/"), query),
         };
         let result = match connection.exchange(step, &path).await {
-            Ok(answer) => {
+            Ok(response) => {
                 sent += step.body.length();
-                received += answer.received;
-                follow(load, answer.location, &mut location)
+                received += response.received;
+                follow(load, response.location, &mut location)
             }
             Err(failure) => Err(failure),
         };
@@ -116,16 +116,16 @@ async fn perform(load: &Load, connection: &mut Connection, steps: &[Arc<Step>], 
     true
 }
 
-/// Take the Location of an answer over.
-fn follow(load: &Load, answer: Option<String>, location: &mut Option<String>) -> Result<(), Failure> {
-    if let Some(found) = answer {
+/// Remember the Location of a response, if it has one.
+fn follow(load: &Load, found: Option<String>, location: &mut Option<String>) -> Result<(), Failure> {
+    if let Some(found) = found {
         let path = local_path(&found, load.authority()).map(str::to_owned);
         *location = Some(path.ok_or(Failure::BadLocation(found))?);
     }
     Ok(())
 }
 
-/// End an upload that will not be finished; a registry that does not know this keeps it until it forgets it.
+/// Cancel an upload that will not be completed. Otherwise the registry keeps it until it expires.
 async fn abandon(connection: &mut Connection, session: &str) {
     let step = Step {
         method: "DELETE".into(),
@@ -135,6 +135,6 @@ async fn abandon(connection: &mut Connection, session: &str) {
         expect: vec![204],
         digest: None,
     };
-    // What it answers changes nothing.
+    // The result does not matter.
     let _ = connection.exchange(&step, session).await;
 }

@@ -1,4 +1,7 @@
-//! A file that grows, and its hash with it: both beside whoever brings the bytes, and beside each other.
+//! Appends to a file and hashes what it appends, in two background threads.
+//!
+//! A caller adds pieces, and both threads share each piece. The backlog is the larger of the two: bytes that are not
+//! written yet, and bytes that are not hashed yet.
 
 use std::fs::File;
 use std::io;
@@ -11,19 +14,19 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::background::{Background, Consumer, Pool, WRITING};
 use crate::file::borrowed;
-use crate::hash::Hasher;
+use ociserver_core::hash::Hasher;
 
-/// Bytes after which the disk is asked to begin with them, so that the sync at the end finds little left: 256 MiB in one
-/// PUT came at 671 MB/s instead of 569. While hashing stood still for that, 1 or 2 MiB were no faster than 4; beside it,
-/// the less at once the better it fits.
-const WRITE_OUT: u64 = 1 << 20;
+/// After this many bytes the system starts to write them to the disk, so that the final sync has little left to write:
+/// a PUT of 256 MiB reached 671 MB/s instead of 569 MB/s. Writing and hashing run in parallel, so a small value is
+/// best.
+const WRITEBACK_SIZE: u64 = 1 << 20;
 
-/// A hash of what is appended. It needs no file, so that it may go on when the file is closed.
+/// The hash of the appended bytes. It does not use the file, so it can continue after the file is closed.
 pub type Hashing<T> = Background<Hasher, Piece<T>>;
 
-/// An open file, and the pieces that are still to go into it and into its hash.
+/// An open file, its hash, and the backlog of both.
 ///
-/// After a piece that could not be written the file ends before it, and takes no more.
+/// If a write fails, the file keeps its size from before that piece, and the appender accepts no more pieces.
 pub struct Appender<T> {
     hash: Hashing<T>,
     file: Background<End, Piece<T>>,
@@ -31,67 +34,68 @@ pub struct Appender<T> {
 }
 
 impl<T: AsRef<[u8]> + Send + Sync + 'static> Appender<T> {
-    /// Go on with a file of `size` bytes, of which `hash` has all. Whoever has the descriptor closes it when all is
-    /// written.
+    /// Append to a file of `size` bytes, with the hash of these bytes. The caller closes the descriptor, after
+    /// everything is written.
     ///
-    /// With `begin` the disk is to begin with what it has, as what has to be synced later.
-    pub fn new(fd: RawFd, size: u64, hash: Hashing<T>, begin: bool) -> Self {
+    /// With `early_writeback`, the system starts to write to the disk early, so that a later sync takes less time.
+    pub fn new(fd: RawFd, size: u64, hash: Hashing<T>, early_writeback: bool) -> Self {
         let failed = Arc::<AtomicBool>::default();
-        let end = End { fd, size, begun: begin.then_some(size), failed: Arc::clone(&failed), failure: None };
+        let end =
+            End { fd, size, writeback: early_writeback.then_some(size), failed: Arc::clone(&failed), failure: None };
         Self { hash, file: Background::new(end), failed }
     }
 
-    /// Append bytes; how many are not yet in the file or not yet hashed, these among them. None after a failure, and
-    /// after `close`.
+    /// Append a piece. Returns the backlog in bytes, including this piece. None after a failed write and after `close`.
     pub fn add(&self, piece: T) -> Option<usize> {
         if self.failed.load(Ordering::Relaxed) {
             return None;
         }
         let piece = Arc::new(piece);
-        // First: a piece that only one of the two gets is one too many for the hash then, as its length tells.
+        // The hash gets the piece first. If the file then refuses it, the length of the hash shows that it has one
+        // piece too many.
         let hashing = self.hash.add(Piece(Arc::clone(&piece)))?;
         Some(hashing.max(self.file.add(Piece(piece))?))
     }
 
-    /// Call `notify`, once, when no more than `backlog` bytes are left: at once, or later in another thread.
+    /// Call `notify` once, when the backlog is at most `backlog` bytes: immediately, or later in another thread.
     pub fn when_left(self: &Arc<Self>, backlog: usize, notify: impl FnOnce() + Send + 'static) {
         let own = Arc::clone(self);
         self.hash.when_left(backlog, move || own.file.when_left(backlog, notify));
     }
 
-    /// Call `notify`, once, when all is in the file: at once, or later in another thread. Then nobody uses the descriptor
-    /// until more is added.
+    /// Call `notify` once, when no byte is left to write: immediately, or later in another thread. Then no thread uses
+    /// the descriptor until the next `add`.
     pub fn when_written(&self, notify: impl FnOnce() + Send + 'static) {
         self.file.when_left(0, notify);
     }
 
-    /// Bytes that are not yet in the file or not yet hashed.
+    /// The backlog: the number of bytes that are not written or not hashed yet.
     pub fn left(&self) -> usize {
         self.hash.left().max(self.file.left())
     }
 
-    /// Take no more, and forget what waits to be written; what waits to be hashed is not forgotten by this.
+    /// Accept no more pieces, and drop those that are not written yet. Those that are not hashed yet stay.
     pub fn close(&self) {
         self.file.close();
     }
 
-    /// Bytes of the file; None while something is left to write.
+    /// Size of the file in bytes. None while bytes are left to write.
     pub fn size(&self) -> Option<u64> {
         self.file.look(|end| end.size)
     }
 
-    /// What went wrong, told once; None while something is left to write.
+    /// The error of the failed write, once. None while bytes are left to write.
     pub fn failure(&self) -> Option<io::Error> {
         self.file.look(|end| end.failure.take()).flatten()
     }
 }
 
-/// Where the file ends.
+/// The end of the file.
 struct End {
     fd: RawFd,
     size: u64,
-    /// Up to where the disk was asked to begin, if it is to be.
-    begun: Option<u64>,
+    /// The offset up to which the system has started to write to the disk. None if it is not asked to.
+    writeback: Option<u64>,
     failed: Arc<AtomicBool>,
     failure: Option<io::Error>,
 }
@@ -100,15 +104,16 @@ impl End {
     fn append(&mut self, piece: &[u8]) -> io::Result<()> {
         let file = borrowed(self.fd)?;
         if let Err(error) = file.write_all_at(piece, self.size) {
-            // What was written of the piece goes; if it cannot, it is overwritten, or cut off at the end.
+            // Remove the part of the piece that was written. If that fails, a later write overwrites it, or the caller
+            // truncates the file.
             let _ = file.set_len(self.size);
             return Err(error);
         }
         self.size += piece.len() as u64;
-        if let Some(begun) = self.begun {
-            if self.size - begun >= WRITE_OUT {
-                write_out(&file, begun, self.size);
-                self.begun = Some(self.size);
+        if let Some(started) = self.writeback {
+            if self.size - started >= WRITEBACK_SIZE {
+                start_writeback(&file, started, self.size);
+                self.writeback = Some(self.size);
             }
         }
         Ok(())
@@ -116,13 +121,13 @@ impl End {
 }
 
 impl Consumer for End {
-    type Seen = ();
+    type Snapshot = ();
 
-    fn seen(&self) {}
+    fn snapshot(&self) {}
 
     fn take(&mut self, piece: &[u8]) {
         if self.failed.load(Ordering::Relaxed) {
-            // Or there would be a hole before these bytes.
+            // Otherwise there would be a hole before these bytes.
             return;
         }
         if let Err(error) = self.append(piece) {
@@ -131,7 +136,7 @@ impl Consumer for End {
         }
     }
 
-    fn at_once(_size: usize) -> bool {
+    fn is_inline(_size: usize) -> bool {
         false
     }
 
@@ -140,20 +145,20 @@ impl Consumer for End {
     }
 }
 
-/// Does not wait, and promises nothing.
+/// Start to write a range to the disk. It does not wait, and guarantees nothing.
 #[cfg(target_os = "linux")]
-fn write_out(file: &File, begin: u64, end: u64) {
+fn start_writeback(file: &File, begin: u64, end: u64) {
     use rustix::fs::{Advice, fadvise};
 
-    // Bytes that are not on the disk are not forgotten by this: their writing begins.
+    // `DONTNEED` drops clean pages, and starts to write dirty ones.
     let _ = fadvise(file, begin, NonZeroU64::new(end.saturating_sub(begin)), Advice::DontNeed);
 }
 
-/// Likewise; elsewhere there is nothing that asks for no more than this.
+/// Does nothing: other systems have no call that only starts to write.
 #[cfg(not(target_os = "linux"))]
-fn write_out(_file: &File, _begin: u64, _end: u64) {}
+fn start_writeback(_file: &File, _begin: u64, _end: u64) {}
 
-/// A piece that the file and the hash share.
+/// A piece, shared by the file and the hash.
 pub struct Piece<T>(Arc<T>);
 
 impl<T> From<T> for Piece<T> {
@@ -175,14 +180,14 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::digest::Algorithm;
     use crate::file::scratch;
-    use crate::hash::digest_of;
+    use ociserver_core::digest::Algorithm;
+    use ociserver_core::hash::digest_of;
 
     fn settle(appender: &Arc<Appender<Vec<u8>>>) {
         let (sender, receiver) = mpsc::channel();
-        appender.when_left(0, move || sender.send(()).expect("the other end is there"));
-        receiver.recv_timeout(Duration::from_secs(60)).expect("the other end is there");
+        appender.when_left(0, move || sender.send(()).expect("the test waits"));
+        receiver.recv_timeout(Duration::from_secs(60)).expect("the test waits");
     }
 
     fn begin(file: &File, size: u64, hasher: Hasher) -> (Arc<Appender<Vec<u8>>>, Hashing<Vec<u8>>) {
@@ -192,14 +197,14 @@ mod tests {
 
     fn written(appender: &Appender<Vec<u8>>) {
         let (sender, receiver) = mpsc::channel();
-        appender.when_written(move || sender.send(()).expect("the other end is there"));
-        receiver.recv_timeout(Duration::from_secs(60)).expect("the other end is there");
+        appender.when_written(move || sender.send(()).expect("the test waits"));
+        receiver.recv_timeout(Duration::from_secs(60)).expect("the test waits");
     }
 
     #[test]
-    fn what_is_appended_is_what_is_hashed() {
+    fn appended_bytes_are_hashed() {
         let file = scratch("append");
-        file.write_all_at(b"before", 0).expect("room");
+        file.write_all_at(b"before", 0).expect("writable");
         let mut hasher = Hasher::new(Algorithm::Sha256);
         hasher.update(b"before");
         let (appender, hash) = begin(&file, 6, hasher);
@@ -212,14 +217,14 @@ mod tests {
         settle(&appender);
         assert_eq!(appender.size(), Some(all.len() as u64));
         assert!(appender.failure().is_none());
-        assert_eq!(hash.seen().digest(), digest_of(Algorithm::Sha256, &all));
+        assert_eq!(hash.snapshot().digest(), digest_of(Algorithm::Sha256, &all));
         let mut there = vec![0; all.len() + 1];
         assert_eq!(file.read_at(&mut there, 0).expect("readable"), all.len());
         assert_eq!(there[..all.len()], all);
     }
 
     #[test]
-    fn many_at_once_are_all_finished() {
+    fn many_appenders_all_finish() {
         let files: Vec<_> = (0..40).map(|number| scratch(&format!("many-{number}"))).collect();
         let appenders: Vec<_> = files.iter().map(|file| begin(file, 0, Hasher::new(Algorithm::Sha512))).collect();
         for number in 0..5 {
@@ -230,30 +235,30 @@ mod tests {
         let wanted = digest_of(Algorithm::Sha512, &(0..5).flat_map(|number| vec![number; 300_000]).collect::<Vec<_>>());
         for (file, (appender, hash)) in files.iter().zip(&appenders) {
             settle(appender);
-            assert_eq!(hash.seen().digest(), wanted);
+            assert_eq!(hash.snapshot().digest(), wanted);
             assert_eq!(file.metadata().expect("open").len(), 1_500_000);
         }
     }
 
     #[cfg(target_os = "linux")]
     #[test]
-    fn after_a_failure_nothing_more_is_taken() {
+    fn after_a_failed_write_no_piece_is_accepted() {
         const ENOSPC: i32 = 28;
-        let full = File::options().write(true).open("/dev/full").expect("a device of Linux");
+        let full = File::options().write(true).open("/dev/full").expect("Linux has this device");
         let (appender, hash) = begin(&full, 7, Hasher::new(Algorithm::Sha256));
         appender.add(vec![1; 100_000]);
         settle(&appender);
-        assert_eq!(hash.length(), 100_000, "one piece too many for the file");
+        assert_eq!(hash.length(), 100_000, "the hash has the piece that was not written");
         assert_eq!(appender.add(vec![1; 100_000]), None);
         settle(&appender);
         assert_eq!((appender.size(), hash.length()), (Some(7), 100_000));
         assert_eq!(appender.failure().and_then(|error| error.raw_os_error()), Some(ENOSPC));
-        assert!(appender.failure().is_none(), "it is told once");
-        assert_eq!(appender.add(vec![1; 100_000]), None, "and not forgotten");
+        assert!(appender.failure().is_none(), "it is returned once");
+        assert_eq!(appender.add(vec![1; 100_000]), None, "but the appender remembers it");
     }
 
     #[test]
-    fn what_is_forgotten_is_not_waited_for() {
+    fn dropped_pieces_are_not_waited_for() {
         let file = scratch("close");
         let (appender, hash) = begin(&file, 0, Hasher::new(Algorithm::Sha256));
         for _ in 0..64 {
@@ -263,14 +268,14 @@ mod tests {
         hash.close();
         assert_eq!(appender.add(vec![1]), None);
         settle(&appender);
-        let size = appender.size().expect("nothing is left");
+        let size = appender.size().expect("no byte is left");
         assert_eq!(size % (1 << 20), 0);
         assert_eq!(file.metadata().expect("open").len(), size);
-        assert_eq!((hash.left(), hash.length() % (1 << 20)), (0, 0), "what was forgotten is not counted");
+        assert_eq!((hash.left(), hash.length() % (1 << 20)), (0, 0), "dropped pieces are not counted");
     }
 
     #[test]
-    fn a_hash_goes_on_with_the_next_file() {
+    fn a_hash_continues_with_the_next_file() {
         let file = scratch("next");
         let (first, hash) = begin(&file, 0, Hasher::new(Algorithm::Sha256));
         let all: Vec<_> = (0..=255).cycle().take(6 << 20).collect();
@@ -278,21 +283,21 @@ mod tests {
             first.add(piece.to_vec());
         }
         written(&first);
-        assert_eq!(first.size(), Some(4 << 20), "whatever is hashed");
+        assert_eq!(first.size(), Some(4 << 20), "hashed or not");
         first.close();
         drop(first);
-        assert_eq!(hash.length(), 4 << 20, "what waits to be hashed still does");
+        assert_eq!(hash.length(), 4 << 20, "the backlog of the hash stays");
         let other = file.try_clone().expect("open");
         let second = Arc::new(Appender::new(other.as_raw_fd(), 4 << 20, hash.clone(), true));
         drop(file);
         second.add(all[4 << 20..].to_vec());
         settle(&second);
-        assert_eq!(hash.seen().digest(), digest_of(Algorithm::Sha256, &all));
+        assert_eq!(hash.snapshot().digest(), digest_of(Algorithm::Sha256, &all));
         assert_eq!(other.metadata().expect("open").len(), 6 << 20);
     }
 
     #[test]
-    fn numbers_that_are_no_files_are_errors() {
+    fn an_invalid_descriptor_is_an_error() {
         const EBADF: i32 = 9;
         for fd in [-1, i32::MIN, i32::MAX] {
             let hash = Background::new(Hasher::new(Algorithm::Sha256));
