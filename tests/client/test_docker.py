@@ -97,7 +97,7 @@ async def test_a_configuration(environment: dict[str, str], config: dict[str, An
         ({"credHelpers": {HOST: "not-installed"}}, "not installed"),
         ({"credHelpers": {HOST: "broken"}}, "status 1"),
         ({"credHelpers": {HOST: "odd"}}, "JSON"),
-        ({"credHelpers": {HOST: "../found"}}, "not the name"),
+        ({"credHelpers": {HOST: "../found"}}, "not have a valid name"),
         ({"credsStore": "broken", "auths": {HOST: auth("one")}}, "status 1"),
     ],
 )

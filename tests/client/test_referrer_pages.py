@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from ociserver import Handler, HTTPError, Memory
-from ociserver.client import Client, referrer_pages
+from ociserver.client import Client
+from ociserver.client.limits import Limits
 from tests.client.scripted import Reply, Scripted
 from tests.contract.contents import (
     IMAGE,
@@ -127,17 +128,19 @@ async def test_the_order_is_that_of_all_entries(client: Client, registry: Script
         assert (await anext(found)).digest == DIGESTS[3]
 
 
-@pytest.mark.parametrize("limit", ["MAX_REFERRERS", "MAX_REFERRERS_SIZE"])
-async def test_what_is_held_is_bounded(
-    client: Client, registry: Scripted, monkeypatch: pytest.MonkeyPatch, limit: str
-) -> None:
-    monkeypatch.setattr(referrer_pages, limit, 3 if limit == "MAX_REFERRERS" else 1000)
+@pytest.mark.parametrize("limits", [Limits(max_referrers=3), Limits(max_referrers_size=1000)], ids=["entries", "bytes"])
+async def test_a_list_that_is_sorted_in_memory_is_bounded(registry: Scripted, limits: Limits) -> None:
+    async with Client(registry.url, limits=limits) as client:
+        await check_bounds(client, registry)
+
+
+async def check_bounds(client: Client, registry: Scripted) -> None:
     registry.will(page(DIGESTS[4:6], following="/v2/next"), page(DIGESTS[:2], following="/v2/more"))
     with pytest.raises(HTTPError, match="the registry lists more than") as caught:
         await listed(client)
     assert caught.value.status == 502
     assert len(registry.seen) == 2
-    # In order none is held for long.
+    # The limit does not apply to pages that are in order.
     registry.will(page(DIGESTS[:4], following=behind(DIGESTS[3])), page(DIGESTS[4:]))
     assert await listed(client) == DIGESTS
 

@@ -82,7 +82,7 @@ async def test_entries_of_others_stay_as_they_are(without_api: Remote) -> None:
 
 async def test_a_tag_that_is_something_else_is_not_overwritten(without_api: Remote) -> None:
     await push_manifest(without_api.served, image(b"{}"), IMAGE, TAG)
-    with pytest.raises(HTTPError, match="no index"):
+    with pytest.raises(HTTPError, match="not an index"):
         await push_manifest(without_api, referrer(1), IMAGE)
     assert (await without_api.get_tag(REPOSITORY, TAG)).content == image(b"{}")
 

@@ -10,6 +10,7 @@ import pytest
 
 from ociserver import HTTPError, OCIError, Url
 from ociserver.client import Basic, Client, Credentials, RetryPolicy, UnreachableError
+from ociserver.client.limits import Limits
 from ociserver.context import retry_until
 from tests.client.conftest import HURRIED
 from tests.client.scripted import Reply, Scripted
@@ -149,18 +150,16 @@ async def test_a_registry_that_is_not_there() -> None:
     assert caught.value.status == 502
 
 
-async def test_a_registry_that_says_nothing(registry: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ociserver.client.transport.IDLE_TIMEOUT_S", 0.2)
+async def test_a_registry_that_says_nothing(registry: Scripted) -> None:
     registry.will(Reply(200, delay_s=5))
-    async with Client(registry.url, retries=RetryPolicy(attempts=1)) as client:
+    async with Client(registry.url, retries=RetryPolicy(attempts=1), limits=Limits(idle_timeout_s=0.2)) as client:
         with pytest.raises(UnreachableError) as caught:
             await client.get_tag("project", "latest")
     assert caught.value.status == 504
 
 
-async def test_a_registry_that_takes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No time-out of reading sees it: the request is still being sent."""
-    monkeypatch.setattr("ociserver.client.requests.IDLE_TIMEOUT_S", 0.3)
+async def test_a_registry_that_takes_nothing() -> None:
+    """The timeout also applies while the client sends: a read timeout would not notice this registry."""
     held: list[asyncio.StreamWriter] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -174,13 +173,12 @@ async def test_a_registry_that_takes_nothing(monkeypatch: pytest.MonkeyPatch) ->
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     content = bytes(1 << 20)
-    async with Client(f"http://127.0.0.1:{port}", retries=RetryPolicy(attempts=1)) as client:
+    url, limits = f"http://127.0.0.1:{port}", Limits(idle_timeout_s=0.3)
+    async with Client(url, retries=RetryPolicy(attempts=1), limits=limits) as client:
         writer = await client.push_blob_chunked("p", chunk_size=1 << 26)
         await writer.write(content * 40)
         with pytest.raises(UnreachableError):
             await writer.aclose()
-        for task in client._background.copy():
-            task.cancel()
     server.close()
     for stream in held:
         stream.close()
@@ -221,7 +219,7 @@ async def test_a_path_before_v2(registry: Scripted) -> None:
 
 
 async def test_docker_hub_has_another_name() -> None:
-    assert str(Client("https://docker.io")._root) == "https://registry-1.docker.io"
+    assert Client("https://docker.io").host == "registry-1.docker.io"
 
 
 async def test_bodies_are_not_compressed_on_the_way(client: Client, registry: Scripted) -> None:

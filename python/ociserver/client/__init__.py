@@ -1,4 +1,4 @@
-"""A registry elsewhere, as a backend. Wants the extra `client`: `pip install 'ociserver[client]'`.
+"""A remote registry, as a backend. Needs the extra `client`: `pip install 'ociserver[client]'`.
 
 async with ociserver.client.Client("https://registry.example") as registry:
     manifest = await registry.get_tag("group/project", "latest")
