@@ -1,4 +1,4 @@
-"""What is passed on is hashed beside it, within bounds."""
+"""Bodies are hashed while they are passed on, with a bounded backlog."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ async def test_the_digest_is_that_of_all_pieces(count: int, size: int) -> None:
     assert await verification.digest() == f"sha512:{hashlib.sha512(PIECE[:size] * count).hexdigest()}"
 
 
-async def test_whoever_adds_too_much_waits() -> None:
+async def test_add_waits_while_the_backlog_is_too_large() -> None:
     verification = Verification("sha512")
     adding = asyncio.ensure_future(verification.add(bytes(100 * MAX_BACKLOG)))
     await asyncio.sleep(0)
@@ -32,7 +32,7 @@ async def test_whoever_adds_too_much_waits() -> None:
     await adding
 
 
-async def test_whoever_goes_away_is_not_waited_for() -> None:
+async def test_a_cancelled_add_loses_no_bytes() -> None:
     verification = Verification("sha512")
     adding = asyncio.ensure_future(verification.add(bytes(100 * MAX_BACKLOG)))
     await asyncio.sleep(0)
