@@ -170,7 +170,7 @@ def _confirm(question: str, settings: Settings) -> None:
     """Ask on stderr, unless --yes was given.
 
     Raises:
-        CommandError: nobody can answer, because stdin is not a terminal.
+        CommandError: stdin ended without an answer, or is closed.
         click.Abort: the answer is no.
     """
     if settings.yes:
@@ -184,7 +184,7 @@ def _confirm(question: str, settings: Settings) -> None:
         click.echo(err=True)
         agreed = None
     if agreed is None or sys.stdin is None:
-        raise CommandError("nothing was deleted, as nobody answered. To delete without being asked, pass --yes.")
+        raise CommandError("nothing was deleted, because nobody answered. Pass --yes to delete without a question.")
     if not agreed:
         raise click.Abort
 

@@ -49,7 +49,7 @@ def test_a_tag_and_a_manifest_at_a_registry(served: tuple[Serve, str]) -> None:
     assert (dry.status, digest_of(images.index) in dry.lines[0]) == (0, True)
     unanswered = ociserver("delete", f"{image}:latest")
     assert unanswered.status == 1
-    assert unanswered.stderr.endswith("nobody answered. To delete without being asked, pass --yes.\n")
+    assert unanswered.stderr.endswith("nobody answered. Pass --yes to delete without a question.\n")
     assert tags(server, "at/registry") == ["amd64", "latest", "v1"]
 
     assert ociserver("delete", f"{image}:latest", "--yes").lines[-1] == f"deleted {image}:latest"
@@ -68,7 +68,7 @@ def test_a_repository_a_tag_and_a_manifest_of_a_store(served: tuple[Serve, str])
     assert "3 " in ociserver("delete", "in/store", "--data", folder, "--dry-run").lines[0]
     unanswered = ociserver("delete", "in/store", "--data", folder)
     assert unanswered.status == 1
-    assert unanswered.stderr.endswith("nobody answered. To delete without being asked, pass --yes.\n")
+    assert unanswered.stderr.endswith("nobody answered. Pass --yes to delete without a question.\n")
     assert ociserver("delete", "in/store:v1", "--data", folder, "-y").status == 0
     assert tags(server, "in/store") == ["amd64", "latest"]
     assert ociserver("delete", f"in/store@{digest_of(images.index)}", "--data", folder, "-y").status == 0
