@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 
 from ociserver import Handler, HTTPError, Memory
-from ociserver.client import Client
-from ociserver.client.limits import Limits
+from ociserver.client import Client, Limits
 from tests.client.scripted import Reply, Scripted
 from tests.contract.contents import (
     IMAGE,

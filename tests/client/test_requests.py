@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 
 from ociserver import HTTPError, OCIError, Url
-from ociserver.client import Basic, Client, Credentials, RetryPolicy, UnreachableError
-from ociserver.client.limits import Limits
+from ociserver.client import Basic, Client, Credentials, Limits, RetryPolicy, UnreachableError
 from ociserver.context import retry_until
 from tests.client.conftest import HURRIED
 from tests.client.scripted import Reply, Scripted

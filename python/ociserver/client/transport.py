@@ -1,11 +1,8 @@
-"""HTTP: redirects, authorisation, repetitions. No other file knows the HTTP library."""
+"""HTTP: redirects, authorisation, repetitions. Only this file and `failures` know the HTTP library."""
 
 from __future__ import annotations
 
 import asyncio
-import errno
-import os
-import socket
 import ssl
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -18,6 +15,7 @@ from yarl import URL
 
 from ociserver._core import __version__
 from ociserver.client.auth import Authorization, TokenRequest, parse_challenges
+from ociserver.client.failures import DisconnectedError, NotConnectedError, unreachable, where
 from ociserver.client.headers import content_length, is_printable, retry_after
 from ociserver.client.limits import (
     CONNECT_TIMEOUT_S,
@@ -77,15 +75,11 @@ class Answer:
         self.headers: CIMultiDictProxy[str] = response.headers
         self.url = response.url
         if not 100 <= self.status < 600:
-            raise InvalidAnswerError(
-                502, f"{_where(self.url)} answered with {self.status}, which is not an HTTP status"
-            )
+            raise InvalidAnswerError(502, f"{where(self.url)} answered with {self.status}, which is not an HTTP status")
         try:
             self.length = content_length(self.headers)
         except HTTPError:
-            raise InvalidAnswerError(
-                502, f"{_where(self.url)} sent a Content-Length that is not a valid size"
-            ) from None
+            raise InvalidAnswerError(502, f"{where(self.url)} sent a Content-Length that is not a valid size") from None
         # The target of a redirect that the client did not follow (`Request.stays`).
         self.elsewhere: URL | None = None
 
@@ -116,7 +110,7 @@ class Answer:
                 yield piece
                 content.set_read_chunk_size(_READ_SIZE)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise _unreachable(error, self.url) from None
+            raise unreachable(error, self.url) from None
 
     async def read(self, limit: int) -> bytes | None:
         """The whole body, or None if it has more bytes than `limit`."""
@@ -247,9 +241,9 @@ class Transport:
             except FinalError:
                 raise
             except UnreachableError as error:
-                repeatable = (request.repeatable or isinstance(error, _NotConnectedError)) and request.replayable
+                repeatable = (request.repeatable or isinstance(error, NotConnectedError)) and request.replayable
                 # The registry just closed a kept connection. That is not a failure.
-                is_stale = attempt == 1 and isinstance(error, _DisconnectedError)
+                is_stale = attempt == 1 and isinstance(error, DisconnectedError)
                 pause = self._pause_after(attempt, 0.0 if is_stale else None) if repeatable else None
                 if pause is None:
                     raise
@@ -328,7 +322,7 @@ class Transport:
                     proxy=self._proxy_for(url),
                 )
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
-            raise _unreachable(error, url) from None
+            raise unreachable(error, url) from None
         try:
             return Answer(response)
         except HTTPError:
@@ -363,9 +357,7 @@ class Transport:
                 async with asyncio.timeout(TOKEN_TIMEOUT_S):
                     return await self._exchange(request, url, {})
             except TimeoutError:
-                raise UnreachableError(
-                    504, f"{_where(url)} did not answer within {TOKEN_TIMEOUT_S:g} seconds"
-                ) from None
+                raise UnreachableError(504, f"{where(url)} did not answer within {TOKEN_TIMEOUT_S:g} seconds") from None
 
         async def read(answer: Answer) -> tuple[int, bytes]:
             async with answer:
@@ -377,7 +369,7 @@ class Transport:
             raise
         except UnreachableError as error:
             # `_repeat` above has already repeated the token request. So the caller must not repeat its own request.
-            message = f"the token server of {_where(self._origin)} cannot be used: {error.message}"
+            message = f"the token server of {where(self._origin)} cannot be used: {error.message}"
             raise NoTokenError(error.status, message) from None
 
     def _proxy_for(self, url: URL) -> str | None:
@@ -386,54 +378,6 @@ class Transport:
         return None if proxy is None or url.host is None or proxy_bypass(url.host) else proxy
 
 
-class _NotConnectedError(UnreachableError):
-    """The client sent no byte of the request."""
-
-
-class _DisconnectedError(UnreachableError):
-    """The connection ended before the answer began."""
-
-
 def _is_usable(url: URL) -> bool:
     """Whether a request can go to a URL that another host sent. Raises ValueError for an invalid host."""
     return url.scheme in ("http", "https") and bool(url.host) and url.raw_user is None
-
-
-def _where(url: URL) -> str:
-    """Host and port, for messages."""
-    return f"{url.raw_host} port {url.port}"
-
-
-def _unreachable(error: Exception, url: URL) -> UnreachableError | InvalidAnswerError:
-    """The error with host, port and reason. The library's own messages may contain URLs with signatures."""
-    where = _where(url)
-    match error:
-        case aiohttp.ConnectionTimeoutError():
-            return UnreachableError(504, f"{where} did not answer within {CONNECT_TIMEOUT_S:g} seconds")
-        case TimeoutError():
-            return UnreachableError(504, f"{where} took too long to answer")
-        case aiohttp.ClientConnectorCertificateError():
-            reason = getattr(error.certificate_error, "verify_message", "") or "it cannot be verified"
-            return UntrustedError(502, f"{where} has a certificate that is not trusted: {reason}")
-        case aiohttp.ClientProxyConnectionError():
-            return _NotConnectedError(502, f"the proxy {error.host} port {error.port} cannot be reached: {_why(error)}")
-        case aiohttp.ClientConnectorError():
-            return _NotConnectedError(502, f"{where} cannot be reached: {_why(error)}")
-        case aiohttp.ServerDisconnectedError():
-            return _DisconnectedError(502, f"{where} closed the connection without an answer")
-        case aiohttp.ClientPayloadError():
-            return UnreachableError(502, f"{where} broke off in the middle of its answer")
-        case OSError():
-            return UnreachableError(502, f"{where} broke off: {_why(error)}")
-        case aiohttp.ClientResponseError():
-            return InvalidAnswerError(502, f"{where} sent an answer that is not valid HTTP")
-    return UnreachableError(502, f"the exchange with {where} failed")
-
-
-def _why(error: OSError) -> str:
-    if isinstance(error, aiohttp.ClientConnectorDNSError):
-        return "no host has this name" if error.errno == socket.EAI_NONAME else "the lookup of its name failed"
-    if isinstance(error, aiohttp.ClientSSLError):
-        return "it does not support TLS, or no TLS version that this client supports"
-    known = error.errno in errno.errorcode
-    return os.strerror(error.errno or 0).lower() if known else "the connection failed"
