@@ -1,4 +1,4 @@
-"""A workload that is measured in rounds: set up once, nothing pushed twice, and nothing left."""
+"""A workload that is measured in rounds: set up once, pushes nothing twice, and leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def tags(running: Serve, repository: str) -> list[str]:
     return list(answer.json().get("tags") or []) if answer.status_code == 200 else []
 
 
-def test_each_round_writes_what_was_not_written_before(server: Serve) -> None:
+def test_each_round_writes_new_contents(server: Serve) -> None:
     prepared = Bench(Target(url_of(server)), SETTINGS).prepare("tags-put")
     rounds = [prepared.measure() for _ in range(3)]
     assert all(one.failed is None and one.count for one in rounds)
@@ -40,7 +40,7 @@ def test_each_round_writes_what_was_not_written_before(server: Serve) -> None:
     assert tags(server, SETTINGS.repository) == []
 
 
-def test_what_is_read_is_pushed_once(server: Serve) -> None:
+def test_contents_for_reads_are_pushed_once(server: Serve) -> None:
     prepared = Bench(Target(url_of(server)), SETTINGS).prepare("tags-page")
     prepared.set_up()
     pushed = tags(server, SETTINGS.repository)
@@ -50,19 +50,19 @@ def test_what_is_read_is_pushed_once(server: Serve) -> None:
     assert prepared.clean() == {}
 
 
-def test_setting_up_that_takes_too_long_is_given_up_and_taken_back(server: Serve) -> None:
+def test_a_setup_that_takes_too_long_is_stopped_and_cleaned_up(server: Serve) -> None:
     settings = Settings("work/long", CLIENTS, 0.1, 1 << 20, 50_000, setup_seconds=0.5)
     prepared = Bench(Target(url_of(server)), settings).prepare("tags-page")
     result = prepared.measure()
     assert prepared.failed == result.failed
     assert result.failed is not None
-    assert result.failed.endswith(" of 50000 pushes in 0.5 s, and no more time")
+    assert result.failed.endswith(" of 50000 pushes were finished within 0.5 s")
     assert 0 < len(tags(server, "work/long")) < 50_000
     assert prepared.clean() == {}
     assert tags(server, "work/long") == []
 
 
-def test_a_registry_that_is_gone_is_said_of_each_round(server: Serve) -> None:
+def test_each_round_reports_a_registry_that_is_gone(server: Serve) -> None:
     prepared = Bench(Target("http://127.0.0.1:9"), SETTINGS).prepare("image-push")
     for _ in range(2):
         failed = prepared.measure().failed
@@ -70,10 +70,10 @@ def test_a_registry_that_is_gone_is_said_of_each_round(server: Serve) -> None:
         assert "is the registry running?" in failed
 
 
-def test_work_that_comes_to_an_end_says_so(server: Serve) -> None:
+def test_a_workload_without_operations_left_says_so(server: Serve) -> None:
     few = Settings("work/few", CLIENTS, 5.0, 1 << 20, 2)
     prepared = Bench(Target(url_of(server)), few).prepare("mount")
-    # Two blobs for each of 16 repositories; some are tried beforehand.
+    # Two blobs for each of 16 repositories. Some are used for the trial before the measurement.
     assert prepared.measure().count == 2 * 16 - TRIED
-    assert prepared.measure().failed == "all that there was to do is done"
+    assert prepared.measure().failed == "no operations are left"
     assert prepared.clean() == {}

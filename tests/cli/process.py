@@ -1,4 +1,4 @@
-"""`ociserver serve` as a process, for tests of how it starts, what it prints and how it ends."""
+"""`ociserver serve` as a process, for tests of its start, its output and its end."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _ADDRESS = re.compile(r"https?://([^\s/\"]+):(\d+)")
 
 @dataclass(frozen=True, slots=True)
 class Serve:
-    """A server that has said that it listens."""
+    """A server that has printed that it listens."""
 
     process: subprocess.Popen[bytes]
     output: Path
@@ -36,11 +36,11 @@ class Serve:
         return self.process.pid
 
     def printed(self) -> str:
-        """All that it has printed so far, stdout and stderr."""
+        """Everything that it has printed so far, on stdout and stderr."""
         return self.output.read_text()
 
     def wait_for(self, text: str) -> str:
-        """Wait until it has printed this; returns all that it has printed."""
+        """Wait until it has printed this text. Returns everything that it has printed."""
         eventually(lambda: text in self.printed(), f"{text!r} in what the server prints", self.printed)
         return self.printed()
 
@@ -48,7 +48,7 @@ class Serve:
         self.process.send_signal(number)
 
     def exit_status(self) -> int:
-        """Wait for its end."""
+        """Wait for its end. Returns its exit status."""
         return self.process.wait(TIMEOUT_S)
 
     def connect(self) -> socket.socket:
@@ -58,7 +58,7 @@ class Serve:
         return self.opened.enter_context(closing(HTTPConnection("127.0.0.1", self.port, timeout=TIMEOUT_S)))
 
     def get(self, path: str, method: str = "GET", headers: Mapping[str, str] | None = None) -> tuple[int, bytes]:
-        """One request on a connection of its own."""
+        """Send one request on a new connection."""
         connection = self.http()
         connection.request(method, path, headers=dict(headers or {}))
         response = connection.getresponse()
@@ -73,10 +73,10 @@ def serving(
     prepare: Callable[[], None] | None = None,
     program: Sequence[str] | None = None,
 ) -> Iterator[Serve]:
-    """Start it on a free port, and end it when the block ends, if it has not ended by then.
+    """Start a server on a free port. End it with the block, if it still runs.
 
-    In memory, unless the arguments name a folder, or a file that says what is served. `prepare` is called in the new
-    process before it begins. `program` is what to run instead of the `ociserver` command.
+    It serves from memory, unless the arguments name a folder or a configuration file. `prepare` is called in the new
+    process before the server starts. `program` replaces the `ociserver` command.
     """
     store = () if {"--data", "--config"} & set(arguments) else ("--memory",)
     output = folder / "output"
@@ -111,7 +111,7 @@ def _address(process: subprocess.Popen[bytes], output: Path) -> re.Match[str]:
 
 
 def run_to_end(*arguments: str, environment: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-    """Run a command line that should end by itself."""
+    """Run a command line that ends by itself."""
     return subprocess.run(
         [*command(), *arguments],
         env=clean_environment(environment),
@@ -128,13 +128,13 @@ def command() -> list[str]:
 
 
 def clean_environment(more: Mapping[str, str] | None) -> dict[str, str]:
-    """The tests' own environment, without anything that would set a flag."""
+    """The environment of the tests, without variables that set flags."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("OCISERVER_")}
     return kept | dict(more or {})
 
 
 def eventually(is_so: Callable[[], bool], what: str, tell: Callable[[], str]) -> None:
-    """Wait until it is so."""
+    """Wait until a condition holds."""
     deadline = time.monotonic() + TIMEOUT_S
     while not is_so():
         assert time.monotonic() < deadline, f"waited {TIMEOUT_S} s for {what}:\n{tell()}"

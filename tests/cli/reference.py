@@ -1,4 +1,4 @@
-"""The tables of flags in docs/cli.md, made from the commands. `python -m tests.cli.reference` writes them anew."""
+"""The tables of flags in docs/cli.md, made from the commands. `python -m tests.cli.reference` updates them."""
 
 from __future__ import annotations
 
@@ -57,12 +57,12 @@ def _cell(text: str) -> str:
 
 
 def commands_in(document: str) -> dict[str, str]:
-    """The tables that a document has, by command."""
+    """The tables in a document, by command."""
     return dict(_TABLE.findall(document))
 
 
 def rewritten(document: str) -> str:
-    """The document with its tables as they should be."""
+    """The document with correct tables."""
 
     def replace(match: re.Match[str]) -> str:
         return f"<!-- flags: {match[1]} -->\n{table(main.commands[match[1]])}<!-- end -->"

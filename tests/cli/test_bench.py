@@ -1,4 +1,4 @@
-"""`ociserver bench` against servers: what it counts is what the server has, and it leaves nothing behind."""
+"""`ociserver bench` against servers: its counts match the server's log, and it leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve]:
 
 @pytest.fixture
 def logging(tmp_path: Path) -> Iterator[Serve]:
-    """A server whose access log has nothing of other tests."""
+    """A server whose access log contains only this test's requests."""
     with serving(tmp_path, "--log-format", "json") as running:
         yield running
 
@@ -58,7 +58,7 @@ def url_of(running: Serve) -> str:
 
 
 def answered(running: Serve) -> list[tuple[str, str, int]]:
-    """Every request that the server has logged, when it has ended."""
+    """All requests in the server's log, after its end."""
     running.signal(signal.SIGTERM)
     running.exit_status()
     lines = [json.loads(line) for line in running.printed().splitlines() if line.startswith("{")]
@@ -98,9 +98,7 @@ def test_each_workload_has_figures_and_leaves_nothing(server: Serve, name: str) 
         pytest.param("download", "GET", "/blobs/", 1, id="downloads"),
     ],
 )
-def test_what_was_read_is_what_the_server_answered(
-    logging: Serve, name: str, method: str, path: str, others: int
-) -> None:
+def test_the_count_of_reads_matches_the_log(logging: Serve, name: str, method: str, path: str, others: int) -> None:
     """`others` are the requests of the check."""
     result = figures(url_of(logging), "--only", name)[name]
     requests = [line for line in answered(logging) if line[0] == method and path in line[1]]
@@ -108,14 +106,14 @@ def test_what_was_read_is_what_the_server_answered(
     assert len(requests) == result["count"] + others
 
 
-def test_what_was_pushed_is_what_the_server_took_and_is_deleted(logging: Serve) -> None:
+def test_the_count_of_pushes_matches_the_log_and_all_is_deleted(logging: Serve) -> None:
     result = figures(url_of(logging), "--only", "image-push")["image-push"]
     requests = answered(logging)
     manifests = [
         path for method, path, status in requests if (method, status) == ("PUT", 201) and "/manifests/" in path
     ]
     blobs = [path for method, path, status in requests if (method, status) == ("PUT", 201) and "/uploads/" in path]
-    # Those that were tried before the clock started: four for each client.
+    # The operations of the trial before the measurement: four for each client.
     assert len(manifests) == result["count"] + 8
     assert len(blobs) == 2 * len(manifests)
     deleted = [path for method, path, status in requests if (method, status) == ("DELETE", 202)]
@@ -132,15 +130,15 @@ def test_keep_keeps(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name, parts", [("upload-put", 0), ("upload-chunked", 2)])
-def test_an_upload_is_made_of_the_requests_that_its_name_says(logging: Serve, name: str, parts: int) -> None:
-    """6 MiB are two chunks of 5 MiB at most."""
+def test_an_upload_consists_of_the_requests_in_its_name(logging: Serve, name: str, parts: int) -> None:
+    """6 MiB take two chunks of at most 5 MiB."""
     result = figures(url_of(logging), "--only", name)[name]
     methods = [method for method, path, _ in answered(logging) if "/uploads/" in path]
     uploads = result["count"] + 1
     assert [methods.count(method) for method in ("POST", "PATCH", "PUT")] == [uploads, uploads * parts, uploads]
 
 
-def test_what_the_registry_does_not_support_is_reported_and_not_dropped(tmp_path: Path) -> None:
+def test_an_unsupported_workload_is_reported(tmp_path: Path) -> None:
     with serving(tmp_path, "--disable-single-post-upload", "--disable-referrers-api") as running:
         done = bench(
             url_of(running), "--only", "upload-post,referrers-page,blob-head", "--json", str(tmp_path / "json")
@@ -179,7 +177,7 @@ def test_no_server() -> None:
         ("http://localhost:5000", ("--seconds", "0"), 2, "must be more than 0"),
     ],
 )
-def test_what_is_wrong_is_said(url: str, arguments: tuple[str, ...], status: int, said: str) -> None:
+def test_the_message_says_what_is_wrong(url: str, arguments: tuple[str, ...], status: int, said: str) -> None:
     done = bench(url, *arguments)
     assert (done.returncode, done.stdout) == (status, "")
     assert said in done.stderr
@@ -193,7 +191,7 @@ def test_no_registry(server: Serve) -> None:
 
 @pytest.fixture
 def interruptible() -> Iterator[None]:
-    """What is started can be interrupted, even where a shell has made everything ignore SIGINT: it does so with `&`."""
+    """Make child processes interruptible, even if a shell has set SIGINT to be ignored, as it does for `&`."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
@@ -220,7 +218,7 @@ def test_ctrl_c_cleans_up(server: Serve) -> None:
     assert tags(server, "work/bench") == []
 
 
-def test_a_registry_that_goes_away_takes_no_figures_along(tmp_path: Path) -> None:
+def test_figures_survive_a_registry_that_goes_away(tmp_path: Path) -> None:
     with serving(tmp_path) as running:
         process = subprocess.Popen(
             [
@@ -258,7 +256,7 @@ def test_a_registry_that_goes_away_takes_no_figures_along(tmp_path: Path) -> Non
 
 
 def test_tls(tmp_path: Path) -> None:
-    """The certificate is issued by an authority, and has both the name and the address."""
+    """An authority has issued the certificate, for the name and the address."""
     files = ("--tls-cert", str(CERTIFICATES / "issued.pem"), "--tls-key", str(CERTIFICATES / "issued-key.pem"))
     trusting = clean_environment({"SSL_CERT_FILE": str(CERTIFICATES / "authority.pem")})
     with serving(tmp_path, *files) as running:

@@ -1,4 +1,4 @@
-"""`ociserver bench` against registries that want to know who it is."""
+"""`ociserver bench` against registries that require credentials."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ QUICK: Final = ("--seconds", "0.1", "--clients", "2", "--entries", "40", "--repo
 
 
 class Gate:
-    """An ASGI application that lets in who shows the password, or a token that the password was shown for.
+    """An ASGI application that requires a password, or a token that was issued for the password.
 
-    Not `ociserver.compose.AccessChecker`: here it is the HTTP of it that is tested.
+    `ociserver.compose.AccessChecker` would not do here: this test is about the HTTP of authentication.
     """
 
     def __init__(self, scheme: Literal["Basic", "Bearer"]) -> None:
@@ -56,11 +56,11 @@ class Gate:
 
 
 async def bench(gate: Gate, folder: Path, password: str | None, only: str) -> tuple[int | None, str, str]:
-    """Run it, logged in with a password or not; its exit status, stdout and stderr."""
+    """Run the command, with or without stored credentials. Returns exit status, stdout and stderr."""
     async with serve_here(gate) as site:
         gate.site = site
         if password is not None:
-            # What `docker login` writes.
+            # The format of `docker login`.
             entry = {"auth": base64.b64encode(f"user:{password}".encode()).decode()}
             config = {"auths": {site.url.removeprefix("http://"): entry}}
             (folder / "config.json").write_text(json.dumps(config))
@@ -75,7 +75,7 @@ async def bench(gate: Gate, folder: Path, password: str | None, only: str) -> tu
 
 
 @pytest.mark.parametrize("scheme", ["Basic", "Bearer"])
-def test_it_shows_what_docker_login_has_written(scheme: Literal["Basic", "Bearer"], tmp_path: Path) -> None:
+def test_it_uses_the_credentials_of_docker_login(scheme: Literal["Basic", "Bearer"], tmp_path: Path) -> None:
     gate = Gate(scheme)
     status, output, errors = asyncio.run(bench(gate, tmp_path, "secret", "image-push,catalog-page"))
     assert status == 0, errors
@@ -85,7 +85,7 @@ def test_it_shows_what_docker_login_has_written(scheme: Literal["Basic", "Bearer
         assert workload["count"] > 0
     assert report["not_deleted"] == {}
     if scheme == "Bearer":
-        # A token for what is asked: to push, to delete again, and for the catalog.
+        # One token for each set of scopes: to push, to delete, and for the catalog.
         asked = "\n".join(gate.scopes)
         assert "repository%3Awork%2Fbench%2F0%3Apull%2Cpush" in asked
         assert "repository%3Awork%2Fbench%2F0%3Adelete%2Cpull" in asked
@@ -94,7 +94,7 @@ def test_it_shows_what_docker_login_has_written(scheme: Literal["Basic", "Bearer
 
 @pytest.mark.parametrize("scheme", ["Basic", "Bearer"])
 @pytest.mark.parametrize("password", [None, "wrong"])
-def test_nobody_gets_in_without(scheme: Literal["Basic", "Bearer"], password: str | None, tmp_path: Path) -> None:
+def test_missing_or_wrong_credentials(scheme: Literal["Basic", "Bearer"], password: str | None, tmp_path: Path) -> None:
     status, output, errors = asyncio.run(bench(Gate(scheme), tmp_path, password, "blob-head"))
     assert (status, output) == (1, "")
     assert "try `docker login 127.0.0.1:" in errors

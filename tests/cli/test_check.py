@@ -1,4 +1,4 @@
-"""`ociserver check`: which images a damaged content takes with it, what was done, and what is left to do."""
+"""`ociserver check`: which images a damaged content breaks, what was repaired, and what the user has to do."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ LARGE = digest_of(BLOBS["large"])
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    """A folder whose large files are gone."""
+    """The folder of a store whose large files are deleted."""
     with tarfile.open(OLD) as archive:
         archive.extractall(tmp_path, filter="data")
     for path in (tmp_path / "data" / "blobs").glob("*/*"):
@@ -46,19 +46,19 @@ def findings(data: Path, *options: str, status: int) -> list[dict[str, Any]]:
     return found
 
 
-def test_what_a_missing_content_takes_with_it(data: Path) -> None:
+def test_the_images_that_a_missing_content_breaks(data: Path) -> None:
     lost = {(one["repository"], one["what"]): one for one in findings(data, status=4) if one["kind"] == "blob missing"}
     assert set(lost) == {(TEAM, LARGE), (OTHER, LARGE), (TEAM, digest_of(UNREFERENCED))}
     in_team = lost[TEAM, LARGE]
     assert digest_of(LIST) in in_team["manifests"], "an index breaks with its image"
-    # The signature's own layers are whole.
+    # The signature's own layers are intact.
     assert in_team["tags"] == [tag for tag in TAGS[TEAM] if tag != "signature-as-form"]
     assert lost[OTHER, LARGE]["tags"] == ["docker", "named"]
     unreferenced = lost[TEAM, digest_of(UNREFERENCED)]
     assert (unreferenced["tags"], unreferenced["manifests"]) == ([], [])
 
 
-def test_what_it_says_is_to_be_done(data: Path) -> None:
+def test_the_advice(data: Path) -> None:
     found = check(data, status=4)
     (line,) = [line for line in found.splitlines() if OTHER in line and LARGE in line]
     assert line.endswith("this breaks 2 manifests and tags docker, named")
@@ -67,7 +67,7 @@ def test_what_it_says_is_to_be_done(data: Path) -> None:
     repaired = check(data, "--repair", status=3).splitlines()
     assert repaired[-2] == "Done: 2 blobs marked as missing."
     assert repaired[-1].startswith("What to do: push again: team/app:docker, ")
-    # It is still missing, and repairing again is of no use.
+    # The content is still missing, and another repair would not help.
     for options in ([], ["--repair"]):
         again = check(data, *options, status=3 if options else 4)
         assert "FAULT" not in again
@@ -76,8 +76,8 @@ def test_what_it_says_is_to_be_done(data: Path) -> None:
         assert again.splitlines()[-1].startswith("What to do: push again: team/app:docker, ")
 
 
-def test_references_to_nothing_are_not_nothing(data: Path) -> None:
-    """Of Docker's types too; no fault, as a client may have deleted it."""
+def test_references_to_missing_contents_are_reported(data: Path) -> None:
+    """Also for Docker's types. It is not a fault, because a client may have deleted the content."""
     (dangling,) = [one for one in findings(data, status=4) if one["kind"] == "dangling"]
     assert (dangling["repository"], dangling["what"], dangling["fault"]) == (OTHER, digest_of(MISSING_LAYER), False)
     with tarfile.open(OLD) as archive:
@@ -87,8 +87,8 @@ def test_references_to_nothing_are_not_nothing(data: Path) -> None:
     assert whole.splitlines()[-1].endswith("no faults, 1 reference to missing contents")
 
 
-def test_the_command_that_it_names_repairs_what_it_found(data: Path) -> None:
-    """With a folder and a fault that the command needs its options for."""
+def test_the_command_in_the_advice_repairs_the_faults(data: Path) -> None:
+    """The command names the options that it needs: for the folder and for the kind of fault."""
     with tarfile.open(OLD) as archive:
         archive.extractall(data.parent, filter="data")
     data = data.rename(data.parent / "a folder")
@@ -100,7 +100,7 @@ def test_the_command_that_it_names_repairs_what_it_found(data: Path) -> None:
     done = subprocess.run([*PROGRAM, *shlex.split(named)[1:]], capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stderr) == (3, "")
     left = [one for one in findings(data, "--content", status=4) if one["fault"]]
-    # What is left is there again after a push.
+    # After a push, nothing is missing.
     assert left
     assert all(one["marked"] for one in left)
 

@@ -1,4 +1,4 @@
-"""What `ociserver collect` says."""
+"""The output of `ociserver collect`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.contract.contents import push_blob, push_manifest
 ALL = ("--delete-untagged-after", "1h", "--upload-timeout", "1h", "--unreferenced-after", "1h", "--grace", "0s")
 
 
-def test_one_of_each_is_not_many(tmp_path: Path) -> None:
+def test_the_singular_for_one_of_each(tmp_path: Path) -> None:
     async def fill() -> None:
         async with Store(tmp_path) as store:
             await push_blob(store, b"blob")

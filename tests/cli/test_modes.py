@@ -1,4 +1,4 @@
-"""Who may read the folder of a store: its modes, whatever the umask lets through."""
+"""The modes of a store's folder and files, for any umask."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.serve.test_shutdown import push
 
 
 def modes(data: Path) -> tuple[set[int], set[int]]:
-    """Of folders, the data's own too, and of files."""
+    """The modes of folders, including the store's own, and of files."""
     folders, files = {mode_of(data)}, set[int]()
     for path in data.rglob("*"):
         (folders if path.is_dir() else files).add(mode_of(path))
@@ -37,7 +37,7 @@ def with_umask(umask: int) -> Callable[[], None]:
 
 @contextmanager
 def filled(folder: Path, *flags: str, umask: int = 0) -> Iterator[Serve]:
-    """A server that has written every kind of file, and a collection beside it."""
+    """A server that has written every kind of file, and a collection on the same folder."""
     data = folder / "data"
     with serving(folder, "--data", str(data), *flags, prepare=with_umask(umask)) as server:
         push(server, "a", b"in the database")
@@ -62,7 +62,7 @@ def test_of_a_new_folder(tmp_path: Path, flags: tuple[str, ...], umask: int, wan
     with filled(tmp_path, *flags, umask=umask):
         folders, files = modes(tmp_path / "data")
         assert (folders, files) == wanted
-        # What the command makes, and nothing else, needs no flag: it is empty.
+        # A folder that only the command has made needs no flag: it is empty.
         other = {path.name for path in (tmp_path / "data").rglob("*") if path.is_file() and mode_of(path) == 0o600}
         assert wanted[1] == {0o600} or other == {"collect.lock"}
 

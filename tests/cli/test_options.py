@@ -1,4 +1,4 @@
-"""The flags of the handler's options: all of them, with their texts, and each one reaches its field."""
+"""The flags of the handler's options: all options have one with a text, and each flag sets its field."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_no_flags_are_the_defaults() -> None:
         assert options_from(context.params) == Options()
 
 
-def test_what_options_refuses_is_a_usage_error_that_names_the_flag() -> None:
+def test_a_value_that_options_refuses_is_a_usage_error_with_the_flag() -> None:
     values = {name: DEFAULTS[name] for name in FLAGS} | {"max_list_page_size": -1}
     with pytest.raises(click.UsageError, match="--max-list-page-size is -1"):
         options_from(values)

@@ -1,4 +1,4 @@
-"""docs/cli.md says what `--help` says: every command, every flag, its variable, its default, its meaning."""
+"""docs/cli.md matches `--help`: every command, every flag, its variable, its default, its meaning."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def help_of(command: str) -> str:
 
 
 def without_spaces(text: str) -> str:
-    """Texts that were wrapped at different widths are the same without their spaces."""
+    """Without spaces, texts that were wrapped at different widths are equal."""
     return re.sub(r"\s+", "", text)
 
 
@@ -53,8 +53,8 @@ def test_the_help_has_every_flag_with_its_text_and_variable(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_no_flag_is_declared_past_the_house_rules(name: str) -> None:
-    """An `Option` has a variable and a section; a plain one of click has neither."""
+def test_every_flag_is_an_option_with_a_section(name: str) -> None:
+    """An `Option` has a variable and a section. A plain option of click has neither."""
     plain = [parameter.name for parameter in main.commands[name].params if parameter.param_type_name == "option"]
     assert plain == [option.name for option in options(main.commands[name])]
 

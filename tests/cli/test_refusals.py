@@ -1,6 +1,6 @@
-"""What cannot be served is refused in words: what is wrong, and what to do.
+"""If `serve` cannot serve, its message says what is wrong and what to do.
 
-Status 2 says that the command line is wrong, 1 that the machine is not as it would have to be.
+Status 2 means that the command line is wrong, and status 1 that something else prevents serving.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ TLS: Final = (
 
 
 def refusal(arguments: list[str], status: int, environment: dict[str, str] | None = None) -> str:
-    """Run a command line that must be refused with this status; returns what it says."""
+    """The message of a command line that must fail with this status."""
     done = run_to_end("--memory", *arguments, environment=environment)
     assert done.returncode == status, done.stderr
     assert done.stdout == "", "nothing is started, and nothing is said of it"
@@ -99,8 +99,8 @@ def test_tls_files_that_cannot_be_used(cert: str, key: str, name: str, words: st
     assert words in said
 
 
-def test_a_tls_file_that_is_none(tmp_path: Path) -> None:
-    """PEM labels with something else between them."""
+def test_a_file_that_is_not_a_certificate(tmp_path: Path) -> None:
+    """PEM labels with invalid data between them."""
     cert = tmp_path / "cert.pem"
     cert.write_text("-----BEGIN CERTIFICATE-----\nbm90IGEgY2VydGlmaWNhdGU=\n-----END CERTIFICATE-----\n")
     said = refusal(["--port", "0", "--tls-cert", str(cert), "--tls-key", KEY], 1)
@@ -108,13 +108,13 @@ def test_a_tls_file_that_is_none(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("host", ["no-such-host.invalid", "127.0.0.1.1", "..", "a" * 70])
-def test_a_host_that_is_none(host: str) -> None:
+def test_a_host_that_is_not_valid(host: str) -> None:
     said = refusal(["--host", host, "--port", "0"], 1)
     assert f"cannot listen on {host!r}: the host name cannot be resolved" in said
     assert said.count("\n") == 1
 
 
-def test_a_host_that_is_not_here() -> None:
+def test_a_host_of_another_machine() -> None:
     said = refusal(["--host", "192.0.2.1", "--port", "0"], 1)
     assert "this machine does not have this address" in said
 
@@ -122,7 +122,7 @@ def test_a_host_that_is_not_here() -> None:
 @pytest.mark.parametrize("family, address", [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")])
 def test_a_port_that_is_taken(family: socket.AddressFamily, address: str) -> None:
     with socket.socket(family) as other:
-        # As granian binds: it would let a second server in.
+        # Bind as granian does, which would allow a second server to bind.
         other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         other.bind((address, 0))
         other.listen()
@@ -134,7 +134,7 @@ def test_a_port_that_is_taken(family: socket.AddressFamily, address: str) -> Non
 
 
 def test_two_servers_that_start_at_once(tmp_path: Path) -> None:
-    """Exactly one of them serves, and no other says that it does."""
+    """Exactly one of them serves, and the other does not claim that it does."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -157,7 +157,7 @@ def test_two_servers_that_start_at_once(tmp_path: Path) -> None:
 
 
 def test_the_message_for_each_error() -> None:
-    """Some errors do not occur everywhere: in most containers every user may use every port."""
+    """Some errors do not occur everywhere: in most containers, every user may use every port."""
     assert "another program uses this port" in why_not(OSError(errno.EADDRINUSE, ""), "localhost", 5000)
     assert "Ports below 1024 require root or CAP_NET_BIND_SERVICE" in why_not(OSError(errno.EACCES, ""), "::", 80)
     assert "does not have this address" in why_not(OSError(errno.EADDRNOTAVAIL, ""), "10.0.0.1", 5000)

@@ -1,6 +1,6 @@
-"""No message, log or traceback repeats what may be a secret, whatever mistake it is in.
+"""No message, log or traceback contains a secret, whatever the mistake is.
 
-A marker stands at every place where somebody may write a password, a token or a key, with every kind of mistake.
+A marker is at every place where a user may write a password, a token or a key, with every kind of mistake.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ WRONG: Final = {
     "a password for a size": f'[registry]\nkind = "memory"\nmemory-limit = "{MARKER}"',
     "a password for a prefix": f'[registry]\nkind = "sub"\nprefix = "{MARKER}/"\nbackend = {{ kind = "memory" }}',
     "a password for a list": f'[registry]\nkind = "select"\ninclude = "{MARKER}"\nbackend = {{ kind = "memory" }}',
-    # From elsewhere.
+    # From the environment or another file.
     **{
         f"{key} of {name}": f'{CLIENT}{others}{key} = {{ file = "{name}" }}'
         for key, others in (("url", ""), ("password", 'url = "https://a.example"\nusername = "user"\n'))
@@ -122,7 +122,7 @@ def test_a_configuration_with_a_mistake(name: str, folder: Path) -> None:
 
 
 def ran(*arguments: str, **environment: str) -> str:
-    """All that a command says that fails."""
+    """The output of a command that fails."""
     done = subprocess.run(
         [sys.executable, "-m", "ociserver", *arguments],
         env=clean_environment({"HOME": "/nonexistent", "DOCKER_CONFIG": "/nonexistent", **environment}),
@@ -166,7 +166,7 @@ def test_a_key_in_the_variable_that_should_name_its_file(flag: str) -> None:
 @pytest.mark.anyio
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
 async def test_a_server_in_front_of_a_registry_that_fails(folder: Path) -> None:
-    """It sends its clients to a signed URL that nobody serves, and then reads a file with a mistake."""
+    """The server redirects clients to a signed URL that does not answer, and then reloads a file with a mistake."""
     signed = f"http://127.0.0.1:1/blob?X-Signature={MARKER}"
     async with serve_backend(canned(307, b"", location=signed)) as there:
         config = folder / "registry.toml"
@@ -176,7 +176,7 @@ async def test_a_server_in_front_of_a_registry_that_fails(folder: Path) -> None:
         )
         environment = {"SECRET": MARKER, "HTTPS_PROXY": f"http://user:{MARKER}@127.0.0.1:1"}
         with serving(folder, "--config", str(config), environment=environment) as started:
-            # At this level granian has named another address before.
+            # At this log level, granian has already logged another address.
             found = re.search(r"listens on http://localhost:(\d+)", started.wait_for("try it"))
             assert found
             server = dataclasses.replace(started, port=int(found[1]))
@@ -225,7 +225,7 @@ async def test_credentials_of_docker_with_a_mistake(name: str) -> None:
 @pytest.mark.anyio
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
 async def test_commands_at_a_registry_that_refuses(folder: Path) -> None:
-    """With credentials, and with some that cannot be read."""
+    """With valid credentials, and with credentials that cannot be read."""
     async with serve_backend(canned(401, b"{}", www_authenticate='Basic realm="a"')) as host:
         right = {"auths": {host: {"auth": base64.b64encode(f"user:{MARKER}".encode()).decode()}}}
         for config in (right, {"auths": {host: {"auth": MARKER}}}):
@@ -267,7 +267,7 @@ def test_a_url_with_a_password_in_python(url: str) -> None:
     assert (result.exit_code, MARKER in result.output) == (1, False)
 
 
-def test_what_is_held_is_not_shown() -> None:
+def test_the_representations_of_objects() -> None:
     config = parse(f'{URL}username = "{MARKER}"\npassword = "{MARKER}"', Path("registry.toml"))
     held = (
         config,
@@ -293,5 +293,5 @@ def test_what_is_held_is_not_shown() -> None:
         ("", ""),
     ],
 )
-def test_what_is_shown_of_a_url(text: str, expected: str) -> None:
+def test_the_shown_part_of_a_url(text: str, expected: str) -> None:
     assert shown(text) == expected

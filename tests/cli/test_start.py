@@ -1,4 +1,4 @@
-"""What a server says when it listens, and that it listens where it says."""
+"""The first lines of a server, and the addresses at which it listens."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ def test_the_memory_flags_reach_the_store(tmp_path: Path) -> None:
         assert response.status == 507, "beyond --memory-limit"
         response.read()
 
-        # Its layer is nowhere: only a lax registry takes it.
+        # The manifest's layer is missing. Only a lax registry accepts that.
         layer = {"mediaType": "application/octet-stream", "digest": f"sha256:{'0' * 64}", "size": 1}
         for annotation, status in (("one", 201), ("two", 403)):
             manifest = {
@@ -161,7 +161,7 @@ def test_the_memory_flags_reach_the_store(tmp_path: Path) -> None:
         ("registry.example", False, "docker://registry.example:5000/hello-world:latest"),
     ],
 )
-def test_the_push_command_knows_whom_docker_trusts(host: str, tls: bool, command: str) -> None:  # noqa: FBT001
+def test_the_push_command_uses_docker_only_where_docker_trusts_the_registry(host: str, tls: bool, command: str) -> None:  # noqa: FBT001
     assert command in messages.push_command(host, 5000, tls=tls)
 
 
@@ -191,7 +191,7 @@ TRIALS: Final = {
         "pull",
         "a.example_5000/library/hello-world",
     ),
-    # Some of what is there.
+    # Some of the repositories.
     f'registry = {{ kind = "select", exclude = ["secret/*"], backend = {MEMORY} }}': ("push", "hello-world"),
     f'registry = {{ kind = "select", include = ["a", "team/*"], backend = {MEMORY} }}': ("push", "a"),
     f'registry = {{ kind = "select", include = ["team/*"], backend = {MEMORY} }}': ("push", "team/hello-world"),
@@ -204,7 +204,7 @@ TRIALS: Final = {
         'registry = { kind = "sub", prefix = "team", backend = '
         f'{{ kind = "select", include = ["team/a"], backend = {MEMORY} }} }}'
     ): ("push", "a"),
-    # Several.
+    # Several registries.
     f'registry = {{ kind = "unify", backends = [{MEMORY}, {MEMORY}] }}': ("push", "hello-world"),
     f'registry = {{ kind = "unify", backends = [{MEMORY}, {HUB}] }}': ("pull", "library/hello-world"),
     f'registry = {{ kind = "unify", writes = "first", backends = [{MEMORY}, {HUB}] }}': ("push", "hello-world"),
@@ -216,7 +216,7 @@ TRIALS: Final = {
 
 
 @pytest.mark.parametrize("text", TRIALS)
-def test_what_is_proposed_follows_from_the_configuration(text: str) -> None:
+def test_the_proposed_command_follows_from_the_configuration(text: str) -> None:
     trial = configured.trial({"config": parse(text, Path("registry.toml"))})
     assert (trial.action, trial.repository) == TRIALS[text]
 
@@ -229,7 +229,9 @@ def test_what_is_proposed_follows_from_the_configuration(text: str) -> None:
         (HUB, "elsewhere: this server has no store of its own", "docker pull {address}/library/hello-world:latest"),
     ],
 )
-def test_a_pull_is_proposed_where_no_push_is_taken(registry: str, kept: str, proposed: str, tmp_path: Path) -> None:
+def test_a_pull_is_proposed_if_the_registry_accepts_no_push(
+    registry: str, kept: str, proposed: str, tmp_path: Path
+) -> None:
     config = tmp_path / "registry.toml"
     config.write_text(f"registry = {registry}")
     with serving(tmp_path, "--config", str(config)) as server:
@@ -248,7 +250,7 @@ def test_a_pull_as_json(tmp_path: Path) -> None:
 
 
 def test_the_pull_command_pulls(tmp_path: Path) -> None:
-    """With an image of our own, where a cache would have fetched it."""
+    """With our own image, where a cache would have fetched it."""
     skopeo = require_tool("skopeo")
     layout = Layout(tmp_path / "layout")
     layout.tag(layout.image(b"hello"), "latest")
@@ -264,7 +266,7 @@ def test_the_pull_command_pulls(tmp_path: Path) -> None:
 
 
 def test_the_push_command_pushes(tmp_path: Path) -> None:
-    """With an image of our own instead of the one from Docker's registry, which a test cannot reach."""
+    """With our own image instead of the one from Docker Hub, which a test cannot reach."""
     skopeo = require_tool("skopeo")
     layout = Layout(tmp_path / "layout")
     layout.tag(layout.image(b"hello"), "latest")

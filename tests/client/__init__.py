@@ -1,1 +1,1 @@
-"""The client backend against registries that misbehave, and what it sends where."""
+"""The client backend against misbehaving registries, and the requests that it sends."""

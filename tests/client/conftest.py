@@ -1,4 +1,4 @@
-"""A registry that does as it is told, and a client of it that is in a hurry."""
+"""A registry that sends scripted answers, and a client with short pauses."""
 
 from __future__ import annotations
 

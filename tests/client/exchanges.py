@@ -1,6 +1,6 @@
-"""What the client sends to whom, for each kind of credentials and each challenge of the registry.
+"""The credentials that the client sends, for each kind of credentials and each challenge of the registry.
 
-`python -m tests.client.exchanges` prints these as the table of docs/client-auth.md.
+`python -m tests.client.exchanges` prints them as the table of docs/client-auth.md.
 """
 
 from __future__ import annotations
@@ -67,15 +67,15 @@ class Exchange:
     """One row of the table.
 
     Args:
-        who: what the client is given, a key of `IDENTITIES`.
+        who: the credentials of the client, a key of `IDENTITIES`.
         asks: what the registry does, in words.
-        sent: each request in order: to whom, with what, `-` for nothing.
-        ends: what the caller gets.
+        sent: each request in order: its receiver and its credentials, `-` for none.
+        ends: the result for the caller.
         registry: the registry's answers. `{registry}`, `{tokens}` and `{elsewhere}` stand for URLs.
-        tokens: the token server's.
-        elsewhere: those of a third host.
-        act: what the client does.
-        tls: the registry has TLS; the others have none.
+        tokens: the token server's answers.
+        elsewhere: the answers of a third host.
+        act: the client's call.
+        tls: the registry has TLS, and the others do not.
     """
 
     who: str
@@ -114,7 +114,7 @@ IDENTITIES: Final[dict[str, dict[str, Any]]] = {
     "an identity token": {"credentials": Credentials(refresh_token="old")},
     "a registry token": {"credentials": Credentials(access_token="mine")},
 }
-"""Arguments of `Client`. Those of `docker login` are in test_docker.py."""
+"""Arguments of `Client`. test_docker.py tests the credentials of `docker login`."""
 
 _BARE: Final = "registry: -"
 _BASIC: Final = "registry: Basic user:password"
@@ -123,7 +123,7 @@ _ASKED_MORE: Final = "tokens: Basic user:password for repository:project:pull,pu
 _NEW: Final = "registry: Bearer one"
 
 EXCHANGES: Final = (
-    # Nothing is asked for
+    # The registry asks for nothing
     Exchange("a password", "nothing", ("registry: -",), "the content", (FOUND,)),
     Exchange("a password, sent unasked", "nothing", (_BASIC,), "the content", (FOUND,)),
     Exchange("a registry token", "nothing", ("registry: Bearer mine",), "the content", (FOUND,)),

@@ -1,6 +1,6 @@
-"""What an upstream may answer that means harm, or is broken: good answers, each spoilt in one way.
+"""Hostile or broken answers of an upstream: good answers, each spoilt in one way.
 
-Bytes beyond ASCII and control characters are sent as they stand here, in latin-1.
+Bytes beyond ASCII and control characters are sent unchanged, in latin-1.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ MANIFEST_DIGEST: Final = digest_of(TEXT)
 
 
 def good(seen: Seen) -> Reply:
-    """What a registry says that has one manifest, tagged `latest`, and one blob."""
+    """The answers of a registry with one manifest, tagged `latest`, and one blob."""
     path, method = seen.path, seen.method
     if "/manifests/" in path and method in ("GET", "HEAD"):
         headers = {"Content-Type": MANIFEST, "Docker-Content-Digest": MANIFEST_DIGEST}
@@ -59,7 +59,7 @@ Spoil = Callable[[Seen, Reply], Reply]
 
 
 def header(name: str, value: str) -> Spoil:
-    """Each answer has this header field, instead of its own."""
+    """Each answer has this value of the header field."""
 
     def spoil(seen: Seen, reply: Reply) -> Reply:
         kept = {other: text for other, text in dict(reply.headers).items() if other.lower() != name.lower()}
@@ -79,12 +79,12 @@ def error(number: int, entry: str) -> Spoil:
 
 
 def both(one: Spoil, other: Spoil) -> Spoil:
-    """An answer that is spoilt twice."""
+    """An answer that is spoilt in two ways."""
     return lambda seen, reply: other(seen, one(seen, reply))
 
 
 def document(body: bytes) -> Spoil:
-    """Each answer with a body has this one."""
+    """Each answer that has a body gets this body."""
 
     def spoil(seen: Seen, reply: Reply) -> Reply:
         headers = {name: text for name, text in dict(reply.headers).items() if name != "Content-Length"}
@@ -94,12 +94,12 @@ def document(body: bytes) -> Spoil:
 
 
 def raw(content: bytes) -> Spoil:
-    """Each answer is this, which need not be HTTP."""
+    """Each answer consists of these bytes, which need not be HTTP."""
     return lambda seen, reply: Reply(None, raw=content)
 
 
 def tokens(body: bytes, number: int = 200, **parameters: str) -> Spoil:
-    """Whoever shows no token is sent to a token server, which answers this."""
+    """A request without a token gets a challenge that names a token server, which sends this answer."""
 
     def spoil(seen: Seen, reply: Reply) -> Reply:
         if seen.path == "/token":
@@ -124,7 +124,7 @@ _ANYTHING = {
     "60,000 characters": _LONG,
     "a number beyond 64 bits": _HUGE,
 }
-"""Values that no header field has."""
+"""Values that are not valid for any header field."""
 
 if FULL:
     _ANYTHING |= {
@@ -153,7 +153,7 @@ _HEADERS = [
 ]
 
 if FULL:
-    # Those that nothing of ours reads.
+    # Header fields that our code does not read.
     _HEADERS += ["OCI-Filters-Applied", "Warning", "Content-Encoding", "Connection", "Set-Cookie"]
 
 _TARGETS: Final = (
@@ -180,7 +180,7 @@ _TARGETS: Final = (
     "/x#fragment",
     "http://127.0.0.1:1/" + "a" * 50_000,
 )
-"""What is no URL, or none that is of use."""
+"""Texts that are not URLs, or not usable ones."""
 
 _ENTRIES: Final = {
     "a code with a line break": '{"code":"A\\nB"}',
@@ -199,7 +199,7 @@ UNUSABLE_TYPES: Final = {
     "60,000 characters": b'{"schemaVersion":2,"mediaType":"%s","layers":[]}' % _LONG.encode(),
     "half a character": b'{"schemaVersion":2,"mediaType":"\\ud800","layers":[]}',
 }
-"""Manifests whose own `mediaType` cannot stand in a header."""
+"""Manifests whose own `mediaType` is not valid in a header."""
 
 _DOCUMENTS: Final = {
     "deep": _DEEP,
@@ -305,4 +305,4 @@ SPOILT: Final[dict[str, dict[str, Spoil]]] = {
         "HEAD is for later": lambda seen, reply: Reply(501) if seen.method == "HEAD" else reply,
     },
 }
-"""By what is wrong, and how."""
+"""All cases, by what is wrong and how."""

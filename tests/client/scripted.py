@@ -1,4 +1,4 @@
-"""A server that answers as it is told, byte by byte, right or wrong."""
+"""A server that sends scripted answers, byte by byte, valid or not."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from urllib.parse import parse_qs, urlsplit
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """A request as it came. The names of headers are in lower case."""
+    """A request as it arrived. The names of headers are in lower case."""
 
     method: str
     target: str
@@ -34,12 +34,12 @@ class Reply:
 
     Args:
         status: None for no answer at all.
-        headers: Content-Length is added, unless one is given; "" leaves a header out.
-        body: what is sent of it.
-        take: bytes of the request's body to read before answering; None for all of it.
-        cut: end the connection after the answer.
-        delay_s: seconds to wait before answering.
-        raw: all of the answer, byte by byte, instead of what is above; the connection ends after it.
+        headers: Content-Length is added if it is missing; "" omits a header.
+        body: the bytes of it that are sent.
+        take: bytes of the request's body to read before the answer; None for all.
+        cut: close the connection after the answer.
+        delay_s: seconds to wait before the answer.
+        raw: the bytes of the answer, instead of the arguments above; the connection closes after them.
     """
 
     status: int | None
@@ -52,15 +52,15 @@ class Reply:
 
 
 class Scripted:
-    """What was asked, in order, and what is still to be answered, in order."""
+    """The requests so far, in order, and the answers to come, in order."""
 
     def __init__(self) -> None:
         self.url = ""
         self.seen: list[Seen] = []
         self.replies: list[Reply] = []
-        # What is answered when nothing is left in `replies`.
+        # The answer when `replies` is empty.
         self.otherwise: Callable[[Seen], Reply] = lambda _: Reply(418)
-        # Who was asked, in order, where several share it.
+        # The names of the servers that got requests, in order, if several share the list.
         self.journal: list[Scripted] = []
         self._writers: set[asyncio.StreamWriter] = set()
 
@@ -69,7 +69,7 @@ class Scripted:
 
     @property
     def lines(self) -> list[str]:
-        """The requests in short, `GET /v2/...`."""
+        """The requests in short form, `GET /v2/...`."""
         return [f"{seen.method} {seen.target}" for seen in self.seen]
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -91,10 +91,10 @@ class Scripted:
         head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
         method, target, _ = head[0].split(" ")
         headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in head[1:] if line)}
-        # What is answered may depend on all of the request; how much of it is read only on a reply that is ready.
+        # An answer may depend on the whole request. A prepared reply says how much of the request to read.
         body = await _body(reader, headers, self.replies[0].take if self.replies else None)
         seen = Seen(method, target, headers, body)
-        # Where nobody has said what to answer, the test sees it in `seen`, and the client an error.
+        # Without an answer, the test sees the request in `seen`, and the client gets an error.
         reply = self.replies.pop(0) if self.replies else self.otherwise(seen)
         self.seen.append(seen)
         self.journal.append(self)
@@ -128,7 +128,7 @@ async def _body(reader: asyncio.StreamReader, headers: Mapping[str, str], take: 
 
 @asynccontextmanager
 async def scripted(tls: ssl.SSLContext | None = None) -> AsyncIterator[Scripted]:
-    """Serve until the block ends, on a port of its own: another port is another host to HTTP."""
+    """Serve on a separate port until the block ends. Another port is another host in HTTP."""
     script = Scripted()
     server = await asyncio.start_server(script.serve, "127.0.0.1", 0, ssl=tls)
     host, port = server.sockets[0].getsockname()

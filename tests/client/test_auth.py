@@ -1,4 +1,4 @@
-"""What is sent where: challenges, tokens, and who gets the password."""
+"""Challenges, tokens, and which host gets the password."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ BASIC_A = ("basic", {"realm": "a"})
 
 @pytest.fixture
 async def tokens(elsewhere: Scripted) -> Scripted:
-    """The token server: another host than the registry."""
+    """The token server, on another host than the registry."""
     return elsewhere
 
 
@@ -96,21 +96,21 @@ def test_scopes() -> None:
     assert str(Scopes.parse("repository:host:5000/a:pull")) == "repository:host:5000/a:pull"
 
 
-async def test_basic_is_shown_when_it_is_asked_for_and_from_then_on(client: Client, registry: Scripted) -> None:
+async def test_basic_is_sent_after_a_challenge_and_from_then_on(client: Client, registry: Scripted) -> None:
     registry.will(wants('Basic realm="a"'), FOUND, FOUND)
     await client.get_tag("project", "latest")
     await client.get_tag("project", "latest")
     assert shown(registry) == [None, BASIC, BASIC]
 
 
-async def test_a_wrong_password_is_shown_once(client: Client, registry: Scripted) -> None:
+async def test_a_wrong_password_is_sent_once(client: Client, registry: Scripted) -> None:
     registry.will(wants("Basic"), wants("Basic"))
     with refused("UNAUTHORIZED"):
         await client.get_tag("project", "latest")
     assert len(registry.seen) == 2
 
 
-async def test_nothing_is_shown_by_nobody(anonymous: Client, registry: Scripted) -> None:
+async def test_an_anonymous_client_sends_no_credentials(anonymous: Client, registry: Scripted) -> None:
     registry.will(wants("Basic"))
     with refused("UNAUTHORIZED"):
         await anonymous.get_tag("project", "latest")
@@ -122,7 +122,7 @@ async def test_a_token(client: Client, registry: Scripted, tokens: Scripted) -> 
     tokens.will(token("one", expires_in=300))
     await client.get_tag("project", "latest")
     await client.get_tag("project", "other")
-    # The password goes to the server that the registry named, and the token to the registry.
+    # The password goes to the token server that the registry named, and the token to the registry.
     assert shown(registry) == [None, "Bearer one", "Bearer one"]
     assert shown(tokens) == [BASIC]
     assert tokens.seen[0].path == "/token"
@@ -141,7 +141,7 @@ async def test_a_token_for_more_covers_less(client: Client, registry: Scripted, 
     tokens.will(token("push", expires_in=300), token("other", expires_in=300))
     await client.push_manifest("project", b"{}", "application/json", tags=["latest"])
     await client.get_tag("project", "latest")
-    # Of another repository it is fetched ahead of time, without another 401.
+    # The client fetches the token of another repository ahead of its request, without another 401.
     await client.get_tag("elsewhere", "latest")
     assert shown(registry) == [None, "Bearer push", "Bearer push", "Bearer other"]
     assert tokens.seen[1].query["scope"] == ["repository:elsewhere:pull"]
@@ -155,9 +155,9 @@ async def test_the_scopes_of_a_mount(client: Client, registry: Scripted, tokens:
     assert tokens.seen[0].query["scope"] == ["repository:from:pull", "repository:to:pull,push"]
 
 
-async def test_a_token_that_has_ended(client: Client, registry: Scripted, tokens: Scripted) -> None:
+async def test_an_expired_token(client: Client, registry: Scripted, tokens: Scripted) -> None:
     registry.will(wants(bearer(tokens)), FOUND, FOUND)
-    # One that is shorter than the margin is used once.
+    # A lifetime shorter than the margin: the token is used once.
     tokens.will(token("one", expires_in=1), token("two", expires_in=300))
     await client.get_tag("project", "latest")
     await client.get_tag("project", "latest")
@@ -165,10 +165,10 @@ async def test_a_token_that_has_ended(client: Client, registry: Scripted, tokens
 
 
 @pytest.mark.parametrize("failure", [Reply(500), Reply(401), Reply(200, {}, b"{}")])
-async def test_a_token_server_that_fails_later_is_believed_no_longer(
+async def test_after_a_failure_of_the_token_server_the_registry_is_asked_again(
     client: Client, registry: Scripted, tokens: Scripted, failure: Reply
 ) -> None:
-    """The registry may name another one by now, or want none any more."""
+    """The registry may name another token server by now, or require no token any more."""
     registry.will(wants(bearer(tokens)), FOUND, FOUND)
     tokens.will(token("one", expires_in=1), failure)
     await client.get_tag("project", "latest")
@@ -178,7 +178,7 @@ async def test_a_token_server_that_fails_later_is_believed_no_longer(
 
 @pytest.mark.parametrize("parameter", ["service", "scope"])
 @pytest.mark.parametrize("value", ["a\x01b", "ü", "a" * 5000])
-async def test_what_is_not_sent_on_to_a_token_server(
+async def test_unusable_parameters_are_not_sent_to_the_token_server(
     client: Client, registry: Scripted, tokens: Scripted, parameter: str, value: str
 ) -> None:
     registry.will(wants(f'Bearer realm="{tokens.url}/token",{parameter}="{value}"'))
@@ -203,14 +203,16 @@ async def test_a_fresh_token_that_is_refused(client: Client, registry: Scripted,
     assert len(registry.seen) == 2
 
 
-async def test_many_wait_for_one_token(client: Client, registry: Scripted, tokens: Scripted) -> None:
+async def test_concurrent_requests_share_one_token_request(
+    client: Client, registry: Scripted, tokens: Scripted
+) -> None:
     registry.will(*[wants(bearer(tokens)) for _ in range(20)], *[FOUND for _ in range(20)])
     tokens.will(Reply(200, {}, b'{"token":"one","expires_in":300}', delay_s=0.2))
     await asyncio.gather(*(client.get_tag("project", f"tag-{number}") for number in range(20)))
     assert len(tokens.seen) == 1
 
 
-async def test_the_tokens_that_were_used_last_are_kept() -> None:
+async def test_the_most_recently_used_tokens_are_kept() -> None:
     fetched: list[str] = []
 
     async def fetch(request: TokenRequest) -> tuple[int, bytes]:
@@ -226,7 +228,9 @@ async def test_the_tokens_that_were_used_last_are_kept() -> None:
     assert [scope.split(":")[1] for scope in fetched] == ["a", "b", "c", "b"]
 
 
-async def test_one_who_gives_up_takes_it_from_nobody(client: Client, registry: Scripted, tokens: Scripted) -> None:
+async def test_a_cancelled_caller_does_not_cancel_the_token_request(
+    client: Client, registry: Scripted, tokens: Scripted
+) -> None:
     registry.will(wants(bearer(tokens)), wants(bearer(tokens)), FOUND)
     tokens.will(Reply(200, {}, b'{"token":"one","expires_in":300}', delay_s=0.2))
     first, second = (asyncio.ensure_future(client.get_tag("project", tag)) for tag in ("a", "b"))
@@ -237,7 +241,7 @@ async def test_one_who_gives_up_takes_it_from_nobody(client: Client, registry: S
 
 
 @pytest.mark.parametrize("status, code", [(401, "UNAUTHORIZED"), (403, "UNAUTHORIZED"), (400, "UNAUTHORIZED")])
-async def test_a_token_that_is_not_given(
+async def test_a_token_server_that_refuses(
     client: Client, registry: Scripted, tokens: Scripted, status: int, code: str
 ) -> None:
     registry.will(wants(bearer(tokens)))
@@ -249,7 +253,9 @@ async def test_a_token_that_is_not_given(
 @pytest.mark.parametrize(
     "body", [b"", b"[]", b"{}", b'{"token":5}', b'{"token":"a\\r\\nX: y"}', b'{"token":""}', b"x" * 100_000]
 )
-async def test_what_is_no_token(client: Client, registry: Scripted, tokens: Scripted, body: bytes) -> None:
+async def test_an_answer_without_a_valid_token(
+    client: Client, registry: Scripted, tokens: Scripted, body: bytes
+) -> None:
     registry.will(wants(bearer(tokens)))
     tokens.will(Reply(200, {}, body))
     with pytest.raises(HTTPError, match="token server"):
@@ -258,14 +264,14 @@ async def test_what_is_no_token(client: Client, registry: Scripted, tokens: Scri
 
 
 @pytest.mark.parametrize("realm", ["", "token", "file:///etc/passwd", "http://user@host/", "http://[x", "http:///x"])
-async def test_a_realm_that_is_none(client: Client, registry: Scripted, realm: str) -> None:
+async def test_a_realm_that_is_not_a_url(client: Client, registry: Scripted, realm: str) -> None:
     registry.will(wants(f'Bearer realm="{realm}"'))
-    with pytest.raises(HTTPError, match="no URL"):
+    with pytest.raises(HTTPError, match="not a valid URL"):
         await client.get_tag("project", "latest")
 
 
 async def test_a_token_server_that_redirects(client: Client, registry: Scripted, tokens: Scripted) -> None:
-    """What it is shown is meant for it alone."""
+    """The request to the token server is for that host only."""
     registry.will(wants(bearer(tokens)))
     tokens.will(Reply(307, {"Location": f"{registry.url}/token"}))
     with pytest.raises(HTTPError, match="307"):
@@ -291,7 +297,7 @@ async def test_a_refresh_token(registry: Scripted, tokens: Scripted) -> None:
     }
 
 
-async def test_a_token_of_ones_own(registry: Scripted) -> None:
+async def test_a_given_access_token(registry: Scripted) -> None:
     registry.will(FOUND, wants('Bearer realm="http://127.0.0.1:1/"'))
     async with Client(registry.url, credentials=Credentials(access_token="mine"), retries=HURRIED) as client:
         await client.get_tag("project", "latest")
@@ -300,14 +306,14 @@ async def test_a_token_of_ones_own(registry: Scripted) -> None:
     assert shown(registry) == ["Bearer mine", "Bearer mine"]
 
 
-async def test_both_are_offered(client: Client, registry: Scripted, tokens: Scripted) -> None:
+async def test_basic_wins_over_bearer(client: Client, registry: Scripted, tokens: Scripted) -> None:
     registry.will(wants(bearer(tokens), "Basic realm=a"), FOUND)
     await client.get_tag("project", "latest")
     assert (shown(registry)[1], tokens.seen) == (BASIC, [])
 
 
-async def test_an_upload_asks_before_it_streams(client: Client, registry: Scripted, tokens: Scripted) -> None:
-    """A body that has begun cannot be sent again, so who we are is settled before it."""
+async def test_an_upload_authenticates_before_it_streams(client: Client, registry: Scripted, tokens: Scripted) -> None:
+    """A body that has begun cannot be sent again. So the client authenticates before it."""
     content = bytes(200_000)
     registry.will(
         wants(bearer(tokens, "repository:project:pull,push")), Reply(202, {"Location": "/upload"}), Reply(201)
@@ -319,7 +325,7 @@ async def test_an_upload_asks_before_it_streams(client: Client, registry: Script
     assert registry.seen[2].body == content
 
 
-def test_nothing_secret_is_shown() -> None:
+def test_representations_contain_no_secret() -> None:
     text = repr(Credentials("user", "password", "refresh", "access"))
     assert "user" in text
     assert not any(secret in text for secret in ("password=", "'password'", "'refresh'", "'access'"))

@@ -1,4 +1,4 @@
-"""What `docker login` has written is found, as Docker's own client would find it."""
+"""The client finds the credentials that `docker login` stores, as Docker's own client does."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def auth(user: str, password: str = "secret") -> dict[str, str]:
 
 @pytest.fixture
 def environment(tmp_path: Path) -> dict[str, str]:
-    """A home of its own, with helpers on the path."""
+    """A separate home directory, with credential helpers on the path."""
     (tmp_path / "bin").mkdir()
     for name, script in HELPERS.items():
         path = tmp_path / "bin" / f"docker-credential-{name}"
@@ -63,7 +63,7 @@ def write(path: Path, config: Any) -> None:
         ({"auths": {HOST: {"username": "two", "password": "other"} | auth("one")}}, ONE),
         ({"auths": {HOST: auth("one", "a:b\0\0")}}, Credentials("one", "a:b")),
         ({"auths": {HOST: {"identitytoken": "t"}}}, Credentials(refresh_token="t")),
-        # What Azure's registry makes of a login: a user without a password, and a token.
+        # Azure's registry stores this on a login: a user without a password, and a token.
         ({"auths": {HOST: auth("0000", "") | {"identitytoken": "t"}}}, Credentials(refresh_token="t")),
         ({"auths": {HOST: {"registrytoken": "t"}}}, Credentials(access_token="t")),
         ({"credHelpers": {HOST: "found"}, "auths": {HOST: auth("one")}}, Credentials("helped", HOST)),
@@ -97,11 +97,11 @@ async def test_a_configuration(environment: dict[str, str], config: dict[str, An
         ({"credHelpers": {HOST: "not-installed"}}, "not installed"),
         ({"credHelpers": {HOST: "broken"}}, "status 1"),
         ({"credHelpers": {HOST: "odd"}}, "JSON"),
-        ({"credHelpers": {HOST: "../found"}}, "not the name"),
+        ({"credHelpers": {HOST: "../found"}}, "not have a valid name"),
         ({"credsStore": "broken", "auths": {HOST: auth("one")}}, "status 1"),
     ],
 )
-async def test_what_cannot_be_read_is_named(environment: dict[str, str], config: Any, why: str) -> None:
+async def test_the_message_for_an_unreadable_file(environment: dict[str, str], config: Any, why: str) -> None:
     path = Path(environment["HOME"]) / ".docker" / "config.json"
     write(path, config)
     with pytest.raises(CredentialsError, match=why) as caught:
@@ -110,14 +110,14 @@ async def test_what_cannot_be_read_is_named(environment: dict[str, str], config:
     assert "secret" not in str(caught.value)
 
 
-async def test_the_first_of_several_that_has_it(environment: dict[str, str], tmp_path: Path) -> None:
+async def test_the_first_source_with_the_host_counts(environment: dict[str, str], tmp_path: Path) -> None:
     home, folder, runtime = tmp_path / "home" / ".docker", tmp_path / "folder", tmp_path / "run"
     write(runtime / "containers" / "auth.json", {"auths": {HOST: auth("run"), "third.example": auth("third")}})
     write(home / "config.json", {"auths": {HOST: auth("home")}})
     environment["XDG_RUNTIME_DIR"] = str(runtime)
     assert await docker_credentials(HOST, environment) == Credentials("home", "secret")
     assert await docker_credentials("third.example", environment) == Credentials("third", "secret")
-    # Then the home is not looked at.
+    # The home directory is not used then.
     environment["DOCKER_CONFIG"] = str(folder)
     assert await docker_credentials(HOST, environment) == Credentials("run", "secret")
     write(folder / "config.json", {"auths": {HOST: auth("folder")}})
@@ -126,8 +126,8 @@ async def test_the_first_of_several_that_has_it(environment: dict[str, str], tmp
     assert await docker_credentials(HOST, environment) == Credentials("inline", "secret")
 
 
-async def test_a_helper_ends_with_who_asks_it(environment: dict[str, str], tmp_path: Path) -> None:
-    """It may be waiting for somebody to type a password."""
+async def test_a_helper_ends_with_its_caller(environment: dict[str, str], tmp_path: Path) -> None:
+    """The helper may be waiting for a user who types a password."""
     started = tmp_path / "started"
     program = tmp_path / "bin" / "docker-credential-slow"
     program.write_text(f"#!/bin/sh\necho $$ > {started}.new; mv {started}.new {started}\nexec sleep 50\n")
@@ -144,7 +144,7 @@ async def test_a_helper_ends_with_who_asks_it(environment: dict[str, str], tmp_p
         os.kill(int(started.read_text()), 0)
 
 
-async def test_docker_hub_has_a_name_of_its_own(environment: dict[str, str]) -> None:
+async def test_the_name_of_docker_hub(environment: dict[str, str]) -> None:
     write(
         Path(environment["HOME"]) / ".docker" / "config.json", {"auths": {"https://index.docker.io/v1/": auth("one")}}
     )
@@ -152,7 +152,7 @@ async def test_docker_hub_has_a_name_of_its_own(environment: dict[str, str]) -> 
         assert await docker_credentials(host, environment) == ONE
 
 
-async def test_they_are_looked_for_when_the_registry_asks(registry: Scripted) -> None:
+async def test_credentials_are_searched_at_the_first_challenge(registry: Scripted) -> None:
     asked: list[str] = []
 
     async def find(host: str) -> Credentials | None:

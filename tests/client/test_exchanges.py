@@ -70,7 +70,7 @@ def _told(reply: Reply, hosts: dict[str, Scripted]) -> Reply:
 
 
 def _shown(seen: Seen) -> str:
-    """What a request shows of who sends it, and which permissions it asks for."""
+    """The credentials of a request, and the permissions that it asks for."""
     scheme, _, value = seen.headers.get("authorization", "-").partition(" ")
     text = f"Basic {base64.b64decode(value).decode()}" if scheme == "Basic" else f"{scheme} {value}".rstrip()
     form = parse_qs(seen.body.decode()) if seen.headers.get("content-type", "").endswith("urlencoded") else {}

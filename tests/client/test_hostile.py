@@ -1,4 +1,4 @@
-"""An upstream that means harm: whatever it answers, who asks us gets a coded answer, and nobody a traceback."""
+"""A hostile upstream: whatever it answers, our client gets an answer with a code, and no traceback is logged."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ if FULL:
 
 
 async def ask(handler: Handler, repository: str, request: Request) -> Reply:
-    """The answer to a request, which has to be one of HTTP; only a blob may be cut off."""
+    """The answer to a request. It must be valid HTTP. Only a blob may be truncated."""
     method, path, headers, body = request
     exchange = Exchange(body_messages([body] if body else []))
     scope = make_scope(method, f"/v2/{repository}/{path}", [*headers.items(), ("content-length", str(len(body)))])
@@ -116,9 +116,9 @@ async def test_whatever_upstream_answers(
                 status = (await ask(handler, repository, request)).status
                 assert 200 <= status < 600, (at, request)
                 assert status != 500, (at, request)
-                # Nobody is to sign in to the cache, whatever upstream wants of the cache.
+                # A challenge of upstream to the cache must not become a challenge of the cache to its client.
                 assert front == "client" or status not in (401, 403), (at, request)
-            # As soon as upstream is mended, so are we.
+            # When upstream is repaired, the server works again at once.
             upstream.otherwise = good
             for method in ("GET", "HEAD"):
                 reply = await ask(handler, repository, (method, "manifests/latest", {}, b""))
@@ -141,7 +141,7 @@ async def test_an_upstream_that_is_not_spoilt(tmp_path: Path) -> None:
 @pytest.mark.parametrize("what", UNUSABLE_TYPES)
 @pytest.mark.parametrize("front", FRONTS)
 async def test_a_manifest_whose_own_type_is_unusable(front: str, what: str, tmp_path: Path) -> None:
-    """The type that upstream sends beside it is right."""
+    """The media type in upstream's header is valid."""
     async with scripted() as upstream, Handler(FRONTS[front](upstream.url, tmp_path)) as handler:
         upstream.otherwise = spoilt_by(document(UNUSABLE_TYPES[what]))
         for reference in ("latest", digest_of(UNUSABLE_TYPES[what])):

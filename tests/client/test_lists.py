@@ -1,4 +1,4 @@
-"""Lists by links, by last names, and with referrers that nobody filtered."""
+"""Lists by links and by last names, and unfiltered referrers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SUBJECT = digest_of(b"subject")
 
 @pytest.fixture
 async def paged(registry: Scripted) -> AsyncIterator[Client]:
-    """Asks for two names at a time."""
+    """A client that requests two names at a time."""
     async with Client(registry.url, retries=HURRIED, page_size=2) as client:
         yield client
 
@@ -44,7 +44,7 @@ def entry(name: bytes, artifact_type: str) -> dict[str, Any]:
 async def test_links_are_followed(paged: Client, registry: Scripted) -> None:
     registry.will(
         tags("a", "b", link="</v2/project/tags/list?token=x%2Fy>; rel=next"),
-        # A short page may have a next one all the same.
+        # A page that is not full may have a next page.
         tags("c", link=f'<{registry.url}/other>; title="a, b; rel=prev"; rel="prev next"'),
         tags("d", link='</first>; rel="first"'),
     )
@@ -56,7 +56,7 @@ async def test_links_are_followed(paged: Client, registry: Scripted) -> None:
     ]
 
 
-async def test_without_links_the_last_name_goes_on(paged: Client, registry: Scripted) -> None:
+async def test_without_links_the_last_name_is_the_next_position(paged: Client, registry: Scripted) -> None:
     registry.will(tags("a", "b"), tags("c", "d"), tags())
     assert await collect(paged.tags("project", start_after="A")) == ["a", "b", "c", "d"]
     assert registry.lines == [f"GET /v2/project/tags/list?n=2&last={last}" for last in ("A", "b", "d")]
@@ -65,7 +65,7 @@ async def test_without_links_the_last_name_goes_on(paged: Client, registry: Scri
 async def test_a_registry_that_ignores_pages(paged: Client, registry: Scripted) -> None:
     registry.will(tags("a", "b", "c"))
     assert await collect(paged.tags("project", start_after="a")) == ["b", "c"]
-    # However often it is asked it says the same.
+    # The registry always sends the same names.
     registry.will(tags("a", "b"), tags("a", "b"), tags("a", "b"))
     assert await collect(paged.tags("project")) == ["a", "b"]
 
@@ -84,26 +84,26 @@ async def test_a_link_to_itself(paged: Client, registry: Scripted) -> None:
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"{", b'{"tags":5}', b'{"tags":[5]}', b"[" * 100_000])
-async def test_what_is_no_list(paged: Client, registry: Scripted, body: bytes) -> None:
+async def test_an_answer_that_is_not_a_list(paged: Client, registry: Scripted, body: bytes) -> None:
     registry.will(Reply(200, {}, body))
     with pytest.raises(HTTPError):
         await collect(paged.tags("project"))
 
 
-async def test_null_is_none(paged: Client, registry: Scripted) -> None:
+async def test_null_is_an_empty_list(paged: Client, registry: Scripted) -> None:
     registry.will(Reply(200, {}, b'{"name":"project","tags":null}'), Reply(200, {}, b'{"repositories":null}'))
     assert await collect(paged.tags("project")) == []
     assert await collect(paged.repositories()) == []
 
 
-async def test_only_as_many_as_are_wanted_are_asked_for(client: Client, registry: Scripted) -> None:
+async def test_a_limit_bounds_the_page_size(client: Client, registry: Scripted) -> None:
     registry.will(tags("a"))
     assert await collect(client.tags("project", limit=7)) == ["a"]
     assert registry.seen[0].query == {"n": ["7"]}
 
 
 @pytest.mark.parametrize("applied", ["", "other", "artifactType", "other, artifactType"])
-async def test_referrers_are_filtered_by_somebody(client: Client, registry: Scripted, applied: str) -> None:
+async def test_the_registry_or_the_client_filters_referrers(client: Client, registry: Scripted, applied: str) -> None:
     wanted, other = entry(b"1", "application/a"), entry(b"2", "application/b")
     registry.will(referrers(*([wanted] if "artifactType" in applied else [wanted, other]), applied=applied))
     found = await collect(client.referrers("project", SUBJECT, "application/a"))
@@ -135,7 +135,7 @@ async def test_no_referrers_by_tag(client: Client, registry: Scripted) -> None:
     assert await collect(client.referrers("project", SUBJECT)) == []
 
 
-async def test_referrers_of_a_repository_that_is_not_there(client: Client, registry: Scripted) -> None:
+async def test_referrers_of_a_missing_repository(client: Client, registry: Scripted) -> None:
     registry.will(Reply(404, {}, b'{"errors":[{"code":"NAME_UNKNOWN"}]}'))
     with refused("NAME_UNKNOWN"):
         await collect(client.referrers("project", SUBJECT))
@@ -144,7 +144,7 @@ async def test_referrers_of_a_repository_that_is_not_there(client: Client, regis
 @pytest.mark.parametrize(
     "bad", [5, {}, {"mediaType": IMAGE, "digest": "x", "size": 1}, entry(b"1", "a") | {"size": True}]
 )
-async def test_what_is_no_referrer(client: Client, registry: Scripted, bad: Any) -> None:
+async def test_an_invalid_referrer(client: Client, registry: Scripted, bad: Any) -> None:
     registry.will(referrers(bad))
     with pytest.raises(HTTPError):
         await collect(client.referrers("project", SUBJECT))

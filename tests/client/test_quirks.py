@@ -1,4 +1,4 @@
-"""Every quirk that our own handler can be given: the client does all there is to do in spite of it."""
+"""Every quirk that our own handler supports: the client does everything in spite of it."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ async def test_a_quirk(options: Options, page_size: int) -> None:
         assert left == [digest_of(signature)]
 
 
-async def test_contents_that_are_elsewhere(elsewhere: Scripted) -> None:
+async def test_contents_on_another_host(elsewhere: Scripted) -> None:
     options = Options(locations_for_descriptor=lambda manifest, described: [] if manifest else [f"{elsewhere.url}/b"])
     async with Remote(Memory(), options) as client:
         described = Descriptor(BINARY, digest_of(LAYER), len(LAYER))

@@ -1,4 +1,4 @@
-"""Nothing is believed: what is read is what was asked for, or an error."""
+"""Reads are verified: the result is the requested content, or an error."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def part(start: int, stop: int, *, cut: bool = False) -> Reply:
 
 @pytest.mark.parametrize("claimed", [None, DIGEST, digest_of(b"lie")])
 async def test_a_blob_with_other_bytes(client: Client, registry: Scripted, claimed: str | None) -> None:
-    """Its last byte is never given, so that nobody takes it for whole; what the header says is no excuse."""
+    """The last byte is never given, so that no caller takes the blob for complete. The header does not matter."""
     lie = b"lie" + TEXT[3:]
     registry.will(Reply(200, {"Docker-Content-Digest": claimed or ""}, lie))
     given = b""
@@ -47,7 +47,7 @@ async def test_a_blob_with_other_bytes(client: Client, registry: Scripted, claim
 
 @pytest.mark.parametrize("at", [0, len(LARGE) // 2, len(LARGE) - 1])
 async def test_a_large_blob_with_one_other_byte(client: Client, registry: Scripted, at: int) -> None:
-    """It is hashed while it is passed on, and no faster than that."""
+    """The reader hashes the blob while it passes it on, and not faster."""
     registry.will(Reply(200, {}, LARGE), Reply(200, {}, LARGE[:at] + b"?" + LARGE[at + 1 :]))
     assert await read_blob(client, digest_of(LARGE), None, "project") == LARGE
     given = 0
@@ -58,7 +58,7 @@ async def test_a_large_blob_with_one_other_byte(client: Client, registry: Script
     assert given < len(LARGE)
 
 
-async def test_a_large_blob_that_nobody_reads_to_its_end(client: Client, registry: Scripted) -> None:
+async def test_a_large_blob_that_is_not_read_to_its_end(client: Client, registry: Scripted) -> None:
     registry.will(Reply(200, {}, LARGE), Reply(200, {}, LARGE))
     async with aclosing(await client.get_blob("project", digest_of(LARGE))) as reader:
         async for _ in reader:
@@ -88,7 +88,7 @@ async def test_a_tag_has_the_digest_that_the_registry_names(client: Client, regi
 async def test_a_tag_without_a_digest(client: Client, registry: Scripted) -> None:
     registry.will(Reply(200, JSON, b"{}"))
     assert (await client.get_tag("project", "latest")).descriptor.digest == digest_of(b"{}")
-    # A HEAD has nothing to compute it of.
+    # A HEAD has no content to compute the digest of.
     registry.will(Reply(200, {**JSON, "Content-Length": "2"}), Reply(200, JSON, b"{}"))
     assert (await client.resolve_tag("project", "latest")).digest == digest_of(b"{}")
     assert [seen.method for seen in registry.seen] == ["GET", "HEAD", "GET"]
@@ -96,7 +96,7 @@ async def test_a_tag_without_a_digest(client: Client, registry: Scripted) -> Non
 
 async def test_a_malformed_digest(client: Client, registry: Scripted) -> None:
     registry.will(Reply(200, {"Docker-Content-Digest": "sha256:short"}, b"{}"))
-    with pytest.raises(HTTPError, match="no digest"):
+    with pytest.raises(HTTPError, match="not a digest"):
         await client.get_tag("project", "latest")
 
 
@@ -111,13 +111,13 @@ async def test_a_manifest_without_end(client: Client, registry: Scripted) -> Non
         await client.get_tag("project", "latest")
 
 
-async def test_a_blob_that_breaks_off_goes_on_where_it_stopped(client: Client, registry: Scripted) -> None:
+async def test_an_interrupted_blob_is_resumed(client: Client, registry: Scripted) -> None:
     registry.will(
         Reply(200, {"Content-Length": str(len(TEXT))}, TEXT[:3000], cut=True),
         Reply(206, {"Content-Range": f"bytes 3000-{len(TEXT) - 1}/{len(TEXT)}"}, TEXT[3000:3001]),
         part(3001, len(TEXT)),
     )
-    # The second one ends as it promised, which is still too early.
+    # The second answer is as long as it promised, but the blob is still incomplete.
     assert await read(client) == TEXT
     assert [seen.headers.get("range") for seen in registry.seen] == [
         None,
@@ -126,7 +126,7 @@ async def test_a_blob_that_breaks_off_goes_on_where_it_stopped(client: Client, r
     ]
 
 
-async def test_a_blob_that_goes_on_with_other_bytes(client: Client, registry: Scripted) -> None:
+async def test_a_blob_that_is_resumed_with_other_bytes(client: Client, registry: Scripted) -> None:
     registry.will(
         Reply(200, {"Content-Length": str(len(TEXT))}, TEXT[:3000], cut=True),
         Reply(206, {"Content-Range": f"bytes 3000-{len(TEXT) - 1}/{len(TEXT)}"}, bytes(len(TEXT) - 3000)),
@@ -151,13 +151,13 @@ async def test_a_registry_without_ranges(client: Client, registry: Scripted, ran
     assert await read(client, range) == TEXT[start:stop]
 
 
-async def test_another_range_than_was_asked_for(client: Client, registry: Scripted) -> None:
+async def test_another_range_than_requested(client: Client, registry: Scripted) -> None:
     registry.will(part(200, 300))
     with pytest.raises(HTTPError, match="another range"):
         await read(client, ByteRange(100, 199))
 
 
-async def test_a_length_that_is_not_said(client: Client, registry: Scripted) -> None:
+async def test_a_missing_length(client: Client, registry: Scripted) -> None:
     head = Reply(200, {"Content-Length": str(len(TEXT))})
     registry.will(Reply(200, {"Content-Length": "", "Connection": "close"}, TEXT, cut=True), head)
     assert await read(client) == TEXT
@@ -175,7 +175,7 @@ async def test_a_length_that_is_not_said(client: Client, registry: Scripted) -> 
     ],
 )
 async def test_a_status_without_a_body(client: Client, registry: Scripted, status: int, code: str) -> None:
-    # A second one for the GET that follows a HEAD which is refused.
+    # A second answer for the GET that follows a refused HEAD.
     registry.will(Reply(status), Reply(status))
     with refused(code):
         await client.resolve_blob("project", DIGEST)
@@ -195,7 +195,7 @@ async def test_a_status_without_a_body(client: Client, registry: Scripted, statu
 async def test_a_registry_without_head_is_asked_for_a_blob_by_get(
     client: Client, registry: Scripted, refusal: int, reply: Reply, size: int
 ) -> None:
-    # Each time: it may know HEAD after an upgrade.
+    # At each request: the registry may support HEAD after an upgrade.
     for _ in range(2):
         registry.will(Reply(refusal), reply)
         assert (await client.resolve_blob("project", DIGEST)).size == size
@@ -205,7 +205,7 @@ async def test_a_registry_without_head_is_asked_for_a_blob_by_get(
     with refused("BLOB_UNKNOWN"):
         await client.resolve_blob("project", DIGEST)
     registry.will(Reply(refusal), Reply(206, {"Content-Range": "bytes 0-0/*"}, b"x"))
-    with pytest.raises(HTTPError, match="how long"):
+    with pytest.raises(HTTPError, match="size of the content"):
         await client.resolve_blob("project", DIGEST)
 
 
@@ -219,14 +219,14 @@ async def test_a_registry_without_head_is_asked_for_a_manifest_by_get(
     assert [seen.method for seen in registry.seen] == ["HEAD", "GET", "HEAD", "GET"]
 
 
-async def test_a_type_that_cannot_be_passed_on(client: Client, registry: Scripted) -> None:
+async def test_a_media_type_that_is_not_valid(client: Client, registry: Scripted) -> None:
     broken = {"Content-Type": "a\x01b"}
     for ask in (client.resolve_blob, client.get_blob, client.get_manifest):
         registry.will(Reply(200, broken, TEXT))
         with pytest.raises(HTTPError, match=r"Content-Type|media type") as caught:
             await ask("project", DIGEST)
         assert caught.value.status == 502
-    # The bytes of a manifest may say it, also where a HEAD was asked.
+    # The bytes of a manifest may contain the type, also after a HEAD.
     typed = b'{"mediaType":"application/json"}'
     head = {**broken, "Docker-Content-Digest": digest_of(typed), "Content-Length": str(len(typed))}
     registry.will(Reply(200, head), Reply(200, broken, typed))
@@ -244,14 +244,14 @@ async def test_a_404_without_a_code(client: Client, registry: Scripted, body: by
 
 async def test_a_code_with_its_message_and_detail(client: Client, registry: Scripted) -> None:
     body = b'{"errors":[{"code":"DENIED","message":"not today","detail":{"why":1}}]}'
-    # Many registries name no type, or another one.
+    # Many registries send no Content-Type, or a wrong one.
     registry.will(Reply(403, {"Content-Type": "text/plain"}, body))
     with refused("DENIED") as caught:
         await client.get_tag("project", "latest")
     assert (caught.value.message, caught.value.detail) == ("not today", {"why": 1})
 
 
-async def test_a_code_of_its_own_keeps_its_status(client: Client, registry: Scripted) -> None:
+async def test_an_unknown_code_keeps_its_status(client: Client, registry: Scripted) -> None:
     registry.will(Reply(418, JSON, b'{"errors":[{"code":"TEAPOT"}]}'))
     with refused("TEAPOT") as caught:
         await client.get_tag("project", "latest")

@@ -1,4 +1,4 @@
-"""`redirect_pulls`, `redirect_pushes`: clients go to the registry behind, where they get in by themselves."""
+"""`redirect_pulls`, `redirect_pushes`: clients use the registry behind the server, with their own credentials."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ NOT: dict[str, Any] = {"redirect_pulls": False, "redirect_pushes": False}
 
 
 async def ask(backend: Any, method: str, path: str, headers: dict[str, str] | None = None, **options: Any) -> Any:
-    """The answer of a handler over a backend, redirects not followed."""
+    """The answer of a handler over a backend. Redirects are not followed."""
     async with Handler(backend, Options(**(REDIRECT | options))) as handler:
         transport = httpx.ASGITransport(handler)
         async with httpx.AsyncClient(transport=transport, base_url="http://near") as client:
@@ -48,7 +48,7 @@ async def test_clients_push_and_pull_directly() -> None:
         serve_here(Handler(Client(far.url), Options(**REDIRECT), observe=events.append)) as near,
         Client(near.url) as client,
     ):
-        # In one request, in chunks, and in chunks that go on after a while.
+        # In one request, in chunks, and in chunks that are resumed after a pause.
         await client.push_blob(REPOSITORY, DESCRIBED, pieces_of(CONTENT))
         async with aclosing(await client.push_blob_chunked(REPOSITORY, chunk_size=100_000)) as writer:
             await writer.write(b"other ")
@@ -59,18 +59,18 @@ async def test_clients_push_and_pull_directly() -> None:
         await push_image(client, "latest")
         assert await read_blob(client, digest_of(b"other " + CONTENT)) == b"other " + CONTENT
     large = [(event.kind, event.status, event.received, event.sent) for event in events if "blob" in (event.kind or "")]
-    # The config of the image is in one small POST; nothing else has passed.
+    # The image's config is in one small POST. Nothing else passed through this server.
     assert ("blob_get", 307, 0, 0) in large
     assert all(received < 100 and sent == 0 for _, _, received, sent in large)
     assert not {"upload_chunk", "upload_complete"} & {event.kind for event in events}
 
 
-async def test_a_redirect_is_passed_on_to_the_byte(registry: Scripted, elsewhere: Scripted) -> None:
+async def test_a_redirect_is_passed_on_unchanged(registry: Scripted, elsewhere: Scripted) -> None:
     target = f"{elsewhere.url}/storage?signature=a%2Fb&x=%20"
     registry.will(Reply(307, {"Location": target}))
     answer = await ask(behind(registry, authorization=Basic("user", "password")), "GET", BLOB)
     assert (answer.status_code, answer.headers["location"], answer.content) == (307, target, b"")
-    # Storage signs one method; a byte is all that is wanted, and the storage itself is not asked.
+    # Storage signs a URL for one method. The client requests one byte from the registry, and nothing from the storage.
     assert (registry.seen[0].method, registry.seen[0].headers["range"]) == ("GET", "bytes=0-0")
     assert elsewhere.seen == []
 
@@ -89,8 +89,8 @@ async def test_a_registry_that_asks_for_nothing(registry: Scripted, status: int)
     assert (answer.status_code, answer.headers["location"]) == (307, f"{registry.url}{BLOB}")
 
 
-async def test_a_registry_that_asks_who_it_is(registry: Scripted) -> None:
-    """What this server may see its clients could not: it is given to them here."""
+async def test_a_registry_that_requires_credentials(registry: Scripted) -> None:
+    """Clients may not see what this server may see. So it serves the content itself."""
     registry.will(Reply(401, {"WWW-Authenticate": "Basic"}), Reply(206, {"Content-Range": "bytes 0-0/256000"}, b"\0"))
     registry.will(Reply(200, {}, CONTENT))
     answer = await ask(behind(registry, credentials=Credentials("user", "password")), "GET", BLOB)
@@ -103,7 +103,7 @@ async def test_a_registry_that_refuses(registry: Scripted, status: int, wanted: 
     assert (await ask(behind(registry), "GET", BLOB)).status_code == wanted
 
 
-async def test_what_is_answered_here(registry: Scripted) -> None:
+async def test_requests_that_the_server_answers_itself(registry: Scripted) -> None:
     head = Reply(200, {"Content-Length": "256000"})
     registry.will(head, head)
     assert (await ask(behind(registry), "HEAD", BLOB)).status_code == 200
@@ -135,13 +135,13 @@ async def test_an_upload(registry: Scripted, elsewhere: Scripted, where: str, *,
     registry.will(Reply(202, {"Location": location}))
     answer = await ask(behind(registry, credentials=Credentials("user", "password")), "POST", UPLOADS)
     assert answer.status_code == 202
-    # Another host would get no credentials from this server either.
+    # This server would not send its credentials to another host either.
     directly = not asks or location.startswith(elsewhere.url)
     assert (answer.headers["location"] == location) is directly
     assert directly or answer.headers["location"].startswith(UPLOADS)
 
 
-async def test_an_upload_of_nobody(registry: Scripted) -> None:
+async def test_an_unknown_upload(registry: Scripted) -> None:
     answer = await ask(behind(registry), "GET", f"{UPLOADS}%3Cforged%3Ehttp:%2F%2F127.0.0.1:1%2F")
     assert (answer.status_code, registry.seen) == (404, [])
 
@@ -174,7 +174,7 @@ WRAPPERS: dict[str, tuple[Callable[[Client], Any], bool, bool]] = {
 
 
 @pytest.mark.parametrize("name", WRAPPERS)
-async def test_what_lets_clients_through(name: str) -> None:
+async def test_the_wrappers_that_redirect_clients(name: str) -> None:
     """The table of docs/compose.md."""
     wrap, blobs, uploads = WRAPPERS[name]
     held = Memory()
@@ -191,15 +191,15 @@ async def test_what_lets_clients_through(name: str) -> None:
             assert not answer.headers.get("location", "").startswith("http")
 
 
-async def test_a_registry_above_that_has_it() -> None:
-    """Then the one below is not asked, which may be slow or gone."""
+async def test_the_first_registry_has_the_blob() -> None:
+    """Then the second registry, which may be slow or down, is not asked."""
     near = Memory()
     await near.push_blob(REPOSITORY, DESCRIBED, pieces_of(CONTENT))
     answer = await ask(compose.Unify(near, Client("http://127.0.0.1:1", retries=HURRIED), writes="first"), "GET", BLOB)
     assert (answer.status_code, answer.content) == (200, CONTENT)
 
 
-async def test_a_registry_above_that_is_gone() -> None:
+async def test_the_first_registry_is_down() -> None:
     held = Memory()
     await held.push_blob(REPOSITORY, DESCRIBED, pieces_of(CONTENT))
     async with serve_here(Handler(held)) as far:

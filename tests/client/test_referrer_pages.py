@@ -1,4 +1,4 @@
-"""Pages of referrers: one at a time where they are in order, and held within bounds where they are not."""
+"""Pages of referrers: streamed if they are in order, else sorted in memory within limits."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from ociserver import Handler, HTTPError, Memory
-from ociserver.client import Client, referrer_pages
+from ociserver.client import Client, Limits
 from tests.client.scripted import Reply, Scripted
 from tests.contract.contents import (
     IMAGE,
@@ -51,7 +51,7 @@ async def listed(client: Client, **asked: Any) -> list[str]:
     return [entry.digest for entry in await collect(client.referrers("project", SUBJECT, **asked))]
 
 
-async def test_pages_in_order_are_read_as_far_as_they_are_asked_for(client: Client, registry: Scripted) -> None:
+async def test_pages_in_order_are_read_as_far_as_needed(client: Client, registry: Scripted) -> None:
     registry.will(page(DIGESTS[:3], following=behind(DIGESTS[2])), page(DIGESTS[3:6], following=behind(DIGESTS[5])))
     async with aclosing(client.referrers("project", SUBJECT)) as found:  # type: ignore[type-var]
         assert [(await anext(found)).digest for _ in range(3)] == DIGESTS[:3]
@@ -71,22 +71,22 @@ async def test_pages_in_order_to_their_end(client: Client, registry: Scripted) -
     assert await listed(client) == DIGESTS
 
 
-async def test_what_lies_before_is_passed_over(client: Client, registry: Scripted) -> None:
-    """The first page shows that they are in order; from then on the first one asked for is the one that is wanted."""
+async def test_entries_before_the_position_are_skipped(client: Client, registry: Scripted) -> None:
+    """The first page shows the order. From then on, the client starts at the requested position."""
     following = f"{PATH}?token=a%2Fb&last={DIGESTS[1].replace(':', '%3A')}"
     registry.will(page(DIGESTS[:2], following=following), page(DIGESTS[6:]))
     assert await listed(client, start_after=DIGESTS[5]) == DIGESTS[6:]
-    # What else stands in the link is the registry's business.
+    # The other parameters of the link belong to the registry.
     assert registry.lines[1] == f"GET {PATH}?token=a%2Fb&last={DIGESTS[5].replace(':', '%3A')}"
     registry.will(page(DIGESTS[3:4], following=behind(DIGESTS[3])), page(DIGESTS[4:]))
     assert await listed(client, start_after=DIGESTS[2]) == DIGESTS[3:]
     assert registry.lines[2:] == [f"GET {behind(DIGESTS[2])}", f"GET {behind(DIGESTS[3])}"]
 
 
-async def test_a_list_that_is_not_in_order_as_others_were(client: Client, registry: Scripted) -> None:
+async def test_a_list_that_is_not_in_order_unlike_the_last(client: Client, registry: Scripted) -> None:
     registry.will(page(DIGESTS[:2], following=behind(DIGESTS[1])), page(DIGESTS[2:]))
     assert await listed(client) == DIGESTS
-    # It begins anew, whatever has been asked for.
+    # The client starts again at the first page.
     registry.will(page(DIGESTS[:3]), page(DIGESTS[:3], following="/next"), page(DIGESTS[3:]))
     assert await listed(client, start_after=DIGESTS[1]) == DIGESTS[2:]
     assert registry.lines[2:] == [f"GET {behind(DIGESTS[1])}", f"GET {PATH}", "GET /next"]
@@ -111,7 +111,7 @@ async def test_pages_in_another_order_are_sorted(
 
 
 async def test_pages_that_lose_their_order(client: Client, registry: Scripted) -> None:
-    """What was given cannot be taken back; a part of the list would look whole."""
+    """The entries so far cannot be taken back, and a part of the list would look complete."""
     registry.will(page(DIGESTS[2:4], following=behind(DIGESTS[3])), page(DIGESTS[:2]))
     async with aclosing(client.referrers("project", SUBJECT)) as found:  # type: ignore[type-var]
         assert [(await anext(found)).digest for _ in range(2)] == DIGESTS[2:4]
@@ -121,29 +121,31 @@ async def test_pages_that_lose_their_order(client: Client, registry: Scripted) -
 
 
 async def test_the_order_is_that_of_all_entries(client: Client, registry: Scripted) -> None:
-    """Also where only some of them are asked for, and the registry does not filter."""
+    """Also if only some of the entries are requested, and the registry does not filter."""
     registry.will(page(DIGESTS[:3], following=behind(DIGESTS[2]), kind="other"), page(DIGESTS[3:]))
     async with aclosing(client.referrers("project", SUBJECT, "a/b")) as found:  # type: ignore[type-var]
         assert (await anext(found)).digest == DIGESTS[3]
 
 
-@pytest.mark.parametrize("limit", ["MAX_REFERRERS", "MAX_REFERRERS_SIZE"])
-async def test_what_is_held_is_bounded(
-    client: Client, registry: Scripted, monkeypatch: pytest.MonkeyPatch, limit: str
-) -> None:
-    monkeypatch.setattr(referrer_pages, limit, 3 if limit == "MAX_REFERRERS" else 1000)
+@pytest.mark.parametrize("limits", [Limits(max_referrers=3), Limits(max_referrers_size=1000)], ids=["entries", "bytes"])
+async def test_a_list_that_is_sorted_in_memory_is_bounded(registry: Scripted, limits: Limits) -> None:
+    async with Client(registry.url, limits=limits) as client:
+        await check_bounds(client, registry)
+
+
+async def check_bounds(client: Client, registry: Scripted) -> None:
     registry.will(page(DIGESTS[4:6], following="/v2/next"), page(DIGESTS[:2], following="/v2/more"))
     with pytest.raises(HTTPError, match="the registry lists more than") as caught:
         await listed(client)
     assert caught.value.status == 502
     assert len(registry.seen) == 2
-    # In order none is held for long.
+    # The limit does not apply to pages that are in order.
     registry.will(page(DIGESTS[:4], following=behind(DIGESTS[3])), page(DIGESTS[4:]))
     assert await listed(client) == DIGESTS
 
 
-async def test_a_push_asks_for_no_more_than_a_page(client: Client, registry: Scripted) -> None:
-    """It only has to know whether there is such a list."""
+async def test_a_push_requests_at_most_one_page(client: Client, registry: Scripted) -> None:
+    """The client only has to know whether the registry has the API."""
     registry.will(Reply(201), page(DIGESTS[:2], following=behind(DIGESTS[1])))
     content = index(subject=descriptor(IMAGE, b"subject"))
     await push_manifest(client, content, INDEX, repository="project")
@@ -151,7 +153,7 @@ async def test_a_push_asks_for_no_more_than_a_page(client: Client, registry: Scr
 
 
 async def test_a_server_in_front_has_the_same_pages() -> None:
-    """Each costs its own page behind, and the next one, which tells that it is there."""
+    """Each page costs one page of the inner registry, and the next one, which shows that there is one."""
     async with Remote(Memory()) as remote:
         pushed = []
         for number in range(6):

@@ -1,4 +1,4 @@
-"""Redirects, repetitions, time-outs, and where credentials go."""
+"""Redirects, repetitions, timeouts, and which hosts get credentials."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from ociserver import HTTPError, OCIError, Url
-from ociserver.client import Basic, Client, Credentials, RetryPolicy, UnreachableError
+from ociserver.client import Basic, Client, Credentials, Limits, RetryPolicy, UnreachableError
 from ociserver.context import retry_until
 from tests.client.conftest import HURRIED
 from tests.client.scripted import Reply, Scripted
@@ -32,7 +32,7 @@ async def test_a_redirect_carries_no_credentials_to_another_host(registry: Scrip
         assert b"".join([piece async for piece in reader]) == TEXT
         assert reader.location == Url(f"{elsewhere.url}/storage?signature=a%2Fb")
     assert registry.seen[0].headers["authorization"] == BASIC
-    # To the byte: a signature covers the URL as it was written.
+    # Unchanged, because a signature covers the exact URL.
     assert elsewhere.lines == ["GET /storage?signature=a%2Fb"]
     assert "authorization" not in elsewhere.seen[0].headers
 
@@ -80,7 +80,7 @@ async def test_repetitions_end(client: Client, registry: Scripted) -> None:
     with refused("TOOMANYREQUESTS") as caught:
         await client.get_tag("project", "latest")
     assert len(registry.seen) == HURRIED.attempts
-    # Whoever asked us is to wait as well.
+    # Our own client has to wait, too.
     assert caught.value.headers == {"Retry-After": "0"}
 
 
@@ -94,7 +94,7 @@ async def test_retry_after_is_waited_for(client: Client, registry: Scripted) -> 
 async def test_a_caller_with_another_answer_is_not_kept_waiting(registry: Scripted) -> None:
     async with Client(registry.url, retries=RetryPolicy(attempts=9, backoff_s=0.2)) as client:
         token = retry_until.set(time.monotonic() + 0.3)
-        # At least and at most so often: a connection that was just being closed is no reason to wait.
+        # Exactly this number of times: the client does not wait after a connection that was just closing.
         for failure, least, most in (
             (Reply(503), 1, 2),
             (Reply(None), 2, 3),
@@ -112,7 +112,7 @@ async def test_a_caller_with_another_answer_is_not_kept_waiting(registry: Script
         assert (await client.get_tag("project", "latest")).content == b"{}"
 
 
-async def test_a_long_retry_after_is_not(client: Client, registry: Scripted) -> None:
+async def test_a_long_retry_after_is_not_waited_for(client: Client, registry: Scripted) -> None:
     registry.will(Reply(429, {"Retry-After": "3600"}))
     with refused("TOOMANYREQUESTS"):
         await client.get_tag("project", "latest")
@@ -124,43 +124,41 @@ async def test_a_connection_that_ends_without_an_answer(client: Client, registry
     assert (await client.get_tag("project", "latest")).content == b"{}"
 
 
-async def test_what_must_not_be_done_twice(client: Client, registry: Scripted) -> None:
+async def test_requests_that_must_not_be_repeated(client: Client, registry: Scripted) -> None:
     registry.will(Reply(None))
     with pytest.raises(UnreachableError):
         await client.delete_tag("project", "latest")
-    # The tag may have moved since.
+    # The tag may have moved in the meantime.
     registry.will(Reply(None))
     with pytest.raises(UnreachableError):
         await client.push_manifest("project", b"{}", "application/json", tags=["latest"])
     assert [seen.method for seen in registry.seen] == ["DELETE", "PUT"]
 
 
-async def test_what_was_not_done_may_be_repeated(client: Client, registry: Scripted) -> None:
+async def test_a_request_that_was_not_executed_is_repeated(client: Client, registry: Scripted) -> None:
     registry.will(Reply(503), Reply(202), Reply(429), Reply(201))
     await client.delete_tag("project", "latest")
     await client.push_manifest("project", b"{}", "application/json", tags=["latest"])
     assert registry.seen[3].body == b"{}"
 
 
-async def test_a_registry_that_is_not_there() -> None:
+async def test_a_registry_that_cannot_be_reached() -> None:
     async with Client("http://127.0.0.1:1", retries=HURRIED) as client:
         with pytest.raises(UnreachableError) as caught:
             await client.push_manifest("project", b"{}", "application/json", tags=["latest"])
     assert caught.value.status == 502
 
 
-async def test_a_registry_that_says_nothing(registry: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ociserver.client.transport.IDLE_TIMEOUT_S", 0.2)
+async def test_a_registry_that_does_not_answer(registry: Scripted) -> None:
     registry.will(Reply(200, delay_s=5))
-    async with Client(registry.url, retries=RetryPolicy(attempts=1)) as client:
+    async with Client(registry.url, retries=RetryPolicy(attempts=1), limits=Limits(idle_timeout_s=0.2)) as client:
         with pytest.raises(UnreachableError) as caught:
             await client.get_tag("project", "latest")
     assert caught.value.status == 504
 
 
-async def test_a_registry_that_takes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No time-out of reading sees it: the request is still being sent."""
-    monkeypatch.setattr("ociserver.client.requests.IDLE_TIMEOUT_S", 0.3)
+async def test_a_registry_that_does_not_read() -> None:
+    """The timeout also applies while the client sends: a read timeout would not notice this registry."""
     held: list[asyncio.StreamWriter] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -174,13 +172,12 @@ async def test_a_registry_that_takes_nothing(monkeypatch: pytest.MonkeyPatch) ->
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     content = bytes(1 << 20)
-    async with Client(f"http://127.0.0.1:{port}", retries=RetryPolicy(attempts=1)) as client:
+    url, limits = f"http://127.0.0.1:{port}", Limits(idle_timeout_s=0.3)
+    async with Client(url, retries=RetryPolicy(attempts=1), limits=limits) as client:
         writer = await client.push_blob_chunked("p", chunk_size=1 << 26)
         await writer.write(content * 40)
         with pytest.raises(UnreachableError):
             await writer.aclose()
-        for task in client._background.copy():
-            task.cancel()
     server.close()
     for stream in held:
         stream.close()
@@ -203,12 +200,12 @@ async def test_the_environment_names_a_proxy(
 
 
 @pytest.mark.parametrize("url", ["", "registry.example", "ftp://host", "https://", "http://a?b", "http://user:pw@host"])
-def test_what_is_no_registry(url: str) -> None:
+def test_a_url_that_is_not_a_registry(url: str) -> None:
     with pytest.raises(ValueError, match=r"registry|credentials"):
         Client(url)
 
 
-async def test_a_client_is_opened() -> None:
+async def test_a_client_must_be_opened() -> None:
     with pytest.raises(RuntimeError, match="async with"):
         await Client("http://localhost").get_tag("project", "latest")
 
@@ -221,7 +218,7 @@ async def test_a_path_before_v2(registry: Scripted) -> None:
 
 
 async def test_docker_hub_has_another_name() -> None:
-    assert str(Client("https://docker.io")._root) == "https://registry-1.docker.io"
+    assert Client("https://docker.io").host == "registry-1.docker.io"
 
 
 async def test_bodies_are_not_compressed_on_the_way(client: Client, registry: Scripted) -> None:

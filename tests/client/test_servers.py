@@ -1,4 +1,4 @@
-"""The client against granian, and a server of ours whose backend is a client."""
+"""The client against granian, and a server of ours over a client."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ async def test_a_large_upload(granian: Site, offset: int | None) -> None:
 
 
 async def test_registries_behind_one_another() -> None:
-    """Errors, uploads and lists survive two of them."""
+    """Errors, uploads and lists pass through two servers."""
     async with (
         serve_here(Handler(Memory())) as far,
         serve_here(Handler(Client(far.url))) as near,
@@ -80,7 +80,7 @@ async def test_registries_behind_one_another() -> None:
 
 @pytest.mark.parametrize("size", [100_000, UNKNOWN_SIZE])
 async def test_a_push_through_a_server_is_a_push(registry: Scripted, size: int) -> None:
-    """No request more than the client itself makes."""
+    """The server sends the same requests as the client alone."""
     content = bytes(100_000)
     registry.will(Reply(202, {"Location": HERE}), Reply(201))
     async with serve_here(Handler(Client(registry.url, retries=HURRIED))) as near, Client(near.url) as client:

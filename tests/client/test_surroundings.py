@@ -1,4 +1,4 @@
-"""What the environment says: a private authority, and a proxy that tunnels."""
+"""Settings from the environment: a private authority, and a proxy with CONNECT."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FOUND = Reply(200, {}, b"{}")
 
 
 class Proxy:
-    """A proxy that knows CONNECT, and nothing else."""
+    """A proxy that supports only CONNECT."""
 
     def __init__(self) -> None:
         self.url = ""
@@ -54,7 +54,7 @@ async def _pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> Non
 
 @pytest.fixture
 async def secure(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Scripted]:
-    """A registry whose certificate a private authority has issued."""
+    """A registry with a certificate from a private authority."""
     monkeypatch.delenv("SSL_CERT_FILE", raising=False)
     tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     tls.load_cert_chain(CERTIFICATES / "issued.pem", CERTIFICATES / "issued-key.pem")
@@ -77,7 +77,7 @@ def client_of(registry: Scripted) -> Client:
 
 async def test_a_private_authority(secure: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:
     async with client_of(secure) as client:
-        # Whom nobody has named is not trusted.
+        # The authority is not configured, so it is not trusted.
         with pytest.raises(UnreachableError):
             await client.get_tag("project", "latest")
     assert secure.seen == []
@@ -96,7 +96,7 @@ async def test_a_tunnel(secure: Scripted, proxy: Proxy, monkeypatch: pytest.Monk
         assert (await client.get_tag("project", "latest")).content == b"{}"
     (head,) = proxy.heads
     assert head.startswith(f"CONNECT {secure.url.removeprefix('https://')} HTTP/1.1\r\n")
-    # What is for the registry, the proxy does not see.
+    # The proxy does not see the requests to the registry.
     assert "authorization" not in head.lower()
     assert "authorization" in secure.seen[0].headers
     monkeypatch.setenv("no_proxy", "localhost")

@@ -1,4 +1,4 @@
-"""A token server that gives no answer: it is asked as often as the settings say, and the request is not repeated."""
+"""A token server that does not answer: the client asks as often as configured, and does not repeat the request."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ async def test_attempts_do_not_multiply() -> None:
         async with Client(registry.url, retries=RetryPolicy(attempts=ATTEMPTS, backoff_s=0.001)) as client:
             await client.get_tag("library/app", "latest")
             tokens.otherwise = lambda _: Reply(None)
-            # First a token is fetched ahead of time, and then only if the registry asks for one.
+            # First the client fetches a token ahead of the request, and then only if the registry asks for one.
             for _ in range(2):
                 registry.seen.clear()
                 tokens.seen.clear()

@@ -1,4 +1,4 @@
-"""Uploads: in one request, in chunks, through broken connections, and where they go on."""
+"""Uploads: in one request, in chunks, through broken connections, and their Locations."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def quoted(digest: str) -> str:
 
 
 def at(size: int, location: str = HERE) -> Reply:
-    """An upload that has so many bytes."""
+    """The answer for an upload with this number of bytes."""
     return Reply(204, {"Location": location, "Range": f"0-{size - 1}"})
 
 
@@ -53,7 +53,7 @@ async def test_a_small_blob_is_one_request(client: Client, registry: Scripted) -
     assert registry.seen[0].headers["content-length"] == "10"
 
 
-async def test_a_registry_that_does_not_take_it_is_asked_once(client: Client, registry: Scripted) -> None:
+async def test_a_registry_without_single_posts_is_asked_once(client: Client, registry: Scripted) -> None:
     registry.will(STARTED, CREATED, STARTED, CREATED)
     await push(client, TEXT)
     await push(client, TEXT)
@@ -76,13 +76,13 @@ async def test_a_large_blob_is_a_post_and_a_put(client: Client, registry: Script
     assert registry.seen[1].headers.get("content-length") == (str(size) if size >= 0 else None)
 
 
-async def test_a_refusal_before_the_end_is_the_answer(client: Client, registry: Scripted) -> None:
-    """And what was begun is ended, as nobody knows of it."""
+async def test_a_refusal_before_the_end_of_the_body(client: Client, registry: Scripted) -> None:
+    """The client deletes the upload, because no caller has its id."""
     body = b'{"errors":[{"code":"DENIED","message":"full"}]}'
     registry.will(STARTED, Reply(403, {}, body, take=1000, cut=True), Reply(204))
 
     async def pieces() -> AsyncIterator[bytes]:
-        # Less than a connection holds, so that the answer comes before the end is reached.
+        # Less than the buffers of a connection, so that the answer arrives before the end of the body.
         for _ in range(1_000_000):
             yield bytes(1000)
 
@@ -93,7 +93,7 @@ async def test_a_refusal_before_the_end_is_the_answer(client: Client, registry: 
     assert registry.lines[-1] == f"DELETE {HERE}"
 
 
-async def test_a_source_that_breaks_off(client: Client, registry: Scripted) -> None:
+async def test_a_source_that_fails(client: Client, registry: Scripted) -> None:
     registry.will(STARTED, Reply(None), Reply(204))
 
     async def pieces() -> AsyncIterator[bytes]:
@@ -122,7 +122,7 @@ async def test_the_newest_location_counts(client: Client, registry: Scripted) ->
     assert [seen.headers.get("content-range") for seen in registry.seen] == [None, "0-4", "5-8"]
 
 
-async def test_chunks_are_as_large_as_the_registry_wants(client: Client, registry: Scripted) -> None:
+async def test_chunks_have_the_registrys_minimum_size(client: Client, registry: Scripted) -> None:
     registry.will(Reply(202, {"Location": HERE, "OCI-Chunk-Min-Length": "8"}), taken(8), CREATED)
     async with aclosing(await client.push_blob_chunked("project", chunk_size=3)) as writer:
         assert writer.chunk_size == 8
@@ -132,16 +132,14 @@ async def test_chunks_are_as_large_as_the_registry_wants(client: Client, registr
     assert [seen.body for seen in registry.seen] == [b"", TEXT[:8], TEXT[8:]]
 
 
-async def test_chunks_that_nobody_can_hold(client: Client, registry: Scripted) -> None:
+async def test_a_minimum_size_that_is_too_large(client: Client, registry: Scripted) -> None:
     registry.will(Reply(202, {"Location": HERE, "OCI-Chunk-Min-Length": str(10**12)}))
     with refused("UNSUPPORTED"):
         await client.push_blob_chunked("project")
 
 
 @pytest.mark.parametrize("arrived", [0, 1, 4, 10])
-async def test_a_chunk_that_breaks_off_goes_on_where_it_stopped(
-    client: Client, registry: Scripted, arrived: int
-) -> None:
+async def test_an_interrupted_chunk_is_resumed(client: Client, registry: Scripted, arrived: int) -> None:
     progress = Reply(204, {"Location": HERE, "Range": f"0-{max(arrived - 1, 0)}", "Upload-Offset": str(arrived)})
     rest = [taken(10)] if arrived < 10 else []
     registry.will(STARTED, Reply(None, take=arrived), progress, *rest, CREATED)
@@ -161,7 +159,7 @@ async def test_a_chunk_that_always_breaks_off(client: Client, registry: Scripted
     assert len(registry.seen) < 12
 
 
-async def test_an_upload_that_is_somewhere_else(client: Client, registry: Scripted) -> None:
+async def test_an_upload_with_an_unexpected_size(client: Client, registry: Scripted) -> None:
     registry.will(STARTED, Reply(None), at(4000))
     writer = await client.push_blob_chunked("project", chunk_size=10)
     with refused("RANGE_INVALID"):
@@ -169,7 +167,7 @@ async def test_an_upload_that_is_somewhere_else(client: Client, registry: Script
 
 
 async def test_a_commit_whose_answer_was_lost(client: Client, registry: Scripted) -> None:
-    """The upload is gone and the blob is there: it was the answer that got lost."""
+    """Only the answer was lost: the upload no longer exists, and the blob does."""
     registry.will(STARTED, Reply(None), Reply(404), Reply(200, {"Content-Length": "10"}))
     async with aclosing(await client.push_blob_chunked("project")) as writer:
         await writer.write(TEXT)
@@ -186,13 +184,13 @@ async def test_a_commit_that_was_lost(client: Client, registry: Scripted) -> Non
 
 
 async def left(client: Client) -> str:
-    """The id of an upload that was begun and left, as by a request to a server in front of the client."""
+    """The id of an upload that was begun and left, as after a request to a server in front of the client."""
     async with aclosing(await client.push_blob_chunked("project")) as writer:
         return writer.id
 
 
-async def test_a_whole_body_is_one_request(client: Client, registry: Scripted) -> None:
-    """As our handler has it: POST, PATCH, PUT there are POST, PATCH, PUT here, whatever the size of the pieces."""
+async def test_a_body_is_one_request(client: Client, registry: Scripted) -> None:
+    """POST, PATCH, PUT to our handler become POST, PATCH, PUT to the registry, for every size of pieces."""
     registry.will(STARTED, taken(10), CREATED)
     upload_id = await left(client)
     async with aclosing(await client.push_blob_chunked_resume("project", upload_id, offset=None)) as writer:
@@ -215,20 +213,20 @@ async def test_a_closing_body_is_the_closing_request(client: Client, registry: S
     assert [(seen.method, seen.body) for seen in registry.seen] == [("POST", b""), ("PUT", TEXT)]
 
 
-async def test_a_closing_body_that_breaks_off_is_not_finished(client: Client, registry: Scripted) -> None:
+async def test_an_interrupted_closing_body_does_not_close_the_upload(client: Client, registry: Scripted) -> None:
     registry.will(STARTED, CREATED)
     writer = await client.push_blob_chunked_resume("project", await left(client), offset=None, digest=DIGEST)
     await writer.write(TEXT[:3])
     await writer.aclose()
-    # It never had the end of its body, so it never was a request that could close anything.
+    # The registry did not get the end of the body, so this was not a complete request.
     assert [seen.method for seen in registry.seen] == ["POST"]
 
 
 @pytest.mark.parametrize("there, sent", [(0, None), (4, "4-13")])
-async def test_an_upload_of_another_process_is_asked_for(
+async def test_the_size_of_another_processs_upload_is_requested(
     client: Client, registry: Scripted, there: int, sent: str | None
 ) -> None:
-    """To one that has nothing yet a body is streamed; behind what is there it goes with its place."""
+    """A body for an empty upload is streamed. For other uploads it is sent with its offset."""
     progress = Reply(204, {"Location": HERE, "Upload-Offset": str(there)})
     registry.will(progress, taken(there + 10))
     async with aclosing(await client.push_blob_chunked_resume("project", "1", offset=None)) as writer:
@@ -239,7 +237,7 @@ async def test_an_upload_of_another_process_is_asked_for(
     assert writer.size == there + 10
 
 
-async def test_an_offset_is_sent_whatever_is_known(client: Client, registry: Scripted) -> None:
+async def test_a_given_offset_is_sent(client: Client, registry: Scripted) -> None:
     registry.will(STARTED, Reply(416))
     upload_id = await left(client)
     with refused("RANGE_INVALID"):
@@ -248,13 +246,13 @@ async def test_an_offset_is_sent_whatever_is_known(client: Client, registry: Scr
     assert registry.seen[1].headers["content-range"] == "0-9"
 
 
-async def test_what_another_process_has_brought_meanwhile(client: Client, registry: Scripted) -> None:
-    """What this one knows of the upload is old then: it is asked for, and the body goes behind all of it."""
+async def test_an_upload_that_another_process_has_continued(client: Client, registry: Scripted) -> None:
+    """This process's size of the upload is outdated. So the client asks, and appends the body."""
     registry.will(STARTED, taken(3), at(5), Reply(416), at(7), taken(17))
     upload_id = await left(client)
     async with aclosing(await client.push_blob_chunked_resume("project", upload_id, offset=None)) as writer:
         await writer.write(TEXT[:3])
-    # Whoever only asks is told what is there.
+    # A caller that only asks gets the current size.
     async with aclosing(await client.push_blob_chunked_resume("project", upload_id, offset=None)) as writer:
         assert writer.size == 3
         await refresh(writer)
@@ -275,7 +273,7 @@ async def test_what_another_process_has_brought_meanwhile(client: Client, regist
     ]
 
 
-async def test_a_location_elsewhere_gets_no_credentials(registry: Scripted, elsewhere: Scripted) -> None:
+async def test_a_location_on_another_host_gets_no_credentials(registry: Scripted, elsewhere: Scripted) -> None:
     registry.will(Reply(202, {"Location": f"{elsewhere.url}/storage/1?key=x"}))
     elsewhere.will(CREATED)
     async with Client(registry.url, authorization=Basic("user", "password"), retries=HURRIED) as client:
@@ -284,7 +282,7 @@ async def test_a_location_elsewhere_gets_no_credentials(registry: Scripted, else
     assert elsewhere.lines == [f"PUT /storage/1?key=x&digest={quoted(LARGE_DIGEST)}"]
 
 
-async def test_an_id_is_known_to_whoever_has_the_key(registry: Scripted, elsewhere: Scripted) -> None:
+async def test_an_id_is_valid_for_clients_with_the_same_key(registry: Scripted, elsewhere: Scripted) -> None:
     registry.will(Reply(202, {"Location": f"{elsewhere.url}/storage/1"}), STARTED)
     async with (
         Client(registry.url, upload_key=b"shared") as one,
@@ -324,8 +322,8 @@ async def test_an_id_is_known_to_whoever_has_the_key(registry: Scripted, elsewhe
         "",
     ],
 )
-async def test_an_id_cannot_be_bent(client: Client, registry: Scripted, upload_id: str) -> None:
-    """It comes from clients of ours, and is where requests with our credentials go."""
+async def test_a_forged_id_is_refused(client: Client, registry: Scripted, upload_id: str) -> None:
+    """The id comes from our clients, and requests with our credentials go to the URL in it."""
     for offset in (None, 0, 5):
         with refused("BLOB_UPLOAD_UNKNOWN"):
             await client.push_blob_chunked_resume("project", upload_id, offset=offset)
@@ -333,25 +331,25 @@ async def test_an_id_cannot_be_bent(client: Client, registry: Scripted, upload_i
 
 
 @pytest.mark.parametrize("location", ["", "/" + "x" * 5000, "http://[broken"])
-async def test_a_location_that_is_none(client: Client, registry: Scripted, location: str) -> None:
+async def test_a_location_that_is_not_valid(client: Client, registry: Scripted, location: str) -> None:
     registry.will(Reply(202, {"Location": location}))
     with pytest.raises(HTTPError):
         _ = (await client.push_blob_chunked("project")).id
 
 
-async def test_a_mount_that_is_an_upload_instead(registry: Scripted) -> None:
+async def test_a_mount_that_starts_an_upload_instead(registry: Scripted) -> None:
     registry.will(STARTED, Reply(204))
     async with Client(registry.url, retries=HURRIED) as client:
         with refused("UNSUPPORTED"):
             await client.mount_blob("from/here", "project", DIGEST)
-    # The upload that nobody wanted is ended.
+    # The client deletes the upload that nobody needs.
     assert registry.lines == [
         f"POST /v2/project/blobs/uploads/?mount={quoted(DIGEST)}&from=from%2Fhere",
         f"DELETE {HERE}",
     ]
 
 
-async def test_tags_that_the_registry_does_not_know_how_to_set_at_once(client: Client, registry: Scripted) -> None:
+async def test_a_registry_without_the_tag_parameter(client: Client, registry: Scripted) -> None:
     registry.will(CREATED, CREATED, CREATED)
     pushed = await client.push_manifest("project", b"{}", "application/json", tags=["a", "b"])
     assert pushed.tags == ("a", "b")
@@ -363,7 +361,7 @@ async def test_tags_that_the_registry_does_not_know_how_to_set_at_once(client: C
     ]
 
 
-async def test_tags_that_it_sets_at_once(client: Client, registry: Scripted) -> None:
+async def test_a_registry_with_the_tag_parameter(client: Client, registry: Scripted) -> None:
     registry.will(Reply(201, [("OCI-Tag", "a, c"), ("OCI-Tag", "b"), ("OCI-Subject", DIGEST)]))
     pushed = await client.push_manifest("project", b"{}", "application/json", tags=["a", "b", "c"])
     assert (pushed.tags, pushed.subject) == (("a", "b", "c"), DIGEST)

@@ -1,4 +1,4 @@
-"""What is passed on is hashed beside it, within bounds."""
+"""Bodies are hashed while they are passed on, with a bounded backlog."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ import os
 
 import pytest
 
-from ociserver.client import verification as verification_module
-from ociserver.client.verification import FEW, MOST, Verification
+from ociserver.client.verification import FEW, MAX_BACKLOG, MAX_BACKLOG_OF_FEW, ActiveBodies, Verification
 
 pytestmark = pytest.mark.anyio
 
@@ -25,36 +24,28 @@ async def test_the_digest_is_that_of_all_pieces(count: int, size: int) -> None:
     assert await verification.digest() == f"sha512:{hashlib.sha512(PIECE[:size] * count).hexdigest()}"
 
 
-async def test_whoever_adds_too_much_waits() -> None:
+async def test_add_waits_while_the_backlog_is_too_large() -> None:
     verification = Verification("sha512")
-    adding = asyncio.ensure_future(verification.add(bytes(100 * MOST)))
+    adding = asyncio.ensure_future(verification.add(bytes(100 * MAX_BACKLOG)))
     await asyncio.sleep(0)
     assert not adding.done()
     await adding
 
 
-async def test_whoever_goes_away_is_not_waited_for() -> None:
+async def test_a_cancelled_add_loses_no_bytes() -> None:
     verification = Verification("sha512")
-    adding = asyncio.ensure_future(verification.add(bytes(100 * MOST)))
+    adding = asyncio.ensure_future(verification.add(bytes(100 * MAX_BACKLOG)))
     await asyncio.sleep(0)
     adding.cancel()
     with pytest.raises(asyncio.CancelledError):
         await adding
-    assert await verification.digest() == f"sha512:{hashlib.sha512(bytes(100 * MOST)).hexdigest()}"
+    assert await verification.digest() == f"sha512:{hashlib.sha512(bytes(100 * MAX_BACKLOG)).hexdigest()}"
 
 
-async def test_a_few_may_have_more_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    waits = []
-
-    async def noting(_worker: object, backlog: int) -> None:
-        waits.append(backlog)
-
-    monkeypatch.setattr(Verification, "_under_way", 0)  # those of other tests are never closed
-    monkeypatch.setattr(verification_module, "wait_until_below", noting)
-    many = [Verification("sha512") for _ in range(FEW + 1)]
-    await many[0].add(bytes(2 * MOST))
-    assert waits == [MOST // 2]
-    for verification in many[1:] * 2:
+def test_a_few_bodies_get_a_larger_backlog() -> None:
+    active = ActiveBodies()
+    many = [Verification("sha512", active) for _ in range(FEW + 1)]
+    assert active.max_backlog == MAX_BACKLOG
+    for verification in many[1:] * 2:  # a second close changes nothing
         verification.close()
-    await Verification("sha512").add(bytes(2 * MOST))
-    assert waits == [MOST // 2]
+    assert (active.count, active.max_backlog) == (1, MAX_BACKLOG_OF_FEW)

@@ -1,1 +1,1 @@
-"""The wrappers: what each of them changes; what they pass on is in `tests.contract`."""
+"""What each wrapper changes. `tests.contract` tests what wrappers pass on."""

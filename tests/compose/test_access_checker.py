@@ -1,4 +1,4 @@
-"""AccessChecker: what is asked before each call, and what a refusal does (Go: `ocifilter.AccessChecker`)."""
+"""AccessChecker: the checks before each call, and the effect of a refusal (Go: `ocifilter.AccessChecker`)."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ async def filled() -> tuple[Memory, str]:
 
 
 @pytest.mark.parametrize("method", CALLS)
-async def test_what_is_asked(method: str) -> None:
+async def test_the_checks_of_each_method(method: str) -> None:
     inner, digest = await filled()
     asked: list[tuple[str, Access]] = []
     call, expected = CALLS[method]
@@ -85,7 +85,7 @@ async def test_continuing_an_upload_is_a_write() -> None:
 
 
 @pytest.mark.parametrize("method", [name for name in CALLS if name != "repositories"])
-async def test_a_refusal_is_raised_as_it_is_and_nothing_has_happened(method: str) -> None:
+async def test_a_refusal_is_raised_unchanged_and_has_no_effect(method: str) -> None:
     inner, digest = await filled()
     before = inner.size_bytes
     refusal = OCIError("UNAUTHORIZED", "who are you?")
@@ -112,14 +112,14 @@ async def test_false_is_denied(method: str) -> None:
         await CALLS[method][0](AccessChecker(inner, lambda repository, access: False), digest)
 
 
-async def test_the_catalog_leaves_out_what_may_not_be_read() -> None:
+async def test_the_catalog_leaves_out_unreadable_repositories() -> None:
     inner, _ = await filled()
     backend = AccessChecker(inner, lambda repository, access: repository != ONE)
     assert await collect(backend.repositories()) == [TWO]
 
 
 async def test_a_check_that_fails_does_not_hide_a_repository() -> None:
-    """A part of the list that looks whole would be worse than an error."""
+    """A part of the list that looks complete would be worse than an error."""
     inner, _ = await filled()
 
     def check(repository: str, access: Access) -> None:
@@ -132,7 +132,7 @@ async def test_a_check_that_fails_does_not_hide_a_repository() -> None:
         await anext(names)
 
 
-async def test_a_check_knows_who_asks() -> None:
+async def test_a_check_knows_the_user() -> None:
     inner, _ = await filled()
 
     async def check(repository: str, access: Access) -> None:

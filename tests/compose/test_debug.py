@@ -1,4 +1,4 @@
-"""Debug: each call is one record, which changes nothing (Go: `ocidebug`)."""
+"""Debug: each call is one record, and its behaviour does not change (Go: `ocidebug`)."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ TEXT = b"0123456789"
 
 @pytest.fixture
 def records() -> Iterator[list[logging.LogRecord]]:
-    """What is logged while the test runs."""
+    """The records that are logged during the test."""
     logger, handler = logging.getLogger("ociserver.debug"), _Kept()
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
@@ -84,7 +84,7 @@ async def test_each_call_is_one_record(method: str, records: list[logging.LogRec
 
 
 @pytest.mark.parametrize("method", CALLS)
-async def test_an_error_is_logged_and_raised_as_it_is(method: str, records: list[logging.LogRecord]) -> None:
+async def test_an_error_is_logged_and_raised_unchanged(method: str, records: list[logging.LogRecord]) -> None:
     async def fail(*_: Any, **__: Any) -> None:
         raise error
 
@@ -123,10 +123,8 @@ async def test_reading_is_one_record(records: list[logging.LogRecord]) -> None:
 @pytest.mark.parametrize(
     "location", ["/v2/a/blobs/uploads/one?_state=secret", "/elsewhere/one?_state=secret", "http://127.0.0.1:1/?secret"]
 )
-async def test_the_id_of_an_upload_at_a_registry_elsewhere_is_not_logged_whole(
-    location: str, records: list[logging.LogRecord]
-) -> None:
-    """It has the place where the upload goes on, which may be signed, and our own signature of that."""
+async def test_the_signature_in_an_uploads_id_is_not_logged(location: str, records: list[logging.LogRecord]) -> None:
+    """The id contains the upload's URL, which may be signed, and our own signature of it."""
     async with scripted() as registry, Client(registry.url) as client:
         registry.will(Reply(202, {"Location": location}))
         backend = Debug(client)
@@ -144,7 +142,7 @@ async def test_the_id_of_an_upload_at_a_registry_elsewhere_is_not_logged_whole(
     ]
 
 
-async def test_an_upload_is_told_by_its_writer(records: list[logging.LogRecord]) -> None:
+async def test_records_of_an_upload_have_the_same_writer(records: list[logging.LogRecord]) -> None:
     backend = Debug(Memory())
     writer = await backend.push_blob_chunked(REPOSITORY)
     for _ in range(100):
@@ -170,7 +168,7 @@ async def test_an_upload_is_told_by_its_writer(records: list[logging.LogRecord])
     assert said[5]["result"]["size"] == 100
 
 
-async def test_a_list_that_is_left_early_is_no_error(records: list[logging.LogRecord]) -> None:
+async def test_a_list_that_is_closed_early_is_not_an_error(records: list[logging.LogRecord]) -> None:
     inner = Memory()
     await push_manifest(inner, b"x", "text/plain", "one", "two", "three")
     async with aclosing(Debug(inner).tags(REPOSITORY)) as tags:  # type: ignore[type-var]

@@ -17,7 +17,7 @@ PLAIN = "text/plain"
 
 
 class Counting(Memory):
-    """Counts pushes; somebody else may set a tag just after one."""
+    """Counts pushes. Can set a tag right after a push, like another client."""
 
     def __init__(self, *, overtaken_by: bytes | None = None) -> None:
         super().__init__()
@@ -77,7 +77,7 @@ async def test_untagged_manifests_and_blobs_pass() -> None:
 
 
 async def test_a_lost_race_is_denied() -> None:
-    """Between the question and the push somebody else has set the tag: the client must not believe it is its own."""
+    """Another client sets the tag between the check and the push. The first client must get an error."""
     backend = Immutable(Counting(overtaken_by=b"theirs"))
     with refused("DENIED"):
         await push_manifest(backend, b"mine", PLAIN, "latest")
@@ -90,7 +90,7 @@ async def test_another_algorithm_is_another_manifest() -> None:
         await backend.push_manifest(REPOSITORY, b"text", PLAIN, digest=digest_of(b"text", "sha512"), tags=["latest"])
 
 
-async def test_a_tag_that_cannot_be_resolved_is_not_there() -> None:
+async def test_a_tag_that_cannot_be_resolved_counts_as_missing() -> None:
     class Broken(Memory):
         failing = True
 

@@ -1,4 +1,4 @@
-"""Lists through registries in front of registries: no more is read than is asked for."""
+"""Lists through wrappers: a wrapper reads only as much as the caller does."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.anyio
 
 
 class Endless(Backend):
-    """Refers to everything. Notes how many were read, and that each list was closed."""
+    """A registry with endless referrers. Counts those that were read, and records that each list was closed."""
 
     def __init__(self) -> None:
         self.read = 0
@@ -44,7 +44,7 @@ WRAPPERS: dict[str, Callable[[Backend], Backend]] = {
 
 
 @pytest.mark.parametrize("wrap", WRAPPERS.values(), ids=WRAPPERS)
-async def test_a_list_that_is_left_early(wrap: Callable[[Backend], Backend]) -> None:
+async def test_a_list_that_is_closed_early(wrap: Callable[[Backend], Backend]) -> None:
     inner = Endless()
     async with wrap(inner) as backend:
         found = backend.referrers("project", digest_of(b"subject"), limit=1001)

@@ -1,4 +1,4 @@
-"""Select: what is not allowed is not there, and nothing tells that it is (Go: `ocifilter.Select`)."""
+"""Select: repositories that are not allowed look as if they did not exist (Go: `ocifilter.Select`)."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def select(inner: Backend) -> Select:
 
 
 async def filled() -> tuple[Memory, Select, str]:
-    """A registry with the same image in a hidden and in a shown repository, and the image's digest."""
+    """A registry with the same image in a hidden and in a visible repository, and the image's digest."""
     inner = Memory()
     for repository in (HIDDEN, SHOWN):
         content = await push_image(inner, "latest", repository=repository)
@@ -71,14 +71,14 @@ async def test_a_hidden_repository_is_unknown(method: str) -> None:
     inner, backend, digest = await filled()
     with refused("NAME_UNKNOWN"):
         await READS[method](backend, HIDDEN, digest)
-    # Nothing has happened to it, and one that is shown answers.
+    # The hidden repository is unchanged, and a visible one answers.
     assert (await inner.resolve_tag(HIDDEN, "latest")).digest == digest
     assert (await inner.resolve_blob(HIDDEN, digest_of(b"{}"))).size == 2
     await READS[method](backend, SHOWN, digest)
 
 
 @pytest.mark.parametrize("method", READS)
-async def test_it_answers_as_one_that_is_not_there(method: str) -> None:
+async def test_it_answers_like_a_missing_repository(method: str) -> None:
     _, backend, digest = await filled()
     with refused("NAME_UNKNOWN") as hidden:
         await READS[method](backend, HIDDEN, digest)
@@ -107,7 +107,7 @@ async def test_an_upload_of_a_hidden_repository_cannot_be_continued() -> None:
         await backend.push_blob_chunked_resume(SHOWN, writer.id, offset=None)
 
 
-async def test_nothing_is_mounted_from_a_hidden_repository() -> None:
+async def test_a_mount_from_a_hidden_repository() -> None:
     _, backend, _ = await filled()
     with refused("NAME_UNKNOWN"):
         await backend.mount_blob(HIDDEN, SHOWN, digest_of(b"hidden bytes"))
@@ -115,8 +115,8 @@ async def test_nothing_is_mounted_from_a_hidden_repository() -> None:
         await backend.mount_blob(None, SHOWN, digest_of(b"hidden bytes"))
 
 
-async def test_a_mount_from_anywhere_does_not_tell_what_is_hidden() -> None:
-    """The same answer, 202, for a blob that only a hidden repository has and for one that nobody has."""
+async def test_a_mount_without_a_source_reveals_nothing() -> None:
+    """The same answer, 202, for a blob that only a hidden repository has and for a blob that no repository has."""
     _, backend, _ = await filled()
     application = Handler(backend)
     statuses = []

@@ -1,4 +1,4 @@
-"""Sub: a prefix is a registry of its own, and nothing leads out of it (Go: `ocifilter.Sub`)."""
+"""Sub: shows a prefix as a registry, and no name leads out of it (Go: `ocifilter.Sub`)."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ async def filled() -> tuple[Memory, Sub]:
     return inner, Sub(inner, "foo")
 
 
-async def test_only_what_is_below_is_shown() -> None:
+async def test_only_repositories_below_the_prefix_are_shown() -> None:
     _, backend = await filled()
     assert await collect(backend.repositories()) == INSIDE
 
 
 @pytest.mark.parametrize("limit", [None, 1, 2, 3, 10])
 @pytest.mark.parametrize("start_after", ["", "a", "b", "b/c", "!", "y", "zz", "foo/a"])
-async def test_a_list_goes_on_where_it_stopped(start_after: str, limit: int | None) -> None:
+async def test_a_list_continues_after_a_name(start_after: str, limit: int | None) -> None:
     _, backend = await filled()
     wanted = [name for name in INSIDE if name > start_after][:limit]
     assert (await collect(backend.repositories(start_after=start_after, limit=limit)))[:limit] == wanted
@@ -85,7 +85,7 @@ CALLS: dict[str, Callable[[Backend, str], Awaitable[Any]]] = {
 
 
 class Joining(Memory):
-    """As a backend would be that takes a repository for a path: it must not be given one that leads out."""
+    """A backend that uses repositories as paths. It must never get a name that leads out of the prefix."""
 
     async def resolve_blob(self, repository: str, digest: str) -> Any:
         raise AssertionError(f"{repository} was asked for")
@@ -103,7 +103,7 @@ async def test_nothing_leads_out(method: str, name: str) -> None:
         await Sub(Joining(), "foo").resolve_blob(name, digest_of(b"a"))
 
 
-async def test_what_is_outside_is_not_mounted() -> None:
+async def test_a_mount_from_outside_the_prefix() -> None:
     _, backend = await filled()
     with refused("UNSUPPORTED"):
         await backend.mount_blob(None, "a", digest_of(b"z"))
@@ -118,7 +118,7 @@ async def test_a_name_that_becomes_too_long() -> None:
     await push_blob(backend, b"x", "a" * 251)
 
 
-async def test_prefixes_of_several_elements_and_of_none() -> None:
+async def test_prefixes_with_several_elements_or_none() -> None:
     inner, _ = await filled()
     assert await collect(Sub(inner, "foo/b").repositories()) == ["c"]
     assert await collect(Sub(Sub(inner, "foo"), "b").repositories()) == ["c"]
@@ -126,6 +126,6 @@ async def test_prefixes_of_several_elements_and_of_none() -> None:
 
 
 @pytest.mark.parametrize("prefix", ["foo/", "/foo", "..", "Foo", "foo//bar"])
-def test_a_prefix_that_is_none(prefix: str) -> None:
-    with pytest.raises(ValueError, match="is no prefix of repositories"):
+def test_an_invalid_prefix(prefix: str) -> None:
+    with pytest.raises(ValueError, match="is not a prefix of repositories"):
         Sub(Memory(), prefix)

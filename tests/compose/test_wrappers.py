@@ -1,4 +1,4 @@
-"""What all wrappers share: the error of what they do not pass on, and any object behind them."""
+"""What all wrappers share: the error for calls that they do not support, and any object as their backend."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ async def test_anything_with_a_method_can_be_wrapped(wrap: Any) -> None:
 
 
 @WRAPPERS
-def test_what_is_no_backend_cannot(wrap: Any) -> None:
+def test_an_object_that_is_not_a_backend_cannot_be_wrapped(wrap: Any) -> None:
     with pytest.raises(TypeError, match="is not a backend"):
         wrap(object())
 
@@ -49,7 +49,7 @@ async def test_wrappers_compose() -> None:
         await backend.delete_tag(REPOSITORY, "latest")
 
 
-async def test_who_passes_reads_on_passes_on_what_is_known_without_waiting() -> None:
+async def test_wrappers_that_pass_reads_on_also_answer_without_waiting() -> None:
     memory = Memory()
     digest = await push_blob(memory, b"text")
     for wrap in (ReadOnly, Immutable):
@@ -57,7 +57,7 @@ async def test_who_passes_reads_on_passes_on_what_is_known_without_waiting() -> 
         assert read_nowait
         assert read_nowait("blob_get", REPOSITORY, digest) == (Descriptor(BINARY, digest, 4), b"text")
         assert wrap(OnlyTags()).read_nowait("manifest_get", REPOSITORY, "latest") is None
-    # Who looks at each read before it is passed on has to be asked.
+    # A wrapper that checks each read must not answer without its check.
     others = [
         Select(memory, lambda _name: False),
         AccessChecker(memory, lambda _name, _access: None),
@@ -71,7 +71,7 @@ async def test_who_passes_reads_on_passes_on_what_is_known_without_waiting() -> 
 
 
 class Denying(ReadOnly):
-    """As somebody may write it who knows of none of this."""
+    """A wrapper by an author who does not know of `read_nowait`."""
 
     async def get_blob(self, repository: str, digest: str, range: ByteRange | None = None) -> BlobReader:
         raise OCIError("DENIED")

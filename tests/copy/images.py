@@ -1,4 +1,4 @@
-"""Images to copy: an index of two platforms, and what refers to it."""
+"""Images to copy: an index of two platforms, and its referrers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SBOM: Final = "application/spdx+json"
 
 @dataclass(frozen=True, slots=True)
 class Images:
-    """What `fill` has pushed: manifests, by what they are."""
+    """The manifests that `fill` has pushed, by what they are."""
 
     amd64: bytes
     arm64: bytes
@@ -23,8 +23,8 @@ class Images:
 
 
 async def fill(backend: Backend, repository: str, large: bytes = b"") -> Images:
-    """An index of two platforms under `v1` and `latest`, one of its images under `amd64`; an SBOM that refers to the
-    index, and a signature of the SBOM."""
+    """Push an index of two platforms under `v1` and `latest`, one of its images under `amd64`, an SBOM that refers to
+    the index, and a signature of the SBOM."""
     manifests = {}
     for architecture in ("amd64", "arm64"):
         config = encode({"os": "linux", "architecture": architecture, "rootfs": {"type": "layers", "diff_ids": []}})

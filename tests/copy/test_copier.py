@@ -1,4 +1,4 @@
-"""What is copied, what is not, and what happens when one end fails."""
+"""Which contents are copied, which are not, and what happens when a registry fails."""
 
 from __future__ import annotations
 
@@ -64,19 +64,19 @@ async def manifest_of(backend: Backend, tag: str, repository: str = TO) -> bytes
 async def test_an_index_with_all_its_platforms(source: Memory) -> None:
     images, target = await fill(source, FROM), Memory()
     counted = await copy(source, target)
-    # Strict, so it has taken no manifest before what that names.
+    # The destination is strict, so it has accepted each manifest only after its contents.
     assert await manifest_of(target, "v1") == images.index
     assert await tags_of(target, TO) == ["v1"]
     for content in (images.amd64, images.arm64):
         assert (await target.get_manifest(TO, digest_of(content))).content == content
     assert await read_blob(target, digest_of(b"shared layer"), repository=TO) == b"shared layer"
     assert await collect(target.referrers(TO, digest_of(images.index))) == []
-    # The shared layer and the empty one once.
+    # The shared layer and the empty layer were copied once.
     assert (counted.manifests_copied, counted.blobs_copied) == (3, 6)
     assert counted.bytes_sent == counted.bytes_done == counted.bytes_total > 0
 
 
-async def test_what_is_there_is_not_sent(source: Memory) -> None:
+async def test_existing_contents_are_not_sent(source: Memory) -> None:
     await fill(source, FROM)
     target = Memory()
     await push_blob(target, b"shared layer", TO)
@@ -95,7 +95,7 @@ async def test_one_platform(source: Memory) -> None:
         await target.resolve_manifest(TO, digest_of(images.amd64))
 
 
-async def test_a_manifest_that_is_there_is_believed_unless_it_is_looked_at(source: Memory) -> None:
+async def test_an_existing_manifest_counts_as_complete_without_recheck(source: Memory) -> None:
     await fill(source, FROM)
     target = Memory(lax_child_references=True)
     await copy(source, target)
@@ -105,7 +105,7 @@ async def test_a_manifest_that_is_there_is_believed_unless_it_is_looked_at(sourc
     assert await read_blob(target, digest_of(b"shared layer"), repository=TO) == b"shared layer"
 
 
-async def test_a_tag_is_moved_and_one_that_is_right_is_left(source: Memory) -> None:
+async def test_a_tag_is_moved_only_if_necessary(source: Memory) -> None:
     target = Memory()
     await push_image(source, "v1", config=b"new", repository=FROM)
     await push_image(target, "v1", config=b"old", repository=TO)
@@ -116,10 +116,10 @@ async def test_a_tag_is_moved_and_one_that_is_right_is_left(source: Memory) -> N
     assert await manifest_of(target, "v1") == await manifest_of(source, "v1", FROM)
 
 
-async def test_referrers_and_what_refers_to_them(source: Memory) -> None:
+async def test_referrers_and_their_referrers(source: Memory) -> None:
     images, target = await fill(source, FROM), Memory()
     await copy(source, target)
-    # They came later than the image.
+    # They were added after the image was copied.
     counted = await copy(source, target, referrers=True)
     assert counted.manifests_copied == 2
     for subject, content in ((images.index, images.sbom), (images.sbom, images.signature)):
@@ -140,7 +140,7 @@ async def test_referrers_of_one_platform(source: Memory) -> None:
 
 
 class Liar(Memory):
-    """Lists what it likes."""
+    """A registry that lists arbitrary referrers."""
 
     listed: tuple[bytes, ...] = ()
 
@@ -149,18 +149,18 @@ class Liar(Memory):
             yield Descriptor(IMAGE, digest_of(content), len(content))
 
 
-async def test_a_list_of_referrers_that_goes_in_a_circle() -> None:
+async def test_a_cycle_of_referrers() -> None:
     source, target = Liar(), Memory()
     images = await fill(source, FROM)
     source.listed = (images.sbom, images.signature, images.amd64, images.index)
     await copy(source, target, referrers=True)
-    # What does not say itself that it refers to something is not taken for it.
+    # A manifest that does not name the subject itself is not a referrer.
     assert [each.digest for each in await collect(target.referrers(TO, digest_of(images.index)))] == [
         digest_of(images.sbom)
     ]
 
 
-async def test_all_tags_and_what_they_share_once(source: Memory) -> None:
+async def test_all_tags_with_shared_contents_once(source: Memory) -> None:
     await fill(source, FROM)
     for number in range(40):
         await push_image(source, f"n{number}", config=b"shared", layers=[b"%d" % number], repository=FROM)
@@ -173,7 +173,7 @@ async def test_all_tags_and_what_they_share_once(source: Memory) -> None:
     assert progress.blobs_existing == 0
 
 
-async def test_a_manifest_that_several_reach_at_once_is_pushed_once_for_each_tag(source: Memory) -> None:
+async def test_a_manifest_with_concurrent_copies_is_pushed_once_for_each_tag(source: Memory) -> None:
     class Target(Memory):
         def __init__(self) -> None:
             super().__init__()
@@ -235,8 +235,8 @@ async def test_blobs_are_mounted_within_a_registry() -> None:
     assert (progress.blobs_mounted, progress.blobs_copied, progress.bytes_sent) == (6, 0, 0)
 
 
-async def test_where_nothing_can_be_mounted_the_bytes_are_sent() -> None:
-    # `from/here` is not to be seen through it, and so nothing of it can be mounted.
+async def test_without_a_mount_the_bytes_are_sent() -> None:
+    # The gate hides `from/here`, so nothing can be mounted from it.
     registry, progress = Memory(), Progress()
     await fill(registry, FROM)
     hidden = Sub(registry, "hidden")
@@ -247,7 +247,7 @@ async def test_where_nothing_can_be_mounted_the_bytes_are_sent() -> None:
 
 
 class Breaking(Memory):
-    """Breaks the first streams off, after a piece."""
+    """Aborts the first streams after one piece."""
 
     breaks = 1
 
@@ -259,7 +259,7 @@ class Breaking(Memory):
         return await super().push_blob(repository, descriptor, chunks)
 
 
-async def test_an_upload_that_breaks_off_is_made_again_in_chunks(source: Memory) -> None:
+async def test_an_aborted_upload_is_repeated_in_chunks(source: Memory) -> None:
     images, target = await fill(source, FROM), Breaking()
     counted = await copy(source, target)
     assert await manifest_of(target, "v1") == images.index
@@ -268,7 +268,7 @@ async def test_an_upload_that_breaks_off_is_made_again_in_chunks(source: Memory)
 
 
 def with_blob(change: Callable[[bytes], bytes]) -> type[Memory]:
-    """A registry whose layer is not what its digest says, and that checks nothing."""
+    """A registry whose layer does not match its digest, and which verifies nothing."""
 
     class Reader:
         location = None
@@ -297,11 +297,11 @@ def with_blob(change: Callable[[bytes], bytes]) -> type[Memory]:
     [
         pytest.param(lambda content: content + b"!", "source", "SIZE_INVALID", id="longer"),
         pytest.param(lambda content: content[:-1], "source", "SIZE_INVALID", id="shorter"),
-        # Our client would have noticed; here the destination does.
+        # Our client would have noticed. Here the destination does.
         pytest.param(bytes.upper, "destination", "DIGEST_INVALID", id="other"),
     ],
 )
-async def test_a_blob_that_is_not_what_it_is_called(change: Callable[[bytes], bytes], end: str, code: str) -> None:
+async def test_a_blob_that_does_not_match_its_digest(change: Callable[[bytes], bytes], end: str, code: str) -> None:
     source, target = with_blob(change)(), Memory()
     await fill(source, FROM)
     with pytest.raises(CopyError) as caught:
@@ -313,7 +313,7 @@ async def test_a_blob_that_is_not_what_it_is_called(change: Callable[[bytes], by
         await target.resolve_tag(TO, "v1")
 
 
-async def test_a_layer_that_must_not_be_distributed_may_be_missing(source: Memory) -> None:
+async def test_a_non_distributable_layer_may_be_missing(source: Memory) -> None:
     foreign = "application/vnd.oci.image.layer.nondistributable.v1.tar"
     layers = [descriptor(foreign, b"at its maker's", urls=["https://example.com/layer"])]
     await push_blob(source, b"{}", FROM)
@@ -325,7 +325,7 @@ async def test_a_layer_that_must_not_be_distributed_may_be_missing(source: Memor
 
 
 async def test_a_manifest_of_an_unknown_type(source: Memory) -> None:
-    """What it describes is copied, whatever it is; a mere digest may be of something that no registry has."""
+    """The contents that it describes are copied. A mere digest may name something outside of registries."""
     child = await push_image(source, repository=FROM)
     await push_blob(source, b"a blob", FROM)
     described = [descriptor("x/y", content) for content in (b"a blob", child)]
@@ -356,8 +356,8 @@ MISSING = descriptor("application/vnd.example", b"nowhere")
         ("application/vnd.example+json", {"things": [MISSING]}),
     ],
 )
-async def test_what_the_source_lacks(media_type: str, body: Json) -> None:
-    """Nothing that is incomplete is called a copy, whatever its type and however lax the destination."""
+async def test_a_missing_content_of_the_source(media_type: str, body: Json) -> None:
+    """An incomplete copy is an error, for every type and for a lax destination."""
     source, target = Memory(lax_child_references=True), Memory(lax_child_references=True)
     await push_blob(source, b"{}", FROM)
     content = encode(body)
@@ -367,14 +367,14 @@ async def test_what_the_source_lacks(media_type: str, body: Json) -> None:
     text = str(caught.value)
     assert text.startswith("source: ")
     assert digest_of(b"nowhere") in text
-    assert f"the source does not have it, and manifest {digest_of(content)} needs it" in text
+    assert f"the source does not have it, but manifest {digest_of(content)} needs it" in text
     with refused("NAME_UNKNOWN", "MANIFEST_UNKNOWN"):
         await target.get_tag(TO, "v1")
 
 
 @pytest.mark.parametrize("media_type", [INDEX, DOCKER_LIST])
 async def test_an_entry_of_an_unknown_type(source: Memory, media_type: str) -> None:
-    """BuildKit keeps its cache so: blobs in an index."""
+    """BuildKit stores its cache like this: blobs in an index."""
     await push_blob(source, b"a blob", FROM)
     child = await push_image(source, config=b"{}", repository=FROM)
     entries = [descriptor("application/vnd.example", content) for content in (b"a blob", child)]
@@ -401,18 +401,18 @@ async def test_a_source_that_gives_a_manifest_another_type(source: Memory) -> No
     assert (await target.get_tag(TO, "v1")).descriptor == Descriptor(IMAGE, digest_of(content), len(content))
 
 
-async def test_indexes_within_indexes_have_an_end(source: Memory) -> None:
+async def test_the_nesting_of_indexes_is_limited(source: Memory) -> None:
     content = encode({"schemaVersion": 2, "mediaType": INDEX, "manifests": []})
     for _ in range(20):
         await push_manifest(source, content, INDEX, repository=FROM)
         content = encode({"schemaVersion": 2, "mediaType": INDEX, "manifests": [descriptor(INDEX, content)]})
     await push_manifest(source, content, INDEX, "v1", repository=FROM)
-    with pytest.raises(CopyError, match="more than 16 indexes within each other"):
+    with pytest.raises(CopyError, match="nested in more than 16 indexes"):
         await copy(source, Memory())
 
 
 async def test_a_reader_is_closed_whatever_happens(source: Memory) -> None:
-    """`aclosing` of a copy that is broken off ends what is under way."""
+    """`aclosing` of a cancelled copy ends its transfers."""
     await fill(source, FROM)
     closed = []
 

@@ -1,4 +1,4 @@
-"""Which image of an index is that of a platform."""
+"""The choice of an index's image for a platform."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ def anyio_backend() -> str:
         ("windows/amd64", Platform("windows", "amd64")),
     ],
 )
-def test_platforms_as_people_write_them(text: str, parsed: Platform) -> None:
+def test_spellings_of_platforms(text: str, parsed: Platform) -> None:
     assert Platform.parse(text) == parsed
     assert Platform.parse(str(parsed)) == parsed
 
 
 @pytest.mark.parametrize("text", ["", "linux", "linux/", "/amd64", "linux/arm/v7/x", "linux//v7"])
-def test_what_is_no_platform(text: str) -> None:
+def test_an_invalid_platform(text: str) -> None:
     with pytest.raises(ValueError, match="write linux/amd64"):
         Platform.parse(text)
 
 
 def entry(number: int, *platform: str) -> dict[str, Any]:
-    """An image of an index, which differs by its number."""
+    """An image of an index. It differs from others by its number."""
     names = dict(zip(("os", "architecture", "variant"), platform, strict=False))
     return descriptor(IMAGE, image_of(number), **({"platform": names} if names else {}))
 
@@ -58,7 +58,7 @@ def image_of(number: int) -> bytes:
         ("linux/arm64/v8", 2),
         ("linux/arm/v6", 3),
         ("linux/arm/v7", 4),
-        # Any variant will do, but one without comes first.
+        # Every variant matches, but the image without a variant comes first.
         ("linux/arm", 3),
         ("linux/riscv64", 6),
     ],
@@ -90,7 +90,7 @@ async def test_the_image_of_a_platform(wanted: str, found: int) -> None:
     "config, fits",
     [(b'{"os":"linux","architecture":"amd64"}', True), (b'{"os":"linux","architecture":"s390x"}', False)],
 )
-async def test_an_image_is_asked_what_it_is_for(config: bytes, fits: bool) -> None:  # noqa: FBT001
+async def test_the_platform_of_an_image(config: bytes, fits: bool) -> None:  # noqa: FBT001
     backend = Memory()
     await push_blob(backend, config)
     await push_manifest(backend, image(config), IMAGE, "latest")
@@ -98,14 +98,14 @@ async def test_an_image_is_asked_what_it_is_for(config: bytes, fits: bool) -> No
     if fits:
         assert await choose(backend, "group/project", manifest, Platform("linux", "amd64")) is manifest
         return
-    with pytest.raises(PlatformError, match="the image is for linux/s390x, and for nothing else"):
+    with pytest.raises(PlatformError, match="the image is for linux/s390x only"):
         await choose(backend, "group/project", manifest, Platform("linux", "amd64"))
 
 
 @pytest.mark.parametrize(
     "content", [b"[]", b"{}", b'{"config":{"digest":"x"}}', b'{"manifests":[1,{"platform":5}]}', b"\xff"]
 )
-async def test_what_is_for_no_platform(content: bytes) -> None:
+async def test_a_manifest_without_a_platform(content: bytes) -> None:
     manifest = Manifest(Descriptor(CONFIG, digest_of(content), len(content)), content)
     with pytest.raises(PlatformError):
         await choose(Memory(), "group/project", manifest, Platform("linux", "amd64"))

@@ -1,6 +1,6 @@
-"""How fast a registry answers: workloads, each made ready by itself, measured, and cleaned up.
+"""Measures how fast a registry answers. Each workload is prepared, measured and cleaned up independently.
 
-Requests are made by Rust (`ociserver._core.run_load`); here is what they are.
+`ociserver._core.run_load`, in Rust, makes the requests. This package defines them.
 """
 
 from ociserver.bench.prepared import Prepared

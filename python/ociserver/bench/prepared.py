@@ -1,4 +1,4 @@
-"""A workload on one registry: set up once, measured once or more often, and taken back."""
+"""A workload on one registry: set up once, measured once or several times, and cleaned up."""
 
 from __future__ import annotations
 
@@ -17,28 +17,28 @@ from ociserver.bench.workloads import Settings
 __all__ = ["Prepared", "Progress"]
 
 Progress = Callable[[float], None]
-"""Is told how much of a workload is done, from 0 to 1."""
+"""Called with the finished part of a workload, from 0 to 1."""
 
 _TRIED: Final = 4
-"""How many operations of each client are tried before the clock starts, to see whether and how fast it goes."""
+"""Operations of each client before the measurement, to check the workload and to estimate its rate."""
 
 _MORE: Final = 3.0
 _MORE_COSTLY: Final = 1.5
-"""How many times as many operations as should be needed are made ready; a run that has none left ends early."""
+"""How many times the estimated number of operations is prepared. A run that has none left ends early."""
 
 _MOST: Final = 200_000
-"""Operations that are made ready at most: some 1.5 KB each."""
+"""Maximum number of prepared operations; about 1.5 KB each."""
 
 _SCOPES: Final = 32
-"""Repositories that one token is asked for."""
+"""Maximum number of repositories for one token."""
 
 _GONE: Final = (200, 202, 204, 404)
 _TAG_GONE: Final = (*_GONE, 400, 405)
-"""Many registries know no deletion of tags: they go with their manifest."""
+"""Many registries cannot delete tags. The tags are deleted with their manifest."""
 
 
 class Prepared:
-    """One workload on one registry. What goes wrong with the registry is in the result, and is not raised.
+    """One workload on one registry. Errors of the registry are in the result, and are not raised.
 
     Args:
         name: of the results.
@@ -65,36 +65,36 @@ class Prepared:
         return self._failed.failed if self._failed else None
 
     def set_up(self) -> None:
-        """Push what is read later, and make sure that what is read is right."""
+        """Push what is read later, and check that reads return it."""
         self._is_set_up = True
         self._try(self._set_up)
 
     def make_ready(self) -> None:
-        """Make the next operations, as far as they write; the first time a few are tried, to see how many it takes."""
+        """Prepare the next operations of a workload that writes. The first call tries a few, to estimate the number."""
         if not self._is_set_up:
             self.set_up()
         if not self._failed:
             self._try(self._make_ready)
 
     def measure(self, progress: Progress = lambda done: None) -> Result:
-        """Measure what was made ready, which is done here if it was not."""
+        """Measure what was prepared. Prepares it first if necessary."""
         if not self._operations:
             self.make_ready()
         if self._failed:
             return self._failed
         result = self._result()
         if not self._operations:
-            result.failed = "all that there was to do is done"
+            result.failed = "no operations are left"
             return result
         try:
             self._measure(result, progress)
         except BenchError as error:
-            # It went away, or lets us in no more.
+            # The registry has become unreachable, or refuses the credentials.
             result.failed = str(error)
         return result
 
     def clean(self) -> Counter[str]:
-        """Delete what was pushed; returns how many deletions failed, by status or kind."""
+        """Delete what was pushed. Returns how many deletions failed, by status or kind."""
         left: Counter[str] = Counter()
         undo, self._undo = sorted(self._undo, key=lambda entry: entry[0].order), []
         for _, entries in groupby(undo, key=lambda entry: entry[0].order):
@@ -134,7 +134,7 @@ class Prepared:
                     self._fail(report, "setting up: ")
                     if self._failed and not report.errors:
                         self._failed.failed = (
-                            f"setting up: {done} of {len(stage)} pushes in {limit:g} s, and no more time"
+                            f"setting up: only {done} of {len(stage)} pushes were finished within {limit:g} s"
                         )
                     return
         if workload.check:
@@ -172,7 +172,7 @@ class Prepared:
         )  # fmt: skip
         result.client_cpu_seconds = time.process_time() - cpu
         if not workload.repeat:
-            # Those that were not begun are as good the next time.
+            # Operations that did not begin can be used next time.
             for _ in range(report.begun):
                 self._operations.popleft()
         _fill(result, report)
@@ -206,7 +206,7 @@ class Prepared:
             )  # fmt: skip
             begun = report.begun
         finally:
-            # What was begun may have been done, whatever its answer was.
+            # An operation that began may have had an effect, whatever its answer was.
             self._undo += [
                 (undo, operation.repositories) for operation in operations[:begun] for undo in operation.undo
             ]
@@ -222,7 +222,7 @@ def _deletion(undo: Undo) -> LoadStep:
 
 
 def _parts(operations: Sequence[Operation]) -> Iterator[tuple[list[Operation], list[str]]]:
-    """The operations in parts of so few repositories that one token will do for each."""
+    """The operations in groups, each for so few repositories that one token is enough."""
     part: list[Operation] = []
     repositories: dict[str, None] = {}
     for operation in operations:
@@ -252,7 +252,7 @@ def _fill(result: Result, report: LoadReport) -> None:
 
 
 def _say(result: Result, report: LoadReport, workload: Workload, where: str = "") -> None:
-    """Write down why there is no figure."""
+    """Record why there is no figure."""
     result.errors = dict(report.errors)
     known = next((text for status, text in workload.refusals.items() if status in report.errors), None)
-    result.failed = known if known and not where else f"{where}{report.first_error or 'nothing was answered in time'}"
+    result.failed = known if known and not where else f"{where}{report.first_error or 'no answer in time'}"

@@ -14,10 +14,10 @@ from ociserver.bench.workload import Operation, Undo
 __all__ = ["ACCEPT", "INDEX_TYPE", "MANIFEST_TYPE", "SMALL", "Image", "Pushes"]
 
 SMALL: Final = 4096
-"""Bytes of a small blob."""
+"""Size of a small blob in bytes."""
 
 CHUNK: Final = 5 * 1024 * 1024
-"""Bytes of a chunk: the least that object stores take."""
+"""Size of a chunk in bytes: the smallest one that object stores accept."""
 
 MANIFEST_TYPE: Final = "application/vnd.oci.image.manifest.v1+json"
 INDEX_TYPE: Final = "application/vnd.oci.image.index.v1+json"
@@ -28,12 +28,12 @@ _STREAM: Final = ("Content-Type", "application/octet-stream")
 ACCEPT: Final = (("Accept", f"{MANIFEST_TYPE}, {INDEX_TYPE}"),)
 
 _MANIFEST, _TAG, _BLOB = range(3)
-"""In which order things are deleted."""
+"""The order of deletions."""
 
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """A config, a layer of 4 KiB and a manifest, like no other."""
+    """A unique config, layer of 4 KiB and manifest."""
 
     config: bytes
     layer: LoadContent
@@ -44,7 +44,7 @@ class Image:
 
 
 class Pushes:
-    """Makes operations that push, none of them twice the same.
+    """Makes operations that push. Each pushes new contents.
 
     Args:
         prefix: of the registry's paths, in front of `/v2/`.
@@ -63,7 +63,7 @@ class Pushes:
         return f"{self._prefix}/v2/{rest}"
 
     def content(self, size: int) -> LoadContent:
-        """Random bytes, other ones each time."""
+        """Random bytes, different ones on each call."""
         return LoadContent(next(self._numbers), size)
 
     def image(self) -> Image:
@@ -83,7 +83,7 @@ class Pushes:
         return Image(config, layer, manifest, config_digest, layer_digest, digest_of(manifest))
 
     def push_image(self, repository: str, image: Image, tag: str, *, patch: bool = False) -> Operation:
-        """A push as clients make it; each blob wants two requests, or three with a PATCH, as of docker and crane."""
+        """A push as clients make it. A blob takes two requests, or three with a PATCH, as docker and crane do it."""
         blob = self._patch if patch else self._put
         steps = [
             *blob(repository, image.config, image.config_digest),
@@ -108,16 +108,16 @@ class Pushes:
         return Operation([self.put_manifest(repository, digest, manifest, kind)], (repository,), undo)
 
     def put_bytes(self, repository: str, body: bytes, digest: str) -> Operation:
-        """A blob whose bytes are given."""
+        """A blob with these bytes."""
         return self._blob(repository, digest, self._put(repository, body, digest))
 
     def put_blob(self, repository: str, content: LoadContent) -> Operation:
-        """POST, then one PUT of all of it."""
+        """POST, then one PUT of the whole blob."""
         digest = content.digest()
         return self._blob(repository, digest, self._put(repository, content, digest))
 
     def chunk_blob(self, repository: str, content: LoadContent) -> Operation:
-        """POST, PATCHes of 5 MiB, and a PUT that ends it."""
+        """POST, PATCHes of 5 MiB, and a PUT that closes the upload."""
         digest = content.digest()
         steps = [self._begin(repository)]
         for start in range(0, content.length, CHUNK):
@@ -128,7 +128,7 @@ class Pushes:
         return self._blob(repository, digest, steps)
 
     def post_blob(self, repository: str, content: LoadContent) -> Operation:
-        """All in one POST."""
+        """The whole blob in one POST."""
         digest = content.digest()
         path = self.path(repository, "blobs/uploads/")
         step = LoadStep("POST", path, query=f"digest={digest}", headers=[_STREAM], body=content, expect=[201])
@@ -146,7 +146,7 @@ class Pushes:
         return Undo(_TAG, self.path(repository, f"manifests/{tag}"), is_tag=True)
 
     def tags(self, repository: str, image: Image) -> Iterator[Operation]:
-        """One tag after another for the same image."""
+        """Different tags for the same image."""
         for number in count():
             tag = f"tag-{number:07}"
             yield Operation(

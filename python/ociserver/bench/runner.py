@@ -1,4 +1,4 @@
-"""Makes workloads ready on a registry, measures them, and takes back what they pushed."""
+"""Prepares workloads on a registry, measures them, and deletes what they pushed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Bench:
     Args:
         target: the registry.
         settings: how to measure.
-        keep: leave what is pushed.
+        keep: do not delete what was pushed.
     """
 
     def __init__(self, target: Target, settings: Settings, *, keep: bool = False) -> None:
@@ -31,11 +31,11 @@ class Bench:
         """Deletions that failed, by status or kind."""
 
     def prepare(self, name: str) -> Prepared:
-        """One workload, to be measured in rounds."""
+        """Prepare one workload, to be measured in rounds."""
         return Prepared(name, self._target, self._settings, WORKLOADS[name](self._settings, self._pushes))
 
     def run(self, name: str, progress: Progress = lambda done: None) -> Result:
-        """Measure one workload. What goes wrong with the registry is in the result."""
+        """Measure one workload. Errors of the registry are in the result."""
         prepared = self.prepare(name)
         try:
             return prepared.measure(progress)

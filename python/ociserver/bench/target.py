@@ -1,4 +1,4 @@
-"""The registry that is measured: where it is, and what it wants to be shown."""
+"""The registry to measure: its address and its authentication."""
 
 from __future__ import annotations
 
@@ -21,15 +21,16 @@ __all__ = ["BenchError", "Target"]
 _PORTS: Final = {"http": 80, "https": 443}
 
 _THREADS: Final = max((os.cpu_count() or 1) // 2, 1)
-"""Half of the machine: the registry is often on it too. On two cores two threads made nginx a fifth slower."""
+"""Half of the cores, because the registry often runs on the same machine. On two cores, two threads made nginx a fifth
+slower."""
 
 
 class BenchError(Exception):
-    """The registry cannot be measured: why, and what to do."""
+    """The registry cannot be measured. The message says why, and what to do."""
 
 
 class Target:
-    """A registry by its URL; credentials are those that `docker login` has written."""
+    """A registry by its URL. The credentials are those of `docker login`."""
 
     def __init__(self, url: str) -> None:
         try:
@@ -47,10 +48,10 @@ class Target:
         self._root = URL(f"{parts.scheme}://{parts.netloc}{self.prefix}/v2/", encoded=True)
 
     def header(self, scopes: Iterable[str]) -> str | None:
-        """The Authorization header that allows all of this; None if the registry wants none.
+        """The Authorization header that allows all of the scopes; None if the registry needs none.
 
         Raises:
-            BenchError: the registry cannot be reached, or lets nobody in with what there is.
+            BenchError: the registry cannot be reached, or refuses the credentials.
         """
         try:
             return asyncio.run(self._header(" ".join(scopes)))
@@ -72,7 +73,7 @@ class Target:
             await answer.aclose()
             if answer.status in (401, 403):
                 raise BenchError(
-                    f"{self.url} answers {answer.status}: it asks for other credentials; try `docker login {self.host}`"
+                    f"{self.url} answers {answer.status}: it requires other credentials; try `docker login {self.host}`"
                 )
             if answer.status != 200:
                 raise BenchError(f"{self.url} answers {answer.status} to GET /v2/: there is no registry at this URL")
@@ -90,7 +91,7 @@ class Target:
         repeat: bool = False,
         progress: Callable[[int, int], None] = lambda begun, finished: None,
     ) -> LoadReport:
-        """Make the operations; see `run_load`."""
+        """Execute the operations; see `run_load`."""
         headers = [("User-Agent", f"ociserver-bench/{__version__}")]
         if authorization:
             headers.append(("Authorization", authorization))

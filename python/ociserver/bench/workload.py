@@ -1,4 +1,4 @@
-"""What a workload is, and what comes of it."""
+"""The parts of a workload, and its result."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Unit = Literal["requests/s", "bytes/s", "images/s"]
 
 @dataclass(frozen=True, slots=True)
 class Undo:
-    """What takes something back that was pushed: a DELETE of this path. Lower orders come first."""
+    """Deletes something that was pushed, by a DELETE of this path. Lower orders come first."""
 
     order: int
     path: str
@@ -24,12 +24,12 @@ class Undo:
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """What is counted as one: requests of one client, one after another.
+    """What counts as one operation: consecutive requests of one client.
 
     Args:
         steps: the requests.
-        repositories: that they are for.
-        undo: takes back what they push.
+        repositories: of the requests.
+        undo: deletes what they push.
     """
 
     steps: Sequence[LoadStep]
@@ -42,16 +42,16 @@ class Workload:
     """Something to measure.
 
     Args:
-        unit: what its rate is in.
-        clients: that work at once.
-        operations: what is measured; without end if they write, as nothing is written twice.
-        setup: is made before, one stage after another.
-        check: makes sure, before the clock starts, that what is read is right.
-        repeat: the operations are made over and over again.
-        costly: making an operation ready takes long (its digest).
-        repositories: that the operations are for.
-        catalog: needs the right to read the catalog.
-        refusals: what a status means here, for people.
+        unit: of the rate.
+        clients: number of concurrent clients.
+        operations: what is measured. Infinite if they write, because each writes something new.
+        setup: what is pushed before, one stage after another.
+        check: verifies, before the measurement, that reads return the right contents.
+        repeat: repeat the operations until the time is over.
+        costly: preparing an operation takes long, because of its digest.
+        repositories: of the operations.
+        catalog: the workload needs permission to read the catalog.
+        refusals: messages for statuses with a special meaning here.
     """
 
     unit: Unit
@@ -68,7 +68,7 @@ class Workload:
 
 @dataclass(slots=True)
 class Result:
-    """What was measured; the fields are those of the JSON."""
+    """The measured figures. The fields are those of the JSON."""
 
     name: str
     unit: Unit

@@ -1,4 +1,4 @@
-"""The workloads by name: what is pushed before, and what is measured."""
+"""The workloads by name: what each pushes before, and what it measures."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from ociserver.bench.workload import Operation, Workload
 __all__ = ["WORKLOADS", "Settings"]
 
 _READ: Final = 32
-"""Manifests, or blobs, that are read in turn."""
+"""Number of manifests or blobs that are read in turn."""
 
 _RANGE: Final = 1024 * 1024
 _RANGES: Final = 256
 _CHECKED: Final = 4
-"""Ranges that are read in turn, and how many of them are compared with what was pushed."""
+"""Size of a range, number of ranges that are read in turn, and number of ranges whose bytes are verified."""
 
 _REPOSITORIES: Final = 16
-"""Repositories that images are pushed to in turn, and that blobs are mounted into."""
+"""Number of repositories for pushes of images in turn, and for mounts."""
 
 _PAGE: Final = 100
 
@@ -34,12 +34,12 @@ class Settings:
     """How to measure.
 
     Args:
-        repository: everything is pushed to it, and to repositories under it.
-        clients: of every workload but those that say that they have one.
-        seconds: that each workload takes, beside what it has to prepare.
-        large: bytes of a large blob.
-        entries: of the lists that pages are read of.
-        setup_seconds: that pushing what is read may take; None for as long as it takes.
+        repository: gets all contents, together with repositories below it.
+        clients: number of concurrent clients, except for workloads with one client.
+        seconds: of each measurement, without the preparation.
+        large: size of a large blob in bytes.
+        entries: length of the lists whose pages are read.
+        setup_seconds: limit for pushing what is read later; None for no limit.
     """
 
     repository: str
@@ -261,7 +261,7 @@ def _referrers_page(settings: Settings, pushes: Pushes) -> Workload:
 def _catalog_page(settings: Settings, pushes: Pushes) -> Workload:
     setup = []
     for number in range(settings.entries):
-        # An index of nothing wants no blob, so that a repository costs one request.
+        # An empty index needs no blob, so a repository costs one request.
         index = json.dumps(
             {"schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": [], "annotations": {"number": str(number)}}
         ).encode()
@@ -315,4 +315,4 @@ WORKLOADS: Final[dict[str, _Make]] = {
     "referrers-page": _referrers_page,
     "catalog-page": _catalog_page,
 }
-"""What makes each of them ready, in the order in which they are run."""
+"""The functions that make the workloads, in the order in which they run."""

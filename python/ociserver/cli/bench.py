@@ -83,7 +83,7 @@ def bench(
     The command pushes what it reads, and deletes it at the end. Credentials are those of `docker login`.
     """
     try:
-        # aiohttp belongs to an extra.
+        # aiohttp is installed with the extra `client`.
         from ociserver.bench import WORKLOADS, Bench, BenchError, Settings, Target
     except ImportError as error:
         raise missing_packages(error) from None
@@ -155,7 +155,7 @@ def _row(result: Result) -> tuple[str, ...]:
     if result.failed:
         return (result.name, str(result.clients), "failed", "-", "-", str(result.count), "-", errors)
     rate = f"{format_size(int(result.rate))}/s" if result.unit == "bytes/s" else f"{result.rate:.0f} {result.unit}"
-    # Of one core: at 100 % it may be the client that is measured.
+    # In percent of one core. At 100 %, the client may be the bottleneck.
     cpu = f"{result.client_cpu_seconds / result.seconds:.0%}"
     times = (f"{result.p50_ms:.2f} ms", f"{result.p99_ms:.2f} ms")
     return (result.name, str(result.clients), rate, *times, str(result.count), cpu, errors)

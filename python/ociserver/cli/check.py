@@ -28,13 +28,13 @@ LEFT: Final = 4
 """Exit statuses: faults were found and all were repaired, or some are left."""
 
 LOST: Final = frozenset({"blob missing", "blob size", "blob digest", "manifest digest"})
-"""Findings about contents that only a push can restore."""
+"""Findings about contents that only another push can restore."""
 
 MAX_TAGS: Final = 5
-"""Maximum number of tags on a line. The JSON has all."""
+"""Maximum number of tags on a line. The JSON has all of them."""
 
 MAX_DANGLING: Final = 10
-"""References to nothing that are shown of one manifest; the JSON has all."""
+"""Maximum number of missing contents that are shown for one manifest. The JSON has all of them."""
 
 _HOW: Final = "How to go about it"
 
@@ -84,7 +84,7 @@ def check(*, data: Path, content: bool, repair: bool, as_json: bool) -> None:
 
 
 def _repairing(data: Path, *, content: bool) -> str:
-    """The command that repairs what this one found."""
+    """The command that repairs what this command found."""
     given = [] if data == default_folder() else ["--data", str(data)]
     return shlex.join(["ociserver", "check", *given, *(["--content"] if content else []), "--repair"])
 
@@ -102,7 +102,7 @@ def _show(checked: Checked, repairing: str, *, content: bool, repair: bool) -> N
 
 
 def _rows(findings: list[Finding]) -> Iterator[tuple[str, str, str]]:
-    """State, kind and text of each finding. Of a manifest's references to nothing only the first, and their number."""
+    """State, kind and text of each finding. Of a manifest's missing contents, only the first ones and their number."""
     dangling = Counter(_place(finding) for finding in findings if finding.kind == "dangling")
     shown: Counter[tuple[str | None, str]] = Counter()
     for finding in findings:
@@ -114,7 +114,7 @@ def _rows(findings: list[Finding]) -> Iterator[tuple[str, str, str]]:
                 yield _state(finding), finding.kind, f"{_where(finding)}: and {more:,} more"
             if shown[place] > MAX_DANGLING:
                 continue
-        # Not columns of their own: a digest takes most of a line already.
+        # Place and message share a column: a digest takes most of a line.
         yield _state(finding), finding.kind, f"{_where(finding)}: {finding.message}{_affected(finding)}"
 
 
@@ -160,13 +160,13 @@ def _sum(checked: Checked) -> str:
 
 
 def _advice(checked: Checked, repairing: str, *, repair: bool) -> Iterator[str]:
-    """What was done, and what is left to do; `repairing` is the command that repairs."""
+    """What was done, and what the user has to do. `repairing` is the command that repairs."""
     lost = [one for one in checked.faults if one.kind in LOST]
     others = [one for one in checked.faults if one.kind not in LOST and not one.repaired]
     waiting = [one for one in lost if not one.repaired and not one.marked]
     new = [one for one in checked.faults if one.repaired and not one.marked]
     if new:
-        # The contents of several repositories count once.
+        # A content that several repositories have counts once.
         marked = len({one.what for one in new if one.kind in LOST and one.kind != "manifest digest"})
         deleted = sum(one.kind == "manifest digest" for one in new)
         records = sum(one.kind not in LOST for one in new)

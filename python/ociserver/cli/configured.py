@@ -46,7 +46,7 @@ STORE_FLAGS: Final = (
 
 
 def config_option(section: str) -> Callable[..., Any]:
-    """`--config FILE`. It is read before all other flags, since it gives them their defaults."""
+    """`--config FILE`. It is read before all other flags, because it contains their defaults."""
     return option(
         "--config",
         section=section,
@@ -121,7 +121,7 @@ def leaves(values: Values) -> list[Values]:
 
 
 def cached(values: Values) -> list[bool]:
-    """For each of `leaves`, whether a cache keeps its contents there."""
+    """For each of `leaves`, whether it keeps the contents of a cache."""
     config: Config | None = values["config"]
     return [False] if config is None or config.registry is None else list(config.cached())
 
@@ -138,10 +138,10 @@ def together(values: Values, stores: Sequence[Store]) -> Store:
 
 
 def called(name: str, value: str) -> str:
-    """How a message names a flag whose value cannot be used.
+    """The name by which a message calls a flag whose value cannot be used.
 
-    A value of the configuration file may come from the environment or from another file, and may be a secret: a message
-    shows its key instead. The value of a variable may be a secret that was meant to be in the file that it should name.
+    A value of the configuration file may come from the environment or from another file, and may be a secret. So the
+    message shows its key instead. The value of a variable may be a secret by mistake, instead of the file with it.
 
     Args:
         name: of the parameter.

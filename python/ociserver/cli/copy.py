@@ -139,7 +139,7 @@ def copy(
 
 @contextmanager
 def _bar(progress: Progress) -> Iterator[None]:
-    """Bytes of those that are known; they become more while manifests are read."""
+    """A progress bar of the known bytes. Their number grows while manifests are read."""
     bar: Any
     with click.progressbar(
         length=1,
@@ -178,7 +178,7 @@ def _words(error: CopyError | PlatformError, given: Reference, wanted: Reference
         where = dataclasses.replace(given, tag="", digest="")
         return f"{where} has no {error.what}, which manifest {error.parent} needs"
     reference = given if error.end == "source" else wanted
-    # What is missing may be something that the requested image needs.
+    # The missing content may be one that the requested image needs.
     kind, _, name = error.what.partition(" ")
     of_what = {"tag": {"tag": name, "digest": ""}, "manifest": {"tag": "", "digest": name}}.get(kind)
     asked = dataclasses.replace(reference, **of_what) if of_what else None

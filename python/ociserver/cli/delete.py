@@ -1,4 +1,4 @@
-"""`ociserver delete`: deletes a tag or a manifest at a registry, and in a store also a whole repository."""
+"""`ociserver delete`: deletes a tag or a manifest in a registry or a store, or a whole repository of a store."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _HOW: Final = "How to go about it"
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Settings:
-    """How to go about a deletion: the flags of the command."""
+    """How to delete: flags of the command."""
 
     dry_run: bool
     yes: bool
@@ -74,7 +74,7 @@ def delete(
     except ValueError:
         raise click.UsageError(f"{quoted(reference)} is not the name of a repository.") from None
     if named.host and context.get_parameter_source("data") is ParameterSource.COMMANDLINE:
-        # A cache of several registries has repositories such as docker.io/library/alpine.
+        # The repositories of a cache of several registries have names such as docker.io/library/alpine.
         named = Reference("", f"{named.host}/{named.repository}", named.tag, named.digest)
         if not is_repository(named.repository):
             raise click.UsageError(f"{quoted(reference)} is at a registry, and --data names a folder; use only one.")
@@ -113,7 +113,7 @@ def _delete_elsewhere(named: Reference, settings: Settings, *, insecure: bool) -
 def _delete_content(
     named: Reference, settings: Settings, look: Callable[[], Descriptor], remove: Callable[[], Descriptor]
 ) -> None:
-    """Delete a tag or a manifest, after saying what it is."""
+    """Show a tag or a manifest, and delete it."""
     found = look()
     if not settings.as_json:
         what = "manifest, with all its tags" if named.digest else f"tag of {found.digest}, which stays"
@@ -139,7 +139,7 @@ def _delete_repository(repository: str, data: Path, settings: Settings) -> None:
             if error.code != "NAME_UNKNOWN":
                 raise
             raise StoreError(
-                f"{data} has no repository {repository}; GET /v2/_catalog lists those that there are"
+                f"{data} has no repository {repository}; GET /v2/_catalog lists the repositories"
             ) from None
 
     held = with_store(data, look)
@@ -167,10 +167,10 @@ def _tell(what: str, report: dict[str, Any], settings: Settings) -> None:
 
 
 def _confirm(question: str, settings: Settings) -> None:
-    """Ask on stderr, unless --yes has answered.
+    """Ask on stderr, unless --yes was given.
 
     Raises:
-        CommandError: there is nobody to answer.
+        CommandError: stdin ended without an answer, or is closed.
         click.Abort: the answer is no.
     """
     if settings.yes:
@@ -180,17 +180,17 @@ def _confirm(question: str, settings: Settings) -> None:
     except click.Abort:
         if sys.stdin.isatty():
             raise
-        # Below the question, which is not answered.
+        # End the line of the unanswered question.
         click.echo(err=True)
         agreed = None
     if agreed is None or sys.stdin is None:
-        raise CommandError("nothing was deleted, as nobody answered. To delete without being asked, pass --yes.")
+        raise CommandError("nothing was deleted, because nobody answered. Pass --yes to delete without a question.")
     if not agreed:
         raise click.Abort
 
 
 async def _told(work: Awaitable[Descriptor], named: Reference) -> Descriptor:
-    """What a store answers; what it does not have is named."""
+    """The answer of a store. The error for a missing content names it."""
     try:
         return await work
     except OCIError as error:
@@ -214,7 +214,7 @@ async def _remove(backend: Backend, named: Reference) -> Descriptor:
     try:
         await backend.delete_tag(named.repository, named.tag)
     except OCIError as error:
-        # Spec: a registry may refuse to delete tags; older ones take the tag for a digest that is none.
+        # Spec: a registry may refuse to delete tags. Older ones parse the tag as a digest, and refuse it as invalid.
         if marshal_error(error).status in (400, 405):
             whole = f"{named.host}/{named.repository}@{found.digest}".lstrip("/")
             raise OCIError(

@@ -41,7 +41,7 @@ Result = TypeVar("Result")
 _HOW: Final = "How to go about it"
 
 PROBE_S: Final = 5.0
-"""How long a server may take to say whether it speaks TLS."""
+"""Seconds in which a server must begin TLS. After that, it counts as one without TLS."""
 
 
 def insecure_option(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -80,7 +80,7 @@ def _platform(text: str) -> Platform:
 
 
 class Registries:
-    """Clients of registries, one for each registry, opened when it is needed.
+    """Clients of registries. Opens one for each registry when it is needed.
 
     Args:
         insecure: use plain HTTP with registries that do not speak TLS.
@@ -111,13 +111,13 @@ class Registries:
 
 
 def with_registries(work: Callable[[Registries], Coroutine[Any, Any, Result]], *, insecure: bool) -> Result:
-    """Do something with registries, and close the connections to them.
+    """Run a coroutine with registries, and close the connections to them.
 
     Raises:
         CommandError: a package is missing, or the credentials cannot be read.
     """
     try:
-        # aiohttp belongs to an extra.
+        # aiohttp is installed with the extra `client`.
         from ociserver.client import CredentialsError
     except ImportError as error:
         raise missing_packages(error) from None
@@ -134,7 +134,7 @@ def with_registries(work: Callable[[Registries], Coroutine[Any, Any, Result]], *
 
 @contextmanager
 def telling(reference: Reference | str) -> Iterator[None]:
-    """Turn errors of a registry into errors of the command, with what to do."""
+    """Turn errors of a registry into errors of the command that say what to do."""
     try:
         yield
     except RegistryError as error:
@@ -159,7 +159,7 @@ def words(reference: Reference | str, error: RegistryError) -> str:
     if isinstance(error, InvalidAnswerError):
         return f"{reference}: {error.message}. Is it a registry?"
     if isinstance(error, UnreachableError):
-        # Its status is not from the registry, which did not answer.
+        # The status of this error is not the registry's, which did not answer.
         advice = "" if is_here(host) else " If it speaks plain HTTP, pass --insecure."
         return f"{reference}: {error.message}. Is the registry running?{advice}"
     said, advice = _said(reference, error), _advice(reference, host, error)
@@ -167,7 +167,7 @@ def words(reference: Reference | str, error: RegistryError) -> str:
 
 
 def missing(reference: Reference, error: RegistryError) -> str | None:
-    """What a registry or a store does not have, as a message; None for any other error."""
+    """A message that says which content is missing; None for other errors."""
     match error.code if isinstance(error, OCIError) else "":
         case "MANIFEST_UNKNOWN":
             where = replace(reference, tag="", digest="")

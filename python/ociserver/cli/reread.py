@@ -24,17 +24,17 @@ _CHANGEABLE: Final = frozenset({"config", "access_log", *names()})
 
 
 class Rereader:
-    """Makes handlers of the current configuration, over the stores that are open.
+    """Makes handlers for the current configuration, over the open stores.
 
     Args:
         command: `ociserver serve`.
         arguments: its arguments.
         values: the values of its flags at the start.
-        leaves: the stores at the start, as flags describe them.
+        leaves: the stores at the start, each as flags.
         stores: the same stores, which stay open.
-        make: makes a handler of flags and stores.
-        make_store: makes a store of flags. It is called for stores in memory only.
-        warns: whether to log which settings need a restart. Of several processes, only the parent does.
+        make: makes a handler from flags and stores.
+        make_store: makes a store from flags. It is called only for stores in memory.
+        warns: whether to log which settings need a restart. Of several processes, only the parent logs this.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class Rereader:
         self._warns = warns
 
     def read(self) -> Handler:
-        """The handler that the configuration now describes, not yet open.
+        """A handler for the current configuration. The caller opens it.
 
         Raises:
             CannotServeError: the configuration is wrong, or needs a store that is not open.
@@ -94,14 +94,14 @@ class Rereader:
             _log.warning("these settings take effect only after a restart: %s", flags)
 
     def _find(self, leaves: Sequence[Values], cached: Sequence[bool]) -> list[tuple[Values, int | None]]:
-        """Each store with the number of the open one that it is; None for a store in memory that is not open.
+        """Each store, with the number of the open store that it is; None for a store in memory that is not open.
 
         Raises:
-            CannotServeError: it is in a folder that is not open.
+            CannotServeError: a store is in a folder that is not open.
         """
         found: list[tuple[Values, int | None]] = []
         for leaf, is_cached in zip(leaves, cached, strict=True):
-            # A cache keeps in memory what it knows about its store in memory, so both are made again.
+            # A cache keeps facts about its store in memory. So a cache and its store in memory are made again together.
             at = None if leaf["memory"] and is_cached else self._open(leaf, {at for _, at in found})
             if at is None and not leaf["memory"]:
                 raise CannotServeError(
@@ -111,7 +111,7 @@ class Rereader:
         return found
 
     def _open(self, leaf: Values, taken: set[int | None]) -> int | None:
-        """The open store of a folder, or the next one in memory."""
+        """The open store of a folder, or the next open store in memory."""
         for at, each in enumerate(self._leaves):
             same = each["memory"] == leaf["memory"] and (leaf["memory"] or each["data"] == leaf["data"])
             if same and at not in taken:

@@ -1,4 +1,4 @@
-"""`ociserver serve`: its flags. What they do is in `ociserver.cli.serving`."""
+"""`ociserver serve`: its flags. `ociserver.cli.serving` implements it."""
 
 from __future__ import annotations
 
@@ -111,13 +111,13 @@ def serve(**values: Any) -> None:
     ociserver serve --config registry.toml   as the file says
     ociserver serve --host 0.0.0.0 --tls-cert cert.pem --tls-key key.pem
     """
-    # If stdout was closed, Python has none, and the next file that is opened would get its descriptor.
+    # If stdout is closed, the next file that is opened would get its descriptor.
     if sys.stdout is None:
         raise CommandError(
             "stdout is closed, and the log cannot be written. Redirect stdout to a file or to /dev/null."
         )
     with serving_errors():
-        # Imported late, as the other commands do not need the HTTP server.
+        # Imported late, because the other commands do not need the HTTP server.
         from ociserver.cli.serving import start
 
         start(values)

@@ -1,4 +1,4 @@
-"""What `ociserver serve` does: from the values of its flags to a running server, and to its exit status."""
+"""Implements `ociserver serve`: from the values of the flags to a running server and its exit status."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ from ociserver.store.upload_file import MOST_OF_FEW
 __all__ = ["start"]
 
 _AGES: Final = ("unreferenced_after", "delete_untagged_after")
-"""Flags that say for how long collection keeps what a HEAD has found."""
+"""Flags that determine for how long collection keeps contents that a HEAD has found."""
 
 
 def start(values: dict[str, Any]) -> NoReturn:
-    """Serve as the flags say, until a signal; ends the process.
+    """Serve as the flags say, until a signal. Ends the process.
 
     Raises:
-        click.UsageError: the flags do not go together.
+        click.UsageError: the flags contradict each other.
         CannotServeError: something else prevents serving.
     """
     check_granian()
@@ -57,12 +57,12 @@ def start(values: dict[str, Any]) -> NoReturn:
     _refuse_folder(values)
     leaves = configured.leaves(values)
     _refuse_workers(values["workers"], leaves)
-    # Checked before anything is opened.
+    # Check the options before anything is opened.
     handler_options.options_from(values)
     if certificate:
         tls.check(certificate)
     worker = Worker.from_environment()
-    # All workers, and all handlers of a reload, continue each other's uploads to remote registries.
+    # All workers, and all handlers of reloads, share the key, so that they can resume each other's uploads.
     os.environ.setdefault(UPLOAD_KEY_VARIABLE, secrets.token_hex(32))
     stores = [_store(leaf) for leaf in leaves]
     store = configured.together(values, stores)
@@ -142,7 +142,7 @@ def _served(
     *,
     is_worker: bool,
 ) -> tuple[Handler | Replaceable, Reload | None]:
-    """The application; with a configuration file also what reloads it."""
+    """The application, and with a configuration file also the object that reloads it."""
     if values["config"] is None:
         return make(values, stores), None
     kept = [Store(Kept(each.backend), each.place) for each in stores]
@@ -202,14 +202,14 @@ def _store(values: dict[str, Any]) -> Store:
 
 
 def _renew_after(values: dict[str, Any]) -> float:
-    """How often a HEAD is recorded: so often that a client has at least nine tenths of the time of the policy."""
+    """Seconds between two records of a HEAD. A client then has at least nine tenths of the policy's time."""
     ages: list[float] = [age for name in _AGES if (age := values[name]) is not None]
     return min([RENEW_AFTER_S, *(age / 10 for age in ages)])
 
 
 @contextmanager
 def _collection(values: dict[str, Any]) -> Iterator[None]:
-    """Scheduled collection of a store. The parent of several workers does it for all of them."""
+    """Scheduled collection of a store. With several workers, their parent does it for all of them."""
     if values["memory"] or not values["collect_every"]:
         yield
         return

@@ -8,11 +8,11 @@ from typing import Final
 __all__ = ["counted", "printable", "rows_of"]
 
 MAX_TEXT: Final = 1000
-"""Maximum characters that are shown of a text."""
+"""Maximum number of characters that are shown of a text."""
 
 
 def printable(text: str) -> str:
-    """An untrusted text, without characters that control a terminal, and of limited length."""
+    """An untrusted text of limited length, without characters that control a terminal."""
     shown = "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
     return shown if len(shown) <= MAX_TEXT else f"{shown[:MAX_TEXT]}..."
 

@@ -1,4 +1,4 @@
-"""A registry elsewhere, as a backend. Wants the extra `client`: `pip install 'ociserver[client]'`.
+"""A remote registry, as a backend. Needs the extra `client`: `pip install 'ociserver[client]'`.
 
 async with ociserver.client.Client("https://registry.example") as registry:
     manifest = await registry.get_tag("group/project", "latest")
@@ -14,6 +14,7 @@ from ociserver.client.auth import (
     docker_credentials,
 )
 from ociserver.client.backend import Client
+from ociserver.client.limits import Limits
 from ociserver.client.requests import InvalidAnswerError, RetryPolicy, UnreachableError, UntrustedError
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "Credentials",
     "CredentialsError",
     "InvalidAnswerError",
+    "Limits",
     "Negotiated",
     "RetryPolicy",
     "UnreachableError",

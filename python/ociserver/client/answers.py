@@ -1,4 +1,4 @@
-"""The errors that a registry answers, in a form that can be passed on."""
+"""Turns a registry's error answers into exceptions that can be passed on to our own clients."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from ociserver.errors import CODES, HTTPError, OCIError, RegistryError
 __all__ = ["error_of", "next_page", "wrong_content"]
 
 MAX_MESSAGE: Final = 1_000
-"""Characters of a registry's message that are passed on, and logged."""
+"""Maximum number of characters of a registry's message that the client passes on and logs."""
 
 MAX_DETAIL_DEPTH: Final = 16
-"""Nesting of error details that are passed on. Serialising deeper ones may exceed the stack."""
+"""Maximum nesting of error details that the client passes on. Serialising deeper ones can overflow the stack."""
 
 _CODE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", re.ASCII)
 
@@ -26,11 +26,11 @@ _BY_STATUS: Final = {401: "UNAUTHORIZED", 403: "DENIED", 416: "RANGE_INVALID", 4
 
 
 async def error_of(answer: Answer, unknown: str) -> RegistryError:
-    """The error that an answer is.
+    """The exception for an answer.
 
     Args:
-        answer: of any status but the one that was wanted. Its body is read.
-        unknown: the code of a 404 that has none, such as the answer to a HEAD.
+        answer: with another status than the one that the caller expected. The function reads its body.
+        unknown: the code for a 404 whose body has none, such as the answer to a HEAD.
     """
     status = answer.status
     entry = await _entry(answer)
@@ -39,7 +39,7 @@ async def error_of(answer: Answer, unknown: str) -> RegistryError:
     if entry is not None:
         code: str = entry["code"]
         known = code in CODES
-        # A code that the table knows has the table's status, except where its sender chose another on purpose.
+        # A code of the spec has the status of our table, except where the registry chose another on purpose.
         own = status >= 400 and (not known or status in (413, 429) or status >= 500)
         return OCIError(
             code,
@@ -51,28 +51,28 @@ async def error_of(answer: Answer, unknown: str) -> RegistryError:
     if status == 404:
         return OCIError(unknown)
     if status == 413:
-        return OCIError("SIZE_INVALID", "the registry refuses it as too large", status=413)
+        return OCIError("SIZE_INVALID", "the registry refuses the content because it is too large", status=413)
     if status in _BY_STATUS:
         return OCIError(_BY_STATUS[status], headers=headers)
     if status == 405:
         return OCIError("UNSUPPORTED", status=405)
     if status < 400:
-        return HTTPError(502, f"the registry answers {status}, which is not expected here")
-    return HTTPError(status, "the registry says no more", headers=headers)
+        return HTTPError(502, f"the registry answered with the unexpected status {status}")
+    return HTTPError(status, "the registry's answer contains no error code", headers=headers)
 
 
 def wrong_content(wanted: str, found: str) -> OCIError:
-    """The registry gave other bytes than were asked for: its fault, and not the client's."""
+    """The error for bytes that do not match the digest. Status 502: the registry is at fault."""
     return OCIError(
         "DIGEST_INVALID",
-        "the registry's content is not what its digest says",
+        "the registry's content does not match its digest",
         detail={"digest": wanted, "content": found},
         status=502,
     )
 
 
 async def _entry(answer: Answer) -> dict[str, Any] | None:
-    """The first error of the body, if it is one of the spec's. Content-Type is not looked at: many get it wrong."""
+    """The first error of the body, if it has the spec's form. Ignores Content-Type: many registries get it wrong."""
     try:
         body = await answer.read(MAX_ERROR_SIZE)
         is_object = body is not None and body.lstrip()[:1] == b"{"
@@ -83,7 +83,7 @@ async def _entry(answer: Answer) -> dict[str, Any] | None:
     entry = errors[0] if isinstance(errors, list) and errors else None
     if not isinstance(entry, dict) or not isinstance(entry.get("code"), str) or not _CODE.fullmatch(entry["code"]):
         return None
-    # UNKNOWN is what a server says that has no code.
+    # Servers send UNKNOWN if they have no better code.
     return None if entry["code"] == "UNKNOWN" and answer.status == 404 else entry
 
 
@@ -96,7 +96,7 @@ def _message(message: Any) -> str:
 
 
 def _detail(detail: Any) -> Any:
-    """A registry's details; None if they are nested too deeply."""
+    """A registry's details, or None if their nesting is too deep."""
     level = [detail]
     for _ in range(MAX_DETAIL_DEPTH):
         level = [
@@ -111,5 +111,5 @@ def _detail(detail: Any) -> Any:
 
 
 def _refuse(constant: str) -> NoReturn:
-    # Python reads and writes NaN and Infinity, which are not JSON (RFC 8259).
+    # Python's parser accepts NaN and Infinity, which are not JSON (RFC 8259).
     raise ValueError(constant)

@@ -1,6 +1,6 @@
-"""Header fields of an answer, checked. A malformed field is the registry's fault, and becomes 502.
+"""Header fields of an answer, checked. A malformed required field is the registry's fault, and gives a 502.
 
-An optional field that is malformed counts as missing.
+A malformed optional field counts as missing.
 """
 
 from __future__ import annotations
@@ -45,30 +45,30 @@ _LINK: Final = re.compile(
 _NEXT: Final = re.compile(r';[ \t]*rel[ \t]*=[ \t]*(?:"(?:[^"]* )?next(?: [^"]*)?"|next(?=[ \t;,]|$))', re.IGNORECASE)
 
 MAX_RETRY_AFTER: Final = 64
-"""Characters of a Retry-After header that is passed on; the longest form of a date has 33."""
+"""Maximum length of a Retry-After header that the client passes on. The longest form of a date has 33 characters."""
 
 Headers = CIMultiDictProxy[str]
 
 
 class Answered(Protocol):
-    """The part of an answer that these functions use."""
+    """The part of an answer that these functions need."""
 
     @property
     def headers(self) -> Headers:
-        """Names in any case."""
+        """Field names are not case-sensitive."""
 
     @property
     def length(self) -> int | None:
-        """Content-Length, checked already."""
+        """Content-Length, already checked."""
 
 
 def is_printable(text: str) -> bool:
-    """Whether a text is printable ASCII, and so may stand in a header and in a log."""
+    """Whether a text is printable ASCII, so that it can be part of a header and of the log."""
     return text.isascii() and text.isprintable()
 
 
 def media_type(answer: Answered) -> str:
-    """The Content-Type; application/octet-stream if there is none.
+    """The Content-Type; application/octet-stream if it is missing.
 
     Raises:
         HTTPError: 502 if it is not a valid media type.
@@ -82,49 +82,49 @@ def media_type(answer: Answered) -> str:
 
 
 def content_length(headers: Headers) -> int | None:
-    """Bytes of the body; None if the header is missing.
+    """The size of the body in bytes; None if the header is missing.
 
     Raises:
-        HTTPError: 502 if it is not a number, or too large for a content.
+        HTTPError: 502 if it is not a number, or larger than any content can be.
     """
     text = headers.get("Content-Length")
     return None if text is None else _size(text, "Content-Length")
 
 
 def required_length(answer: Answered) -> int:
-    """Bytes of the body. Raises HTTPError, 502, if the answer does not say."""
+    """The size of the body in bytes. Raises HTTPError (502) if the header is missing."""
     if answer.length is None:
-        raise HTTPError(502, "the registry does not say how long the content is")
+        raise HTTPError(502, "the registry's answer does not give the size of the content")
     return answer.length
 
 
 def manifest_length(answer: Answered) -> int | None:
-    """Bytes of a manifest; None if the answer does not say. Raises HTTPError, 502, if it is too large for one."""
+    """The size of a manifest in bytes; None if the header is missing. Raises HTTPError (502) if it is too large."""
     if answer.length is not None and answer.length > MAX_MANIFEST_SIZE:
         raise HTTPError(502, f"the manifest is larger than {MAX_MANIFEST_SIZE} bytes")
     return answer.length
 
 
 def digest_header(answer: Answered) -> str | None:
-    """Docker-Content-Digest, if it is there.
+    """Docker-Content-Digest; None if it is missing.
 
     Raises:
         HTTPError: 502 if it is not a digest.
     """
     digest = answer.headers.get("Docker-Content-Digest")
     if digest is not None and not is_digest(digest):
-        raise HTTPError(502, "the registry's Docker-Content-Digest is no digest")
+        raise HTTPError(502, "the registry's Docker-Content-Digest is not a digest")
     return digest
 
 
 def subject_header(answer: Answered) -> str | None:
-    """OCI-Subject: the digest of the pushed manifest's subject, if the registry has processed it."""
+    """OCI-Subject: the digest of the pushed manifest's subject. None if the registry has not processed it."""
     subject = answer.headers.get("OCI-Subject")
     return subject if subject is not None and is_digest(subject) else None
 
 
 def content_range(answer: Answered) -> tuple[int, int, int | None] | None:
-    """(start, stop, size) of a 206; size is None if unknown. None if the header is missing or malformed."""
+    """(start, stop, size) of a 206; size is None if it is unknown. None if the header is missing or malformed."""
     match = _CONTENT_RANGE.fullmatch(answer.headers.get("Content-Range", ""))
     if match is None or match[1] is None:
         return None
@@ -135,17 +135,17 @@ def content_range(answer: Answered) -> tuple[int, int, int | None] | None:
 
 
 def size_of_range(answer: Answered) -> int | None:
-    """The size of the whole blob, from a 416 or a 206; None if it does not say."""
+    """The size of the whole blob, from a 416 or a 206; None if the header does not give it."""
     match = _CONTENT_RANGE.fullmatch(answer.headers.get("Content-Range", ""))
     size = None if match is None or match[3] == "*" else int(match[3])
     return None if size is None or size > MAX_BLOB_SIZE else size
 
 
 def upload_size(answer: Answered) -> int | None:
-    """How far an upload is; None where it is not said.
+    """The current size of an upload in bytes; None if the answer does not give it.
 
-    `Range: 0-0` is what registries say of no byte and of one. Upload-Offset (draft of Resumable Uploads for
-    HTTP), which ours sends beside it, is exact; without it `0-0` is taken for none.
+    Registries send `Range: 0-0` both for no byte and for one byte. `Upload-Offset` (draft of Resumable Uploads for
+    HTTP), which our server sends too, is exact. Without it, `0-0` counts as no byte.
     """
     offset = answer.headers.get("Upload-Offset", "")
     if _SIZE.fullmatch(offset):
@@ -158,13 +158,13 @@ def upload_size(answer: Answered) -> int | None:
 
 
 def min_chunk(answer: Answered) -> int:
-    """OCI-Chunk-Min-Length: the smallest chunk that the registry accepts, in bytes; 0 if it does not say."""
+    """OCI-Chunk-Min-Length: the smallest chunk that the registry accepts, in bytes; 0 if the header is missing."""
     text = answer.headers.get("OCI-Chunk-Min-Length", "")
     return _size(text, "OCI-Chunk-Min-Length") if _SIZE.fullmatch(text) else 0
 
 
 def retry_after(answer: Answered) -> tuple[str, float] | None:
-    """Retry-After as text and in seconds, from either of its forms (RFC 9110, 10.2.3); None if missing or malformed."""
+    """Retry-After as text and in seconds, from both of its forms (RFC 9110, 10.2.3); None if missing or malformed."""
     text = answer.headers.get("Retry-After", "")
     if _RETRY_SECONDS.fullmatch(text):
         return text, float(text)
@@ -177,7 +177,7 @@ def retry_after(answer: Answered) -> tuple[str, float] | None:
 
 
 def next_page(answer: Answered) -> str | None:
-    """The target of the link to the next page, perhaps relative (RFC 8288)."""
+    """The target of the link to the next page, which may be relative (RFC 8288)."""
     for header in answer.headers.getall("Link", []):
         at = 0
         while match := _LINK.match(header, at):
@@ -189,5 +189,5 @@ def next_page(answer: Answered) -> str | None:
 
 def _size(text: str, name: str) -> int:
     if not _SIZE.fullmatch(text) or int(text) > MAX_BLOB_SIZE:
-        raise HTTPError(502, f"the registry's {name} is not a size")
+        raise HTTPError(502, f"the registry's {name} is not a valid size")
     return int(text)

@@ -1,8 +1,8 @@
-"""Ids of uploads: where the registry says that they go on, in a form that no client of ours can bend.
+"""Ids of uploads: the registry's Location in a form that a client of ours cannot change to another place.
 
-An id comes back from whoever it was given to, and requests with our credentials are sent to what it names. One that
-is plainly an upload of its repository is taken as it is, by any process. Some registries keep uploads elsewhere: such
-a place is signed, and is only known to clients with the same key.
+A client sends an id back, and we send requests with our credentials to the URL in it. If the id is plainly an upload
+of its repository, every process accepts it. Some registries have uploads at other URLs. The id of such an upload is
+signed, and only clients with the same key accept it.
 """
 
 from __future__ import annotations
@@ -15,29 +15,30 @@ from typing import Final
 from yarl import URL
 
 from ociserver._core import is_repository
+from ociserver.client.address import Address
 from ociserver.errors import HTTPError, OCIError
 
 __all__ = ["UploadIds"]
 
 MAX_LENGTH: Final = 4096
-"""Characters of a Location that becomes an id: distribution puts its state into it."""
+"""Maximum length of a Location that becomes an id. distribution puts its state into the Location."""
 
 _REST: Final = re.compile(r"(?!\.{1,2}(?:\?|$))[A-Za-z0-9._~=+@:!$'()*,;-]+(?:\?[!$-;=?-Z_a-z~@]*)?", re.ASCII)
-"""One element of a path, with no escapes that a server could read as more, and perhaps a query."""
+"""One path element without escapes, which a server could read as several, and an optional query."""
 
 
 class UploadIds:
-    """Makes ids of Locations and Locations of ids, for one registry."""
+    """Converts Locations to ids, and ids to Locations, for one registry."""
 
-    def __init__(self, root: URL, key: bytes) -> None:
-        self._root = str(root)
+    def __init__(self, address: Address, key: bytes) -> None:
+        self.address = address
         self._key = key
 
     def make(self, repository: str, location: URL) -> str:
-        """The id of the upload that goes on at `location`."""
+        """The id of the upload at `location`."""
         text = str(location)
         if len(text) > MAX_LENGTH or not text.isascii() or not text.isprintable():
-            raise HTTPError(502, "the registry's Location of an upload is too long, or no URL")
+            raise HTTPError(502, "the registry's Location of an upload is too long, or not a URL")
         prefix = self._prefix(repository)
         rest = text.removeprefix(prefix)
         if text.startswith(prefix) and _REST.fullmatch(rest):
@@ -45,10 +46,10 @@ class UploadIds:
         return f"<{self._sign(repository, text)}>{text}"
 
     def read(self, repository: str, upload_id: str) -> URL:
-        """Where an upload goes on.
+        """The Location of an upload.
 
         Raises:
-            OCIError: BLOB_UPLOAD_UNKNOWN, for whatever `make` has not made.
+            OCIError: BLOB_UPLOAD_UNKNOWN if `make` did not make this id.
         """
         if is_repository(repository) and len(upload_id) <= 2 * MAX_LENGTH:
             if _REST.fullmatch(upload_id):
@@ -58,12 +59,8 @@ class UploadIds:
                 return URL(text, encoded=True)
         raise OCIError("BLOB_UPLOAD_UNKNOWN")
 
-    def blob(self, repository: str, digest: str) -> URL:
-        """Where a blob is."""
-        return URL(f"{self._root}/v2/{repository}/blobs/{digest}", encoded=True)
-
     def _prefix(self, repository: str) -> str:
-        return f"{self._root}/v2/{repository}/blobs/uploads/"
+        return str(self.address.url(f"/v2/{repository}/blobs/uploads/"))
 
     def _sign(self, repository: str, text: str) -> str:
         return hmac.new(self._key, f"{repository}\0{text}".encode(errors="replace"), hashlib.sha256).hexdigest()

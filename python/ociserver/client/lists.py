@@ -1,4 +1,4 @@
-"""Lists of names, page by page: by the registry's links, or by the last name where it has none."""
+"""Lists of names, page by page. The next page is the one that the registry links to, or the one after the last name."""
 
 from __future__ import annotations
 
@@ -36,20 +36,20 @@ async def names(
         except OCIError as error:
             if error.code not in _TOO_MANY or page_size == 0:
                 raise
-            # More than it gives at once: then as many as it likes.
+            # The registry refuses the page size. Let it choose the size.
             page_size = 0
             following = with_query(url, last=start_after)
             continue
         page = _names(body, member)
         for name in page:
-            # What a registry that knows no `last` sends again is dropped.
+            # A registry that does not know `last` sends earlier names again. Drop them.
             if name > start_after:
                 yield name
         last: str = page[-1] if page else ""
         following = linked(answer, following)
         if following is None and page and len(page) == page_size and last > start_after:
-            # No link, but a full page: some registries leave the link out, and more would have come of those that
-            # ignore `n`.
+            # A full page without a link. Some registries omit the link, and a registry that ignores `n` would have sent
+            # more than a full page.
             following = with_query(url, n=str(page_size), last=last)
         start_after = max(start_after, last)
 
@@ -58,8 +58,8 @@ async def read_page(transport: Transport, url: URL, scope: str, unknown: str) ->
     """A page of a list: its answer and its document.
 
     Raises:
-        OCIError: the registry refuses; `unknown` is the code of a 404 without one.
-        HTTPError: it is too large.
+        OCIError: the registry refuses the request. `unknown` is the code for a 404 that has none.
+        HTTPError: the page is too large.
     """
 
     async def read(answer: Answer) -> tuple[Answer, bytes]:
@@ -79,22 +79,22 @@ def _names(body: bytes, member: str) -> list[str]:
     except (ValueError, RecursionError):
         document = None
     if not isinstance(document, dict):
-        raise HTTPError(502, "the registry's list is no JSON object")
-    # Go's registries say null for none.
+        raise HTTPError(502, "the registry's list is not a JSON object")
+    # Registries in Go send null for an empty list.
     names = document.get(member) or []
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise HTTPError(502, f"the registry's list has no {member}")
+        raise HTTPError(502, f"the registry's list does not contain {member}")
     return names
 
 
 def linked(answer: Answer, current: URL) -> URL | None:
-    """The next page; None if there is none."""
+    """The URL of the next page; None on the last page."""
     target = next_page(answer)
     if target is None:
         return None
     following = answer.join(target)
     if following.origin() != current.origin():
-        # Credentials would not go there; and nobody else has this registry's names.
+        # The client would not send its credentials there, and another host cannot have this registry's names.
         raise HTTPError(502, f"the registry links to a next page on another host, {following.host}")
     if following == current:
         raise HTTPError(502, "the registry links from a page to itself")
@@ -102,6 +102,6 @@ def linked(answer: Answer, current: URL) -> URL | None:
 
 
 def with_query(url: URL, **parameters: str) -> URL:
-    """A URL with those of the parameters that are not empty."""
+    """The URL with the parameters that are not empty."""
     query = "&".join(f"{name}={quote(value, safe='')}" for name, value in parameters.items() if value)
     return URL(f"{url}?{query}" if query else str(url), encoded=True)

@@ -1,4 +1,4 @@
-"""How far uploads were when this process left them, so that whoever goes on need not ask the registry first."""
+"""The sizes of uploads that this process has left. A resumed upload then needs no request to find its size."""
 
 from __future__ import annotations
 
@@ -9,21 +9,20 @@ from ociserver.lru import LRU
 __all__ = ["Progress"]
 
 MAX_REMEMBERED: Final = 256
-"""Uploads, some 200 bytes each, or 4 KiB where a registry keeps its state in the id. One that was forgotten costs a
-request."""
+"""Uploads to remember. An entry takes about 200 bytes, or 4 KiB if the registry keeps its state in the id. A forgotten
+upload costs one request."""
 
 
 class Progress:
-    """Sizes of uploads, by repository and id. Each is given out once: it holds until a request goes on with the
-    upload."""
+    """Sizes of uploads, by repository and id. `take` gives each size once, because the next request changes it."""
 
     def __init__(self) -> None:
         self._sizes: LRU[tuple[str, str], int] = LRU(MAX_REMEMBERED)
 
     def note(self, repository: str, upload_id: str, size: int) -> None:
-        """Remember how far an upload is that nobody in this process writes to."""
+        """Remember the size of an upload that no writer in this process has open."""
         self._sizes.put((repository, upload_id), size)
 
     def take(self, repository: str, upload_id: str) -> int | None:
-        """How far it was, or None where that is not known."""
+        """The remembered size, or None. Forgets it."""
         return self._sizes.pop((repository, upload_id))

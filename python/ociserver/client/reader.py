@@ -1,4 +1,4 @@
-"""Reading a blob: verified before its last byte is given, and continued where it broke off."""
+"""Reads a blob. The reader verifies it before it gives the last byte, and resumes it after an interruption."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["Reader"]
 
 
 class Reader:
-    """A `BlobReader`: [start, stop) of a blob, out of an answer whose body begins at `offset`."""
+    """A `BlobReader` of [start, stop) of a blob, from an answer whose body begins at `offset`."""
 
     def __init__(
         self,
@@ -36,7 +36,7 @@ class Reader:
         self._reopen = reopen
         self._retries = retries
         whole = span == (0, descriptor.size)
-        # Of a part there is nothing to compare with; the whole is held to the digest that was asked for.
+        # A part has no digest to compare with. The whole blob must match the requested digest.
         self._verification = Verification(descriptor.digest.partition(":")[0]) if whole else None
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
@@ -51,7 +51,7 @@ class Reader:
                     if self._verification is not None:
                         await self._verification.add(piece)
                     if at == stop:
-                        # Whoever gets the last byte may take the blob for whole.
+                        # A caller that has the last byte may assume that the blob is complete.
                         await self._verify()
                     yield piece
                     if at == stop:
@@ -72,7 +72,7 @@ class Reader:
         await self._answer.aclose()
 
     async def _wanted(self, start: int) -> AsyncIterator[bytes]:
-        """What the answer has from `start` to the end of the range."""
+        """The part of the answer's body from `start` to the end of the range."""
         at, stop = self._offset, self.range[1]
         async for piece in self._answer.pieces():
             begin, end = max(start - at, 0), min(stop - at, len(piece))

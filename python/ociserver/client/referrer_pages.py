@@ -1,7 +1,7 @@
-"""The referrers API, page by page: as they come where they are in order, and else when all have come.
+"""The pages of the referrers API. The client streams pages that are in order, and collects and sorts all others.
 
-Backends list referrers sorted by digest. The spec asks a registry for no order: one whose first page is sorted, and
-links behind its last digest, is taken to have all of them in this order, as ours has.
+A backend lists referrers sorted by digest, but the spec requires no order from a registry. If the first page is sorted,
+and its link has the last digest in `last`, the client assumes that all pages are in this order. Our server's pages are.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from yarl import URL
 
 from ociserver._core import read_referrers
 from ociserver.annotations import Annotations
-from ociserver.client.limits import MAX_REFERRERS, MAX_REFERRERS_SIZE
+from ociserver.client.limits import Limits
 from ociserver.client.lists import linked, read_page
 from ociserver.client.transport import Transport
 from ociserver.errors import HTTPError, OCIError
@@ -27,7 +27,7 @@ from ociserver.interface import Descriptor
 __all__ = ["Page", "Pages", "read_entries"]
 
 INLINE: Final = 64 * 1024
-"""Bytes of an index up to which it is read on the event loop: some hundred microseconds."""
+"""Largest index in bytes that is parsed on the event loop. It takes a few hundred microseconds."""
 
 _NO_API: Final = frozenset({"UNSUPPORTED", "MANIFEST_UNKNOWN", "BLOB_UNKNOWN"})
 
@@ -37,12 +37,12 @@ class Page:
     """One page.
 
     Args:
-        entries: those that are asked for; taken out as they are given.
-        first: digest of the first entry, asked for or not; "" where there is none.
-        last: likewise of the last.
-        is_sorted: by digest, without repeats.
-        following: where the next page is, if there is one.
-        size: bytes of the document.
+        entries: those with the requested artifact type. The reader removes each entry that it gives.
+        first: digest of the first entry of any artifact type; "" for an empty page.
+        last: digest of the last entry of any artifact type; "" for an empty page.
+        is_sorted: by digest, without duplicates.
+        following: URL of the next page; None on the last page.
+        size: of the document, in bytes.
     """
 
     entries: deque[Descriptor]
@@ -54,11 +54,11 @@ class Page:
 
     @property
     def is_in_order(self) -> bool:
-        """Whether it shows, as a first page, that those behind it go on where it ends."""
+        """Whether this first page shows that the next page continues where this page ends."""
         return self.is_sorted and self.following is not None and self.following.query.get("last") == self.last != ""
 
     def begins_behind(self, digest: str) -> bool:
-        """Whether this page can be the one that was asked for, of those behind a digest."""
+        """Whether this page can be the answer to a request for the entries after a digest."""
         return self.is_sorted and (not self.first or self.first > digest)
 
 
@@ -66,16 +66,24 @@ class Pages:
     """The pages of one list.
 
     Args:
-        transport: asks the registry.
+        transport: sends the requests.
         url: of the first page.
         scope: of the requests.
-        artifact_type: which entries are asked for; None for all.
-        reading: held while a page is read, which takes three times its size for a moment.
+        artifact_type: of the requested entries; None for all.
+        reading: the lock that `_load` holds while it parses a page, which briefly takes three times the page's size.
+        limits: `max_referrers` and `max_referrers_size` bound what `held` collects.
     """
 
     def __init__(
-        self, transport: Transport, url: URL, scope: str, artifact_type: str | None, reading: asyncio.Lock
+        self,
+        transport: Transport,
+        url: URL,
+        scope: str,
+        artifact_type: str | None,
+        reading: asyncio.Lock,
+        limits: Limits,
     ) -> None:
+        self._limits = limits
         self._transport = transport
         self._url = url
         self._scope = scope
@@ -83,25 +91,25 @@ class Pages:
         self._reading = reading
 
     async def first(self, start_after: str = "") -> Page | None:
-        """The first page, or the one that begins behind a digest; None where the registry does not have the API."""
+        """The first page, or the page after a digest; None if the registry does not have the referrers API."""
         try:
             return await self._load(_behind(self._url, start_after) if start_after else self._url)
         except OCIError as error:
-            # Spec: a 404 says that there is no such API; that there is no such repository is said by its code.
+            # Spec: a 404 says that there is no referrers API. A missing repository has its own code.
             if error.code in _NO_API or error.status in (404, 405):
                 return None
             raise
 
     async def in_order(self, page: Page, start_after: str) -> AsyncIterator[Descriptor]:
-        """The entries behind a digest, from this page on, as they come.
+        """The entries after a digest, from this page on, as the pages arrive.
 
         Raises:
-            HTTPError: the registry's pages are not in order after all.
+            HTTPError: a later page is not in order.
         """
         last = ""
         while True:
             if not page.is_sorted or (page.first and page.first <= last):
-                raise HTTPError(502, "the registry's pages of referrers are not in the order in which they began")
+                raise HTTPError(502, "the registry's pages of referrers are not in the order of the first page")
             while page.entries:
                 entry = page.entries.popleft()
                 if entry.digest > start_after:
@@ -112,21 +120,21 @@ class Pages:
             page = await self._load(_behind(page.following, start_after) if start_after > last else page.following)
 
     async def held(self, page: Page) -> list[Descriptor]:
-        """All entries, from this page on, sorted.
+        """All entries from this page on, sorted.
 
         Raises:
-            HTTPError: they are more than are held.
+            HTTPError: there are more than the limits allow.
         """
         found: dict[str, Descriptor] = {}
         size = 0
         while True:
             size += page.size
             found.update((entry.digest, entry) for entry in page.entries)
-            if len(found) > MAX_REFERRERS or size > MAX_REFERRERS_SIZE:
+            if len(found) > self._limits.max_referrers or size > self._limits.max_referrers_size:
                 raise HTTPError(
                     502,
-                    f"the registry lists more than {MAX_REFERRERS} referrers, or {MAX_REFERRERS_SIZE} bytes of them, "
-                    "in no order",
+                    f"the registry lists more than {self._limits.max_referrers} referrers, or more than "
+                    f"{self._limits.max_referrers_size} bytes of them, and not in the order of their digests",
                 )
             if page.following is None:
                 return [found[digest] for digest in sorted(found)]
@@ -154,13 +162,13 @@ async def read_entries(index: bytes) -> list[Descriptor]:
     """The descriptors of an index of referrers.
 
     Raises:
-        HTTPError: it is no such index.
+        HTTPError: the document is not such an index.
     """
     try:
-        # A large one takes milliseconds, in which others have their turns.
+        # A large index takes milliseconds, which would block the event loop.
         found = await asyncio.to_thread(read_referrers, index) if len(index) > INLINE else read_referrers(index)
     except ValueError as error:
-        raise HTTPError(502, f"the registry's index of referrers is none: {error}") from None
+        raise HTTPError(502, f"the registry's index of referrers is not valid: {error}") from None
     return [
         Descriptor(media_type, digest, size, kind, {} if annotations is None else Annotations(annotations))
         for media_type, digest, size, kind, annotations in found
@@ -168,7 +176,7 @@ async def read_entries(index: bytes) -> list[Descriptor]:
 
 
 def _behind(url: URL, digest: str) -> URL:
-    """The same page, but beginning behind a digest; what else the registry has put into the URL stays as it is."""
+    """The same URL for the entries after a digest. The registry's other parameters stay as they are."""
     path, _, query = str(url).partition("?")
     kept = [piece for piece in query.split("&") if piece and piece.partition("=")[0] != "last"]
     changed = "&".join([*kept, f"last={quote(digest, safe='')}"])

@@ -1,6 +1,6 @@
-"""What refers to a manifest: by the registry's API, or by the tag schema where it has none.
+"""Referrers of a manifest, from the referrers API, or from the tag schema if the registry does not have the API.
 
-Without the API the client keeps the list itself: an index under a tag of the subject (spec: referrers tag schema).
+Without the API, the client maintains the list itself: an index under a tag (spec: referrers tag schema).
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from collections.abc import AsyncIterator
 from typing import Any, Final
 from weakref import WeakValueDictionary
 
-from yarl import URL
-
 from ociserver._core import read_stored_manifest
+from ociserver.client.address import Address, scope_of
+from ociserver.client.limits import DEFAULT_LIMITS, Limits
 from ociserver.client.lists import with_query
 from ociserver.client.referrer_pages import Pages, read_entries
 from ociserver.client.transport import Transport
@@ -27,24 +27,28 @@ _INDEX: Final = "application/vnd.oci.image.index.v1+json"
 
 
 class Referrers:
-    """Lists them, and keeps the lists that the registry does not.
+    """Lists referrers, and maintains the lists that the registry does not.
 
-    Changes of one client are made one after the other. Two clients that change the same list at once may lose an
-    entry: the spec has no condition for a PUT that registries would know.
+    One client changes a list one step at a time. If two clients change the same list concurrently, an entry may get
+    lost: the spec has no conditional PUT.
 
     Args:
         registry: reads and writes the tags.
-        transport: asks the API.
-        root: of the registry.
+        transport: sends requests to the API.
+        address: of the registry.
+        limits: of the lists that the client sorts in memory.
     """
 
-    def __init__(self, registry: Backend, transport: Transport, root: URL) -> None:
+    def __init__(
+        self, registry: Backend, transport: Transport, address: Address, limits: Limits = DEFAULT_LIMITS
+    ) -> None:
         self._registry = registry
         self._transport = transport
-        self._root = root
-        # Until it is known there is something to ask before a deletion.
+        self._address = address
+        self._limits = limits
+        # While this is False, a deletion first reads the manifest to find its subject.
         self._has_api = False
-        # Whether the last list that had pages had them in the order of digests.
+        # Whether the last list with pages was in the order of digests.
         self._in_order = False
         self._reading = asyncio.Lock()
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
@@ -52,12 +56,12 @@ class Referrers:
     async def find(
         self, repository: str, subject: str, artifact_type: str | None = None, *, start_after: str = ""
     ) -> AsyncIterator[Descriptor]:
-        """Those after a digest, sorted by digest."""
+        """The referrers after a digest, sorted by digest."""
         pages = self._pages(repository, subject, artifact_type)
         jumps = self._in_order and start_after != ""
         page = await pages.first(start_after if jumps else "")
         if jumps and page is not None and not page.begins_behind(start_after):
-            # This list is in another order than those before.
+            # This list is not in order, unlike the lists before.
             jumps = self._in_order = False
             page = await pages.first()
         if page is not None and (jumps or page.is_in_order):
@@ -78,7 +82,7 @@ class Referrers:
                 yield entry
 
     async def pushed(self, repository: str, manifest: Descriptor, content: bytes) -> str | None:
-        """Note a manifest that the registry took without a word of its subject: the subject, if it is noted."""
+        """Add a manifest to the list, unless the registry maintains it. Returns the subject if it was added."""
         info = read_stored_manifest(content, manifest.media_type)
         if info.subject is None or await self._is_kept(repository, info.subject):
             return None
@@ -95,28 +99,29 @@ class Referrers:
         return info.subject
 
     async def subject(self, repository: str, digest: str) -> str | None:
-        """The subject in whose list a manifest may be that is about to be deleted."""
+        """The subject of a manifest that the caller is about to delete, if the client may have to change its list."""
         if self._has_api:
             return None
         try:
             manifest = await self._registry.get_manifest(repository, digest)
         except RegistryError:
-            # The deletion itself will say what is wrong.
+            # The deletion reports the error.
             return None
         return read_stored_manifest(manifest.content, manifest.descriptor.media_type).subject
 
     async def deleted(self, repository: str, digest: str, subject: str) -> None:
-        """Forget a manifest that was deleted."""
+        """Remove a deleted manifest from the list of its subject."""
         if not await self._is_kept(repository, subject):
             await self._change(repository, subject, digest, [])
 
     def _pages(self, repository: str, subject: str, artifact_type: str | None) -> Pages:
-        url = URL(f"{self._root}/v2/{repository}/referrers/{subject}", encoded=True)
+        url = self._address.url(f"/v2/{repository}/referrers/{subject}")
         filtered = with_query(url, artifactType=artifact_type or "")
-        return Pages(self._transport, filtered, f"repository:{repository}:pull", artifact_type, self._reading)
+        scope = scope_of(repository, "pull")
+        return Pages(self._transport, filtered, scope, artifact_type, self._reading, self._limits)
 
     async def _is_kept(self, repository: str, subject: str) -> bool:
-        """Whether the registry keeps the list itself."""
+        """Whether the registry maintains the list."""
         self._has_api = self._has_api or await self._pages(repository, subject, None).first() is not None
         return self._has_api
 
@@ -124,14 +129,14 @@ class Referrers:
         async with self._turns.setdefault(f"{repository}@{subject}", asyncio.Lock()):
             document, _ = await self._load(repository, subject)
             before = document.get("manifests") or []
-            # Other entries stay as they are: they may have fields that we know nothing of.
+            # Other entries stay as they are: they may have members that the client does not know.
             document["manifests"] = [entry for entry in before if entry["digest"] != digest] + instead
             if document["manifests"] != before:
                 content = json.dumps(document, ensure_ascii=False).encode(errors="replace")
                 await self._registry.push_manifest(repository, content, _INDEX, tags=[_tag(subject)])
 
     async def _load(self, repository: str, subject: str) -> tuple[dict[str, Any], list[Descriptor]]:
-        """The list under the tag, and its entries; an empty one where there is none."""
+        """The index under the tag, and its entries; an empty index if the tag does not exist."""
         try:
             manifest = await self._registry.get_tag(repository, _tag(subject))
         except OCIError as error:
@@ -143,12 +148,12 @@ class Referrers:
         except (ValueError, RecursionError):
             document = None
         if not isinstance(document, dict) or document.get("mediaType", _INDEX) != _INDEX:
-            # Spec: report a failure. What somebody else has put there is not ours to overwrite.
-            raise HTTPError(502, f"the registry's tag {_tag(subject)}, of referrers, is no index")
+            # Spec: report a failure. Do not overwrite another client's content.
+            raise HTTPError(502, f"the registry's tag {_tag(subject)}, which lists referrers, is not an index")
         return document, await read_entries(manifest.content)
 
 
 def _tag(subject: str) -> str:
-    """Spec: the algorithm cut to 32 characters, the rest to 64."""
+    """The tag of a subject. Spec: the algorithm cut to 32 characters, the rest to 64."""
     algorithm, _, value = subject.partition(":")
     return f"{algorithm[:32]}-{value[:64]}"

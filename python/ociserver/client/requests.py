@@ -1,4 +1,4 @@
-"""What is sent, and when it may be sent again."""
+"""Requests, and the rules for sending them again."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from typing import Final
 
 from yarl import URL
 
-from ociserver.client.limits import IDLE_TIMEOUT_S
 from ociserver.errors import HTTPError, UnreachableError
 
 __all__ = [
@@ -29,30 +28,30 @@ _PIECE: Final = 256 * 1024
 
 
 class FinalError(UnreachableError):
-    """The registry could not be reached, and a repetition would not help."""
+    """The registry cannot be reached, and another attempt would not help."""
 
 
 class UntrustedError(FinalError):
-    """The registry's certificate is not trusted: it is not from an authority that is, or for another host."""
+    """The registry's certificate is not trusted: no trusted authority signed it, or it is for another host."""
 
 
 class InvalidAnswerError(HTTPError):
-    """The registry's answer is not valid HTTP: 502. It is there, and would say the same again."""
+    """The registry's answer is not valid HTTP (502). The registry is up, and would give the same answer again."""
 
 
 class NoTokenError(FinalError):
-    """The token server gave no answer, although the request to it was repeated."""
+    """The token server did not answer, and neither did it answer the repeated requests."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetryPolicy:
-    """How often, and how patiently, a request is repeated that may be.
+    """How often, and after which pauses, the client repeats a request.
 
     Args:
-        attempts: how many times a request is made at most.
-        backoff_s: longest pause before the second attempt; it doubles with each further one. The pause is
-            a random part of that, so that clients which failed together do not return together.
-        max_wait_s: longest pause, and the longest Retry-After that is waited for.
+        attempts: maximum number of attempts.
+        backoff_s: longest pause in seconds before the second attempt. It doubles with each further attempt. The client
+            waits for a random part of the pause, so that clients that failed together do not return together.
+        max_wait_s: longest pause in seconds, and the longest Retry-After that the client accepts.
     """
 
     attempts: int = 4
@@ -70,7 +69,7 @@ class RetryPolicy:
 
 
 class BufferedBody:
-    """A body in memory, which can be sent again."""
+    """A body in memory. The client can send it again."""
 
     replayable: Final = True
 
@@ -78,17 +77,17 @@ class BufferedBody:
         self.pieces = [piece for piece in pieces if piece]
         self.length = sum(map(len, self.pieces))
 
-    async def iterate(self, stall: asyncio.Timeout) -> AsyncIterator[bytes | memoryview]:
-        """The body in pieces; the time-out is pushed back as each is taken."""
+    async def iterate(self, stall: asyncio.Timeout, idle_timeout_s: float) -> AsyncIterator[bytes | memoryview]:
+        """The body in pieces. Each piece that the connection takes restarts the timeout."""
         for piece in self.pieces:
             view = memoryview(piece)
             for start in range(0, len(view), _PIECE):
-                _push_back(stall)
+                _restart(stall, idle_timeout_s)
                 yield view[start : start + _PIECE]
         stall.reschedule(None)
 
     def drop(self, count: int) -> BufferedBody:
-        """What is left without the first bytes."""
+        """The body without its first `count` bytes."""
         rest: list[bytes] = []
         for piece in self.pieces:
             if count < len(piece):
@@ -98,7 +97,7 @@ class BufferedBody:
 
 
 class StreamBody:
-    """A body that somebody writes while it is being sent. One piece waits; nothing else is held."""
+    """A body that a caller writes while the client sends it. It holds at most one piece."""
 
     def __init__(self, length: int | None = None) -> None:
         self.length = length
@@ -110,11 +109,11 @@ class StreamBody:
 
     @property
     def replayable(self) -> bool:
-        """Nothing was taken out so far, so it can be sent by another request."""
+        """Whether another request can send this body, because no piece was taken so far."""
         return not self._begun
 
     async def put(self, piece: bytes) -> bool:
-        """Wait for room and put a piece in. False if nobody takes any more."""
+        """Wait for room and add a piece. Returns False if the body was closed."""
         while self._piece is not None and not self._closed:
             self._change.clear()
             await self._change.wait()
@@ -125,17 +124,17 @@ class StreamBody:
         return True
 
     def end(self) -> None:
-        """Nothing more will come."""
+        """Mark the end of the body."""
         self._ended = True
         self._change.set()
 
     def close(self) -> None:
-        """Nothing more will be taken."""
+        """Refuse further pieces."""
         self._closed = True
         self._change.set()
 
-    async def iterate(self, stall: asyncio.Timeout) -> AsyncIterator[bytes | memoryview]:
-        """The body in pieces; the time-out counts while one is sent, and not while one is awaited."""
+    async def iterate(self, stall: asyncio.Timeout, idle_timeout_s: float) -> AsyncIterator[bytes | memoryview]:
+        """The body in pieces. The timeout runs while a piece is sent, and not while the caller makes the next one."""
         while True:
             while self._piece is None and not self._ended:
                 self._change.clear()
@@ -145,28 +144,28 @@ class StreamBody:
             self._begun = True
             piece, self._piece = self._piece, None
             self._change.set()
-            _push_back(stall)
+            _restart(stall, idle_timeout_s)
             yield piece
             stall.reschedule(None)
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request, as often as it may have to be sent.
+    """One request, which the client may send several times.
 
     Args:
         method: of HTTP.
         url: absolute.
-        scope: what it needs to be allowed to do, as in Docker's token protocol.
-        headers: beside those that every request has.
+        scope: the access that it needs, as in Docker's token protocol.
+        headers: in addition to those of every request.
         body: None for none.
-        stays: a redirect to another host is not followed: `Answer.elsewhere` says where it leads.
-        repeatable: doing it twice is the same as doing it once, so that it may be repeated when nobody knows
-            whether it was done.
+        stays: do not follow a redirect to another host; `Answer.elsewhere` has its target.
+        repeatable: a second execution has the same effect as one. So the client may repeat the request if it does not
+            know whether the registry has executed it.
     """
 
     method: str
-    # Not shown: a Location may be signed, and a token server is sent a password.
+    # Not in `repr`: a Location may be signed, and the request to a token server contains a password.
     url: URL = field(repr=False)
     scope: str
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -176,9 +175,9 @@ class Request:
 
     @property
     def replayable(self) -> bool:
-        """The same bytes can be sent once more."""
+        """Whether the client can send the same bytes again."""
         return self.body is None or self.body.replayable
 
 
-def _push_back(stall: asyncio.Timeout) -> None:
-    stall.reschedule(asyncio.get_running_loop().time() + IDLE_TIMEOUT_S)
+def _restart(stall: asyncio.Timeout, idle_timeout_s: float) -> None:
+    stall.reschedule(asyncio.get_running_loop().time() + idle_timeout_s)

@@ -1,11 +1,8 @@
-"""Requests over HTTP: redirects, authorisation, repetitions. The only file that knows the HTTP library."""
+"""HTTP: redirects, authorisation, repetitions. Only this file and `failures` know the HTTP library."""
 
 from __future__ import annotations
 
 import asyncio
-import errno
-import os
-import socket
 import ssl
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -18,6 +15,7 @@ from yarl import URL
 
 from ociserver._core import __version__
 from ociserver.client.auth import Authorization, TokenRequest, parse_challenges
+from ociserver.client.failures import DisconnectedError, NotConnectedError, unreachable, where
 from ociserver.client.headers import content_length, is_printable, retry_after
 from ociserver.client.limits import (
     CONNECT_TIMEOUT_S,
@@ -41,6 +39,7 @@ from ociserver.client.requests import (
 )
 from ociserver.context import retry_until
 from ociserver.errors import HTTPError
+from ociserver.interface import Url
 
 __all__ = ["Answer", "Transport"]
 
@@ -48,23 +47,23 @@ Result = TypeVar("Result")
 
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _NOT_DONE: Final = frozenset({429, 503})
-"""Statuses that say that a request was not carried out, so that any may be repeated."""
+"""Statuses of a registry that did not execute the request, so that the client may repeat any request."""
 _PERHAPS_DONE: Final = frozenset({502, 504})
-"""Statuses of a gateway that lost the answer."""
+"""Statuses of a gateway that got no answer. The registry may have executed the request."""
 
 _FIRST_READ_SIZE: Final = 64 * 1024
-"""Bytes of an answer beyond which no more is read before the first of them are asked for, so that those do not wait."""
+"""Read-ahead limit in bytes before the first bytes of an answer are consumed. A small value gives those early."""
 
 _READ_SIZE: Final = 128 * 1024
-"""Bytes of an answer that are read ahead from then on. A loop reads up to 256 KiB at once, so that two such pieces
-wait, and are joined. With three a server over a client was no faster, and needed more memory."""
+"""Read-ahead limit in bytes after that. The event loop reads up to 256 KiB at once, so two such pieces wait and are
+joined. With three pieces, a server in front of a client was no faster and needed more memory."""
 
 _SMALL: Final = 64 * 1024
-"""Bytes of an answer that is read and forgotten to keep its connection; beyond that a new one costs less."""
+"""Bytes of a body that the client reads and drops to keep the connection. For more, a new connection is cheaper."""
 
 
 class Answer:
-    """An answer whose body is still to be read. Close it.
+    """An answer whose body is not read yet. Close it.
 
     Raises:
         InvalidAnswerError: 502 if its status or its Content-Length is invalid.
@@ -76,19 +75,19 @@ class Answer:
         self.headers: CIMultiDictProxy[str] = response.headers
         self.url = response.url
         if not 100 <= self.status < 600:
-            raise InvalidAnswerError(502, f"{_where(self.url)} answers with {self.status}, which is no status of HTTP")
+            raise InvalidAnswerError(502, f"{where(self.url)} answered with {self.status}, which is not an HTTP status")
         try:
             self.length = content_length(self.headers)
         except HTTPError:
-            raise InvalidAnswerError(502, f"{_where(self.url)} answers with a Content-Length that is no size") from None
-        # Where it redirects to, if that was not followed (`Request.stays`).
+            raise InvalidAnswerError(502, f"{where(self.url)} sent a Content-Length that is not a valid size") from None
+        # The target of a redirect that the client did not follow (`Request.stays`).
         self.elsewhere: URL | None = None
 
     def join(self, target: str) -> URL:
-        """The URL that a header of the answer names, kept exactly: it may be signed.
+        """The URL that a header of the answer names, without any change: it may be signed.
 
         Raises:
-            HTTPError: 502 if no request can be sent to it.
+            HTTPError: 502 if it is not the URL of an HTTP server.
         """
         try:
             joined = self.url.join(URL(target, encoded=True))
@@ -96,14 +95,14 @@ class Answer:
         except ValueError:
             usable = False
         if not usable or not is_printable(target) or " " in target:
-            raise HTTPError(502, f"{self.url.raw_host} sends to something that is no URL of HTTP")
+            raise HTTPError(502, f"{self.url.raw_host} sent a URL that is not a valid HTTP URL")
         return joined.with_fragment(None) if joined.raw_fragment else joined
 
     async def pieces(self) -> AsyncIterator[bytes]:
-        """The body as it comes.
+        """The body in pieces, as they arrive.
 
         Raises:
-            UnreachableError: it ended before its end, or nothing came for too long.
+            UnreachableError: the body is incomplete, or nothing arrived for too long.
         """
         try:
             content = self._response.content
@@ -111,10 +110,10 @@ class Answer:
                 yield piece
                 content.set_read_chunk_size(_READ_SIZE)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise _unreachable(error, self.url) from None
+            raise unreachable(error, self.url) from None
 
     async def read(self, limit: int) -> bytes | None:
-        """The whole body, or None if it is longer than this."""
+        """The whole body, or None if it has more bytes than `limit`."""
         if self.length is not None and self.length > limit and self._response.method != "HEAD":
             return None
         pieces: list[bytes] = []
@@ -127,7 +126,7 @@ class Answer:
         return b"".join(pieces)
 
     async def aclose(self) -> None:
-        """Let go of the answer, and keep the connection if it is cheap."""
+        """Release the answer. Keep the connection if the rest of the body is small."""
         try:
             if self.length is not None and self.length <= _SMALL and not self._response.content.is_eof():
                 await self.read(_SMALL)
@@ -144,33 +143,48 @@ class Answer:
 
 
 class Transport:
-    """Connections to one registry, and what every request to it has in common."""
+    """The connections to one registry, and what all requests to it share.
 
-    def __init__(self, origin: URL, authorization: Authorization, retries: RetryPolicy) -> None:
+    Args:
+        origin: scheme, host and port of the registry.
+        authorization: makes the Authorization headers.
+        retries: how often the client repeats a request.
+        idle_timeout_s: seconds without progress after which a request fails.
+    """
+
+    def __init__(
+        self,
+        origin: URL,
+        authorization: Authorization,
+        retries: RetryPolicy,
+        *,
+        idle_timeout_s: float = IDLE_TIMEOUT_S,
+    ) -> None:
         self._origin = origin
         self._authorization = authorization
         self.retries = retries
-        # What is asked for is what is hashed, so no answer may be compressed on its way.
+        self._idle_timeout_s = idle_timeout_s
+        # The client hashes the bytes that it receives, so no server may compress them.
         self._headers = {"User-Agent": f"ociserver/{__version__}", "Accept-Encoding": "identity"}
         self._session: aiohttp.ClientSession | None = None
         self._proxies: Mapping[str, str] = {}
 
     async def open(self) -> None:
-        """Read what the environment says of certificates and proxies, and be ready."""
+        """Read the environment's certificates and proxies, and get ready."""
         self._proxies = getproxies()
-        # Reads SSL_CERT_FILE and SSL_CERT_DIR, as everything over OpenSSL does.
+        # This reads SSL_CERT_FILE and SSL_CERT_DIR, like every program that uses OpenSSL.
         context = ssl.create_default_context()
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=MAX_CONNECTIONS, ssl=context, keepalive_timeout=KEEP_ALIVE_S),
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S, sock_read=IDLE_TIMEOUT_S),
-            # Credentials are this package's business; cookies and compression nobody's.
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S, sock_read=self._idle_timeout_s),
+            # This package handles credentials. It needs neither cookies nor decompression.
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
             read_bufsize=_FIRST_READ_SIZE,
             max_field_size=MAX_HEADER_SIZE,
             max_line_size=MAX_HEADER_SIZE,
         )
-        # It would repeat a DELETE, or a PUT of a tag, whose answer was lost. What is repeated is said in `Request`.
+        # aiohttp would repeat a DELETE, or a PUT of a tag, after a lost answer. `Request` decides what is repeated.
         self._session._retry_connection = False
 
     async def close(self) -> None:
@@ -180,10 +194,10 @@ class Transport:
             self._session = None
 
     async def send(self, request: Request) -> Answer:
-        """The answer to a request, whatever its status, with its body still to be read.
+        """The answer to a request, with any status. Its body is not read yet.
 
         Raises:
-            UnreachableError: there is none.
+            UnreachableError: there was no answer.
         """
 
         async def keep(answer: Answer) -> Answer:
@@ -192,7 +206,7 @@ class Transport:
         return await self._repeat(request, self._authorized, keep)
 
     async def fetch(self, request: Request, read: Callable[[Answer], Awaitable[Result]]) -> Result:
-        """What `read` makes of the answer; a body that breaks off makes the request be repeated too."""
+        """The result of `read`, which reads the answer. If the body breaks off, the client repeats the request."""
 
         async def close(answer: Answer) -> Result:
             async with answer:
@@ -200,9 +214,14 @@ class Transport:
 
         return await self._repeat(request, self._authorized, close)
 
-    async def authorizes(self, scope: str) -> bool:
-        """Whether requests of this scope show who we are, as far as the registry has asked for it yet."""
-        return await self._authorization.header(scope, self._fetch_token) is not None
+    async def public_url(self, url: URL, scope: str) -> Url | None:
+        """A URL in a form for clients that do not have our credentials.
+
+        None if it is a URL of the registry, and the registry has asked for credentials for this scope.
+        """
+        if self._is_ours(url) and await self._authorization.header(scope, self._fetch_token) is not None:
+            return None
+        return Url(str(url))
 
     async def _repeat(
         self,
@@ -222,16 +241,16 @@ class Transport:
             except FinalError:
                 raise
             except UnreachableError as error:
-                repeatable = (request.repeatable or isinstance(error, _NotConnectedError)) and request.replayable
-                # A kept connection that the registry was just closing: nothing is wrong with it.
-                is_stale = attempt == 1 and isinstance(error, _DisconnectedError)
+                repeatable = (request.repeatable or isinstance(error, NotConnectedError)) and request.replayable
+                # The registry just closed a kept connection. That is not a failure.
+                is_stale = attempt == 1 and isinstance(error, DisconnectedError)
                 pause = self._pause_after(attempt, 0.0 if is_stale else None) if repeatable else None
                 if pause is None:
                     raise
             await asyncio.sleep(pause)
 
     def _pause(self, request: Request, answer: Answer, attempt: int) -> float | None:
-        """Seconds after which to ask again; None to take the answer."""
+        """Seconds to wait before the next attempt; None to accept the answer."""
         repeated = answer.status in _NOT_DONE or (answer.status in _PERHAPS_DONE and request.repeatable)
         if not repeated or not request.replayable:
             return None
@@ -239,11 +258,11 @@ class Transport:
         return self._pause_after(attempt, None if named is None else named[1])
 
     def _pause_after(self, attempt: int, named_s: float | None) -> float | None:
-        """Seconds until the next attempt; None if there is to be none.
+        """Seconds to wait before the next attempt; None to give up.
 
         Args:
             attempt: counted from 1.
-            named_s: the pause that the registry asks for; None if it does not say.
+            named_s: the pause that the registry asks for, in seconds; None if it does not ask for one.
         """
         pause = self.retries.pause(attempt, named_s)
         until = retry_until.get()
@@ -271,12 +290,12 @@ class Transport:
             if answer.status not in _REDIRECTS or target is None or not request.replayable:
                 return answer
             if answer.status not in (307, 308) and request.method not in ("GET", "HEAD"):
-                # The other statuses let a client make a GET of it, which would be another request.
+                # The other statuses allow a client to send a GET instead, which would be another request.
                 return answer
             await answer.aclose()
             following = answer.join(target)
             if url.scheme == "https" and following.scheme == "http":
-                raise HTTPError(502, f"{url.raw_host} redirects from https to http, which is not followed")
+                raise HTTPError(502, f"{url.raw_host} redirects from https to http, which the client does not follow")
             if request.stays and not self._is_ours(following):
                 answer.elsewhere = following
                 return answer
@@ -292,18 +311,18 @@ class Transport:
             sent["Content-Length"] = str(body.length)
         try:
             async with asyncio.timeout(None) as stall:
-                data = body.iterate(stall) if body is not None and body.length != 0 else None
+                data = body.iterate(stall, self._idle_timeout_s) if body is not None and body.length != 0 else None
                 response = await self._session.request(
                     request.method,
                     url,
                     headers=sent,
                     data=data,
                     allow_redirects=False,
-                    # Named by the environment, without credentials of a netrc file.
+                    # From the environment, without the credentials of a netrc file.
                     proxy=self._proxy_for(url),
                 )
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
-            raise _unreachable(error, url) from None
+            raise unreachable(error, url) from None
         try:
             return Answer(response)
         except HTTPError:
@@ -314,16 +333,19 @@ class Transport:
         return url.origin() == self._origin
 
     async def _fetch_token(self, token: TokenRequest) -> tuple[int, bytes]:
-        """Ask a token server. Never redirected: what is sent is meant for the host that the registry named."""
+        """Ask a token server. Follows no redirect: the credentials are for the host that the registry named."""
         try:
             url = URL(token.url, encoded=True)
             usable = _is_usable(url)
         except ValueError:
             usable = False
         if not usable:
-            raise HTTPError(502, f"{self._origin.raw_host} names a token server that is no URL of HTTP")
+            raise HTTPError(502, f"{self._origin.raw_host} names a token server that is not a valid HTTP URL")
         if self._origin.scheme == "https" and url.scheme == "http":
-            raise HTTPError(502, f"{self._origin.raw_host} names a token server without TLS, which gets no credentials")
+            raise HTTPError(
+                502,
+                f"{self._origin.raw_host} names a token server without TLS, to which the client sends no credentials",
+            )
         headers, body = dict(token.headers), None
         if token.form is not None:
             headers["Content-Type"] = "application/x-www-form-urlencoded"
@@ -335,9 +357,7 @@ class Transport:
                 async with asyncio.timeout(TOKEN_TIMEOUT_S):
                     return await self._exchange(request, url, {})
             except TimeoutError:
-                raise UnreachableError(
-                    504, f"{_where(url)} did not answer within {TOKEN_TIMEOUT_S:g} seconds"
-                ) from None
+                raise UnreachableError(504, f"{where(url)} did not answer within {TOKEN_TIMEOUT_S:g} seconds") from None
 
         async def read(answer: Answer) -> tuple[int, bytes]:
             async with answer:
@@ -348,64 +368,16 @@ class Transport:
         except UntrustedError:
             raise
         except UnreachableError as error:
-            # Repeated here already: the request that needs the token is not.
-            message = f"the token server of {_where(self._origin)} cannot be used: {error.message}"
+            # `_repeat` above has already repeated the token request. So the caller must not repeat its own request.
+            message = f"the token server of {where(self._origin)} cannot be used: {error.message}"
             raise NoTokenError(error.status, message) from None
 
     def _proxy_for(self, url: URL) -> str | None:
-        """What HTTP_PROXY, HTTPS_PROXY and NO_PROXY said when the client was opened."""
+        """The proxy from HTTP_PROXY, HTTPS_PROXY and NO_PROXY, as they were when the client was opened."""
         proxy = self._proxies.get(url.scheme)
         return None if proxy is None or url.host is None or proxy_bypass(url.host) else proxy
 
 
-class _NotConnectedError(UnreachableError):
-    """No byte of the request was sent."""
-
-
-class _DisconnectedError(UnreachableError):
-    """The connection ended before anything of an answer came."""
-
-
 def _is_usable(url: URL) -> bool:
-    """Whether a request can be sent to a URL that comes from elsewhere. Raises ValueError for a host that is none."""
+    """Whether a request can go to a URL that another host sent. Raises ValueError for an invalid host."""
     return url.scheme in ("http", "https") and bool(url.host) and url.raw_user is None
-
-
-def _where(url: URL) -> str:
-    """Host and port, in words."""
-    return f"{url.raw_host} port {url.port}"
-
-
-def _unreachable(error: Exception, url: URL) -> UnreachableError | InvalidAnswerError:
-    """Which host and port, and why, in words. Not in the library's: they may repeat URLs with signatures in them."""
-    where = _where(url)
-    match error:
-        case aiohttp.ConnectionTimeoutError():
-            return UnreachableError(504, f"{where} did not answer within {CONNECT_TIMEOUT_S:g} seconds")
-        case TimeoutError():
-            return UnreachableError(504, f"{where} takes too long to answer")
-        case aiohttp.ClientConnectorCertificateError():
-            reason = getattr(error.certificate_error, "verify_message", "") or "it cannot be verified"
-            return UntrustedError(502, f"{where} has a certificate that is not trusted: {reason}")
-        case aiohttp.ClientProxyConnectionError():
-            return _NotConnectedError(502, f"the proxy {error.host} port {error.port} cannot be reached: {_why(error)}")
-        case aiohttp.ClientConnectorError():
-            return _NotConnectedError(502, f"{where} cannot be reached: {_why(error)}")
-        case aiohttp.ServerDisconnectedError():
-            return _DisconnectedError(502, f"{where} closed the connection without an answer")
-        case aiohttp.ClientPayloadError():
-            return UnreachableError(502, f"{where} broke off in the middle of its answer")
-        case OSError():
-            return UnreachableError(502, f"{where} broke off: {_why(error)}")
-        case aiohttp.ClientResponseError():
-            return InvalidAnswerError(502, f"the answer of {where} is not valid HTTP")
-    return UnreachableError(502, f"{where} cannot be used: the exchange with it failed")
-
-
-def _why(error: OSError) -> str:
-    if isinstance(error, aiohttp.ClientConnectorDNSError):
-        return "there is no host of that name" if error.errno == socket.EAI_NONAME else "its name cannot be looked up"
-    if isinstance(error, aiohttp.ClientSSLError):
-        return "it does not speak TLS, or none that is spoken here"
-    known = error.errno in errno.errorcode
-    return os.strerror(error.errno or 0).lower() if known else "the connection failed"

@@ -1,4 +1,4 @@
-"""Uploads: in chunks that can be sent again, or as one request that streams what is written."""
+"""Uploads: in chunks that can be sent again, or as one request that streams the caller's bytes."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ Result = TypeVar("Result")
 
 
 class _Writer:
-    """What both kinds of `BlobWriter` share: their end, and that a request outlives whoever waits for it.
+    """The common part of both kinds of `BlobWriter`. A request continues if its caller is cancelled.
 
-    With `assumed` the size that a writer begins with is what this process knew last: another one may have gone on with
-    the upload since. What is written goes behind what is there all the same.
+    With `assumed`, the initial size is the last one that this process knew. Another process may have continued the
+    upload since then. The writer then appends to what the registry has.
     """
 
     def __init__(self, session: Session, *, assumed: bool) -> None:
@@ -47,7 +47,7 @@ class _Writer:
             raise OCIError("BLOB_UPLOAD_UNKNOWN")
 
     async def _finish_work(self) -> None:
-        """Wait for a request whose caller was broken off; how it ends decides what state the upload is in."""
+        """Wait for a request whose caller was cancelled. Its result decides the state of the upload."""
         if self._work is not None and not self._work.done():
             await asyncio.wait([self._work])
 
@@ -66,20 +66,23 @@ class _Writer:
 
 
 class ChunkedUpload(_Writer):
-    """Collects what is written into chunks, and holds each until the registry has acknowledged it.
+    """Collects bytes into chunks, and keeps each chunk until the registry has acknowledged it.
 
-    A chunk that breaks off is continued where the registry says that it stopped.
+    After an interruption, it sends the part of the chunk that the registry does not have.
     """
 
     def __init__(self, session: Session, offset: int, chunk_size: int = 0, *, assumed: bool = False) -> None:
         super().__init__(session, assumed=assumed)
         if session.min_chunk > MAX_CHUNK_SIZE:
-            raise OCIError("UNSUPPORTED", f"the registry wants chunks of {session.min_chunk} bytes, which is too much")
+            raise OCIError(
+                "UNSUPPORTED",
+                f"the registry requires chunks of {session.min_chunk} bytes; the client sends at most {MAX_CHUNK_SIZE}",
+            )
         self._limit = max(min(chunk_size or CHUNK_SIZE, MAX_CHUNK_SIZE), session.min_chunk)
         self._offset = offset
         self._pieces: list[bytes] = []
         self._buffered = 0
-        # Set while nobody knows how much of what is held the registry has.
+        # True while it is unknown how many of the buffered bytes the registry has.
         self._unsure = False
 
     @property
@@ -87,7 +90,7 @@ class ChunkedUpload(_Writer):
         return self._offset + self._buffered
 
     async def refresh(self) -> None:
-        """See how far the upload is, before anything is written."""
+        """Ask for the size of the upload, if nothing was written yet."""
         if self._assumed and not self._buffered:
             await self._look()
 
@@ -118,7 +121,7 @@ class ChunkedUpload(_Writer):
         self._session.leave(self._offset)
 
     async def _flush(self) -> None:
-        """Have everything that is held acknowledged."""
+        """Send the buffered bytes and get them acknowledged."""
 
         async def send(body: BufferedBody) -> None:
             request = self._session.request("PATCH", self._session.location, body, self._content_range())
@@ -139,9 +142,9 @@ class ChunkedUpload(_Writer):
         try:
             await self._persist(send, even_if_empty=True)
         except OCIError as error:
-            # The answer may have been lost and not the request: then the upload is gone, and the blob is there.
+            # Perhaps only the answer was lost. Then the upload no longer exists, and the blob does.
             lost = error.code == "BLOB_UPLOAD_UNKNOWN" and self._unsure
-            # What a request brought that was refused may have been kept all the same.
+            # The registry may have kept the bytes of a request that it refused.
             self._unsure = self._unsure or self._buffered > 0
             if not lost or not await self._session.has(digest):
                 raise
@@ -151,7 +154,7 @@ class ChunkedUpload(_Writer):
         return Descriptor(MEDIA_TYPE, digest, size)
 
     async def _persist(self, send: Callable[[BufferedBody], Awaitable[None]], *, even_if_empty: bool = False) -> None:
-        """Send what is held, and what is left of it after each time that the connection breaks."""
+        """Send the buffered bytes. After each interruption, send the rest."""
         retries = self._session.transport.retries
         attempt = 1
         while True:
@@ -166,7 +169,7 @@ class ChunkedUpload(_Writer):
                 if error.code == "RANGE_INVALID" and self._assumed:
                     await self._look()
                     continue
-                # The request that broke off may still be at work there, after it was asked how far it is.
+                # The interrupted request may have continued at the registry after the client asked for the size.
                 if error.code != "RANGE_INVALID" or attempt == 1 or self._unsure:
                     raise
                 self._unsure = True
@@ -174,20 +177,23 @@ class ChunkedUpload(_Writer):
                 return
             pause = retries.pause(attempt)
             if pause is None:
-                raise UnreachableError(502, "the registry breaks off every attempt to send a chunk")
+                raise UnreachableError(502, "the connection to the registry broke off at every attempt to send a chunk")
             attempt += 1
             await asyncio.sleep(pause)
 
     async def _settle(self) -> None:
-        """Ask the registry how much it has, and forget that part."""
+        """Ask the registry how many bytes it has, and drop those from the buffer."""
         size = await self._session.progress()
         if not self._offset <= size <= self.size:
-            raise OCIError("RANGE_INVALID", f"the upload is at {size}, and not between {self._offset} and {self.size}")
+            raise OCIError(
+                "RANGE_INVALID",
+                f"the registry has {size} bytes of the upload; expected {self._offset} to {self.size} bytes",
+            )
         self._acknowledge(size - self._offset)
         self._unsure = False
 
     async def _look(self) -> None:
-        """Go on from where the upload is by now."""
+        """Continue at the current size of the upload."""
         self._offset, self._assumed = await self._session.progress(), False
 
     def _acknowledge(self, count: int) -> None:
@@ -201,11 +207,11 @@ class ChunkedUpload(_Writer):
 
 
 class StreamedUpload(_Writer):
-    """Streams what is written to an upload that has nothing yet, as the body of one request; nothing is held.
+    """Streams bytes to an empty upload, as the body of one request. It buffers nothing.
 
-    With a digest that is the closing PUT itself, else a PATCH. It has no Content-Range, which would need its length:
-    registries append it. That the registry refuses it is raised by the write that meets its answer, or by `commit` or
-    `aclose`. It cannot be sent again: who writes may resume the upload.
+    With a digest, the request is the closing PUT, otherwise a PATCH. It has no Content-Range, which would need the
+    length, so registries append the bytes. If the registry refuses the request, the next `write`, `commit` or `aclose`
+    raises the error. The client cannot send the bytes again, but the caller can resume the upload.
     """
 
     def __init__(
@@ -218,7 +224,7 @@ class StreamedUpload(_Writer):
         self.size = 0
 
     async def refresh(self) -> None:
-        """See how far the upload is, before anything is written."""
+        """Ask for the size of the upload, if nothing was written yet."""
         if self._assumed and self._task is None:
             self.size, self._assumed = await self._session.progress(), False
 
@@ -239,7 +245,7 @@ class StreamedUpload(_Writer):
         await self._finish_work()
         self._check()
         await self._run(self._close(digest))
-        # Without a write of ours what is there was written by others, and nobody has said how much it is.
+        # Nothing was written here: another process wrote the bytes, and the registry did not say how many.
         return Descriptor(MEDIA_TYPE, digest, self.size or UNKNOWN_SIZE)
 
     async def aclose(self) -> None:
@@ -272,10 +278,12 @@ class StreamedUpload(_Writer):
     async def _close(self, digest: str) -> None:
         if self._digest is not None and self._task is not None:
             if digest != self._digest:
-                raise OCIError("DIGEST_INVALID", f"the upload was opened to be closed as {self._digest}")
+                raise OCIError(
+                    "DIGEST_INVALID", f"the upload was opened for {self._digest}, and closed as another digest"
+                )
             self._pipe.end()
             task, self._task = self._task, None
-            # Whether it is refused or not, the request that closes an upload has been made.
+            # The upload ends with this request, whether the registry accepts or refuses it.
             self._suspended = True
             await self._session.closed(await task, digest)
         else:
@@ -293,11 +301,11 @@ class StreamedUpload(_Writer):
             if answer.status not in (202, 204):
                 raise await self._session.error(answer)
             self._session.moved(answer)
-            # More than was streamed, if there was something already.
+            # The registry's size is larger than the streamed size if the upload was not empty.
             self.size = max(self.size, upload_size(answer) or 0)
 
     async def _refused(self) -> None:
-        """The registry has answered, or gone, before it had everything."""
+        """Raise the error for a registry that answered, or disconnected, before the end of the body."""
         task, self._task = self._task, None
         assert task is not None
         self._suspended = True
@@ -305,7 +313,7 @@ class StreamedUpload(_Writer):
             raise await self._session.error(answer)
 
     async def abort(self) -> None:
-        """Break the request off: what the registry has received it may keep."""
+        """Abort the request. The registry may keep the bytes that it has received."""
         if self._task is None:
             return
         task, self._task = self._task, None

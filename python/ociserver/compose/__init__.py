@@ -1,4 +1,4 @@
-"""Registries out of registries: each of these is a backend in front of another backend."""
+"""Backends in front of other backends."""
 
 from ociserver.compose.access_checker import CATALOG, Access, AccessChecker, Check
 from ociserver.compose.cache import Cache

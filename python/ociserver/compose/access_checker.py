@@ -1,4 +1,4 @@
-"""A registry that asks, before each call, whether it may be (Go: `ocifilter.AccessChecker`)."""
+"""A registry that calls a check before each call (Go: `ocifilter.AccessChecker`)."""
 
 from __future__ import annotations
 
@@ -15,18 +15,19 @@ __all__ = ["CATALOG", "Access", "AccessChecker", "Check"]
 Check = Callable[[str, Access], bool | Awaitable[bool | None] | None]
 
 CATALOG: Final = "*"
-"""The repository that a check is asked about for the list of repositories. No repository has this name."""
+"""The repository name with which a check is called for the list of repositories. No repository has this name."""
 
 
 class AccessChecker(Gate):
-    """Calls `check` with a repository and a kind of access before anything else happens.
+    """Calls `check` with a repository and a kind of access before each call.
 
-    The check refuses by raising: what it raises is what the caller gets. Returning False refuses with DENIED.
-    It may be asynchronous, and finds who asks in `ociserver.request_context`.
+    To refuse, the check raises an exception, which the caller gets, or returns False, which becomes DENIED. The check
+    may be asynchronous. It finds the user in `ociserver.request_context`.
 
-    A mount asks for `read` where the blob is from, then for `write` where it goes to; one from anywhere is
-    UNSUPPORTED, because it could tell what a repository holds that may not be read. The list of repositories asks
-    for `list` of `CATALOG`, then for `read` of each, and leaves out those for which an `OCIError` is raised.
+    For a mount, the check is called for `read` of the source, and then for `write` of the target. A mount without a
+    source is UNSUPPORTED, because it could reveal the contents of a repository that the user may not read. For the list
+    of repositories, it is called for `list` of `CATALOG`, and then for `read` of each repository. A repository for
+    which it raises an `OCIError` is left out of the list.
 
     Args:
         backend: the whole registry.
@@ -46,10 +47,10 @@ class AccessChecker(Gate):
         return repository
 
     async def repositories(self, *, start_after: str = "", limit: int | None = None) -> AsyncIterator[str]:
-        """Those that may be read; a page may ask about many others to find its own."""
+        """The repositories that the user may read. A page may check many other repositories before it is full."""
         await self.enter("list", CATALOG)
         count = 0
-        # Without a limit the inner list comes page by page, for as long as it is asked for more.
+        # Without a limit, the inner list is read page by page, as far as it is needed.
         async with closing(self.inner.repositories(start_after=start_after)) as names:
             async for name in names:
                 if limit is not None and count >= limit:

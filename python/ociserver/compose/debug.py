@@ -25,19 +25,19 @@ Item = TypeVar("Item")
 _log: Final = logging.getLogger("ociserver.debug")
 
 MAX_UPLOAD: Final = 64
-"""Characters of an upload's id that are logged: an id of ours is no longer."""
+"""Maximum length of an upload's id in the log. Our own ids are not longer."""
 
 
 class Debug(Wrapper):
-    """Logs each call when it has ended: its arguments, its result or error, how long it took, for which request.
+    """Logs each call when it has ended: arguments, result or error, duration, and the request that made it.
 
-    One record at level info to the logger `ociserver.debug`; `record.fields` has the same as a dictionary, and
-    `--log-format json` shows it. Contents are not logged, but how many bytes there were. What a reader or a writer
-    of a blob does with pieces is one record, when it is closed.
+    Each call is one record at level info of the logger `ociserver.debug`. `record.fields` has the same facts as a
+    dictionary, which `--log-format json` writes. The log has the sizes of contents, and not the contents. The reading
+    or the writing of a blob is one record, which appears when the reader or writer is closed.
 
     Args:
         backend: whose calls are logged.
-        name: stands in front, to tell several apart.
+        name: begins each message, to distinguish several backends.
     """
 
     def __init__(self, backend: Any, name: str = "debug") -> None:
@@ -156,7 +156,7 @@ class Debug(Wrapper):
         return self._listed("referrers", found, repository=repository, digest=digest, **asked)
 
     async def _listed(self, method: str, items: AsyncIterator[Item], **arguments: Any) -> AsyncIterator[Item]:
-        """A list, logged when it has been read or left, with how many items were taken."""
+        """A list. It is logged, with the number of items, when the caller has read or closed it."""
         with self.call(method, **arguments) as result:
             result["items"] = 0
             async with closing(items):
@@ -171,13 +171,13 @@ class Debug(Wrapper):
 
     @contextmanager
     def call(self, method: str, **arguments: Any) -> Iterator[dict[str, Any]]:
-        """Log a call when the block ends; the block fills in what it results in."""
+        """Log a call when the block ends. The block fills in the result."""
         result: dict[str, Any] = {}
         began = time.perf_counter()
         try:
             yield result
         except GeneratorExit:
-            # A list that was left early has not failed.
+            # A list that the caller closed early has not failed.
             raise
         except BaseException as error:
             result["error"] = error.code if isinstance(error, OCIError) else type(error).__name__
@@ -210,7 +210,7 @@ class Debug(Wrapper):
 
 
 class _Reader:
-    """A `BlobReader` whose reading is logged as one call."""
+    """A `BlobReader` that logs its reading as one call."""
 
     def __init__(self, debug: Debug, inner: BlobReader) -> None:
         self._debug = debug
@@ -242,7 +242,7 @@ class _Reader:
 
 
 class _Writer:
-    """A `BlobWriter` that logs how it ends, and how many bytes it brought."""
+    """A `BlobWriter` that logs its end, with the number of bytes that were written."""
 
     def __init__(self, debug: Debug, inner: BlobWriter, number: int) -> None:
         self._debug = debug
@@ -289,19 +289,19 @@ class _Writer:
 
 
 def _note(result: dict[str, Any], descriptor: Descriptor) -> Descriptor:
-    """Note what a call resulted in, and pass it on."""
+    """Record the result of a call and return it."""
     result.update(digest=descriptor.digest, media_type=descriptor.media_type, size=descriptor.size)
     return descriptor
 
 
 def _note_place(result: dict[str, Any], place: Url | None) -> Url | None:
-    # Without its query, which may let anybody in who has it.
+    # Without the query, which may contain a signature that gives access.
     result["location"] = None if place is None else shown(place.url)
     return place
 
 
 def _upload(upload_id: str) -> str:
-    """An upload, to tell it from others. At a registry elsewhere its id may be signed, and has the signed place."""
+    """An upload's id for the log, without the signature and the query that a remote registry's id may contain."""
     if upload_id.startswith("<"):
         _, _, upload_id = upload_id.partition(">")
     return shown(upload_id)[:MAX_UPLOAD]

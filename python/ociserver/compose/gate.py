@@ -1,4 +1,4 @@
-"""A wrapper that asks about the repository before each call passes."""
+"""A wrapper that checks the repository before each call passes."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ Access = Literal["read", "write", "delete", "list"]
 
 
 class Gate(Wrapper):
-    """Passes on every call about a repository for which `enter` returns.
+    """Passes on each call about a repository for which `enter` returns.
 
-    A mount enters the repository that the blob is from, to read, and then the one that it goes to, to write. A mount
-    from anywhere is UNSUPPORTED, because it could tell what a repository holds that this gate hides.
+    A mount calls `enter` for the source, to read, and then for the target, to write. A mount without a source is
+    UNSUPPORTED, because it could reveal the contents of a repository that this gate hides.
 
-    A subclass lists `repositories` itself. A client is sent to no other server (`locate_blob`, `locate_upload`), and no
-    read is answered without waiting, unless a subclass adds that.
+    A subclass implements `repositories`. A gate neither redirects clients to other servers (`locate_blob`,
+    `locate_upload`) nor answers reads without waiting, unless a subclass adds that.
     """
 
     async def enter(self, access: Access, repository: str) -> str:
-        """The name of the repository in `inner`, if it may be accessed so.
+        """The name of the repository in `inner`, if this access is allowed.
 
         Raises:
-            OCIError: it may not.
+            OCIError: it is not allowed.
         """
         raise NotImplementedError
 
@@ -67,7 +67,7 @@ class Gate(Wrapper):
 
     async def mount_blob(self, from_repository: str | None, to_repository: str, digest: str) -> Descriptor:
         if from_repository is None:
-            raise OCIError("UNSUPPORTED", "a mount has to name the repository that it is from")
+            raise OCIError("UNSUPPORTED", "a mount must name the repository that has the blob")
         source = await self.enter("read", from_repository)
         return await self.inner.mount_blob(source, await self.enter("write", to_repository), digest)
 

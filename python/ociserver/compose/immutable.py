@@ -15,7 +15,7 @@ __all__ = ["Immutable"]
 
 
 class Immutable(ReaderOf, WriterOf, ListerOf, Wrapper, reads_nowait=True):
-    """Lets tags be set once, and nothing be deleted: DENIED. Blobs and untagged manifests pass."""
+    """Allows each tag to be set once, and denies every deletion (DENIED). Blobs and untagged manifests pass."""
 
     async def push_manifest(
         self,
@@ -26,7 +26,7 @@ class Immutable(ReaderOf, WriterOf, ListerOf, Wrapper, reads_nowait=True):
         digest: str | None = None,
         tags: Sequence[str] = (),
     ) -> PushedManifest:
-        """Push, unless a tag is taken. Pushing what the tags already point at changes nothing."""
+        """Push, unless a tag points at another manifest. If all tags point at this one, nothing changes."""
         wanted = pushed_digest(content, digest)
         known = [await self._find(repository, tag) for tag in tags]
         for tag, found in zip(tags, known, strict=True):
@@ -41,26 +41,26 @@ class Immutable(ReaderOf, WriterOf, ListerOf, Wrapper, reads_nowait=True):
         pushed = await self.inner.push_manifest(repository, content, media_type, digest=digest, tags=tags)
         for tag in tags:
             if await self._find(repository, tag) != wanted:
-                _refuse(f"tag {tag} was set by somebody else at the same time")
+                _refuse(f"another client set tag {tag} at the same time")
         return pushed
 
     async def delete_blob(self, repository: str, digest: str) -> None:
-        """Always DENIED, even for what is not there."""
+        """Always DENIED, even if the content does not exist."""
         _refuse("blobs cannot be deleted")
 
     async def delete_manifest(self, repository: str, digest: str) -> None:
-        """Always DENIED, even for what is not there."""
+        """Always DENIED, even if the content does not exist."""
         _refuse("manifests cannot be deleted")
 
     async def delete_tag(self, repository: str, tag: str) -> None:
-        """Always DENIED, even for what is not there."""
+        """Always DENIED, even if the content does not exist."""
         _refuse("tags cannot be deleted")
 
     async def _find(self, repository: str, tag: str) -> str | None:
         try:
             return (await self.inner.resolve_tag(repository, tag)).digest
         except OCIError:
-            # Whatever keeps it from being resolved, the push itself will meet it as well.
+            # If this is more than a missing tag, the push gets the same error.
             return None
 
 

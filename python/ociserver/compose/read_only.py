@@ -6,4 +6,4 @@ __all__ = ["ReadOnly"]
 
 
 class ReadOnly(ReaderOf, ListerOf, Wrapper, reads_nowait=True):
-    """Passes reads and lists on; every write and every deletion is UNSUPPORTED."""
+    """Passes reads and lists on. Every write and every deletion is UNSUPPORTED."""

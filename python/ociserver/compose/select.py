@@ -1,4 +1,4 @@
-"""A part of a registry: some repositories are there, the others are not (Go: `ocifilter.Select`)."""
+"""A registry that shows some of another registry's repositories (Go: `ocifilter.Select`)."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ __all__ = ["Select"]
 
 
 class Select(AccessChecker):
-    """Shows only the repositories that `allow` says yes to.
+    """Shows only the repositories for which `allow` returns True.
 
-    The others answer NAME_UNKNOWN to reads, lists and deletions, and DENIED to writes; the catalog
-    leaves them out. A mount from anywhere is UNSUPPORTED, since it could tell what a hidden one holds.
+    The others answer NAME_UNKNOWN to reads, lists and deletions, and DENIED to writes. The catalog leaves them out. A
+    mount without a source is UNSUPPORTED, because it could reveal the contents of a hidden repository.
 
     Args:
         backend: the whole registry.
-        allow: called with a repository's name, for each request; it should be quick.
+        allow: called with the repository's name for each request. It should be fast.
     """
 
     def __init__(self, backend: Any, allow: Callable[[str], bool]) -> None:

@@ -1,4 +1,4 @@
-"""The repositories below a prefix, as a registry of their own (Go: `ocifilter.Sub`)."""
+"""A registry of the repositories below a prefix (Go: `ocifilter.Sub`)."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ __all__ = ["Sub"]
 
 
 class Sub(Gate):
-    """Shows `prefix/name` as `name`, and nothing else: neither `prefix` itself nor what only begins like it.
+    """Shows `prefix/name` as `name`. Shows neither `prefix` itself nor other names that begin with its characters.
 
-    A mount from anywhere is UNSUPPORTED, because it could tell what lies outside of the prefix.
+    A mount without a source is UNSUPPORTED, because it could reveal contents outside of the prefix.
 
     Args:
         backend: the whole registry.
@@ -29,12 +29,12 @@ class Sub(Gate):
 
     def __init__(self, backend: Any, prefix: str) -> None:
         if prefix and not is_repository(prefix):
-            raise ValueError(f"{prefix!r} is no prefix of repositories; write elements of a name, such as team/project")
+            raise ValueError(f"{prefix!r} is not a prefix of repositories; write parts of a name, such as team/project")
         super().__init__(backend)
         self._prefix = f"{prefix}/" if prefix else ""
 
     async def enter(self, access: Access, repository: str) -> str:
-        # Checked before it is joined: `../x` must not lead out, whatever the backend makes of a path.
+        # Checked before the two are joined, so that `../x` cannot leave the prefix in any backend.
         if not is_repository(repository):
             raise OCIError("NAME_INVALID")
         return self._prefix + repository
@@ -46,7 +46,7 @@ class Sub(Gate):
         return await self.inner.locate_upload(await self.enter("write", repository), upload_id)
 
     async def repositories(self, *, start_after: str = "", limit: int | None = None) -> AsyncIterator[str]:
-        # In the order of the whole list all names with the prefix are together, so a page here is a page there.
+        # In a sorted list, all names with the prefix are adjacent. So a page here is a page of the inner list.
         found = self.inner.repositories(start_after=self._prefix + start_after, limit=limit)
         async with closing(found) as names:
             async for name in names:

@@ -1,4 +1,4 @@
-"""What every wrapper shares: it opens and closes what it wraps, and passes on what it does not change."""
+"""The base of all wrappers: opens and closes the inner backend, and passes on calls that a wrapper does not change."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ __all__ = ["DeleterOf", "ListerOf", "ReaderOf", "Wrapper", "WriterOf"]
 
 
 class Wrapper(Backend):
-    """Wraps a backend, `inner`. Alone it supports nothing: mix in the parts that pass through."""
+    """Wraps a backend, `inner`. On its own it supports no call. Mix in the classes below to pass calls on."""
 
     def __init__(self, backend: Any) -> None:
         self.inner: Backend = complete(backend)

@@ -1,4 +1,4 @@
-"""Copies of images, from one backend to another: `ociserver copy`, as a library.
+"""Copies images from one backend to another: `ociserver copy` as a library.
 
 async with Client("https://registry.example") as source, Store("a-folder") as target:
     async with Copy(Ends(source, "group/project", target, "group/project")) as copy:

@@ -1,4 +1,4 @@
-"""Copies blobs: each once, not if it is there, and without its bytes where the registry can do that."""
+"""Copies each blob once. Skips blobs that exist at the destination, and mounts blobs where the registry can."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ class Blobs:
     """Copies blobs between two repositories.
 
     Args:
-        ends: where from and where to.
-        mount: both are of one registry.
-        slots: held while bytes or requests are under way.
-        progress: where it is counted.
+        ends: source and destination.
+        slots: held during a transfer or a request.
+        progress: counts blobs and bytes.
+        mount: source and destination are in one registry.
     """
 
     def __init__(self, ends: Ends, slots: asyncio.Semaphore, progress: Progress, *, mount: bool) -> None:
@@ -34,11 +34,11 @@ class Blobs:
         self._once = Once()
 
     async def copy(self, part: Part) -> None:
-        """Have a blob at the destination."""
+        """Make sure that the destination has a blob."""
         await self._once.do(part.digest, lambda: self._copy(part))
 
     async def aclose(self) -> None:
-        """Break off what is under way."""
+        """Abort the transfers in progress."""
         await self._once.close()
 
     async def _copy(self, part: Part) -> None:
@@ -53,7 +53,7 @@ class Blobs:
         self._progress.add(**{how: 1})
 
     async def _have(self, part: Part) -> str:
-        """Do it; the name of what is to be counted."""
+        """Copy the blob in the cheapest way. Returns the name of the counter for it."""
         ends, what, size = self._ends, f"blob {part.digest}", max(part.size, 0)
         if await is_there(ends.target.resolve_blob(ends.to_repository, part.digest), what):
             self._progress.add(bytes_done=size)
@@ -66,7 +66,7 @@ class Blobs:
         except CopyError as error:
             if not may_pass(error):
                 raise
-            # What was streamed is gone. In chunks each is held until it is acknowledged, and sent again if need be.
+            # The streamed bytes are gone. An upload in chunks can send a chunk again until it is acknowledged.
             await self._send_chunks(part)
         return "blobs_copied"
 
@@ -74,7 +74,7 @@ class Blobs:
         try:
             await self._ends.target.mount_blob(self._ends.from_repository, self._ends.to_repository, digest)
         except OCIError:
-            # It cannot, or may not for us. Whether the bytes may be sent is another question.
+            # The registry cannot mount the blob, or we may not do that. We may still be allowed to push it.
             return False
         return True
 
@@ -110,13 +110,13 @@ class Blobs:
             if part.size not in (UNKNOWN_SIZE, reader.descriptor.size):
                 await reader.aclose()
                 raise OCIError(
-                    "SIZE_INVALID", f"it has {reader.descriptor.size} bytes, not {part.size} as is said of it"
+                    "SIZE_INVALID", f"the blob has {reader.descriptor.size} bytes, but the manifest says {part.size}"
                 )
             return reader
 
 
 class _Pieces:
-    """What a reader gives, counted; what it raises is the source's."""
+    """The counted pieces of a reader. Its errors are those of the source."""
 
     def __init__(self, reader: BlobReader, progress: Progress, what: str) -> None:
         self.what = what

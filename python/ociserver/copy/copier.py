@@ -1,4 +1,4 @@
-"""Copies manifests with all that they need, each content once, and none that is there."""
+"""Copies manifests with all that they need. Copies each content once, and none that the destination has."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ociserver.interface import Descriptor, Manifest
 __all__ = ["Copied", "Copy", "Settings"]
 
 MAX_DEPTH: Final = 16
-"""Deepest nesting of indexes within indexes. Real images have two levels; more is an attempt to exhaust the stack."""
+"""Deepest nesting of indexes. Real images have two levels. Deeper ones could exhaust the stack."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,11 +27,11 @@ class Settings:
     """How to copy.
 
     Args:
-        platform: of an index, only the image of this one; by default the index with all of them.
-        referrers: copy what refers to each manifest too, such as signatures, and what refers to that.
-        recheck: look for each content at the destination, and not only for the manifest that names it.
-        mount: source and destination are repositories of one registry, which can take a blob out of the other.
-        jobs: blobs and manifests under way at once. A blob costs a few pieces of memory, whatever its size.
+        platform: from an index, copy only the image of this platform; None to copy the index with all its images.
+        referrers: also copy what refers to each manifest, such as signatures, and what refers to those.
+        recheck: check each content at the destination, and not only the manifest that names it.
+        mount: source and destination are repositories of one registry, which can mount blobs.
+        jobs: maximum number of concurrent transfers. A blob needs memory for a few pieces, whatever its size.
     """
 
     platform: Platform | None = None
@@ -43,12 +43,12 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class Copied:
-    """One image that was copied, or why it was not.
+    """One image that was copied, or the error.
 
     Args:
-        tag: its name.
-        descriptor: of the manifest at the destination; None if it failed.
-        error: why, else None.
+        tag: of the image.
+        descriptor: of the manifest at the destination; None after an error.
+        error: None after success.
     """
 
     tag: str
@@ -57,12 +57,12 @@ class Copied:
 
 
 class Copy:
-    """Copies between two repositories. Open it with `async with`; the backends are open before, and stay so.
+    """Copies between two repositories. Use it in `async with`. The caller opens and closes the backends.
 
     Args:
-        ends: where from and where to.
-        settings: how.
-        progress: counts over all copies that it makes. What several of them share is copied once.
+        ends: source and destination.
+        settings: how to copy.
+        progress: counts all copies. A content that several of them share is copied once.
     """
 
     def __init__(self, ends: Ends, settings: Settings | None = None, progress: Progress | None = None) -> None:
@@ -82,11 +82,11 @@ class Copy:
         await self._blobs.aclose()
 
     async def tag(self, tag: str, *to_tags: str) -> Descriptor:
-        """Copy what a tag names; it gets the tags `to_tags` there.
+        """Copy the manifest of a tag, and set the tags `to_tags` at the destination.
 
         Raises:
-            CopyError: one of both registries refuses, or cannot be reached.
-            PlatformError: there is nothing for the platform.
+            CopyError: a registry refuses, or cannot be reached.
+            PlatformError: the image does not exist for the platform.
         """
         with saying("source", f"tag {tag}"):
             manifest = await self._ends.source.get_tag(self._ends.from_repository, tag)
@@ -97,7 +97,7 @@ class Copy:
         return await self._image(await self._get(digest), to_tags)
 
     async def all_tags(self) -> AsyncIterator[Copied]:
-        """Copy every tag, several at once, under the same name. One that fails does not end the others.
+        """Copy every tag under the same name, several concurrently. Continues with the other tags after an error.
 
         Raises:
             CopyError: the source does not list its tags, or a registry cannot be reached.
@@ -150,11 +150,11 @@ class Copy:
             is_first = True
             await self._manifest(manifest, tags, found, MAX_DEPTH)
 
-        # Another tag may name it too, or an index that is being copied.
+        # Another tag or an index may name the same manifest and may be copying it.
         await self._manifests.do(digest, copy)
         if not is_first:
             await self._set(manifest, tags)
-        # A list that grows, and no recursion: whatever a registry says refers to what, nobody waits for himself.
+        # A growing list instead of recursion: so a cycle of referrers cannot make a copy wait for itself.
         for digest in found:
             if self._settings.referrers and digest not in self._referred:
                 self._referred.add(digest)
@@ -162,23 +162,23 @@ class Copy:
         return manifest.descriptor
 
     async def _manifest(self, manifest: Manifest, tags: tuple[str, ...], found: list[str], depth: int) -> None:
-        """Copy what a manifest needs, then itself, and set its tags.
+        """Copy what a manifest needs, then the manifest, and set its tags.
 
         Args:
             manifest: from the source.
             tags: to set.
-            found: the digests that it needs are added to it, for the search for referrers.
-            depth: how many further levels it may have.
+            found: gets the digests of the copied children, for the search for referrers.
+            depth: how many further levels of indexes are allowed.
         """
         digest = manifest.descriptor.digest
         if depth == 0:
             with saying("source", f"manifest {digest}"):
-                raise OCIError("MANIFEST_INVALID", f"it is in more than {MAX_DEPTH} indexes within each other")
+                raise OCIError("MANIFEST_INVALID", f"it is nested in more than {MAX_DEPTH} indexes")
         manifest, info = read(manifest)
         there = await self._is_there(digest)
         parts = parts_of(info)
         if there and not self._settings.recheck:
-            # A registry takes a manifest when it has what that names. What refers to it may have come since.
+            # A registry accepts a manifest only with its contents. But referrers may have been added since.
             parts = [part for part in parts if part.kind == "manifest" and self._settings.referrers]
         await together([self._part(part, digest, found, depth - 1) for part in parts])
         await self._put(manifest, tags, there=there)
@@ -216,7 +216,7 @@ class Copy:
             return await is_there(resolved, f"manifest {digest}")
 
     async def _set(self, manifest: Manifest, tags: tuple[str, ...]) -> None:
-        """Set tags of a manifest that was copied just now."""
+        """Set tags of a manifest that was just copied."""
         async with self._slots:
             missing = [tag for tag in tags if not await self._names(tag, manifest.descriptor.digest)]
             if missing:
@@ -238,7 +238,7 @@ class Copy:
             )
 
     async def _names(self, tag: str, digest: str) -> bool:
-        """Whether the destination's tag is that manifest already."""
+        """Whether the destination's tag already points at this manifest."""
         target, repository = self._ends.target, self._ends.to_repository
         try:
             with saying("destination", f"tag {tag}"):
@@ -256,7 +256,7 @@ class Copy:
 
     async def _referrer(self, subject: str, digest: str, found: list[str]) -> None:
         manifest = await self._get(digest)
-        # A registry can list what it likes; only what says so itself refers to it.
+        # A registry can list anything. Only a manifest that names the subject refers to it.
         _, info = read(manifest)
         if info.subject == subject:
             await self._manifests.do(digest, lambda: self._manifest(manifest, (), found, MAX_DEPTH))

@@ -1,4 +1,4 @@
-"""Both ends of a copy, and which one an error is from: both are registries, and both say `unknown manifest`."""
+"""Source and destination of a copy, and errors that say at which of them they happened."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ End = Literal["source", "destination"]
 
 _ABSENT: Final = frozenset({"BLOB_UNKNOWN", "MANIFEST_UNKNOWN", "NAME_UNKNOWN"})
 _HIDDEN: Final = _ABSENT | {"DENIED", "UNAUTHORIZED"}
-"""What registries answer for a missing content, also to a client that may not see it. The write itself will show
-whether the client may write."""
+"""What registries answer for a missing content, also to clients that may not see it. If the client may not push, the
+push reports it."""
 
 
 class CopyError(Exception):
     """A copy that failed.
 
     Args:
-        end: where.
-        what: what was being copied: `blob sha256:...`, `tag latest`.
-        error: what the registry there said.
+        end: where the error happened.
+        what: the content that was being copied: `blob sha256:...`, `tag latest`.
+        error: of the registry.
     """
 
     def __init__(self, end: End, what: str, error: RegistryError) -> None:
@@ -47,7 +47,7 @@ class CopyError(Exception):
 
     @property
     def is_unreachable(self) -> bool:
-        """The registry gave no answer, or one that is none of a registry's."""
+        """Whether the registry did not answer, or not like a registry."""
         return isinstance(self.error, HTTPError)
 
 
@@ -55,7 +55,7 @@ class MissingPartError(CopyError):
     """The source lacks something that a manifest references, so the copy cannot be complete.
 
     Args:
-        part: what is missing.
+        part: the missing content.
         parent: the digest of the manifest.
     """
 
@@ -63,7 +63,7 @@ class MissingPartError(CopyError):
         kind = "blob or manifest" if part.kind == "unknown" else part.kind
         code = "MANIFEST_UNKNOWN" if part.kind == "manifest" else "BLOB_UNKNOWN"
         self.parent = parent
-        why = f"the source does not have it, and manifest {parent} needs it"
+        why = f"the source does not have it, but manifest {parent} needs it"
         super().__init__("source", f"{kind} {part.digest}", OCIError(code, why))
 
 
@@ -79,7 +79,7 @@ class Ends:
 
 @contextmanager
 def saying(end: End, what: str) -> Iterator[None]:
-    """Turn what the registry at that end raises into a `CopyError`."""
+    """Turn errors of the registry at that end into `CopyError`."""
     try:
         yield
     except RegistryError as error:
@@ -87,20 +87,20 @@ def saying(end: End, what: str) -> Iterator[None]:
 
 
 def is_missing(error: CopyError, digest: str) -> bool:
-    """Whether it says that the source does not have the content of this digest; what that needs is another matter."""
+    """Whether the error says that the source lacks this content itself, and not something that the content needs."""
     is_absent = isinstance(error.error, OCIError) and error.error.code in _ABSENT
     return error.end == "source" and is_absent and error.what.endswith(digest)
 
 
 def may_pass(error: CopyError) -> bool:
-    """Whether the destination failed in a way that a second attempt may not meet."""
+    """Whether the destination failed in a way that may not repeat itself."""
     if error.end == "source":
         return False
     return error.is_unreachable or marshal_error(error.error).status in (429, 500, 502, 503, 504)
 
 
 async def is_there(resolved: Awaitable[Any], what: str) -> bool:
-    """Whether the destination has what it is asked to resolve."""
+    """Whether the destination has the content that the call resolves."""
     try:
         with saying("destination", what):
             await resolved

@@ -1,4 +1,4 @@
-"""What a manifest consists of, with what is known of each part."""
+"""The contents that a manifest references, with what is known of each."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ __all__ = ["Part", "parts_of", "read"]
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One content that a manifest names.
+    """One content that a manifest references.
 
     Args:
-        kind: unknown where neither the manifest's own type nor the entry's says it: then it may be either.
+        kind: unknown if neither the manifest's type nor the reference's type tells it. Then it may be either.
         digest: of the content.
-        size: bytes, as the manifest says, or `UNKNOWN_SIZE`.
-        required: whether the copy is incomplete without it. A layer that must not be distributed is kept elsewhere. In
-            a manifest of an unknown type a digest with a size is a descriptor, and one without may be anything.
+        size: in bytes, from the manifest, or `UNKNOWN_SIZE`.
+        required: whether the copy is incomplete without it. A non-distributable layer is not required: it is stored
+            elsewhere. In a manifest of an unknown type, a digest with a size is a descriptor, which is required; a
+            digest without a size may be anything.
     """
 
     kind: Literal["blob", "manifest", "unknown"]
@@ -30,7 +31,7 @@ class Part:
 
 
 def read(manifest: Manifest) -> tuple[Manifest, ManifestInfo]:
-    """A manifest under the media type that it names itself, whatever the registry says, and what is in it."""
+    """The manifest with the media type in its bytes, whatever the registry says, and a summary of the manifest."""
     info = read_stored_manifest(manifest.content, manifest.descriptor.media_type)
     described = manifest.descriptor
     return Manifest(Descriptor(info.media_type, described.digest, described.size), manifest.content), info

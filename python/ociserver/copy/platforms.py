@@ -1,4 +1,4 @@
-"""Platforms, and the one of an index that somebody wants."""
+"""Platforms, and the choice of an index's image for a platform."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from ociserver.interface import Backend, Manifest
 __all__ = ["Platform", "PlatformError", "choose"]
 
 MAX_CONFIG_SIZE: Final = 4 * 1024 * 1024
-"""Bytes of a config that is read to see what it is for: as many as of a manifest."""
+"""Largest config in bytes that is read for its platform: the same as for a manifest."""
 
 # As containerd normalises them (platforms/database.go).
 _ARCHITECTURES: Final = {"x86_64": "amd64", "x86-64": "amd64", "aarch64": "arm64", "i386": "386"}
 _PLAIN: Final = {("arm64", "v8"), ("amd64", "v1")}
-"""Variants that go without saying."""
+"""Default variants, which are omitted."""
 
 
 class PlatformError(Exception):
-    """There is nothing for the platform; the text says what there is."""
+    """There is no image for the platform. The message lists the platforms that exist."""
 
 
 @dataclass(frozen=True, slots=True)
 class Platform:
-    """An operating system, an architecture, and perhaps its variant (image-spec: image-index, `platform`)."""
+    """An operating system, an architecture, and an optional variant (image-spec: image-index, `platform`)."""
 
     os: str
     architecture: str
@@ -39,7 +39,7 @@ class Platform:
         """Parse `os/architecture[/variant]`.
 
         Raises:
-            ValueError: it has another form.
+                ValueError: the text has another form.
         """
         parts = text.lower().split("/")
         if len(parts) not in (2, 3) or not all(parts):
@@ -48,7 +48,7 @@ class Platform:
 
     @classmethod
     def read(cls, document: Any) -> Self | None:
-        """Of a JSON object that has one; None if it has none."""
+        """The platform in a JSON object; None if it has none."""
         if not isinstance(document, dict):
             return None
         os, architecture, variant = (document.get(key) for key in ("os", "architecture", "variant"))
@@ -62,7 +62,7 @@ class Platform:
         return cls(os, architecture, "" if (architecture, variant) in _PLAIN else variant)
 
     def takes(self, other: Self) -> bool:
-        """Whether `other` is what is wanted: without a variant any will do."""
+        """Whether `other` matches this platform. Without a variant, every variant matches."""
         return (self.os, self.architecture) == (other.os, other.architecture) and self.variant in ("", other.variant)
 
     def __str__(self) -> str:
@@ -70,7 +70,7 @@ class Platform:
 
 
 async def choose(backend: Backend, repository: str, manifest: Manifest, wanted: Platform) -> Manifest:
-    """The manifest of one platform: out of an index, or the manifest itself if that is what it is for.
+    """The manifest for one platform: from an index, or the manifest itself if it is for this platform.
 
     Raises:
         PlatformError: there is none.
@@ -81,7 +81,7 @@ async def choose(backend: Backend, repository: str, manifest: Manifest, wanted: 
     if isinstance(entries, list):
         found = list(_platforms(entries))
         fitting = [(platform, digest) for platform, digest in found if wanted.takes(platform)]
-        # What is exactly that comes before what will do.
+        # Prefer the exact platform to one that only matches.
         fitting.sort(key=lambda each: each[0] != wanted)
         if fitting:
             return await backend.get_manifest(repository, fitting[0][1])
@@ -89,9 +89,9 @@ async def choose(backend: Backend, repository: str, manifest: Manifest, wanted: 
         raise PlatformError(f"the index has nothing for {wanted}; it has {there or 'nothing that names a platform'}")
     platform = await _of_image(backend, repository, document)
     if platform is None:
-        raise PlatformError(f"it is no index and no image, so nothing of it is for {wanted}")
+        raise PlatformError(f"it is neither an index nor an image, so it has nothing for {wanted}")
     if not wanted.takes(platform):
-        raise PlatformError(f"the image is for {platform}, and for nothing else")
+        raise PlatformError(f"the image is for {platform} only")
     return manifest
 
 

@@ -1,4 +1,4 @@
-"""How far a copy is."""
+"""Counts the progress of a copy."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ __all__ = ["Progress"]
 
 @dataclass(slots=True)
 class Progress:
-    """Counts, which grow while a copy runs.
+    """Counters, which grow while a copy runs.
 
     Args:
-        on_change: called after each change; it must be quick.
+        on_change: called after each change. It must be fast.
         blobs_copied: sent to the destination.
-        blobs_mounted: taken by the destination out of another repository of its own.
-        blobs_existing: there already.
+        blobs_mounted: mounted from another repository of the destination.
+        blobs_existing: were already at the destination.
         manifests_copied: sent to the destination.
-        manifests_existing: there already.
-        bytes_sent: of blobs, to the destination; those that broke off too.
-        bytes_total: of all blobs that were looked for so far, as manifests tell it.
-        bytes_done: of these, what was copied, mounted or there.
+        manifests_existing: were already at the destination.
+        bytes_sent: bytes of blobs that were sent, including transfers that failed.
+        bytes_total: bytes of all blobs that were found so far, by the sizes in manifests.
+        bytes_done: bytes of those blobs that were copied, mounted or already there.
     """
 
     on_change: Callable[[], None] = field(default=lambda: None, compare=False)
@@ -35,7 +35,7 @@ class Progress:
     bytes_done: int = 0
 
     def add(self, **counts: int) -> None:
-        """Count, and tell."""
+        """Add to counters, and call `on_change`."""
         for name, count in counts.items():
             setattr(self, name, getattr(self, name) + count)
         self.on_change()

@@ -1,4 +1,4 @@
-"""Work that is done once, and several works at once, of which the first failure counts."""
+"""Work that is done once for several callers, and concurrent works of which the first failure counts."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ __all__ = ["Once", "together"]
 
 
 class Once:
-    """Does the work of each name once. Work that fails is done again for the next caller."""
+    """Does the work of each name once. If it fails, the next caller tries again."""
 
     def __init__(self) -> None:
         self._flights: SingleFlight[str, None] = SingleFlight()
-        # Of what is done only the name is kept: a repository has as many as it has contents.
+        # Finished work leaves only its name: a repository has as many names as contents.
         self._done: set[str] = set()
 
     async def do(self, name: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Wait until the work of this name is done. A caller that is cancelled does not stop it."""
+        """Wait until the work of this name is done. The work continues if a caller is cancelled."""
         if name not in self._done:
             await self._flights.do(name, lambda: self._run(name, work))
 
     async def close(self) -> None:
-        """Cancel what is under way."""
+        """Cancel all work in progress."""
         await self._flights.close()
 
     async def _run(self, name: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
@@ -34,7 +34,7 @@ class Once:
 
 
 async def together(works: Iterable[Coroutine[Any, Any, Any]]) -> None:
-    """Do all at once. The first failure ends the others, and is raised."""
+    """Run all works concurrently. The first failure cancels the others, and is raised."""
     try:
         async with asyncio.TaskGroup() as group:
             for work in works:

@@ -1,4 +1,4 @@
-"""Two servers, an image in one of them, and the commands that look into it."""
+"""Two servers, an image in one of them, and functions that run commands."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def anyio_backend() -> str:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """How a command ended."""
+    """The result of a command."""
 
     status: int
     stdout: bytes
@@ -47,7 +47,7 @@ class Done:
 
 
 def ociserver(*arguments: str, home: Path | None = None) -> Done:
-    """Run a command, as somebody without credentials."""
+    """Run a command, as a user without credentials."""
     done = subprocess.run(
         [sys.executable, "-m", "ociserver", *arguments],
         env=_environment(home),
@@ -60,12 +60,12 @@ def ociserver(*arguments: str, home: Path | None = None) -> Done:
 
 
 async def ociserver_here(*arguments: str, home: Path | None = None) -> Done:
-    """The same, while servers run on this event loop."""
+    """Run a command while servers run on this event loop."""
     return await asyncio.to_thread(ociserver, *arguments, home=home)
 
 
 def refused(*arguments: str) -> str:
-    """What is said of a command line that is wrong, on one line; in this process, since nothing else happens."""
+    """The one-line message for a wrong command line. Runs in this process, because nothing else happens."""
     result = CliRunner().invoke(main, arguments)
     assert (result.exit_code, result.stdout) == (2, "")
     return " ".join(result.stderr.split())
@@ -77,7 +77,7 @@ def _environment(home: Path | None) -> dict[str, str]:
 
 
 def canned(status: int, body: bytes, **headers: str) -> Any:
-    """An application that answers everything the same. (`tests.client.scripted` does not know TLS when it sees it.)"""
+    """An application that always sends the same answer. (`tests.client.scripted` does not recognise TLS.)"""
 
     async def application(scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "lifespan":
@@ -91,7 +91,7 @@ def canned(status: int, body: bytes, **headers: str) -> Any:
 
 @asynccontextmanager
 async def serve_backend(application: Any) -> AsyncIterator[str]:
-    """`host:port` of a server on this event loop."""
+    """Run a server on this event loop. Yields its `host:port`."""
     async with serve_here(application, lifespan="auto") as site:
         yield f"{site.host}:{site.port}"
 
@@ -110,7 +110,7 @@ def address(server: Serve) -> str:
 
 
 def filled(server: Serve, repository: str, large: bytes = b"") -> Images:
-    """The same, at a server."""
+    """Push the same images to a server."""
 
     async def push() -> Images:
         async with Client(f"http://{address(server)}") as client:

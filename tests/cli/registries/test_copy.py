@@ -1,4 +1,4 @@
-"""`ociserver copy` between servers: what crane sees at both ends, what was sent, and what is said when it fails."""
+"""`ociserver copy` between servers: what crane sees at both, which requests were sent, and the messages of failures."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def regctl(servers: tuple[Serve, Serve], tmp_path: Path) -> Client:
 
 
 def requests(server: Serve, word: str) -> list[tuple[str, str, int]]:
-    """What the server has logged of a repository so far."""
+    """The requests for a repository in the server's log so far."""
     lines = [json.loads(line) for line in server.printed().splitlines() if line.startswith("{")]
     return [
         (line["method"], line["path"], line["status"])
@@ -113,7 +113,7 @@ def test_one_platform_and_a_digest(servers: tuple[Serve, Serve], crane: Client) 
     assert crane.run("manifest", f"{target}:arm").encode() == images.arm64
     assert ociserver("copy", f"{source}@{digest_of(images.amd64)}", f"{target}:amd").status == 0
     assert crane.run("manifest", f"{target}:amd").encode() == images.amd64
-    # Without a tag it is there, and has no name.
+    # Without a tag, the image is pushed by its digest only.
     done = ociserver("copy", f"{source}@{digest_of(images.index)}", target)
     assert (done.status, done.lines[0]) == (0, f"-  {digest_of(images.index)}")
     assert crane.run("ls", target).split() == ["amd", "arm"]
@@ -133,7 +133,7 @@ def test_within_a_registry_nothing_is_sent(servers: tuple[Serve, Serve]) -> None
     ] * 6
 
 
-def test_what_is_there_is_not_sent_again(servers: tuple[Serve, Serve]) -> None:
+def test_existing_contents_are_not_sent_again(servers: tuple[Serve, Serve]) -> None:
     first, second = servers
     images = filled(first, "copies/again")
     source, target = f"{address(first)}/copies/again:v1", f"{address(second)}/there/again:v1"
@@ -180,7 +180,7 @@ print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * (1 if sys.platfor
 
 
 def test_a_large_blob_costs_no_more_memory_than_a_small_one(stores: tuple[Serve, Serve]) -> None:
-    """192 MiB, by what the system says that the process has needed at most."""
+    """192 MiB. Measured by the process's maximum resident size."""
     first, second = stores
     peaks = []
     for name, size in (("small", 1), ("large", 192 * MIB)):
@@ -195,11 +195,11 @@ def test_a_large_blob_costs_no_more_memory_than_a_small_one(stores: tuple[Serve,
             timeout=100,
         )
         peaks.append(int(done.stdout))
-    # Pieces of 256 KiB at both ends, and what the allocator keeps of them.
+    # Pieces of 256 KiB at both ends, and the allocator's reserve.
     assert peaks[1] - peaks[0] < 24 * MIB, [peak / MIB for peak in peaks]
 
 
-def test_a_terminal_gets_a_bar(servers: tuple[Serve, Serve]) -> None:
+def test_a_terminal_shows_a_progress_bar(servers: tuple[Serve, Serve]) -> None:
     first, second = servers
     filled(first, "copies/watched", bytes(8 * MIB))
     arguments = ("copy", f"{address(first)}/copies/watched:v1", f"{address(second)}/there/watched")
@@ -220,14 +220,14 @@ def test_a_terminal_gets_a_bar(servers: tuple[Serve, Serve]) -> None:
     shares = [int(share) for share in re.findall(r"copying  \[[#-]+\] +(\d+)%  [\d.]+ \S+ of ", drawn)]
     assert (shares[0], shares[-1]) == (0, 100)
     assert any(0 < share < 100 for share in shares)
-    # All of it, and the cursor is there again.
+    # The whole bar, and the cursor is visible again.
     assert re.search(r"\]  100%  8 MiB of 8 MiB *\x1b\[\?25h\r\n$", drawn), drawn
     assert [line.split()[0] for line in printed.splitlines()] == [b"v1", b"manifests:"]
 
 
 def read_to_end(screen: int) -> str:
     pieces = []
-    # Linux says EIO when nobody has the terminal open any more.
+    # Linux answers EIO when no process has the terminal open any more.
     with contextlib.suppress(OSError):
         while piece := os.read(screen, 1 << 16):
             pieces.append(piece)
@@ -235,7 +235,7 @@ def read_to_end(screen: int) -> str:
 
 
 class Breaks:
-    """An application that breaks off the first upload of something large, half-way."""
+    """An application that aborts the first large upload half-way."""
 
     def __init__(self, application: Any) -> None:
         self._application = application
@@ -254,7 +254,7 @@ class Breaks:
 
 
 @pytest.mark.anyio
-async def test_an_upload_that_breaks_off_is_made_again() -> None:
+async def test_an_aborted_upload_is_repeated() -> None:
     source, target = Memory(), Memory()
     breaks = Breaks(Handler(target))
     large = random.Random(3).randbytes(8 * MIB)
@@ -270,7 +270,7 @@ async def test_an_upload_that_breaks_off_is_made_again() -> None:
 
 @pytest.mark.anyio
 async def test_credentials_are_those_of_docker_login(tmp_path: Path) -> None:
-    """At the source, with tokens; the destination has none, and sees none."""
+    """The source requires a token. The destination requires none, and gets none."""
     gate, target = Gate("Bearer"), Memory()
     await fill(gate.handler.backend, "group/app")
     async with serve_here(gate) as site, serve_backend(Handler(target)) as second:
@@ -286,7 +286,7 @@ async def test_credentials_are_those_of_docker_login(tmp_path: Path) -> None:
 
 
 @pytest.mark.anyio
-async def test_one_tag_that_fails_is_told_and_the_others_are_copied() -> None:
+async def test_a_tag_that_fails_is_reported_and_the_others_are_copied() -> None:
     source, target = Memory(lax_child_references=True), Memory()
     await fill(source, "some/app")
     await push_manifest(source, image(b"is not there"), IMAGE, "broken", repository="some/app")
@@ -318,7 +318,7 @@ def test_a_command_line_that_is_wrong(arguments: tuple[str, ...], said: str) -> 
     assert said in refused("copy", *(each.format(a="localhost:5000", b="localhost:5001") for each in arguments))
 
 
-def test_what_cannot_be_copied_is_said(servers: tuple[Serve, Serve]) -> None:
+def test_the_message_for_an_image_that_cannot_be_copied(servers: tuple[Serve, Serve]) -> None:
     first, second = servers
     filled(first, "copies/errors")
     source, target = f"{address(first)}/copies/errors", f"{address(second)}/there/errors"

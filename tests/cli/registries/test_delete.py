@@ -1,4 +1,4 @@
-"""`ociserver delete`: at a registry, and in the store of a folder, beside a server that serves it."""
+"""`ociserver delete` at a registry, and in the folder of a store that a server uses at the same time."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_a_tag_and_a_manifest_at_a_registry(served: tuple[Serve, str]) -> None:
     assert (dry.status, digest_of(images.index) in dry.lines[0]) == (0, True)
     unanswered = ociserver("delete", f"{image}:latest")
     assert unanswered.status == 1
-    assert unanswered.stderr.endswith("nobody answered. To delete without being asked, pass --yes.\n")
+    assert unanswered.stderr.endswith("nobody answered. Pass --yes to delete without a question.\n")
     assert tags(server, "at/registry") == ["amd64", "latest", "v1"]
 
     assert ociserver("delete", f"{image}:latest", "--yes").lines[-1] == f"deleted {image}:latest"
@@ -68,7 +68,7 @@ def test_a_repository_a_tag_and_a_manifest_of_a_store(served: tuple[Serve, str])
     assert "3 " in ociserver("delete", "in/store", "--data", folder, "--dry-run").lines[0]
     unanswered = ociserver("delete", "in/store", "--data", folder)
     assert unanswered.status == 1
-    assert unanswered.stderr.endswith("nobody answered. To delete without being asked, pass --yes.\n")
+    assert unanswered.stderr.endswith("nobody answered. Pass --yes to delete without a question.\n")
     assert ociserver("delete", "in/store:v1", "--data", folder, "-y").status == 0
     assert tags(server, "in/store") == ["amd64", "latest"]
     assert ociserver("delete", f"in/store@{digest_of(images.index)}", "--data", folder, "-y").status == 0
@@ -80,7 +80,7 @@ def test_a_repository_a_tag_and_a_manifest_of_a_store(served: tuple[Serve, str])
 
 
 def test_a_repository_of_a_store_that_is_named_like_a_host(served: tuple[Serve, str]) -> None:
-    """As a cache of several registries names them."""
+    """A cache of several registries has such names."""
     server, folder = served
     filled(server, "docker.io/library/alpine")
     assert ociserver("delete", "docker.io/library/alpine", "--data", folder, "-y").status == 0
@@ -88,7 +88,7 @@ def test_a_repository_of_a_store_that_is_named_like_a_host(served: tuple[Serve, 
 
 
 @pytest.mark.anyio
-async def test_a_registry_that_deletes_no_tags() -> None:
+async def test_a_registry_that_cannot_delete_tags() -> None:
     content, store = b"{}", Memory()
     await push_manifest(store, content, "text/plain", "v1", repository="a/b")
     handler = Handler(store)
@@ -118,7 +118,7 @@ def test_a_command_line_that_is_wrong(arguments: tuple[str, ...], said: str) -> 
 
 
 def answered(answer: bytes, *arguments: str) -> Done:
-    """Run a command that asks, and answer it through a pipe."""
+    """Run a command that asks, and answer through a pipe."""
     done = subprocess.run(
         [sys.executable, "-m", "ociserver", *arguments],
         env=clean_environment(None),
@@ -157,7 +157,7 @@ def test_a_terminal_is_asked(served: tuple[Serve, str]) -> None:
     assert tags(server, "seen") == ["amd64", "latest"]
 
 
-def test_what_was_deleted_as_json(served: tuple[Serve, str]) -> None:
+def test_the_report_as_json(served: tuple[Serve, str]) -> None:
     server, folder = served
     images = filled(server, "as/json")
     index = {
@@ -173,7 +173,7 @@ def test_what_was_deleted_as_json(served: tuple[Serve, str]) -> None:
     image = f"{address(server)}/as/json@{digest_of(images.sbom)}"
     at_registry = ociserver("delete", image, "--json", "-y").json
     assert (at_registry["reference"], at_registry["tag"], at_registry["deleted"]) == (image, None, True)
-    # Of an image with two platforms two layers and a config each, one layer of them shared, and what is left.
+    # An image with two platforms has two layers and a config each. One layer is shared.
     report = ociserver("delete", "as/json", *here, "--dry-run").json
     assert report.keys() == {
         *("repository", "tags", "manifests", "uploads", "blobs", "own_blobs", "own_bytes", "deleted"),
@@ -183,7 +183,7 @@ def test_what_was_deleted_as_json(served: tuple[Serve, str]) -> None:
     assert tags_status(server, "as/json") == 404
 
 
-def test_one_of_each_is_not_many(served: tuple[Serve, str]) -> None:
+def test_the_singular_for_one_of_each(served: tuple[Serve, str]) -> None:
     server, folder = served
     connection = server.http()
     for method, path, body in (
@@ -203,7 +203,7 @@ def test_one_of_each_is_not_many(served: tuple[Serve, str]) -> None:
     ]
 
 
-def test_what_a_store_does_not_have(served: tuple[Serve, str]) -> None:
+def test_the_message_for_a_content_that_the_store_lacks(served: tuple[Serve, str]) -> None:
     server, folder = served
     filled(server, "has/some")
     nowhere = digest_of(b"nowhere")

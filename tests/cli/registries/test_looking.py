@@ -1,4 +1,4 @@
-"""`ls`, `tags`, `manifest`, `referrers`: what crane sees too; and registries that cannot be believed."""
+"""`ls`, `tags`, `manifest`, `referrers`: they show what crane shows, and handle hostile registries."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_what_refers_to_an_image(servers: tuple[Serve, Serve]) -> None:
     assert ociserver("referrers", f"{image}:v1", "--platform", "linux/arm64").lines == []
 
 
-def test_long_lists_come_page_by_page(tmp_path: Path) -> None:
+def test_long_lists_are_read_page_by_page(tmp_path: Path) -> None:
     with serving(tmp_path, "--max-list-page-size", "1000") as server:
         images = filled(server, "many/tags")
         connection = server.http()
@@ -136,11 +136,11 @@ def test_a_manifest_on_a_terminal(servers: tuple[Serve, Serve]) -> None:
 
 
 @pytest.mark.anyio
-async def test_a_manifest_that_is_not_what_its_digest_says() -> None:
+async def test_a_manifest_that_does_not_match_its_digest() -> None:
     async with serve_backend(canned(200, b"{}", content_type=IMAGE)) as host:
         done = await ociserver_here("manifest", f"{host}/a/b@{digest_of(b'other')}")
     assert (done.status, done.stdout) == (1, b"")
-    assert "the registry's content is not what its digest says" in done.stderr
+    assert "the registry's content does not match its digest" in done.stderr
 
 
 @pytest.mark.anyio
@@ -152,7 +152,7 @@ async def test_a_registry_without_a_catalog() -> None:
 
 
 def test_tls_on_this_machine(tmp_path: Path) -> None:
-    """It is asked for before plain HTTP, and a certificate of nobody is not the same as none."""
+    """The command tries TLS before plain HTTP. An untrusted certificate is not treated like a missing one."""
     files = ("--tls-cert", str(CERTIFICATES / "issued.pem"), "--tls-key", str(CERTIFICATES / "issued-key.pem"))
     with serving(tmp_path, *files) as server:
         trusting = subprocess.run(
@@ -170,7 +170,7 @@ def test_tls_on_this_machine(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="0.0.0.0 is an address of this machine on Linux only")
-def test_plain_http_elsewhere_has_to_be_asked_for(tmp_path: Path) -> None:
+def test_plain_http_to_another_machine_needs_a_flag(tmp_path: Path) -> None:
     everywhere = "0.0.0.0"  # noqa: S104
     with serving(tmp_path, "--host", everywhere) as server:
         host = f"{everywhere}:{server.port}"
@@ -195,7 +195,7 @@ def test_plain_http_elsewhere_has_to_be_asked_for(tmp_path: Path) -> None:
         ("localhost.example:5000", False),
     ],
 )
-def test_what_is_on_this_machine(host: str, here: bool) -> None:  # noqa: FBT001
+def test_hosts_of_this_machine(host: str, here: bool) -> None:  # noqa: FBT001
     assert is_here(host) is here
 
 

@@ -1,1 +1,1 @@
-"""The pull-through cache. What it does like any other registry is in `tests.contract`."""
+"""The pull-through cache. `tests.contract` tests what it shares with every registry."""

@@ -1,4 +1,4 @@
-"""What the folder of a cache takes on the disk."""
+"""The size of a cache's folder on the disk."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _DATABASES = ("registry.", "cache.")
 
 
 def taken(folder: Path) -> int:
-    """Bytes of all files but the databases, as the file system counts them."""
+    """Bytes of all files except the databases, from the file system."""
     total = 0
     for parent, _, names in os.walk(folder):
         for name in names:
@@ -22,19 +22,19 @@ def taken(folder: Path) -> int:
             try:
                 total += os.stat(os.path.join(parent, name)).st_blocks * 512
             except FileNotFoundError:
-                continue  # deleted meanwhile
+                continue  # deleted in the meantime
     return total
 
 
 class Peak:
-    """The most that was seen."""
+    """The maximum size so far."""
 
     bytes = 0
 
 
 @contextmanager
 def watched(folder: Path, every_s: float = 0.02) -> Iterator[Peak]:
-    """Look at a folder again and again, in a thread, until the block ends."""
+    """Measure a folder repeatedly, in a thread, until the block ends."""
     peak, stop = Peak(), threading.Event()
 
     def watch() -> None:
@@ -51,7 +51,7 @@ def watched(folder: Path, every_s: float = 0.02) -> Iterator[Peak]:
 
 
 def eventually_below(folder: Path, bound: int, seconds: float = 20) -> int:
-    """What a folder takes, as soon as that is no more than this, or in the end."""
+    """The size of a folder, when it is within this bound or the time is over."""
     deadline = time.monotonic() + seconds
     while (found := taken(folder)) > bound and time.monotonic() < deadline:
         time.sleep(0.05)

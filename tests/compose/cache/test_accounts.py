@@ -1,4 +1,4 @@
-"""What takes contents out of the folder of a cache beside it leaves the cache's own accounts right."""
+"""Commands that remove contents from the folder of a cache also correct the cache's index."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def aged() -> Work[None]:
 
 
 async def test_collection(store: Store, upstream: Upstream) -> None:
-    """Beside the cache, as its schedule does."""
+    """While the cache serves, as the schedule does it."""
     referenced = random_bytes(SIZE, seed=1)
     await upstream.image(referenced)
     loose = await push(upstream.memory, REPOSITORY, random_bytes(SIZE, seed=2))
@@ -74,7 +74,7 @@ async def test_collection(store: Store, upstream: Upstream) -> None:
         await run(store, "collect", "--unreferenced-after", "0s", "--dry-run")
         assert await total(store) == 2 * SIZE + len(manifest.content)
         await run(store, "collect", "--unreferenced-after", "0s")
-        # What no manifest references has gone, from the disk too, however long the grace is.
+        # Contents that no manifest references are deleted, also from the disk, whatever the grace is.
         assert await total(store) == SIZE + len(manifest.content)
         assert taken(store.path) == SIZE
         assert digest_of(await read(cache.get_blob(REPOSITORY, loose))) == loose
@@ -95,11 +95,11 @@ async def test_deletion_of_a_repository(store: Store, upstream: Upstream) -> Non
         await run(store, "delete", "library/other", "--yes")
         assert await total(store) == 0
         assert taken(store.path) == 0
-        # One that was pushed to is nobody's again.
+        # A repository that was pushed to has no owner any more.
         await upstream.image(layer, repository="mine")
         await run(store, "delete", "mine", "--yes")
         assert (await cache.get_manifest("mine", (await cache.get_tag("mine", "latest")).descriptor.digest)).content
-        # And what was fetched is fetched again.
+        # A repository that was fetched is fetched again.
         assert await read(cache.get_blob(REPOSITORY, digest_of(layer))) == layer
 
 
@@ -125,15 +125,15 @@ async def test_repair(store: Store, upstream: Upstream) -> None:
         await run(store, "check", "--content")
 
 
-async def test_a_folder_of_no_cache_gets_no_index(store: Store) -> None:
+async def test_a_folder_without_a_cache_gets_no_index(store: Store) -> None:
     async with store:
         await push(store, REPOSITORY, b"content")
         await run(store, "collect")
     assert not Index.exists(store.path)
 
 
-async def test_what_was_kept_and_not_counted_is_counted_at_the_next_start(store: Store, upstream: Upstream) -> None:
-    """As after a kill between the two, or a power cut."""
+async def test_contents_that_were_not_counted_are_counted_at_the_next_start(store: Store, upstream: Upstream) -> None:
+    """This happens after a kill between the two steps, or after a power cut."""
     layer = random_bytes(SIZE, seed=1)
     await upstream.image(layer)
     async with Cache(upstream, store) as cache:
@@ -152,8 +152,8 @@ async def test_what_was_kept_and_not_counted_is_counted_at_the_next_start(store:
         await until(is_right)
 
 
-async def test_what_was_upstreams_and_is_local_now_never_goes(store: Store, upstream: Upstream) -> None:
-    """What is pushed there may need what was fetched."""
+async def test_a_repository_that_became_local_is_never_evicted(store: Store, upstream: Upstream) -> None:
+    """Pushed contents may need contents that were fetched."""
     digest = await push(upstream.memory, "team/app", random_bytes(SIZE, seed=1))
     async with Cache(upstream, store) as cache:
         await read(cache.get_blob("team/app", digest))
@@ -168,8 +168,8 @@ async def test_what_was_upstreams_and_is_local_now_never_goes(store: Store, upst
         assert digest_of(await read(store.get_blob("team/app", digest))) == digest
 
 
-async def test_what_is_kept_again_meanwhile_is_not_forgotten(store: Store) -> None:
-    """Between a look at the index and one at the store, or the other way round."""
+async def test_a_content_that_was_added_again_is_not_forgotten(store: Store) -> None:
+    """The content is added between the read of the index and the read of the store, or between the other two reads."""
     content, digest = random_bytes(SIZE, seed=1), digest_of(random_bytes(SIZE, seed=1))
     async with store, index_of(store) as index:
         await index.add(Content("blob", digest), "a", SIZE)
@@ -180,7 +180,7 @@ async def test_what_is_kept_again_meanwhile_is_not_forgotten(store: Store) -> No
         await index.leave(kept, ["a"])
         await accounts.settle(store, index)
         assert await index.total() == SIZE
-        # A blob that some repository still links stays, whoever has lost it.
+        # A blob that some repository still links stays, even if another repository has lost it.
         await push(store, "b", content)
         await store.delete_blob("a", digest)
         await index.add(Content("blob", digest), "b", SIZE)
@@ -192,7 +192,7 @@ async def test_what_is_kept_again_meanwhile_is_not_forgotten(store: Store) -> No
         assert (await index.total(), taken(store.path)) == (0, 0)
 
 
-async def test_dropping_needs_nothing_to_be_there(store: Store) -> None:
+async def test_dropping_a_missing_blob(store: Store) -> None:
     digest = digest_of(b"x" * SIZE)
     async with store:
         await store.drop_blobs({digest: ["a", "b"]})

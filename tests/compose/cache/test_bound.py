@@ -1,4 +1,4 @@
-"""The bound is one of the disk: what goes is free at once and counts once, and what is too large is passed on."""
+"""The bound applies to the disk: evicted bytes are free at once, and blobs that do not fit are passed on."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def store(tmp_path: Path) -> Store:
 
 
 async def read_anew(cache: Cache, upstream: Upstream, digest: str) -> bytes:
-    """Read a blob until upstream is asked for it again: what was passed on last is gone in a moment."""
+    """Read a blob until upstream is asked again: the download that was passed on last ends a moment later."""
     asked = upstream.asked[f"blob {digest}"]
     while True:
         content = await read(cache.get_blob(REPOSITORY, digest))
@@ -45,17 +45,17 @@ async def has(local: Backend, repository: str, digest: str) -> bool:
     return True
 
 
-async def test_what_goes_is_off_the_disk_at_once(store: Store, upstream: Upstream) -> None:
+async def test_evicted_bytes_are_free_at_once(store: Store, upstream: Upstream) -> None:
     async with Cache(upstream, store, max_bytes=BOUND) as cache:
         for seed in range(12):
             digest = await push(upstream.memory, REPOSITORY, random_bytes(SIZE, seed))
             assert digest_of(await read(cache.get_blob(REPOSITORY, digest))) == digest
-            # And the file of the lock, which goes in a thread.
+            # The lock file is deleted, too, in a thread.
             assert taken(store.path) <= BOUND + BLOCK
         assert taken(store.path) > BOUND - 2 * SIZE
 
 
-async def test_who_reads_what_goes_reads_on(local: Backend, upstream: Upstream) -> None:
+async def test_a_reader_of_an_evicted_blob_continues(local: Backend, upstream: Upstream) -> None:
     digests = [await push(upstream.memory, REPOSITORY, random_bytes(SIZE, seed)) for seed in range(5)]
     async with Cache(upstream, local, max_bytes=BOUND) as cache:
         await read(cache.get_blob(REPOSITORY, digests[0]))
@@ -77,13 +77,13 @@ async def test_a_content_of_several_repositories_counts_once(local: Backend, ups
             digest = await push(upstream.memory, name, shared)
             await read(cache.get_blob(name, digest))
         assert [await has(local, REPOSITORY, digest) for digest in others] == [True, True]
-        # And it goes from all of them at once.
+        # It is evicted from all repositories at once.
         for seed in (4, 5, 6):
             await read(cache.get_blob(REPOSITORY, await push(upstream.memory, REPOSITORY, random_bytes(SIZE, seed))))
         assert [await has(local, name, digest) for name in names] == [False] * len(names)
 
 
-async def test_what_was_pushed_too_stays_where_it_was_pushed(store: Store, upstream: Upstream) -> None:
+async def test_a_blob_that_was_also_pushed_stays_where_it_was_pushed(store: Store, upstream: Upstream) -> None:
     content = random_bytes(SIZE, seed=1)
     digest = await push(upstream.memory, REPOSITORY, content)
     async with Cache(upstream, store, max_bytes=BOUND) as cache:
@@ -96,7 +96,7 @@ async def test_what_was_pushed_too_stays_where_it_was_pushed(store: Store, upstr
 
 
 @pytest.mark.parametrize("size", [SIZE, 5_000_000])
-async def test_what_a_client_deletes_is_off_the_disk_too(store: Store, upstream: Upstream, size: int) -> None:
+async def test_bytes_that_a_client_deletes_are_free_at_once(store: Store, upstream: Upstream, size: int) -> None:
     digest = await push(upstream.memory, REPOSITORY, random_bytes(size, seed=1))
     async with Cache(upstream, store) as cache:
         await read(cache.get_blob(REPOSITORY, digest))
@@ -106,10 +106,10 @@ async def test_what_a_client_deletes_is_off_the_disk_too(store: Store, upstream:
         assert digest_of(await read(cache.get_blob(REPOSITORY, digest))) == digest
 
 
-async def test_what_is_found_and_gone_before_it_is_opened_is_fetched_again(
+async def test_a_blob_that_is_evicted_before_it_is_opened_is_fetched_again(
     store: Store, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Between a store's look at its row and at its file the blob may be evicted."""
+    """The blob may be evicted after the store has read its row and before it opens its file."""
     digest = await push(upstream.memory, REPOSITORY, random_bytes(SIZE, seed=1))
     async with Cache(upstream, store) as cache:
         await read(cache.get_blob(REPOSITORY, digest))
@@ -126,7 +126,7 @@ async def test_what_is_found_and_gone_before_it_is_opened_is_fetched_again(
     assert upstream.asked[f"blob {digest}"] == 2
 
 
-async def test_a_content_beyond_the_bound_is_asked_for_once_for_all(local: Backend, upstream: Upstream) -> None:
+async def test_a_blob_that_does_not_fit_is_fetched_once_for_all(local: Backend, upstream: Upstream) -> None:
     await push(upstream.memory, REPOSITORY, LARGE)
     upstream.gate.clear()
     async with Cache(upstream, local, max_bytes=MIB) as cache, asyncio.timeout(20):
@@ -137,13 +137,13 @@ async def test_a_content_beyond_the_bound_is_asked_for_once_for_all(local: Backe
         assert set(map(digest_of, await asyncio.gather(*readers))) == {LARGE_DIGEST}
         assert upstream.asked[f"blob {LARGE_DIGEST}"] == 1
         assert not await has(local, REPOSITORY, LARGE_DIGEST)
-        # Nothing of it is left; the next one asks anew.
+        # Nothing of the blob is left. The next request asks upstream again.
         if isinstance(local, Store):
             await until(lambda: taken(local.path) <= BLOCK)
         assert digest_of(await read_anew(cache, upstream, LARGE_DIGEST)) == LARGE_DIGEST
 
 
-async def test_who_comes_while_another_still_reads_needs_no_new_fetch(local: Backend, upstream: Upstream) -> None:
+async def test_a_later_reader_shares_the_spool(local: Backend, upstream: Upstream) -> None:
     await push(upstream.memory, REPOSITORY, LARGE)
     async with Cache(upstream, local, max_bytes=MIB) as cache, asyncio.timeout(20):
         slow = await cache.get_blob(REPOSITORY, LARGE_DIGEST)
@@ -153,7 +153,7 @@ async def test_who_comes_while_another_still_reads_needs_no_new_fetch(local: Bac
     assert upstream.asked[f"blob {LARGE_DIGEST}"] == 1
 
 
-async def test_a_content_beyond_the_bound_that_nobody_reads_is_given_up(local: Backend, upstream: Upstream) -> None:
+async def test_a_blob_that_does_not_fit_is_cancelled_without_readers(local: Backend, upstream: Upstream) -> None:
     content = LARGE * 8
     digest = await push(upstream.memory, REPOSITORY, content)
     upstream.gate.clear()
@@ -166,7 +166,7 @@ async def test_a_content_beyond_the_bound_that_nobody_reads_is_given_up(local: B
 
 
 @pytest.mark.parametrize("wrong", [LARGE[:-1] + b"?", LARGE[:-1], LARGE + b"?"], ids=["other", "shorter", "longer"])
-async def test_a_wrong_content_beyond_the_bound_is_not_given_whole(
+async def test_a_wrong_blob_that_does_not_fit_is_not_given_completely(
     local: Backend, upstream: Upstream, wrong: bytes
 ) -> None:
     await push(upstream.memory, REPOSITORY, LARGE)
@@ -174,14 +174,14 @@ async def test_a_wrong_content_beyond_the_bound_is_not_given_whole(
     async with Cache(upstream, local, max_bytes=MIB) as cache:
         given = 0
         reader = await cache.get_blob(REPOSITORY, LARGE_DIGEST)
-        with pytest.raises(Exception, match=r"digest|gave|longer"):  # noqa: PT012
+        with pytest.raises(Exception, match=r"digest|sent|longer"):  # noqa: PT012
             async for piece in reader:
                 given += len(piece)
         await reader.aclose()
         assert given < len(LARGE)
 
 
-async def test_a_small_content_beyond_the_bound(local: Backend, upstream: Upstream) -> None:
+async def test_a_small_blob_that_does_not_fit(local: Backend, upstream: Upstream) -> None:
     digest = await push(upstream.memory, REPOSITORY, b"0123456789")
     async with Cache(upstream, local, max_bytes=5) as cache:
         assert await read(cache.get_blob(REPOSITORY, digest)) == b"0123456789"
@@ -192,7 +192,7 @@ async def test_a_small_content_beyond_the_bound(local: Backend, upstream: Upstre
         assert caught.value.status == 502
 
 
-async def test_a_bound_that_was_lowered_holds_from_the_start(store: Store, upstream: Upstream) -> None:
+async def test_a_lower_bound_applies_from_the_start(store: Store, upstream: Upstream) -> None:
     async with Cache(upstream, store) as cache:
         for seed in range(8):
             await read(cache.get_blob(REPOSITORY, await push(upstream.memory, REPOSITORY, random_bytes(SIZE, seed))))
@@ -201,8 +201,8 @@ async def test_a_bound_that_was_lowered_holds_from_the_start(store: Store, upstr
         await until(lambda: taken(store.path) <= BOUND)
 
 
-async def test_upstream_is_let_go_when_it_has_given_all(local: Backend, upstream: Upstream) -> None:
-    """However slowly the last reader takes what is not kept."""
+async def test_the_connection_to_upstream_is_closed_at_the_end_of_the_blob(local: Backend, upstream: Upstream) -> None:
+    """However slowly the last reader reads a blob that is not kept."""
     await push(upstream.memory, REPOSITORY, LARGE)
     async with Cache(upstream, local, max_bytes=MIB) as cache:
         reader = await cache.get_blob(REPOSITORY, LARGE_DIGEST)

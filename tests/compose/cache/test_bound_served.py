@@ -1,4 +1,4 @@
-"""The bound as people run it: two workers, many contents, and kills."""
+"""The bound in production conditions: two workers, many contents, and kills."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ CLIENTS = 6
 
 
 class Made(Backend):
-    """A registry of contents that are made when they are asked for."""
+    """A registry that generates contents on request."""
 
     def __init__(self, count: int) -> None:
         self.seeds = {digest_of(random_bytes(MIB, seed)): seed for seed in range(count)}
@@ -59,7 +59,7 @@ class _Reader:
             yield self._content[start : start + 128 * 1024]
 
     async def aclose(self) -> None:
-        """Nothing is held."""
+        """There is nothing to close."""
 
 
 def workers_of(server: Server) -> list[int]:
@@ -67,7 +67,7 @@ def workers_of(server: Server) -> list[int]:
 
 
 def pull_all(server: Server, digests: list[str]) -> None:
-    """Pull all of them, and now and then kill a worker, whose clients try again."""
+    """Pull all blobs. Kill a worker from time to time; its clients try again."""
     kill_at = {len(digests) * (number + 1) // (KILLS + 1) for number in range(KILLS)}
     count, lock = iter(range(len(digests))), threading.Lock()
 
@@ -93,20 +93,20 @@ async def test_the_folder_stays_below_the_bound(tmp_path: Path) -> None:
         file = describe(tmp_path / "cache", site.url, f'max-size = "{BOUND // MIB}MiB"\n')
         with serve(["--config", str(file), "--workers", "2"], tmp_path) as server, watched(data) as peak:
             await anyio.to_thread.run_sync(pull_all, server, list(upstream.seeds))
-            # What is fetched comes on top, and what a killed worker fetched until the next one is there.
+            # Downloads in progress are extra, and so are those of a killed worker until the next worker starts.
             assert BOUND // 2 < peak.bytes <= BOUND + (1 + KILLS) * CLIENTS * (MIB + 4096)
-            # Nothing has to be asked for to have it cleared.
+            # This cleanup needs no request.
             assert await anyio.to_thread.run_sync(eventually_below, data, BOUND) <= BOUND
     async with Store(data) as store:
         index = Index.of(store)
         await index.open()
         assert await index.total() <= BOUND
-        # Each content of a MiB is a file of as much: what is counted is what is there.
+        # Each content of a MiB is a file of a MiB, so the counted size is the size on the disk.
         assert await index.total() == taken(data)
         await index.close()
 
 
-async def test_what_all_killed_processes_were_fetching_is_gone_after_the_next_start(tmp_path: Path) -> None:
+async def test_partial_files_of_killed_processes_are_deleted_at_the_next_start(tmp_path: Path) -> None:
     upstream = Upstream()
     upstream.gate.clear()
     kept, large = random_bytes(4 * MIB, seed=1), random_bytes(16 * MIB, seed=2)
@@ -115,7 +115,7 @@ async def test_what_all_killed_processes_were_fetching_is_gone_after_the_next_st
     async with serve_here(Handler(upstream)) as site:
         file = describe(tmp_path / "cache", site.url, 'max-size = "8MiB"\n')
         with ExitStack() as stack, doomed(file) as (process, server):
-            # One goes into an upload of the store, the other one into a spool; neither comes to its end.
+            # One download writes into an upload of the store, the other one into a spool. Neither is finished.
             threads = [threading.Thread(target=take, args=(server, digest)) for digest in digests]
             for thread in threads:
                 thread.start()
@@ -140,7 +140,7 @@ def take(server: Server, digest: str) -> None:
             answer.read()
 
 
-async def test_a_content_beyond_the_bound_is_asked_for_once_by_two_workers(tmp_path: Path) -> None:
+async def test_two_workers_share_a_download_that_does_not_fit(tmp_path: Path) -> None:
     upstream = Upstream()
     upstream.gate.clear()
     content = random_bytes(16 * MIB, seed=3)

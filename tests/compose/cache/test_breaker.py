@@ -1,4 +1,4 @@
-"""An upstream that is down, hangs, or answers nonsense: what waits for it, and for how long. With the defaults."""
+"""An upstream that is down, hangs, or sends invalid answers: which requests wait for it, with the default timeouts."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ UNKNOWN = (
 )
 
 AT_ONCE_S = 0.5
-"""A wide margin for an answer that waits for nothing."""
+"""A wide margin for an answer that does not wait."""
 
 
 @asynccontextmanager
 async def cached(local: Backend, **settings: Any) -> AsyncIterator[tuple[Scripted, httpx.AsyncClient]]:
-    """An upstream, and a client of a cache of it that knows `KNOWN`."""
+    """An upstream, and a client of its cache, which has `KNOWN`."""
     async with scripted() as upstream:
         upstream.otherwise = good
         handler = Handler(Cache(Client(upstream.url), local, **settings))
@@ -64,7 +64,9 @@ def token_server(realm: str) -> Callable[[Seen], Reply]:
 
 
 @pytest.mark.parametrize("failure", [hangs, token_server("")], ids=["upstream", "token server"])
-async def test_a_list_does_not_wait_for_what_hangs(local: Backend, failure: Callable[[Seen], Reply]) -> None:
+async def test_a_list_does_not_wait_for_an_upstream_that_hangs(
+    local: Backend, failure: Callable[[Seen], Reply]
+) -> None:
     async with cached(local, retry_after=1) as (upstream, client):
         upstream.otherwise = failure
         answer, seconds = await timed(client, LISTS[0])
@@ -74,7 +76,7 @@ async def test_a_list_does_not_wait_for_what_hangs(local: Backend, failure: Call
         for path in LISTS:
             assert "Warning" in (await client.get(f"/v2/{path}")).headers
         assert not upstream.seen
-        # When it is asked again, one request is the probe.
+        # After the pause, one request is the probe.
         await asyncio.sleep(1)
         answers = await asyncio.gather(*(timed(client, path) for path in LISTS * 5))
         assert all("Warning" in answer.headers for answer, _ in answers)
@@ -82,14 +84,14 @@ async def test_a_list_does_not_wait_for_what_hangs(local: Backend, failure: Call
         assert len(upstream.seen) <= 2, "a probe, and the token that it needs"
 
 
-async def test_a_slow_list_makes_no_tag_old(local: Backend) -> None:
+async def test_a_slow_list_does_not_affect_tags(local: Backend) -> None:
     async with cached(local, tag_lifetime=0) as (upstream, client):
         upstream.otherwise = lambda seen: hangs(seen) if seen.path.endswith("/list") else good(seen)
         assert "Warning" in (await client.get(f"/v2/{LISTS[0]}")).headers
         assert "Warning" not in (await client.get(f"/v2/{KNOWN}/manifests/latest")).headers
 
 
-async def test_a_token_server_that_cannot_be_reached_is_not_waited_for_again_and_again(local: Backend) -> None:
+async def test_an_unreachable_token_server_is_waited_for_once(local: Backend) -> None:
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]
     async with cached(local) as (upstream, client):
@@ -103,7 +105,7 @@ async def test_a_token_server_that_cannot_be_reached_is_not_waited_for_again_and
 
 
 @pytest.mark.parametrize("failure", [Reply(None), Reply(503)], ids=["no answer", "503"])
-async def test_what_is_unknown_fails_fast_while_upstream_is_down(local: Backend, failure: Reply) -> None:
+async def test_unknown_contents_fail_fast_while_upstream_is_down(local: Backend, failure: Reply) -> None:
     async with cached(local) as (upstream, client):
         upstream.otherwise = lambda _: failure
         await client.get(f"/v2/{UNKNOWN[0]}")
@@ -111,7 +113,7 @@ async def test_what_is_unknown_fails_fast_while_upstream_is_down(local: Backend,
             answer, seconds = await timed(client, path)
             assert answer.status_code in (502, 503)
             assert seconds < 1.5
-        # One at a time asks, and is the first to know that upstream is back.
+        # One request at a time asks, and notices when upstream is back.
         upstream.seen.clear()
         answers = await asyncio.gather(*(timed(client, f"library/{number}/manifests/a") for number in range(9)))
         refused = [answer for answer, seconds in answers if seconds < AT_ONCE_S and "Retry-After" in answer.headers]
@@ -124,7 +126,7 @@ async def test_what_is_unknown_fails_fast_while_upstream_is_down(local: Backend,
         assert {answer.status_code for answer, _ in answers} == {200}
 
 
-async def test_what_is_unknown_does_not_wait_for_what_hangs(local: Backend) -> None:
+async def test_unknown_contents_do_not_wait_for_an_upstream_that_hangs(local: Backend) -> None:
     async with cached(local, answer_timeout=1, retry_after=2) as (upstream, client):
         upstream.otherwise = hangs
         answer, seconds = await timed(client, UNKNOWN[0])
@@ -141,7 +143,7 @@ async def test_what_is_unknown_does_not_wait_for_what_hangs(local: Backend) -> N
         assert (await client.get(f"/v2/{UNKNOWN[0]}")).status_code == 200
 
 
-async def test_an_upstream_that_sends_nothing_but_1xx(local: Backend) -> None:
+async def test_an_upstream_that_sends_only_1xx(local: Backend) -> None:
     async def endless(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             while not writer.is_closing():
@@ -159,7 +161,7 @@ async def test_an_upstream_that_sends_nothing_but_1xx(local: Backend) -> None:
         async with serve_here(Handler(cache)) as site, httpx.AsyncClient(base_url=site.url, timeout=60) as client:
             answer, seconds = await timed(client, UNKNOWN[1])
             assert (answer.status_code, seconds < 3) == (504, True)
-            # The client has closed the connection: its other end notices.
+            # The client has closed the connection, and the server notices.
             await asyncio.sleep(0.2)
 
 
@@ -175,7 +177,7 @@ async def test_an_upstream_that_sends_nothing_but_1xx(local: Backend) -> None:
     ],
     ids=["NUL", "status 99", "negative length", "huge length", "10,000 headers", "no HTTP"],
 )
-async def test_what_is_not_http_is_not_asked_for_again(local: Backend, raw: bytes) -> None:
+async def test_an_answer_that_is_not_http_is_not_requested_again(local: Backend, raw: bytes) -> None:
     async with cached(local) as (upstream, client):
         upstream.otherwise = lambda _: Reply(None, raw=raw)
         upstream.seen.clear()
@@ -184,6 +186,6 @@ async def test_what_is_not_http_is_not_asked_for_again(local: Backend, raw: byte
         message = answer.json()["errors"][0]["message"]
         assert upstream.url.removeprefix("http://").replace(":", " port ") in message
         assert "Error" not in message
-        # The registry is there: what else is asked for may be right.
+        # The registry is up: other answers may be valid.
         upstream.otherwise = good
         assert (await client.get(f"/v2/{UNKNOWN[0]}")).status_code == 200

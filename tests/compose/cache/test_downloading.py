@@ -1,4 +1,4 @@
-"""Blobs: fetched once, served while they come, kept only if they are what they should be."""
+"""Blobs are fetched once, served while they arrive, and kept only if they are correct."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ DIGEST = digest_of(CONTENT)
 
 
 async def take(reader: BlobReader, size: int) -> bytes:
-    """The first bytes of a blob, and no more."""
+    """The first bytes of a blob."""
     taken = b""
     async for piece in reader:
         taken += piece
@@ -32,7 +32,7 @@ async def take(reader: BlobReader, size: int) -> bytes:
 
 async def take_all(reader: BlobReader, given: list[bytes]) -> None:
     async for piece in reader:
-        # One by one: what came before an error counts.
+        # One by one, because the bytes before an error count.
         given.append(piece)  # noqa: PERF401
 
 
@@ -46,7 +46,7 @@ async def test_every_size_is_fetched_once_and_then_kept(local: Backend, upstream
         assert (await local.resolve_blob(REPOSITORY, digest)).size == size
 
 
-async def test_many_at_once_are_one_request(local: Backend, upstream: Upstream) -> None:
+async def test_concurrent_reads_are_one_request(local: Backend, upstream: Upstream) -> None:
     await push(upstream.memory, REPOSITORY, CONTENT)
     async with Cache(upstream, local) as cache:
         found = await asyncio.gather(*(read(cache.get_blob(REPOSITORY, DIGEST)) for _ in range(32)))
@@ -54,9 +54,7 @@ async def test_many_at_once_are_one_request(local: Backend, upstream: Upstream) 
     assert upstream.asked == {f"blob {DIGEST}": 1}
 
 
-async def test_it_is_served_from_the_first_byte_and_in_ranges_while_it_fills(
-    local: Backend, upstream: Upstream
-) -> None:
+async def test_a_growing_blob_is_served_from_the_first_byte_and_in_ranges(local: Backend, upstream: Upstream) -> None:
     await push(upstream.memory, REPOSITORY, CONTENT)
     upstream.gate.clear()
     async with Cache(upstream, local) as cache, asyncio.timeout(20):
@@ -76,7 +74,7 @@ async def test_it_is_served_from_the_first_byte_and_in_ranges_while_it_fills(
         await reader.aclose()
 
 
-async def test_several_ranges_in_one_answer_while_it_fills(local: Backend, upstream: Upstream) -> None:
+async def test_several_ranges_of_a_growing_blob_in_one_answer(local: Backend, upstream: Upstream) -> None:
     await push(upstream.memory, REPOSITORY, CONTENT)
     upstream.gate.clear()
     async with Cache(upstream, local) as cache, asyncio.timeout(20):
@@ -87,7 +85,7 @@ async def test_several_ranges_in_one_answer_while_it_fills(local: Backend, upstr
     assert upstream.asked[f"blob {DIGEST}"] == 1
 
 
-async def test_whoever_goes_away_does_not_stop_it(local: Backend, upstream: Upstream) -> None:
+async def test_a_download_continues_without_its_first_reader(local: Backend, upstream: Upstream) -> None:
     await push(upstream.memory, REPOSITORY, CONTENT)
     upstream.gate.clear()
     async with Cache(upstream, local) as cache:
@@ -106,13 +104,13 @@ async def test_whoever_goes_away_does_not_stop_it(local: Backend, upstream: Upst
     "wrong, why",
     [
         (CONTENT[:-1] + bytes([CONTENT[-1] ^ 1]), "digest"),
-        (CONTENT[:-1000], "gave"),
+        (CONTENT[:-1000], "sent"),
         (CONTENT + b"more", "longer"),
         (bytes(len(CONTENT)), "digest"),
     ],
     ids=["last byte", "truncated", "longer", "zeros"],
 )
-async def test_wrong_content_is_neither_kept_nor_given_whole(
+async def test_wrong_content_is_neither_kept_nor_given_completely(
     local: Backend, upstream: Upstream, wrong: bytes, why: str
 ) -> None:
     await push(upstream.memory, REPOSITORY, CONTENT)
@@ -126,12 +124,12 @@ async def test_wrong_content_is_neither_kept_nor_given_whole(
         assert sum(map(len, given)) < len(CONTENT)
         with pytest.raises(OCIError):
             await local.resolve_blob(REPOSITORY, DIGEST)
-        # And the next one is asked for anew.
+        # The next request asks upstream again.
         del upstream.replaced[DIGEST]
         assert await read(cache.get_blob(REPOSITORY, DIGEST)) == CONTENT
 
 
-async def test_a_small_wrong_one_is_an_error_and_no_answer_cut_short(local: Backend, upstream: Upstream) -> None:
+async def test_a_small_wrong_blob_is_an_error_and_not_a_truncated_answer(local: Backend, upstream: Upstream) -> None:
     digest = await push(upstream.memory, REPOSITORY, b"config")
     upstream.replaced[digest] = b"confix"
     async with Cache(upstream, local) as cache:
@@ -140,9 +138,7 @@ async def test_a_small_wrong_one_is_an_error_and_no_answer_cut_short(local: Back
     assert (wrong.value.code, wrong.value.status) == ("DIGEST_INVALID", 502)
 
 
-async def test_what_another_repository_has_is_linked_if_upstream_has_it_there(
-    local: Backend, upstream: Upstream
-) -> None:
+async def test_a_blob_of_another_repository_is_mounted_if_upstream_has_it(local: Backend, upstream: Upstream) -> None:
     await push(upstream.memory, REPOSITORY, CONTENT)
     await push(upstream.memory, "other", CONTENT)
     await push(upstream.memory, "third", b"something else")
@@ -151,14 +147,14 @@ async def test_what_another_repository_has_is_linked_if_upstream_has_it_there(
         assert await read(cache.get_blob("other", DIGEST)) == CONTENT
         with pytest.raises(OCIError, match="blob unknown"):
             await cache.get_blob("third", DIGEST)
-    # Once for the content, and once for the answer that "third" does not have it.
+    # Once for the content, and once for the answer that upstream's "third" does not have it.
     assert upstream.asked[f"blob {DIGEST}"] == 2
 
 
-async def test_closing_ends_what_is_under_way(local: Backend, upstream: Upstream) -> None:
+async def test_closing_ends_downloads(local: Backend, upstream: Upstream) -> None:
     await push(upstream.memory, REPOSITORY, CONTENT)
     upstream.gate.clear()
     async with Cache(upstream, local) as cache, asyncio.timeout(20):
         reader = await cache.get_blob(REPOSITORY, DIGEST)
-    with pytest.raises(Exception, match="closed"):
+    with pytest.raises(Exception, match="closing"):
         await read(asyncio.sleep(0, reader))

@@ -1,4 +1,4 @@
-"""The bound: what has not been used for the longest time goes, and nothing that was pushed."""
+"""The bound: the least recently used contents are evicted, and pushed contents never are."""
 
 from __future__ import annotations
 
@@ -33,21 +33,21 @@ async def blobs(upstream: Upstream) -> list[str]:
     return [await push(upstream.memory, REPOSITORY, random_bytes(SIZE, seed)) for seed in range(8)]
 
 
-async def test_the_least_recently_used_goes(local: Backend, upstream: Upstream, blobs: list[str]) -> None:
+async def test_the_least_recently_used_is_evicted(local: Backend, upstream: Upstream, blobs: list[str]) -> None:
     async with Cache(upstream, local, max_bytes=BOUND, use_after=0) as cache:
         for digest in (*blobs[:3], blobs[0], blobs[3]):
             await read(cache.get_blob(REPOSITORY, digest))
         assert await kept(local, blobs[:4]) == [True, False, True, True]
 
 
-async def test_the_bound_holds_with_many_at_once(local: Backend, upstream: Upstream, blobs: list[str]) -> None:
+async def test_the_bound_holds_with_concurrent_downloads(local: Backend, upstream: Upstream, blobs: list[str]) -> None:
     async with Cache(upstream, local, max_bytes=BOUND) as cache:
         for _ in range(3):
             await asyncio.gather(*(read(cache.get_blob(REPOSITORY, digest)) for digest in blobs))
             assert sum(await kept(local, blobs)) <= 3
 
 
-async def test_what_is_larger_than_the_bound_is_passed_on(local: Backend, upstream: Upstream, blobs: list[str]) -> None:
+async def test_a_blob_that_does_not_fit_is_passed_on(local: Backend, upstream: Upstream, blobs: list[str]) -> None:
     large = await push(upstream.memory, REPOSITORY, random_bytes(BOUND + 1, seed=99))
     async with Cache(upstream, local, max_bytes=BOUND) as cache:
         await read(cache.get_blob(REPOSITORY, blobs[0]))
@@ -55,7 +55,7 @@ async def test_what_is_larger_than_the_bound_is_passed_on(local: Backend, upstre
         assert await kept(local, [blobs[0], large]) == [True, False]
 
 
-async def test_a_tag_whose_manifest_has_gone_is_fetched_again(
+async def test_a_tag_whose_manifest_was_evicted_is_fetched_again(
     local: Backend, upstream: Upstream, blobs: list[str]
 ) -> None:
     digest = await upstream.image(b"layer")
@@ -68,7 +68,7 @@ async def test_a_tag_whose_manifest_has_gone_is_fetched_again(
         assert (await cache.get_tag(REPOSITORY, "latest")).descriptor.digest == digest
 
 
-async def test_what_was_pushed_stays(local: Backend, upstream: Upstream, blobs: list[str]) -> None:
+async def test_pushed_contents_are_never_evicted(local: Backend, upstream: Upstream, blobs: list[str]) -> None:
     async with Cache(upstream, local, max_bytes=BOUND) as cache:
         pushed = await push(cache, "team/app", random_bytes(2 * BOUND, seed=50))
         await cache.push_manifest("team/app", b"{}", "application/x", tags=["v1"])
@@ -78,7 +78,7 @@ async def test_what_was_pushed_stays(local: Backend, upstream: Upstream, blobs: 
         await local.resolve_tag("team/app", "v1")
 
 
-async def test_a_fill_that_fails_is_not_counted(local: Backend, upstream: Upstream, blobs: list[str]) -> None:
+async def test_a_failed_download_is_not_counted(local: Backend, upstream: Upstream, blobs: list[str]) -> None:
     async with Cache(upstream, local, max_bytes=BOUND) as cache:
         for digest in blobs[:3]:
             await read(cache.get_blob(REPOSITORY, digest))
@@ -86,5 +86,5 @@ async def test_a_fill_that_fails_is_not_counted(local: Backend, upstream: Upstre
         with pytest.raises(OCIError):
             await read(cache.get_blob(REPOSITORY, blobs[4]))
         await read(cache.get_blob(REPOSITORY, blobs[5]))
-        # The failed one made room for itself, which the next one could use.
+        # The failed download had made room, which the next one can use.
         assert await kept(local, blobs[:6]) == [False, True, True, False, False, True]

@@ -1,4 +1,4 @@
-"""An upstream over HTTP that fails in each way, for one client and for many at once: the table in docs/compose.md."""
+"""An HTTP upstream that fails in each way, for one and for many clients: the table in docs/compose.md."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ MOVED = b'{"schemaVersion":2,"annotations":{"moved":"yes"}}'
 CLIENTS = 32
 
 Got = tuple[httpx.Response, bytes, bool]
-"""An answer, what came of its body, and whether that is all."""
+"""The status of an answer, the received bytes of its body, and whether the body was complete."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """What upstream does when it is asked for a blob, and what the client gets: a status, and the bytes of the answer.
+    """What upstream answers for a blob, and the client's result: a status, and the bytes of the answer.
 
     Args:
         row: its name in the table.
-        reply: given as often as it is asked.
+        reply: the answer to each request.
         status: of the answer.
-        is_cut: the answer ends before its end.
+        is_cut: the answer is truncated.
     """
 
     row: str
@@ -73,7 +73,7 @@ def _blob(body: bytes, length: int, *, cut: bool = False) -> Reply:
 
 
 def _documented() -> dict[str, tuple[str, str]]:
-    """The rows of the table: what upstream does, what is given of a blob, and of a tag."""
+    """The rows of the table: the fault, the result for a blob, and the result for a tag."""
     text = (Path(__file__).parents[3] / "docs" / "compose.md").read_text()
     table = text.partition("| if upstream |")[2].partition("\n\n")[0].splitlines()[2:]
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table]
@@ -81,7 +81,7 @@ def _documented() -> dict[str, tuple[str, str]]:
 
 
 async def get(site: str, path: str, clients: int = 1) -> list[Got]:
-    """What each of so many clients gets that ask at once."""
+    """The results of this number of concurrent clients."""
 
     async def one(client: httpx.AsyncClient) -> Got:
         body = b""
@@ -100,10 +100,10 @@ async def get(site: str, path: str, clients: int = 1) -> list[Got]:
 
 @pytest.mark.parametrize("clients", [1, CLIENTS])
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.row)
-async def test_what_a_client_gets_of_a_blob(tmp_path: Path, fault: Fault, clients: int) -> None:
+async def test_the_answer_for_a_blob(tmp_path: Path, fault: Fault, clients: int) -> None:
     store = Store(tmp_path / "data", lax_child_references=True)
     async with scripted() as upstream, serve_here(Handler(_cache(upstream, store))) as site:
-        # Whoever asks when the others have got their error begins anew.
+        # A request that arrives after the others got their error starts a new download.
         upstream.will(*[fault.reply() for _ in range(4 * clients + 4)])
         for answer, body, is_whole in await get(site.url, f"blobs/{DIGEST}", clients):
             assert (answer.status_code, is_whole) == (fault.status, not fault.is_cut)
@@ -116,7 +116,7 @@ async def test_what_a_client_gets_of_a_blob(tmp_path: Path, fault: Fault, client
         assert documented == ("a truncated answer" if fault.is_cut else str(fault.status))
         with pytest.raises(OCIError):
             await store.resolve_blob(REPOSITORY, DIGEST)
-        # Nothing of it stands in the way of the right one, which is asked for once.
+        # Nothing is left of the failure. The correct blob is requested once.
         upstream.replies.clear()
         upstream.seen.clear()
         upstream.will(_blob(CONTENT, len(CONTENT)))
@@ -124,10 +124,10 @@ async def test_what_a_client_gets_of_a_blob(tmp_path: Path, fault: Fault, client
         assert len(upstream.seen) == 1
 
 
-async def test_a_slow_upstream_is_waited_for_and_asked_once(tmp_path: Path) -> None:
+async def test_a_slow_upstream_is_asked_once(tmp_path: Path) -> None:
     store = Store(tmp_path / "data", lax_child_references=True)
     async with scripted() as upstream, serve_here(Handler(_cache(upstream, store))) as site:
-        # Longer than the timeout, which is for what has an older answer.
+        # Longer than the timeout for requests that have an older answer.
         upstream.will(Reply(200, {}, CONTENT, delay_s=0.6))
         for answer, body, is_whole in await get(site.url, f"blobs/{DIGEST}", CLIENTS):
             assert (answer.status_code, body, is_whole) == (200, CONTENT, True)
@@ -154,9 +154,7 @@ MOVED_HEAD = Reply(200, {"Content-Type": TYPE, "Docker-Content-Digest": digest_o
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-async def test_what_a_client_gets_of_a_tag_that_is_known(
-    tmp_path: Path, row: str, replies: list[Reply], clients: int
-) -> None:
+async def test_the_answer_for_a_known_tag(tmp_path: Path, row: str, replies: list[Reply], clients: int) -> None:
     store = Store(tmp_path / "data", lax_child_references=True)
     async with scripted() as upstream, serve_here(Handler(_cache(upstream, store))) as site:
         upstream.will(Reply(200, {"Content-Type": TYPE, "Docker-Content-Digest": digest_of(MANIFEST)}, MANIFEST))

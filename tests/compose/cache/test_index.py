@@ -1,4 +1,4 @@
-"""The index: its tables of before, what it does while it is locked, and what stays in memory."""
+"""The index: earlier versions of its tables, its behaviour while it is locked, and its memory."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ INSERT INTO content VALUES
     ('a', 'sha256:3', 'manifest', 5, 4), ('b', 'sha256:3', 'manifest', 5, 5);
 INSERT INTO tag VALUES ('a', 'latest', 'sha256:3', 7), ('b', 'latest', 'sha256:3', 8);
 """
-"""What the first version made, and had written."""
+"""Tables and rows of the first version."""
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ async def store(tmp_path: Path) -> AsyncIterator[Store]:
         yield store
 
 
-async def test_an_index_of_before_there_were_versions(store: Store) -> None:
+async def test_an_index_without_a_version(store: Store) -> None:
     with sqlite3.connect(store.path / "cache.db") as connection:
         connection.executescript(OLD)
     connection.close()
@@ -69,7 +69,7 @@ async def test_an_index_of_before_there_were_versions(store: Store) -> None:
             "local",
             None,
         ]
-        # A blob counts once now, however many repositories have it.
+        # A blob counts once now, even if several repositories have it.
         assert await index.total() == 100 + 10 + 5 + 5
         least = [(kept.content.digest, kept.repositories) for kept in await index.least_used(10)]
         assert least == [("sha256:2", ("a",)), ("sha256:1", ("a", "b")), ("sha256:3", ("a",)), ("sha256:3", ("b",))]
@@ -78,7 +78,7 @@ async def test_an_index_of_before_there_were_versions(store: Store) -> None:
     index = Index.of(store)
     await index.open()
     await index.remove(Content("manifest", "sha256:3", "a"), ["a"])
-    # With a manifest goes what is known of its tags.
+    # Removing a manifest also removes the records of its tags.
     assert [await index.checked(name, "latest") for name in ("a", "b")] == [0, 8]
     await index.close()
 
@@ -91,7 +91,7 @@ async def test_an_index_of_a_newer_version(store: Store) -> None:
         await Index.of(store).open()
 
 
-async def test_what_is_kept_is_counted_once_and_used_in_order(store: Store) -> None:
+async def test_contents_are_counted_once_and_ordered_by_use(store: Store) -> None:
     for index in (Index.of(store), Index.of(None)):
         await index.open()
         one, other = Content("blob", "sha256:1"), Content("blob", "sha256:2")
@@ -114,7 +114,7 @@ async def test_what_is_kept_is_counted_once_and_used_in_order(store: Store) -> N
 
 
 async def test_warm_reads_do_not_wait_while_the_index_is_locked(store: Store, upstream: Upstream) -> None:
-    """Another program may hold it for long: neither a read nor anything else of the event loop waits for that."""
+    """Another program may lock the database for long. Neither reads nor the event loop wait for it."""
     content = random_bytes(100_000, seed=1)
     await upstream.image(content)
     async with Cache(upstream, store, use_after=0) as cache:
@@ -126,7 +126,7 @@ async def test_warm_reads_do_not_wait_while_the_index_is_locked(store: Store, up
             for _ in range(10):
                 await cache.get_tag(REPOSITORY, "latest")
                 assert await read(cache.get_blob(REPOSITORY, digest_of(content))) == content
-            # What has to be written waits, and nothing with it.
+            # A write waits, and nothing else waits with it.
             cold = asyncio.ensure_future(
                 read(cache.get_blob(REPOSITORY, await push(upstream.memory, REPOSITORY, b"x")))
             )
@@ -143,7 +143,7 @@ async def test_warm_reads_do_not_wait_while_the_index_is_locked(store: Store, up
         assert await cold == b"x"
 
 
-def test_the_entries_that_were_used_last_stay() -> None:
+def test_the_most_recently_used_entries_stay() -> None:
     entries: LRU[str, int] = LRU(3)
     for number, name in enumerate("abc"):
         entries.put(name, number)
@@ -157,8 +157,8 @@ def test_the_entries_that_were_used_last_stay() -> None:
     assert (len(entries), entries.get("a")) == (2, None)
 
 
-async def test_a_use_in_memory_is_written_before_the_next_one_goes(store: Store, upstream: Upstream) -> None:
-    """Uses are written later, many together; what goes is decided by all of them."""
+async def test_uses_in_memory_are_written_before_an_eviction(store: Store, upstream: Upstream) -> None:
+    """Uses are written in batches. An eviction considers all of them."""
     digests = [await push(upstream.memory, REPOSITORY, random_bytes(40_960, seed)) for seed in range(4)]
     async with Cache(upstream, store, max_bytes=3 * 40_960, use_after=0) as cache:
         for digest in (*digests[:3], *digests[:2], digests[3]):

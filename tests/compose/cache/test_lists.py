@@ -1,4 +1,4 @@
-"""Lists: upstream's, and what is known of them while it does not answer."""
+"""Lists: upstream's, and the kept part of them while upstream does not answer."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ LISTS = ("tags/list", f"referrers/{MANIFEST_DIGEST}")
 
 
 @pytest.mark.parametrize("failure", [Reply(None), Reply(503), Reply(429, {"Retry-After": "1"}), Reply(200, delay_s=30)])
-async def test_a_list_of_what_is_known_is_given_within_a_second(local: Backend, failure: Reply) -> None:
-    """With the timeouts and retries of a cache and a client by default."""
+async def test_the_kept_part_of_a_list_is_given_within_a_second(local: Backend, failure: Reply) -> None:
+    """With the default timeouts and retries of a cache and a client."""
     async with scripted() as upstream:
         upstream.otherwise = good
         cache = Cache(Client(upstream.url), local, retry_after=60)
@@ -34,13 +34,13 @@ async def test_a_list_of_what_is_known_is_given_within_a_second(local: Backend, 
                 for _ in range(3):
                     began = time.monotonic()
                     answer = await client.get(f"/v2/{REPOSITORY}/{path}")
-                    # A wide margin for a busy machine: before, it was 2.6 seconds and more.
+                    # A wide margin for a busy machine: it was 2.6 seconds and more before.
                     assert time.monotonic() - began < 2
                     assert answer.status_code == 200
                     assert "this is the part of the list that is kept here" in answer.headers["Warning"]
-                # One request with its retries, and none for the others while it stays down, whatever is asked for.
+                # One request with its retries, and no further requests while upstream stays down.
                 assert len(upstream.seen) - asked <= (3 if path == LISTS[0] else 0)
-            # A repository of which nothing is known has no other answer.
+            # The cache has nothing of this repository, so there is no other answer.
             upstream.otherwise = lambda _: Reply(404)
             assert (await client.get("/v2/library/unheard/tags/list")).status_code == 404
 
@@ -55,7 +55,7 @@ async def test_an_upstream_that_answers_again_is_asked_again(local: Backend) -> 
             assert "Warning" in (await client.get(f"/v2/{REPOSITORY}/tags/list")).headers
             assert "Warning" in (await client.get(f"/v2/{REPOSITORY}/manifests/latest")).headers
             upstream.otherwise = good
-            # What has no other answer is asked for in any case, and tells that upstream is back.
+            # A request without another answer always asks upstream, and shows that it is back.
             assert (await client.get("/v2/library/unheard/manifests/latest")).status_code == 200
             for path in ("tags/list", "manifests/latest"):
                 assert "Warning" not in (await client.get(f"/v2/{REPOSITORY}/{path}")).headers

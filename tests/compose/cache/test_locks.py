@@ -1,4 +1,4 @@
-"""Locks between processes. Two `Locks` of one folder are as strange to each other as two processes are."""
+"""Locks between processes. Two `Locks` of one folder exclude each other as two processes do."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ async def test_one_at_a_time(two: tuple[Lock, Lock], tmp_path: Path) -> None:
     await until(lambda: not any((tmp_path / "locks").iterdir()))
 
 
-async def test_who_waits_gets_the_note_and_then_the_end(two: tuple[Lock, Lock]) -> None:
+async def test_a_waiting_process_gets_the_note_and_then_the_end(two: tuple[Lock, Lock]) -> None:
     one, other = two
     await one.hold()
     following = asyncio.ensure_future(other.follow())
@@ -61,7 +61,7 @@ async def test_who_waits_gets_the_note_and_then_the_end(two: tuple[Lock, Lock]) 
     followed = await following
     assert followed
     assert followed.note() == NOTE
-    # Who comes later gets it at once.
+    # A process that comes later gets the note at once.
     later = await other.follow()
     assert later
     assert later.note() == NOTE
@@ -90,7 +90,7 @@ async def test_a_holder_that_ends_without_a_note(two: tuple[Lock, Lock]) -> None
     assert await following is None
 
 
-async def test_who_gives_up_waiting_does_not_get_it_later(two: tuple[Lock, Lock]) -> None:
+async def test_a_cancelled_waiter_does_not_get_the_lock_later(two: tuple[Lock, Lock]) -> None:
     one, other = two
     await one.hold()
     for wait in (other.hold, other.follow):
@@ -137,14 +137,14 @@ async def test_a_holder_that_is_killed(two: tuple[Lock, Lock], tmp_path: Path) -
         await each.ended()
         each.close()
     await process.wait()
-    # Its lock is free, and says what it was at.
+    # The killed holder's lock is free, and still has its note.
     assert await one.try_hold()
     assert Note.decode(one.left) == Note.decode(NOTE)
     assert not await other.try_hold()
     one.release()
 
 
-async def test_what_killed_holders_have_left_is_found(two: tuple[Lock, Lock], tmp_path: Path) -> None:
+async def test_locks_of_killed_holders_are_found(two: tuple[Lock, Lock], tmp_path: Path) -> None:
     folder = tmp_path / "locks"
     (folder / "killed").write_bytes(NOTE)
     (folder / "lost.part").write_bytes(b"spooled")
@@ -163,12 +163,12 @@ async def test_what_killed_holders_have_left_is_found(two: tuple[Lock, Lock], tm
 
 
 @pytest.mark.parametrize("text", [b"", b"{", b"[]", b'{"state":"coming"}', b'{"a":1}', b"\xff"])
-def test_what_is_no_note(text: bytes) -> None:
+def test_a_text_that_is_not_a_note(text: bytes) -> None:
     assert Note.decode(text) is None
     assert Note.decode(NOTE) == Note("coming", 5, "a/b", "library/app", "1")
 
 
-async def test_without_a_folder_nobody_else_can_have_it() -> None:
+async def test_without_a_folder_the_lock_is_always_free() -> None:
     locks = Locks(None)
     await locks.open()
     async with locks.hold("a"), locks.hold("a"):
@@ -178,9 +178,7 @@ async def test_without_a_folder_nobody_else_can_have_it() -> None:
     await locks.close()
 
 
-async def test_a_process_that_stands_still_is_not_waited_for_without_end(
-    two: tuple[Lock, Lock], tmp_path: Path
-) -> None:
+async def test_the_wait_for_a_process_that_hangs_is_bounded(two: tuple[Lock, Lock], tmp_path: Path) -> None:
     one, other = two
     await one.hold()
     locks = Locks(tmp_path / "locks")

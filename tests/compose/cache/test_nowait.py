@@ -1,4 +1,4 @@
-"""What the cache answers at once (`Backend.read_nowait`): what is here and need neither be asked for nor noted."""
+"""Answers of the cache without waiting (`Backend.read_nowait`): kept contents that need no request and no record."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ pytestmark = pytest.mark.anyio
 
 @dataclass
 class Known:
-    """What the cache was asked for, as it would be asked again."""
+    """Requests that the cache has answered before."""
 
     cache: Cache
     manifest: str
     blob: str
 
     async def read(self) -> None:
-        """In the usual way, often enough for a store to remember it."""
+        """Read with the usual calls, often enough for a store to keep the answers in memory."""
         for _ in range(2):
             await self.cache.get_tag(REPOSITORY, "latest")
             await self.cache.resolve_tag(REPOSITORY, "latest")
@@ -50,7 +50,7 @@ async def known(cache: Cache, upstream: Upstream) -> Known:
     return Known(cache, await upstream.image(b"layer"), digest_of(b"layer"))
 
 
-async def test_what_is_here_is_answered_at_once(local: Backend, upstream: Upstream) -> None:
+async def test_kept_contents_are_answered_without_waiting(local: Backend, upstream: Upstream) -> None:
     async with Cache(upstream, local) as cache:
         here = await known(cache, upstream)
         assert set(here.read_at_once().values()) == {None}
@@ -67,7 +67,7 @@ async def test_what_is_here_is_answered_at_once(local: Backend, upstream: Upstre
         assert upstream.asked == asked
 
 
-async def test_a_tag_is_not_after_its_lifetime(local: Backend, upstream: Upstream) -> None:
+async def test_a_tag_is_not_answered_after_its_lifetime(local: Backend, upstream: Upstream) -> None:
     async with Cache(upstream, local, tag_lifetime=0.2) as cache:
         here = await known(cache, upstream)
         await here.read()
@@ -78,7 +78,7 @@ async def test_a_tag_is_not_after_its_lifetime(local: Backend, upstream: Upstrea
         assert found["manifest_get sha256"] == here.manifest
 
 
-async def test_what_has_to_be_noted_as_used_is_not(local: Backend, upstream: Upstream) -> None:
+async def test_a_read_whose_use_must_be_recorded_is_not_answered(local: Backend, upstream: Upstream) -> None:
     async with Cache(upstream, local, use_after=0) as cache:
         here = await known(cache, upstream)
         await here.read()
@@ -89,14 +89,14 @@ async def test_what_has_to_be_noted_as_used_is_not(local: Backend, upstream: Ups
         }
 
 
-async def test_what_is_not_here_is_not_refused(local: Backend, upstream: Upstream) -> None:
+async def test_a_missing_content_is_not_refused(local: Backend, upstream: Upstream) -> None:
     """Upstream may have it."""
     async with Cache(upstream, local) as cache:
         here = await known(cache, upstream)
         assert set((await asyncio.to_thread(here.read_at_once)).values()) == {None}
 
 
-async def test_what_was_deleted_is_not(local: Backend, upstream: Upstream) -> None:
+async def test_a_deleted_content_is_not_answered(local: Backend, upstream: Upstream) -> None:
     async with Cache(upstream, local) as cache:
         here = await known(cache, upstream)
         await here.read()

@@ -1,4 +1,4 @@
-"""What has come is readable before it is written, and no more of it is held than may be."""
+"""Received bytes are readable before they are written, and their number in memory is bounded."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ async def pieces(count: int) -> AsyncIterator[bytes]:
         yield bytes([number]) * PIECE
 
 
-async def test_what_has_come_is_readable_until_it_is_dropped() -> None:
+async def test_received_bytes_are_readable_until_they_are_dropped() -> None:
     came: list[int] = []
     async with ReadAhead(pieces(3), came.append) as ahead:
         await ahead.begun()
@@ -28,7 +28,7 @@ async def test_what_has_come_is_readable_until_it_is_dropped() -> None:
         written = b"".join([data async for data in ahead])
         assert written == b"".join(bytes([number]) * PIECE for number in range(3))
         assert came == [PIECE, 2 * PIECE, 3 * PIECE]
-        # A read ends with the piece that it begins in.
+        # A read ends at the end of the piece in which it begins.
         assert ahead.read(PIECE - 5, 10) == bytes(5)
         assert ahead.read(2 * PIECE, PIECE) == b"\2" * PIECE
         assert ahead.read(3 * PIECE, 1) == b""
@@ -37,7 +37,7 @@ async def test_what_has_come_is_readable_until_it_is_dropped() -> None:
         assert ahead.read(2 * PIECE, 1) == b"\2"
 
 
-async def test_a_writer_that_is_slow_makes_the_sender_wait() -> None:
+async def test_a_slow_writer_makes_the_sender_wait() -> None:
     came: list[int] = []
     async with ReadAhead(pieces(100), came.append) as ahead:
         await ahead.begun()
@@ -50,11 +50,11 @@ async def test_a_writer_that_is_slow_makes_the_sender_wait() -> None:
             await asyncio.sleep(0.001)
             assert came[-1] - total < MOST + PIECE
     assert total == 100 * PIECE
-    # What came meanwhile is joined: few writes.
+    # The pieces that arrived in the meantime are joined: few writes.
     assert largest > PIECE
 
 
-async def test_an_error_comes_after_what_came_before_it() -> None:
+async def test_an_error_follows_the_bytes_before_it() -> None:
     async def broken() -> AsyncIterator[bytes]:
         yield b"first"
         raise ConnectionResetError
@@ -66,7 +66,7 @@ async def test_an_error_comes_after_what_came_before_it() -> None:
             await anext(given)
 
 
-async def test_nothing_goes_on_receiving_when_nobody_writes_any_more() -> None:
+async def test_receiving_ends_with_the_writer() -> None:
     came: list[int] = []
     gate = asyncio.Event()
 

@@ -1,4 +1,4 @@
-"""An upstream that refuses the cache, or whose token server does: like one that is down, and never a 401 of ours."""
+"""An upstream or a token server that refuses the cache: treated as down, and never a 401 of the cache."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ REFUSALS = {
 
 @asynccontextmanager
 async def cached(local: Backend, retry_after: float = 0) -> AsyncIterator[tuple[Scripted, httpx.AsyncClient]]:
-    """An upstream, and a client of a cache of it."""
+    """An upstream, and a client of its cache."""
     async with scripted() as upstream:
         registry = Client(upstream.url, credentials=Credentials("cache", "secret"), retries=RetryPolicy(attempts=1))
         handler = Handler(Cache(registry, local, tag_lifetime=0, retry_after=retry_after))
@@ -46,7 +46,7 @@ def spoilt(name: str, only: str = "") -> Callable[[Seen], Reply]:
 
 
 @pytest.mark.parametrize("name", REFUSALS)
-async def test_what_is_known_is_given_with_a_warning_and_what_is_not_is_502(local: Backend, name: str) -> None:
+async def test_known_contents_are_given_with_a_warning_and_others_are_502(local: Backend, name: str) -> None:
     async with cached(local) as (upstream, client):
         upstream.otherwise = good
         assert (await client.get(f"/v2/{REPOSITORY}/manifests/latest")).status_code == 200
@@ -63,7 +63,7 @@ async def test_what_is_known_is_given_with_a_warning_and_what_is_not_is_502(loca
                 answer = await client.request(method, f"/v2/{REPOSITORY}/{path}")
                 assert answer.status_code == 502
                 assert "WWW-Authenticate" not in answer.headers
-                # Whose credentials they are that are wrong.
+                # The message says whose credentials are wrong.
                 assert method == "HEAD" or host in answer.json()["errors"][0]["message"]
         upstream.otherwise = good
         answer = await client.get(f"/v2/{REPOSITORY}/manifests/latest")
@@ -71,7 +71,7 @@ async def test_what_is_known_is_given_with_a_warning_and_what_is_not_is_502(loca
         assert (await client.get(f"/v2/{REPOSITORY}/blobs/{DIGEST}")).status_code == 200
 
 
-async def test_one_repository_that_is_refused_does_not_make_the_others_old(local: Backend) -> None:
+async def test_a_refused_repository_does_not_affect_the_others(local: Backend) -> None:
     async with cached(local, retry_after=60) as (upstream, client):
         upstream.otherwise = good
         for repository in (REPOSITORY, OTHER):
@@ -87,7 +87,7 @@ async def test_one_repository_that_is_refused_does_not_make_the_others_old(local
 
 
 @pytest.mark.parametrize("refusal", [405, 501])
-async def test_an_upstream_that_knows_no_head_is_asked_by_get(local: Backend, refusal: int) -> None:
+async def test_an_upstream_without_head_gets_a_get(local: Backend, refusal: int) -> None:
     async with cached(local) as (upstream, client):
         upstream.otherwise = lambda seen: Reply(refusal) if seen.method == "HEAD" else good(seen)
         for _ in range(2):

@@ -1,4 +1,4 @@
-"""Several upstreams, and what is pushed beside them."""
+"""Several upstreams, and repositories that are pushed beside them."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ async def test_a_host_is_named_by_ns_or_by_the_repository(local: Backend) -> Non
             assert answer.status_code == 200
             assert answer.headers["docker-content-digest"] == digest
             assert answer.headers.get("oci-namespace") == host
-    # Both names of a repository are one.
+    # Both names mean the same repository.
     assert [upstream.asked["tag"] for upstream in (hub, other, rest)] == [1, 1, 1]
 
 
 @pytest.mark.parametrize("host", ["Docker.IO", "a b", "/x"])
-async def test_a_host_that_is_none_is_refused(host: str) -> None:
+async def test_an_invalid_host_is_refused(host: str) -> None:
     with pytest.raises(ValueError, match="not the host of a registry"):
         Cache({host: Memory()}, Memory())
 
@@ -51,9 +51,7 @@ async def test_names_that_belong_to_no_upstream_are_local(local: Backend) -> Non
     assert not hub.asked
 
 
-async def test_what_was_pushed_is_never_asked_for_and_what_was_fetched_is_never_pushed_to(
-    local: Backend, upstream: Upstream
-) -> None:
+async def test_a_repository_is_either_pushed_to_or_fetched(local: Backend, upstream: Upstream) -> None:
     await upstream.image(b"theirs")
     await upstream.image(b"theirs", repository="mine")
     async with Cache(upstream, local) as cache:
@@ -64,15 +62,13 @@ async def test_what_was_pushed_is_never_asked_for_and_what_was_fetched_is_never_
                 await missing
         assert not upstream.asked
         await cache.get_tag(REPOSITORY, "latest")
-        with pytest.raises(OCIError, match="only be read"):
+        with pytest.raises(OCIError, match="is read-only here"):
             await cache.push_manifest(REPOSITORY, b"{}", "application/x", tags=["latest"])
-        with pytest.raises(OCIError, match="only be read"):
+        with pytest.raises(OCIError, match="is read-only here"):
             await cache.push_blob_chunked(REPOSITORY)
 
 
-async def test_what_is_in_the_local_registry_already_is_not_taken_for_upstreams(
-    local: Backend, upstream: Upstream
-) -> None:
+async def test_existing_local_repositories_stay_local(local: Backend, upstream: Upstream) -> None:
     await upstream.image(b"theirs")
     async with local:
         await local.push_manifest(REPOSITORY, b"{}", "application/x", tags=["latest"])
@@ -89,12 +85,12 @@ async def test_a_push_that_fails_does_not_hide_upstream(local: Backend, upstream
         assert (await cache.get_tag(REPOSITORY, "latest")).descriptor.digest == digest
 
 
-async def test_the_caller_can_say_which_are_local(local: Backend, upstream: Upstream) -> None:
+async def test_the_caller_can_decide_which_repositories_are_local(local: Backend, upstream: Upstream) -> None:
     digest = await upstream.image(b"theirs")
     async with Cache(upstream, local, is_local=lambda name: name.startswith("team/")) as cache:
-        with pytest.raises(OCIError, match="only be read"):
+        with pytest.raises(OCIError, match="is read-only here"):
             await push(cache, REPOSITORY, b"x")
-        with pytest.raises(OCIError, match="only be read"):
+        with pytest.raises(OCIError, match="is read-only here"):
             await cache.mount_blob("team/app", REPOSITORY, digest)
         pushed = await push(cache, "team/app", b"x")
         assert await read(cache.get_blob("team/app", pushed)) == b"x"
@@ -104,8 +100,8 @@ async def test_the_caller_can_say_which_are_local(local: Backend, upstream: Upst
         assert (await cache.get_tag(REPOSITORY, "latest")).descriptor.digest == digest
 
 
-async def test_only_what_is_asked_for_is_fetched(local: Backend, upstream: Upstream) -> None:
-    """Of an index the platform that a client wants, and none of the others."""
+async def test_only_requested_contents_are_fetched(local: Backend, upstream: Upstream) -> None:
+    """Only the platform of an index that the client requests, and no other."""
     children = [await upstream.image(text, tag=text.decode()) for text in (b"amd64", b"arm64")]
     index = f'{{"schemaVersion":2,"manifests":[{",".join(_entry(digest) for digest in children)}]}}'.encode()
     await upstream.memory.push_manifest(REPOSITORY, index, "application/vnd.oci.image.index.v1+json", tags=["all"])
@@ -122,7 +118,7 @@ def _entry(digest: str) -> str:
 
 
 class Passed(Backend):
-    """A backend that is opened and closed by somebody else."""
+    """A backend that the test opens and closes."""
 
     def __init__(self, inner: Backend) -> None:
         self.inner = inner

@@ -1,4 +1,4 @@
-"""The cache as people run it: `ociserver serve --config`, with several workers, in front of `ociserver serve`."""
+"""The cache in production: `ociserver serve --config` with several workers, in front of `ociserver serve`."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ LAYERS = 4
 
 
 def describe(folder: Path, upstream: str, settings: str = "") -> Path:
-    """A configuration file of a cache, in a folder that is made; `settings` are further lines of it."""
+    """Make the configuration file of a cache, in a new folder. `settings` are further lines."""
     folder.mkdir(exist_ok=True)
     file = folder / "registry.toml"
     file.write_text(
@@ -47,7 +47,7 @@ def describe(folder: Path, upstream: str, settings: str = "") -> Path:
 
 
 def pull(server: Server, digest: str) -> tuple[str, int]:
-    """The digest and the size of what a client gets."""
+    """The digest and the size of the blob that a client gets."""
     hasher, size, buffer = hashlib.sha256(), 0, bytearray(MIB)
     with closing(HTTPConnection(server.host, server.port, timeout=120)) as connection:
         connection.request("GET", f"/v2/{REPOSITORY}/blobs/{digest}")
@@ -60,7 +60,7 @@ def pull(server: Server, digest: str) -> tuple[str, int]:
 
 
 def asked(server: Server, digest: str) -> int:
-    """How often a server was asked for a blob, by its access log."""
+    """How often a server was asked for a blob, from its access log."""
     return len(re.findall(f'"GET /v2/{REPOSITORY}/blobs/{digest}"', server.log.read_text()))
 
 
@@ -82,7 +82,7 @@ async def fill_upstream(url: str, size: int, seed: int) -> str:
 
 @pytest.fixture
 def two(tmp_path: Path) -> Iterator[tuple[Server, Server]]:
-    """An upstream, and a cache of two workers in front of it."""
+    """An upstream, and a cache with two workers in front of it."""
     (tmp_path / "upstream").mkdir()
     with serve(["--data", str(tmp_path / "upstream" / "data"), "--access-log"], tmp_path / "upstream") as upstream:
         file = describe(tmp_path / "cache", upstream.url)
@@ -90,7 +90,7 @@ def two(tmp_path: Path) -> Iterator[tuple[Server, Server]]:
             yield upstream, cache
 
 
-async def test_many_clients_of_two_workers_ask_upstream_once(two: tuple[Server, Server]) -> None:
+async def test_clients_of_two_workers_share_one_request(two: tuple[Server, Server]) -> None:
     upstream, cache = two
     digests = [await fill_upstream(upstream.url, SIZE // LAYERS, seed) for seed in range(LAYERS)]
 
@@ -115,7 +115,7 @@ async def slow_upstream() -> AsyncIterator[tuple[Upstream, str]]:
 
 @contextmanager
 def doomed(file: Path) -> Iterator[tuple[subprocess.Popen[bytes], Server]]:
-    """A cache in a process group of its own, which the test may kill."""
+    """A cache in a separate process group, which the test can kill."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -160,7 +160,7 @@ def take_until_it_breaks(server: Server, digest: str, kill: Iterator[None]) -> i
     return size
 
 
-async def test_a_kill_while_it_fills_leaves_nothing_half(tmp_path: Path) -> None:
+async def test_a_kill_during_a_download_leaves_no_partial_blob(tmp_path: Path) -> None:
     content = random_bytes(4 * MIB, seed=1)
     async with slow_upstream() as (upstream, url):
         digest = await push(upstream.memory, REPOSITORY, content)
@@ -188,8 +188,8 @@ async def test_a_kill_while_it_fills_leaves_nothing_half(tmp_path: Path) -> None
     assert digest_of(content) == digest
 
 
-async def test_an_answer_that_is_cut_off_is_one_line_of_the_log(tmp_path: Path) -> None:
-    """`serve` fails if the server prints a traceback: that upstream breaks off is no fault of ours."""
+async def test_a_truncated_answer_is_one_line_of_the_log(tmp_path: Path) -> None:
+    """A failure of upstream is not an error of the server, so it logs no traceback, which would fail the test."""
     content = random_bytes(MIB, seed=3)
     async with scripted() as upstream:
         upstream.otherwise = lambda _: Reply(200, {"Content-Length": str(MIB)}, content[: MIB // 2], cut=True)

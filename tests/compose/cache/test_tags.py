@@ -1,4 +1,4 @@
-"""Tags and manifests: how long they are believed, and what is given when upstream does not answer."""
+"""Tags and manifests: for how long they are fresh, and what clients get if upstream does not answer."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FAILURES = [HTTPError(502, "down"), OCIError("TOOMANYREQUESTS"), HTTPError(503),
 
 
 async def ask(cache: Cache, tag: str = "latest") -> tuple[Manifest, list[str]]:
-    """A tag's manifest, and the warnings that come with it."""
+    """The manifest of a tag, and the warnings of the answer."""
     context = RequestContext("test")
     token = request_context.set(context)
     try:
@@ -28,9 +28,7 @@ async def ask(cache: Cache, tag: str = "latest") -> tuple[Manifest, list[str]]:
         request_context.reset(token)
 
 
-async def test_a_tag_is_believed_for_its_lifetime_and_then_asked_for_by_head(
-    local: Backend, upstream: Upstream
-) -> None:
+async def test_a_tag_is_fresh_for_its_lifetime_and_then_revalidated_by_head(local: Backend, upstream: Upstream) -> None:
     digest = await upstream.image(b"one")
     async with Cache(upstream, local, tag_lifetime=0.2) as cache:
         for _ in range(3):
@@ -47,7 +45,7 @@ async def test_a_tag_is_believed_for_its_lifetime_and_then_asked_for_by_head(
         assert upstream.asked == {"tag": 1, "head tag": 2, "manifest": 1}
 
 
-async def test_many_at_once_are_one_request(local: Backend, upstream: Upstream) -> None:
+async def test_concurrent_reads_are_one_request(local: Backend, upstream: Upstream) -> None:
     digest = await upstream.image(b"one")
     async with Cache(upstream, local) as cache:
         await asyncio.gather(*(cache.get_tag(REPOSITORY, "latest") for _ in range(32)))
@@ -74,7 +72,7 @@ async def test_an_upstream_that_fails_leaves_the_old_answer_with_a_warning(
         assert (await ask(cache))[1] == []
 
 
-async def test_an_upstream_that_is_slow_has_its_time_and_then_a_rest(local: Backend, upstream: Upstream) -> None:
+async def test_a_slow_upstream_has_a_timeout_and_then_a_pause(local: Backend, upstream: Upstream) -> None:
     digest = await upstream.image(b"one")
     async with Cache(upstream, local, tag_lifetime=0, upstream_timeout=0.05, retry_after=60) as cache:
         await ask(cache)
@@ -114,7 +112,7 @@ async def test_a_refusal_is_of_the_cache_and_not_of_its_client(local: Backend, u
         assert caught.value.status == 502
 
 
-async def test_a_manifest_that_is_not_its_digest_is_not_kept(local: Backend, upstream: Upstream) -> None:
+async def test_a_manifest_that_does_not_match_its_digest_is_not_kept(local: Backend, upstream: Upstream) -> None:
     digest = await upstream.image(b"one")
     upstream.replaced[digest] = b"{}"
     async with Cache(upstream, local) as cache:
@@ -127,18 +125,18 @@ async def test_a_manifest_that_is_not_its_digest_is_not_kept(local: Backend, ups
                 await local.get_manifest(REPOSITORY, found)
 
 
-async def test_what_is_known_of_tags_outlives_the_process(
+async def test_the_freshness_of_tags_survives_a_restart(
     make_local: Callable[[], Backend], upstream: Upstream, request: pytest.FixtureRequest
 ) -> None:
     await upstream.image(b"one")
     for _ in range(2):
         async with Cache(upstream, make_local()) as cache:
             await cache.get_tag(REPOSITORY, "latest")
-    # A registry in memory has forgotten it with everything else.
+    # A registry in memory loses it with everything else.
     assert upstream.asked["tag"] == (1 if "store" in request.node.callspec.id else 2)
 
 
-async def test_lists_are_upstreams_and_what_is_kept_if_it_is_down(local: Backend, upstream: Upstream) -> None:
+async def test_lists_are_upstreams_or_the_kept_part_if_it_is_down(local: Backend, upstream: Upstream) -> None:
     await upstream.image(b"one", tag="a")
     await upstream.image(b"two", tag="b")
     async with Cache(upstream, local) as cache:

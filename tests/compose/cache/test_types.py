@@ -1,4 +1,4 @@
-"""The media type of what is fetched: that of the bytes where they say it, and one that a header can have."""
+"""The media type of fetched contents: from the bytes if they contain one, and always valid in a header."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ BROKEN = ("a\x01b", "a\nb", "\udcff", "ü", "a" * 256, "a" * 60_000)
 
 
 class Lying(Upstream):
-    """Names this type of each content."""
+    """An upstream that gives each content this type."""
 
     kind = MANIFEST
 
@@ -52,7 +52,7 @@ async def upstream() -> Lying:
     return Lying()
 
 
-async def test_the_bytes_say_it(local: Backend, upstream: Lying) -> None:
+async def test_the_type_in_the_bytes(local: Backend, upstream: Lying) -> None:
     async with Cache(upstream, local, tag_lifetime=0) as cache:
         for number, kind in enumerate((INDEX, *BROKEN)):
             name, upstream.kind = f"library/{number}", kind
@@ -61,11 +61,11 @@ async def test_the_bytes_say_it(local: Backend, upstream: Lying) -> None:
             assert (await local.get_manifest(name, digest_of(TYPED))).descriptor.media_type == MANIFEST
 
 
-async def test_where_they_do_not_its_sender_does(local: Backend, upstream: Lying) -> None:
+async def test_the_type_in_the_header(local: Backend, upstream: Lying) -> None:
     await upstream.memory.push_manifest(REPOSITORY, UNTYPED, PLAIN, tags=["latest"])
     async with Cache(upstream, local, tag_lifetime=0) as cache:
         for kind in (PLAIN, OTHER, PLAIN):
-            # What it names now counts.
+            # The type that upstream sends now counts.
             upstream.kind = kind
             assert (await cache.get_tag(REPOSITORY, "latest")).descriptor.media_type == kind
 
@@ -84,20 +84,22 @@ async def test_a_type_that_no_header_can_have_is_refused(local: Backend, upstrea
             with pytest.raises(HTTPError, match="media type") as caught:
                 await asking()
             assert caught.value.status == 502
-        # Nothing of it was kept.
+        # Nothing was kept.
         upstream.kind = MANIFEST
         assert (await cache.get_tag(REPOSITORY, "latest")).descriptor.media_type == MANIFEST
         assert await read(cache.get_blob(REPOSITORY, blob)) == b"blob"
 
 
 def retype(digest: str, kind: str) -> Work[None]:
-    """Give a manifest another type, as an older version might have done."""
+    """Change the media type of a manifest, as an older version might have stored it."""
     yield "UPDATE manifests SET media_type = ? WHERE digest = ?", (kind, digest)
 
 
 @pytest.mark.parametrize("kind", ["a\x01b", "a" * 300])
 @pytest.mark.parametrize("content", [TYPED, UNTYPED], ids=["typed", "untyped"])
-async def test_what_an_older_version_has_kept_heals(tmp_path: Path, upstream: Lying, content: bytes, kind: str) -> None:
+async def test_an_invalid_type_of_an_older_version_is_corrected(
+    tmp_path: Path, upstream: Lying, content: bytes, kind: str
+) -> None:
     digest = digest_of(content)
     await upstream.memory.push_manifest(REPOSITORY, content, MANIFEST, tags=["latest"])
     local = Store(tmp_path / "data", lax_child_references=True)
@@ -108,7 +110,7 @@ async def test_what_an_older_version_has_kept_heals(tmp_path: Path, upstream: Ly
             read_nowait = read_nowait_of(cache)
             assert read_nowait
             assert read_nowait("manifest_get", REPOSITORY, digest) is None
-            # Without upstream there is nothing that could be given.
+            # Without upstream there is nothing to serve.
             upstream.failure = HTTPError(503)
             with pytest.raises(HTTPError):
                 await ask(REPOSITORY, "latest" if "tag" in ask.__name__ else digest)
@@ -119,9 +121,7 @@ async def test_what_an_older_version_has_kept_heals(tmp_path: Path, upstream: Ly
             assert (await local.get_manifest(REPOSITORY, digest)).descriptor.media_type == MANIFEST
 
 
-async def test_a_type_that_contradicts_the_bytes_heals_when_the_tag_is_looked_at(
-    tmp_path: Path, upstream: Lying
-) -> None:
+async def test_a_type_that_contradicts_the_bytes_is_corrected_at_the_next_read(tmp_path: Path, upstream: Lying) -> None:
     await upstream.memory.push_manifest(REPOSITORY, TYPED, MANIFEST, tags=["latest"])
     local = Store(tmp_path / "data", lax_child_references=True)
     async with Cache(upstream, local, tag_lifetime=0) as cache:
@@ -144,5 +144,5 @@ async def test_a_type_that_contradicts_the_bytes_heals_when_the_tag_is_looked_at
         (b'{"mediaType":"a\\nb"}', "ü", None),
     ],
 )
-def test_what_is_fetched(content: bytes, named: str, found: str | None) -> None:
+def test_the_type_of_a_fetched_content(content: bytes, named: str, found: str | None) -> None:
     assert fetched_type(content, named) == found

@@ -1,4 +1,4 @@
-"""An upstream in the same process, which counts what it is asked for and does as it is told."""
+"""An upstream in the same process. It counts requests, and can be told to fail or wait."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MIB = 1024 * 1024
 
 
 class Upstream(Backend):
-    """A registry in memory behind a gate: closed, it gives the first part of a blob and waits."""
+    """A registry in memory behind a gate. While the gate is closed, it sends the first part of a blob and waits."""
 
     def __init__(self) -> None:
         self.memory = Memory(lax_child_references=True)
@@ -29,12 +29,12 @@ class Upstream(Backend):
         self.gate.set()
         self.replaced: dict[str, bytes] = {}
         self.given = 0
-        """Bytes of blobs that were given."""
+        """Bytes of blobs that were sent."""
         self.closed = 0
         """Readers of blobs that were closed."""
 
     async def image(self, *layers: bytes, repository: str = REPOSITORY, tag: str = "latest") -> str:
-        """Push an image of these layers; its manifest's digest."""
+        """Push an image of these layers. Returns its manifest's digest."""
         for layer in layers:
             await push(self.memory, repository, layer)
         descriptors = [{"mediaType": "application/x", "digest": digest_of(one), "size": len(one)} for one in layers]
@@ -81,7 +81,7 @@ class Upstream(Backend):
 
 
 class Gated:
-    """A `BlobReader` whose second half comes when the gate opens."""
+    """A `BlobReader` whose second half waits until the gate opens."""
 
     location = None
 
@@ -115,7 +115,7 @@ async def push(backend: Backend, repository: str, content: bytes) -> str:
 
 
 async def until(condition: Callable[[], bool | Awaitable[bool]], seconds: float = 20) -> None:
-    """Wait until a condition holds; fail if it does not in this time."""
+    """Wait until a condition holds. Fails if it does not hold in time."""
     for _ in range(int(seconds * 100)):
         found = condition()
         if await found if isinstance(found, Awaitable) else found:
@@ -125,7 +125,7 @@ async def until(condition: Callable[[], bool | Awaitable[bool]], seconds: float 
 
 
 async def read(reader: Awaitable[BlobReader]) -> bytes:
-    """All that a blob gives."""
+    """All bytes of a blob."""
     blob = await reader
     try:
         return b"".join([piece async for piece in blob])

@@ -1,1 +1,1 @@
-"""Unify: several registries as one (Go: `ociunify`). What it does like any other registry is in `tests.contract`."""
+"""Unify: several registries as one (Go: `ociunify`). `tests.contract` tests what it shares with every registry."""

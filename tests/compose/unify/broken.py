@@ -1,4 +1,4 @@
-"""Registries that fail, or are slow, at the methods that a test names."""
+"""Registries whose named methods fail or are slow."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Kind = TypeVar("Kind")
 
 
 def failing(backend: Kind, method: str, error: Exception | None = None) -> Kind:
-    """The same backend or writer, whose method raises: DENIED, if nothing else is said."""
+    """The same backend or writer, with a method that raises an error, by default DENIED."""
 
     async def fail(*_: Any, **__: Any) -> None:
         raise error or OCIError("DENIED")
@@ -23,7 +23,7 @@ def failing(backend: Kind, method: str, error: Exception | None = None) -> Kind:
 
 
 def slow(backend: Kind, method: str, seconds: float = 0.05) -> Kind:
-    """The same backend, whose method begins later."""
+    """The same backend, with a method that starts late."""
     quick = getattr(backend, method)
 
     async def wait(*arguments: Any, **options: Any) -> Any:
@@ -35,7 +35,7 @@ def slow(backend: Kind, method: str, seconds: float = 0.05) -> Kind:
 
 
 def recording(backend: Kind, method: str, calls: list[str], name: str) -> Kind:
-    """The same backend, which notes its name when the method is called."""
+    """The same backend. Records its name when the method is called."""
     call = getattr(backend, method)
 
     async def note(*arguments: Any, **options: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Lists of all registries: in order, each name once, a page at a time."""
+"""Merged lists: in order, without duplicates, a page at a time."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ async def listed(items: list[str], limit: int | None) -> AsyncIterator[str]:
 
 @given(st.lists(st.sets(names), min_size=1, max_size=4), st.none() | st.integers(1, 6))
 def test_against_a_sorted_set(held: list[set[str]], limit: int | None) -> None:
-    """With a limit each list ends at it, and what comes after the last that is sure must not be given."""
+    """With a limit, each list ends at it. Items after the last certain one must not be given."""
     lists = [listed(sorted(items), limit) for items in held]
     found = asyncio.run(collect(merged(lists, str, limit)))
     assert found == sorted(set().union(*held))[:limit]
@@ -90,7 +90,7 @@ async def test_a_registry_that_fails_fails_the_list() -> None:
         await tags_of(Unify(one, Failing()))
 
 
-async def test_a_list_that_is_left_early_is_closed() -> None:
+async def test_a_list_that_is_closed_early() -> None:
     closed = []
 
     async def endless(name: str) -> AsyncIterator[str]:

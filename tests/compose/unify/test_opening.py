@@ -1,4 +1,4 @@
-"""All registries are opened, and closed again, whatever happens to one of them."""
+"""All registries are opened and closed, whatever happens to one of them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.anyio
 
 
 class Noting(Memory):
-    """Notes that it is opened and closed; may refuse to open."""
+    """Records that it is opened and closed. Can refuse to open."""
 
     def __init__(self, name: str, notes: list[str], *, opens: bool = True) -> None:
         super().__init__()
@@ -42,7 +42,7 @@ async def test_all_are_opened_and_closed() -> None:
         notes.clear()
 
 
-async def test_one_that_does_not_open() -> None:
+async def test_a_registry_that_does_not_open() -> None:
     notes: list[str] = []
     with pytest.raises(OSError, match="no such folder"):
         await Unify(Noting("one", notes), Noting("two", notes, opens=False)).__aenter__()

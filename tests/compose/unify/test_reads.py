@@ -1,4 +1,4 @@
-"""Where a content is read from, and what is said if nobody has it."""
+"""Which registry a content is read from, and the error if no registry has it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Reads = Literal["sequential", "concurrent"]
 
 
 async def holding(*contents: bytes) -> Memory:
-    """A registry with these as blobs, as manifests and, the last one, as `latest`."""
+    """A registry with these contents as blobs and as manifests. The last one has the tag `latest`."""
     backend = Memory()
     for content in contents:
         await push_blob(backend, content)
@@ -34,7 +34,7 @@ async def holding(*contents: bytes) -> Memory:
 
 
 @READS
-async def test_whatever_any_of_them_has_is_there(reads: Reads) -> None:
+async def test_contents_of_all_registries(reads: Reads) -> None:
     contents = [b"one", b"two", b"three"]
     backend = Unify(*[await holding(content) for content in contents], reads=reads)
     for content in contents:
@@ -45,7 +45,7 @@ async def test_whatever_any_of_them_has_is_there(reads: Reads) -> None:
         assert (await backend.resolve_manifest(REPOSITORY, digest_of(content))).size == len(content)
 
 
-async def test_a_later_one_is_asked_only_if_those_before_it_fail() -> None:
+async def test_a_registry_is_asked_only_if_all_before_it_fail() -> None:
     calls: list[str] = []
     one = recording(await holding(b"text"), "resolve_blob", calls, "one")
     two = recording(await holding(b"text", b"other"), "resolve_blob", calls, "two")
@@ -58,7 +58,7 @@ async def test_a_later_one_is_asked_only_if_those_before_it_fail() -> None:
 
 @READS
 @pytest.mark.parametrize("error", [OCIError("TOOMANYREQUESTS"), ConnectionError("it is down")])
-async def test_one_that_fails_is_passed_over(reads: Reads, error: Exception) -> None:
+async def test_a_registry_that_fails_is_skipped(reads: Reads, error: Exception) -> None:
     backend = Unify(failing(await holding(b"text"), "get_blob", error), await holding(b"text"), reads=reads)
     assert await read_blob(backend, DIGEST) == b"text"
 
@@ -67,7 +67,7 @@ async def test_one_that_fails_is_passed_over(reads: Reads, error: Exception) -> 
 @pytest.mark.parametrize(
     "codes, told",
     [
-        # A registry that is down may have it: nobody must believe that it is not there.
+        # A registry that is down may have the content. So the answer must not be that it does not exist.
         (["BLOB_UNKNOWN", "TOOMANYREQUESTS"], "TOOMANYREQUESTS"),
         (["TOOMANYREQUESTS", "BLOB_UNKNOWN"], "TOOMANYREQUESTS"),
         (["NAME_UNKNOWN", "BLOB_UNKNOWN"], "BLOB_UNKNOWN"),
@@ -76,20 +76,20 @@ async def test_one_that_fails_is_passed_over(reads: Reads, error: Exception) -> 
         (["UNAUTHORIZED", "TOOMANYREQUESTS"], "UNAUTHORIZED"),
     ],
 )
-async def test_which_error_is_told(reads: Reads, codes: list[str], told: str) -> None:
+async def test_the_error_if_all_fail(reads: Reads, codes: list[str], told: str) -> None:
     backends = [failing(Memory(), "get_blob", OCIError(code)) for code in codes]
     with refused(told):
         await Unify(*backends, reads=reads).get_blob(REPOSITORY, DIGEST)
 
 
 @READS
-async def test_one_that_is_down_is_no_404(reads: Reads) -> None:
+async def test_a_registry_that_is_down_is_not_a_404(reads: Reads) -> None:
     backend = Unify(Memory(), failing(Memory(), "get_blob", ConnectionError("it is down")), reads=reads)
     with pytest.raises(ConnectionError):
         await backend.get_blob(REPOSITORY, DIGEST)
 
 
-async def test_the_quickest_wins_and_the_others_are_cancelled() -> None:
+async def test_the_fastest_wins_and_the_others_are_cancelled() -> None:
     cancelled = asyncio.Event()
 
     class Hanging(Memory):
@@ -105,8 +105,8 @@ async def test_the_quickest_wins_and_the_others_are_cancelled() -> None:
     assert cancelled.is_set()
 
 
-async def test_a_reader_that_comes_too_late_is_closed() -> None:
-    """One that cannot be cancelled any more: its file or connection must not stay open."""
+async def test_a_late_reader_is_closed() -> None:
+    """A reader that can no longer be cancelled. Its file or connection must not stay open."""
     closed: list[str] = []
 
     class Stubborn(Memory):
@@ -135,14 +135,14 @@ async def test_a_reader_that_comes_too_late_is_closed() -> None:
     one, two = Stubborn("one"), Stubborn("two")
     for each in (one, two):
         await push_blob(each, b"text")
-    # Both answer in the same turn of the loop.
+    # Both answer in the same iteration of the event loop.
     async with aclosing(await Unify(one, two, reads="concurrent").get_blob(REPOSITORY, DIGEST)) as reader:
         assert len(closed) == 1
         assert reader.descriptor.digest == DIGEST
     assert sorted(closed) == ["one", "two"]
 
 
-async def test_who_gives_up_cancels_all() -> None:
+async def test_cancelling_the_caller_cancels_all() -> None:
     cancelled: list[str] = []
 
     class Hanging(Memory):
@@ -179,20 +179,20 @@ async def test_tags_that_disagree() -> None:
 
 @pytest.mark.parametrize("broken", [0, 1])
 @pytest.mark.parametrize("error", [OCIError("MANIFEST_UNKNOWN"), ConnectionError("it is down")])
-async def test_a_tag_of_which_one_cannot_tell(broken: int, error: Exception) -> None:
+async def test_a_tag_that_one_registry_cannot_resolve(broken: int, error: Exception) -> None:
     backends: list[Backend] = [await holding(b"text"), await holding(b"text")]
     failing(backends[broken], "get_tag", error)
     assert (await Unify(*backends).get_tag(REPOSITORY, "latest")).content == b"text"
 
 
-async def test_a_tag_that_nobody_can_tell() -> None:
+async def test_a_tag_that_no_registry_can_resolve() -> None:
     backend = Unify(await holding(b"text"), failing(Memory(), "get_tag", OCIError("TOOMANYREQUESTS")))
     with refused("TOOMANYREQUESTS"):
         await backend.get_tag(REPOSITORY, "unknown")
 
 
-async def test_a_tag_that_is_just_being_set() -> None:
-    """One registry has it already and the other not yet: they do not disagree."""
+async def test_a_tag_during_a_push() -> None:
+    """One registry has set the tag and the other has not yet. That is not a disagreement."""
     one, two = await holding(b"old"), slow(await holding(b"old"), "push_manifest")
     backend = Unify(one, two)
     push = asyncio.ensure_future(push_manifest(backend, b"new", PLAIN, "latest"))
@@ -203,7 +203,7 @@ async def test_a_tag_that_is_just_being_set() -> None:
     await push
 
 
-async def test_a_tag_of_the_first_lies_over_others() -> None:
+async def test_a_tag_of_the_first_registry_hides_others() -> None:
     one, two = await holding(b"mine"), await holding(b"theirs")
     await push_manifest(two, b"only theirs", PLAIN, "other")
     backend = Unify(one, two, writes="first")

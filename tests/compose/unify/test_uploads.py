@@ -1,4 +1,4 @@
-"""An upload is one in each registry, at the same place, or it is none."""
+"""An upload is an upload in each registry, with the same size, or it has ended."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ async def resumes(backend: Backend, upload_id: str) -> str | None:
 
 
 class Refusing(Memory):
-    """Its uploads raise this at the method that is named."""
+    """A registry whose uploads raise this error in the named method."""
 
     def __init__(self, method: str, error: Exception | None = None) -> None:
         super().__init__()
@@ -53,14 +53,14 @@ async def test_both_have_the_blob() -> None:
 
 
 @pytest.mark.parametrize("broken", [0, 1])
-async def test_an_upload_that_one_does_not_start(broken: int) -> None:
+async def test_an_upload_that_one_registry_does_not_start(broken: int) -> None:
     backends = [Memory(), Memory()]
     failing(backends[broken], "push_blob_chunked")
     with refused("DENIED"):
         await Unify(*backends).push_blob_chunked(REPOSITORY)
 
 
-async def test_a_first_write_that_the_first_refuses_reaches_nobody() -> None:
+async def test_a_first_write_that_the_first_registry_refuses() -> None:
     one, two = Refusing("write", OCIError("RANGE_INVALID")), Memory()
     backend = Unify(one, two)
     writer = await backend.push_blob_chunked(REPOSITORY)
@@ -71,7 +71,7 @@ async def test_a_first_write_that_the_first_refuses_reaches_nobody() -> None:
     assert await resumes(backend, writer.id) is None
 
 
-async def test_a_write_that_not_all_do_ends_the_upload() -> None:
+async def test_a_write_that_fails_in_part_ends_the_upload() -> None:
     one, two = Memory(), Refusing("write")
     backend = Unify(one, two)
     async with aclosing(await backend.push_blob_chunked(REPOSITORY)) as writer:
@@ -82,7 +82,7 @@ async def test_a_write_that_not_all_do_ends_the_upload() -> None:
     assert (one.content_bytes, two.content_bytes) == (0, 0)
 
 
-async def test_a_commit_that_not_all_do_is_an_error_and_the_upload_has_ended() -> None:
+async def test_a_commit_that_fails_in_part_ends_the_upload() -> None:
     one, two = Memory(), Refusing("commit")
     backend = Unify(one, two)
     async with aclosing(await backend.push_blob_chunked(REPOSITORY)) as writer:
@@ -94,8 +94,8 @@ async def test_a_commit_that_not_all_do_is_an_error_and_the_upload_has_ended() -
     assert two.content_bytes == 0
 
 
-async def test_registries_at_different_places() -> None:
-    """As after a kill between two writes: it can be asked how far it is, but not gone on with."""
+async def test_uploads_with_different_sizes() -> None:
+    """This happens after a kill between two writes. The upload's size can be read, but it cannot be continued."""
     one, two = Memory(), Memory()
     backend = Unify(one, two)
     upload_id = await started(backend)
@@ -114,20 +114,20 @@ async def test_registries_at_different_places() -> None:
 
 
 @pytest.mark.parametrize("broken", [0, 1])
-async def test_an_upload_that_one_has_forgotten(broken: int) -> None:
+async def test_an_upload_that_one_registry_has_forgotten(broken: int) -> None:
     backends = [Memory(), Memory()]
     backend = Unify(*backends)
     upload_id = await started(backend)
     own_id = decode_id(upload_id, 2)[broken]
     await (await backends[broken].push_blob_chunked_resume(REPOSITORY, own_id, offset=None)).cancel()
     assert await resumes(backend, upload_id) == "BLOB_UPLOAD_UNKNOWN"
-    # The other was let go of: it is not held by a writer that nobody has.
+    # The other registry's upload was closed: no lost writer holds it.
     rest = backends[1 - broken]
     again = await rest.push_blob_chunked_resume(REPOSITORY, decode_id(upload_id, 2)[1 - broken], offset=None)
     await again.write(b"x")
 
 
-async def test_cancelling_what_one_has_forgotten() -> None:
+async def test_cancelling_an_upload_that_one_registry_has_forgotten() -> None:
     one, two = Memory(), Memory()
     writer = await Unify(one, two).push_blob_chunked(REPOSITORY)
     await writer.write(TEXT)
@@ -135,8 +135,8 @@ async def test_cancelling_what_one_has_forgotten() -> None:
     assert (one.content_bytes, two.content_bytes) == (0, 0)
 
 
-async def test_nobody_sees_one_registry_ahead_of_another() -> None:
-    """Two requests write to one upload in turn: each byte comes once, and in both at the same place."""
+async def test_no_request_sees_one_registry_ahead_of_another() -> None:
+    """Two requests write to one upload in turn. Each byte arrives once, and at the same place in both registries."""
     one, two = Memory(), Memory()
     backend = Unify(one, two)
     upload_id = await started(backend, b"")
@@ -157,7 +157,7 @@ async def test_nobody_sees_one_registry_ahead_of_another() -> None:
 
 
 @pytest.mark.parametrize("ids", [["a"], ["a", "b"], ["https://example.com/v2/x?a=b", "", "é"]])
-def test_ids_come_back(ids: list[str]) -> None:
+def test_ids_are_decoded(ids: list[str]) -> None:
     assert decode_id(encode_id(ids), len(ids)) == ids
 
 
@@ -165,6 +165,6 @@ def test_ids_come_back(ids: list[str]) -> None:
     "upload_id",
     ["", "x", "é", "\udc80", encode_id(["a"]), encode_id(["a", "b", "c"]), "bnVsbA==", "WzEsMl0=", "W" * 100_000],
 )
-def test_ids_that_are_none(upload_id: str) -> None:
+def test_invalid_ids(upload_id: str) -> None:
     with refused("BLOB_UPLOAD_UNKNOWN"):
         decode_id(upload_id, 2)

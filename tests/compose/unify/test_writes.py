@@ -1,4 +1,4 @@
-"""A write goes to all of the registries, and what it leaves behind if one of them fails."""
+"""Writes go to all registries; and the state of the registries if one of them fails."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ async def three() -> list[Memory]:
 
 
 @pytest.mark.parametrize("method", WRITES)
-async def test_all_have_it(method: str) -> None:
+async def test_a_write_reaches_all(method: str) -> None:
     backends = await three()
     await WRITES[method](Unify(*backends))
     for backend in backends:
@@ -65,7 +65,7 @@ async def test_all_have_it(method: str) -> None:
 
 
 @pytest.mark.parametrize("method", WRITES)
-async def test_only_the_first_has_it(method: str) -> None:
+async def test_a_write_reaches_only_the_first(method: str) -> None:
     first, second, _ = await three()
     await WRITES[method](Unify(first, ReadOnly(second), writes="first"))
     await HAS[method](first)
@@ -75,7 +75,7 @@ async def test_only_the_first_has_it(method: str) -> None:
 
 @pytest.mark.parametrize("method", WRITES)
 @pytest.mark.parametrize("broken", [0, 1, 2])
-async def test_one_fails_and_to_repeat_it_mends_it(method: str, broken: int) -> None:
+async def test_a_repetition_repairs_a_write_that_failed_in_part(method: str, broken: int) -> None:
     backends = await three()
     working = getattr(backends[broken], method)
     failing(backends[broken], method, OCIError("TOOMANYREQUESTS", headers={"Retry-After": "7"}))
@@ -123,8 +123,8 @@ async def test_a_mount_that_only_some_can_do_becomes_an_upload() -> None:
 
 
 @pytest.mark.parametrize("method", ["push_manifest", "mount_blob", "delete_tag"])
-async def test_a_write_that_has_begun_is_done_everywhere(method: str) -> None:
-    """Whoever asked for it has gone in the middle: that must not leave the registries apart."""
+async def test_a_cancelled_write_is_finished_everywhere(method: str) -> None:
+    """The caller is cancelled in the middle of a write. The registries must not diverge."""
     one, two, _ = await three()
     for each in (one, two):
         await push_manifest(each, b"text", PLAIN, "latest")
@@ -162,7 +162,7 @@ async def holding() -> Memory:
 
 
 @pytest.mark.parametrize("method", DELETIONS)
-async def test_what_only_one_has_can_be_deleted(method: str) -> None:
+async def test_a_content_of_one_registry_can_be_deleted(method: str) -> None:
     for empty in (Memory(), await holding()):
         one, two = await holding(), empty
         await code_of(DELETIONS[method](two))
@@ -173,7 +173,7 @@ async def test_what_only_one_has_can_be_deleted(method: str) -> None:
 
 
 @pytest.mark.parametrize("method", DELETIONS)
-async def test_a_deletion_that_one_refuses(method: str) -> None:
+async def test_a_deletion_that_one_registry_refuses(method: str) -> None:
     one, two = await holding(), failing(await holding(), method)
     with refused("DENIED"):
         await DELETIONS[method](Unify(one, two))
@@ -181,11 +181,11 @@ async def test_a_deletion_that_one_refuses(method: str) -> None:
         await DELETIONS[method](one)
 
 
-# Blobs in one go
+# Blobs in one request
 
 
-async def test_a_stream_goes_at_the_pace_of_the_slowest() -> None:
-    """And so no more than a piece for each registry, one on its way and one just taken are held."""
+async def test_a_stream_has_the_speed_of_the_slowest() -> None:
+    """So at most three pieces for each registry are in memory: one waits, one is on its way, one was just taken."""
     given, taken = 0, 0
     ahead: list[int] = []
 
@@ -215,7 +215,7 @@ async def test_a_stream_goes_at_the_pace_of_the_slowest() -> None:
         assert await read_blob(backend, digest) == bytes(50_000)
 
 
-async def test_a_stream_that_breaks_off_leaves_nothing() -> None:
+async def test_a_failed_stream_leaves_nothing() -> None:
     async def broken() -> AsyncIterator[bytes]:
         yield b"te"
         raise ConnectionResetError("the client went away")
@@ -226,7 +226,7 @@ async def test_a_stream_that_breaks_off_leaves_nothing() -> None:
     assert [backend.content_bytes for backend in backends] == [0, 0]
 
 
-async def test_a_refusal_in_the_middle_breaks_the_others_off() -> None:
+async def test_a_refusal_in_the_middle_aborts_the_others() -> None:
     read = 0
 
     async def endless() -> AsyncIterator[bytes]:
@@ -243,8 +243,8 @@ async def test_a_refusal_in_the_middle_breaks_the_others_off() -> None:
     assert (small.content_bytes, large.content_bytes) == (0, 0)
 
 
-async def test_a_registry_that_does_not_want_the_bytes() -> None:
-    """It has the blob already, and says so after the first piece."""
+async def test_a_registry_that_does_not_need_the_bytes() -> None:
+    """The registry already has the blob, and says so after the first piece."""
 
     class Knowing(Memory):
         async def push_blob(self, repository: str, descriptor: Descriptor, chunks: Any) -> Descriptor:

@@ -1,4 +1,4 @@
-"""Who we are to a registry: Basic, and tokens by Docker's token protocol."""
+"""Authentication with a registry: Basic, and tokens of Docker's token protocol."""
 
 from ociserver.client.auth.authorization import Authorization, Basic, Fetch, TokenRequest
 from ociserver.client.auth.challenges import Challenge, parse_challenges

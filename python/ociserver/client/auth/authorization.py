@@ -1,4 +1,4 @@
-"""The seam between requests and whatever authorises them."""
+"""The interface between requests and the classes that authorise them."""
 
 from __future__ import annotations
 
@@ -22,34 +22,34 @@ class TokenRequest:
 
 
 Fetch = Callable[[TokenRequest], Awaitable[tuple[int, bytes]]]
-"""Asks a token server: its status and its answer, which is bounded. It follows no redirect."""
+"""Sends a request to a token server. Returns its status and its body, which is bounded. Follows no redirect."""
 
 
 class Authorization(Protocol):
-    """Says what a request to the registry shows. It is asked for no request to any other host.
+    """Makes the Authorization headers of requests to the registry. It is not called for any other host.
 
-    Both methods get the scope of the request (`repository:name:pull`, several with spaces between, "" for
-    none) and a function to reach a token server with, and are called by many tasks at once.
+    Both methods get the scope of the request (`repository:name:pull`, several with spaces between, "" for none) and a
+    function that reaches a token server. Many tasks call them concurrently.
     """
 
     async def header(self, scope: str, fetch: Fetch) -> str | None:
-        """The Authorization header to send at first; None for none."""
+        """The Authorization header of the first attempt; None for none."""
 
     async def challenge(
         self, scope: str, challenges: Sequence[Challenge], sent: str | None, fetch: Fetch
     ) -> str | None:
-        """The header to try once more with, after the registry said 401; None to let that stand.
+        """The header for another attempt after a 401; None to accept the 401.
 
         Args:
             scope: of the request.
-            challenges: what its WWW-Authenticate headers ask for.
-            sent: the header that was refused.
+            challenges: from the WWW-Authenticate headers.
+            sent: the header that the registry refused.
             fetch: see the class.
         """
 
 
 class Basic:
-    """Shows a user and a password with every request, asked or not. Saves the 401 where Basic is known to be wanted."""
+    """Sends user and password with every request. This saves the 401 if the registry is known to use Basic."""
 
     def __init__(self, username: str, password: str) -> None:
         self._header = Credentials(username, password).basic

@@ -1,4 +1,4 @@
-"""WWW-Authenticate: what a registry asks for (RFC 9110, 11.6.1)."""
+"""Parses WWW-Authenticate (RFC 9110, 11.6.1)."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _ESCAPE: Final = re.compile(r"\\(.)", re.DOTALL)
 
 @dataclass(frozen=True, slots=True)
 class Challenge:
-    """One way to authenticate. The scheme and the names of parameters are in lower case."""
+    """One way to authenticate. The scheme and the parameter names are in lower case."""
 
     scheme: str
     parameters: Mapping[str, str] = field(default_factory=dict)
 
 
 def parse_challenges(headers: Sequence[str]) -> list[Challenge]:
-    """Every challenge of every header, in order; one header may hold several. What cannot be read ends its header."""
+    """All challenges of all headers, in order. One header may have several. A syntax error ends its header."""
     return [challenge for header in headers for challenge in _parse(header)]
 
 
@@ -34,14 +34,14 @@ def _parse(header: str) -> list[Challenge]:
     found: list[Challenge] = []
     at = _skip(header, 0)
     while at < len(header):
-        # After a comma either another parameter or another scheme follows: only a parameter has a `=`.
+        # After a comma, either a parameter or a new scheme follows. Only a parameter has a `=`.
         scheme = _SCHEME.match(header, at)
         if scheme is None or _PARAMETER.match(header, at):
             break
         at = scheme.end()
         parameters: dict[str, str] = {}
         if not _PARAMETER.match(header, at) and (token := _TOKEN68.match(header, at)) and "=" in token[0]:
-            # Negotiate and its like: nothing that we could answer, but others may stand behind it.
+            # Negotiate and similar schemes. The client does not support them, but another challenge may follow.
             at = _skip(header, token.end())
         while parameter := _PARAMETER.match(header, at):
             name, quoted, plain = parameter.groups()

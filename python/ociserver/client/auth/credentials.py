@@ -1,4 +1,4 @@
-"""What a client shows to a registry, to be let in."""
+"""The credentials that a client sends to a registry."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ __all__ = ["Credentials", "Find"]
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """A user with a password, or tokens of an earlier login. `repr` shows the user alone.
+    """A user with a password, or tokens of an earlier login. `repr` shows only the user.
 
     Args:
         username: "" for none.
         password: of the user.
-        refresh_token: Docker's identity token: what a token server gives access tokens for.
-        access_token: a token to send as it is (Docker's `registrytoken`).
+        refresh_token: Docker's identity token. A token server exchanges it for access tokens.
+        access_token: a token to send unchanged (Docker's `registrytoken`).
 
     Raises:
-        ValueError: one of them cannot be sent; the message does not repeat it.
+        ValueError: one of them cannot be sent. The message does not repeat it.
     """
 
     username: str = ""
@@ -30,17 +30,17 @@ class Credentials:
 
     def __post_init__(self) -> None:
         if ":" in self.username:
-            raise ValueError("a user name of Basic authentication has no colon (RFC 7617)")
+            raise ValueError("a user name for Basic authentication must not contain a colon (RFC 7617)")
         if not (self.access_token.isascii() and self.access_token.isprintable()):
-            raise ValueError("an access token has only printable ASCII characters")
+            raise ValueError("an access token must consist of printable ASCII characters")
 
     @property
     def basic(self) -> str | None:
-        """The Authorization header that shows the user's password; None without a user."""
+        """The Authorization header for user and password; None without a user."""
         if not self.username:
             return None
         return "Basic " + base64.b64encode(f"{self.username}:{self.password}".encode()).decode()
 
 
 Find = Callable[[str], Awaitable[Credentials | None]]
-"""Finds the credentials of a registry by its `host` or `host:port`; None where there are none."""
+"""Finds the credentials of a registry by its `host` or `host:port`; None if there are none."""

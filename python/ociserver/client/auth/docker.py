@@ -1,4 +1,4 @@
-"""What `docker login` and its like have written (Go: `ociauth.LoadWithEnv`)."""
+"""Reads the credentials that `docker login` and similar commands store (Go: `ociauth.LoadWithEnv`)."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from ociserver.client.auth.credentials import Credentials
 __all__ = ["CredentialsError", "docker_credentials"]
 
 HELPER_TIMEOUT_S: Final = 60.0
-"""Seconds for a helper: it may ask a keychain that asks somebody."""
+"""Timeout of a credential helper in seconds. It may open a keychain that asks the user."""
 
 MAX_CONFIG_SIZE: Final = 1024 * 1024
-"""Bytes of a file of credentials; a larger one is none."""
+"""Largest file of credentials in bytes."""
 
 _HUB: Final = "https://index.docker.io/v1/"
 """The name under which Docker keeps the credentials of Docker Hub."""
@@ -29,21 +29,21 @@ _NOT_FOUND: Final = b"credentials not found in native keychain"
 
 
 class CredentialsError(Exception):
-    """Credentials that are there and cannot be read: where, and why. The message never has a secret in it."""
+    """Credentials exist and cannot be read. The message says where and why, and never contains a secret."""
 
 
 async def docker_credentials(host: str, environment: Mapping[str, str] | None = None) -> Credentials | None:
-    """The credentials of a registry, as Docker, Podman and their like would find them; None where there are none.
+    """The credentials of a registry, found as Docker and Podman find them; None if there are none.
 
-    For each host the first that has it: `DOCKER_AUTH_CONFIG` (JSON); `config.json` in the folder `DOCKER_CONFIG`, by
-    default in `~/.docker`; `$XDG_RUNTIME_DIR/containers/auth.json`.
+    The first source that has the host counts: `DOCKER_AUTH_CONFIG` (JSON); `config.json` in the folder
+    `DOCKER_CONFIG`, by default `~/.docker`; `$XDG_RUNTIME_DIR/containers/auth.json`.
 
     Args:
         host: `host` or `host:port`.
-        environment: instead of the process's own.
+        environment: to use instead of that of the process.
 
     Raises:
-        CredentialsError: one of them cannot be read, or its helper fails.
+        CredentialsError: a source cannot be read, or its helper fails.
     """
     environment = os.environ if environment is None else environment
     for source, config in _configs(environment):
@@ -111,7 +111,7 @@ async def _find(config: dict[str, Any], host: str, source: str, environment: Map
 
 
 def _entry(config: dict[str, Any], names: list[str], source: str) -> dict[str, Any] | None:
-    """The entry of a host: under its own name first, then under a URL with it."""
+    """The entry of a host: by its name, or else by a URL with that name."""
     auths = _member(config, "auths", source)
     for name in names:
         if isinstance(auths.get(name), dict):
@@ -144,7 +144,7 @@ def _read(entry: dict[str, Any], where: str) -> Credentials | None:
         user, colon, password = text.partition(":")
         if not colon or not user:
             raise CredentialsError(f"{where}: auth is not a user and a password")
-        # Some tools pad it with NULs.
+        # Some tools pad the password with NULs.
         password = password.strip("\0")
     if fields["identitytoken"] and user and not fields["auth"]:
         raise CredentialsError(f"{where}: ambiguous auth credentials")
@@ -158,9 +158,9 @@ def _read(entry: dict[str, Any], where: str) -> Credentials | None:
 
 
 async def _ask_helper(name: str, host: str, source: str, environment: Mapping[str, str]) -> Credentials | None:
-    """What `docker-credential-NAME get` says: empty credentials for none, None where there is no such program."""
+    """The answer of `docker-credential-NAME get`: empty credentials if it has none, None if the program is missing."""
     if not name or "/" in name or "\0" in name:
-        raise CredentialsError(f"{source}: what is named for {host} is not the name of a credential helper")
+        raise CredentialsError(f"{source}: the credential helper for {host} does not have a valid name")
     program = f"docker-credential-{name}"
     try:
         process = await asyncio.create_subprocess_exec(
@@ -179,18 +179,18 @@ async def _ask_helper(name: str, host: str, source: str, environment: Mapping[st
         async with asyncio.timeout(HELPER_TIMEOUT_S):
             output, _ = await process.communicate(host.encode())
     except TimeoutError:
-        raise CredentialsError(f"{source}: {program} says nothing for {HELPER_TIMEOUT_S:g} seconds") from None
+        raise CredentialsError(f"{source}: {program} did not answer within {HELPER_TIMEOUT_S:g} seconds") from None
     finally:
-        # Whoever asked may have gone as well.
+        # The caller may be cancelled, too.
         if process.returncode is None:
             process.kill()
             await process.wait()
     if process.returncode != 0:
         if _NOT_FOUND in output:
             return Credentials()
-        raise CredentialsError(f"{source}: {program} fails with status {process.returncode}")
+        raise CredentialsError(f"{source}: {program} failed with status {process.returncode}")
     answer = _object(output.decode(errors="replace"), f"{source}: {program}")
     user, secret = answer.get("Username"), answer.get("Secret")
     if not isinstance(user, str) or not isinstance(secret, str):
-        raise CredentialsError(f"{source}: {program} gives no Username and Secret")
+        raise CredentialsError(f"{source}: the answer of {program} does not contain Username and Secret")
     return Credentials(refresh_token=secret) if user == "<token>" else Credentials(user, secret)

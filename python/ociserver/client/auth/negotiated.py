@@ -1,4 +1,4 @@
-"""Does what a registry asks for: Basic, or tokens (https://distribution.github.io/distribution/spec/auth/token/)."""
+"""Authenticates as the registry asks: Basic, or tokens (https://distribution.github.io/distribution/spec/auth/token/)."""
 
 from __future__ import annotations
 
@@ -23,39 +23,40 @@ from ociserver.single_flight import SingleFlight
 __all__ = ["Negotiated"]
 
 DEFAULT_LIFETIME_S: Final = 60.0
-"""Of a token whose server says nothing of it (the token protocol's own default)."""
+"""Lifetime in seconds of a token whose server does not give one (the default of the token protocol)."""
 
 MARGIN_S: Final = 5.0
-"""Seconds before its end from which a token is not used: a request is on its way for some of them."""
+"""Seconds before a token's end from which the client does not use it. A request needs some of them to arrive."""
 
 MAX_TOKENS: Final = 256
-"""Tokens that are kept: a registry of many repositories needs one for each."""
+"""Maximum number of tokens in memory. A registry with many repositories needs one for each."""
 
 SILENT_FOR_S: Final = 1.0
-"""Seconds for which a token server that gave no answer is not asked again: the registry sends a request back to it that
-has waited for it ahead of time."""
+"""Seconds for which the client does not ask a token server again that did not answer. The client asks before it sends a
+request, and would ask a second time right after that, when the registry answers 401."""
 
 _CLIENT_ID: Final = "ociserver"
 
 
 @dataclass(frozen=True, slots=True)
 class _Realm:
-    """Where the registry's tokens come from."""
+    """The token server that the registry names."""
 
     url: str
     service: str
 
 
 class Negotiated:
-    """Shows nothing until the registry asks, and then what it asked for, ahead of time from there on.
+    """Sends no credentials until the registry asks for them. From then on, it sends them with the first attempt.
 
-    A token is kept until it ends, and serves every request whose scope it covers. Many requests that need the
-    same one wait for one fetch. The password goes to the registry, and to the token server that it names.
+    It keeps a token until its end, and uses it for every request whose scope it covers. Concurrent requests that need
+    the same token share one token request. The password goes only to the registry and to the token server that the
+    registry names.
 
     Args:
-        credentials: what to show, or what finds it: called once, when the registry asks for the first time.
-        host: what the registry is called, for whatever finds credentials.
-        max_tokens: tokens that are kept, of which those stay that were used last.
+        credentials: the credentials, or a function that finds them, called once at the first challenge.
+        host: the name of the registry, for the function that finds credentials.
+        max_tokens: number of tokens to keep, the most recently used ones.
     """
 
     def __init__(
@@ -82,12 +83,12 @@ class Negotiated:
         try:
             token = self._token_for(scopes) or await self._fetched(self._realm, scopes, fetch)
         except UnreachableError as error:
-            # The registry may name another server by now; if it names this one, `challenge` does not wait for it again.
+            # The registry may name another token server now. If not, `challenge` does not wait again.
             self._silent = self._realm, error, time.monotonic() + SILENT_FOR_S
             self._realm = None
             return None
         except RegistryError:
-            # Ahead of time, and in vain: what the registry asks for now, it says again.
+            # The token request ahead of the registry's challenge failed. Let the registry say again what it asks for.
             self._realm = None
             return None
         return f"Bearer {token}"
@@ -117,7 +118,7 @@ class Negotiated:
         except OCIError as error:
             if error.code != "UNAUTHORIZED" or asked >= needed or not asked:
                 raise
-            # Some servers refuse what they were not told to ask for; the registry knows best.
+            # Some token servers refuse a scope that the registry did not name. Ask for the registry's scope alone.
             token = await self._fetched(self._realm, asked, fetch)
         again = f"Bearer {token}"
         return None if again == sent else again
@@ -127,7 +128,7 @@ class Negotiated:
         self._refresh_token = self._credentials.refresh_token
 
     async def _search(self) -> None:
-        """Find the credentials. Once: a failure stays one."""
+        """Find the credentials, once. A failure is final."""
         if self._find is None:
             return
         if self._found is None:
@@ -146,7 +147,7 @@ class Negotiated:
                 self._tokens.pop(held)
         for held, (token, _) in self._tokens.items():
             if held >= scopes:
-                self._tokens.get(held)  # counts as a use
+                self._tokens.get(held)  # marks it as used
                 return token
         return None
 
@@ -156,7 +157,7 @@ class Negotiated:
                 self._tokens.pop(held)
 
     async def _fetched(self, realm: _Realm, scopes: Scopes, fetch: Fetch) -> str:
-        """A token that is held, or one from the server. Callers that need the same one wait for one request."""
+        """A token from memory, or else from the server. Concurrent callers share one request."""
         held = self._token_for(scopes)
         if held is not None:
             return held
@@ -167,12 +168,12 @@ class Negotiated:
         if self._refresh_token:
             status, body = await fetch(self._refreshing(realm, scopes))
         if not self._refresh_token or status == 404:
-            # Token servers that know no POST say 404 (Docker's own client falls back in this way too).
+            # Token servers without POST answer 404. Docker's own client falls back to GET, too.
             status, body = await fetch(self._asking(realm, scopes))
         if status in (400, 401, 403):
-            raise OCIError("UNAUTHORIZED", f"{self._server} refuses a token for {scopes or 'it'}")
+            raise OCIError("UNAUTHORIZED", f"{self._server} refuses a token for {scopes or 'the request'}")
         if status != 200:
-            raise HTTPError(502, f"{self._server} answers {status}")
+            raise HTTPError(502, f"{self._server} answered with status {status}")
         token, lifetime_s = self._read(body)
         self._tokens.put(scopes, (token, time.monotonic() + max(lifetime_s - MARGIN_S, 0.0)))
         return token
@@ -206,39 +207,39 @@ class Negotiated:
         except (ValueError, RecursionError):
             answer = None
         if not isinstance(answer, dict):
-            raise HTTPError(502, f"{self._server} gives no JSON object")
+            raise HTTPError(502, f"the answer of {self._server} is not a JSON object")
         token = answer.get("token") or answer.get("access_token")
         if not _is_token(token):
-            raise HTTPError(502, f"{self._server} gives no token")
+            raise HTTPError(502, f"the answer of {self._server} contains no token")
         if _is_token(answer.get("refresh_token")):
             self._refresh_token = answer["refresh_token"]
         lifetime = answer.get("expires_in")
         if isinstance(lifetime, int | float) and not isinstance(lifetime, bool) and lifetime > 0:
-            # Compared before it becomes a float: an integer may be too large for one.
+            # Compare before the conversion to float: the integer may be too large for a float.
             return token, float(min(lifetime, MAX_TOKEN_LIFETIME_S))
         return token, DEFAULT_LIFETIME_S
 
 
 def _is_token(value: Any) -> TypeGuard[str]:
-    """Whether a text can stand in a header."""
+    """Whether a value can be sent in a header as a token."""
     return isinstance(value, str) and bool(value) and is_printable(value)
 
 
 def _text(challenge: Challenge, name: str) -> str:
-    """A parameter of a challenge that is sent on to the token server."""
+    """A parameter of a challenge that the client sends to the token server."""
     value = challenge.parameters.get(name, "")
     if len(value) > MAX_SCOPE_SIZE or not is_printable(value):
-        raise HTTPError(502, f"the registry asks for a token with a {name} that is too long, or no text")
+        raise HTTPError(502, f"the registry names a {name} for its token server that is too long or not printable")
     return value
 
 
 def _checked(realm: str) -> str:
-    """A realm that is the URL of a server."""
+    """The realm, if it is the URL of a server. Raises HTTPError otherwise."""
     try:
         parts = urlsplit(realm)
         usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0 and "@" not in parts.netloc
     except ValueError:
         usable = False
     if not usable or not realm.isascii() or not realm.isprintable() or " " in realm:
-        raise HTTPError(502, "the registry names a token server that is no URL")
+        raise HTTPError(502, "the registry names a token server that is not a valid URL")
     return realm

@@ -8,7 +8,7 @@ __all__ = ["Scopes"]
 
 
 class Scopes:
-    """A set of permissions. What has not exactly three parts is kept as it is, and only contained by itself."""
+    """A set of permissions. An entry that does not have three parts is kept unchanged, and covers only itself."""
 
     __slots__ = ("_held",)
 
@@ -20,7 +20,7 @@ class Scopes:
         held: set[tuple[str, str, str]] = set()
         for entry in text.split():
             kind, _, rest = entry.partition(":")
-            # A resource may have a colon of its own, as a host with a port has; actions have none.
+            # A resource may contain a colon, such as a host with a port. Actions contain none.
             resource, _, actions = rest.rpartition(":")
             if not resource or not actions:
                 held.add((entry, "", ""))
@@ -32,7 +32,7 @@ class Scopes:
         return Scopes(self._held | other._held)
 
     def __ge__(self, other: Scopes) -> bool:
-        """Allows all that the other one does."""
+        """Whether this set allows everything that the other one allows."""
         return self._held >= other._held
 
     def __bool__(self) -> bool:
@@ -45,7 +45,7 @@ class Scopes:
         return hash(self._held)
 
     def entries(self) -> list[str]:
-        """One for each resource, sorted, with its actions sorted."""
+        """One scope for each resource, sorted, with its actions sorted."""
         actions: dict[tuple[str, str], list[str]] = {}
         for kind, resource, action in sorted(self._held):
             actions.setdefault((kind, resource), []).append(action)

@@ -1,7 +1,7 @@
-"""Bring the index in line with the store, after a kill, a power cut, a collection or a deletion.
+"""Corrects the index after a kill, a power cut, a collection or a deletion, so that it matches the store.
 
-The functions may run while the cache serves, in any process. The cache adds a content to the index after it is in the
-store, and removes it after it has left the store. Each step here skips entries that were added again since it looked.
+The functions may run in any process while the cache serves. The cache adds a content to the index after the store has
+it, and removes it after the store has deleted it. Each step skips entries that were added again since it read them.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from ociserver.store import Store, holdings
 __all__ = ["adopt", "release", "settle", "settle_folder"]
 
 PAGE: Final = 100
-"""Rows of one read, after which the event loop serves waiting requests."""
+"""Rows of one read. The event loop serves waiting requests after each."""
 
 
 async def settle(store: Store, index: Index) -> None:
-    """Remove entries that the store no longer has; free the bytes of blobs that are unlinked or corrupt."""
+    """Remove entries that the store no longer has. Free the bytes of blobs that are unlinked or corrupt."""
     after = 0
     while page := await index.kept(after, PAGE):
         after = page[-1].id
@@ -43,7 +43,7 @@ async def _settle_page(store: Store, index: Index, page: list[Kept]) -> None:
         links = linked.get(kept.content.digest, {})
         missing = set(kept.repositories) - links.keys()
         if any(links.values()):
-            # A corrupt copy is of no use: the cache fetches the blob again.
+            # A corrupt copy is useless: the cache fetches the blob again.
             dropped[kept.content.digest] = kept.repositories
             gone.append(kept)
         elif len(missing) == len(kept.repositories):
@@ -58,7 +58,7 @@ async def _settle_page(store: Store, index: Index, page: list[Kept]) -> None:
 
 
 async def release(store: Store, index: Index) -> None:
-    """Release local repositories that no longer exist, so that upstream's of the same name can be fetched."""
+    """Release local repositories that no longer exist, so that upstream's of the same names can be fetched."""
     after = ""
     while names := await index.owned("local", after, PAGE):
         after = names[-1]
@@ -66,12 +66,12 @@ async def release(store: Store, index: Index) -> None:
 
 
 async def adopt(store: Store, index: Index, takes: Callable[[int], int], is_local: Callable[[str], bool]) -> None:
-    """Add contents of upstream's repositories that the index lacks: a process was killed before it could add them.
+    """Add contents of upstream repositories that the index lacks, because a process was killed before it added them.
 
     Args:
         store: has the contents.
-        index: is completed.
-        takes: bytes on the disk of a blob of a given size.
+        index: gets the missing entries.
+        takes: returns the bytes on the disk of a blob of a given size.
         is_local: whether clients push to a repository. Its contents are neither counted nor evicted.
     """
     after = ""
@@ -104,7 +104,7 @@ async def _adopt(index: Index, repository: str, sizes: dict[Content, int]) -> No
 
 
 async def settle_folder(store: Store) -> None:
-    """Correct the index of a cache on a store's folder, if there is one, after contents were removed from the store."""
+    """Correct the index of the cache in a store's folder, if there is one. Call it after contents left the store."""
     if not Index.exists(Path(store.path)):
         return
     index = Index.of(store)

@@ -1,4 +1,4 @@
-"""The cache itself: which registry answers what."""
+"""The cache: decides whether the local registry or upstream answers a request."""
 
 from __future__ import annotations
 
@@ -43,46 +43,48 @@ UPSTREAM_TIMEOUT_S: Final = 5.0
 RETRY_AFTER_S: Final = 10.0
 
 LIST_TIMEOUT_S: Final = 0.8
-"""For a list that has another answer: with what follows, its client has it within a second."""
+"""For a list with another answer. With the limits below, the client gets that answer within a second."""
 
 ANSWER_TIMEOUT_S: Final = 15.0
-"""For what has no other answer: registries that fetch it themselves need some time, and clients wait for longer."""
+"""For a request without another answer. A registry that fetches the content itself needs time; clients wait longer."""
 
 FOLDER: Final = "downloads"
-"""Name of the folder of locks in that of a store."""
+"""Name of the folder of lock files in the folder of a store."""
 
 ATTEMPTS: Final = 3
-"""Attempts to fetch a manifest that is evicted again before it can be read."""
+"""Attempts to fetch a manifest that is evicted before it can be read."""
 
 _UNKNOWN: Final = frozenset({"BLOB_UNKNOWN", "MANIFEST_UNKNOWN", "NAME_UNKNOWN"})
 
 
 class Cache(Backend, reads_nowait=True):
-    """Answers from `local`, and brings there from upstream what is asked for and is not there.
+    """Answers from `local`. Fetches contents that `local` does not have from upstream, and keeps them there.
 
-    A repository is upstream's or local. It is local if it was pushed to before it was fetched: then upstream is never
-    asked for it. To one that was fetched a push is DENIED. With `is_local` the caller decides instead.
+    A repository is local or upstream's. It is local if a client pushed to it before the cache fetched anything for it.
+    The cache never asks upstream about a local repository, and answers DENIED to a push to an upstream repository. With
+    `is_local`, the caller decides which repositories are local.
 
-    Access is checked in front of a cache, and not behind it: what was fetched for one client is given to all.
+    Check access in front of a cache, and not behind it: the cache gives a content that one client requested to all.
 
     Args:
-        upstream: the registry to cache; or several by the host that they stand for, such as `docker.io`: a client
-            names it by the `ns` parameter or at the beginning of the repository. "" stands for all other names.
-        local: what keeps the contents: accepts manifests before their children (`lax_child_references`). If it is a
-            `Store`, any number of processes may use the cache together, and what it knows outlives them.
-        is_local: whether a repository is local; all others can only be read.
-        tag_lifetime: seconds for which a tag is not asked for again.
-        max_bytes: bytes that contents of upstream may take on the disk; the least recently used are evicted.
-        upstream_timeout: seconds that upstream has to resolve a tag. After that the answer is what is kept here, with
-            a warning.
-        list_timeout: the same for the beginning of a list; it is never longer than `upstream_timeout`.
-        answer_timeout: seconds that upstream has to begin an answer where there is no other one. After that it is 504.
-        retry_after: seconds for which an upstream that failed is not asked about tags and lists that are kept here;
-            then one request tries it.
-        use_after: seconds after which a further use of a content is recorded, for the order of eviction.
+        upstream: the registry to cache; or several, by the host that each stands for, such as `docker.io`. A client
+            names the host by the `ns` parameter or at the beginning of the repository. "" is for all other names.
+        local: keeps the contents. It must accept manifests before their children (`lax_child_references`). If it is a
+            `Store`, any number of processes may share the cache, and the cache keeps its index across restarts.
+        is_local: whether a repository is local. All other repositories are read-only.
+        tag_lifetime: seconds for which the cache does not ask upstream about a tag again.
+        max_bytes: bytes on the disk that contents of upstream may take. The cache evicts the least recently used ones.
+        upstream_timeout: seconds that upstream has to resolve a tag. After that, the cache answers with what it has,
+            and adds a warning.
+        list_timeout: the same for the beginning of a list; `upstream_timeout` if that is shorter.
+        answer_timeout: seconds that upstream has to begin an answer if the cache has no other one. After that, the
+            cache answers 504.
+        retry_after: seconds for which the cache does not ask an upstream that failed about tags and lists that it has
+            itself. After that, one request tries upstream.
+        use_after: seconds after which the cache records another use of a content, for the order of eviction.
 
     Raises:
-        ValueError: a number is negative, or a host cannot be one.
+        ValueError: a number is negative, or a host is not valid.
     """
 
     def __init__(
@@ -188,7 +190,7 @@ class Cache(Backend, reads_nowait=True):
         try:
             found = self._local_read_nowait(kind, route.repository, reference)
         except OCIError:
-            return None  # upstream may have it
+            return None  # upstream may have the content
         if found is None or not is_media_type(found[0].media_type):
             return None
         if kind == "blob_get":
@@ -197,7 +199,7 @@ class Cache(Backend, reads_nowait=True):
             used = Content("manifest", found[0].digest, route.repository)
         else:
             return found
-        # A use has to be recorded now and then, which the usual way does.
+        # A use must be recorded from time to time. The other code path does that.
         return found if self._eviction.was_just_used(used) else None
 
     # Writer
@@ -259,11 +261,11 @@ class Cache(Backend, reads_nowait=True):
     # Lister
 
     def repositories(self, *, start_after: str = "", limit: int | None = None) -> AsyncIterator[str]:
-        """Those that something is kept of: an upstream may have millions."""
+        """The repositories of which the cache has contents. An upstream may have millions of others."""
         return self._local.repositories(start_after=start_after, limit=limit)
 
     def tags(self, repository: str, *, start_after: str = "", limit: int | None = None) -> AsyncIterator[str]:
-        """Upstream's, or those that are kept if it does not answer."""
+        """Upstream's tags; the tags that are kept here if upstream does not answer."""
         route = self._routes.find(repository)
         return self._list(route, lambda backend, name: backend.tags(name, start_after=start_after, limit=limit))
 
@@ -276,7 +278,7 @@ class Cache(Backend, reads_nowait=True):
         start_after: str = "",
         limit: int | None = None,
     ) -> AsyncIterator[Descriptor]:
-        """Upstream's, or those that are kept if it does not answer."""
+        """Upstream's referrers; the referrers that are kept here if upstream does not answer."""
         route = self._routes.find(repository)
         return self._list(
             route,
@@ -293,17 +295,17 @@ class Cache(Backend, reads_nowait=True):
             async for item in found:
                 yield item
 
-    # Whose a repository is
+    # Ownership of repositories
 
     async def _is_upstreams(self, route: Route) -> bool:
-        """Whether upstream is asked about it."""
+        """Whether the cache asks upstream about this repository."""
         if route.upstream is None:
             return False
         if self._is_local is not None:
             return not self._is_local(route.repository)
         owner = await self._index.owner(route.repository)
         if owner is None and await self._is_tagged(route.repository):
-            # Pushed past the cache, or before there was one.
+            # Clients pushed it to the local registry directly, or before the cache existed.
             owner = (await self._index.claim(route.repository, "local"))[0]
         return owner != "local"
 
@@ -314,14 +316,14 @@ class Cache(Backend, reads_nowait=True):
         return await self._index.owner(repository) == "upstream"
 
     async def _otherwise(self, route: Route, error: OCIError, ask: Callable[[Upstream], Awaitable[Item]]) -> Item:
-        """Ask upstream, if the local error says only that something is not here."""
+        """Ask upstream, if the local error only says that the content is missing."""
         if error.code not in _UNKNOWN or not await self._is_upstreams(route):
             raise error
         assert route.upstream
         try:
             return await ask(route.upstream)
         except OCIError as other:
-            # Where upstream does not even know the repository, the local registry has more to say.
+            # If upstream does not even know the repository, the local error is more specific.
             raise error if other.code == "NAME_UNKNOWN" else other from None
 
     async def _is_tagged(self, repository: str) -> bool:
@@ -336,7 +338,7 @@ class Cache(Backend, reads_nowait=True):
     async def _check_push(self, repository: str) -> None:
         if self._is_local is not None:
             if not self._is_local(repository):
-                raise OCIError("DENIED", f"{repository} is upstream's, and can only be read here")
+                raise OCIError("DENIED", f"{repository} belongs to upstream, and is read-only here")
         elif await self._index.owner(repository) == "upstream":
             raise _denied(repository)
 
@@ -363,7 +365,7 @@ class Cache(Backend, reads_nowait=True):
             if not await self._manifests.is_fresh(route, tag) or not await self._is_upstreams(route):
                 raise
         for _ in range(ATTEMPTS):
-            # Evicted, or deleted, since upstream was asked.
+            # The manifest was evicted or deleted after upstream was asked.
             await self._manifests.forget(route.repository, tag)
             await self._manifests.refresh(route, tag)
             with contextlib.suppress(OCIError):
@@ -372,4 +374,4 @@ class Cache(Backend, reads_nowait=True):
 
 
 def _denied(repository: str) -> OCIError:
-    return OCIError("DENIED", f"{repository} is kept of upstream, and can only be read here")
+    return OCIError("DENIED", f"{repository} belongs to upstream, and is read-only here")

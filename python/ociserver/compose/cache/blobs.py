@@ -1,4 +1,4 @@
-"""Blobs that are not kept yet: each is fetched once for all requests that want it now, in all processes."""
+"""Fetches missing blobs. All requests for a blob, in all processes, share one download."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from ociserver.store import Store
 __all__ = ["Blobs"]
 
 ATTEMPTS: Final = 3
-"""Attempts to fetch a blob that is evicted again before it can be opened."""
+"""Attempts to fetch a blob that is evicted before it can be opened."""
 
 _log = logging.getLogger("ociserver")
 
@@ -35,10 +35,10 @@ class Blobs:
 
     Args:
         local: the registry that keeps the contents.
-        store: what that is, if it is a store.
-        index: knows what is kept.
+        store: the store in `local`; None if `local` is not a store.
+        index: records what is kept.
         eviction: makes room.
-        flights: work of this process that many requests wait for.
+        flights: work of this process that several requests share.
         locks: between processes.
     """
 
@@ -60,7 +60,7 @@ class Blobs:
         self._downloads: dict[tuple[str, str], Download] = {}
 
     async def get(self, route: Route, digest: str, range: ByteRange | None) -> BlobReader:
-        """Open a blob that is not kept, or a range of it, while it comes from upstream."""
+        """Open a missing blob, or a range of it, while it is downloaded from upstream."""
         attempt = 0
         while True:
             attempt += 1
@@ -76,7 +76,7 @@ class Blobs:
         await self._fetching.clear(lock)
 
     def _download(self, route: Route, digest: str) -> Download:
-        """The download of a blob; starts one if there is none."""
+        """The download of a blob. Starts one if there is none."""
         key = (route.repository, digest)
         download = self._downloads.get(key)
         if download is None:
@@ -88,7 +88,7 @@ class Blobs:
     def _end(self, key: tuple[str, str], flight: asyncio.Task[None]) -> None:
         download = self._downloads.pop(key)
         error = None if flight.cancelled() else flight.exception()
-        download.fail(error if isinstance(error, Exception) else HTTPError(503, "the cache is being closed"))
+        download.fail(error if isinstance(error, Exception) else HTTPError(503, "the cache is closing"))
         download.end()
 
     async def _run(self, download: Download, route: Route, digest: str) -> None:
@@ -103,7 +103,7 @@ class Blobs:
                 download.keep(found)
                 return
             if download.state is State.COMING:
-                # The process that fetched it has failed, or was killed.
+                # The process that fetched the blob has failed or was killed.
                 download.restart()
         try:
             if lock.left:
@@ -132,7 +132,7 @@ class Blobs:
             await route.upstream.resolve_blob(route.name, digest)
         except Exception as error:
             if is_down(error):
-                # The fetch that follows would wait for the same error.
+                # The download would wait for the same error.
                 raise
             return
         try:
@@ -140,4 +140,4 @@ class Blobs:
                 mounted = await self._local.mount_blob(other, route.repository, digest)
                 await self._eviction.count(Content("blob", digest), route.repository, mounted.size)
         except Exception as error:
-            _log.debug("%s is fetched, and not linked: %s", digest, error)
+            _log.debug("%s is downloaded, because it could not be mounted: %s", digest, error)

@@ -1,14 +1,13 @@
-"""A blob on its way from upstream, read by many while it grows.
+"""A blob that is downloaded from upstream. Many readers read it while it grows.
 
 ```
 ASKED --begin--> COMING --keep--> KEPT      a blob of the local registry
-  |                |  \\--pass_on--> WHOLE   in its file until its last reader leaves, and then gone
+  |                |  \\--pass_on--> WHOLE   in its file only, which is deleted after the last reader
   |                |--restart--> ASKED      the process that fetched it was killed; `attempt` counts restarts
   |--keep--> KEPT  |--fail--> FAILED        all readers get the error
 ```
 
-The last byte is readable when the digest is verified, and not before: no answer that goes to the end of a blob is whole
-with another content in it.
+The last byte becomes readable after the digest is verified. So no answer is complete with the wrong content.
 """
 
 from __future__ import annotations
@@ -43,7 +42,7 @@ class Download:
         self.available = 0
         """Bytes that can be read."""
         self.attempt = 0
-        """Restarts. A reader that has given bytes of one attempt cannot go on with the next: its bytes may differ."""
+        """Restarts. A reader that has given bytes of one attempt cannot continue with the next: bytes may differ."""
         self.error: Exception | None = None
         """Of FAILED."""
         self.readers = 0
@@ -58,12 +57,12 @@ class Download:
     # For the code that downloads
 
     def begin(self, descriptor: Descriptor, ahead: ReadAhead | None = None) -> None:
-        """The size is known. `ahead` has the bytes that are not in the file yet, in the process that fetches."""
+        """Start. The size is known. In the process that fetches, `ahead` has the bytes that are not in the file yet."""
         self.state, self.descriptor, self._ahead = State.COMING, descriptor, ahead
         self._notify()
 
     def grow(self, count: int) -> None:
-        """`count` bytes have come. The last byte of the blob stays unreadable until the digest is verified."""
+        """Record that `count` bytes have arrived. The last byte stays unreadable until the digest is verified."""
         assert self.descriptor
         available = min(count, self.descriptor.size - 1)
         if available > self.available:
@@ -71,43 +70,43 @@ class Download:
             self._notify()
 
     def read_from(self, file: GrowingFile) -> None:
-        """Readers can use this file from now on."""
+        """Let readers use this file from now on."""
         self._file = file
 
     def keep(self, descriptor: Descriptor) -> None:
-        """It is a blob of the local registry."""
+        """Finish: the blob is in the local registry."""
         self._finish(State.KEPT, descriptor)
 
     def pass_on(self) -> None:
-        """It is verified, and stays in its file only."""
+        """Finish: the blob is verified, and only in its file."""
         assert self.descriptor
         self._finish(State.WHOLE, self.descriptor)
 
     def restart(self) -> None:
-        """Forget the bytes that have come."""
+        """Drop the bytes that have arrived."""
         self.state, self.descriptor, self.available = State.ASKED, None, 0
         self.attempt += 1
         self._close_file()
         self._notify()
 
     def fail(self, error: Exception) -> None:
-        """End the download with an error, unless it is complete already."""
+        """End the download with an error, unless it is complete."""
         if self.state in (State.ASKED, State.COMING):
             self.state, self.error = State.FAILED, error
         self._notify()
 
     def end(self) -> None:
-        """The code that downloads is done. Readers may go on."""
+        """Mark that the downloading code is done. Readers may continue."""
         self._ended = True
         self._close_if_unused()
 
     async def awaited(self) -> None:
-        """Wait until a reader waits."""
+        """Wait until a reader waits for bytes."""
         await self._awaited.wait()
 
     @property
     def is_awaited(self) -> bool:
-        """Whether a reader waits."""
+        """Whether a reader waits for bytes."""
         return self._waiting > 0
 
     async def unread(self) -> None:
@@ -119,18 +118,18 @@ class Download:
     # For readers
 
     def join(self) -> None:
-        """A reader begins; it calls `leave` once."""
+        """Register a reader. It calls `leave` once."""
         self.readers += 1
 
     def leave(self) -> None:
-        """A reader has ended."""
+        """Unregister a reader."""
         self.readers -= 1
         if not self.readers:
             self._unread.set()
         self._close_if_unused()
 
     async def changed(self) -> None:
-        """Wait until more can be read, or it is in another state."""
+        """Wait until more bytes are readable or the state has changed."""
         if self.state in (State.ASKED, State.COMING):
             change = self._change
             self._waiting += 1
@@ -143,7 +142,7 @@ class Download:
                     self._awaited.clear()
 
     async def read(self, at: int, size: int) -> bytes:
-        """Some bytes below `available`; empty if they have to be read from the local registry."""
+        """Some bytes below `available`. Empty if the caller must read them from the local registry."""
         data = self._ahead.read(at, size) if self._ahead is not None else b""
         if data or self._file is None:
             return data

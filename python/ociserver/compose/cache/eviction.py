@@ -1,4 +1,4 @@
-"""Keep the size of the cache below a bound: the least recently used contents are evicted."""
+"""Keeps the size of the cache below a bound. Evicts the least recently used contents."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from ociserver.store.upload import INLINE_SIZE
 __all__ = ["USE_AFTER_S", "Eviction"]
 
 USE_AFTER_S: Final = 10.0
-"""Seconds after which a further use of a content is recorded, so that not every read becomes a write."""
+"""Seconds after which another use of a content is recorded, so that not every read causes a write."""
 
 NOTE_AFTER_S: Final = 5.0
-"""Seconds for which uses are collected in memory, to be written in one transaction. A kill loses them: that affects the
-order of eviction only."""
+"""Seconds for which uses are collected in memory before one transaction writes them. A kill loses them, which affects
+only the order of eviction."""
 
 MAX_REMEMBERED: Final = 10_000
-"""Contents whose last use is remembered; some 300 bytes each."""
+"""Contents whose last use is in memory; about 300 bytes each."""
 
 BATCH: Final = 100
-"""Contents that are deleted in one transaction."""
+"""Contents that one transaction deletes."""
 
 BLOCK: Final = 4096
-"""Bytes by which a file grows on the disk."""
+"""Block size of the disk in bytes: files take whole blocks."""
 
 _MISSING: Final = frozenset({"BLOB_UNKNOWN", "MANIFEST_UNKNOWN", "NAME_UNKNOWN"})
 
@@ -43,14 +43,14 @@ _log = logging.getLogger("ociserver")
 class Eviction:
     """Counts the contents of upstream that are kept, and makes room for more.
 
-    With a store, evicted bytes are freed at once. A content counts once, however many repositories have it.
+    With a store, evicting a content frees its bytes at once. A content counts once, even if many repositories have it.
 
     Args:
         local: the registry that keeps the contents.
-        store: what that is, if it is a store.
+        store: the store in `local`; None if `local` is not a store.
         index: counts.
         max_bytes: the bound; None for none.
-        use_after: seconds after which a further use of a content is recorded.
+        use_after: seconds after which another use of a content is recorded.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class Eviction:
         self._used: LRU[Content, float] = LRU(MAX_REMEMBERED)
         self._unwritten: dict[Content, float] = {}
         self._writing: asyncio.Task[None] | None = None
-        # Bytes that this process is about to add. Another process makes room for its own after it has added them.
+        # Bytes that this process is about to add. Other processes make room for their own after they have added them.
         self._coming = 0
         self._one = asyncio.Lock()
 
@@ -77,12 +77,12 @@ class Eviction:
         await self._try_to_write_uses()
 
     def fits(self, size: int) -> bool:
-        """Whether a blob of this size can be kept at all."""
+        """Whether a blob of this size fits into the cache at all."""
         return self._max is None or self.takes(size) <= self._max
 
     @asynccontextmanager
     async def keep(self, content: Content, repository: str, size: int) -> AsyncIterator[None]:
-        """Wrap the code that adds a new content to the local registry: makes room first, and counts it afterwards."""
+        """Wrap the code that adds a content to the local registry. Makes room before it, and counts it afterwards."""
         takes = self.takes(size)
         self._coming += takes
         try:
@@ -91,15 +91,15 @@ class Eviction:
             await self._index.add(content, repository, takes)
         finally:
             self._coming -= takes
-        # Another process may have taken the room meanwhile.
+        # Another process may have used the room in the meantime.
         await self.make_room()
 
     async def count(self, content: Content, repository: str, size: int) -> None:
-        """Count a content that took no more room: a mounted blob, or a manifest that was there."""
+        """Count a content that needed no additional room: a mounted blob, or a manifest that was already there."""
         await self._index.add(content, repository, self.takes(size))
 
     def use(self, content: Content) -> None:
-        """Record that a content was used."""
+        """Record a use of a content."""
         now = time.time()
         if now - (self._used.get(content) or 0.0) < self._use_after:
             return
@@ -109,22 +109,22 @@ class Eviction:
             self._writing = asyncio.ensure_future(self._write_later())
 
     def was_just_used(self, content: Content) -> bool:
-        """Whether a use of a content need not be recorded. Any thread may call this."""
+        """Whether the last recorded use of a content is recent enough. Any thread may call this."""
         return time.time() - (self._used.peek(content) or 0.0) < self._use_after
 
     async def deleted(self, content: Content, repository: str) -> None:
-        """Free a content that a client has deleted from a repository of upstream's."""
+        """Free a content that a client has deleted from an upstream repository."""
         if self._store is not None and content.kind == "blob":
             await self._store.drop_blobs({content.digest: ()})
         await self._index.remove(content, [repository])
 
     def takes(self, size: int) -> int:
-        """Bytes that a content of this size takes on the disk: a file takes whole blocks."""
+        """Bytes that a content of this size takes on the disk. A file takes whole blocks."""
         is_file = self._store is not None and size > INLINE_SIZE
         return -(-size // BLOCK) * BLOCK if is_file else size
 
     async def make_room(self) -> None:
-        """Evict contents until the rest is below the bound."""
+        """Evict contents until the size is below the bound."""
         if self._max is None:
             return
         async with self._one:
@@ -167,7 +167,7 @@ class Eviction:
         try:
             await self._write_uses()
         except Exception:
-            _log.warning("when contents of the cache were used could not be noted", exc_info=True)
+            _log.warning("the last uses of cached contents could not be written to cache.db", exc_info=True)
 
     async def _write_uses(self) -> None:
         uses, self._unwritten = self._unwritten, {}
@@ -180,6 +180,6 @@ def _missing_is_gone() -> Iterator[None]:
     try:
         yield
     except OCIError as error:
-        # A client may have deleted it.
+        # A client may have deleted the content.
         if error.code not in _MISSING:
             raise

@@ -1,4 +1,4 @@
-"""Download a blob: from upstream, or from the file of the process that fetches it already."""
+"""Downloads a blob from upstream, or reads it from the file of another process that downloads it."""
 
 from __future__ import annotations
 
@@ -24,25 +24,25 @@ from ociserver.store import Store
 __all__ = ["Fetching", "UnreadError"]
 
 PROGRESS_S: Final = 0.01
-"""Seconds between two looks at the size of another process's file, while a reader waits for more."""
+"""Seconds between two checks of the size of another process's file, while a reader waits for more bytes."""
 
 
 class UnreadError(Exception):
-    """The download was cancelled: it was not to be kept, and its last reader has left."""
+    """The download was cancelled: the blob does not fit into the cache, and its last reader has left."""
 
 
 class Fetching:
     """The two ways to download.
 
-    A download is written into an upload of the local registry, so a partial blob is never visible. After a crash the
+    A download writes into an upload of the local registry, so that a partial blob is never visible. After a crash, the
     next process that holds the lock cancels the upload. Bytes are readable before they are written, so that clients do
-    not wait for the disk. A blob that is larger than the bound goes into a spool file instead, which is deleted when
-    its last reader has left.
+    not wait for the disk. A blob that does not fit into the cache goes into a spool file, which is deleted after its
+    last reader.
 
     Args:
         local: the registry that keeps the contents.
-        store: what that is, if it is a store, whose uploads other processes can read.
-        index: knows what is kept.
+        store: the store in `local`, whose uploads other processes can read; None if `local` is not a store.
+        index: records what is kept.
         eviction: makes room.
     """
 
@@ -63,7 +63,7 @@ class Fetching:
             ahead = ReadAhead(upstream.read(route.name, reader), lambda count: _came(download, descriptor, count))
             download.begin(descriptor, ahead)
             async with ahead:
-                # The first bytes go to the readers before anything else happens.
+                # Give the first bytes to the readers before anything else happens.
                 await ahead.begun()
                 file = await self._make_file(route, digest, lock, is_kept=is_kept)
                 try:
@@ -81,7 +81,7 @@ class Fetching:
                 await finish(file.discard())
 
     async def follow(self, download: Download, digest: str, lock: Lock) -> None:
-        """Read along while another process fetches, until that process has ended, successfully or not."""
+        """Read the file of the process that downloads the blob, until that process has succeeded or failed."""
         followed = await lock.follow()
         if followed is None:
             return
@@ -90,7 +90,7 @@ class Fetching:
         finally:
             followed.close()
         if download.state is State.WHOLE:
-            # Further readers of this process can use the open file.
+            # Further readers of this process can share the open file.
             await download.unread()
 
     async def clear(self, lock: Lock) -> None:
@@ -104,7 +104,7 @@ class Fetching:
             await asyncio.to_thread(lock.spool.unlink, missing_ok=True)
 
     async def _admit(self, route: Route, size: int) -> bool:
-        """Whether to keep a blob of this size; claims the repository. Raises BLOB_UNKNOWN if that is local by now."""
+        """Claim the repository, unless the blob is too large to keep. Raises BLOB_UNKNOWN if it is local by now."""
         if not self._eviction.fits(size):
             return False
         if (await self._index.claim(route.repository, "upstream"))[0] != "upstream":
@@ -144,7 +144,7 @@ class Fetching:
             if not is_kept and not download.readers:
                 raise UnreadError
         if ahead.size != descriptor.size:
-            raise HTTPError(502, f"upstream gave {ahead.size} of the blob's {descriptor.size} bytes")
+            raise HTTPError(502, f"upstream sent {ahead.size} of the blob's {descriptor.size} bytes")
         if is_kept:
             content = Content("blob", descriptor.digest)
             async with self._eviction.keep(content, route.repository, descriptor.size):
@@ -186,7 +186,7 @@ class Fetching:
             ended.cancel()
 
     def _path_of(self, note: Note, lock: Lock) -> Path:
-        """The file that a process writes to."""
+        """The file that the other process writes."""
         path = self._store.blobs.path(note.upload) if note.upload and self._store else lock.spool
         assert path
         return path
@@ -208,5 +208,5 @@ async def _either(ended: asyncio.Future[None], download: Download) -> None:
 
 def _came(download: Download, descriptor: Descriptor, count: int) -> None:
     if count > descriptor.size:
-        raise HTTPError(502, f"upstream's blob is longer than the {descriptor.size} bytes that it has promised")
+        raise HTTPError(502, f"upstream's blob is longer than the {descriptor.size} bytes that it announced")
     download.grow(count)

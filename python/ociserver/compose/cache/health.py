@@ -1,14 +1,14 @@
-"""Whether an upstream is asked: a circuit breaker for each kind of failure.
+"""Decides whether the cache asks an upstream. A circuit breaker for each kind of failure.
 
 ```
 CLOSED ---failed---> OPEN ---after retry_after, or for a request without another answer---> HALF_OPEN
   ^                    ^                                                                        |
   |                    '----------------------------- the probe failed -------------------------|
-  '---------------------------- any answer of the registry -------------------------------------'
+    '---------------------------- any answer of the registry -------------------------------------'
 ```
 
-CLOSED: every request asks upstream. OPEN: none does. HALF_OPEN: one request is the probe and asks; the others do not
-wait for it. A request that is not let through is answered from what is kept, or gets 503 with Retry-After at once.
+CLOSED: every request asks upstream. OPEN: no request does. HALF_OPEN: one request, the probe, asks; the others do not
+wait for it. A request that the breaker stops is answered from what is kept, or gets 503 with Retry-After at once.
 """
 
 from __future__ import annotations
@@ -27,14 +27,13 @@ from ociserver.lru import LRU
 __all__ = ["Breaker", "Health", "NotAskedError", "RefusedError", "State", "briefly", "is_down", "warn"]
 
 RETRY_FOR_S: Final = 0.6
-"""Seconds in which a client may retry a request that there is another answer to, or that is a probe: enough for one
-retry."""
+"""Seconds in which a client may retry a request that has another answer or is a probe: enough for one retry."""
 
 RETRY_UNKNOWN_FOR_S: Final = 3.0
-"""Seconds in which a client may retry any other request: a client of the cache waits for it."""
+"""Seconds in which a client may retry any other request. A client of the cache waits in this time."""
 
 MAX_REFUSALS: Final = 1_000
-"""Repositories of an upstream whose refusal is remembered."""
+"""Repositories of an upstream whose refusals are kept in memory."""
 
 
 class RefusedError(HTTPError):
@@ -42,7 +41,7 @@ class RefusedError(HTTPError):
 
 
 class NotAskedError(HTTPError):
-    """The upstream was not asked, because it failed lately: 503 with Retry-After."""
+    """The cache did not ask the upstream, because it failed recently: 503 with Retry-After."""
 
 
 class State(Enum):
@@ -54,15 +53,15 @@ class State(Enum):
 
 
 class Severity(IntEnum):
-    """How an upstream failed, and so what an open breaker keeps from it."""
+    """How an upstream failed. It determines which requests an open breaker stops."""
 
     CONTENT = 1
-    """It answered with an error (429, 500), which may be that of one content: requests that have no other answer go
-    on."""
+    """It answered with an error (429, 500), which may concern one content only. Requests without another answer still
+    ask."""
     DOWN = 2
-    """It gave no answer, 503 or 504. A request without another answer is a probe, one at a time: it fails fast."""
+    """It gave no answer, or 503. A request without another answer is the probe, one at a time: a probe fails fast."""
     HANGS = 3
-    """It took too long. Every probe costs its client the whole timeout, so there is one per `retry_after`."""
+    """It took too long, or answered 504. A probe costs its client the whole timeout: one in each `retry_after`."""
 
 
 class Breaker:
@@ -74,7 +73,7 @@ class Breaker:
 
     def __init__(self, retry_after: float) -> None:
         self.why = ""
-        """The last failure, in words."""
+        """The last failure, as a text."""
         self._retry_after = retry_after
         self._severity: Severity | None = None
         self._until = 0.0
@@ -87,7 +86,7 @@ class Breaker:
         return State.OPEN if self._probe is None else State.HALF_OPEN
 
     def lets_through(self, *, has_other_answer: bool) -> bool:
-        """Whether a request would be let through now."""
+        """Whether the breaker would let a request through now."""
         if self._severity is None or (self._severity is Severity.CONTENT and not has_other_answer):
             return True
         if self._probe is not None:
@@ -97,7 +96,7 @@ class Breaker:
 
     @contextmanager
     def probing(self) -> Iterator[None]:
-        """Be the probe within this block, unless the breaker is closed, or there is a probe."""
+        """Be the probe within this block, unless the breaker is closed or there is another probe."""
         probe = None
         if self.state is State.OPEN:
             probe = self._probe = object()
@@ -105,7 +104,7 @@ class Breaker:
             yield
         finally:
             if probe is not None and self._probe is probe:
-                # Neither answered nor failed: the client left. The next request is the probe.
+                # The probe has neither an answer nor an error, because its client left. The next request is the probe.
                 self._probe = None
 
     def failed(self, severity: Severity, why: str) -> None:
@@ -126,12 +125,12 @@ class Breaker:
 class Health:
     """The breakers of one upstream.
 
-    A failure counts for all its repositories, and a refusal for one. A list that is slow counts for lists only: a
-    registry may be slow to list, and quick with everything else.
+    A failure counts for all repositories of the upstream, and a refusal for one. A slow list counts for lists only,
+    because a registry may be slow to list and otherwise fast.
 
     Args:
         host: for messages.
-        retry_after: seconds for which the upstream is not asked after it failed.
+        retry_after: seconds for which the cache does not ask an upstream that failed.
     """
 
     def __init__(self, host: str, retry_after: float) -> None:
@@ -142,7 +141,7 @@ class Health:
         self._refused: LRU[str, Breaker] = LRU(MAX_REFUSALS)
 
     def why_not(self, name: str, *, lists: bool = False) -> str | None:
-        """Why upstream is not asked at the moment for something that has another answer; None to ask it."""
+        """The reason not to ask upstream about something that has another answer; None to ask."""
         breakers = (self.all, self._refused.get(name), self.lists if lists else None)
         for breaker in breakers:
             if breaker is not None and not breaker.lets_through(has_other_answer=True):
@@ -151,7 +150,7 @@ class Health:
 
     @contextmanager
     def asking(self, name: str) -> Iterator[None]:
-        """A request to upstream, whose outcome is recorded.
+        """Wrap a request to upstream. Records its outcome.
 
         Raises:
             NotAskedError: a breaker is open.
@@ -167,11 +166,11 @@ class Health:
             self.answered(name)
 
     def failed(self, name: str, error: Exception) -> str:
-        """Record what an error says of upstream; returns it in words."""
+        """Record what an error says about the upstream. Returns it as a text."""
         if isinstance(error, NotAskedError):
             return self.all.why or error.message
         if isinstance(error, RefusedError):
-            # It has answered.
+            # An upstream that refuses has answered.
             self.all.answered()
             refused = self._refused.get(name) or Breaker(self._retry_after)
             refused.failed(Severity.CONTENT, error.message)
@@ -185,7 +184,7 @@ class Health:
         return why
 
     def list_was_slow(self) -> str:
-        """Record that a list did not begin in time; returns it in words."""
+        """Record that a list did not begin in time. Returns this as a text."""
         why = f"upstream does not answer ({self._host}: it is too slow)"
         self.lists.failed(Severity.HANGS, why)
         if self.all.state is not State.CLOSED:
@@ -199,17 +198,19 @@ class Health:
 
     def _not_asked(self) -> NotAskedError:
         seconds = max(math.ceil(self.all.wait_s), 1)
-        return NotAskedError(503, f"{self.all.why}, and is not asked again yet", headers={"Retry-After": str(seconds)})
+        return NotAskedError(
+            503, f"{self.all.why}; the cache will ask it again later", headers={"Retry-After": str(seconds)}
+        )
 
 
 def briefly() -> AbstractContextManager[None]:
-    """Within this block a client does not retry for long, because there is another answer."""
+    """Limit the retries of a client within this block, because there is another answer."""
     return _retrying(RETRY_FOR_S)
 
 
 @contextmanager
 def _retrying(seconds: float) -> Iterator[None]:
-    """Within this block a client does not retry for longer than this, or than an outer block says."""
+    """Stop the retries of a client within this block after `seconds`, or earlier if an outer block says so."""
     until, outer = time.monotonic() + seconds, retry_until.get()
     token = retry_until.set(until if outer is None else min(until, outer))
     try:
@@ -219,7 +220,7 @@ def _retrying(seconds: float) -> Iterator[None]:
 
 
 def is_down(error: BaseException) -> bool:
-    """Whether an error says nothing about the content: no answer, a fault of the server, or too many requests."""
+    """Whether an error says nothing about the content: no answer, a server error, or too many requests."""
     if isinstance(error, OCIError) and error.code == "DIGEST_INVALID":
         return False
     status = marshal_error(error).status

@@ -1,7 +1,7 @@
-"""The cache's own database: the owner of each repository, and the size and last use of each content.
+"""The cache's database: the owner of each repository, and the size and last use of each content.
 
-The contents themselves are in the local registry, which alone decides what can be served. Lost entries are restored
-when the cache is opened (`accounts`), except the owner of a repository: that is synced before anything is kept in it.
+The contents themselves are in the local registry, which alone decides what the cache can serve. When a cache is opened,
+`accounts` restores lost entries. The owner of a repository cannot be restored. So it is durable before a content is.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ __all__ = ["FILE", "Index"]
 Result = TypeVar("Result")
 
 FILE: Final = "cache.db"
-"""Name of the index in the folder of a store."""
+"""Name of the database in the folder of a store."""
 
 MAX_REMEMBERED: Final = 10_000
-"""Repositories whose owner is kept in memory; some 200 bytes each."""
+"""Repositories whose owner is in memory; about 200 bytes each."""
 
 
 class Index:
-    """Reads use memory where the answer cannot have changed. Writes return when they are committed.
+    """Reads use memory for facts that cannot have changed. Writes return after the commit.
 
     Args:
         database: has the tables of `schema.INDEX`.
@@ -44,14 +44,14 @@ class Index:
 
     @classmethod
     def of(cls, store: Store | None) -> Self:
-        """The index of a store, in its folder, which several processes may share; without one it is in memory."""
+        """The index in the folder of a store, which several processes may share. Without a store, it is in memory."""
         if store is None:
             return cls(InMemory())
         return cls(SQLite(store.path / FILE, "full" if store.blobs.syncs else "off", store.modes, INDEX))
 
     @staticmethod
     def exists(folder: Path) -> bool:
-        """Whether the folder of a store is that of a cache."""
+        """Whether the folder of a store has the index of a cache."""
         return (folder / FILE).exists()
 
     async def open(self) -> None:
@@ -73,7 +73,7 @@ class Index:
         known = await self.owner(repository)
         if known is not None:
             return known, False
-        # Durable: without an owner, what is fetched would look pushed after a power cut, and would never be renewed.
+        # Durable: without an owner, fetched contents would look pushed after a power cut, and would never be refreshed.
         found, is_new = await self._database.write(queries.claim(repository, owner))
         self._remember(repository, found)
         return found, is_new
@@ -106,15 +106,15 @@ class Index:
         return await self._write(queries.remove(content, repositories))
 
     async def leave_alone(self, repository: str) -> None:
-        """Remove all that is recorded of a repository's contents."""
+        """Remove all records of a repository's contents."""
         await self._write(queries.leave_alone(repository))
 
     async def note_uses(self, uses: Mapping[Content, float]) -> None:
-        """Record when contents were used last."""
+        """Record the last uses of contents."""
         await self._write(queries.note_uses(uses))
 
     async def total(self) -> int:
-        """Bytes of all that is kept."""
+        """Bytes of all contents that are kept."""
         return await self._database.read(queries.total())
 
     async def least_used(self, limit: int) -> list[Kept]:
@@ -122,11 +122,11 @@ class Index:
         return await self._database.read(queries.least_used(limit))
 
     async def kept(self, after: int, limit: int) -> list[Kept]:
-        """Contents in the order of their rows, after one."""
+        """Contents by row id, after the id `after`."""
         return await self._database.read(queries.kept_after(after, limit))
 
     async def known(self, contents: Sequence[Content], repository: str) -> set[Content]:
-        """Which of some contents are recorded for a repository."""
+        """Those of the contents that are recorded for a repository."""
         return await self._database.read(queries.known(contents, repository))
 
     async def repository_with(self, digest: str) -> str | None:
@@ -136,30 +136,30 @@ class Index:
     # Tags
 
     async def checked(self, repository: str, tag: str) -> float:
-        """When upstream was last asked about a tag; 0 for never."""
+        """The time of the last answer of upstream about a tag, in seconds since 1970; 0 for never."""
         return await self._database.read(queries.checked(repository, tag))
 
     async def check_tag(self, repository: str, tag: str, digest: str, now: float) -> None:
-        """Record what upstream has said of a tag."""
+        """Record upstream's answer about a tag."""
         await self._write(queries.check_tag(repository, tag, digest, now))
 
     async def forget_tag(self, repository: str, tag: str) -> None:
-        """Forget when upstream was asked about a tag."""
+        """Forget upstream's answer about a tag."""
         await self._write(queries.forget_tag(repository, tag))
 
     async def _write(self, work: Work[Result]) -> Result:
-        # Not synced: entries that a power cut takes are restored when the cache is opened.
+        # Not synced: after a power cut, lost entries are restored when the cache is opened.
         return await self._database.write(work, durable=False)
 
     def _remember(self, repository: str, owner: Owner | None) -> Owner | None:
         if owner == "upstream":
-            # This never changes, and each read needs it. The owner "local" may be removed by a push that fails.
+            # An upstream owner never changes, and each read needs it. A failed push may remove the owner "local".
             self._upstreams.put(repository, owner)
         return owner
 
 
 class InMemory:
-    """A `WorkRunner` in memory, of one process. It never waits, so works run on the event loop."""
+    """A `WorkRunner` in memory, for one process. It never waits, so the SQL runs on the event loop."""
 
     def __init__(self) -> None:
         self._connection: sqlite3.Connection | None = None

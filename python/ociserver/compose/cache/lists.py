@@ -17,7 +17,7 @@ __all__ = ["Ask", "Lists"]
 Item = TypeVar("Item")
 
 Ask = Callable[[Backend, str], AsyncIterator[Item]]
-"""Asks a backend for a list of a repository, by the name that it has there."""
+"""Requests a list of a repository from a backend, by the repository's name in that backend."""
 
 
 class Lists:
@@ -25,7 +25,7 @@ class Lists:
 
     Args:
         local: the registry that keeps the contents.
-        timeout: seconds that upstream has for the first entry, where there is another answer.
+        timeout: seconds that upstream has for the first entry if there is another answer.
     """
 
     def __init__(self, local: Backend, timeout: float) -> None:
@@ -42,7 +42,7 @@ class Lists:
             try:
                 async with closing(upstream.listed(route.name, ask(upstream.backend, route.name))) as items:
                     first = await self._first(items, health, is_known=is_known)
-                    # An error from here on is raised: a part of a list would look complete.
+                    # Raise a later error: the list so far would look complete.
                     for item in first:
                         yield item
                     async for item in items:
@@ -88,11 +88,11 @@ class Lists:
 
 
 class _SlowError(Exception):
-    """Upstream has given no entry in time."""
+    """Upstream gave no entry in time."""
 
 
 class _NotBegunError(Exception):
-    """Upstream has failed before the first entry."""
+    """Upstream failed before the first entry."""
 
     def __init__(self, error: Exception) -> None:
         super().__init__(error)

@@ -1,9 +1,9 @@
-"""Locks between worker processes: one file each, which the kernel unlocks when its process dies.
+"""Locks between worker processes: one file each. The kernel releases the lock when its process dies.
 
-The holder of a lock may write a note into the file, for the processes that wait. No process polls the file: the holder
-has an exclusive lock until the note is written, and a shared lock from then on. A process that waits requests a shared
-lock in a thread, which it gets when the note is there, and then an exclusive lock, which it gets when the holder has
-ended.
+The holder of a lock may write a note into the file, for the processes that wait. No process polls the file. The holder
+has an exclusive lock until it has written the note, and a shared lock from then on. A process that waits requests a
+shared lock in a thread, and gets it when the note is there. Then it requests an exclusive lock, and gets it when the
+holder has ended.
 """
 
 from __future__ import annotations
@@ -29,19 +29,19 @@ __all__ = ["Followed", "Lock", "Locks"]
 Result = TypeVar("Result")
 
 NOTE_SIZE: Final = 2048
-"""Bytes of a note. Each is written in one call, padded to this length, so that readers never see a part of one."""
+"""Bytes of a note. One call writes it, padded to this length, so that readers never see a part of a note."""
 
 THREADS: Final = 4
-"""Threads that make and delete lock files, which may wait for the disk."""
+"""Threads that create and delete lock files, which may wait for the disk."""
 
 
 HOLD_S: Final = 30.0
-"""How long a caller waits for another process that does the same work. The lock only saves a second request to
-upstream, so a caller that has waited for longer, because that process stands still, does the work itself."""
+"""Seconds for which a caller waits for another process that does the same work. The lock only saves a second request to
+upstream. So if the other process hangs, the caller does the work itself."""
 
 
 class Followed:
-    """A lock that another process holds, whose note is there."""
+    """A lock that another process holds. Its note is there."""
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
@@ -52,24 +52,24 @@ class Followed:
 
     async def ended(self) -> None:
         """Wait until the holder has released the lock, or was killed."""
-        # The thread may outlive the caller, so it has a descriptor of its own, which shares the lock.
+        # The thread may outlive the caller, so it gets a descriptor of its own, which shares the lock.
         own = os.dup(self._fd)
         await _in_thread(lambda: _flock(own, fcntl.LOCK_EX), os.close)
         os.close(own)
 
     def close(self) -> None:
-        """Close the file, and with it the lock."""
+        """Close the file, which releases the shared lock."""
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
 
 
 class Lock:
-    """The lock of one name. Without a folder no other process can hold it.
+    """The lock of one name. Without a folder, no other process can hold it.
 
     Args:
         path: of its file.
-        pool: runs what may wait for the disk.
+        pool: runs calls that may wait for the disk.
         modes: of the file.
     """
 
@@ -79,7 +79,7 @@ class Lock:
         self._modes = modes
         self._fd = -1
         self.left = b""
-        """The note that a killed holder has left. Known once this lock is held."""
+        """The note that a killed holder has left. Known while this lock is held."""
 
     @property
     def spool(self) -> Path | None:
@@ -96,21 +96,21 @@ class Lock:
         return self._is_held_by(await finish(taking, _close_all))
 
     async def hold(self) -> None:
-        """Take the lock, waiting as long as another process holds it."""
+        """Take the lock. Wait while another process holds it."""
         while not await self.try_hold():
             path = self._path
             assert path
             await self._wait(path)
 
     async def follow(self) -> Followed | None:
-        """Wait for the holder's note; None if the holder has ended, or was killed, before it wrote one."""
+        """Wait for the holder's note. None if the holder ended, or was killed, before it wrote one."""
         path = self._path
         assert path
         try:
             fd = await _in_thread(lambda: _opened(path, os.O_RDWR, fcntl.LOCK_SH), os.close)
         except FileNotFoundError:
             return None
-        # The shared lock has served its purpose. It would block processes that wait for the end.
+        # The shared lock is not needed any more. It would block processes that wait for the end.
         _flock(fd, fcntl.LOCK_UN)
         followed = Followed(fd)
         if _names(path, fd) and followed.note():
@@ -119,7 +119,7 @@ class Lock:
         return None
 
     def share(self, note: bytes) -> None:
-        """Write the note, and let the processes that wait read it."""
+        """Write the note, and let the waiting processes read it."""
         if self._fd >= 0:
             self.tell(note)
             # On Linux no process can take the lock in between. Elsewhere one may, and fetches the blob a second time.
@@ -141,7 +141,7 @@ class Lock:
             self._pool.submit(_release, path, fd)
 
     async def _wait(self, path: Path) -> None:
-        """Wait until the holder releases the lock. Another process may take it first then."""
+        """Wait until the holder releases the lock. Another process may take it before the caller does."""
         with contextlib.suppress(FileNotFoundError):
             os.close(await _in_thread(lambda: _opened(path, os.O_RDWR, fcntl.LOCK_EX), os.close))
 
@@ -156,7 +156,7 @@ class Locks:
     """The locks of a folder.
 
     Args:
-        folder: what the processes share; None if there is only this one.
+        folder: shared by the processes; None if there is only this process.
         modes: of the folder and its files.
     """
 
@@ -172,7 +172,7 @@ class Locks:
             self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="ociserver-cache")
 
     async def close(self) -> None:
-        """Wait for files that are being deleted."""
+        """Wait until the files of released locks are deleted."""
         pool, self._pool = self._pool, None
         if pool is not None:
             await asyncio.to_thread(pool.shutdown)
@@ -186,7 +186,7 @@ class Locks:
 
     @asynccontextmanager
     async def hold(self, *names: str, wait_s: float = HOLD_S) -> AsyncIterator[None]:
-        """Hold the lock of a name. A caller that has waited for `wait_s` seconds goes on without the lock."""
+        """Hold the lock of a name. A caller that has waited for `wait_s` seconds continues without the lock."""
         lock = self.lock(*names)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(wait_s):
@@ -261,10 +261,10 @@ def _names(path: Path, fd: int) -> bool:
 
 
 async def _in_thread(work: Callable[[], Result], undo: Callable[[Result], object]) -> Result:
-    """Run a call that may block for ever, and cannot be interrupted, in a thread of its own.
+    """Run a call that may block forever, and cannot be interrupted, in its own thread.
 
-    The thread does not keep the process alive. A caller that is cancelled goes on at once; `undo` is called when the
-    thread has ended.
+    The thread does not keep the process alive. A cancelled caller continues at once. `undo` is called with the result
+    when the thread has ended.
     """
     loop = asyncio.get_running_loop()
     future: asyncio.Future[Result] = loop.create_future()

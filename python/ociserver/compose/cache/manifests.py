@@ -1,4 +1,4 @@
-"""Manifests and tags: fetching, revalidation, and stale answers while upstream fails."""
+"""Fetches manifests, revalidates tags, and serves stale answers while upstream fails."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ __all__ = ["Found", "Manifests", "usable"]
 Found = TypeVar("Found", bound=Manifest | Descriptor)
 
 MAX_REMEMBERED: Final = 10_000
-"""Tags of which it is remembered when upstream was asked; some 250 bytes each."""
+"""Tags whose last revalidation is in memory; about 250 bytes each."""
 
 _log = logging.getLogger("ociserver")
 
@@ -35,13 +35,13 @@ class Manifests:
     """Fetches manifests into the local registry, which then answers.
 
     Args:
-        local: the registry that keeps them.
-        index: knows what is kept.
+        local: the registry that keeps the contents.
+        index: records what is kept.
         eviction: makes room.
-        flights: work of this process that many requests wait for.
+        flights: work of this process that several requests share.
         locks: between processes.
-        tag_lifetime: seconds for which what upstream said of a tag is believed.
-        upstream_timeout: seconds that upstream has to answer, where there is an older answer to give instead.
+        tag_lifetime: seconds for which upstream's answer about a tag is valid.
+        upstream_timeout: seconds that upstream has to answer if there is an older answer.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class Manifests:
         self._checked: LRU[tuple[str, str], float] = LRU(MAX_REMEMBERED)
 
     async def refresh(self, route: Route, tag: str) -> None:
-        """Revalidate a tag with upstream. Where that fails and the tag is kept here, add a warning instead."""
+        """Revalidate a tag with upstream. If that fails and the tag is kept here, add a warning instead."""
         assert route.upstream
         health = route.upstream.health
         is_known = await self._tagged(route, tag) is not None
@@ -96,7 +96,7 @@ class Manifests:
         key = route.repository, tag
         if self._is_young(self._checked.get(key)):
             return True
-        # Another process may have asked since.
+        # Another process may have asked in the meantime.
         checked = await self._index.checked(*key)
         self._checked.put(key, checked)
         return self._is_young(checked)
@@ -106,7 +106,7 @@ class Manifests:
         return self._is_young(self._checked.peek((route.repository, tag)))
 
     def _is_young(self, checked: float | None) -> bool:
-        # A time in the future: the clock was set back.
+        # A time in the future means that the clock was set back.
         return checked is not None and checked <= time.time() < checked + self._tag_lifetime
 
     async def _revalidate(self, route: Route, tag: str) -> None:
@@ -117,7 +117,7 @@ class Manifests:
                 return  # another process has just asked
             kept = await self._tagged(route, tag)
             try:
-                # Where there is another answer, the client does not retry for long.
+                # If there is another answer, the client does not retry for long.
                 with briefly() if kept else nullcontext():
                     if kept is None:
                         manifest = await upstream.get_tag(route.name, tag)
@@ -132,13 +132,13 @@ class Manifests:
             await self._note(route, tag, manifest.descriptor.digest)
 
     async def _named(self, route: Route, named: Descriptor) -> Manifest:
-        """The manifest that upstream names, from the local registry if it has it."""
+        """The manifest that upstream's descriptor names, from the local registry if it has the manifest."""
         assert route.upstream
         try:
             content = (await self._local.get_manifest(route.repository, named.digest)).content
         except OCIError:
             return await route.upstream.get_manifest(route.name, named.digest)
-        # With the type that upstream gives it now: the kept one may be wrong.
+        # Use the type that upstream gives now: the kept type may be wrong.
         kind = fetched_type(content, named.media_type)
         if kind is None:
             return await route.upstream.get_manifest(route.name, named.digest)
@@ -152,7 +152,7 @@ class Manifests:
 
     async def _keep(self, route: Route, manifest: Manifest, tags: tuple[str, ...]) -> None:
         if (await self._index.claim(route.repository, "upstream"))[0] != "upstream":
-            return  # pushed meanwhile
+            return  # a client has pushed to it in the meantime
         found = manifest.descriptor
         content = Content("manifest", found.digest, route.repository)
 
@@ -160,7 +160,7 @@ class Manifests:
             with suppress(OCIError):
                 kept = await self._local.resolve_manifest(route.repository, found.digest)
                 if kept.media_type != found.media_type:
-                    # A registry keeps the type of what it has; here upstream decides, and may have been mended.
+                    # A registry keeps the media type of a manifest. Here upstream decides, and may have corrected it.
                     await self._local.delete_manifest(route.repository, found.digest)
             await self._local.push_manifest(
                 route.repository, manifest.content, found.media_type, digest=found.digest, tags=tags
@@ -183,7 +183,7 @@ class Manifests:
         await self.forget(route.repository, tag)
 
     async def _tagged(self, route: Route, tag: str) -> Manifest | None:
-        """The local manifest of a tag, if it can be served."""
+        """The local manifest of a tag; None if it cannot be served."""
         return await self._here(self._local.get_tag(route.repository, tag))
 
     async def _here(self, asking: Awaitable[Found]) -> Found | None:
@@ -208,7 +208,7 @@ def usable(found: Found) -> Found:
     """Check that a manifest of the local registry can be served.
 
     Raises:
-        OCIError: MANIFEST_UNKNOWN if an earlier version has kept it with an invalid media type. It is fetched again.
+        OCIError: MANIFEST_UNKNOWN if an earlier version kept it with an invalid media type. The cache fetches it again.
     """
     descriptor = found.descriptor if isinstance(found, Manifest) else found
     if not is_media_type(descriptor.media_type):
@@ -225,11 +225,11 @@ async def _succeeds(ask: Callable[[], Awaitable[object]]) -> bool:
 
 
 def _translated(error: OCIError) -> Exception:
-    """An error of the local registry as the client gets it, which has only read."""
+    """An error of the local registry, translated for a client that has only read."""
     if error.code == "MANIFEST_BLOB_UNKNOWN":
         return HTTPError(
-            500, "the cache's local registry refuses manifests before their contents: set lax_child_references"
+            500, "the cache's local registry requires the children of a manifest first: set lax_child_references"
         )
     if error.code == "MANIFEST_INVALID":
-        return HTTPError(502, f"upstream's manifest cannot be kept: {error.message}")
+        return HTTPError(502, f"the cache cannot keep upstream's manifest: {error.message}")
     return error

@@ -9,7 +9,7 @@ from typing import Any, Literal
 __all__ = ["Note", "Stage"]
 
 Stage = Literal["coming", "kept", "whole"]
-"""How far a download is; see `Note`."""
+"""The state of a download; see `Note`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,12 +17,12 @@ class Note:
     """A download.
 
     Args:
-        state: `coming`: the file grows. `kept`: it is a blob of the local registry. `whole`: the file is complete and
+        state: `coming`: the file grows. `kept`: the blob is in the local registry. `whole`: the file is complete and
             verified.
-        size: bytes of the blob.
-        media_type: of the blob, as upstream says.
-        repository: in the local registry.
-        upload: the id of the upload whose file it is written to; empty for the spool beside the lock.
+        size: of the blob, in bytes.
+        media_type: of the blob, from upstream.
+        repository: its name in the local registry.
+        upload: the id of the upload whose file is written; empty for the spool file of the lock.
     """
 
     state: Stage

@@ -1,4 +1,4 @@
-"""The file that a download is written to, and read from while it grows: that of a store's upload, or a spool."""
+"""The growing file of a download: the file of a store's upload, or a spool."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ociserver.store.errors import of_disk
 __all__ = ["GrowingFile", "PartialFile", "Spool", "SpooledUpload", "StoreUpload", "store_of"]
 
 MOST: Final = 1024 * 1024
-"""High-water mark in bytes of what is not yet in a spool: above it, the writer waits until half is left."""
+"""High-water mark in bytes of what is not yet in a spool. Above it, the writer waits until half of it is left."""
 
 
 class GrowingFile:
@@ -33,7 +33,7 @@ class GrowingFile:
 
     @classmethod
     def open(cls, path: Path) -> GrowingFile | None:
-        """None if the file is not there yet, or not any more."""
+        """None if the file does not exist yet, or does not exist any more."""
         try:
             return cls(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
         except FileNotFoundError:
@@ -45,13 +45,13 @@ class GrowingFile:
 
     async def read(self, at: int, size: int) -> bytes:
         """Up to `size` bytes from `at` on; empty at the end of the file."""
-        # Bytes that were written just now are in the page cache, so no thread is needed.
+        # Bytes that were just written are in the page cache, so this needs no thread.
         data = read_cached(self._fd, at, size)
         if data is not None:
             return data
         self._reading += 1
         try:
-            # A thread cannot be stopped when its request is.
+            # A cancelled request cannot stop the thread.
             return await finish(asyncio.get_running_loop().run_in_executor(None, read_at, self._fd, at, size))
         finally:
             self._reading -= 1
@@ -69,31 +69,31 @@ class GrowingFile:
 
 
 class PartialFile(Protocol):
-    """The file that a download writes to."""
+    """The file that a download writes."""
 
     @property
     def upload(self) -> str:
-        """The id of the upload that this is the file of; empty for a spool."""
+        """The id of the upload that this file belongs to; empty for a spool."""
 
     def growing(self) -> GrowingFile | None:
-        """The file to read from, the first time that it is there; else None."""
+        """The file to read from, once, as soon as it exists; else None."""
 
     async def write(self, data: bytes) -> None:
         """Append bytes."""
 
     async def finish(self, digest: str) -> None:
-        """Verify the digest, and make the bytes a blob unless this is only a spool.
+        """Verify the digest. Make the bytes a blob, unless this is only a spool.
 
         Raises:
             OCIError: DIGEST_INVALID with status 502.
         """
 
     async def discard(self) -> None:
-        """Delete the file, unless it has become a blob. Readers that have it open go on."""
+        """Delete the file, unless it has become a blob. Readers that have it open can continue."""
 
 
 class StoreUpload:
-    """An upload of a store, whose file other processes can read too.
+    """An upload of a store. Other processes can read its file, too.
 
     Args:
         store: has the upload.
@@ -129,9 +129,9 @@ class Spool:
     """A file that only the readers of a download use. Threads without Python write and hash it.
 
     Args:
-        path: of the file, for other processes; None for one without a name.
+        path: of the file, for other processes; None for a file without a name.
         fd: of the file, which is empty.
-        algorithm: of the digest that it is to have.
+        algorithm: of the expected digest.
     """
 
     upload = ""
@@ -145,7 +145,7 @@ class Spool:
 
     @classmethod
     async def make(cls, path: Path | None, algorithm: str) -> Spool:
-        """Make the file, and a spool of it."""
+        """Create the file, and a spool with it."""
         try:
             return cls(path, await asyncio.to_thread(_made, path), algorithm)
         except OSError as error:
@@ -166,7 +166,7 @@ class Spool:
         self._check()
 
     async def written(self) -> None:
-        """Wait until all is in the file."""
+        """Wait until all bytes are in the file."""
         await wait_until_called(self._appender.when_written)
         self._check()
 
@@ -220,7 +220,7 @@ class SpooledUpload:
         await self._spool.write(data)
 
     async def finish(self, digest: str) -> None:
-        # Readers go on with the spool, even if the blob is evicted.
+        # Readers continue with the spool, even if the blob is evicted.
         await self._spool.written()
         await _commit(self._writer, digest)
         await self._spool.discard()
@@ -233,7 +233,7 @@ class SpooledUpload:
 
 
 def store_of(backend: Backend) -> Store | None:
-    """The store that a backend is, or wraps."""
+    """The store that a backend is or wraps; None if there is none."""
     while not isinstance(backend, Store):
         inner = getattr(backend, "inner", None)
         if not isinstance(inner, Backend):
@@ -255,6 +255,6 @@ def _made(path: Path | None) -> int:
     if path is None:
         with tempfile.TemporaryFile() as file:
             return os.dup(file.fileno())
-    # Other processes may still read the file of a killed process, so it must not change.
+    # Other processes may still read the file of a killed process. So create a new file instead of changing it.
     path.unlink(missing_ok=True)
     return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)

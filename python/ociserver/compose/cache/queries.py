@@ -1,4 +1,4 @@
-"""Statements of the index. Each function is one transaction."""
+"""The SQL of the index. Each function is one transaction."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ __all__ = [
 ]
 
 Owner = Literal["upstream", "local"]
-"""Where a repository's contents come from: the cache has fetched them, or clients have pushed them."""
+"""The source of a repository's contents: the cache fetches them from upstream, or clients push them."""
 
 Kind = Literal["blob", "manifest"]
 
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """A content that counts: a blob, once for all repositories that have it, or the manifest of one repository."""
+    """A content that is counted: a blob, once for all its repositories, or the manifest of one repository."""
 
     kind: Kind
     digest: str
@@ -51,13 +51,13 @@ class Content:
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """A content as the index has it.
+    """An entry of the index.
 
     Args:
         id: of its row.
-        content: what it is.
-        size: bytes that it takes.
-        added: nanoseconds since 1970 when it was added last.
+        content: the content.
+        size: bytes that it takes on the disk.
+        added: when it was added last, in nanoseconds since 1970.
         repositories: that have it.
     """
 
@@ -147,7 +147,7 @@ def remove(content: Content, repositories: Iterable[str]) -> Work[bool]:
 
 
 def leave_alone(repository: str) -> Work[None]:
-    """Remove all that is recorded of a repository's contents."""
+    """Remove all records of a repository's contents."""
     rows = yield "DELETE FROM kept_in WHERE repository = ? RETURNING kept_id", (repository,)
     for (kept_id,) in rows:
         yield (
@@ -157,7 +157,7 @@ def leave_alone(repository: str) -> Work[None]:
 
 
 def note_uses(uses: Mapping[Content, float]) -> Work[None]:
-    """Record when contents were used last. Unknown ones are skipped."""
+    """Record the last uses of contents. Skips contents without an entry."""
     for content, used in uses.items():
         yield (
             "UPDATE kept SET used = ? WHERE kind = ? AND digest = ? AND repository = ? AND used < ?",
@@ -179,13 +179,13 @@ def least_used(limit: int) -> Work[list[Kept]]:
 
 
 def kept_after(kept_id: int, limit: int) -> Work[list[Kept]]:
-    """Contents in the order of their rows, after one."""
+    """Contents by row id, after the id `kept_id`."""
     rows = yield f"SELECT {_COLUMNS} FROM kept k WHERE k.id > ? ORDER BY k.id LIMIT ?", (kept_id, limit)
     return _kept(rows)
 
 
 def known(contents: Sequence[Content], repository: str) -> Work[set[Content]]:
-    """Which of some contents are recorded for a repository."""
+    """Those of the contents that are recorded for a repository."""
     found: set[Content] = set()
     for content in contents:
         rows = yield (
@@ -209,13 +209,13 @@ def repository_with(digest: str) -> Work[str | None]:
 
 
 def checked(repository: str, tag: str) -> Work[float]:
-    """When upstream was last asked about a tag; 0 for never."""
+    """The time of the last answer of upstream about a tag, in seconds since 1970; 0 for never."""
     rows = yield "SELECT checked FROM tag WHERE repository = ? AND tag = ?", (repository, tag)
     return float(rows[0][0]) if rows else 0.0
 
 
 def check_tag(repository: str, tag: str, digest: str, now: float) -> Work[None]:
-    """Record what upstream has said of a tag."""
+    """Record upstream's answer about a tag."""
     yield (
         "INSERT INTO tag (repository, tag, digest, checked) VALUES (?, ?, ?, ?)"
         " ON CONFLICT (repository, tag) DO UPDATE SET digest = excluded.digest, checked = excluded.checked",
@@ -224,13 +224,13 @@ def check_tag(repository: str, tag: str, digest: str, now: float) -> Work[None]:
 
 
 def forget_tag(repository: str, tag: str) -> Work[None]:
-    """Forget when upstream was asked about a tag."""
+    """Forget upstream's answer about a tag."""
     yield "DELETE FROM tag WHERE repository = ? AND tag = ?", (repository, tag)
 
 
 _COLUMNS = (
     "k.id, k.kind, k.digest, k.repository, k.size, k.added,"
-    # No repository's name has a space in it.
+    # A repository's name contains no space.
     " (SELECT GROUP_CONCAT(i.repository, ' ') FROM kept_in i WHERE i.kept_id = k.id)"
 )
 

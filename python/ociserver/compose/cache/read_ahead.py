@@ -1,4 +1,4 @@
-"""Receive ahead of the writer: bytes can be read as soon as they come, and are written in few large pieces."""
+"""Receives ahead of the writer. Bytes are readable as soon as they arrive, and are written in few large pieces."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from typing import Final, Self
 __all__ = ["ReadAhead"]
 
 MOST: Final = 1024 * 1024
-"""Bytes that may wait to be written: a few round trips to the disk's threads, and little memory for each download.
-As many are being written meanwhile."""
+"""Bytes that may wait to be written. This is enough for a few writes of the disk threads, and little memory for each
+download. At most the same number of bytes is being written in the meantime."""
 
 
 class ReadAhead:
-    """The bytes of a blob that have come and are not in the file yet. Receives within `async with`.
+    """The bytes of a blob that have arrived and are not in the file yet. Receives within `async with`.
 
     Args:
         pieces: of the blob.
-        came: called with the number of bytes that have come in all, before a new piece is readable.
+        came: called with the total number of bytes, before a new piece becomes readable.
     """
 
     def __init__(self, pieces: AsyncIterator[bytes], came: Callable[[int], None]) -> None:
@@ -32,7 +32,7 @@ class ReadAhead:
         self._change = asyncio.Event()
         self._room = asyncio.Event()
         self.size = 0
-        """Bytes that have come."""
+        """Total number of bytes that have arrived."""
 
     async def __aenter__(self) -> Self:
         self._receiving = asyncio.ensure_future(self._receive())
@@ -44,7 +44,7 @@ class ReadAhead:
         await asyncio.gather(self._receiving, return_exceptions=True)
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        """All bytes that came while the last ones were written, joined. They stay readable until `drop`."""
+        """The bytes that arrived during the last write, joined. They stay readable until `drop`."""
         while True:
             self._change.clear()
             if self._taken < self.size:
@@ -56,13 +56,13 @@ class ReadAhead:
         await self._receiving
 
     async def begun(self) -> None:
-        """Wait for the first piece, or for the end."""
+        """Wait for the first piece or the end."""
         while self.size == 0 and not self._receiving.done():
             self._change.clear()
             await self._change.wait()
 
     def read(self, at: int, size: int) -> bytes:
-        """Up to `size` bytes from `at` on; empty if they are not held."""
+        """Up to `size` bytes from `at` on; empty if they are not in memory."""
         start = self._start
         for piece in self._held:
             if start <= at < start + len(piece):
@@ -72,7 +72,7 @@ class ReadAhead:
         return b""
 
     def drop(self, to: int) -> None:
-        """Forget the bytes before this offset: they can be read from the file."""
+        """Drop the bytes before this offset: they are readable from the file."""
         while self._held and self._start + len(self._held[0]) <= to:
             self._start += len(self._held.popleft())
 
@@ -82,7 +82,7 @@ class ReadAhead:
             self._held.append(piece)
             self.size += len(piece)
             self._change.set()
-            # Readers that wait for this piece run first: more pieces may be here already.
+            # Let the readers that wait for this piece run first. More pieces may be here already.
             await asyncio.sleep(0)
             while self.size - self._taken >= MOST:
                 self._room.clear()

@@ -1,4 +1,4 @@
-"""Read a blob while it is downloaded."""
+"""Reads a blob while it is downloaded."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from ociserver.interface import Backend, BlobReader, Descriptor
 __all__ = ["DownloadReader", "EvictedError", "open_download"]
 
 READ_SIZE: Final = 256 * 1024
-"""Bytes read at a time; why this size: `BlobReader.__aiter__`."""
+"""Bytes of one read. `BlobReader.__aiter__` explains this size."""
 
 SMALL: Final = 64 * 1024
-"""Bytes of a blob up to which it is verified before the answer begins, so that an error has a status of its own."""
+"""Size in bytes up to which a blob is verified before the answer begins, so that an error can have its own status."""
 
 
 class EvictedError(Exception):
@@ -24,10 +24,10 @@ class EvictedError(Exception):
 
 
 class DownloadReader:
-    """A `BlobReader` of a download: gives the bytes that have come, and waits for more.
+    """A `BlobReader` of a download. Gives the bytes that have arrived, and waits for more.
 
     Args:
-        download: the caller has joined it.
+        download: the caller has called its `join`.
         descriptor: of the blob.
         span: (start, stop), stop exclusive.
         local: has the blob when the download is KEPT.
@@ -52,11 +52,11 @@ class DownloadReader:
         return self.part(*self.range)
 
     async def part(self, at: int, stop: int) -> AsyncIterator[bytes]:
-        """Any part of the blob."""
+        """The bytes of any part of the blob."""
         download = self._download
         while at < stop:
             if download.attempt != self._attempt and self._has_given:
-                raise HTTPError(502, "the blob has to be fetched again, and may be another one then")
+                raise HTTPError(502, "the download was restarted, and the blob's bytes may differ; request it again")
             self._attempt = download.attempt
             ready = min(download.available, stop)
             data = await download.read(at, min(READ_SIZE, ready - at)) if at < ready else b""
@@ -89,11 +89,11 @@ class DownloadReader:
 async def open_download(
     download: Download, digest: str, range: ByteRange | None, local: Backend, repository: str
 ) -> BlobReader:
-    """Open the blob of a download, or a part of it, as soon as its size is known, and all of it if it is small.
+    """Open the blob of a download, or a part of it, when its size is known. Wait for all of a small blob.
 
     Raises:
         OCIError: RANGE_INVALID.
-        EvictedError: it has to be downloaded again.
+        EvictedError: the caller has to start another download.
         Exception: the error of the download.
     """
     download.join()

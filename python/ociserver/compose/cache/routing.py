@@ -1,4 +1,4 @@
-"""Which upstream a repository is from, and what it is called there and here."""
+"""Finds the upstream of a repository, and the repository's names there and here."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ __all__ = ["Route", "Routes"]
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """Where a repository is.
+    """The upstream and the names of a repository.
 
     Args:
         repository: its name in the local registry.
-        upstream: the registry that it is from; None for a name that belongs to none.
-        name: its name there.
+        upstream: the registry that has it; None if no upstream matches the name.
+        name: its name in upstream.
     """
 
     repository: str
@@ -29,11 +29,11 @@ class Route:
 
 
 class Routes:
-    """Upstreams by the host that they stand for, `docker.io`; "" is the one for all other names.
+    """Upstreams by the host that they stand for, such as `docker.io`. "" is the upstream for all other names.
 
-    A client names the host by the `ns` parameter, as containerd does of its mirrors, or as the first elements of the
-    repository. Both mean the same repository here: `docker.io/library/alpine`. The colon of a port is written `_`,
-    since no repository's name may have one.
+    A client names the host by the `ns` parameter, as containerd does with its mirrors, or as the first elements of the
+    repository. Both mean the same repository here: `docker.io/library/alpine`. In a repository's name, `_` replaces the
+    colon before a port, which is not allowed there.
 
     Raises:
         ValueError: a host cannot be the beginning of a repository's name.
@@ -46,12 +46,12 @@ class Routes:
                 raise ValueError(
                     f"{shown(host)!r} is not the host of a registry; write docker.io, registry.example:5000, or team"
                 )
-        # The longest prefix that fits is the one that is meant.
+        # The longest matching prefix wins.
         self._prefixes = sorted((found for host, found in self._upstreams.items() if host), key=lambda p: -len(p[0]))
         self._other = upstreams.get("")
 
     def find(self, repository: str) -> Route:
-        """The route of a repository that the current request asks for."""
+        """The route of a repository of the current request."""
         context = request_context.get()
         if context is not None and context.namespace:
             found = self._upstreams.get(context.namespace)

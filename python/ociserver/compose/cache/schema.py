@@ -9,7 +9,7 @@ from ociserver.store.schema import Schema
 __all__ = ["INDEX"]
 
 _FIRST: Final = (
-    # Whose a repository is: upstream's or local.
+    # The owner of a repository: upstream or local.
     "CREATE TABLE repository (name TEXT PRIMARY KEY, owner TEXT NOT NULL) WITHOUT ROWID",
     (
         "CREATE TABLE content (repository TEXT NOT NULL, digest TEXT NOT NULL, kind TEXT NOT NULL,"
@@ -17,7 +17,7 @@ _FIRST: Final = (
     ),
     "CREATE INDEX content_used ON content (used)",
     "CREATE INDEX content_digest ON content (digest)",
-    # What upstream has said of a tag, and when.
+    # Upstream's last answer about a tag, and its time.
     (
         "CREATE TABLE tag (repository TEXT NOT NULL, tag TEXT NOT NULL, digest TEXT NOT NULL, checked REAL NOT NULL,"
         " PRIMARY KEY (repository, tag)) WITHOUT ROWID"
@@ -25,17 +25,17 @@ _FIRST: Final = (
     "CREATE TABLE total (bytes INTEGER NOT NULL)",
     "INSERT INTO total VALUES (0)",
 )
-"""What was there before the tables had a version; each content counted once for each of its repositories."""
+"""The tables before they had a version. A content counted once for each of its repositories."""
 
 _ONCE: Final = (
-    # A content of upstream that is kept: a blob, whose `repository` is empty as it counts once for all of them, or the
-    # manifest of a repository. `size` is what it takes on the disk; `added` names the time when it was kept last.
+    # A content of upstream that is kept: a blob, with an empty `repository` because it counts once for all of them, or
+    # the manifest of a repository. `size` is what it takes on the disk. `added` is when it was kept last.
     (
         "CREATE TABLE kept (id INTEGER PRIMARY KEY, kind TEXT NOT NULL, digest TEXT NOT NULL, repository TEXT NOT NULL,"
         " size INTEGER NOT NULL, used REAL NOT NULL, added INTEGER NOT NULL, UNIQUE (kind, digest, repository))"
     ),
     "CREATE INDEX kept_used ON kept (used)",
-    # The repositories that a content is in.
+    # The repositories that have a content.
     (
         "CREATE TABLE kept_in (kept_id INTEGER NOT NULL REFERENCES kept ON DELETE CASCADE, repository TEXT NOT NULL,"
         " PRIMARY KEY (kept_id, repository)) WITHOUT ROWID"
@@ -63,4 +63,4 @@ _ONCE: Final = (
 )
 
 INDEX: Final = Schema((_FIRST, _ONCE), "repository", unversioned=1)
-"""The tables of an index."""
+"""The schema of an index."""

@@ -1,4 +1,4 @@
-"""Clean up after killed processes and power cuts, once, in the background, when a cache is opened."""
+"""Cleans up after killed processes and power cuts, once, in the background, when a cache is opened."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ociserver.store.collect import unknown_files
 __all__ = ["Tidying"]
 
 _OLD_FOLDER = "filling"
-"""Name of the folder of locks in earlier versions."""
+"""Name of the folder of lock files in earlier versions."""
 
 _log = logging.getLogger("ociserver")
 
@@ -27,11 +27,11 @@ class Tidying:
     """Deletes the partial files of killed processes, and corrects the index.
 
     Args:
-        store: keeps the contents; None if they are in memory: then there is nothing to do.
+        store: keeps the contents; None if they are in memory, where nothing is left to clean up.
         index: is corrected.
         eviction: makes room.
         locks: between processes.
-        blobs: deletes what a download has left.
+        blobs: deletes the partial file of a download.
         is_local: whether clients push to a repository.
     """
 
@@ -52,12 +52,12 @@ class Tidying:
         self._is_local = is_local or (lambda _: False)
 
     async def run(self) -> None:
-        """Do all of it. Errors are logged, because no caller waits."""
+        """Do everything. Logs errors, because no caller waits."""
         try:
             if self._store is not None:
                 await self._run(self._store)
         except Exception:
-            _log.exception("the cache could not be cleaned up after processes that were killed")
+            _log.exception("the cache could not clean up after killed processes; it tries again when it is opened next")
 
     async def _run(self, store: Store) -> None:
         async for lock in self._locks.abandoned():

@@ -1,4 +1,4 @@
-"""A registry elsewhere as the cache reads it. Its answers are checked before they are kept or passed on."""
+"""Reads from an upstream registry, and checks its answers before the cache keeps them or passes them on."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ __all__ = ["Upstream", "wrong_content"]
 Item = TypeVar("Item")
 
 MAX_SIZE: Final = 1 << 50
-"""Bytes of a content: 1 PiB is more than any has, and sums of such sizes stay within 64 bits."""
+"""Largest size of a content in bytes: 1 PiB. Sums of such sizes fit into 64 bits."""
 
 _REFUSALS: Final = frozenset({401, 403})
 
 
 class Upstream:
-    """Reads of one upstream.
+    """Reads from one upstream.
 
-    If the registry refuses the credentials of the cache, that is no error of the cache's client: it becomes 502, and
-    never 401, which would make the client sign in to the cache.
+    If the registry refuses the credentials of the cache, the client of the cache is not at fault. The error becomes a
+    502, and never a 401, which would make the client sign in to the cache.
 
     Args:
         backend: the registry.
-        host: the host that it stands for, for messages; "" for the registry's own.
+        host: the host that it stands for, for messages; "" for the registry's own host.
         retry_after: see `Health`.
-        answer_timeout: seconds that upstream has to begin an answer, retries included.
+        answer_timeout: seconds that upstream has to begin an answer, including retries.
     """
 
     def __init__(self, backend: Backend, host: str, retry_after: float, answer_timeout: float) -> None:
@@ -92,10 +92,10 @@ class Upstream:
 
     @asynccontextmanager
     async def _asking(self, name: str) -> AsyncIterator[None]:
-        """A request to upstream, up to the beginning of its answer.
+        """Wrap a request to upstream, up to the beginning of its answer.
 
         Raises:
-            NotAskedError: upstream failed lately.
+            NotAskedError: upstream failed recently.
             HTTPError: 504 if it does not answer in time.
         """
         with self.health.asking(name), self._translated(name):
@@ -104,7 +104,7 @@ class Upstream:
                     yield
             except TimeoutError:
                 raise HTTPError(
-                    504, f"upstream ({self.host}) has not answered within {self._answer_timeout:g} seconds"
+                    504, f"upstream ({self.host}) did not answer within {self._answer_timeout:g} seconds"
                 ) from None
 
     @contextmanager
@@ -123,14 +123,14 @@ class Upstream:
 
 
 def wrong_content(digest: str) -> OCIError:
-    """Upstream gave other bytes than were requested: its fault, and not the client's."""
+    """The error for bytes that do not match the digest. Status 502, because upstream and not the client is at fault."""
     return OCIError(
-        "DIGEST_INVALID", "upstream's content is not what its digest says", detail={"digest": digest}, status=502
+        "DIGEST_INVALID", "upstream's content does not match its digest", detail={"digest": digest}, status=502
     )
 
 
 def _verified(manifest: Manifest, digest: str) -> Manifest:
-    """A manifest whose digest is right, with the media type that its bytes say."""
+    """The manifest with the media type from its bytes. Raises an error if its digest is wrong."""
     content = manifest.content
     if digest_of(content, digest.partition(":")[0]) != digest:
         raise wrong_content(digest)
@@ -142,17 +142,17 @@ def _verified(manifest: Manifest, digest: str) -> Manifest:
 
 def _check(descriptor: Descriptor) -> Descriptor:
     if not is_media_type(descriptor.media_type):
-        raise HTTPError(502, "upstream gives an invalid media type")
+        raise HTTPError(502, "upstream sent an invalid media type")
     if not 0 <= descriptor.size <= MAX_SIZE:
-        raise HTTPError(502, "upstream does not say how large the content is")
+        raise HTTPError(502, "upstream sent no valid size of the content")
     return descriptor
 
 
 def _host_of(backend: Any) -> str:
-    """The host of a client, which may have wrappers around it."""
+    """The host of a client, which may be inside wrappers."""
     while backend is not None:
         host = getattr(backend, "host", None)
         if isinstance(host, str):
             return host
         backend = getattr(backend, "inner", None)
-    return "the registry behind it"
+    return "the upstream registry"

@@ -30,24 +30,25 @@ Tagged = TypeVar("Tagged", Manifest, Descriptor)
 class Unify(Backend):
     """Reads from any of several registries, and writes to all of them or to the first.
 
-    A content is that of the first registry that gives it, whatever went wrong at those before. Lists are those of
-    all, in order and without duplicates; a registry that fails fails the list, since a part would look whole.
+    A content comes from the first registry that gives it, even if earlier ones fail. A list merges the lists of all, in
+    order and without duplicates. If one registry fails, the list fails, because a part of it would look complete.
 
-    `writes="all"`: the registries mirror each other. A write goes to all at once and succeeds if all do, a deletion
-    if one does and the others have nothing to delete. One that fails in some is an error with the code of the first
-    of these, and the others keep what they did: to repeat it mends it. A blob that is refused while its bytes come
-    is broken off everywhere. A tag that points at different manifests is UNKNOWN/409.
+    `writes="all"`: the registries mirror each other. A write goes to all of them concurrently, and succeeds if all do.
+    A deletion succeeds if one succeeds and the others have nothing to delete. If only some registries fail, the
+    caller gets the error of the first of these, and the other registries keep the change. A repetition of the write
+    repairs that. If one registry refuses a blob while its bytes arrive, the push is aborted everywhere. If a tag points
+    at different manifests, reading it is UNKNOWN with status 409.
 
-    `writes="first"`: the first registry lies over the others, which are only read. A tag is that of the first
-    registry that has it; deleting it there shows the one beneath.
+    `writes="first"`: the first registry is an overlay, and the others are read-only. A tag comes from the first
+    registry that has it. After its deletion there, the tag of the next registry is visible.
 
     Args:
         backends: two or more registries.
-        reads: how contents are asked for: `sequential`, in order, or `concurrent`, all at once and the quickest wins.
+        reads: `sequential` asks one registry after the other; `concurrent` asks all, and the fastest answer wins.
         writes: see above.
 
     Raises:
-        ValueError: there are fewer than two.
+        ValueError: there are fewer than two registries.
     """
 
     def __init__(
@@ -62,7 +63,7 @@ class Unify(Backend):
         self._writers = self._backends if writes == "all" else self._backends[:1]
         self._ask = in_turn if reads == "sequential" else at_once
         self._stack = AsyncExitStack()
-        # Tags are set in the same order everywhere, and bytes of an upload written everywhere before somebody looks.
+        # All registries set tags in the same order, and write an upload's bytes before the next request looks at it.
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def __aenter__(self) -> Self:
@@ -98,15 +99,15 @@ class Unify(Backend):
         return await self._tagged(repository, tag, lambda backend: backend.resolve_tag(repository, tag))
 
     async def locate_blob(self, repository: str, digest: str) -> Url | None:
-        """Where the first registry that has the blob says, if it says so; one that fails is passed over."""
+        """The location in the first registry that has the blob. Skips a registry that fails."""
         for backend in self._backends:
             with contextlib.suppress(Exception):
                 location = await backend.locate_blob(repository, digest)
                 if location is None:
-                    # It may not have looked.
+                    # The backend may not have checked whether the blob exists.
                     await backend.resolve_blob(repository, digest)
                 return location
-        # Reading says what is wrong.
+        # The read that follows reports the error.
         return None
 
     # Writer
@@ -134,13 +135,13 @@ class Unify(Backend):
         return await self._upload(resumed, give_up=lambda writer: writer.aclose())
 
     async def locate_upload(self, repository: str, upload_id: str) -> Url | None:
-        """Where the first registry says, if it alone takes writes: else the others would not get the bytes."""
+        """The first registry's location, if only that one takes writes. Else the others would miss the bytes."""
         if len(self._writers) > 1:
             return None
         return await self._writers[0].locate_upload(repository, *decode_id(upload_id, 1))
 
     async def mount_blob(self, from_repository: str | None, to_repository: str, digest: str) -> Descriptor:
-        # Where only some have it, the code makes the server ask the client for the bytes, which mends it.
+        # If only some registries have the blob, the error makes the client push the bytes, which repairs that.
         return (await self._write(lambda backend: backend.mount_blob(from_repository, to_repository, digest)))[0]
 
     async def push_manifest(
@@ -206,7 +207,7 @@ class Unify(Backend):
             return await in_turn([partial(call, backend) for backend in self._backends])
         found = await self._ask_all(call)
         if len({_digest(each) for each in found}) > 1:
-            # Somebody may be setting it just now: then the answers agree when that is done.
+            # Another task may be setting the tag. Then the answers agree when it has finished.
             async with self._turn(repository):
                 found = await self._ask_all(call)
         digests = [_digest(each) for each in found]
@@ -215,7 +216,7 @@ class Unify(Backend):
         return found[0]
 
     async def _ask_all(self, call: Callable[[Backend], Coroutine[Any, Any, Tagged]]) -> list[Tagged]:
-        """What all say who can tell, which is at least one."""
+        """The answers of all registries that do not fail, at least one."""
         outcomes = await asyncio.gather(*(call(backend) for backend in self._backends), return_exceptions=True)
         found = [each for each in outcomes if not isinstance(each, BaseException)]
         if not found:

@@ -1,4 +1,4 @@
-"""Sorted lists as one."""
+"""Merges sorted lists."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ _END: Final[Any] = object()
 async def merged(
     lists: Sequence[AsyncIterator[Item]], position: Callable[[Item], str], limit: int | None
 ) -> AsyncIterator[Item]:
-    """The items of all lists in order, each once; of two at one position that of the earlier list.
+    """The items of all lists in order, without duplicates. Of two items at one position, the earlier list's item wins.
 
-    One item of each list is held. A list that begins with NAME_UNKNOWN is empty, unless all do.
+    Keeps one item of each list in memory. A list that begins with NAME_UNKNOWN counts as empty, unless all do.
 
     Args:
-        lists: each sorted by `position`, and asked for `limit` items.
-        position: what an item is sorted by.
-        limit: how many to give at most. After that a list that ended at its own limit would be missed.
+        lists: each sorted by `position`, and requested with `limit`.
+        position: the sort key of an item.
+        limit: maximum number of items. Beyond it, items would be missing from a list that ended at its own limit.
     """
     unknown: list[OCIError] = []
     heads: list[tuple[str, int, Item]] = []

@@ -1,4 +1,4 @@
-"""What several registries said to the same question, as one answer or one error."""
+"""Combines the outcomes of the same call to several registries into one result or one error."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ Result = TypeVar("Result")
 Outcomes = Sequence[Result | BaseException]
 
 UNKNOWN: Final = frozenset({"NAME_UNKNOWN", "BLOB_UNKNOWN", "MANIFEST_UNKNOWN", "BLOB_UPLOAD_UNKNOWN"})
-"""Codes that say that something is not there."""
+"""Codes that say that something does not exist."""
 
 
 class BrokenOffError(RegistryError):
-    """Ends a push to one registry because another one refused it. Nobody outside gets to see it."""
+    """Ends a push to one registry because another one refused it. No caller outside of this package sees it."""
 
 
 async def everywhere(calls: Sequence[Coroutine[Any, Any, Result]], *, forgive: Collection[str] = ()) -> list[Result]:
-    """Make all calls at once, and to their end even if the caller is cancelled; see `settle`."""
+    """Make all calls concurrently, and finish them even if the caller is cancelled; see `settle`."""
     return settle(await finish(asyncio.gather(*calls, return_exceptions=True)), forgive=forgive)
 
 
 def settle(outcomes: Outcomes[Result], *, forgive: Collection[str] = ()) -> list[Result]:
-    """The results, if all succeeded.
+    """The results, if all calls succeeded.
 
-    If all failed it is the most telling of their errors. If some did, it is the first of these, with its code,
-    unless all of them are of a code that is forgiven.
+    If all calls failed, raises the most telling error. If only some failed, raises the first error whose code is not in
+    `forgive`, if there is one.
     """
     results = [each for each in outcomes if not isinstance(each, BaseException)]
     failures = {
@@ -48,7 +48,7 @@ def settle(outcomes: Outcomes[Result], *, forgive: Collection[str] = ()) -> list
 
 
 def most_telling(errors: Collection[BaseException]) -> BaseException:
-    """The first that says more than that something is not there; else the first that knows the repository."""
+    """The first error that is not of an unknown content; else the first one that is not of an unknown repository."""
     return min(errors, key=lambda error: (code_of(error) in UNKNOWN) + (code_of(error) == "NAME_UNKNOWN"))
 
 

@@ -1,4 +1,4 @@
-"""Asking several registries for the same content: one after the other, or all at once."""
+"""Reads the same content from several registries: one after the other, or concurrently."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Ask = Callable[[], Coroutine[Any, Any, Result]]
 
 
 async def in_turn(asks: Sequence[Ask[Result]]) -> Result:
-    """The first answer that is no error; a later registry is asked only if all before it failed."""
+    """The first result. Asks a registry only if all before it failed."""
     errors: list[BaseException] = []
     for ask in asks:
         try:
@@ -26,7 +26,7 @@ async def in_turn(asks: Sequence[Ask[Result]]) -> Result:
 
 
 async def at_once(asks: Sequence[Ask[Result]]) -> Result:
-    """The quickest answer that is no error; the others are cancelled, and closed if they came too late for that."""
+    """The fastest result. Cancels the other calls, and closes their results if they arrive anyway."""
     tasks = [asyncio.ensure_future(ask()) for ask in asks]
     waiting = set(tasks)
     winner: asyncio.Future[Result] | None = None

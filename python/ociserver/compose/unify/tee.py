@@ -1,4 +1,4 @@
-"""One stream of bytes into several registries."""
+"""Sends one stream of bytes to several registries."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _END: Final = None
 
 
 async def tee(chunks: AsyncIterable[bytes], pushes: Sequence[Push[Result]]) -> list[Result | BaseException]:
-    """Give every push all of the chunks, at the pace of the slowest; one piece waits for each.
+    """Give all chunks to every push, at the speed of the slowest. One chunk waits for each push.
 
-    A push that fails while the bytes come ends the others too, with `BrokenOffError`, so that nothing is kept
-    that nobody will be told of. What the chunks raise is raised in each push, and then here.
+    If one push fails while the bytes arrive, the others end with `BrokenOffError`, so that no registry keeps a blob
+    that the caller does not know of. An error of `chunks` is raised in each push, and then here.
     """
     lanes = [_Lane(push) for push in pushes]
     tasks = [lane.task for lane in lanes]
@@ -50,7 +50,7 @@ async def tee(chunks: AsyncIterable[bytes], pushes: Sequence[Push[Result]]) -> l
 
 
 class _Lane(Generic[Result]):
-    """One push, and the piece that waits for it."""
+    """One push, and the chunk that waits for it."""
 
     def __init__(self, push: Push[Result]) -> None:
         self._queue: asyncio.Queue[bytes | Exception | None] = asyncio.Queue(maxsize=1)
@@ -65,7 +65,7 @@ class _Lane(Generic[Result]):
             await self._queue.put(item)
 
     def _make_way(self, task: asyncio.Future[Result]) -> None:
-        # A push may end before its last piece, if the registry has the blob. A task that waits to put one then goes on.
+        # A push may end before the last chunk, if the registry has the blob. Wakes the task that waits to put one.
         while not self._queue.empty():
             self._queue.get_nowait()
 

@@ -1,4 +1,4 @@
-"""One upload that is made of one in each registry."""
+"""One upload that consists of an upload in each registry."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ __all__ = ["Upload", "decode_id", "encode_id"]
 
 
 class Upload:
-    """A `BlobWriter` over one of each registry.
+    """A `BlobWriter` over one writer of each registry.
 
-    The first registry lets one request write at a time, so it is asked first, and let go of last. If the others
-    do not follow it, their upload has ended: nobody could go on with one that is at two places.
+    The first registry allows one writing request at a time. So it is called first, and closed last. If the other
+    registries then fail, the upload is cancelled: nobody could continue an upload with different sizes.
 
     Args:
         writers: one of each registry, in order.
-        turn: held while bytes are written, so that nobody in this process sees one registry ahead of another.
+        turn: held while bytes are written, so that no task of this process sees one registry ahead of another.
     """
 
     def __init__(self, writers: Sequence[BlobWriter], turn: asyncio.Lock) -> None:
@@ -95,11 +95,11 @@ class Upload:
 
     async def _agree(self) -> None:
         if len({writer.size for writer in self._writers}) > 1:
-            # One may have gone on in another process.
+            # Another process may have continued one of the uploads.
             await self.refresh()
         sizes = {writer.size for writer in self._writers}
         if len(sizes) > 1:
-            raise OCIError("RANGE_INVALID", f"the registries are at different places in this upload: {sorted(sizes)}")
+            raise OCIError("RANGE_INVALID", f"the registries have different sizes of this upload: {sorted(sizes)}")
 
 
 async def _cancel(writer: BlobWriter) -> None:
@@ -107,15 +107,15 @@ async def _cancel(writer: BlobWriter) -> None:
 
 
 def encode_id(ids: Sequence[str]) -> str:
-    """The ids of all registries as one."""
+    """The ids of all registries as one id."""
     return base64.urlsafe_b64encode(json.dumps(ids).encode()).decode()
 
 
 def decode_id(upload_id: str, count: int) -> list[str]:
-    """The ids that `encode_id` was given.
+    """The ids of which `encode_id` made this id.
 
     Raises:
-        OCIError: BLOB_UPLOAD_UNKNOWN if it was given no such thing.
+        OCIError: BLOB_UPLOAD_UNKNOWN if `encode_id` did not make it.
     """
     try:
         ids = json.loads(base64.b64decode(upload_id, altchars=b"-_", validate=True))
