@@ -12,8 +12,8 @@ from ociserver.errors import OCIError
 from ociserver.interface import BlobReader, Descriptor, Manifest
 from ociserver.store import manifests, reads, writes
 from ociserver.store.directory import Directory
-from ociserver.store.glances import Glances
 from ociserver.store.lists import Lists
+from ociserver.store.nowait_reads import NowaitReads
 from ociserver.store.read_cache import ReadCache
 from ociserver.store.reader import FileReader, InlineReader
 from ociserver.store.reads import Link, Resolved, StoredContent
@@ -44,7 +44,7 @@ class Reading(Lists, reads_nowait=True):
         self.blobs = blobs
         self.renew_after_s = renew_after_s
         self._read_cache = ReadCache(database.version)
-        self._glances = Glances(database, self._read_cache)
+        self._nowait_reads = NowaitReads(database, self._read_cache)
 
     @property
     def unavailable(self) -> str | None:
@@ -128,15 +128,15 @@ class Reading(Lists, reads_nowait=True):
     def read_nowait(self, kind: str, repository: str, reference: str) -> tuple[Descriptor, bytes | None] | None:
         if kind == "manifest_get":
             manifest: Manifest | None = self._read_cache.get((repository, reference, "manifest"))
-            manifest = manifest or self._glances.manifest(repository, reference)
+            manifest = manifest or self._nowait_reads.manifest(repository, reference)
             return None if manifest is None else (manifest.descriptor, manifest.content)
         if kind == "manifest_head":
             resolved: Resolved | None = self._read_cache.get((repository, reference, "resolved"))
-            resolved = resolved or self._glances.resolved(repository, reference)
+            resolved = resolved or self._nowait_reads.resolved(repository, reference)
             is_due = resolved is not None and ":" in reference and self._is_due(resolved.renewed)
             return None if resolved is None or is_due else (resolved.descriptor, None)
         link: Link | None = self._read_cache.get((repository, reference, "blob"))
-        link = link or self._glances.blob(repository, reference)
+        link = link or self._nowait_reads.blob(repository, reference)
         if link is None or link.copy.content is None or link.copy.bad:
             # What is in a file may have gone, or be short.
             return None

@@ -91,9 +91,9 @@ class SQLite:
         # For large reads; of its thread alone.
         self._aside: sqlite3.Connection | None = None
         self._large_reads: ThreadPoolExecutor | None = None
-        # For whoever has the lock; of its own, so that the loop needs none to read.
-        self._glancer: sqlite3.Connection | None = None
-        self._glancing = threading.Lock()
+        # For `read_nowait`, in the thread that has the lock. A separate connection, so that the event loop needs no lock.
+        self._nowait_connection: sqlite3.Connection | None = None
+        self._nowait_lock = threading.Lock()
         self._home = 0
         self._checkpointer: Checkpointer | None = None
         self._index: WalIndex | None = None
@@ -133,10 +133,10 @@ class SQLite:
         checkpointer, self._checkpointer = self._checkpointer, None
         if checkpointer is not None:
             await asyncio.to_thread(checkpointer.close)
-        # Taken away first: then at most one glance is under way, and the mutex is free when it has ended.
-        glancer, self._glancer = self._glancer, None
-        with self._glancing:
-            for connection in (self._writer, self._reader, self._aside, glancer):
+        # No read without waiting starts after this. The lock is free when the last one has ended.
+        nowait, self._nowait_connection = self._nowait_connection, None
+        with self._nowait_lock:
+            for connection in (self._writer, self._reader, self._aside, nowait):
                 if connection is not None:
                     connection.close()
         self._writer = self._reader = self._aside = None
@@ -168,18 +168,19 @@ class SQLite:
         except sqlite3.Error as error:
             raise of_database(error) from None
 
-    def glance(self, statement: str, parameters: tuple[Any, ...]) -> list[Row] | None:
-        glancer = self._glancer
-        # On the loop `read` comes next, and would ask a second time for what is not there.
-        if glancer is None or threading.get_ident() == self._home or not self._glancing.acquire(blocking=False):
+    def read_nowait(self, statement: str, parameters: tuple[Any, ...]) -> list[Row] | None:
+        connection = self._nowait_connection
+        # The event loop would only ask a second time: it calls `read` next.
+        if connection is None or threading.get_ident() == self._home or not self._nowait_lock.acquire(blocking=False):
             return None
         try:
-            # Unless it was closed before the lock was there.
-            return glancer.execute(statement, parameters).fetchall() if glancer is self._glancer else None
+            if connection is not self._nowait_connection:
+                return None  # closed before this thread had the lock
+            return connection.execute(statement, parameters).fetchall()
         except sqlite3.Error:
             return None
         finally:
-            self._glancing.release()
+            self._nowait_lock.release()
 
     async def write(self, work: Work[Result], *, durable: bool = True) -> Result:
         if self._writing is None:
@@ -258,12 +259,12 @@ class SQLite:
         self._migrate(self._writer)
         convert(self._writer, self._path, self._convert_bytes)
         self._reader = self._connect(READER_WAIT_S)
-        self._glancer = self._connect(READER_WAIT_S)
+        self._nowait_connection = self._connect(READER_WAIT_S)
         self._aside = self._connect(WRITER_WAIT_S)
         self._checkpointer = Checkpointer(self._connect(WRITER_WAIT_S), ProcessLock(self._lock_path, self._modes.file))
         self._aside.execute("PRAGMA query_only = ON")
-        self._glancer.execute("PRAGMA query_only = ON")
-        self._glancer.execute("PRAGMA busy_timeout = 0")
+        self._nowait_connection.execute("PRAGMA query_only = ON")
+        self._nowait_connection.execute("PRAGMA busy_timeout = 0")
         self._reader.execute("PRAGMA query_only = ON")
         self._reader.execute(f"PRAGMA cache_size = -{READER_CACHE_KIB}")
 

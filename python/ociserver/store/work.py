@@ -47,7 +47,7 @@ class Database(WorkRunner, Protocol):
     async def read_aside(self, work: Work[Result]) -> Result:
         """Run a work that reads megabytes as `read` does, but in a thread, one after another."""
 
-    def glance(self, statement: str, parameters: tuple[Any, ...]) -> list[Row] | None:
+    def read_nowait(self, statement: str, parameters: tuple[Any, ...]) -> list[Row] | None:
         """The rows, asked for in any thread beside the event loop; it sees what was committed before.
 
         None where the rows cannot be read without waiting, on the event loop, while this is not open, or after an

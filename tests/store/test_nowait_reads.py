@@ -73,7 +73,7 @@ async def test_what_nobody_has_asked_for_yet_is_looked_up(store: Store) -> None:
 async def test_it_is_kept_for_whoever_asks_next(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     await seed(store)
     await beside(everything, store)
-    monkeypatch.setattr(store.database, "glance", None)
+    monkeypatch.setattr(store.database, "read_nowait", None)
     monkeypatch.setattr(store.database, "read", None)
     assert everything(store) == await beside(everything, store) == ALL
     assert (await store.get_tag(REPOSITORY, "tag")).content == CONTENT
@@ -112,7 +112,7 @@ async def test_what_is_in_a_file_is_left_to_the_loop(store: Store, monkeypatch: 
     assert (await beside(everything, store, DIGEST, blob))[4:] == [None, None]
     await push_blob(store, b"another")
     with monkeypatch.context() as patch:
-        patch.setattr(store.database, "glance", None)
+        patch.setattr(store.database, "read_nowait", None)
         for kind in ("blob_get", "blob_head"):
             assert await beside(store.read_nowait, kind, REPOSITORY, digest) is None
     assert (await beside(everything, store))[4:] == ALL[4:]
@@ -160,7 +160,7 @@ async def test_what_goes_wrong_is_left_to_the_loop(
 
     await seed(store)
     with monkeypatch.context() as patch:
-        patch.setattr(store.database, "_glancer", Failing())
+        patch.setattr(store.database, "_nowait_connection", Failing())
         assert await beside(everything, store) == [None] * 6
     assert await beside(everything, store) == ALL
 
@@ -176,7 +176,7 @@ async def test_a_second_thread_does_not_wait_for_the_first(store: Store, monkeyp
 
     await seed(store)
     with monkeypatch.context() as patch:
-        patch.setattr(store.database, "_glancer", Slow())
+        patch.setattr(store.database, "_nowait_connection", Slow())
         first = asyncio.ensure_future(beside(store.read_nowait, "manifest_get", REPOSITORY, "tag"))
         await beside(entered.wait, 10)
         assert await asyncio.wait_for(beside(everything, store), 5) == [None] * 6

@@ -12,13 +12,13 @@ from ociserver.store.read_cache import ReadCache
 from ociserver.store.reads import Link, Resolved
 from ociserver.store.work import Database, Row, Statement
 
-__all__ = ["Glances"]
+__all__ = ["NowaitReads"]
 
 SLOTS: Final = 1 << 16
 """Blobs that are known to be in files, 8 bytes each."""
 
 
-class Glances:
+class NowaitReads:
     """What the database says in any thread but the event loop's; None where only the loop can answer, or must.
 
     Each raises what is not there: NAME_UNKNOWN, and MANIFEST_UNKNOWN or BLOB_UNKNOWN.
@@ -65,9 +65,9 @@ class Glances:
         return link
 
     def _row(self, statement: Statement, repository: str, missing: str) -> Row | None:
-        rows = self._database.glance(*statement)
+        rows = self._database.read_nowait(*statement)
         if rows:
             return rows[0]
-        if rows is not None and (known := self._database.glance(*reads.repository(repository))) is not None:
+        if rows is not None and (known := self._database.read_nowait(*reads.repository(repository))) is not None:
             raise OCIError(missing if known else "NAME_UNKNOWN")
         return None
