@@ -37,7 +37,7 @@ STOP_S = STOP_MARGIN_S if FULL else impatient.STOP_MARGIN_S
 MARGIN_S = 5.0
 """On a machine with more to do."""
 
-REASON = "another process holds the lock of the registry's database and does not let go of it"
+REASON = "another process holds the lock of the registry's database and does not release it"
 
 
 @contextmanager
@@ -87,7 +87,7 @@ def test_a_process_that_stands_still_with_the_lock(tmp_path: Path) -> None:
             assert send(server, "GET", "/healthz").status == 200
             registry.assert_reads()
         wait_until_ready(server)
-        registry.wait_for_log("the lock is free again, and writes go on")
+        registry.wait_for_log("the lock is free again; writes continue")
         assert registry.push(os.urandom(10)).status == 201
         registry.assert_reads()
         errors = [line for line in server.log.read_text().splitlines() if " error " in line]

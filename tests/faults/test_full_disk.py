@@ -44,7 +44,7 @@ def test_pushes_are_refused_and_reads_go_on(disk: Disk, registry: Registry) -> N
     disk.fill()
     for what, answer in registry.pushes().items():
         assert (what, answer.status) == (what, 507)
-        assert "disk is full: free some space, or delete and collect" in error_of(answer)
+        assert "disk is full: free some space, or delete images and run `ociserver collect`" in error_of(answer)
     registry.assert_reads()
     registry.wait_for_log("error .*: POST .*: the registry's disk is full: free some space")
     assert "nothing is wrong" in ociserver("check", "--content", "--data", disk.data)

@@ -11,7 +11,7 @@ from tests.faults.disk import Disk, small_disk
 from tests.faults.registry import HALF, LARGE, Registry, error_of, ociserver
 from tests.support.server import serve
 
-REFUSED = "cannot be written to just now"
+REFUSED = "the registry cannot write to its folder"
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def test_at_the_start(disk: Disk, tmp_path: Path) -> None:
         Registry(server).seed()
     with disk.read_only():
         said = ociserver("serve", "--port", "0", "--data", disk.data, status=1)
-        assert "Read-only file system. --data takes a folder that this user may write to" in said
+        assert "Read-only file system. Set --data to a folder that this user can write to" in said
         for command in ("check", "collect"):
             assert REFUSED in ociserver(command, "--data", disk.data, status=1)
     with serve(["--data", str(disk.data)], tmp_path) as server:
@@ -43,7 +43,7 @@ def test_while_it_is_served(disk: Disk, tmp_path: Path) -> None:
                 assert answer.headers["Retry-After"] == "10"
                 assert REFUSED in error_of(answer)
             registry.assert_reads()
-            registry.wait_for_log(f"error .*: POST .*: the registry's folder {REFUSED}")
+            registry.wait_for_log(f"error .*: POST .*: {REFUSED}")
         assert registry.append(HALF, len(LARGE)).status == 202
         assert registry.push(b"1" + LARGE).status == 201
         registry.assert_reads()

@@ -86,7 +86,7 @@ async def test_a_file_that_is_spoilt(store: Store, harm: str) -> None:
     # The next push heals it; until then it stays found.
     (marked,) = (await check(store, content=True)).findings
     assert (marked.what, marked.repaired) == (digest, False)
-    assert marked.message.endswith("it is marked, and the next push puts it back")
+    assert marked.message.endswith("it is marked, and the next push replaces it")
     await push_blob(store, content)
     assert await read_blob(store, digest) == content
     assert await found(store, content=True) == []

@@ -690,7 +690,7 @@ async def test_another_collection_is_at_work(store: Store, other: Store) -> None
 
     await collect_while(store, "unlink_unreferenced", collect_too, Policy())
     assert len(refusals) == 1
-    assert "another collection is at work" in refusals[0]
+    assert "another collection is running" in refusals[0]
     await collect(other)
 
 

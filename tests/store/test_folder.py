@@ -79,9 +79,9 @@ OTHERS: dict[Callable[[Path], None], tuple[str, str]] = {
     image_layout: ("it is an OCI image layout", "`skopeo copy oci:DIR:TAG"),
     zot: ("OCI image layouts, such as group/project, as zot keeps", "`ociserver copy --all-tags"),
     olareg: ("OCI image layouts, such as project, as zot and olareg keep", "`ociserver copy --all-tags"),
-    database: ("registry.db is a database of another program", "give the store another folder"),
+    database: ("registry.db is a database of another program", "Give the store another folder"),
     documents: ("it holds a\N{REPLACEMENT CHARACTER}b, c, d and 2 more", "Give the store an empty folder"),
-    parent_of_a_store: ("there is one in registry", "an empty folder, or "),
+    parent_of_a_store: ("its subfolder registry is one", "an empty folder, or "),
     blobs_by_digest: ("it holds blobs", "Give the store an empty folder"),
 }
 

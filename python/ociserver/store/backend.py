@@ -226,7 +226,7 @@ class Store(Reading, reads_nowait=True):
         database = self.path / "registry.db"
         if not database.exists() and not self.blobs.is_empty() and not database.exists():
             raise StoreError(
-                f"{database} is missing, but there are blobs beside it: put it back from a backup, or move "
+                f"{database} is missing, but there are blobs beside it: restore it from a backup, or move "
                 f"{self.path / 'blobs'} away and let clients push again"
             )
 

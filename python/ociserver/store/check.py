@@ -123,12 +123,13 @@ async def _database(store: Store, *, repair: bool) -> Step:
     if orphaned and repair:
         await store.database.write(checking.drop_orphaned_rows())
     for rows, count in orphaned.items():
-        yield Finding("database", "registry.db", None, f"{count} rows of {rows} that are not there", repair)
+        yield Finding("database", "registry.db", None, f"{count} rows of {rows} that do not exist", repair)
     unlisted = await store.database.read(checking.wrongly_listed())
     if unlisted and repair:
         await store.database.write(checking.list_rightly())
     for name in unlisted:
-        yield Finding("database", "registry.db", name, "the catalog is wrong about this repository", repair)
+        message = "the catalog does not agree with what this repository holds"
+        yield Finding("database", "registry.db", name, message, repair)
 
 
 async def _copies(store: Store, checked: Checked, *, content: bool, repair: bool) -> Step:
@@ -144,7 +145,7 @@ async def _copies(store: Store, checked: Checked, *, content: bool, repair: bool
         if kind is None and bad:
             kind, message = (
                 "blob marked",
-                "an earlier check marked it, and only --content tells whether it is good again",
+                "an earlier check marked it; only --content can tell whether it is good again",
             )
         if kind is None:
             return (
@@ -159,7 +160,7 @@ async def _copies(store: Store, checked: Checked, *, content: bool, repair: bool
             await store.database.write(checking.mark(copy_id, key, bad=kind != "blob marked"))
         is_marked = bool(bad) and kind != "blob marked"
         if is_marked:
-            message += "; it is marked, and the next push puts it back"
+            message += "; it is marked, and the next push replaces it"
         finding = Finding(kind, digest, None, message, repaired=mends, marked=is_marked)
         affected = await store.database.read(checking.affected_by_blob(digest))
         return [
@@ -181,11 +182,11 @@ async def _verdict(
     algorithm = digest.partition(":")[0]
     if inline is not None:
         right = len(inline) == size and digest_of(inline, algorithm) == digest
-        return (None, "") if right else ("blob digest", "its bytes in the database are others than its digest says")
+        return (None, "") if right else ("blob digest", "its bytes in the database do not match its digest")
     assert key is not None
     there = store.blobs.size(key)
     if there is None:
-        return "blob missing", f"its file {key} is not there"
+        return "blob missing", f"its file {key} does not exist"
     if there != size:
         return "blob size", f"its file {key} has {there} bytes, and should have {size}"
     fd = store.blobs.open_file(key, size) if content else None
@@ -223,7 +224,7 @@ async def _look_at_manifest(store: Store, row: Row, *, repair: bool) -> list[Fin
         affected = await store.database.read(checking.affected_by(repo_id, repository, digest))
         if repair:
             await store.database.write(checking.delete_bad_manifest(manifest_id, found.content))
-        message = "its bytes are others than its digest says"
+        message = "its bytes do not match its digest"
         return [
             Finding(
                 "manifest digest",
@@ -244,7 +245,7 @@ async def _look_at_manifest(store: Store, row: Row, *, repair: bool) -> list[Fin
             if repair:
                 await store.database.write(checking.record(manifest_id, repo_id, found.content, info))
             if found.media_type != info.media_type:
-                message = f"it is recorded as {found.media_type}, and its bytes say {info.media_type}"
+                message = f"it is recorded as {found.media_type}, but its bytes say {info.media_type}"
                 findings.append(Finding("manifest type", digest, repository, message, repair))
             else:
                 message = "what it references is not recorded"
@@ -252,7 +253,7 @@ async def _look_at_manifest(store: Store, row: Row, *, repair: bool) -> list[Fin
     # Layers that must not be distributed are elsewhere; of a type that is not known nothing says what is required.
     named = [one.digest for one in info.references if one.required or info.kind == "other"]
     findings += [
-        Finding("dangling", digest, repository, f"it references {missing}, which is not there")
+        Finding("dangling", digest, repository, f"it references {missing}, which does not exist")
         for missing in await store.database.read(checking.missing_references(repo_id, named))
     ]
     return findings
@@ -275,5 +276,5 @@ async def _files(store: Store, checked: Checked) -> Step:
                     "unlinked bytes",
                     file.key,
                     None,
-                    f"{file.size} bytes of a file that nothing knows, which collection will free",
+                    f"{file.size} bytes of a file that the database does not know, which collection will free",
                 )

@@ -289,7 +289,7 @@ def _alone(store: Store) -> Iterator[None]:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise StoreError(f"{store.path}: another collection is at work; wait for it to end") from None
+            raise StoreError(f"{store.path}: another collection is running; wait until it has ended") from None
         yield
     finally:
         os.close(fd)

@@ -74,7 +74,7 @@ def check_folder(path: Path) -> None:
     except FileNotFoundError:
         return
     except NotADirectoryError:
-        raise StoreError(f"{path} is not a folder: give the store a folder of its own") from None
+        raise StoreError(f"{path} is not a folder: give the store its own folder") from None
     others = names - OURS
     blobs = _names_in(path / BLOBS)
     if any(not _FAN.fullmatch(name) for name in blobs):
@@ -106,7 +106,7 @@ def _looks_like(path: Path, names: Collection[str], others: Collection[str]) -> 
         return looks, _bring(f"{_COPY}; or {_SKOPEO}")
     store = next((name for name in sorted(others) if (path / name / DATABASE).is_file()), None)
     if store is not None:
-        return f"there is one in {_shown(store)}", f", or {path / _shown(store)}"
+        return f"its subfolder {_shown(store)} is one", f", or {path / _shown(store)}"
     shown = [_shown(name) for name in sorted(others)[:SHOWN]]
     more = len(others) - len(shown)
     listed = ", ".join(shown) + (f" and {more} more" if more else "")
@@ -136,8 +136,8 @@ def _refuse_dangling(path: Path) -> None:
             if link.is_symlink() and not link.exists():
                 target = os.readlink(link)
                 raise StoreError(
-                    f"{link} is a symbolic link to {_shown(target)}, which does not exist: is what it is on mounted? "
-                    "Make that folder, or change the link"
+                    f"{link} is a symbolic link to {_shown(target)}, which does not exist: mount the disk that it is "
+                    "on, create that folder, or change the link"
                 )
 
 
@@ -151,7 +151,7 @@ def _refuse_other_database(path: Path) -> None:
         return
     # A store that was killed before its first checkpoint has all of its tables in the log.
     if tables and "copies" not in tables:
-        raise StoreError(f"{path} is a database of another program. Nothing was changed: give the store another folder")
+        raise StoreError(f"{path} is a database of another program. Nothing was changed. Give the store another folder")
 
 
 def _names_in(path: Path) -> set[str]:

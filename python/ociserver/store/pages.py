@@ -68,5 +68,5 @@ def convert(connection: sqlite3.Connection, path: Path, most: int) -> None:
         connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
         connection.execute("VACUUM")
     except sqlite3.Error as error:
-        # As where SQLite keeps its temporary files there is no room.
-        _log.warning("%s cannot be rewritten so that it gives room back, and stays as it is: %s", path, error)
+        # For example, the disk of SQLite's temporary files is full.
+        _log.warning("%s cannot be converted to return free space to the disk; it is unchanged: %s", path, error)

@@ -91,7 +91,7 @@ class SQLite:
         # For large reads; of its thread alone.
         self._aside: sqlite3.Connection | None = None
         self._large_reads: ThreadPoolExecutor | None = None
-        # For `read_nowait`, in the thread that has the lock. A separate connection, so that the event loop needs no lock.
+        # For `read_nowait`, in the thread that has the lock. The event loop has its own connection and needs no lock.
         self._nowait_connection: sqlite3.Connection | None = None
         self._nowait_lock = threading.Lock()
         self._home = 0
@@ -237,13 +237,14 @@ class SQLite:
 
     def _open(self) -> None:
         if sqlite3.sqlite_version_info < _MINIMUM:
-            raise StoreError(f"SQLite {sqlite3.sqlite_version} is too old: {'.'.join(map(str, _MINIMUM))} is needed")
+            needed = ".".join(map(str, _MINIMUM))
+            raise StoreError(f"SQLite {sqlite3.sqlite_version} is too old: use a Python with SQLite {needed} or later")
         # Writers of several processes queue for it, which is fair; SQLite's own busy handler polls.
         lock = self._lock = ProcessLock(self._lock_path, self._modes.file)
         if not lock.acquire_within(START_WAIT_S):
             raise StoreError(
-                f"{self._path}: another process has been writing for {START_WAIT_S:g} seconds; "
-                f"see who has {self._lock_path.name} open, and end or wait for it"
+                f"{self._path}: another process has held the lock for {START_WAIT_S:g} seconds. Find the process with "
+                f"`fuser -v {self._lock_path}`, then continue or end it"
             )
         try:
             self._connect_all()
@@ -279,8 +280,8 @@ class SQLite:
             (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
             if mode != "wal":
                 raise StoreError(
-                    f"{self._path}: this file system does not let SQLite keep a write-ahead log (network file "
-                    "systems do not); use a local one"
+                    f"{self._path}: SQLite cannot keep a write-ahead log on this file system. Network file systems do "
+                    "not support that: use a local one"
                 )
             connection.execute("PRAGMA foreign_keys = ON")
             connection.execute(f"PRAGMA wal_autocheckpoint = {WAL_PAGES}")
@@ -322,8 +323,8 @@ class SQLite:
     def _refusal(self, error: sqlite3.Error | OSError) -> str:
         if isinstance(error, sqlite3.Error) and damaged(error):
             return (
-                f"{self._path} is damaged ({error}): put back a backup of the folder, or move the folder away and "
-                f"let clients push again; `sqlite3 {self._path.name} .recover` saves what can be read of it"
+                f"{self._path} is damaged ({error}): restore a backup of the folder, or move the folder away and let "
+                f"clients push again. `sqlite3 {self._path.name} .recover` prints what can still be read"
             )
         known = of_disk(error) if isinstance(error, OSError) else of_database(error)
         return f"{self._path} cannot be opened: {known.message if isinstance(known, OCIError) else known}"

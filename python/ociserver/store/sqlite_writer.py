@@ -41,7 +41,7 @@ CLOSE_WAIT_S: Final = 1.0
 SYNCHRONOUS: Final = {"full": ("NORMAL", "FULL"), "normal": ("NORMAL", "NORMAL"), "off": ("OFF", "OFF")}
 """`PRAGMA synchronous` for a transaction that need not survive a power cut, and for one that must."""
 
-_STUCK: Final = "another process holds the lock of the registry's database and does not let go of it"
+_STUCK: Final = "another process holds the lock of the registry's database and does not release it"
 
 _log = logging.getLogger("ociserver")
 
@@ -180,7 +180,7 @@ class SQLiteWriter:
             batch, self._batch = self._batch, []
             was_stuck, self._is_stuck = self._is_stuck, False
         if was_stuck:
-            _log.warning("%s: the lock is free again, and writes go on", self._where)
+            _log.warning("%s: the lock is free again; writes continue", self._where)
         return batch
 
     def _commit(self, batch: list[_Job]) -> None:
@@ -218,8 +218,8 @@ class SQLiteWriter:
             is_new, self._is_stuck = not self._is_stuck, True
         if is_new:
             _log.error(
-                "%s: another process has held the lock for %.0f s: writes are refused until it lets go. Find it with "
-                "`fuser -v %s`, and let it go on or end it",
+                "%s: another process has held the lock for %.0f s; writes are refused until it releases it. Find the "
+                "process with `fuser -v %s`, then continue or end it",
                 self._where,
                 self._lock.waited_s() or self._lock_wait_s,
                 self._lock.path,

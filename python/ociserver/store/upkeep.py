@@ -193,7 +193,7 @@ class Upkeep:
             try:
                 await self._look_after()
             except Exception:
-                _log.exception("the room on the store's disk could not be looked after")
+                _log.exception("the check of the space on the store's disk failed; it runs again in a second")
 
     async def _look_after(self) -> None:
         state, left = self._room.state(), self._room.left()

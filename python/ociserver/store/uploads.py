@@ -273,8 +273,8 @@ class Uploads:
         try:
             await self._blobs.delete(linked.dropped)
         except (OSError, OCIError) as error:
-            # The blob is pushed; collection finds the file again.
-            _log.warning("a file that nothing needs could not be deleted: %s", error)
+            # The blob is pushed. Collection finds the file later.
+            _log.warning("a file that is no longer needed could not be deleted; collection will retry: %s", error)
         return linked.descriptor
 
     async def end(self, upload_id: str) -> None:
