@@ -20,7 +20,7 @@ from ociserver._core import Hasher, hash_range
 from ociserver.backlog import wait_until_below
 from ociserver.store import Store, upload_file
 from ociserver.store.disk import BOOT_SIZE, NO_BOOT
-from ociserver.store.hash_cache import MAX_UNFINISHED
+from ociserver.store.hash_cache import MAX_UNFINISHED, HashCache
 from ociserver.store.upload import Upload
 from ociserver.store.upload_file import STAMP_SIZE
 from tests.contract.contents import REPOSITORY, digest_of, read_blob
@@ -465,10 +465,8 @@ async def test_those_that_are_done_are_kept_beside(store: Store, read: list[tupl
     assert read == []
 
 
-async def test_of_many_the_first_is_forgotten(
-    store: Store, monkeypatch: pytest.MonkeyPatch, read: list[tuple[int, int]]
-) -> None:
-    monkeypatch.setattr(store.uploads.hashes, "_max_entries", 2)
+async def test_of_many_the_first_is_forgotten(store: Store, read: list[tuple[int, int]]) -> None:
+    store.uploads.hashes = HashCache(max_entries=2)
     contents = [os.urandom(WHOLE) for _ in range(3)]
     with no_hashing():
         uploads = [await start(store, content) for content in contents]
@@ -478,8 +476,8 @@ async def test_of_many_the_first_is_forgotten(
     assert read == [REST]
 
 
-async def test_what_would_be_long_to_read_again_is_recorded(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(upload_file, "RECORD_EVERY", 2 * THIRD)
+async def test_what_would_be_long_to_read_again_is_recorded(store: Store) -> None:
+    store.uploads.record_every = 2 * THIRD
     content = os.urandom(WHOLE)
     upload_id = await start(store, content)
     for end, size in (

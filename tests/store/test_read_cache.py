@@ -131,9 +131,8 @@ async def test_a_process_that_writes_beside_readers(store: Store) -> None:
     assert answers > 400
 
 
-async def test_large_contents_are_not_kept_and_old_ones_go(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(read_cache, "MAX_BYTES", 10 * read_cache.OVERHEAD)
-    kept = ReadCache(lambda: b"same")
+async def test_large_contents_are_not_kept_and_old_ones_go() -> None:
+    kept = ReadCache(lambda: b"same", max_bytes=10 * read_cache.OVERHEAD)
     kept.begin().put("large", "value", bytes(read_cache.MAX_ENTRY))
     assert kept.get("large") is None
     for number in range(100):
@@ -147,9 +146,8 @@ async def test_what_two_threads_keep_is_counted_once(monkeypatch: pytest.MonkeyP
             time.sleep(0)  # the other thread has its turn
             super().__setitem__(key, value)
 
-    monkeypatch.setattr(read_cache, "MAX_BYTES", 10 * read_cache.OVERHEAD)
     monkeypatch.setattr(read_cache, "OrderedDict", Slow)
-    kept = ReadCache(lambda: b"same")
+    kept = ReadCache(lambda: b"same", max_bytes=10 * read_cache.OVERHEAD)
 
     def keep() -> None:
         for number in range(500):
