@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 
 from ociserver import Backend, BlobWriter, Descriptor, Handler, Memory
-from ociserver.handler import body as body_module
-from ociserver.handler.body import CHUNK_SIZE
+from ociserver.handler.body import CHUNK_SIZE, BodyLimits
 from ociserver.types import Message
 from tests.contract.contents import BINARY, REPOSITORY, digest_of
 from tests.handler.driver import Exchange, body_messages, make_scope, request
@@ -218,35 +217,35 @@ async def test_a_push_that_breaks_off_stores_nothing(method: str, target: str) -
     assert backend.content_bytes == 0
 
 
-async def test_a_client_that_falls_silent(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(body_module, "IDLE_TIMEOUT_S", 0.05)
-    application = Handler(Memory())
+async def test_a_client_that_falls_silent() -> None:
+    application = Handler(Memory(), body_limits=BodyLimits(idle_s=0.05))
     location = await upload(application)
     exchange = await run(application, "PATCH", location, Feed(more(b"text")))
     assert (exchange.reply.status, exchange.reply.code) == (408, "UNKNOWN")
     assert await progress(application, location) == "0-3"
 
 
-async def test_a_slow_client_is_not_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    """There is no bound on the whole: what counts is progress."""
-    monkeypatch.setattr(body_module, "IDLE_TIMEOUT_S", 0.5)
+async def test_a_slow_client_is_not_given_up() -> None:
+    """The time of a whole body has no limit, as long as bytes come."""
 
     async def slow() -> AsyncIterator[Message]:
         for number in range(12):
             await asyncio.sleep(0.06)
             yield {"type": "http.request", "body": b"x", "more_body": number < 11}
 
-    application = Handler(Memory())
+    application = Handler(Memory(), body_limits=BodyLimits(idle_s=0.5))
     location = await upload(application)
     exchange = await run(application, "PATCH", location, slow().__anext__)
     assert (exchange.reply.status, exchange.reply["range"]) == (202, "0-11")
 
 
-async def refused(receive: Callable[[], Awaitable[Message]], *headers: tuple[str, str]) -> Exchange:
-    """An upload that is refused before its body is looked at."""
+async def refused(
+    receive: Callable[[], Awaitable[Message]], *headers: tuple[str, str], limits: BodyLimits | None = None
+) -> Exchange:
+    """An upload that is refused before its body is read."""
     exchange = Exchange([])
     scope = make_scope("POST", "/v2/NO/blobs/uploads/", headers or [("transfer-encoding", "chunked")])
-    await Handler(Memory())(scope, receive, exchange.send)
+    await Handler(Memory(), body_limits=limits)(scope, receive, exchange.send)
     assert (exchange.reply.status, exchange.reply.code) == (400, "NAME_INVALID")
     assert exchange.reply.complete
     return exchange
@@ -265,19 +264,17 @@ async def test_draining_ends_with_the_client() -> None:
     assert feed.asked == 2
 
 
-async def test_draining_does_not_wait_for_a_silent_client(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(body_module, "DRAIN_IDLE_S", 0.05)
-    await asyncio.wait_for(refused(Feed(more(b"a"))), 5)
+async def test_draining_does_not_wait_for_a_silent_client() -> None:
+    await asyncio.wait_for(refused(Feed(more(b"a")), limits=BodyLimits(drain_idle_s=0.05)), 4)
 
 
-async def test_draining_is_bounded_in_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(body_module, "DRAIN_TOTAL_S", 0.2)
+async def test_draining_is_bounded_in_all() -> None:
 
     async def endless() -> Message:
         await asyncio.sleep(0.01)
         return more(b"x")
 
-    await asyncio.wait_for(refused(endless), 5)
+    await asyncio.wait_for(refused(endless, limits=BodyLimits(drain_total_s=0.2)), 5)
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,7 @@ from typing import Any
 import pytest
 
 from ociserver import Backend, BlobWriter, Descriptor, Handler, OCIError
-from ociserver.handler import body as body_module
-from ociserver.handler import pump as pump_module
-from ociserver.handler.body import CHUNK_SIZE, FREE_EVENTS, MAX_TINY_EVENTS
+from ociserver.handler.body import CHUNK_SIZE, FREE_EVENTS, MAX_TINY_EVENTS, BodyLimits
 from ociserver.types import Message
 from tests.contract.contents import BINARY
 from tests.handler.driver import Exchange, make_scope
@@ -21,6 +19,9 @@ pytestmark = pytest.mark.anyio
 
 PIECE = bytes(CHUNK_SIZE)
 GONE: Message = {"type": "http.disconnect"}
+
+DRAIN_S = 0.02
+"""No test waits for what a client sends after the answer."""
 
 
 class Client:
@@ -121,22 +122,17 @@ class Pouring(Backend):
 
 
 class Pushing:
-    """A PATCH under way."""
+    """A running PATCH."""
 
-    def __init__(self, *headers: tuple[str, str]) -> None:
+    def __init__(self, *headers: tuple[str, str], limits: BodyLimits | None = None) -> None:
         self.backend, self.client, self.exchange = Pouring(), Client(), Exchange([])
         scope = make_scope("PATCH", UPLOADS + "aWQ", headers or [("transfer-encoding", "chunked")])
-        self.task = asyncio.ensure_future(Handler(self.backend)(scope, self.client, self.exchange.send))
+        handler = Handler(self.backend, body_limits=limits or BodyLimits(drain_idle_s=DRAIN_S))
+        self.task = asyncio.ensure_future(handler(scope, self.client, self.exchange.send))
 
     async def status(self) -> int:
         await asyncio.wait_for(self.task, 10)
         return self.exchange.reply.status
-
-
-@pytest.fixture(autouse=True)
-def no_patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With what a client still sends after the answer."""
-    monkeypatch.setattr(body_module, "DRAIN_IDLE_S", 0.02)
 
 
 @pytest.fixture
@@ -248,9 +244,8 @@ async def test_a_sink_that_takes_no_more_is_asked_why_by_writing(pushing: Pushin
     assert pushing.backend.written == [PIECE]
 
 
-async def test_the_writer_is_asked_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pump_module, "MAX_RUN_S", 0)
-    pushing = Pushing()
+async def test_the_writer_is_asked_now_and_then() -> None:
+    pushing = Pushing(limits=BodyLimits(drain_idle_s=DRAIN_S, pump_s=0))
     pieces = [PIECE + bytes([number]) for number in range(6)] + [b"few", b"end"]
     for piece in pieces:
         await pushing.client.sends(piece, more=piece != b"end")
@@ -269,9 +264,8 @@ async def test_a_client_that_goes_away(pushing: Pushing) -> None:
     assert pushing.backend.added == [PIECE, b"few"]
 
 
-async def test_a_client_that_falls_silent(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(body_module, "IDLE_TIMEOUT_S", 0.1)
-    pushing = Pushing()
+async def test_a_client_that_falls_silent() -> None:
+    pushing = Pushing(limits=BodyLimits(idle_s=0.1, drain_idle_s=DRAIN_S))
     await pushing.client.sends(PIECE)
     await pushing.client.sends(PIECE)
     assert await pushing.status() == 408
@@ -279,20 +273,17 @@ async def test_a_client_that_falls_silent(monkeypatch: pytest.MonkeyPatch) -> No
     assert pushing.client.waiting.cancelled()
 
 
-async def test_what_a_silent_client_has_sent_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(body_module, "IDLE_TIMEOUT_S", 0.1)
-    pushing = Pushing()
+async def test_what_a_silent_client_has_sent_is_kept() -> None:
+    pushing = Pushing(limits=BodyLimits(idle_s=0.1, drain_idle_s=DRAIN_S))
     await pushing.client.sends(PIECE)
     await pushing.client.sends(b"few")
     assert await pushing.status() == 408
     assert pushing.backend.added == [b"few"]
 
 
-async def test_the_client_need_not_send_while_the_sink_is_full(
-    pushing: Pushing, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(body_module, "IDLE_TIMEOUT_S", 0.05)
-    for _ in range(3):
+async def test_the_client_need_not_send_while_the_sink_is_full() -> None:
+    pushing = Pushing(limits=BodyLimits(idle_s=0.05, drain_idle_s=DRAIN_S))
+    for _ in range(4):
         await pushing.client.sends(PIECE)
     await asyncio.sleep(0.2)
     pushing.backend.deal(3 * CHUNK_SIZE)
@@ -300,9 +291,8 @@ async def test_the_client_need_not_send_while_the_sink_is_full(
     assert await pushing.status() == 202
 
 
-async def test_a_slow_client_is_not_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(body_module, "IDLE_TIMEOUT_S", 0.2)
-    pushing = Pushing()
+async def test_a_slow_client_is_not_given_up() -> None:
+    pushing = Pushing(limits=BodyLimits(idle_s=0.2, drain_idle_s=DRAIN_S))
     for _ in range(6):
         await pushing.client.sends(PIECE)
         pushing.backend.deal(pushing.backend.backlog)
