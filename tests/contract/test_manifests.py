@@ -252,7 +252,7 @@ async def test_missing_children_are_named(writable: Backend, media_type: str) ->
     with refused("MANIFEST_BLOB_UNKNOWN") as caught:
         await push_manifest(writable, content, media_type, "latest")
     assert "manifests[0]" in str(caught.value)
-    # A blob of the same bytes is no manifest.
+    # A blob with the same bytes is not a manifest.
     await push_blob(writable, CHILD)
     with refused("MANIFEST_BLOB_UNKNOWN"):
         await push_manifest(writable, content, media_type, "latest")

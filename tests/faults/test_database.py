@@ -1,4 +1,4 @@
-"""A database that is damaged, locked, from the future, or somebody else's."""
+"""A database that is damaged, locked, of a newer version, or of another program."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_pages_that_are_overwritten_while_it_is_served(tmp_path: Path) -> None:
 
 
 def test_locked_for_a_moment(data: Path, tmp_path: Path) -> None:
-    """Pushes wait, reads do not."""
+    """Pushes wait. Reads do not."""
     answers = []
     with serve(["--data", str(data)], tmp_path) as server:
         registry = Registry(server)
@@ -136,7 +136,7 @@ def test_one_that_another_server_uses(data: Path, tmp_path: Path) -> None:
 
 
 def test_one_that_is_missing(data: Path) -> None:
-    """An empty one in its place would know no file, and collection would delete them all."""
+    """With an empty database in its place, collection would delete all files."""
     for path in data.glob("registry.db*"):
         path.unlink()
     said = ociserver("serve", "--port", "0", "--data", data, status=1)

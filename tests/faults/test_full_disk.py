@@ -89,7 +89,7 @@ def test_collecting_without_a_server(disk: Disk, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("missing", [SLICE, SIZE])
 def test_pushes_wait_for_the_reserve(disk: Disk, registry: Registry, missing: int) -> None:
-    """What was taken of it comes back first, whoever frees it, and then pushes go on."""
+    """Freed space refills the reserve first, whatever has freed it. Then pushes are accepted."""
     reserve = disk.data / "registry.reserve"
     assert reserve.stat().st_blocks * 512 == reserve.stat().st_size == SIZE
     os.truncate(reserve, SIZE - missing)

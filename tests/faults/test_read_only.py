@@ -33,7 +33,7 @@ def test_at_the_start(disk: Disk, tmp_path: Path) -> None:
 
 
 def test_while_it_is_served(disk: Disk, tmp_path: Path) -> None:
-    """The database is open, and is still written to; what needs a file is refused, until it can be had again."""
+    """The database is open and can be written. Requests that need a file are refused until the folder is writable."""
     with serve(["--data", str(disk.data)], tmp_path) as server:
         registry = Registry(server)
         registry.seed()

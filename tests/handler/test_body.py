@@ -1,4 +1,4 @@
-"""Bodies: joined into pieces worth a thread switch, one piece ahead and no more, and kept when they break off."""
+"""Bodies are joined into larger pieces, read one piece ahead, and kept when they break off."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from tests.handler.registry import BLOB, UPLOADS
 pytestmark = pytest.mark.anyio
 
 EVENT = 200 * 1024
-"""Bytes that granian gives at a time."""
+"""Bytes of an event of granian."""
 
 
 class Sink(Backend):
-    """Notes the pieces that it is given; each has to wait for `gate`."""
+    """Records its pieces. Each write waits for `gate`."""
 
     def __init__(self) -> None:
         self.pieces: list[bytes] = []
@@ -191,7 +191,7 @@ async def test_a_client_that_goes_away_leaves_what_came() -> None:
     location = await upload(application)
     content = b"a" * 700_000 + b"bc"
     exchange = await run(application, "PATCH", location, Feed(more(content[:700_000]), more(b"bc"), GONE))
-    # Nobody is there to read it, but a server that cannot tell a bad chunk from that needs an answer.
+    # A bad chunk looks the same to the server, and that client needs an answer.
     assert exchange.reply.status == 400
     assert await progress(application, location) == f"0-{len(content) - 1}"
     resumed = await request(
@@ -252,7 +252,7 @@ async def refused(
 
 
 async def test_an_early_answer_is_followed_by_the_rest_of_the_body() -> None:
-    """Else a client that does not look before it has sent everything would be reset, and never see it."""
+    """Otherwise a client that reads the answer only after its whole body would get a connection reset."""
     exchange = Exchange(body_messages(messages_of(*[EVENT] * 50)))
     await refused(exchange.receive)
     assert exchange.received == 50
@@ -281,7 +281,7 @@ async def test_draining_is_bounded_in_all() -> None:
     "headers", [[("content-length", "0")], [("x-nothing", "1")], [("expect", "100-continue"), ("content-length", "9")]]
 )
 async def test_nothing_is_drained_where_nothing_is_sent(headers: list[tuple[str, str]]) -> None:
-    """The last one waits for `100 Continue`, which asking for its body would send."""
+    """The last client waits for `100 Continue`, which a read of the body would send."""
     feed = Feed()
     await asyncio.wait_for(refused(feed, *headers), 5)
     assert feed.asked == 0
@@ -297,7 +297,7 @@ async def test_expecting_100_with_a_body_that_is_wanted() -> None:
 
 
 async def test_a_download_ends_with_its_client() -> None:
-    """Servers swallow what is sent to nobody: a blob is not read to its end for a client that has gone."""
+    """Servers ignore what is sent to a disconnected client: the rest of the blob must not be read."""
 
     class Endless(Backend):
         read = 0

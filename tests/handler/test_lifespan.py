@@ -18,7 +18,7 @@ pytestmark = pytest.mark.anyio
 
 
 class Counted(Backend):
-    """Counts how often it is opened and closed, and fails as often as it is told to."""
+    """Counts how often it is opened and closed. The first `failures` times, it fails."""
 
     def __init__(self, *, failures: int = 0) -> None:
         self.opened = 0

@@ -230,7 +230,7 @@ async def test_what_was_overwritten_or_deleted_is_not_remembered(backend: Any) -
 
 
 class Denying(Memory):
-    """Lets nobody read, as a subclass of somebody's may."""
+    """Refuses all reads, as a subclass may."""
 
     async def get_tag(self, repository: str, tag: str) -> Manifest:
         raise OCIError("DENIED")

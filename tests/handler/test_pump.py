@@ -1,4 +1,4 @@
-"""Pieces past the event loop: what a sink gets, when more is received, and how it ends."""
+"""Pieces that bypass the event loop: what a sink gets, when more is received, and how it ends."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ DRAIN_S = 0.02
 
 
 class Client:
-    """Sends what it is told to, in futures as granian gives them; what is asked for too early waits."""
+    """Sends what a test says, in futures like granian's. A call before that waits."""
 
     def __init__(self) -> None:
         self.asked = 0
@@ -57,7 +57,7 @@ async def settled() -> None:
 
 
 class Pouring(Backend):
-    """A backend whose writer is a sink too, which deals with nothing before it is told to."""
+    """A backend whose writer is also a sink. It works off its backlog only when a test calls `deal`."""
 
     def __init__(self) -> None:
         self.id, self.chunk_size, self.size = "id", 0, 0
@@ -97,7 +97,7 @@ class Pouring(Backend):
         self.deal(0)
 
     def keep(self) -> None:
-        """All that has come, dealt with or not."""
+        """Report that all pieces are kept, worked off or not."""
         kept, self.keeping = self.keeping, []
         for callback in kept:
             callback()
@@ -115,10 +115,10 @@ class Pouring(Backend):
         return Descriptor(BINARY, digest, self.size)
 
     async def cancel(self) -> None:
-        """Nothing is kept."""
+        """Do nothing."""
 
     async def aclose(self) -> None:
-        """Nothing is held."""
+        """Do nothing."""
 
 
 class Pushing:
@@ -302,7 +302,7 @@ async def test_a_slow_client_is_not_given_up() -> None:
 
 
 async def test_pieces_that_carry_little_leave_the_pump() -> None:
-    """The event loop holds them back, and gives them up in the end."""
+    """The event loop slows them down, and refuses the body in the end."""
     pushing = Pushing(("content-length", "5000"))
     pushing.backend.at_once = True
     sent = 0
@@ -315,7 +315,7 @@ async def test_pieces_that_carry_little_leave_the_pump() -> None:
     assert await pushing.status() == 400
     assert pushing.exchange.reply["connection"] == "close"
     assert sent == MAX_TINY_EVENTS + 1
-    # By the pump, and then by the writer.
+    # The pump has passed the first pieces on, and the writer the rest.
     assert b"".join(pushing.backend.added) == b"x" * (FREE_EVENTS + 1)
     assert b"".join(pushing.backend.written) == b"x" * (sent - FREE_EVENTS - 1)
 

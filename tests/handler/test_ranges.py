@@ -83,7 +83,7 @@ async def test_no_range_at_all(header: str) -> None:
         "bytes=99-100",
         f"bytes={10**30}-",
         "bytes=-0",
-        # Malformed, or first > last: RFC 9110 would let a server ignore it; the conformance suite wants 416.
+        # Malformed, or first > last: RFC 9110 lets a server ignore it, but the conformance suite requires 416.
         "none",
         "",
         "bytes=5-0",

@@ -19,7 +19,7 @@ def full_disk(store: Store) -> Iterator[int]:
         os.dup2(device, fd)
         yield file
     finally:
-        # Unless it was closed meanwhile, its lock with it.
+        # Unless it was closed meanwhile, which also released its lock.
         with suppress(OSError):
             os.fstat(fd)
             os.dup2(file, fd)

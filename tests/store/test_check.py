@@ -228,7 +228,7 @@ async def test_harmless_is_what_a_crash_may_leave() -> None:
     assert Checked(findings=[Finding("unlinked bytes", "x", None, "")]).faults == []
 
 
-# Beside a server at work
+# While a server is running
 
 
 async def test_what_changes_while_it_is_checked_is_no_finding(store: Store, other: Store) -> None:

@@ -1,4 +1,4 @@
-"""Requests that say where they write, or that end an upload: correct with one look into the database."""
+"""Requests that say where they write, or that end an upload, are correct with one read of the database."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ async def start(store: Store) -> str:
 
 
 async def closing_request(store: Store, upload_id: str, content: bytes) -> Upload:
-    """What a PUT asks for."""
+    """Open an upload like a PUT."""
     return await store.push_blob_chunked_resume(REPOSITORY, upload_id, offset=0, digest=digest_of(content))
 
 

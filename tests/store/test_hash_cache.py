@@ -1,4 +1,4 @@
-"""Requests that end when their bytes are in the file: the hash goes on, here or wherever the next one comes."""
+"""Requests end when their bytes are in the file. The hash continues, in this process or in the next request's."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ from tests.store.looking import files, rows
 pytestmark = pytest.mark.anyio
 
 FIRST, SECOND, THIRD = 200_000, 300_000, 100_000
-"""Pieces that are too large to be hashed where they are added."""
+"""Pieces that are too large to be hashed in the thread that adds them."""
 
 WHOLE = FIRST + SECOND + THIRD
 
 
 @pytest.fixture
 def read(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
-    """Which parts of files were read again, to be hashed."""
+    """The parts of files that were read again, to hash them."""
     parts: list[tuple[int, int]] = []
 
     def noted(fd: int, offset: int, length: int, hasher: Hasher) -> None:
@@ -75,7 +75,7 @@ async def start(store: Store, content: bytes) -> str:
 
 HASHED = 20_000
 REST = (HASHED, FIRST + SECOND - HASHED)
-"""What of it has to be read again by whoever has not the hash itself."""
+"""The part of the file that a process without the hash has to read again."""
 
 
 def recorded(store: Store, upload_id: str) -> tuple[int, int]:
@@ -318,7 +318,7 @@ async def test_what_a_request_that_was_broken_off_records_late(
 
 @contextmanager
 def locked_database(store: Store) -> Iterator[None]:
-    """Whoever writes to it waits."""
+    """A writer waits."""
     fd = os.open(store.path / "registry.lock", os.O_RDWR)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX)
@@ -391,7 +391,7 @@ async def test_a_request_that_is_broken_off_while_it_records(store: Store, monke
     content = os.urandom(WHOLE)
     with no_hashing():
         upload_id = await start(store, content)
-        store.uploads.hashes.drop(upload_id)  # as then it records, for whoever comes next
+        store.uploads.hashes.drop(upload_id)  # then it records the state, for the next request
         upload = await resume(store, upload_id)
         await upload.write(content[FIRST + SECOND :])
         begun = asyncio.Event()
@@ -494,7 +494,7 @@ async def test_what_would_be_long_to_read_again_is_recorded(store: Store) -> Non
 
 
 async def test_an_upload_that_was_ended_meanwhile(store: Store, other: Store) -> None:
-    """It is told, though there is nothing to record."""
+    """The request fails, although there is nothing to record."""
     content = os.urandom(WHOLE)
     upload_id = await start(store, content)
     upload = await resume(store, upload_id)

@@ -1,4 +1,4 @@
-"""What a store answers beside the event loop (`Store.read_nowait`): the database, as it is, or nothing."""
+"""What a store answers in other threads than the event loop's (`Store.read_nowait`): the database's state, or None."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ TYPE = "application/vnd.example+json"
 CONTENT, BLOB = b"manifest", b"blob"
 DIGEST = digest_of(CONTENT)
 PAUSE_S = 0.0001
-"""Of threads that look without end: one that never waits has the interpreter for 5 ms at a time."""
+"""Pause of threads that read in a loop: one that never waits holds the GIL for 5 ms at a time."""
 
 
 async def seed(store: Store, content: bytes = CONTENT) -> None:
@@ -36,12 +36,12 @@ async def seed(store: Store, content: bytes = CONTENT) -> None:
 
 
 async def beside(work: Callable[..., Result], *arguments: Any) -> Result:
-    """In another thread, as granian's is."""
+    """In another thread, like granian's."""
     return await asyncio.to_thread(work, *arguments)
 
 
 def everything(store: Store, manifest: str = DIGEST, blob: bytes = BLOB) -> list[tuple[str, bytes | None] | None]:
-    """What all kinds of reads say, by tag and by digest."""
+    """The results of all kinds of reads, by tag and by digest."""
     asked = [
         ("manifest_get", "tag"),
         ("manifest_head", "tag"),
@@ -105,7 +105,7 @@ async def test_a_large_manifest_is_left_to_the_loop(store: Store) -> None:
 
 
 async def test_what_is_in_a_file_is_left_to_the_loop(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    """And is not looked for a second time, whatever is committed."""
+    """And the database is not read a second time for it, whatever is committed."""
     await seed(store)
     blob = os.urandom(INLINE_SIZE + 1)
     digest = await push_blob(store, blob)
@@ -142,7 +142,7 @@ async def test_a_writer_is_not_waited_for(store: Store) -> None:
 
 
 async def test_no_transaction_is_left_open(store: Store) -> None:
-    """It would keep the log from being copied back, and later reads from seeing what was committed."""
+    """It would prevent copying the log back, and later reads would not see what was committed."""
     await seed(store)
     await beside(everything, store)
     await push_blob(store, b"another")
@@ -186,7 +186,7 @@ async def test_a_second_thread_does_not_wait_for_the_first(store: Store, monkeyp
 
 
 async def test_closing_and_opening_beside_it(store: Store) -> None:
-    """Whoever looks while the store is closed gets nothing; nothing is looked up on a connection that is closed."""
+    """A read while the store is closed returns None, and uses no closed connection."""
     await seed(store)
     stop, seen, failures = threading.Event(), set(), list[BaseException]()
 

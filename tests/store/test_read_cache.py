@@ -91,7 +91,7 @@ async def test_it_is_answered_from_memory(store: Store) -> None:
 
 
 async def test_a_process_that_writes_beside_readers(store: Store) -> None:
-    """A tag only ever moves forward: whoever reads an older number than before has read from memory wrongly."""
+    """A tag only moves forward. A read that returns an older number than before comes from a stale cache."""
     program = (
         "import asyncio, sys\n"
         "from ociserver import Store\n"

@@ -1,4 +1,4 @@
-"""Reading from the store: whole or 404, whatever happens to the file meanwhile."""
+"""Reads from the store: a complete content or 404, whatever happens to the file meanwhile."""
 
 from __future__ import annotations
 

@@ -93,7 +93,7 @@ async def test_small_annotations_come_with_the_page(store: Store, monkeypatch: p
 async def test_what_is_deleted_while_a_list_is_read_leaves_the_rest(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As many as the caller wants come, if there are as many: else a page would end without a link to the next."""
+    """The caller gets as many as it asks for, if they exist. Otherwise a page would end without a link to the next."""
     pushed = sorted([await push(store, number, 10_000) for number in range(5)])
     large = Large(store, monkeypatch)
     large.before.append(store.delete_manifest(REPOSITORY, pushed[0]))

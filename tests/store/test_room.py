@@ -133,7 +133,7 @@ def test_what_takes_room_is_refused(disk: Disk, room: Room) -> None:
 
 
 def test_a_reserve_that_cannot_be_written_is_no_full_disk(disk: Disk, room: Room) -> None:
-    """Whoever writes next is told what is wrong."""
+    """The next write reports what is wrong."""
     (disk.data / "reserve").unlink()
     (disk.data / "reserve").mkdir()
     (disk.data / "reserve" / "x").touch()

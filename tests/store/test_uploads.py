@@ -284,7 +284,7 @@ async def test_a_writer_in_another_process_is_refused(store: Store, other: Store
 
 @pytest.mark.parametrize("before", [b"", b"before"])
 async def test_two_processes_with_a_few_bytes_each(store: Store, other: Store, before: bytes) -> None:
-    """Neither has a file yet, so neither sees the other; whoever records first wins, and the other is told."""
+    """Neither has a file yet, so neither sees the other. The one that records first wins; the other is refused."""
     upload_id = await start(store, before)
     first, second = await resume(store, upload_id), await resume(other, upload_id)
     await first.write(b"first")
@@ -297,7 +297,7 @@ async def test_two_processes_with_a_few_bytes_each(store: Store, other: Store, b
 
 @pytest.mark.parametrize("offset", [6, None], ids=["says where", "appends"])
 async def test_few_bytes_do_not_end_what_goes_to_a_file(store: Store, other: Store, offset: int | None) -> None:
-    """As of a request that stalled, which a client has sent again to another process: that has the lock meanwhile."""
+    """For example, a request has stalled, and the client has sent it again to another process, which has the lock."""
     upload_id = await start(store, b"before")
     stalled, again = await resume(store, upload_id, offset), await resume(other, upload_id, 6)
     content = os.urandom(LARGE)
@@ -312,7 +312,7 @@ async def test_few_bytes_do_not_end_what_goes_to_a_file(store: Store, other: Sto
 @pytest.mark.parametrize("pieces", [1, 2])
 @pytest.mark.parametrize("offset", [6, None], ids=["says where", "appends"])
 async def test_nor_does_what_was_refused(store: Store, other: Store, offset: int | None, pieces: int) -> None:
-    """Whoever has been told that another is writing records nothing when it ends."""
+    """A request that was refused because another one is writing records nothing when it ends."""
     upload_id = await start(store, b"before")
     stalled, again = await resume(store, upload_id, offset), await resume(other, upload_id, 6)
     content = os.urandom(LARGE)
@@ -327,7 +327,7 @@ async def test_nor_does_what_was_refused(store: Store, other: Store, offset: int
 
 
 async def test_two_processes_of_which_one_goes_to_a_file(store: Store, other: Store) -> None:
-    """It has the lock on the file, which was not there yet when the other looked; whoever records first wins."""
+    """It has the lock on a file that did not exist when the other one looked. The one that records first wins."""
     upload_id = await start(store, b"before")
     first, second, third = [await resume(which, upload_id) for which in (store, other, other)]
     await first.write(b"first")
@@ -335,7 +335,7 @@ async def test_two_processes_of_which_one_goes_to_a_file(store: Store, other: St
     await first.aclose()
     with refused("RANGE_INVALID"):
         await second.aclose()
-    # The row has it all; what has been left in the file goes when somebody needs one.
+    # The row has all bytes. Those in the file are dropped when a request needs a file.
     more = os.urandom(LARGE)
     await third.write(more)
     await third.aclose()
@@ -466,7 +466,7 @@ async def test_a_push_that_is_broken_off_while_its_file_is_made(store: Store, mo
 
 
 async def test_a_writer_that_is_cancelled_while_it_takes_hold(store: Store) -> None:
-    """Whichever thread was at work then lets go of the file, and the next writer gets it."""
+    """The thread that was using the file then releases it, and the next writer gets it."""
     content = os.urandom(LARGE)
     upload_id = await start(store, content)
     for turns in range(8):
@@ -549,7 +549,7 @@ async def test_a_write_that_fails_keeps_nothing_of_itself(
 
 
 async def fail_at_the_end(store: Store, folder: Path, content: bytes) -> str:
-    """A request whose last piece cannot be written, and whose 21,000 bytes cannot be cut off: the device is no file."""
+    """A request whose last piece cannot be written, and whose 21,000 bytes cannot be truncated: it is a device."""
     upload_id = await start(store, content[:20_000])
     upload = await resume(store, upload_id)
     await upload.write(content[20_000:21_000])
@@ -809,7 +809,7 @@ async def test_a_commit_after_a_failed_write(store: Store, tmp_path: Path) -> No
 
 
 async def closed(store: Store) -> None:
-    """Wait until the threads that were at work have let go of every file."""
+    """Wait until the threads have released every file."""
     async with asyncio.timeout(10):
         while open_files(store.path):  # noqa: ASYNC110  # likewise
             await asyncio.sleep(0.001)
