@@ -131,7 +131,7 @@ async def test_uploads_of_the_same_content(writable: Backend) -> None:
 
 
 async def test_one_of_many_writers_wins_each_byte(writable: Backend) -> None:
-    """All try to append the same pieces to one upload; an offset lets each piece in once."""
+    """All tasks try to append the same pieces to one upload. With an offset, each piece is accepted once."""
     pieces = [bytes([number]) * (1000 * number + 1) for number in range(20)]
     upload = await writable.push_blob_chunked(REPOSITORY)
     await upload.aclose()

@@ -118,7 +118,7 @@ async def request(
     headers: Mapping[str, str] | None = None,
     **fields: Any,
 ) -> Reply:
-    """Make one request. A body of bytes has a Content-Length; one in pieces is sent chunked."""
+    """Make one request. A body of bytes has a Content-Length. A body in pieces is sent chunked."""
     sent = list((headers or {}).items())
     if isinstance(body, bytes):
         sent.append(("content-length", str(len(body))))

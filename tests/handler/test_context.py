@@ -1,4 +1,4 @@
-"""What a backend knows of its request, and what it may add to the answer."""
+"""What a backend can read about its request, and what it can add to the answer."""
 
 from __future__ import annotations
 

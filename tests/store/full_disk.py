@@ -12,7 +12,7 @@ from tests.store.looking import open_files
 
 @contextmanager
 def full_disk(store: Store) -> Iterator[int]:
-    """The upload's file is on a disk that is full; gives a descriptor of the file itself."""
+    """The file of the upload is on a full disk. Yields a descriptor of the file itself."""
     (fd,) = open_files(store.path)
     device, file = os.open("/dev/full", os.O_RDWR), os.dup(fd)
     try:

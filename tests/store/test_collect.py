@@ -150,7 +150,7 @@ async def test_what_is_used_again_begins_anew(store: Store, how: str) -> None:
 
 
 async def test_a_read_does_not_renew(store: Store) -> None:
-    """Who pulls has a manifest, which keeps the blob; and a read would be a write each time."""
+    """A client that pulls has a manifest, which keeps the blob. Otherwise each read would write."""
     digest = await push_blob(store, b"content")
     age(store, 3 * DAY)
     await read_blob(store, digest)
@@ -251,7 +251,7 @@ async def test_another_repository_references_nothing_here(store: Store) -> None:
 
 
 async def test_where_one_cannot_be_read_everything_stays(store: Store) -> None:
-    """What it references nobody knows; in the other repositories nothing changes."""
+    """Its references are not known. Other repositories are not affected."""
     kept = await push_blob(store, b"perhaps a part of it")
     await push_manifest(store, b"\x00not json", "application/x-opaque")
     gone = await push_blob(store, b"unreferenced", "elsewhere")
@@ -297,7 +297,7 @@ async def test_an_upload_that_goes_on_is_not_abandoned(store: Store) -> None:
 
 
 async def test_an_upload_that_somebody_writes_to_is_not_abandoned(store: Store, other: Store) -> None:
-    """However slowly: nothing was recorded for days, but the file is held."""
+    """Also a slow one: nothing was recorded for days, but a request has the lock on the file."""
     content = os.urandom(LARGE)
     upload_id = await start(store, content)
     async with aclosing(await resume(other, upload_id)) as upload:
@@ -431,7 +431,7 @@ async def test_the_age_counts_from_when_the_last_tag_left(store: Store, leave: s
 
 
 async def test_asking_for_a_manifest_begins_anew(store: Store, other: Store) -> None:
-    """A client that was told that it is there can still tag it, as of blobs; and it costs a write now and then only."""
+    """A client that got 200 for a HEAD can still tag the manifest. Only a HEAD after a long time writes."""
     digest = digest_of(await push_image(store))
     for asked in (store, other):
         age(store, 8 * DAY)

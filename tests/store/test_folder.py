@@ -87,7 +87,7 @@ OTHERS: dict[Callable[[Path], None], tuple[str, str]] = {
 
 
 def contents(path: Path) -> dict[str, bytes | None]:
-    """Every name below a folder; of files with what is in them."""
+    """All names below a folder, and the contents of files."""
     return {
         str(each.relative_to(path)): each.read_bytes() if each.is_file() else None for each in sorted(path.rglob("*"))
     }
@@ -130,7 +130,7 @@ async def test_what_a_new_volume_holds_is_nothing(tmp_path: Path) -> None:
 
 
 async def test_our_own_folder_whatever_lies_beside(tmp_path: Path) -> None:
-    """As in a folder of distribution that an earlier version has served."""
+    """Like a folder of distribution that an earlier version has served."""
     async with Store(tmp_path) as store:
         await push_image(store, "latest")
     distribution(tmp_path)

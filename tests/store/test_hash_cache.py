@@ -79,7 +79,7 @@ REST = (HASHED, FIRST + SECOND - HASHED)
 
 
 def recorded(store: Store, upload_id: str) -> tuple[int, int]:
-    """How far an upload is, and how much of that its recorded hash has."""
+    """The recorded size of an upload, and the bytes that its recorded hash covers."""
     ((size, state),) = rows(store, "SELECT size, state FROM uploads WHERE id = ?", upload_id)
     return size, Hasher.resume(state[BOOT_SIZE:-STAMP_SIZE]).length
 
@@ -205,7 +205,7 @@ async def test_after_another_boot_all_is_read(store: Store, other: Store, read: 
 async def test_what_another_process_has_written_is_not_what_was_kept(
     store: Store, other: Store, *, is_recorded: bool
 ) -> None:
-    """As many bytes, and a state that says the same of the first of them; the others are others."""
+    """The same number of bytes, and a state with the same hash of the first ones. The other bytes differ."""
     content = os.urandom(WHOLE)
     with no_hashing():
         upload_id = await start(store, content)
@@ -387,7 +387,7 @@ async def test_an_upload_that_is_cancelled_is_forgotten(store: Store) -> None:
 
 
 async def test_a_request_that_is_broken_off_while_it_records(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is in the file is there for the next one, recorded or not."""
+    """The next request gets all bytes in the file, recorded or not."""
     content = os.urandom(WHOLE)
     with no_hashing():
         upload_id = await start(store, content)

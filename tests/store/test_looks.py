@@ -1,4 +1,4 @@
-"""How often a request of an upload asks the database, while others commit all the time."""
+"""How often a request of an upload reads the database, while others commit all the time."""
 
 from __future__ import annotations
 

@@ -218,7 +218,7 @@ async def test_closing_and_opening_beside_it(store: Store) -> None:
 
 @pytest.mark.parametrize("threads", [1, 2])
 async def test_what_was_acknowledged_is_seen_by_every_thread(store: Store, other: Store, threads: int) -> None:
-    """A tag moves forward, by two stores in turn; who reads an older number than was acknowledged has read wrongly."""
+    """Two stores move a tag forward in turn. No read may return an older number than was acknowledged."""
     acknowledged, stop, failures, answers = -1, threading.Event(), list[str](), [0] * threads
 
     def follow(number: int) -> None:

@@ -1,4 +1,4 @@
-"""What is kept of the database's answers is never older than what the database says."""
+"""A cached result is never older than the database."""
 
 from __future__ import annotations
 
@@ -169,7 +169,7 @@ async def test_nothing_is_kept_that_was_read_while_something_was_committed() -> 
 
 
 async def test_what_another_thread_begins_makes_no_old_answers_new() -> None:
-    """What was read before a commit must not be kept for the version after it, which only the other thread saw."""
+    """A result from before a commit must not be cached for the next version, which only the other thread has seen."""
     now = [b"1"]
     kept = ReadCache(lambda: now[0])
     reading = kept.begin()
@@ -200,7 +200,7 @@ async def test_the_index_of_a_closed_store_has_no_header(store: Store) -> None:
 
 
 async def test_a_store_that_is_closed_takes_no_lock_of_another_with_it(store: Store) -> None:
-    """Closing a file drops all locks of the process on it; without its lock SQLite would build the index anew."""
+    """Closing a file releases all locks of the process on it. Without its lock, SQLite would build the index again."""
     held = locks(store)
     assert held
     for _ in range(3):
@@ -242,7 +242,7 @@ async def test_reading_at_random_agrees_with_the_database(store: Store, other: S
 
 
 def locks(store: Store) -> set[str]:
-    """Of this process on the index (Linux: /proc/locks)."""
+    """Locks of this process on the index (Linux: /proc/locks)."""
     inode = (store.path / "registry.db-shm").stat().st_ino
     lines = Path("/proc/locks").read_text().splitlines()
     return {line.split(maxsplit=1)[1] for line in lines if f" {os.getpid()} " in line and f":{inode} " in line}

@@ -1,4 +1,4 @@
-"""Lists of referrers: what is read for them, and when; and annotations as older folders have them."""
+"""Lists of referrers: what they read, and when, and the annotations of older folders."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ async def pages(store: Store, path: str = LIST) -> list[list[dict[str, Any]]]:
 
 
 async def test_a_page_costs_a_page_of_annotations(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of 30 MiB four are read, for the three that fill a page and the next one; and they are not parsed."""
+    """Of 30 MiB, four are read: three fill a page, and one is the next. They are not parsed."""
     pushed = sorted([await push(store, number, MIB) for number in range(30)])
     large = Large(store, monkeypatch)
     application = Handler(store)

@@ -240,7 +240,7 @@ def why_not(database: SQLite) -> str | None:
 
 
 async def test_a_process_that_stands_still_with_the_lock(impatient: SQLite, tmp_path: Path) -> None:
-    """What waits is refused in time, what comes at once; both are undone, and then writes go on."""
+    """Waiting works are refused in time, and new ones at once. Both are undone. Then writes continue."""
     await impatient.write(insert("before"))
     other = ProcessLock(tmp_path / "registry.lock", 0o600)
     assert other.acquire()
@@ -263,7 +263,7 @@ async def test_a_process_that_stands_still_with_the_lock(impatient: SQLite, tmp_
 
 
 async def test_closing_while_a_process_stands_still_with_the_lock(database: SQLite, tmp_path: Path) -> None:
-    """What it keeps from being written is refused, and it can be opened again."""
+    """Writes that it blocks are refused, and the database can be opened again."""
     other = ProcessLock(tmp_path / "registry.lock", 0o600)
     assert other.acquire()
     writing = [asyncio.ensure_future(database.write(insert(str(number)))) for number in range(3)]
