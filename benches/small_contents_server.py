@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
+from functools import partialmethod
 
 from ociserver.cli import main
-from ociserver.store import pushing, upload
+from ociserver.store.uploads import Uploads
 
 if __name__ == "__main__":
     size = int(os.environ["BENCH_INLINE_SIZE"])
-    # Both modules read it when they are called.
-    upload.INLINE_SIZE = pushing.INLINE_SIZE = size  # type: ignore[misc, attr-defined]
+    Uploads.__init__ = partialmethod(Uploads.__init__, inline_size=size)  # type: ignore[method-assign, assignment]
     sys.exit(main())

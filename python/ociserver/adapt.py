@@ -1,4 +1,4 @@
-"""Uses what an object offers beyond the interface, and adds what it lacks: the machinery over `interface.py`."""
+"""Adds missing methods to a backend, and uses the optional methods of backends, writers and bodies."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _READS: Final = frozenset({"get_blob", "get_manifest", "get_tag", "resolve_blob"
 
 
 def complete(backend: Any) -> Backend:
-    """Give any object with some of the methods the rest of them, which raise UNSUPPORTED.
+    """A backend with the methods of `backend`, which may be any object. Missing methods raise UNSUPPORTED.
 
     Raises:
-        TypeError: it has none of the methods.
+        TypeError: the object has none of the methods.
     """
     if isinstance(backend, Backend):
         return backend
@@ -34,9 +34,10 @@ def complete(backend: Any) -> Backend:
 
 
 def read_nowait_of(backend: Backend) -> ReadNowait | None:
-    """`Backend.read_nowait`, if the backend declares it.
+    """`Backend.read_nowait`, if the backend declares `reads_nowait`.
 
-    The declaration of a class does not count for an object whose read methods were replaced: that declares it itself.
+    The declaration of a class does not count for an object whose read methods were replaced. Such an object has to
+    declare it itself.
     """
     own = vars(backend)
     if not backend.reads_nowait or ("reads_nowait" not in own and not _READS.isdisjoint(own)):
@@ -45,20 +46,20 @@ def read_nowait_of(backend: Backend) -> ReadNowait | None:
 
 
 async def refresh(writer: BlobWriter) -> None:
-    """Ask for the current size of an upload, if the writer has a method for that. Nothing was written to it yet."""
+    """Ask for the current size of an upload, if the writer has a method for that. Call this before the first write."""
     ask: Callable[[], Awaitable[None]] | None = getattr(writer, "refresh", None)
     if ask is not None:
         await ask()
 
 
 async def write_all(writer: BlobWriter, content: AsyncIterator[bytes]) -> None:
-    """Write all of `content`, without the event loop where both allow that.
+    """Write all of `content`, without the event loop if both arguments allow that.
 
     Args:
         writer: takes pieces without waiting while its method `open_sink`, if it has one, returns a `Sink`.
-        content: may have a method `give(open_sink)`, as the body of a request under `ociserver serve` has. It awaits
-            `open_sink()` if more is to come, gives that sink as much as it can, and returns. At least every few seconds
-            it leaves a piece to be written by the event loop.
+        content: may have a method `give(open_sink)`, like the body of a request under `ociserver serve`. If more is to
+            come, this method awaits `open_sink()`, gives the sink as much as it can, and returns. At least every few
+            seconds it leaves a piece to be written by the event loop.
 
     Raises:
         Exception: what `content` and `writer` raise.

@@ -1,4 +1,4 @@
-"""Annotations that are not parsed before somebody looks at them."""
+"""Annotations that are parsed only when they are read."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ __all__ = ["Annotations"]
 class Annotations(Mapping[str, str]):
     """Annotations of a manifest as JSON, for `Descriptor.annotations`.
 
-    A list of referrers sends the JSON as it is: annotations can take megabytes, and ten times as much once they are
-    parsed. Equal to any mapping of the same keys and values.
+    A list of referrers sends the JSON unchanged: annotations can take megabytes, and ten times as much once they are
+    parsed. An instance is equal to any mapping with the same keys and values.
 
     Args:
-        json: an object of strings in UTF-8, without spaces around it.
+        json: a JSON object of strings in UTF-8, without spaces around it.
     """
 
     __slots__ = ("_parsed", "json")
@@ -26,7 +26,7 @@ class Annotations(Mapping[str, str]):
 
     @classmethod
     def of(cls, values: Mapping[str, str]) -> Annotations:
-        """The same annotations as JSON. What is no text, as half of a surrogate pair, becomes `?`."""
+        """The same annotations as JSON. What cannot be encoded, such as half of a surrogate pair, becomes `?`."""
         if isinstance(values, Annotations):
             return values
         return cls(json.dumps(dict(values), ensure_ascii=False, separators=(",", ":")).encode(errors="replace"))

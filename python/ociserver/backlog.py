@@ -1,4 +1,4 @@
-"""The event loop waits for threads of the core: an `Appender`, a `BackgroundHasher`."""
+"""Waits of the event loop for threads of the core: for an `Appender` or a `BackgroundHasher`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["Worker", "call_threadsafe", "wait_until_below", "wait_until_called"]
 
 
 class Worker(Protocol):
-    """Works through a backlog of bytes in threads of its own."""
+    """Works through a backlog of bytes in its own threads."""
 
     def left(self) -> int:
         """Bytes in the backlog now."""
@@ -28,7 +28,7 @@ async def wait_until_below(worker: Worker, backlog: int) -> None:
 
 
 async def wait_until_called(ask: Callable[[Callable[[], object]], object]) -> None:
-    """Call `ask` with a callback, and wait until some thread calls that."""
+    """Call `ask` with a callback, and wait until any thread calls this callback."""
     loop = asyncio.get_running_loop()
     called = loop.create_future()
 

@@ -1,4 +1,4 @@
-"""Work that has to end although its caller was cancelled."""
+"""Finishes work even if its caller is cancelled."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ Result = TypeVar("Result")
 
 
 async def finish(work: Awaitable[Result], undo: Callable[[Result], object] | None = None) -> Result:
-    """Wait until the work has ended. If the caller is cancelled meanwhile, it gets the cancellation then.
+    """Wait until the work has ended. If the caller is cancelled, the cancellation is raised after that.
 
     Args:
-        work: a call in a thread, which cannot be stopped, or a coroutine, which must not be.
-        undo: takes back what the work did, if the caller was cancelled and so never gets the result.
+        work: a call in a thread, which cannot be stopped, or a coroutine, which must not be stopped.
+        undo: undoes the work if the caller was cancelled, because then the caller never gets the result.
     """
     running = asyncio.ensure_future(work)
 

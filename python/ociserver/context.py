@@ -1,4 +1,4 @@
-"""What a backend may know of the request that it serves, and what it may add to the answer."""
+"""The context of a request: what a backend can read about it, and what it can add to the answer."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import Any, Final
 __all__ = ["MAX_WARNINGS", "RequestContext", "request_context", "retry_until"]
 
 MAX_WARNINGS: Final = 16
-"""Most Warning headers on one response: a header block has to stay small enough for every client."""
+"""The most Warning headers in one response: every client must be able to read the headers."""
 
 
 class RequestContext:
-    """The side channel between the handler and a backend; there is no other.
+    """The only side channel between the handler and a backend.
 
-    In: `request_id`; `user` and `auth`, as an authentication middleware left them in the ASGI scope
-    (who asks, what they may do); `namespace`, the `ns` parameter. Out: `warn`, and `served_from`, the
-    namespace that answered (sent as OCI-Namespace).
+    For the backend to read: `request_id`; `user` and `auth`, which an authentication middleware has put into the ASGI
+    scope (who asks, and what they may do); `namespace`, the `ns` parameter. For the backend to set: `warn`, and
+    `served_from`, the namespace that answered (sent as OCI-Namespace).
     """
 
     request_id: str
@@ -33,16 +33,17 @@ class RequestContext:
         self.namespace = namespace
 
     def warn(self, text: str) -> None:
-        """Tell the client something that does not fail the request (spec: warnings).
+        """Send a warning to the client, which does not fail the request (spec: warnings).
 
-        Sent as `Warning: 299 - "text"`; what is no printable ASCII becomes `?`, and `MAX_WARNINGS` count.
+        It is sent as `Warning: 299 - "text"`. Characters other than printable ASCII become `?`. Warnings after the
+        first `MAX_WARNINGS` are dropped.
         """
         if len(self.warnings) < MAX_WARNINGS:
             self.warnings += (text,)
 
 
 request_context: ContextVar[RequestContext | None] = ContextVar("ociserver_request", default=None)
-"""The request that the current task serves; None outside of one."""
+"""The context of the request that the current task serves; None outside of a request."""
 
 retry_until: ContextVar[float | None] = ContextVar("ociserver_retry_until", default=None)
 """Time (`time.monotonic`) after which a backend that calls a registry elsewhere does not retry.

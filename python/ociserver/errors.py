@@ -1,14 +1,14 @@
-"""Errors of the protocol: one tree, one table, one writer.
+"""Errors of the protocol: the classes, the table of codes, and the function that makes an answer of an error.
 
 * RegistryError
   x OCIError        a code of the spec: BLOB_UNKNOWN, DENIED, ...
     + ParseError    a request that could not be parsed; `err` says why
-  x HTTPError       a status without a code, as a server elsewhere answered it
+  x HTTPError       a status without a code, for example the answer of another server
 
-What a client sees of an error is decided by its whole chain of causes (`raise ... from ...`, and the
-members of an ExceptionGroup, depth first): the first code, its status from the table, and the text of
-the chain joined with colons. That is how Go's `ociregistry.MarshalError` works, and what makes an
-error survive several registries behind one another without stuttering.
+What a client sees of an error depends on its whole chain of causes (`raise ... from ...`, and the members of an
+ExceptionGroup, depth first): the first code, the status of this code, and the texts of the chain joined with colons.
+Go's `ociregistry.MarshalError` does the same. So an error can pass several registries, one behind another, and its text
+does not repeat anything.
 """
 
 from __future__ import annotations
@@ -53,25 +53,26 @@ CODES: Final[Mapping[str, tuple[int, str]]] = {
     "TOOMANYREQUESTS": (429, "too many requests"),
     "RANGE_INVALID": (416, "invalid content range"),
 }
-"""Code -> (status, default message): the spec's table of error codes, and Docker's RANGE_INVALID."""
+"""Status and default message by code: the spec's table of error codes, and Docker's RANGE_INVALID."""
 
 
 class RegistryError(Exception):
-    """Anything that this package raises on purpose."""
+    """The base of all errors that this package raises on purpose."""
 
 
 class OCIError(RegistryError):
     """An error with a code of the distribution spec.
 
     Args:
-        code: one of `CODES`, or a code of your own.
-        message: for people; the code's default message if left out.
-        detail: any JSON value, passed through to the client.
-        status: HTTP status that beats the table's (413 with SIZE_INVALID, 507 with UNKNOWN).
+        code: one of `CODES`, or your own code.
+        message: for people; by default the message of the code.
+        detail: any JSON value, which is sent to the client.
+        status: HTTP status instead of that in the table (413 with SIZE_INVALID, 507 with UNKNOWN).
         headers: response headers that belong to the error, such as `Retry-After`.
-        is_logged: the code that raises it logs its cause once, so that the handler does not log it for each request.
+        is_logged: the code that raises the error logs its cause once. The handler then does not log it for each
+            request.
 
-    `str()` is `<code in words>: <message>`. Two are equal for `same_code` if their codes are.
+    `str()` is `<code in words>: <message>`.
     """
 
     def __init__(
@@ -115,7 +116,7 @@ class HTTPError(RegistryError):
 
 
 class UnreachableError(HTTPError):
-    """A registry elsewhere could not be reached, or stopped in the middle: 502, or 504 where it was too slow."""
+    """A remote registry could not be reached, or its answer broke off (502), or it was too slow (504)."""
 
 
 PAGE_NOT_FOUND: Final = HTTPError(404, "page not found")
@@ -127,11 +128,11 @@ UNKNOWN_URL_PATH: Final = OCIError("NAME_UNKNOWN", "unknown URL path")
 
 
 class ParseError(OCIError):
-    """A request that is not one of the distribution API (Go: `ociserver.ParseError`).
+    """A request that does not belong to the distribution API (Go: `ociserver.ParseError`).
 
-    `err` is the error that it wraps: one of `PAGE_NOT_FOUND`, `BADLY_FORMED_DIGEST`,
-    `METHOD_NOT_ALLOWED`, `BAD_REQUEST`, `INVALID_REPOSITORY_NAME`, `UNKNOWN_URL_PATH`; compare with
-    `is`. `allow` lists the methods that the endpoint has, for a `405`.
+    `err` is the wrapped error: `PAGE_NOT_FOUND`, `BADLY_FORMED_DIGEST`, `METHOD_NOT_ALLOWED`, `BAD_REQUEST`,
+    `INVALID_REPOSITORY_NAME` or `UNKNOWN_URL_PATH`. Compare it with `is`. For a 405, `allow` lists the methods of the
+    endpoint.
     """
 
     def __init__(self, err: OCIError | HTTPError, message: str = "", *, allow: tuple[str, ...] = ()) -> None:
@@ -157,7 +158,7 @@ class WireError:
 
     @property
     def content(self) -> bytes:
-        """`{"errors":[{...}]}`; message and detail are left out where there are none."""
+        """`{"errors":[{...}]}`. An empty message and an absent detail are left out."""
         entry: dict[str, Any] = {"code": self.code}
         if self.message:
             entry["message"] = self.message
@@ -169,9 +170,9 @@ class WireError:
 def marshal_error(error: BaseException) -> WireError:
     """Turn any exception into what a client sees (Go: `ociregistry.MarshalError`).
 
-    The code and detail are those of the first `OCIError` in the chain, else UNKNOWN. The status is
-    that error's own, else the table's, else that of the first `HTTPError` in the chain, else 500. The
-    message is the chain's text without a leading status and a leading code that it would repeat.
+    The code and the detail are those of the first `OCIError` in the chain; without one, the code is UNKNOWN. The status
+    is that of this error, else that of its code, else that of the first `HTTPError` in the chain, else 500. The message
+    is the text of the chain, without a status and a code at its beginning, which the answer has already.
     """
     chain = list(_chain(error))
     coded = next((e for e in chain if isinstance(e, OCIError) and e.code), None)
@@ -191,7 +192,7 @@ def marshal_error(error: BaseException) -> WireError:
 
 
 def error_text(error: BaseException) -> str:
-    """The text of an exception and of its causes, joined with `: `; members of a group with `; `."""
+    """The texts of an exception and of its causes, joined with `: `. Those of the members of a group, with `; `."""
     if isinstance(error, BaseExceptionGroup):
         text = "; ".join(error_text(member) for member in error.exceptions)
     else:
@@ -221,12 +222,12 @@ def _status_text(status: int) -> str:
 
 
 def _without_prefix(text: str, prefix: str) -> str:
-    # An error without a message is its prefix alone: then nothing is left to say.
+    # The text of an error without a message is only the prefix: then the message is empty.
     return "" if text == prefix else text.removeprefix(f"{prefix}: ")
 
 
 def _restore(cls: type[OCIError], args: tuple[Any, ...], state: dict[str, Any]) -> OCIError:
-    # Keyword-only arguments would be lost by BaseException's own pickling (worker processes pickle errors).
+    # BaseException's own pickling would lose keyword-only arguments. Worker processes pickle errors.
     error = cls.__new__(cls, *args)
     error.args = args
     error.__dict__.update(state)

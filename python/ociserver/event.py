@@ -1,4 +1,4 @@
-"""What the handler reports of each finished request."""
+"""What the handler reports about each finished request."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ class Event(NamedTuple):
     """A finished request, for logs and metrics. A tuple, because a frozen dataclass takes three times as long to make.
 
     Args:
-        request_id: the id that log lines and the request's context carry.
-        client: address of the peer, or "" where the server does not tell.
+        request_id: the id in log lines and in the context of the request.
+        client: address of the client; "" if the server does not report it.
         method: as received.
         path: as received, percent-encoded.
-        kind: of the parsed request; None if it could not be parsed.
-        repository: None where there is none.
-        status: of the answer; 0 if none was sent.
+        kind: the kind of the parsed request; None if it could not be parsed.
+        repository: the repository; None if the request names none.
+        status: the status of the answer; 0 if none was sent.
         received: bytes of the body that were read.
         sent: bytes of the body that were sent.
         duration: seconds.

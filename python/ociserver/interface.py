@@ -1,12 +1,11 @@
-"""The backend interface: what the handler calls, and what every registry behind it implements.
+"""The interface of a backend: the handler calls it, and each registry behind a handler implements it.
 
-Python's spelling of Go's `ociregistry.Interface`. Four parts, so that a backend can have some of them;
-a method that a backend does not have raises UNSUPPORTED. Repositories, tags and digests cross this
-interface as `str` that have been validated against the spec's grammar; a backend called directly
-validates what it turns into keys or paths.
+It corresponds to Go's `ociregistry.Interface`. It has four parts, and a backend may implement only some of them: a
+missing method raises UNSUPPORTED. The handler has checked repositories, tags and digests against the grammar of the
+spec. But other code may call a backend directly, so a backend checks what it turns into keys or paths.
 
-Errors are `ociserver.OCIError` with the codes that each method names. Any other exception is a fault of
-the backend: the client gets a 500 and the log the traceback.
+Errors are `ociserver.OCIError` with the codes that each method names. Any other exception is a fault of the backend:
+the client gets a 500, and the log gets the traceback.
 """
 
 from __future__ import annotations
@@ -40,61 +39,61 @@ __all__ = [
 ]
 
 CHUNK_SIZE: Final = 8 * 1024
-"""What our backends ask clients for as the smallest chunk of an upload, as Go's do. Smaller ones are taken: the
-request around them only costs more than what they carry."""
+"""The smallest chunk of an upload that our backends ask clients for, as Go's do. Smaller chunks are accepted, but their
+requests cost more than the bytes in them."""
 
 
 class BlobReader(Protocol):
     """A blob, or one range of it, open for reading. Iterate it once, then `aclose` it.
 
-    A reader may also have a method `part(start, stop)`, which iterates over any bytes of the blob, whatever the range,
-    and may be called again when a part has been read. Then a request for a thousand ranges opens the blob once, and not
-    for each: the readers of our own registries have it.
+    A reader may also have a method `part(start, stop)`. It iterates over any bytes of the blob, also outside the range,
+    and may be called again when a part has been read. Then a request for a thousand ranges opens the blob only once.
+    The readers of our own registries have this method.
     """
 
     @property
     def descriptor(self) -> Descriptor:
-        """Of the whole blob, whatever the range."""
+        """The descriptor of the whole blob, whatever the range."""
 
     @property
     def range(self) -> tuple[int, int]:
-        """(start, stop) of what is read, stop exclusive; (0, size) for the whole."""
+        """(start, stop) of the bytes that are read, stop exclusive; (0, size) for the whole blob."""
 
     @property
     def location(self) -> File | Url | bytes | None:
-        """Where else the same bytes are, for a server that can use it; bytes: these are all of them, in memory.
+        """Where else the same bytes are, for a server that can use this. `bytes` are all the bytes, in memory.
 
-        Clients are sent to a `Url` only by `Reader.locate_blob`, which wrappers let through on purpose.
+        A handler redirects clients only to a `Url` from `Reader.locate_blob`, which a wrapper forwards on purpose.
         """
 
     def __aiter__(self) -> AsyncIterator[bytes]:
-        """Pieces of any size; 256 KiB is a good one.
+        """Pieces of any size. 256 KiB is a good size.
 
-        A server holds a few of them for each client that is slow to take them: 32 clients at once cost 1.5 MiB
-        each with pieces of 256 KiB, and 7 MiB with pieces of 1 MiB (granian 2.8; the rest is malloc's share).
+        A server holds a few pieces for each slow client: with 32 concurrent clients, this took 1.5 MiB for each with
+        pieces of 256 KiB, and 7 MiB with pieces of 1 MiB (granian 2.8; a part of this is overhead of malloc).
         """
         ...
 
     async def aclose(self) -> None:
-        """Let go of what reading holds. May be called more than once."""
+        """Release what the reader holds. This may be called more than once."""
 
 
 class BlobWriter(Protocol):
     """One upload, open for writing by one request (spec: pushing a blob in chunks).
 
-    An upload outlives its writers: `aclose` suspends it, and `push_blob_chunked_resume` continues it
-    by its `id`, in any process.
+    An upload outlives its writers: `aclose` suspends it, and any process can continue it by its `id`
+    (`push_blob_chunked_resume`).
 
     A writer over the network may begin with the size that its process knew last. It then has a method `refresh()`,
     which asks the registry how far the upload is (`ociserver.adapt.refresh`). A writer that takes pieces without
-    waiting has a method `open_sink()`, which returns a `Sink` while it can do so, else None.
+    waiting has a method `open_sink()`, which returns a `Sink` while this is possible, else None.
     """
 
     @property
     def id(self) -> str:
-        """Names the upload, before the first write and after `aclose`. Any characters.
+        """The id of the upload, before the first write and after `aclose`. It may have any characters.
 
-        Of an upload at a registry elsewhere it may change whenever that answers; the newest one counts.
+        The id of an upload at a remote registry may change with each answer of that registry. The newest one counts.
         """
 
     @property
@@ -103,34 +102,34 @@ class BlobWriter(Protocol):
 
     @property
     def chunk_size(self) -> int:
-        """Smallest chunk that the backend likes, in bytes (OCI-Chunk-Min-Length); 0 for no wish."""
+        """The smallest chunk that the backend recommends, in bytes (OCI-Chunk-Min-Length); 0: none."""
 
     async def write(self, data: bytes) -> None:
         """Append bytes.
 
-        A writer over the network may raise any of these later, at the latest from `aclose` or `commit`, and one to the
-        disk what goes wrong there.
+        A writer over the network may raise these errors later, at the latest from `aclose` or `commit`. A writer to the
+        disk may do the same with errors of the disk.
 
         Raises:
-            OCIError: RANGE_INVALID if the upload is not at the offset that the writer was opened for
-                (seen here and not when opening, so that an empty closing PUT never fails on it), or
-                another writer is at work; BLOB_UPLOAD_UNKNOWN if the upload has ended meanwhile.
+            OCIError: RANGE_INVALID if the upload does not end at the offset that the writer was opened for (raised here
+                and not by opening, so that it never fails an empty closing PUT), or another writer is active;
+                BLOB_UPLOAD_UNKNOWN if the upload has ended.
         """
 
     async def commit(self, digest: str) -> Descriptor:
-        """Verify the digest over everything received, and make it a blob of the repository.
+        """Verify the digest of all bytes, and make them a blob of the repository.
 
-        The size is `UNKNOWN_SIZE` if the upload is at a registry elsewhere that has not told it.
+        The size is `UNKNOWN_SIZE` if the upload is at a remote registry that has not reported it.
 
         Raises:
-            OCIError: DIGEST_INVALID if it does not match, and BLOB_UPLOAD_UNKNOWN if the upload has ended.
+            OCIError: DIGEST_INVALID if the digest does not match, and BLOB_UPLOAD_UNKNOWN if the upload has ended.
         """
 
     async def cancel(self) -> None:
-        """End the upload and forget its bytes. A no-op after `commit` or another `cancel`."""
+        """End the upload and delete its bytes. Does nothing after `commit` or another `cancel`."""
 
     async def aclose(self) -> None:
-        """Suspend: keep what was received and let go of the writer. A no-op after `commit` or `cancel`."""
+        """Suspend the upload: keep its bytes, and close the writer. Does nothing after `commit` or `cancel`."""
 
 
 class Sink(Protocol):
@@ -138,14 +137,14 @@ class Sink(Protocol):
 
     @property
     def high_water_mark(self) -> int:
-        """High-water mark of the backlog, in bytes: above it the caller waits until half of that is left."""
+        """High-water mark of the backlog, in bytes. Above it the caller waits until half of it is left."""
 
     def add(self, data: bytes, /) -> int | None:
         """Take a piece.
 
         Returns:
-            The backlog in bytes, this piece included. None if an error has lost this piece and all that follow: the
-            next `write`, `commit` or `aclose` of the writer raises the error.
+            The backlog in bytes, including this piece. None if this piece and all later ones are lost, because of an
+            error: the next `write`, `commit` or `aclose` of the writer raises the error.
         """
 
     def when_left(self, backlog: int, callback: Callable[[], object], /) -> None:
@@ -156,7 +155,7 @@ class Sink(Protocol):
 
 
 OpenSink = Callable[[], Awaitable[Sink | None]]
-"""Opens what takes the pieces that come next. It returns None where the caller has to write them one by one."""
+"""Opens the `Sink` for the next pieces. None: the caller has to write them one by one."""
 
 ReadNowait = Callable[[str, str, str], tuple[Descriptor, bytes | None] | None]
 """`Reader.read_nowait` of one backend."""
@@ -169,12 +168,13 @@ def _unsupported(method: str) -> NoReturn:
 class Reader:
     """Reads contents. Every method raises NAME_UNKNOWN for a repository that does not exist.
 
-    A class whose `read_nowait` may be used says so where it is defined: `class Mine(Backend, reads_nowait=True)`. A
-    subclass does not inherit that, because it may let fewer clients read, or read something else: it declares it again.
+    A class whose `read_nowait` may be used declares that in its definition: `class Mine(Backend, reads_nowait=True)`. A
+    subclass does not inherit the declaration, because it may allow fewer clients to read, or read something else. It
+    has to declare it again.
     """
 
     reads_nowait: bool = False
-    """Whether `read_nowait` agrees with the other methods of this very class, or object."""
+    """Whether `read_nowait` agrees with the other methods of this class, or of this object."""
 
     def __init_subclass__(cls, *, reads_nowait: bool = False, **keywords: Any) -> None:
         super().__init_subclass__(**keywords)
@@ -186,8 +186,8 @@ class Reader:
         """Open a blob, or the part of it that `range` asks for.
 
         Raises:
-            OCIError: BLOB_UNKNOWN; RANGE_INVALID with the blob's size in `detail["size"]` if the range
-                lies outside it.
+            OCIError: BLOB_UNKNOWN; RANGE_INVALID if the range lies outside the blob, with the size of the blob in
+                `detail["size"]`.
         """
         _unsupported("get_blob")
 
@@ -212,10 +212,10 @@ class Reader:
         _unsupported("resolve_tag")
 
     def read_nowait(self, kind: str, repository: str, reference: str) -> tuple[Descriptor, bytes | None] | None:
-        """What a read would give, if the backend knows that without waiting. A backend need not have this.
+        """The result of a read, if the backend knows it without waiting. A backend need not have this method.
 
         It is called only if the class declares `reads_nowait`. There is no `request_context`. Any thread may call it,
-        while the event loop changes what it looks at, and also for a moment after the backend was closed.
+        while the event loop changes the data, and also for a moment after the backend was closed.
 
         Args:
             kind: of the request: manifest_get, manifest_head, blob_get or blob_head.
@@ -223,37 +223,37 @@ class Reader:
             reference: a tag or a digest.
 
         Returns:
-            The descriptor and the content, which counts for manifest_get and blob_get. None: the caller has to use the
+            The descriptor and the content, which is used for manifest_get and blob_get. None: the caller has to use the
             other methods.
 
         Raises:
-            OCIError: what the other methods would raise, where that is known. Any other exception makes the caller use
+            OCIError: what the other methods would raise, if that is known. After any other exception, the caller uses
                 the other methods.
         """
         return None
 
     async def locate_blob(self, repository: str, digest: str) -> Url | None:
-        """Where a client may fetch a blob itself, with nothing but the URL; None to give it the bytes here.
+        """A URL where a client can fetch a blob, without credentials. None: the client gets the bytes here.
 
-        A server asks with `Options.redirect_pulls`. The URL alone gives access to the blob, so a backend that restricts
-        reading returns None, which is the default. Raises BLOB_UNKNOWN.
+        The handler calls this with `Options.redirect_pulls`. The URL alone gives access to the blob, so a backend that
+        restricts reading returns None, which is the default. Raises BLOB_UNKNOWN.
         """
         return None
 
 
 class Writer:
-    """Writes contents. A repository comes into being with its first blob, manifest or upload."""
+    """Writes contents. The first blob, manifest or upload creates a repository."""
 
     async def push_blob(self, repository: str, descriptor: Descriptor, chunks: AsyncIterable[bytes]) -> Descriptor:
-        """Store a blob in one go.
+        """Store a blob in one request.
 
         Args:
-            repository: where to.
-            descriptor: its digest and size count; a size of `UNKNOWN_SIZE` is not checked.
+            repository: the repository to push to.
+            descriptor: only its digest and size are used. A size of `UNKNOWN_SIZE` is not checked.
             chunks: the bytes, in pieces of any size.
 
         Raises:
-            OCIError: DIGEST_INVALID or SIZE_INVALID if the bytes are others than described.
+            OCIError: DIGEST_INVALID or SIZE_INVALID if the bytes do not match the descriptor.
         """
         _unsupported("push_blob")
 
@@ -261,9 +261,9 @@ class Writer:
         """Start an upload.
 
         Args:
-            repository: where to.
-            chunk_size: bytes that the caller would like to send at a time; 0 for no wish.
-            algorithm: what the closing digest will probably use (spec: `digest-algorithm`).
+            repository: the repository to push to.
+            chunk_size: bytes that the caller intends to send at a time; 0: not known.
+            algorithm: the algorithm that the digest of the commit will probably have (spec: `digest-algorithm`).
         """
         _unsupported("push_blob_chunked")
 
@@ -273,21 +273,21 @@ class Writer:
         """Continue an upload.
 
         Args:
-            repository: the one that it was started in.
+            repository: the repository in which the upload was started.
             upload_id: `BlobWriter.id`.
-            offset: where the caller's bytes begin, as their Content-Range says; a wrong one is reported by the first
-                `write`. None for wherever the upload stopped: the bytes are appended.
-            digest: what the closing request already names, so that a backend may stream its body on.
+            offset: where the caller's bytes begin, from their Content-Range. The first `write` raises RANGE_INVALID if
+                the upload does not end there. None: the bytes are appended, wherever the upload ends.
+            digest: the digest of the commit, if the request has it, so that a backend can forward the body at once.
 
         Raises:
-            OCIError: BLOB_UPLOAD_UNKNOWN; a writer over the network may raise it later.
+            OCIError: BLOB_UPLOAD_UNKNOWN. A writer over the network may raise it later.
         """
         _unsupported("push_blob_chunked_resume")
 
     async def locate_upload(self, repository: str, upload_id: str) -> Url | None:
-        """Where a client may go on with an upload itself; None to go on here.
+        """A URL where a client can continue an upload, without credentials. None: it continues here.
 
-        A server asks with `Options.redirect_pushes`; see `locate_blob`.
+        The handler calls this with `Options.redirect_pushes`; see `locate_blob`.
         """
         return None
 
@@ -295,12 +295,12 @@ class Writer:
         """Link a blob of another repository into this one, without its bytes.
 
         Args:
-            from_repository: where it is; None for anywhere that the caller may read.
-            to_repository: where to link it.
-            digest: which one.
+            from_repository: the repository that has the blob; None: any that the caller may read.
+            to_repository: the repository that gets the blob.
+            digest: the digest of the blob.
 
         Raises:
-            OCIError: NAME_UNKNOWN, BLOB_UNKNOWN, UNSUPPORTED: the server then starts an upload instead.
+            OCIError: NAME_UNKNOWN, BLOB_UNKNOWN, UNSUPPORTED: the handler then starts an upload instead.
         """
         _unsupported("mount_blob")
 
@@ -313,19 +313,19 @@ class Writer:
         digest: str | None = None,
         tags: Sequence[str] = (),
     ) -> PushedManifest:
-        """Store a manifest and set its tags: all of them, or nothing at all.
+        """Store a manifest and set its tags, as a whole or not at all.
 
         Args:
-            repository: where to.
-            content: the bytes, kept exactly.
-            media_type: of the content, without parameters; decides how it is read. The handler has compared it with
-                the `mediaType` of the content.
-            digest: what the content must hash to; None for its sha256.
-            tags: tags to point at it.
+            repository: the repository to push to.
+            content: the bytes, which are stored unchanged.
+            media_type: the type of the content, without parameters. It says how the content is read. The handler has
+                compared it with the `mediaType` of the content.
+            digest: the digest that the content must have; None: its sha256.
+            tags: tags to point at the manifest.
 
         Raises:
-            OCIError: DIGEST_INVALID; MANIFEST_INVALID, also if the content is stored as another type already, which it
-                keeps; MANIFEST_BLOB_UNKNOWN; DENIED.
+            OCIError: DIGEST_INVALID; MANIFEST_INVALID, also if the content is stored with another type already, which
+                it keeps; MANIFEST_BLOB_UNKNOWN; DENIED.
         """
         _unsupported("push_manifest")
 
@@ -334,7 +334,7 @@ class Deleter:
     """Deletes. Every method raises NAME_UNKNOWN for a repository that does not exist."""
 
     async def delete_blob(self, repository: str, digest: str) -> None:
-        """Unlink a blob from this repository; others keep theirs. Raises BLOB_UNKNOWN, DENIED."""
+        """Unlink a blob from this repository. Other repositories keep it. Raises BLOB_UNKNOWN, DENIED."""
         _unsupported("delete_blob")
 
     async def delete_manifest(self, repository: str, digest: str) -> None:
@@ -342,15 +342,15 @@ class Deleter:
         _unsupported("delete_manifest")
 
     async def delete_tag(self, repository: str, tag: str) -> None:
-        """Delete a tag; the manifest stays. Raises MANIFEST_UNKNOWN, DENIED."""
+        """Delete a tag. The manifest stays. Raises MANIFEST_UNKNOWN, DENIED."""
         _unsupported("delete_tag")
 
 
 class Lister:
-    """Lists, sorted by code point, strictly after `start_after`.
+    """Lists names, sorted by code point, strictly after `start_after`.
 
-    `limit` is how many the caller will take: a hint that lets a page cost a page. Without it a list is
-    read page by page: each page is consistent in itself.
+    `limit` is how many items the caller will take, so that a backend need not read more. Without it, a list is read
+    page by page, and each page is consistent in itself.
     """
 
     def repositories(self, *, start_after: str = "", limit: int | None = None) -> AsyncIterator[str]:
@@ -373,9 +373,9 @@ class Lister:
         """Manifests whose subject is `digest`, sorted by digest, with artifact type and annotations.
 
         Args:
-            repository: where to look.
-            digest: the subject; it need not exist.
-            artifact_type: only those of this type.
+            repository: the repository to read.
+            digest: the digest of the subject, which need not exist.
+            artifact_type: only manifests of this artifact type; None: all.
             start_after: a digest.
             limit: see the class.
         """
@@ -383,9 +383,9 @@ class Lister:
 
 
 class Backend(Reader, Writer, Deleter, Lister):
-    """A registry: all four parts, opened and closed as an async context manager.
+    """A registry: all four parts. It is opened and closed as an async context manager.
 
-    Subclass this and override what you have. A wrapper opens and closes what it wraps.
+    Subclass this and override the methods that you support. A wrapper opens and closes what it wraps.
     """
 
     async def __aenter__(self) -> Self:

@@ -1,4 +1,4 @@
-"""Lists that are read page by page, and lists that are left before their end."""
+"""Reads lists page by page, and closes lists that are left before their end."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Item = TypeVar("Item")
 
 @asynccontextmanager
 async def closing(items: AsyncIterator[Item]) -> AsyncIterator[AsyncIterator[Item]]:
-    """Close a list that is left early at once, and not when it is collected, if it is a generator."""
+    """Close a list at the end of the block, if it is a generator, and not only when Python collects it."""
     try:
         yield items
     finally:
@@ -25,10 +25,10 @@ async def closing(items: AsyncIterator[Item]) -> AsyncIterator[AsyncIterator[Ite
 async def paged(
     read: Callable[[str, int], Awaitable[list[str]]], start_after: str, limit: int | None, page_size: int
 ) -> AsyncIterator[str]:
-    """Names, read page by page: each page is consistent in itself, and writes between two pages disturb neither.
+    """Names, read page by page. Each page is consistent in itself. Writes between two pages are allowed.
 
     Args:
-        read: returns up to so many names, sorted, strictly after a name.
+        read: called with a name and a number; returns up to this many names, sorted, strictly after the name.
         start_after: the name to begin after.
         limit: names to read; None for all.
         page_size: names in a page.

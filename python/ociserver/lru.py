@@ -1,4 +1,4 @@
-"""A map of bounded length."""
+"""A map with a bounded number of entries."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ Value = TypeVar("Value")
 
 
 class LRU(Generic[Key, Value]):
-    """Keeps the entries that were read or written last. For the event loop; other threads may `peek`.
+    """Evicts the entry that was least recently read or written. For the event loop; other threads may `peek`.
 
     Args:
-        limit: entries.
+        limit: the most entries.
     """
 
     def __init__(self, limit: int) -> None:
@@ -27,14 +27,14 @@ class LRU(Generic[Key, Value]):
         return len(self._entries)
 
     def get(self, key: Key) -> Value | None:
-        """The value of a key, which counts as a use."""
+        """The value of a key, or None. This counts as a use."""
         value = self._entries.get(key)
         if value is not None:
             self._entries.move_to_end(key)
         return value
 
     def peek(self, key: Key) -> Value | None:
-        """The value of a key, from any thread, which does not count as a use."""
+        """The value of a key, or None, in any thread. This does not count as a use."""
         return self._entries.get(key)
 
     def put(self, key: Key, value: Value) -> None:
@@ -45,9 +45,9 @@ class LRU(Generic[Key, Value]):
             self._entries.popitem(last=False)
 
     def pop(self, key: Key) -> Value | None:
-        """Forget a key, if it is there; returns the value that it had."""
+        """Remove a key. Returns its value, or None."""
         return self._entries.pop(key, None)
 
     def items(self) -> list[tuple[Key, Value]]:
-        """All entries, from the one that was used longest ago, which does not count as a use."""
+        """All entries, the least recently used one first. This does not count as a use."""
         return list(self._entries.items())

@@ -1,4 +1,4 @@
-"""What registries check of a manifest that is pushed, whatever they keep it in."""
+"""Checks of a pushed manifest that all our registries make."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _KINDS: Final = {"blob": "blob", "manifest": "manifest", "unknown": "blob or man
 
 
 def pushed_digest(content: bytes, wanted: str | None) -> str:
-    """The digest to keep a manifest under: `wanted` if the content has it, else its sha256.
+    """The digest of a pushed manifest: `wanted`, after a check; its sha256 if `wanted` is None.
 
     Raises:
-        OCIError: DIGEST_INVALID if `wanted` is malformed, or of another content.
+        OCIError: DIGEST_INVALID if `wanted` is malformed, or the content does not have this digest.
     """
     if wanted is None:
         return digest_of(content)
@@ -31,7 +31,7 @@ def pushed_digest(content: bytes, wanted: str | None) -> str:
 
 
 def check_tags(tags: Sequence[str]) -> None:
-    """Raises MANIFEST_INVALID if one is not a tag."""
+    """Raises MANIFEST_INVALID if one of them is not a valid tag."""
     for tag in tags:
         if not is_tag(tag):
             raise OCIError("MANIFEST_INVALID", f"{tag!r} is not a tag")
@@ -52,7 +52,7 @@ def read_pushed(
 
 
 def missing_reference(reference: Reference) -> OCIError:
-    """What a strict registry answers where something that a manifest references is not in the repository."""
+    """The error of a strict registry, if a reference of a manifest is not in the repository."""
     return OCIError(
         "MANIFEST_BLOB_UNKNOWN",
         f"invalid manifest: {_KINDS[reference.kind]} for {reference.field} not found",
@@ -61,12 +61,13 @@ def missing_reference(reference: Reference) -> OCIError:
 
 
 def refused_retype(recorded: str, pushed: str, *, is_immutable: bool) -> OCIError:
-    """What a registry answers to a push of a manifest that it keeps under another media type.
+    """The error for a push of a manifest that the registry has with another media type.
 
     Args:
-        recorded: media type that the registry has.
-        pushed: media type of the push.
-        is_immutable: whether tags are immutable and one keeps the manifest; then it is DENIED and not MANIFEST_INVALID.
+        recorded: the media type that the registry has.
+        pushed: the media type of the push.
+        is_immutable: whether tags are immutable and a tag keeps the manifest. Then the code is DENIED instead of
+            MANIFEST_INVALID.
     """
     if is_immutable:
         return OCIError("DENIED", f"mismatched media type: this manifest is tagged, and stays {recorded}")

@@ -1,4 +1,4 @@
-"""Media types that come from elsewhere: which are valid, and the type of a fetched manifest."""
+"""Media types from other registries: which are valid, and the type of a fetched manifest."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MAX_MEDIA_TYPE: Final = 255
 """Characters of a media type (RFC 6838, 4.2: two names of up to 127 and a slash)."""
 
 _UNKNOWN: Final = "application/octet-stream"
-"""What the core returns if neither the bytes nor their sender name a valid type."""
+"""The type that the core returns if neither the bytes nor their sender name a valid one."""
 
 
 def is_media_type(text: str) -> bool:
@@ -34,7 +34,7 @@ def fetched_type(content: bytes, named: str) -> str | None:
     try:
         manifest_media_type(content, "")
     except OCIError:
-        # No registry takes what names an invalid type, or two.
+        # No registry accepts a manifest that names an invalid type, or two types.
         return None
     is_usable = is_media_type(named)
     found = read_stored_manifest(content, named if is_usable else "").media_type

@@ -12,7 +12,7 @@ __all__ = ["Reference"]
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """A reference to a repository, a tag or a digest, perhaps in a registry; "" where a part is absent."""
+    """A reference to a repository, a tag or a digest, perhaps with a registry. An absent part is ""."""
 
     host: str
     repository: str
@@ -24,7 +24,7 @@ class Reference:
         """Parse a reference that names its host (Go: `ociref.Parse`).
 
         Raises:
-            ValueError: not such a reference; the message says which part.
+            ValueError: the text is not such a reference. The message says which part is wrong.
         """
         return cls(*parse_reference(text, relative=False))
 
@@ -32,11 +32,11 @@ class Reference:
     def parse_relative(cls, text: str) -> Self:
         """Parse a reference whose host may be left out (Go: `ociref.ParseRelative`).
 
-        The first element is a host only if it has a dot or a port, or is an `[ipv6]` address, and
-        something follows it.
+        The first element is a host only if it has a dot or a port, or is an `[ipv6]` address, and another element
+        follows it.
 
         Raises:
-            ValueError: not such a reference; the message says which part.
+            ValueError: the text is not such a reference. The message says which part is wrong.
         """
         return cls(*parse_reference(text, relative=True))
 

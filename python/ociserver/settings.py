@@ -1,7 +1,7 @@
-"""What the flags of `ociserver serve` and the keys of `registry.toml` have in common: choices, help texts, names.
+"""What the flags of `ociserver serve` and the keys of `registry.toml` share: choices, help texts, names.
 
-`ociserver.cli` and `ociserver.config` both read this module, so that neither depends on the other. It imports nothing
-that takes long: a server without a configuration file does not load the library that checks one.
+`ociserver.cli` and `ociserver.config` both import this module, so that neither depends on the other. It imports nothing
+that takes long: a server without a configuration file does not load the library that checks such files.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Single flight: what many callers ask for at the same time is done once."""
+"""Single flight: work that many callers request at the same time runs once."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ Result = TypeVar("Result")
 
 
 class SingleFlight(Generic[Key, Result]):
-    """Work that is under way, by key. A caller that is cancelled stops neither the work nor the others who wait.
+    """Running work, by key. The cancellation of a caller affects neither the work nor the other callers.
 
     Args:
         own_context: run the work in an empty context, so that it adds no warnings to the answer of the request that
-            began it. False: the work runs in the context of the caller that began it.
+            started it. False: the work runs in the context of the caller that started it.
     """
 
     def __init__(self, *, own_context: bool = False) -> None:
@@ -26,11 +26,11 @@ class SingleFlight(Generic[Key, Result]):
         self._tasks: dict[Key, asyncio.Task[Result]] = {}
 
     async def do(self, key: Key, make: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
-        """Wait for the work of a key. It begins now unless it is under way."""
+        """Wait for the work of a key, and start it unless it is running."""
         return await asyncio.shield(self.start(key, make))
 
     def start(self, key: Key, make: Callable[[], Coroutine[Any, Any, Result]]) -> asyncio.Task[Result]:
-        """The task of a key, begun now unless it is under way. The caller shields it where it waits for it."""
+        """The task of a key, which is started unless it is running. A caller that waits for it has to shield it."""
         task = self._tasks.get(key)
         if task is None:
             context = Context() if self._own_context else None
@@ -40,7 +40,7 @@ class SingleFlight(Generic[Key, Result]):
         return task
 
     async def close(self) -> None:
-        """Cancel everything that is under way, and wait until it has ended."""
+        """Cancel all running work, and wait until it has ended."""
         tasks = list(self._tasks.values())
         for task in tasks:
             task.cancel()
@@ -49,4 +49,4 @@ class SingleFlight(Generic[Key, Result]):
     def _end(self, key: Key, task: asyncio.Task[Result]) -> None:
         del self._tasks[key]
         if not task.cancelled():
-            task.exception()  # every caller that waited for it may have gone
+            task.exception()  # retrieved, because every caller that waited may have been cancelled

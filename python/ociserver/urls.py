@@ -1,7 +1,7 @@
-"""URLs of registries, and how messages show what may hold a secret.
+"""URLs of registries, and how messages show them without secrets.
 
-A URL or a reference that a person has typed may have a password in it, and one of a registry's a signature. Messages,
-logs and tracebacks end up in tickets and log servers, so they show neither.
+A URL or a reference that a person types may contain a password, and a URL from a registry may contain a signature.
+Messages, logs and tracebacks end up in tickets and log servers, so they show neither.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from urllib.parse import SplitResult, urlsplit
 __all__ = ["HIDDEN", "parse_registry_url", "shown"]
 
 HIDDEN: Final = "***"
-"""What stands for that which is not shown."""
+"""The replacement for a secret."""
 
 _DIGEST: Final = re.compile(r"(.*)(@sha(?:256|384|512):[0-9A-Fa-f]*)", re.DOTALL)
 
@@ -21,7 +21,7 @@ _DIGEST: Final = re.compile(r"(.*)(@sha(?:256|384|512):[0-9A-Fa-f]*)", re.DOTALL
 def shown(text: str) -> str:
     """A URL or a reference without user, password, query and fragment.
 
-    Everything in front of the last `@` goes, unless a digest follows it: a password may have any character.
+    Everything before the last `@` is hidden, unless a digest follows it: a password may have any character.
     """
     found = _DIGEST.fullmatch(text)
     rest, digest = found.groups() if found else (text, "")
@@ -38,14 +38,14 @@ def shown(text: str) -> str:
 
 
 def parse_registry_url(url: str, example: str = "https://registry.example") -> SplitResult:
-    """The parts of the URL of a registry: scheme, host, perhaps a port, perhaps a path in front of `/v2/`.
+    """The parts of the URL of a registry: scheme, host, and perhaps a port and a path before `/v2/`.
 
     Args:
-        url: whatever was given as one.
-        example: one that messages show instead.
+        url: the text to parse.
+        example: a valid URL, which messages show.
 
     Raises:
-        ValueError: it is not such a URL; the message says why, and shows nothing of it.
+        ValueError: the text is not such a URL. The message says why, and shows nothing of the text.
     """
     if not url.isprintable() or " " in url:
         raise ValueError(f"the URL has invalid characters; write {example}")
@@ -53,7 +53,7 @@ def parse_registry_url(url: str, example: str = "https://registry.example") -> S
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port
     except ValueError:
-        # Python's own message repeats a part of it.
+        # Python's own message repeats a part of the URL.
         raise ValueError(f"the URL has an invalid host or port; write {example}") from None
     if parts.scheme not in ("http", "https"):
         raise ValueError(f"the URL begins with neither https:// nor http://; write {example}")

@@ -1,4 +1,4 @@
-"""The values that cross the interface. They know nothing of it, so that the stub of `_core` can name them."""
+"""The values that cross the interface. They do not import it, so that the stub of `_core` can name them."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from ociserver.urls import shown
 __all__ = ["UNKNOWN_SIZE", "Descriptor", "File", "Manifest", "PushedManifest", "Url"]
 
 UNKNOWN_SIZE: Final = -1
-"""`Descriptor.size` of a content whose length its sender has not said."""
+"""`Descriptor.size` of a content whose size is not known."""
 
 
 @dataclass(frozen=True, slots=True)
 class Descriptor:
-    """A content and how to find it (image-spec: descriptor).
+    """Describes a content (image-spec: descriptor).
 
     Args:
         media_type: type of the content, as it was pushed.
         digest: `algorithm:hex`.
-        size: bytes; `UNKNOWN_SIZE` only on the way into `push_blob`, and perhaps out of `BlobWriter.commit`.
-        artifact_type: only on the way out of `referrers`.
-        annotations: only on the way out of `referrers`; those of our own registries are `ociserver.Annotations`.
+        size: bytes. `UNKNOWN_SIZE` only as an argument of `push_blob`, and perhaps as a result of `BlobWriter.commit`.
+        artifact_type: only in results of `referrers`.
+        annotations: only in results of `referrers`. Our own registries return `ociserver.Annotations`.
     """
 
     media_type: str
@@ -35,7 +35,7 @@ class Descriptor:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """A manifest whole: its descriptor and its bytes, exactly as pushed."""
+    """A manifest: its descriptor and its bytes, exactly as pushed."""
 
     descriptor: Descriptor
     content: bytes
@@ -43,7 +43,7 @@ class Manifest:
 
 @dataclass(frozen=True, slots=True)
 class PushedManifest:
-    """What `push_manifest` did: the manifest's descriptor, the tags it set, the subject it recorded."""
+    """The result of `push_manifest`: the descriptor of the manifest, the tags that it has set, and the subject."""
 
     descriptor: Descriptor
     tags: tuple[str, ...] = ()
@@ -52,7 +52,7 @@ class PushedManifest:
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """Where a blob's bytes lie: an open descriptor, the first byte, and how many; the reader closes it."""
+    """Bytes of a blob in a file: an open descriptor, which the reader closes, the first byte, and the length."""
 
     descriptor: int
     offset: int
@@ -61,9 +61,9 @@ class File:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Url:
-    """Where a client may be sent for a blob's bytes, or to go on with an upload. Absolute, as a header has it.
+    """An absolute URL, to which a client may be redirected for the bytes of a blob, or to continue an upload.
 
-    It may be signed: `repr` shows it without its query.
+    It may be signed, so `repr` shows it without its query.
     """
 
     url: str

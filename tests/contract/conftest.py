@@ -33,7 +33,7 @@ def anyio_backend() -> str:
 
 @pytest.fixture
 def settings() -> Settings:
-    """How the registry behaves; a test that wants another one parametrises `settings`."""
+    """The settings of the registry. A test that needs others parametrizes `settings`."""
     return Settings()
 
 

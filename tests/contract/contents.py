@@ -107,5 +107,5 @@ async def tags_of(backend: Backend, repository: str = REPOSITORY) -> list[str]:
 
 
 def fields_of(described: Descriptor) -> Mapping[str, Any]:
-    """What a descriptor says, in the words of a manifest."""
+    """A descriptor as JSON of a manifest."""
     return {"mediaType": described.media_type, "digest": described.digest, "size": described.size}

@@ -13,7 +13,7 @@ from tests.support.remote import Remote
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How a registry is to behave; those of `Memory`."""
+    """Settings of a registry, as in `Memory`."""
 
     immutable_tags: bool = False
     lax_child_references: bool = False
@@ -51,7 +51,7 @@ class Subject:
 
 @dataclass(frozen=True, slots=True)
 class Registry:
-    """A kind of backend. `make` gets an empty folder that is its own; `wrap` puts a wrapper before it."""
+    """A kind of backend. `make` gets an empty folder for itself. `wrap` puts a wrapper before it."""
 
     name: str
     make: Callable[[Path, Settings], Backend]

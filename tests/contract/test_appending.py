@@ -1,4 +1,4 @@
-"""Uploads without a Content-Range: each body goes behind what is there, whatever is behind the handler."""
+"""Uploads without a Content-Range: each body is appended, over every backend."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def application(writable: Backend) -> Handler:
 
 @pytest.mark.parametrize("cuts", [(0,), (5, 9), (0, 0, 700_000), (700_000, 900_000), (len(CONTENT),)], ids=str)
 async def test_bodies_are_appended(application: Handler, cuts: tuple[int, ...]) -> None:
-    """Some by PATCH, the rest by the closing PUT; small ones and large ones, and empty ones."""
+    """Some bodies by PATCH, the last by the closing PUT: small, large and empty ones."""
     location = (await request(application, "POST", UPLOADS))["location"]
     start = 0
     for cut in cuts:

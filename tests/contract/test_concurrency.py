@@ -1,4 +1,4 @@
-"""Many tasks at the same things: whatever wins, what is told can be read, and nothing but codes is raised."""
+"""Many tasks use the same contents. What was acknowledged can be read, and only errors with codes are raised."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ GONE = frozenset({None, "BLOB_UNKNOWN", "MANIFEST_UNKNOWN", "NAME_UNKNOWN", "MAN
 
 
 async def unless_gone(work: Awaitable[object]) -> None:
-    """What somebody else may have deleted meanwhile may be missing; nothing else may go wrong."""
+    """A content may be missing because another task has deleted it. No other error is allowed."""
     assert await code_of(work) in GONE
 
 
@@ -131,7 +131,7 @@ async def test_uploads_of_the_same_content(writable: Backend) -> None:
 
 
 async def test_one_of_many_writers_wins_each_byte(writable: Backend) -> None:
-    """All try to append the same pieces to one upload; an offset lets each piece in once."""
+    """All tasks try to append the same pieces to one upload. With an offset, each piece is accepted once."""
     pieces = [bytes([number]) * (1000 * number + 1) for number in range(20)]
     upload = await writable.push_blob_chunked(REPOSITORY)
     await upload.aclose()

@@ -1,4 +1,4 @@
-"""What is deleted is gone at once, and nothing else is."""
+"""A deletion takes effect at once, and deletes nothing else."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ PIECE = 1024 * 1024
 
 @pytest.mark.parametrize("turns", range(6))
 async def test_a_write_that_is_broken_off(writable: Backend, turns: int) -> None:
-    """Wherever it stops, the size that is told is what the digest covers."""
+    """Wherever the upload stops, its reported size is the number of bytes that the digest covers."""
     content = os.urandom(3 * PIECE)
     writer = await writable.push_blob_chunked(REPOSITORY)
     await writer.write(content[:PIECE])

@@ -57,7 +57,7 @@ async def test_tags_after(subject: Subject, start_after: str) -> None:
 
 @pytest.mark.parametrize("limit", [1, 2, 3, 9, 10, 11, 12, 13, 1_000_000])
 async def test_a_limit_is_a_hint(subject: Subject, limit: int) -> None:
-    """No less than the limit, where there is as much; what comes after it nobody takes."""
+    """A list gives at least `limit` items, if they exist. The caller takes no more."""
     await fill(subject.filled)
     names = await collect(subject.backend.repositories(limit=limit))
     assert names[:limit] == REPOSITORIES[:limit]
@@ -134,7 +134,7 @@ async def test_a_list_may_be_left_early(subject: Subject) -> None:
 
 
 async def test_writes_do_not_disturb_a_list(backend: Backend) -> None:
-    """What is there all along comes exactly once, in order; what comes and goes may or may not."""
+    """Names that exist all the time come exactly once, in order. Names that are added or deleted meanwhile may come."""
     stays = [f"b{number:04}" for number in range(0, 2400, 2)]
     goes = [f"b{number:04}" for number in range(1, 2400, 2)]
     await push_manifest(backend, b"text", PLAIN, *stays)

@@ -252,7 +252,7 @@ async def test_missing_children_are_named(writable: Backend, media_type: str) ->
     with refused("MANIFEST_BLOB_UNKNOWN") as caught:
         await push_manifest(writable, content, media_type, "latest")
     assert "manifests[0]" in str(caught.value)
-    # A blob of the same bytes is no manifest.
+    # A blob with the same bytes is not a manifest.
     await push_blob(writable, CHILD)
     with refused("MANIFEST_BLOB_UNKNOWN"):
         await push_manifest(writable, content, media_type, "latest")
@@ -276,7 +276,7 @@ async def test_an_entry_of_an_unknown_type_is_a_manifest_or_a_blob(writable: Bac
 
 
 async def test_many_descriptors(writable: Backend) -> None:
-    """What fits into 4 MiB is taken: all registries that were looked at take it."""
+    """A manifest of up to 4 MiB is accepted, as by all registries that were compared."""
     await push_blob(writable, b"{}")
     layer = descriptor(LAYER, b"layer")
     content = json.dumps({"config": descriptor(CONFIG, b"{}"), "layers": [layer] * 25_000}).encode()

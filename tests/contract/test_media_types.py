@@ -40,7 +40,7 @@ SUBJECT = descriptor(IMAGE, b"never pushed")
 
 
 async def document(backend: Backend, media_type: str, *, is_named: bool) -> bytes:
-    """A document of a type, whose parts are in the registry; its name is the `mediaType` in it."""
+    """A document of a type, whose parts are in the registry. `name` is its `mediaType`."""
     for blob in (b"config", b"layer"):
         await push_blob(backend, blob)
     child = await push_image(backend, config=b"config", layers=[b"layer"])

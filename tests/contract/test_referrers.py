@@ -1,4 +1,4 @@
-"""Who refers to a manifest (spec: listing referrers)."""
+"""Lists of referrers (spec: listing referrers)."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ async def test_an_image(subject: Subject) -> None:
 
 
 async def test_annotations_of_any_size(subject: Subject) -> None:
-    """Some are read with a page, some by themselves; the order is that of the digests."""
+    """Some annotations are read with their page, others one by one. The order is that of the digests."""
     await push_blob(subject.filled, b"{}")
     wanted = {}
     for size in (0, 1, 4000, 4100, 5000, 70_000, 300_000, 1_500_000):

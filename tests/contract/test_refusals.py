@@ -1,4 +1,4 @@
-"""What a wrapper does not let through it refuses with the code that it declares."""
+"""A wrapper refuses what it does not forward, with the code that it declares."""
 
 from __future__ import annotations
 

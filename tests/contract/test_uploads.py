@@ -193,7 +193,7 @@ async def test_one_writer_at_a_time(local: Backend) -> None:
     async with aclosing(await local.push_blob_chunked_resume(REPOSITORY, upload_id, offset=None)) as second:
         with refused("RANGE_INVALID"):
             await second.write(b"second")
-    # The one that was refused took nothing away from the one that is at work.
+    # The refused request has not disturbed the one that is writing.
     await first.write(b"!")
     await first.aclose()
     assert await size_of(local, upload_id) == 6

@@ -67,7 +67,7 @@ class Registry:
         return self.ask(method, f"blobs/{digest_of(content)}")
 
     def pushes(self) -> dict[str, Answer]:
-        """One of each kind of request that wants room."""
+        """One request of each kind that needs space."""
         return {
             "large blob": self.push(os.urandom(300_000)),
             "small blob": self.push(os.urandom(1000)),

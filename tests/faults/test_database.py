@@ -1,4 +1,4 @@
-"""A database that is damaged, locked, from the future, or somebody else's."""
+"""A database that is damaged, locked, of a newer version, or of another program."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_a_header_that_is_overwritten(data: Path) -> None:
     for command in COMMANDS:
         said = ociserver(*command, "--data", data, status=1)
         assert "registry.db is damaged" in said
-        assert "put back a backup" in said
+        assert "restore a backup" in said
 
 
 def test_pages_that_are_overwritten(data: Path, tmp_path: Path) -> None:
@@ -67,7 +67,7 @@ def test_pages_that_are_overwritten(data: Path, tmp_path: Path) -> None:
     for command in ("check", "collect"):
         said = ociserver(command, "--data", data, status=1)
         assert "the registry's database is damaged" in said
-        assert "wants a backup" in said
+        assert "restore a backup" in said
 
 
 def test_pages_that_are_overwritten_while_it_is_served(tmp_path: Path) -> None:
@@ -84,7 +84,7 @@ def test_pages_that_are_overwritten_while_it_is_served(tmp_path: Path) -> None:
 
 
 def test_locked_for_a_moment(data: Path, tmp_path: Path) -> None:
-    """Pushes wait, reads do not."""
+    """Pushes wait. Reads do not."""
     answers = []
     with serve(["--data", str(data)], tmp_path) as server:
         registry = Registry(server)
@@ -136,8 +136,8 @@ def test_one_that_another_server_uses(data: Path, tmp_path: Path) -> None:
 
 
 def test_one_that_is_missing(data: Path) -> None:
-    """An empty one in its place would know no file, and collection would delete them all."""
+    """With an empty database in its place, collection would delete all files."""
     for path in data.glob("registry.db*"):
         path.unlink()
     said = ociserver("serve", "--port", "0", "--data", data, status=1)
-    assert "registry.db is missing, but there are blobs beside it: put it back from a backup" in said
+    assert "registry.db is missing, but there are blobs beside it: restore it from a backup" in said

@@ -1,4 +1,4 @@
-"""A process that stands still: with the lock that writers take turns by, or as one of several workers.
+"""A frozen process: it holds the lock of the writers, or is one of several workers.
 
 With FULL_TESTS the limits are those of a user, 10 seconds for a write and 20 for a worker.
 """
@@ -35,14 +35,14 @@ LOCK_S = LOCK_WAIT_S if FULL else impatient.LOCK_WAIT_S
 SILENT_S = SILENCE_S if FULL else impatient.SILENCE_S
 STOP_S = STOP_MARGIN_S if FULL else impatient.STOP_MARGIN_S
 MARGIN_S = 5.0
-"""On a machine with more to do."""
+"""For a busy machine."""
 
-REASON = "another process holds the lock of the registry's database and does not let go of it"
+REASON = "another process holds the lock of the registry's database and does not release it"
 
 
 @contextmanager
 def lock_held(data: Path) -> Iterator[None]:
-    """As by `flock registry.lock sleep 300`."""
+    """Like `flock registry.lock sleep 300`."""
     with (data / "registry.lock").open("r+") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
@@ -87,7 +87,7 @@ def test_a_process_that_stands_still_with_the_lock(tmp_path: Path) -> None:
             assert send(server, "GET", "/healthz").status == 200
             registry.assert_reads()
         wait_until_ready(server)
-        registry.wait_for_log("the lock is free again, and writes go on")
+        registry.wait_for_log("the lock is free again; writes continue")
         assert registry.push(os.urandom(10)).status == 201
         registry.assert_reads()
         errors = [line for line in server.log.read_text().splitlines() if " error " in line]
@@ -115,7 +115,7 @@ def test_a_stop_while_a_process_stands_still_with_the_lock(workers: str, tmp_pat
 
 
 def test_a_start_while_a_process_stands_still_with_the_lock(tmp_path: Path) -> None:
-    """It waits, says that it is not ready, and goes on when the lock is free, or ends when it is told to."""
+    """It waits, and reports that it is not ready. It continues when the lock is free, or ends at a signal."""
     data = tmp_path / "data"
     with serve(["--data", str(data)], tmp_path) as server:
         Registry(server).seed()
@@ -150,7 +150,7 @@ def wait_until_not_ready(server: Server) -> None:
 
 
 class Pusher(threading.Thread):
-    """Pushes small blobs until it is told to stop. What a killed worker had of it ends without an answer."""
+    """Pushes small blobs until it is stopped. A request to a killed worker gets no answer."""
 
     def __init__(self, registry: Registry) -> None:
         super().__init__()

@@ -44,7 +44,7 @@ def test_pushes_are_refused_and_reads_go_on(disk: Disk, registry: Registry) -> N
     disk.fill()
     for what, answer in registry.pushes().items():
         assert (what, answer.status) == (what, 507)
-        assert "disk is full: free some space, or delete and collect" in error_of(answer)
+        assert "disk is full: free some space, or delete images and run `ociserver collect`" in error_of(answer)
     registry.assert_reads()
     registry.wait_for_log("error .*: POST .*: the registry's disk is full: free some space")
     assert "nothing is wrong" in ociserver("check", "--content", "--data", disk.data)
@@ -89,7 +89,7 @@ def test_collecting_without_a_server(disk: Disk, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("missing", [SLICE, SIZE])
 def test_pushes_wait_for_the_reserve(disk: Disk, registry: Registry, missing: int) -> None:
-    """What was taken of it comes back first, whoever frees it, and then pushes go on."""
+    """Freed space refills the reserve first, whatever has freed it. Then pushes are accepted."""
     reserve = disk.data / "registry.reserve"
     assert reserve.stat().st_blocks * 512 == reserve.stat().st_size == SIZE
     os.truncate(reserve, SIZE - missing)

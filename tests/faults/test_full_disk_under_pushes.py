@@ -33,7 +33,7 @@ pytestmark = pytest.mark.timeout(600 if FULL else 120)
 
 
 class Pusher(threading.Thread):
-    """Pushes contents of one size without pause, until it is told to stop."""
+    """Pushes contents of one size without pause, until it is stopped."""
 
     def __init__(self, server: Server, size: int, pushed: list[bytes]) -> None:
         super().__init__()

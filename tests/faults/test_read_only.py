@@ -11,7 +11,7 @@ from tests.faults.disk import Disk, small_disk
 from tests.faults.registry import HALF, LARGE, Registry, error_of, ociserver
 from tests.support.server import serve
 
-REFUSED = "cannot be written to just now"
+REFUSED = "the registry cannot write to its folder"
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def test_at_the_start(disk: Disk, tmp_path: Path) -> None:
 
 
 def test_while_it_is_served(disk: Disk, tmp_path: Path) -> None:
-    """The database is open, and is still written to; what needs a file is refused, until it can be had again."""
+    """The database is open and can be written. Requests that need a file are refused until the folder is writable."""
     with serve(["--data", str(disk.data)], tmp_path) as server:
         registry = Registry(server)
         registry.seed()
@@ -43,7 +43,7 @@ def test_while_it_is_served(disk: Disk, tmp_path: Path) -> None:
                 assert answer.headers["Retry-After"] == "10"
                 assert REFUSED in error_of(answer)
             registry.assert_reads()
-            registry.wait_for_log(f"error .*: POST .*: the registry's folder {REFUSED}")
+            registry.wait_for_log(f"error .*: POST .*: {REFUSED}")
         assert registry.append(HALF, len(LARGE)).status == 202
         assert registry.push(b"1" + LARGE).status == 201
         registry.assert_reads()

@@ -89,7 +89,7 @@ def test_a_byte_a_second(server: Server) -> None:
         held = memory_of([server.pid]) - before
     print(f"{HEADS} heads, {BODIES} bodies and {READERS} downloads, a byte a second: {held / 2**20:.0f} MiB")
     assert held < READERS * HELD_BYTES
-    # What the bodies brought is kept, and nothing is held against whoever goes on.
+    # The bytes of the bodies are kept, and each upload can be continued.
     deadline = time.monotonic() + 10
     while any(send(server, "GET", location).headers["Range"] != f"0-{SECONDS - 1}" for location in locations):
         assert time.monotonic() < deadline

@@ -1,4 +1,4 @@
-"""Blob files that somebody or something else has changed, below a server that runs."""
+"""Blob files that another program has changed, below a running server."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def file_of(data: Path, content: bytes) -> Path:
 def test_a_file_that_is_gone_or_too_short(
     spoil: Callable[[Path], None], kind: str, registry: Registry, data: Path
 ) -> None:
-    """The client that asks is told that the blob is not there, pushes it, and so heals it."""
+    """A client gets 404 for the blob, pushes it again, and so repairs it."""
     spoil(file_of(data, LARGE))
     assert registry.blob(LARGE, "HEAD").status == 404
     answer = registry.blob(LARGE)

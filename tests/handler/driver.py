@@ -1,4 +1,4 @@
-"""An ASGI server in forty lines: one request in, one reply out, and every message seen."""
+"""A small ASGI server: it sends one request to an application, and records the reply and every message."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Reply:
 
     @property
     def code(self) -> str:
-        """The code of the error that it is."""
+        """The code of the error in the reply."""
         code: str = self.json()["errors"][0]["code"]
         return code
 
@@ -118,7 +118,7 @@ async def request(
     headers: Mapping[str, str] | None = None,
     **fields: Any,
 ) -> Reply:
-    """Make one request. A body of bytes has a Content-Length; one in pieces is sent chunked."""
+    """Make one request. A body of bytes has a Content-Length. A body in pieces is sent chunked."""
     sent = list((headers or {}).items())
     if isinstance(body, bytes):
         sent.append(("content-length", str(len(body))))

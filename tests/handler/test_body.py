@@ -1,4 +1,4 @@
-"""Bodies: joined into pieces worth a thread switch, one piece ahead and no more, and kept when they break off."""
+"""Bodies are joined into larger pieces, read one piece ahead, and kept when they break off."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 
 from ociserver import Backend, BlobWriter, Descriptor, Handler, Memory
-from ociserver.handler import body as body_module
-from ociserver.handler.body import CHUNK_SIZE
+from ociserver.handler.body import CHUNK_SIZE, BodyLimits
 from ociserver.types import Message
 from tests.contract.contents import BINARY, REPOSITORY, digest_of
 from tests.handler.driver import Exchange, body_messages, make_scope, request
@@ -19,11 +18,11 @@ from tests.handler.registry import BLOB, UPLOADS
 pytestmark = pytest.mark.anyio
 
 EVENT = 200 * 1024
-"""Bytes that granian gives at a time."""
+"""Bytes of an event of granian."""
 
 
 class Sink(Backend):
-    """Notes the pieces that it is given; each has to wait for `gate`."""
+    """Records its pieces. Each write waits for `gate`."""
 
     def __init__(self) -> None:
         self.pieces: list[bytes] = []
@@ -192,7 +191,7 @@ async def test_a_client_that_goes_away_leaves_what_came() -> None:
     location = await upload(application)
     content = b"a" * 700_000 + b"bc"
     exchange = await run(application, "PATCH", location, Feed(more(content[:700_000]), more(b"bc"), GONE))
-    # Nobody is there to read it, but a server that cannot tell a bad chunk from that needs an answer.
+    # A bad chunk looks the same to the server, and that client needs an answer.
     assert exchange.reply.status == 400
     assert await progress(application, location) == f"0-{len(content) - 1}"
     resumed = await request(
@@ -218,42 +217,42 @@ async def test_a_push_that_breaks_off_stores_nothing(method: str, target: str) -
     assert backend.content_bytes == 0
 
 
-async def test_a_client_that_falls_silent(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(body_module, "IDLE_TIMEOUT_S", 0.05)
-    application = Handler(Memory())
+async def test_a_client_that_falls_silent() -> None:
+    application = Handler(Memory(), body_limits=BodyLimits(idle_s=0.05))
     location = await upload(application)
     exchange = await run(application, "PATCH", location, Feed(more(b"text")))
     assert (exchange.reply.status, exchange.reply.code) == (408, "UNKNOWN")
     assert await progress(application, location) == "0-3"
 
 
-async def test_a_slow_client_is_not_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    """There is no bound on the whole: what counts is progress."""
-    monkeypatch.setattr(body_module, "IDLE_TIMEOUT_S", 0.5)
+async def test_a_slow_client_is_not_given_up() -> None:
+    """The time of a whole body has no limit, as long as bytes come."""
 
     async def slow() -> AsyncIterator[Message]:
         for number in range(12):
             await asyncio.sleep(0.06)
             yield {"type": "http.request", "body": b"x", "more_body": number < 11}
 
-    application = Handler(Memory())
+    application = Handler(Memory(), body_limits=BodyLimits(idle_s=0.5))
     location = await upload(application)
     exchange = await run(application, "PATCH", location, slow().__anext__)
     assert (exchange.reply.status, exchange.reply["range"]) == (202, "0-11")
 
 
-async def refused(receive: Callable[[], Awaitable[Message]], *headers: tuple[str, str]) -> Exchange:
-    """An upload that is refused before its body is looked at."""
+async def refused(
+    receive: Callable[[], Awaitable[Message]], *headers: tuple[str, str], limits: BodyLimits | None = None
+) -> Exchange:
+    """An upload that is refused before its body is read."""
     exchange = Exchange([])
     scope = make_scope("POST", "/v2/NO/blobs/uploads/", headers or [("transfer-encoding", "chunked")])
-    await Handler(Memory())(scope, receive, exchange.send)
+    await Handler(Memory(), body_limits=limits)(scope, receive, exchange.send)
     assert (exchange.reply.status, exchange.reply.code) == (400, "NAME_INVALID")
     assert exchange.reply.complete
     return exchange
 
 
 async def test_an_early_answer_is_followed_by_the_rest_of_the_body() -> None:
-    """Else a client that does not look before it has sent everything would be reset, and never see it."""
+    """Otherwise a client that reads the answer only after its whole body would get a connection reset."""
     exchange = Exchange(body_messages(messages_of(*[EVENT] * 50)))
     await refused(exchange.receive)
     assert exchange.received == 50
@@ -265,26 +264,24 @@ async def test_draining_ends_with_the_client() -> None:
     assert feed.asked == 2
 
 
-async def test_draining_does_not_wait_for_a_silent_client(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(body_module, "DRAIN_IDLE_S", 0.05)
-    await asyncio.wait_for(refused(Feed(more(b"a"))), 5)
+async def test_draining_does_not_wait_for_a_silent_client() -> None:
+    await asyncio.wait_for(refused(Feed(more(b"a")), limits=BodyLimits(drain_idle_s=0.05)), 4)
 
 
-async def test_draining_is_bounded_in_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(body_module, "DRAIN_TOTAL_S", 0.2)
+async def test_draining_is_bounded_in_all() -> None:
 
     async def endless() -> Message:
         await asyncio.sleep(0.01)
         return more(b"x")
 
-    await asyncio.wait_for(refused(endless), 5)
+    await asyncio.wait_for(refused(endless, limits=BodyLimits(drain_total_s=0.2)), 5)
 
 
 @pytest.mark.parametrize(
     "headers", [[("content-length", "0")], [("x-nothing", "1")], [("expect", "100-continue"), ("content-length", "9")]]
 )
 async def test_nothing_is_drained_where_nothing_is_sent(headers: list[tuple[str, str]]) -> None:
-    """The last one waits for `100 Continue`, which asking for its body would send."""
+    """The last client waits for `100 Continue`, which a read of the body would send."""
     feed = Feed()
     await asyncio.wait_for(refused(feed, *headers), 5)
     assert feed.asked == 0
@@ -300,7 +297,7 @@ async def test_expecting_100_with_a_body_that_is_wanted() -> None:
 
 
 async def test_a_download_ends_with_its_client() -> None:
-    """Servers swallow what is sent to nobody: a blob is not read to its end for a client that has gone."""
+    """Servers ignore what is sent to a disconnected client: the rest of the blob must not be read."""
 
     class Endless(Backend):
         read = 0

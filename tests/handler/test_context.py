@@ -1,4 +1,4 @@
-"""What a backend knows of its request, and what it may add to the answer."""
+"""What a backend can read about its request, and what it can add to the answer."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.anyio
 
 
 class Watching(Backend):
-    """Keeps the context of the last request, and does with it what it is told to."""
+    """Keeps the context of the last request, and calls `act` with it."""
 
     def __init__(self, act: Any = None) -> None:
         self.seen: RequestContext | None = None

@@ -29,7 +29,7 @@ async def test_a_wait_that_is_too_long_is_broken_off() -> None:
 
 
 async def test_each_at_its_own_time() -> None:
-    """Whatever timer there is when a shorter one comes."""
+    """Also if there is a timer when a shorter deadline is added."""
     deadlines, ended = Deadlines(), list[float]()
 
     async def note(seconds: float) -> None:
@@ -98,7 +98,7 @@ async def test_who_is_cancelled_and_late_is_cancelled() -> None:
 
 
 async def test_who_is_late_is_told_once() -> None:
-    """What it does then is not broken off again when others are late."""
+    """Its later work is not interrupted when other deadlines expire."""
     deadlines, events = Deadlines(), list[str]()
 
     async def tidy() -> None:

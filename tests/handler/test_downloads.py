@@ -54,7 +54,7 @@ class Large(Backend):
 
 
 class Leaving(Exchange):
-    """A client that is gone after its third piece; as servers do, `send` takes what nobody gets."""
+    """A client that disconnects after its third piece. Like servers, `send` then ignores what it gets."""
 
     def __init__(self) -> None:
         super().__init__(body_messages([]))

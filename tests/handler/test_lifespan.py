@@ -18,7 +18,7 @@ pytestmark = pytest.mark.anyio
 
 
 class Counted(Backend):
-    """Counts how often it is opened and closed, and fails as often as it is told to."""
+    """Counts how often it is opened and closed. The first `failures` times, it fails."""
 
     def __init__(self, *, failures: int = 0) -> None:
         self.opened = 0
@@ -75,7 +75,7 @@ async def test_a_backend_that_does_not_open_fails_the_startup(caplog: pytest.Log
     await lifespan.task
     assert message["type"] == "lifespan.startup.failed"
     assert "the disk is not there yet" in message["message"]
-    assert "the backend did not open" in caplog.text
+    assert "the backend could not be opened" in caplog.text
 
 
 async def test_a_backend_that_does_not_close_fails_the_shutdown(caplog: pytest.LogCaptureFixture) -> None:
@@ -87,7 +87,7 @@ async def test_a_backend_that_does_not_close_fails_the_shutdown(caplog: pytest.L
     await lifespan.tell("lifespan.startup")
     assert (await lifespan.tell("lifespan.shutdown"))["type"] == "lifespan.shutdown.failed"
     await lifespan.task
-    assert "the backend did not close" in caplog.text
+    assert "the backend could not be closed" in caplog.text
 
 
 async def test_the_first_request_opens_where_there_is_no_lifespan() -> None:

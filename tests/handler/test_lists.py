@@ -312,7 +312,7 @@ async def test_referrers_by_the_megabyte(annotation: str) -> None:
 
 
 async def test_a_page_of_referrers_is_bounded_to_the_byte() -> None:
-    """With entries of 64 KiB, which would fill 4 MiB exactly if nothing stood around them."""
+    """With entries of 64 KiB, which would fill 4 MiB exactly without the rest of the index."""
     (reply,) = await pages_of(Handler(Names(1)), REFERRERS)
     without = len(json.dumps(reply.json()["manifests"][0], separators=(",", ":"))) + 1
     backend = Names(100, annotation="x" * (64 * 1024 - without))
@@ -326,7 +326,7 @@ async def test_one_referrer_that_fills_a_page() -> None:
 
 
 async def test_no_more_is_read_than_fills_a_page() -> None:
-    """And one more, which tells that there is a next page."""
+    """And one more, which shows that there is a next page."""
     backend = Names(1000, annotation="x" * (1024 * 1024))
     reply = await request(Handler(backend), "GET", REFERRERS)
     assert len(reply.json()["manifests"]) == 3
@@ -371,7 +371,7 @@ async def test_a_list_is_closed_when_it_is_left() -> None:
 
 
 async def test_lists_are_json_for_any_name() -> None:
-    """A backend may have names that the grammar would refuse; they still have to arrive."""
+    """A backend may have names that the grammar does not allow. A list still has to show them."""
 
     class Odd(Backend):
         async def tags(self, repository: str, *, start_after: str = "", limit: int | None = None) -> AsyncIterator[str]:

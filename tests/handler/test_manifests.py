@@ -67,7 +67,7 @@ async def test_any_other_media_type_comes_back(media_type: str) -> None:
 
 
 async def test_a_backend_that_knows_nothing_of_types() -> None:
-    """The handler compares them itself, for whatever is behind it."""
+    """The handler compares them itself, for every backend."""
 
     class Careless(Backend):
         async def push_manifest(

@@ -77,7 +77,7 @@ async def backend(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterat
 
 
 def watched(handler: Handler, monkeypatch: pytest.MonkeyPatch) -> Counter:
-    """What the handler's backend is asked, from its next opening on."""
+    """Counts the calls of the handler's backend, after it is opened the next time."""
     counter = Counter(handler.backend)
     # Of the class that has it: on the object it would be another object's method, which is not asked.
     owner = next(owner for owner in type(handler.backend).__mro__ if "read_nowait" in vars(owner))
@@ -230,7 +230,7 @@ async def test_what_was_overwritten_or_deleted_is_not_remembered(backend: Any) -
 
 
 class Denying(Memory):
-    """Lets nobody read, as a subclass of somebody's may."""
+    """Refuses all reads, as a subclass may."""
 
     async def get_tag(self, repository: str, tag: str) -> Manifest:
         raise OCIError("DENIED")
@@ -399,7 +399,7 @@ def without_nowait(backend: Any) -> Any:
             return self
 
         async def __aexit__(self, *_: object) -> None:
-            """What is shared is closed by its owner."""
+            """The owner closes what is shared."""
 
     return Usual()
 

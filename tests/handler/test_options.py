@@ -196,7 +196,7 @@ async def test_location_for_upload_id(kind: Any) -> None:
     assert [reply["location"] for reply in (started, patched, asked)] == [f"https://uploads.example/{i}" for i in ids]
     # The backend's own id, and the same one as long as it is the same upload.
     assert ids[0] != ids[1] == ids[2]
-    # What is finished is no upload any more.
+    # A finished upload no longer exists.
     finished = await request(application, "PUT", f"{path}?digest={digest_of(b'text')}")
     assert finished["location"] == f"/v2/{REPOSITORY}/blobs/{digest_of(b'text')}"
 

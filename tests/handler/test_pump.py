@@ -1,4 +1,4 @@
-"""Pieces past the event loop: what a sink gets, when more is received, and how it ends."""
+"""Pieces that bypass the event loop: what a sink gets, when more is received, and how it ends."""
 
 from __future__ import annotations
 
@@ -9,9 +9,7 @@ from typing import Any
 import pytest
 
 from ociserver import Backend, BlobWriter, Descriptor, Handler, OCIError
-from ociserver.handler import body as body_module
-from ociserver.handler import pump as pump_module
-from ociserver.handler.body import CHUNK_SIZE, FREE_EVENTS, MAX_TINY_EVENTS
+from ociserver.handler.body import CHUNK_SIZE, FREE_EVENTS, MAX_TINY_EVENTS, BodyLimits
 from ociserver.types import Message
 from tests.contract.contents import BINARY
 from tests.handler.driver import Exchange, make_scope
@@ -22,9 +20,12 @@ pytestmark = pytest.mark.anyio
 PIECE = bytes(CHUNK_SIZE)
 GONE: Message = {"type": "http.disconnect"}
 
+DRAIN_S = 0.02
+"""No test waits for what a client sends after the answer."""
+
 
 class Client:
-    """Sends what it is told to, in futures as granian gives them; what is asked for too early waits."""
+    """Sends what a test says, in futures like granian's. A call before that waits."""
 
     def __init__(self) -> None:
         self.asked = 0
@@ -56,7 +57,7 @@ async def settled() -> None:
 
 
 class Pouring(Backend):
-    """A backend whose writer is a sink too, which deals with nothing before it is told to."""
+    """A backend whose writer is also a sink. It works off its backlog only when a test calls `deal`."""
 
     def __init__(self) -> None:
         self.id, self.chunk_size, self.size = "id", 0, 0
@@ -96,7 +97,7 @@ class Pouring(Backend):
         self.deal(0)
 
     def keep(self) -> None:
-        """All that has come, dealt with or not."""
+        """Report that all pieces are kept, worked off or not."""
         kept, self.keeping = self.keeping, []
         for callback in kept:
             callback()
@@ -114,29 +115,24 @@ class Pouring(Backend):
         return Descriptor(BINARY, digest, self.size)
 
     async def cancel(self) -> None:
-        """Nothing is kept."""
+        """Do nothing."""
 
     async def aclose(self) -> None:
-        """Nothing is held."""
+        """Do nothing."""
 
 
 class Pushing:
-    """A PATCH under way."""
+    """A running PATCH."""
 
-    def __init__(self, *headers: tuple[str, str]) -> None:
+    def __init__(self, *headers: tuple[str, str], limits: BodyLimits | None = None) -> None:
         self.backend, self.client, self.exchange = Pouring(), Client(), Exchange([])
         scope = make_scope("PATCH", UPLOADS + "aWQ", headers or [("transfer-encoding", "chunked")])
-        self.task = asyncio.ensure_future(Handler(self.backend)(scope, self.client, self.exchange.send))
+        handler = Handler(self.backend, body_limits=limits or BodyLimits(drain_idle_s=DRAIN_S))
+        self.task = asyncio.ensure_future(handler(scope, self.client, self.exchange.send))
 
     async def status(self) -> int:
         await asyncio.wait_for(self.task, 10)
         return self.exchange.reply.status
-
-
-@pytest.fixture(autouse=True)
-def no_patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With what a client still sends after the answer."""
-    monkeypatch.setattr(body_module, "DRAIN_IDLE_S", 0.02)
 
 
 @pytest.fixture
@@ -248,9 +244,8 @@ async def test_a_sink_that_takes_no_more_is_asked_why_by_writing(pushing: Pushin
     assert pushing.backend.written == [PIECE]
 
 
-async def test_the_writer_is_asked_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pump_module, "MAX_RUN_S", 0)
-    pushing = Pushing()
+async def test_the_writer_is_asked_now_and_then() -> None:
+    pushing = Pushing(limits=BodyLimits(drain_idle_s=DRAIN_S, pump_s=0))
     pieces = [PIECE + bytes([number]) for number in range(6)] + [b"few", b"end"]
     for piece in pieces:
         await pushing.client.sends(piece, more=piece != b"end")
@@ -269,9 +264,8 @@ async def test_a_client_that_goes_away(pushing: Pushing) -> None:
     assert pushing.backend.added == [PIECE, b"few"]
 
 
-async def test_a_client_that_falls_silent(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(body_module, "IDLE_TIMEOUT_S", 0.1)
-    pushing = Pushing()
+async def test_a_client_that_falls_silent() -> None:
+    pushing = Pushing(limits=BodyLimits(idle_s=0.1, drain_idle_s=DRAIN_S))
     await pushing.client.sends(PIECE)
     await pushing.client.sends(PIECE)
     assert await pushing.status() == 408
@@ -279,20 +273,17 @@ async def test_a_client_that_falls_silent(monkeypatch: pytest.MonkeyPatch) -> No
     assert pushing.client.waiting.cancelled()
 
 
-async def test_what_a_silent_client_has_sent_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(body_module, "IDLE_TIMEOUT_S", 0.1)
-    pushing = Pushing()
+async def test_what_a_silent_client_has_sent_is_kept() -> None:
+    pushing = Pushing(limits=BodyLimits(idle_s=0.1, drain_idle_s=DRAIN_S))
     await pushing.client.sends(PIECE)
     await pushing.client.sends(b"few")
     assert await pushing.status() == 408
     assert pushing.backend.added == [b"few"]
 
 
-async def test_the_client_need_not_send_while_the_sink_is_full(
-    pushing: Pushing, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(body_module, "IDLE_TIMEOUT_S", 0.05)
-    for _ in range(3):
+async def test_the_client_need_not_send_while_the_sink_is_full() -> None:
+    pushing = Pushing(limits=BodyLimits(idle_s=0.05, drain_idle_s=DRAIN_S))
+    for _ in range(4):
         await pushing.client.sends(PIECE)
     await asyncio.sleep(0.2)
     pushing.backend.deal(3 * CHUNK_SIZE)
@@ -300,9 +291,8 @@ async def test_the_client_need_not_send_while_the_sink_is_full(
     assert await pushing.status() == 202
 
 
-async def test_a_slow_client_is_not_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(body_module, "IDLE_TIMEOUT_S", 0.2)
-    pushing = Pushing()
+async def test_a_slow_client_is_not_given_up() -> None:
+    pushing = Pushing(limits=BodyLimits(idle_s=0.2, drain_idle_s=DRAIN_S))
     for _ in range(6):
         await pushing.client.sends(PIECE)
         pushing.backend.deal(pushing.backend.backlog)
@@ -312,7 +302,7 @@ async def test_a_slow_client_is_not_given_up(monkeypatch: pytest.MonkeyPatch) ->
 
 
 async def test_pieces_that_carry_little_leave_the_pump() -> None:
-    """The event loop holds them back, and gives them up in the end."""
+    """The event loop slows them down, and refuses the body in the end."""
     pushing = Pushing(("content-length", "5000"))
     pushing.backend.at_once = True
     sent = 0
@@ -325,7 +315,7 @@ async def test_pieces_that_carry_little_leave_the_pump() -> None:
     assert await pushing.status() == 400
     assert pushing.exchange.reply["connection"] == "close"
     assert sent == MAX_TINY_EVENTS + 1
-    # By the pump, and then by the writer.
+    # The pump has passed the first pieces on, and the writer the rest.
     assert b"".join(pushing.backend.added) == b"x" * (FREE_EVENTS + 1)
     assert b"".join(pushing.backend.written) == b"x" * (sent - FREE_EVENTS - 1)
 

@@ -83,7 +83,7 @@ async def test_no_range_at_all(header: str) -> None:
         "bytes=99-100",
         f"bytes={10**30}-",
         "bytes=-0",
-        # Malformed, or first > last: RFC 9110 would let a server ignore it; the conformance suite wants 416.
+        # Malformed, or first > last: RFC 9110 lets a server ignore it, but the conformance suite requires 416.
         "none",
         "",
         "bytes=5-0",
@@ -233,7 +233,7 @@ async def pushed(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterato
 
 
 async def test_a_thousand_ranges(pushed: tuple[Backend, bytes]) -> None:
-    """As many as a client asks for that has a layer in part (zstd:chunked); the blob is opened once."""
+    """As many as a client with a part of a layer asks for (zstd:chunked). The blob is opened once."""
     backend, content = pushed
     width = len(content) // MAX_RANGES
     # Every second range is long, and they come in any order.
@@ -274,7 +274,7 @@ async def test_many_overlapping_ranges_bring_each_byte_once(pushed: tuple[Backen
 
 
 async def test_more_ranges_than_are_served(pushed: tuple[Backend, bytes]) -> None:
-    """RFC 9110, 14.2: a server may ignore the header; the client gets more than it asked for, and no error."""
+    """RFC 9110, 14.2: a server may ignore the header. The client gets more than it asked for, and no error."""
     backend, content = pushed
     spans = [(at * 3, at * 3 + 1) for at in range(MAX_RANGES + 1)]
     path = f"/v2/{REPOSITORY}/blobs/{digest_of(content)}"

@@ -86,7 +86,7 @@ async def test_nor_what_is_sent_during_a_download(application: Handler) -> None:
 
     async def send(message: Message) -> None:
         await exchange.send(message)
-        # A turn for whoever watches the client.
+        # A turn for the task that watches the client.
         await asyncio.sleep(0.01)
 
     await application(make_scope("GET", path, [CHUNKED]), exchange.receive, send)
@@ -145,7 +145,7 @@ async def test_nothing_holds_what_the_server_receives_with(application: Handler,
 
 
 async def test_they_are_held_back_together() -> None:
-    """Whoever comes back each time that he is given up takes no more of the server's time than all of them may."""
+    """A client that comes back each time it is refused takes no more time than all such clients together may."""
     application = Handler(Memory())
     application.site = replace(application.site, pace=Pace(2000))
     bodies, events = 4, FREE_EVENTS + 100

@@ -95,7 +95,7 @@ async def test_chunks() -> None:
 async def test_a_content_range(
     method: str, header: str | None, body: bytes | list[bytes], status: int, code: str
 ) -> None:
-    """On an upload of four bytes. Whatever is refused, the upload goes on where it was."""
+    """For an upload of four bytes. After a refused request, the upload continues at the same offset."""
     application = Handler(Memory())
     location = await upload_of(application, b"abcd")
     whole = b"abcd" + (body if isinstance(body, bytes) else b"".join(body))

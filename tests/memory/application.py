@@ -19,7 +19,7 @@ WRITE_S = 0.02
 
 
 class Generated:
-    """A blob whose bytes are made as they are read; its size stands in its digest."""
+    """A blob whose bytes are generated when they are read. Its digest contains its size."""
 
     location = None
 
@@ -69,7 +69,7 @@ class Upload:
 
 
 class Nothing(ociserver.Backend):
-    """Pushes are verified and forgotten; any digest can be pulled."""
+    """Pushes are verified and dropped. Any digest can be pulled."""
 
     async def get_blob(self, repository: str, digest: str, range: ByteRange | None = None) -> Generated:
         return Generated(Descriptor(MEDIA_TYPE, digest, size_of(digest)))

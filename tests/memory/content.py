@@ -19,10 +19,10 @@ def digest_of(size: int) -> str:
 
 
 def name_of(size: int) -> str:
-    """A digest to pull that many bytes by; it is not their hash, which nobody here looks at."""
+    """A digest by which this many bytes can be pulled. It is not their hash, which nobody checks here."""
     return f"sha256:{size:064x}"
 
 
 def size_of(name: str) -> int:
-    """What `name_of` was given."""
+    """The number that `name_of` was given."""
     return int(name.partition(":")[2], 16)

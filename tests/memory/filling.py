@@ -23,7 +23,7 @@ Add = Callable[[Memory, int], Awaitable[Any]]
 
 PLAIN: Final = "text/plain"
 LONG: Final = "/x" * 120
-"""With a number of eight digits in front of it, a repository name of 248 characters; the spec allows 255."""
+"""With a number of eight digits before it, a repository name of 248 characters. The spec allows 255."""
 
 SOME_REFERENCES: Final = [digest_of(b"%d" % number, "sha512") for number in range(2_000)]
 
@@ -126,7 +126,7 @@ KINDS: Final[dict[str, Add]] = {
 
 
 async def fill(memory: Memory, add: Add, most: int) -> int:
-    """Add things until the backend refuses one, or the process takes too much; returns how many it took."""
+    """Add items until the backend refuses one, or the process takes too much memory. Returns their number."""
     for number in itertools.count():
         try:
             await add(memory, number)

@@ -23,7 +23,7 @@ MIB = 1 << 20
 LAYER = 2048 * MIB
 SMALLER_LAYER = 192 * MIB
 SLOW_LAYER = 16 * MIB
-"""Of 32 clients at once, where one side is slow on purpose."""
+"""With 32 concurrent clients, and one side that is slow on purpose."""
 
 CLIENTS = 32
 

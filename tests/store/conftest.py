@@ -1,4 +1,4 @@
-"""An open store, and a second one on the same folder, as another process would have it."""
+"""An open store, and a second one on the same folder, like that of another process."""
 
 from __future__ import annotations
 
@@ -28,6 +28,6 @@ async def store(folder: Path) -> AsyncIterator[Store]:
 
 @pytest.fixture
 async def other(store: Store) -> AsyncIterator[Store]:
-    """What another process on the same folder has: nothing is shared but the folder."""
+    """A store like that of another process: it shares only the folder."""
     async with Store(store.path) as other:
         yield other

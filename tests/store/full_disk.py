@@ -12,14 +12,14 @@ from tests.store.looking import open_files
 
 @contextmanager
 def full_disk(store: Store) -> Iterator[int]:
-    """The upload's file is on a disk that is full; gives a descriptor of the file itself."""
+    """The file of the upload is on a full disk. Yields a descriptor of the file itself."""
     (fd,) = open_files(store.path)
     device, file = os.open("/dev/full", os.O_RDWR), os.dup(fd)
     try:
         os.dup2(device, fd)
         yield file
     finally:
-        # Unless it was closed meanwhile, its lock with it.
+        # Unless it was closed meanwhile, which also released its lock.
         with suppress(OSError):
             os.fstat(fd)
             os.dup2(file, fd)

@@ -1,4 +1,4 @@
-"""Keeping what is to be hashed waiting."""
+"""Delays hashing."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from contextlib import contextmanager
 from ociserver._core import BackgroundHasher
 
 LINE = 2 * (os.cpu_count() or 1)
-"""Works in the line: more than there are threads that hash."""
+"""Works in the queue: more than there are threads that hash."""
 
 
 @contextmanager
 def no_hashing() -> Iterator[None]:
-    """Nothing that comes meanwhile is hashed, but for small pieces that no other waits before."""
+    """Nothing is hashed during the block, except for small pieces while no other piece waits."""
     here, release, passed = threading.get_ident(), threading.Event(), threading.Semaphore(0)
 
     def hold() -> None:
@@ -29,7 +29,7 @@ def no_hashing() -> Iterator[None]:
             hasher = BackgroundHasher()
             hasher.add(piece)
             hasher.when_left(0, hold)
-            # Too late where it has been hashed already: then it was told here.
+            # If it has been hashed already, `hold` was called in this thread, and does not count.
             held += hasher.left() > 0
         yield
     finally:

@@ -40,7 +40,7 @@ def age(store: Store, seconds: float, *tables: str) -> None:
 
 
 def open_files(folder: Path) -> dict[int, str]:
-    """Files below a folder that this process has open, deleted ones too; not the database's."""
+    """Files below a folder that this process has open, including deleted ones, without those of the database."""
     found = {}
     for entry in os.listdir("/proc/self/fd"):
         try:

@@ -86,7 +86,7 @@ async def test_a_file_that_is_spoilt(store: Store, harm: str) -> None:
     # The next push heals it; until then it stays found.
     (marked,) = (await check(store, content=True)).findings
     assert (marked.what, marked.repaired) == (digest, False)
-    assert marked.message.endswith("it is marked, and the next push puts it back")
+    assert marked.message.endswith("it is marked, and the next push replaces it")
     await push_blob(store, content)
     assert await read_blob(store, digest) == content
     assert await found(store, content=True) == []
@@ -228,7 +228,7 @@ async def test_harmless_is_what_a_crash_may_leave() -> None:
     assert Checked(findings=[Finding("unlinked bytes", "x", None, "")]).faults == []
 
 
-# Beside a server at work
+# While a server is running
 
 
 async def test_what_changes_while_it_is_checked_is_no_finding(store: Store, other: Store) -> None:

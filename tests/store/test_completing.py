@@ -1,4 +1,4 @@
-"""Requests that say where they write, or that end an upload: correct with one look into the database."""
+"""Requests that say where they write, or that end an upload, are correct with one read of the database."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from contextlib import aclosing
 import pytest
 
 from ociserver.store import Store
-from ociserver.store import upload as uploads
 from ociserver.store.upload import INLINE_SIZE, Upload
 from tests.contract.contents import REPOSITORY, digest_of, push_blob, read_blob
 from tests.contract.errors import refused
@@ -25,7 +24,7 @@ async def start(store: Store) -> str:
 
 
 async def closing_request(store: Store, upload_id: str, content: bytes) -> Upload:
-    """What a PUT asks for."""
+    """Open an upload like a PUT."""
     return await store.push_blob_chunked_resume(REPOSITORY, upload_id, offset=0, digest=digest_of(content))
 
 
@@ -147,7 +146,7 @@ async def test_two_requests_at_once(store: Store) -> None:
 
 
 async def test_so_many_that_some_are_forgotten(store: Store) -> None:
-    store.uploads._max_remembered = 2
+    store.uploads.max_remembered = 2
     uploads = [await start(store) for _ in range(4)]
     assert list(store.uploads._remembered) == uploads[2:]
     for number, upload_id in enumerate(uploads):
@@ -168,13 +167,13 @@ async def test_what_is_written_to_or_ended_is_not_remembered(store: Store) -> No
     assert not store.uploads._remembered
 
 
-async def test_a_small_blob_takes_the_place_of_a_file(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    with monkeypatch.context() as patched:
-        # As it was pushed in chunks before small ones were kept in the database.
-        patched.setattr(uploads, "INLINE_SIZE", 0)
-        upload_id = await start(store)
-        await patch(store, upload_id, 0, SMALL)
-        await complete(store, upload_id, b"", SMALL)
+async def test_a_small_blob_takes_the_place_of_a_file(store: Store) -> None:
+    # A store of an older version may have small blobs in files.
+    store.uploads.inline_size = 0
+    upload_id = await start(store)
+    await patch(store, upload_id, 0, SMALL)
+    await complete(store, upload_id, b"", SMALL)
+    store.uploads.inline_size = INLINE_SIZE
     assert len(files(store)) == 1
     reader = await store.get_blob(REPOSITORY, digest_of(SMALL))
     await push_blob(store, SMALL, "elsewhere")

@@ -79,15 +79,15 @@ OTHERS: dict[Callable[[Path], None], tuple[str, str]] = {
     image_layout: ("it is an OCI image layout", "`skopeo copy oci:DIR:TAG"),
     zot: ("OCI image layouts, such as group/project, as zot keeps", "`ociserver copy --all-tags"),
     olareg: ("OCI image layouts, such as project, as zot and olareg keep", "`ociserver copy --all-tags"),
-    database: ("registry.db is a database of another program", "give the store another folder"),
+    database: ("registry.db is a database of another program", "Give the store another folder"),
     documents: ("it holds a\N{REPLACEMENT CHARACTER}b, c, d and 2 more", "Give the store an empty folder"),
-    parent_of_a_store: ("there is one in registry", "an empty folder, or "),
+    parent_of_a_store: ("its subfolder registry is one", "an empty folder, or "),
     blobs_by_digest: ("it holds blobs", "Give the store an empty folder"),
 }
 
 
 def contents(path: Path) -> dict[str, bytes | None]:
-    """Every name below a folder; of files with what is in them."""
+    """All names below a folder, and the contents of files."""
     return {
         str(each.relative_to(path)): each.read_bytes() if each.is_file() else None for each in sorted(path.rglob("*"))
     }
@@ -130,7 +130,7 @@ async def test_what_a_new_volume_holds_is_nothing(tmp_path: Path) -> None:
 
 
 async def test_our_own_folder_whatever_lies_beside(tmp_path: Path) -> None:
-    """As in a folder of distribution that an earlier version has served."""
+    """Like a folder of distribution that an earlier version has served."""
     async with Store(tmp_path) as store:
         await push_image(store, "latest")
     distribution(tmp_path)

@@ -1,22 +1,15 @@
-"""Groups of works: as large as the last, and no wait for who does not come."""
+"""Groups of works: each is as large as the last one, and waits only for a bounded time."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 
 import pytest
 
-from ociserver.store import group_commit
 from ociserver.store.group_commit import MAX_GROUP, GroupQueue
 
 FOR_EVER = 600.0
 """Longer than a test may take."""
-
-
-@pytest.fixture
-def gather(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
-    return lambda seconds: monkeypatch.setattr(group_commit, "GATHER_S", seconds)
 
 
 def put(waiting: GroupQueue[int], *items: int) -> None:
@@ -24,24 +17,21 @@ def put(waiting: GroupQueue[int], *items: int) -> None:
         waiting.put(item)
 
 
-def test_one_alone_does_not_wait(gather: Callable[[float], None]) -> None:
-    gather(FOR_EVER)
-    waiting: GroupQueue[int] = GroupQueue()
+def test_one_alone_does_not_wait() -> None:
+    waiting: GroupQueue[int] = GroupQueue(FOR_EVER)
     for number in range(3):
         waiting.put(number)
         assert waiting.next_group() == ([number], False)
 
 
-def test_what_is_there_is_taken_together(gather: Callable[[float], None]) -> None:
-    gather(FOR_EVER)
-    waiting: GroupQueue[int] = GroupQueue()
+def test_what_is_there_is_taken_together() -> None:
+    waiting: GroupQueue[int] = GroupQueue(FOR_EVER)
     put(waiting, 1, 2, 3)
     assert waiting.next_group() == ([1, 2, 3], False)
 
 
-def test_as_many_as_the_last_time_are_waited_for(gather: Callable[[float], None]) -> None:
-    gather(FOR_EVER)
-    waiting: GroupQueue[int] = GroupQueue()
+def test_as_many_as_the_last_time_are_waited_for() -> None:
+    waiting: GroupQueue[int] = GroupQueue(FOR_EVER)
     put(waiting, 1, 2, 3)
     waiting.next_group()
     waiting.put(4)
@@ -51,22 +41,21 @@ def test_as_many_as_the_last_time_are_waited_for(gather: Callable[[float], None]
     others.join()
 
 
-def test_who_does_not_come_is_expected_no_more(gather: Callable[[float], None]) -> None:
+def test_who_does_not_come_is_expected_no_more() -> None:
     waiting: GroupQueue[int] = GroupQueue()
     put(waiting, 1, 2, 3)
     waiting.next_group()
-    gather(0.001)
+    waiting.gather_s = 0.001
     for number in range(2):
         waiting.put(number)
         assert waiting.next_group() == ([number], False)
-    gather(FOR_EVER)
+    waiting.gather_s = FOR_EVER
     waiting.put(3)
     assert waiting.next_group() == ([3], False)
 
 
-def test_more_than_are_expected_are_taken_too(gather: Callable[[float], None]) -> None:
-    gather(FOR_EVER)
-    waiting: GroupQueue[int] = GroupQueue()
+def test_more_than_are_expected_are_taken_too() -> None:
+    waiting: GroupQueue[int] = GroupQueue(FOR_EVER)
     put(waiting, 1, 2)
     waiting.next_group()
     put(waiting, 3, 4, 5)
@@ -81,9 +70,8 @@ def test_a_group_is_bounded() -> None:
 
 
 @pytest.mark.parametrize("items", [(), (1,), (1, 2)])
-def test_the_end_is_not_waited_for(gather: Callable[[float], None], items: tuple[int, ...]) -> None:
-    gather(FOR_EVER)
-    waiting: GroupQueue[int] = GroupQueue()
+def test_the_end_is_not_waited_for(items: tuple[int, ...]) -> None:
+    waiting: GroupQueue[int] = GroupQueue(FOR_EVER)
     put(waiting, 1, 2, 3)
     waiting.next_group()
     put(waiting, *items)
@@ -93,7 +81,7 @@ def test_the_end_is_not_waited_for(gather: Callable[[float], None], items: tuple
 
 @pytest.mark.parametrize("ended", [False, True])
 def test_all_that_waits_can_be_taken(*, ended: bool) -> None:
-    """The end stays, for whoever takes groups."""
+    """The end stays in the queue for the thread that takes groups."""
     waiting: GroupQueue[int] = GroupQueue()
     put(waiting, 1, 2)
     if ended:

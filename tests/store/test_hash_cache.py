@@ -1,4 +1,4 @@
-"""Requests that end when their bytes are in the file: the hash goes on, here or wherever the next one comes."""
+"""Requests end when their bytes are in the file. The hash continues, in this process or in the next request's."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ociserver._core import Hasher, hash_range
 from ociserver.backlog import wait_until_below
 from ociserver.store import Store, upload_file
 from ociserver.store.disk import BOOT_SIZE, NO_BOOT
-from ociserver.store.hash_cache import MAX_UNFINISHED
+from ociserver.store.hash_cache import MAX_UNFINISHED, HashCache
 from ociserver.store.upload import Upload
 from ociserver.store.upload_file import STAMP_SIZE
 from tests.contract.contents import REPOSITORY, digest_of, read_blob
@@ -32,14 +32,14 @@ from tests.store.looking import files, rows
 pytestmark = pytest.mark.anyio
 
 FIRST, SECOND, THIRD = 200_000, 300_000, 100_000
-"""Pieces that are too large to be hashed where they are added."""
+"""Pieces that are too large to be hashed in the thread that adds them."""
 
 WHOLE = FIRST + SECOND + THIRD
 
 
 @pytest.fixture
 def read(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
-    """Which parts of files were read again, to be hashed."""
+    """The parts of files that were read again, to hash them."""
     parts: list[tuple[int, int]] = []
 
     def noted(fd: int, offset: int, length: int, hasher: Hasher) -> None:
@@ -75,11 +75,11 @@ async def start(store: Store, content: bytes) -> str:
 
 HASHED = 20_000
 REST = (HASHED, FIRST + SECOND - HASHED)
-"""What of it has to be read again by whoever has not the hash itself."""
+"""The part of the file that a process without the hash has to read again."""
 
 
 def recorded(store: Store, upload_id: str) -> tuple[int, int]:
-    """How far an upload is, and how much of that its recorded hash has."""
+    """The recorded size of an upload, and the bytes that its recorded hash covers."""
     ((size, state),) = rows(store, "SELECT size, state FROM uploads WHERE id = ?", upload_id)
     return size, Hasher.resume(state[BOOT_SIZE:-STAMP_SIZE]).length
 
@@ -205,7 +205,7 @@ async def test_after_another_boot_all_is_read(store: Store, other: Store, read: 
 async def test_what_another_process_has_written_is_not_what_was_kept(
     store: Store, other: Store, *, is_recorded: bool
 ) -> None:
-    """As many bytes, and a state that says the same of the first of them; the others are others."""
+    """The same number of bytes, and a state with the same hash of the first ones. The other bytes differ."""
     content = os.urandom(WHOLE)
     with no_hashing():
         upload_id = await start(store, content)
@@ -318,7 +318,7 @@ async def test_what_a_request_that_was_broken_off_records_late(
 
 @contextmanager
 def locked_database(store: Store) -> Iterator[None]:
-    """Whoever writes to it waits."""
+    """A writer waits."""
     fd = os.open(store.path / "registry.lock", os.O_RDWR)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX)
@@ -387,11 +387,11 @@ async def test_an_upload_that_is_cancelled_is_forgotten(store: Store) -> None:
 
 
 async def test_a_request_that_is_broken_off_while_it_records(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is in the file is there for the next one, recorded or not."""
+    """The next request gets all bytes in the file, recorded or not."""
     content = os.urandom(WHOLE)
     with no_hashing():
         upload_id = await start(store, content)
-        store.uploads.hashes.drop(upload_id)  # as then it records, for whoever comes next
+        store.uploads.hashes.drop(upload_id)  # then it records the state, for the next request
         upload = await resume(store, upload_id)
         await upload.write(content[FIRST + SECOND :])
         begun = asyncio.Event()
@@ -465,10 +465,8 @@ async def test_those_that_are_done_are_kept_beside(store: Store, read: list[tupl
     assert read == []
 
 
-async def test_of_many_the_first_is_forgotten(
-    store: Store, monkeypatch: pytest.MonkeyPatch, read: list[tuple[int, int]]
-) -> None:
-    monkeypatch.setattr(store.uploads.hashes, "_max_entries", 2)
+async def test_of_many_the_first_is_forgotten(store: Store, read: list[tuple[int, int]]) -> None:
+    store.uploads.hashes = HashCache(max_entries=2)
     contents = [os.urandom(WHOLE) for _ in range(3)]
     with no_hashing():
         uploads = [await start(store, content) for content in contents]
@@ -478,8 +476,8 @@ async def test_of_many_the_first_is_forgotten(
     assert read == [REST]
 
 
-async def test_what_would_be_long_to_read_again_is_recorded(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(upload_file, "RECORD_EVERY", 2 * THIRD)
+async def test_what_would_be_long_to_read_again_is_recorded(store: Store) -> None:
+    store.uploads.record_every = 2 * THIRD
     content = os.urandom(WHOLE)
     upload_id = await start(store, content)
     for end, size in (
@@ -496,7 +494,7 @@ async def test_what_would_be_long_to_read_again_is_recorded(store: Store, monkey
 
 
 async def test_an_upload_that_was_ended_meanwhile(store: Store, other: Store) -> None:
-    """It is told, though there is nothing to record."""
+    """The request fails, although there is nothing to record."""
     content = os.urandom(WHOLE)
     upload_id = await start(store, content)
     upload = await resume(store, upload_id)

@@ -86,7 +86,7 @@ async def test_3_nothing_is_scanned_at_the_start(store: Store, monkeypatch: pyte
 
 
 async def test_4_a_key_is_used_once(store: Store) -> None:
-    """A content that comes again, in whatever way, has another key; an upload's key is its id."""
+    """A content that is pushed again gets another key. The key of an upload is its id."""
     content, keys = os.urandom(LARGE), set()
     for round_ in range(6):
         if round_ % 2:
@@ -158,7 +158,7 @@ async def test_5_linking_and_unlinking_exclude_each_other(store: Store, other: S
 
 
 async def test_6_references_of_every_manifest_that_can_be_read(store: Store) -> None:
-    """Enforced or not; and where one cannot be read nothing is unlinked (test_collect: references)."""
+    """Required references and others. If a manifest cannot be read, nothing is unlinked (test_collect: references)."""
     digest = await push_blob(store, b"layer")
     await push_manifest(store, json.dumps({"x": [descriptor("a/b", b"layer")]}).encode(), "application/x-json")
     age(store, 2 * 24 * 3600)
@@ -225,7 +225,7 @@ async def listed(items: Any) -> int:
 
 
 def filled(store: Store, count: int) -> None:
-    """As many repositories, and in one of them as many tags, referrers, blobs and uploads; written past the store."""
+    """`count` repositories, one with as many tags, referrers, blobs and uploads, written directly to the database."""
     with sqlite3.connect(store.path / "registry.db") as connection:
         ((number,),) = connection.execute("SELECT id FROM repositories WHERE name = ?", (REPOSITORY,)).fetchall()
         ((manifest,),) = connection.execute("SELECT MIN(id) FROM manifests").fetchall()

@@ -1,4 +1,4 @@
-"""How often a request of an upload asks the database, while others commit all the time."""
+"""How often a request of an upload reads the database, while others commit all the time."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ async def test_a_large_blob_in_bodies_that_are_appended(requests: Requests) -> N
 
 
 async def test_a_large_blob_that_is_there_already(requests: Requests, store: Store) -> None:
-    """The first transaction finds that out, and the second one is told whether the other file is whole."""
+    """The first transaction finds the other file, and the second one knows whether that file is complete."""
     content = os.urandom(LARGE)
     for works in (["find_upload", "finish_blob"], ["find_upload", "finish_blob", "finish_blob"]):
         requests.location = ""

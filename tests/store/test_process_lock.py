@@ -107,7 +107,7 @@ def test_a_wait_with_a_bound(lock: ProcessLock, path: Path) -> None:
         assert 0.1 <= time.monotonic() - began < 5
         lock.close()
     other = ProcessLock(path, 0o600)
-    # What still waited lets go of it at once.
+    # A thread that still waited releases it at once.
     assert other.acquire_within(10)
     other.close()
 

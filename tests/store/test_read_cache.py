@@ -1,4 +1,4 @@
-"""What is kept of the database's answers is never older than what the database says."""
+"""A cached result is never older than the database."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ async def test_it_is_answered_from_memory(store: Store) -> None:
 
 
 async def test_a_process_that_writes_beside_readers(store: Store) -> None:
-    """A tag only ever moves forward: whoever reads an older number than before has read from memory wrongly."""
+    """A tag only moves forward. A read that returns an older number than before comes from a stale cache."""
     program = (
         "import asyncio, sys\n"
         "from ociserver import Store\n"
@@ -131,9 +131,8 @@ async def test_a_process_that_writes_beside_readers(store: Store) -> None:
     assert answers > 400
 
 
-async def test_large_contents_are_not_kept_and_old_ones_go(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(read_cache, "MAX_BYTES", 10 * read_cache.OVERHEAD)
-    kept = ReadCache(lambda: b"same")
+async def test_large_contents_are_not_kept_and_old_ones_go() -> None:
+    kept = ReadCache(lambda: b"same", max_bytes=10 * read_cache.OVERHEAD)
     kept.begin().put("large", "value", bytes(read_cache.MAX_ENTRY))
     assert kept.get("large") is None
     for number in range(100):
@@ -147,9 +146,8 @@ async def test_what_two_threads_keep_is_counted_once(monkeypatch: pytest.MonkeyP
             time.sleep(0)  # the other thread has its turn
             super().__setitem__(key, value)
 
-    monkeypatch.setattr(read_cache, "MAX_BYTES", 10 * read_cache.OVERHEAD)
     monkeypatch.setattr(read_cache, "OrderedDict", Slow)
-    kept = ReadCache(lambda: b"same")
+    kept = ReadCache(lambda: b"same", max_bytes=10 * read_cache.OVERHEAD)
 
     def keep() -> None:
         for number in range(500):
@@ -171,7 +169,7 @@ async def test_nothing_is_kept_that_was_read_while_something_was_committed() -> 
 
 
 async def test_what_another_thread_begins_makes_no_old_answers_new() -> None:
-    """What was read before a commit must not be kept for the version after it, which only the other thread saw."""
+    """A result from before a commit must not be cached for the next version, which only the other thread has seen."""
     now = [b"1"]
     kept = ReadCache(lambda: now[0])
     reading = kept.begin()
@@ -202,7 +200,7 @@ async def test_the_index_of_a_closed_store_has_no_header(store: Store) -> None:
 
 
 async def test_a_store_that_is_closed_takes_no_lock_of_another_with_it(store: Store) -> None:
-    """Closing a file drops all locks of the process on it; without its lock SQLite would build the index anew."""
+    """Closing a file releases all locks of the process on it. Without its lock, SQLite would build the index again."""
     held = locks(store)
     assert held
     for _ in range(3):
@@ -244,7 +242,7 @@ async def test_reading_at_random_agrees_with_the_database(store: Store, other: S
 
 
 def locks(store: Store) -> set[str]:
-    """Of this process on the index (Linux: /proc/locks)."""
+    """Locks of this process on the index (Linux: /proc/locks)."""
     inode = (store.path / "registry.db-shm").stat().st_ino
     lines = Path("/proc/locks").read_text().splitlines()
     return {line.split(maxsplit=1)[1] for line in lines if f" {os.getpid()} " in line and f":{inode} " in line}

@@ -1,4 +1,4 @@
-"""Reading from the store: whole or 404, whatever happens to the file meanwhile."""
+"""Reads from the store: a complete content or 404, whatever happens to the file meanwhile."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ LARGE = 3 * INLINE_SIZE
 
 @pytest.fixture(params=["all", "none", "begin"])
 def in_memory(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """How much of a file the system has in memory: what was just written is, so the rest has to be forgotten here."""
+    """How much of a file is in the page cache. After a write that is everything, so reads of it are replaced."""
 
     def begin(fd: int, offset: int, length: int) -> bytes | None:
         return read_at(fd, offset, min(length, 5000)) if offset < reader.READ_SIZE else None

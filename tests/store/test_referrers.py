@@ -1,4 +1,4 @@
-"""Lists of referrers: what is read for them, and when; and annotations as older folders have them."""
+"""Lists of referrers: what they read, and when, and the annotations of older folders."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ async def pages(store: Store, path: str = LIST) -> list[list[dict[str, Any]]]:
 
 
 async def test_a_page_costs_a_page_of_annotations(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of 30 MiB four are read, for the three that fill a page and the next one; and they are not parsed."""
+    """Of 30 MiB, four are read: three fill a page, and one is the next. They are not parsed."""
     pushed = sorted([await push(store, number, MIB) for number in range(30)])
     large = Large(store, monkeypatch)
     application = Handler(store)
@@ -93,7 +93,7 @@ async def test_small_annotations_come_with_the_page(store: Store, monkeypatch: p
 async def test_what_is_deleted_while_a_list_is_read_leaves_the_rest(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As many as the caller wants come, if there are as many: else a page would end without a link to the next."""
+    """The caller gets as many as it asks for, if they exist. Otherwise a page would end without a link to the next."""
     pushed = sorted([await push(store, number, 10_000) for number in range(5)])
     large = Large(store, monkeypatch)
     large.before.append(store.delete_manifest(REPOSITORY, pushed[0]))

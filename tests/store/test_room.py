@@ -24,7 +24,7 @@ def disk(tmp_path: Path) -> Iterator[Disk]:
 
 
 class Owed:
-    """What the log owes."""
+    """Bytes by which the database file must still grow."""
 
     count = 0
 
@@ -67,7 +67,7 @@ def test_it_takes_no_more_than_it_may(disk: Disk, most: int, taken: int) -> None
 
 
 def test_it_takes_what_there_is(disk: Disk) -> None:
-    """And leaves nothing half taken, that would look whole and hold no room."""
+    """A partly allocated slice would look complete, but reserve no space."""
     reserve = Reserve(disk.data / "reserve", PRIVATE)
     disk.fill(leave=2 * SLICE + SLICE // 2)
     reserve.refill(SIZE)
@@ -94,7 +94,7 @@ def test_states(disk: Disk, room: Room, owed: Owed) -> None:
 
 
 def test_what_a_deletion_has_given_up_is_not_taken_back(disk: Disk, room: Room) -> None:
-    """Not by who only asks; a deletion that is done gives it back."""
+    """A check does not refill it. A completed deletion does."""
     disk.fill()
     assert room.give_slice()
     assert room.give_slice()
@@ -133,7 +133,7 @@ def test_what_takes_room_is_refused(disk: Disk, room: Room) -> None:
 
 
 def test_a_reserve_that_cannot_be_written_is_no_full_disk(disk: Disk, room: Room) -> None:
-    """Whoever writes next is told what is wrong."""
+    """The next write reports what is wrong."""
     (disk.data / "reserve").unlink()
     (disk.data / "reserve").mkdir()
     (disk.data / "reserve" / "x").touch()

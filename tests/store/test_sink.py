@@ -91,7 +91,7 @@ async def test_what_comes_first_is_recorded_whatever_was_kept(store: Store, othe
 
 @pytest.mark.parametrize("acknowledged", [0, 10, LARGE])
 async def test_what_did_not_fit_leaves_nothing_of_its_request(store: Store, other: Store, acknowledged: int) -> None:
-    """On a full disk that would be room for a day; what was acknowledged stays, in the row or in the file."""
+    """On a full disk, the bytes would take space for a day. What was acknowledged stays, in the row or in the file."""
     content = os.urandom(3 * LARGE)
     upload_id = await start(store, content[:acknowledged])
     upload = await resume(store, upload_id, acknowledged)
@@ -139,7 +139,7 @@ async def begin(handler: Handler) -> str:
 
 @pytest.mark.parametrize("body", [None, [b""]], ids=["no length", "chunked and empty"])
 async def test_a_body_that_is_empty_needs_no_place(store: Store, body: Sequence[bytes] | None) -> None:
-    """As of `curl -X PUT`: nothing says where it would begin."""
+    """Like `curl -X PUT`: nothing says where the body begins."""
     handler, content = Handler(store), os.urandom(LARGE)
     location = await begin(handler)
     assert (await request(handler, "PATCH", location, content)).status == 202

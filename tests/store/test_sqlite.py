@@ -55,7 +55,7 @@ def names() -> Work[list[str]]:
 
 
 class Batch:
-    """Holds the writer at work, so that what is written meanwhile goes into one transaction."""
+    """Keeps the writer thread busy, so that all works that come meanwhile share one transaction."""
 
     def __init__(self, database: SQLite) -> None:
         self._database = database
@@ -211,7 +211,7 @@ async def test_an_error_of_a_statement_comes_out_of_read(database: SQLite) -> No
 async def test_a_database_that_another_program_has_locked(
     database: SQLite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Reads go on; writes wait a while, and then say so; when it is let go of they go on."""
+    """Reads continue. Writes wait, and are refused after a while. They continue when the lock is released."""
     assert database._writer is not None
     database._writer.execute("PRAGMA busy_timeout = 100")
     blocker = sqlite3.connect(tmp_path / "registry.db", isolation_level=None)
@@ -240,7 +240,7 @@ def why_not(database: SQLite) -> str | None:
 
 
 async def test_a_process_that_stands_still_with_the_lock(impatient: SQLite, tmp_path: Path) -> None:
-    """What waits is refused in time, what comes at once; both are undone, and then writes go on."""
+    """Waiting works are refused in time, and new ones at once. Both are undone. Then writes continue."""
     await impatient.write(insert("before"))
     other = ProcessLock(tmp_path / "registry.lock", 0o600)
     assert other.acquire()
@@ -263,7 +263,7 @@ async def test_a_process_that_stands_still_with_the_lock(impatient: SQLite, tmp_
 
 
 async def test_closing_while_a_process_stands_still_with_the_lock(database: SQLite, tmp_path: Path) -> None:
-    """What it keeps from being written is refused, and it can be opened again."""
+    """Writes that it blocks are refused, and the database can be opened again."""
     other = ProcessLock(tmp_path / "registry.lock", 0o600)
     assert other.acquire()
     writing = [asyncio.ensure_future(database.write(insert(str(number)))) for number in range(3)]
@@ -456,7 +456,7 @@ async def test_a_damaged_database(tmp_path: Path, spoil: Callable[[bytes], bytes
 
 
 async def test_damage_that_is_met_later(database: SQLite, tmp_path: Path) -> None:
-    """Not looked for at the start, which would read all of it: `check` does. Whoever meets it is told."""
+    """A start does not look for it, because that would read the whole database. `check` does, and reads report it."""
     for number in range(200):
         await database.write(insert(f"name-{number:0100}"), durable=False)
     await database.close()

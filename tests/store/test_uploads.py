@@ -1,4 +1,4 @@
-"""Uploads of the store: many processes, restarts, power cuts, and whatever breaks them off."""
+"""Uploads of the store: several processes, restarts, power cuts and other interruptions."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ async def finish(store: Store, upload_id: str, rest: bytes, digest: str) -> None
 
 @pytest.fixture
 def hashed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many bytes each second reading of a file has read."""
+    """The bytes that each repeated read of a file has read."""
     lengths: list[int] = []
 
     def counted(fd: int, offset: int, length: int, hasher: Hasher) -> None:
@@ -284,7 +284,7 @@ async def test_a_writer_in_another_process_is_refused(store: Store, other: Store
 
 @pytest.mark.parametrize("before", [b"", b"before"])
 async def test_two_processes_with_a_few_bytes_each(store: Store, other: Store, before: bytes) -> None:
-    """Neither has a file yet, so neither sees the other; whoever records first wins, and the other is told."""
+    """Neither has a file yet, so neither sees the other. The one that records first wins; the other is refused."""
     upload_id = await start(store, before)
     first, second = await resume(store, upload_id), await resume(other, upload_id)
     await first.write(b"first")
@@ -297,7 +297,7 @@ async def test_two_processes_with_a_few_bytes_each(store: Store, other: Store, b
 
 @pytest.mark.parametrize("offset", [6, None], ids=["says where", "appends"])
 async def test_few_bytes_do_not_end_what_goes_to_a_file(store: Store, other: Store, offset: int | None) -> None:
-    """As of a request that stalled, which a client has sent again to another process: that has the lock meanwhile."""
+    """For example, a request has stalled, and the client has sent it again to another process, which has the lock."""
     upload_id = await start(store, b"before")
     stalled, again = await resume(store, upload_id, offset), await resume(other, upload_id, 6)
     content = os.urandom(LARGE)
@@ -312,7 +312,7 @@ async def test_few_bytes_do_not_end_what_goes_to_a_file(store: Store, other: Sto
 @pytest.mark.parametrize("pieces", [1, 2])
 @pytest.mark.parametrize("offset", [6, None], ids=["says where", "appends"])
 async def test_nor_does_what_was_refused(store: Store, other: Store, offset: int | None, pieces: int) -> None:
-    """Whoever has been told that another is writing records nothing when it ends."""
+    """A request that was refused because another one is writing records nothing when it ends."""
     upload_id = await start(store, b"before")
     stalled, again = await resume(store, upload_id, offset), await resume(other, upload_id, 6)
     content = os.urandom(LARGE)
@@ -327,7 +327,7 @@ async def test_nor_does_what_was_refused(store: Store, other: Store, offset: int
 
 
 async def test_two_processes_of_which_one_goes_to_a_file(store: Store, other: Store) -> None:
-    """It has the lock on the file, which was not there yet when the other looked; whoever records first wins."""
+    """It has the lock on a file that did not exist when the other one looked. The one that records first wins."""
     upload_id = await start(store, b"before")
     first, second, third = [await resume(which, upload_id) for which in (store, other, other)]
     await first.write(b"first")
@@ -335,7 +335,7 @@ async def test_two_processes_of_which_one_goes_to_a_file(store: Store, other: St
     await first.aclose()
     with refused("RANGE_INVALID"):
         await second.aclose()
-    # The row has it all; what has been left in the file goes when somebody needs one.
+    # The row has all bytes. Those in the file are dropped when a request needs a file.
     more = os.urandom(LARGE)
     await third.write(more)
     await third.aclose()
@@ -371,7 +371,7 @@ async def test_the_lock_ends_with_its_holder(store: Store, other: Store) -> None
 
 
 async def test_a_thread_that_is_writing_has_the_file_until_it_has_done(folder: Path) -> None:
-    """Else its number could be another file's; and a store that is closed waits for that."""
+    """Otherwise its number could belong to another file. `Store.close` waits for the thread."""
     is_open = False
     for _ in range(20):
         async with Store(folder) as store:
@@ -423,7 +423,7 @@ async def cancel(upload: Upload, digest: str) -> None:
 
 @pytest.mark.parametrize("turns", [*range(25), 40, 60, 100])
 async def test_a_push_that_is_broken_off_anywhere(store: Store, turns: int) -> None:
-    """A blob is linked whole or not at all; no descriptor and no lock stays."""
+    """A blob is linked as a whole or not at all. No descriptor and no lock stays."""
     content = os.urandom(LARGE)
     digest = digest_of(content)
 
@@ -466,7 +466,7 @@ async def test_a_push_that_is_broken_off_while_its_file_is_made(store: Store, mo
 
 
 async def test_a_writer_that_is_cancelled_while_it_takes_hold(store: Store) -> None:
-    """Whichever thread was at work then lets go of the file, and the next writer gets it."""
+    """The thread that was using the file then releases it, and the next writer gets it."""
     content = os.urandom(LARGE)
     upload_id = await start(store, content)
     for turns in range(8):
@@ -528,7 +528,7 @@ async def commit_it(upload: Upload) -> None:
 async def test_a_write_that_fails_keeps_nothing_of_itself(
     store: Store, tmp_path: Path, then: Callable[[Upload], Awaitable[None]]
 ) -> None:
-    """It mostly fails after it has returned; whatever comes next tells. Nothing of the request stays when it ends."""
+    """A write mostly fails after it has returned. The next call raises the error. Nothing of the request stays."""
     content = os.urandom(LARGE)
     upload_id = await start(store, content[:20_000])
     async with aclosing(await resume(store, upload_id)) as upload:
@@ -549,7 +549,7 @@ async def test_a_write_that_fails_keeps_nothing_of_itself(
 
 
 async def fail_at_the_end(store: Store, folder: Path, content: bytes) -> str:
-    """A request whose last piece cannot be written, and whose 21,000 bytes cannot be cut off: the device is no file."""
+    """A request whose last piece cannot be written, and whose 21,000 bytes cannot be truncated: it is a device."""
     upload_id = await start(store, content[:20_000])
     upload = await resume(store, upload_id)
     await upload.write(content[20_000:21_000])
@@ -561,7 +561,7 @@ async def fail_at_the_end(store: Store, folder: Path, content: bytes) -> str:
 
 
 async def test_a_push_that_is_too_short_as_the_disk_is_full(store: Store) -> None:
-    """What the server gives past the loop is lost without a word at first; the client has not sent too little."""
+    """Pieces that bypass the event loop are lost at first without an error. The client has not sent too little."""
     full = ExitStack()
 
     class Body:
@@ -597,7 +597,7 @@ async def test_what_counts_after_a_failure_is_what_is_there(store: Store, tmp_pa
 
 
 async def test_a_hash_never_vouches_for_other_bytes_after_a_failure(store: Store, other: Store, tmp_path: Path) -> None:
-    """Those of the piece that failed were hashed; others come in their place, and their process is killed."""
+    """The bytes of the failed piece were hashed. Other bytes replace them, and their process is killed."""
     content = os.urandom(LARGE)
     upload_id = await fail_at_the_end(store, tmp_path, content)
     others = bytes(LARGE - 21_000)
@@ -610,7 +610,7 @@ async def test_a_hash_never_vouches_for_other_bytes_after_a_failure(store: Store
 async def test_a_hash_never_vouches_for_what_comes_after_clearing(
     store: Store, other: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The bytes were given back, which could not be written down; others come in their place."""
+    """The bytes were removed, which could not be recorded. Other bytes replace them."""
     content = os.urandom(LARGE)
     upload_id = await start(store, content)
     async with aclosing(await resume(store, upload_id)) as upload:
@@ -626,7 +626,7 @@ async def test_a_hash_never_vouches_for_what_comes_after_clearing(
 
 
 async def write_and_be_killed(store: Store, upload_id: str, offset: int, data: bytes) -> None:
-    """What a process leaves that is killed when the bytes are in the file and nothing of them is recorded."""
+    """The state after a process was killed when the bytes were in the file, but not recorded."""
     upload = await resume(store, upload_id, offset)
     await upload.write(data)
     await wait_for_file(store, upload_id, offset + len(data))
@@ -654,7 +654,7 @@ async def test_nothing_is_written_behind_a_piece_that_failed(store: Store, tmp_p
 
 
 async def test_what_waits_is_written_before_a_request_ends(store: Store) -> None:
-    """Also when the request is broken off while it waits for room: what it gave away is counted."""
+    """Also if the request is cancelled while it waits for the backlog: the pieces that it has given are counted."""
     content = os.urandom(40_000_000)
     upload_id = await start(store, content[:LARGE])
     async with aclosing(await resume(store, upload_id)) as upload:
@@ -709,7 +709,7 @@ async def test_few_bytes_beside_what_a_process_has_left_in_a_file(store: Store) 
 
 
 async def test_few_bytes_that_are_not_as_many_as_were_counted(store: Store) -> None:
-    """Nobody writes such a row; if it is there, nothing of it is vouched for."""
+    """Nobody writes such a row. If there is one, its hash is not trusted."""
     upload_id = await start(store, b"few bytes")
     rows(store, "UPDATE uploads SET size = size + 1")
     async with aclosing(await resume(store, upload_id)) as upload:
@@ -793,7 +793,7 @@ async def test_more_uploads_than_threads_in_many_pieces(store: Store) -> None:
 
 
 async def test_a_commit_after_a_failed_write(store: Store, tmp_path: Path) -> None:
-    """What the failed write has left behind must not become part of the blob's file."""
+    """The rest of the failed write must not become a part of the blob's file."""
     content = os.urandom(LARGE)
     upload_id = await start(store, content[:-1])
     async with aclosing(await resume(store, upload_id)) as upload:
@@ -809,7 +809,7 @@ async def test_a_commit_after_a_failed_write(store: Store, tmp_path: Path) -> No
 
 
 async def closed(store: Store) -> None:
-    """Wait until the threads that were at work have let go of every file."""
+    """Wait until the threads have released every file."""
     async with asyncio.timeout(10):
         while open_files(store.path):  # noqa: ASYNC110  # likewise
             await asyncio.sleep(0.001)

@@ -2,5 +2,6 @@
 
 from ociserver.event import Event
 from ociserver.handler.app import Handler
+from ociserver.handler.body import BodyLimits
 
-__all__ = ["Event", "Handler"]
+__all__ = ["BodyLimits", "Event", "Handler"]

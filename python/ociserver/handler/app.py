@@ -15,7 +15,7 @@ from ociserver.adapt import complete
 from ociserver.context import request_context
 from ociserver.event import Event
 from ociserver.handler import blobs, lists, manifests, uploads
-from ociserver.handler.body import TINY_EVENTS_PER_S
+from ociserver.handler.body import TINY_EVENTS_PER_S, BodyLimits
 from ociserver.handler.call import Call, raw_path
 from ociserver.handler.deadlines import Deadlines
 from ociserver.handler.errors import fail
@@ -32,7 +32,7 @@ __all__ = ["Handler"]
 _log = logging.getLogger("ociserver")
 _debug_ids = itertools.count(1)
 _request_ids: dict[str, RequestIds] = {}
-"""By the debug id of the options. A later handler with the same id, as after a reload, continues its numbers."""
+"""By debug id. A later handler with the same id, for example after a reload, continues the numbers."""
 
 
 async def _ping(call: Call) -> Answer:
@@ -66,12 +66,13 @@ class Handler:
     """An OCI registry as an ASGI application (Go: `ociserver.New`).
 
     Args:
-        backend: holds the contents; any object with some of the methods of `Backend`.
-        options: how to behave; by default as the spec says.
+        backend: holds the contents. Any object with some of the methods of `Backend`.
+        options: how the handler behaves; by default as the spec says.
         observe: called with an `Event` after each request, in the thread that answered it. It must be quick.
+        body_limits: limits on the time that the body of a request may take.
 
-    It belongs at the root of a site, where clients look for `/v2/`. Mounted below a prefix it removes the
-    prefix and puts it before every Location and Link, and a reverse proxy has to map `/v2/` to it.
+    It belongs at the root of a site, where clients look for `/v2/`. If it is mounted below a prefix, it adds the prefix
+    to each Location and Link, and a reverse proxy has to map `/v2/` to the prefix.
 
     The ASGI lifespan opens and closes the backend. Where a mount runs no lifespan, the first request opens the
     backend, and `aclose` closes it. `async with handler` does both.
@@ -81,7 +82,12 @@ class Handler:
     """
 
     def __init__(
-        self, backend: Any, options: Options | None = None, *, observe: Callable[[Event], None] | None = None
+        self,
+        backend: Any,
+        options: Options | None = None,
+        *,
+        observe: Callable[[Event], None] | None = None,
+        body_limits: BodyLimits | None = None,
     ) -> None:
         options = options or Options()
         if given := options.debug_id:
@@ -90,7 +96,9 @@ class Handler:
         else:
             self.debug_id = f"ociserver{next(_debug_ids)}"
             request_ids = RequestIds(self.debug_id)
-        self.site = Site(complete(backend), options, request_ids, Deadlines(), Pace(TINY_EVENTS_PER_S))
+        self.site = Site(
+            complete(backend), options, request_ids, Deadlines(), Pace(TINY_EVENTS_PER_S), body_limits or BodyLimits()
+        )
         self._observe = observe
         self._opened = False
         self._opening = asyncio.Lock()
@@ -98,7 +106,7 @@ class Handler:
 
     @property
     def backend(self) -> Backend:
-        """Holds the contents."""
+        """The backend, which holds the contents."""
         return self.site.backend
 
     @property
@@ -107,7 +115,7 @@ class Handler:
         return self.site.options
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        # The hot path is one function: each further coroutine in it costs as much as parsing the request.
+        # The hot path is one function: each further coroutine costs as much as parsing the request.
         if self._nowait is not None:
             found = self._nowait.answer(scope)
             if found is not None:
@@ -136,7 +144,7 @@ class Handler:
                 await self._open()
             answer = await _TABLE[request.kind](call)
             if answer:
-                # Else it has been sent, piece by piece.
+                # Without an answer here, the function has sent it, piece by piece.
                 status, headers, content = answer
                 call.sent = len(content)
                 await send(call.head(status, headers))
@@ -153,12 +161,12 @@ class Handler:
                 self._observe(self._event(call, time.perf_counter() - began))
 
     def answer_nowait(self, scope: Scope, send: Send) -> bool:
-        """Answer a read that the backend needs not wait for, without the event loop.
+        """Answer a read for which the backend need not wait, without the event loop.
 
-        Any thread may call it, for a server whose `send` has done its work when it returns, awaited or not.
+        Any thread may call it. The `send` of the server must have done its work when it returns, awaited or not.
 
         Returns:
-            Whether it was answered. If not, the server calls the handler as usual.
+            Whether the request was answered. If not, the server calls the handler as usual.
         """
         nowait = self._nowait
         if nowait is None:
@@ -173,7 +181,7 @@ class Handler:
             try:
                 answered.report()
             except Exception:
-                # Raised, it would look as if the request were still to be answered.
+                # If this were raised, the server would take the request for unanswered.
                 _log.exception("%s: observe failed", self.debug_id)
         return True
 
@@ -192,7 +200,7 @@ class Handler:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Close the backend. The next request would open it again."""
+        """Close the backend. The next request opens it again."""
         if self._opened:
             self._opened = False
             self._nowait = None
@@ -210,16 +218,16 @@ class Handler:
         try:
             await self._open()
         except Exception as error:
-            _log.exception("%s: the backend did not open", self.debug_id)
-            await send({"type": "lifespan.startup.failed", "message": f"the backend did not open: {error}"})
+            _log.exception("%s: the backend could not be opened", self.debug_id)
+            await send({"type": "lifespan.startup.failed", "message": f"the backend could not be opened: {error}"})
             return
         await send({"type": "lifespan.startup.complete"})
         await receive()
         try:
             await self.aclose()
         except Exception as error:
-            _log.exception("%s: the backend did not close", self.debug_id)
-            await send({"type": "lifespan.shutdown.failed", "message": f"the backend did not close: {error}"})
+            _log.exception("%s: the backend could not be closed", self.debug_id)
+            await send({"type": "lifespan.shutdown.failed", "message": f"the backend could not be closed: {error}"})
             return
         await send({"type": "lifespan.shutdown.complete"})
 

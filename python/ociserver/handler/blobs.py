@@ -1,4 +1,4 @@
-"""Blobs: pull, ask for, delete (spec: end-2, end-10)."""
+"""Blobs: GET, HEAD and DELETE (spec: end-2, end-10)."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ async def get(call: Call) -> Answer | None:
         status = 206 if is_part else 200
         content = getattr(reader, "location", None)
         if isinstance(content, bytes) and len(content) == stop - start:
-            # One answer, and no generator: twice as fast.
+            # One answer without a generator is twice as fast.
             return status, headers, content
         await call.start(status, headers)
         if stop - start > WATCH_SIZE:
@@ -94,7 +94,7 @@ async def _ranges(call: Call, header: bytes) -> list[ByteRange] | None:
     """What the Range header asks for; None for the whole blob."""
     condition = call.headers.get(b"if-range")
     if condition is not None and condition.strip() != etag(call.request.digest or ""):
-        # Some other content, or a date, which nothing here has (RFC 9110, 13.1.5).
+        # The condition names another content, or a date. No content has a date here (RFC 9110, 13.1.5).
         return None
     try:
         return parse_range(header)
@@ -103,7 +103,7 @@ async def _ranges(call: Call, header: bytes) -> list[ByteRange] | None:
 
 
 async def _open(call: Call, wanted: ByteRange | None) -> tuple[BlobReader, bool]:
-    """Open the blob, and say whether the reader gives the part that is wanted, or the whole."""
+    """Open the blob. Also returns whether the reader gives the wanted part, and not the whole blob."""
     backend, repository, digest = call.site.backend, call.request.repository, call.request.digest
     assert repository
     assert digest

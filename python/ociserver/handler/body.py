@@ -1,48 +1,66 @@
-"""A request's body: read with bounded memory, one event ahead of its consumer."""
+"""The body of a request: it is read with bounded memory, one event ahead of its consumer."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Self
 
 from ociserver.errors import HTTPError, OCIError
 from ociserver.handler.deadlines import Deadlines
 from ociserver.handler.pace import Pace
-from ociserver.handler.pump import Pump, join
+from ociserver.handler.pump import MAX_RUN_S, Pump, join
 from ociserver.types import Message, Receive
 
 if TYPE_CHECKING:
     from ociserver.interface import OpenSink
 
-__all__ = ["CHUNK_SIZE", "Body", "ClientDisconnectedError", "TinyPiecesError"]
+__all__ = ["CHUNK_SIZE", "Body", "BodyLimits", "ClientDisconnectedError", "TinyPiecesError"]
 
 CHUNK_SIZE: Final = 128 * 1024
-"""Bytes below which what comes is joined before a backend sees it, so that hashing and writing pay for a thread
-switch (some 40 microseconds). granian's events of about 200 KiB pass as they are: joined to 512 KiB, copying
-them cost more than the switches that it saved (256 MiB into memory: 735 MB/s against 960, 386 ms of processor
-time against 302). While a piece is consumed the next event is received, which is worth another 8 to 13 %."""
+"""Bytes below which pieces are joined before a backend gets them, so that hashing and writing are worth a thread switch
+(some 40 microseconds). granian's events of about 200 KiB are passed on unchanged: to join them to 512 KiB cost more for
+the copy than it saved in switches (256 MiB into memory: 735 MB/s against 960, 386 ms of processor time against 302).
+While a piece is consumed, the next event is received, which makes another 8 to 13 %."""
 
 IDLE_TIMEOUT_S: Final = 60.0
-"""A client that sends nothing for this long is given up; as long as bytes come, a body may take for ever."""
+"""Seconds after which a client that sends nothing is answered with 408. While bytes come, a body may take for ever."""
 
 DRAIN_IDLE_S: Final = 5.0
 DRAIN_TOTAL_S: Final = 30.0
-"""How long a body is still read after the answer has been sent, so that a client that does not look at the
-answer before it has sent everything gets it, and not a reset (nginx: lingering_timeout, lingering_time)."""
-
+"""Seconds for which the rest of a body is read after the answer: without a byte, and in total. So a client that reads
+the answer only after it has sent everything gets the answer, and not a connection reset (nginx: lingering_timeout,
+lingering_time)."""
 
 MAX_TINY_EVENTS: Final = 1_000
 LEAST_AVERAGE: Final = 64
-"""Events of a body after which it is given up, and its connection closed, if they have brought fewer bytes than this on
-average. A server makes an event of each HTTP chunk, which costs 40 microseconds whatever is in it: 512 KiB in chunks of
-a byte took 20 s of processor time. Clients send kilobytes in a chunk, or 240 bytes at least (a compressor of Go's
-without a buffer)."""
+"""Events after which a body is refused, and its connection is closed, if their average has fewer bytes than
+`LEAST_AVERAGE`. A server makes an event of each HTTP chunk, which costs 40 microseconds whatever is in it: 512 KiB in
+chunks of one byte took 20 s of processor time. Clients send kilobytes in a chunk, or at least 240 bytes (a compressor
+of Go without a buffer)."""
 
 FREE_EVENTS: Final = 100
 TINY_EVENTS_PER_S: Final = 2_000
-"""Events of such a body that are received as they come, and how many more in a second, of all bodies together: a client
-that comes back each time that it is given up then takes a tenth of a core, and not all of it."""
+"""Events of such a body that are received without a limit, and after that, the events in a second of all such bodies
+together. So a client that comes back each time it is refused takes a tenth of a core, and not a whole one."""
+
+
+@dataclass(frozen=True, slots=True)
+class BodyLimits:
+    """Limits on the time that the body of a request may take, in seconds.
+
+    Args:
+        idle_s: without a byte, before the client is answered with 408.
+        drain_idle_s: without a byte, while the rest is read after the answer.
+        drain_total_s: in total, while the rest is read after the answer.
+        pump_s: in which the pieces go to a sink without the event loop, before the writer checks the upload again.
+    """
+
+    idle_s: float = IDLE_TIMEOUT_S
+    drain_idle_s: float = DRAIN_IDLE_S
+    drain_total_s: float = DRAIN_TOTAL_S
+    pump_s: float = MAX_RUN_S
 
 
 class TinyPiecesError(HTTPError):
@@ -51,34 +69,50 @@ class TinyPiecesError(HTTPError):
     def __init__(self) -> None:
         super().__init__(
             400,
-            f"the body comes in pieces of less than {LEAST_AVERAGE} bytes on average: send larger chunks, or a "
+            f"the body comes in chunks of less than {LEAST_AVERAGE} bytes on average: send larger chunks, or a "
             "Content-Length",
         )
 
 
 class ClientDisconnectedError(HTTPError):
-    """The body ended before its end: the client went away, or sent a malformed chunk (servers tell neither apart)."""
+    """The body ended early: the client disconnected, or sent a malformed chunk. Servers do not tell which."""
 
     def __init__(self) -> None:
         super().__init__(400, "the body ended early: the connection was closed, or a chunk was malformed")
 
 
 class Body:
-    """The body of one request. Iterate it for pieces of `CHUNK_SIZE` or more, or `read` it whole."""
+    """The body of one request. Iterate it for pieces of `CHUNK_SIZE` or more, or `read` it whole.
 
-    def __init__(self, receive: Receive, headers: dict[bytes, bytes], deadlines: Deadlines, pace: Pace) -> None:
+    Args:
+        receive: receives the next event from the server.
+        headers: the headers of the request, with names in lower case.
+        deadlines: bounds each wait for an event.
+        pace: bounds the events in a second of bodies in tiny pieces.
+        limits: the times that the body may take.
+    """
+
+    def __init__(
+        self,
+        receive: Receive,
+        headers: dict[bytes, bytes],
+        deadlines: Deadlines,
+        pace: Pace,
+        limits: BodyLimits,
+    ) -> None:
         self._receive = receive
         self._deadlines = deadlines
         self._pace = pace
+        self._limits = limits
         self.received = 0
         length = headers.get(b"content-length")
         self.length = int(length) if length is not None and length.isdigit() else None
         chunked = b"transfer-encoding" in headers
         self._announced = bool(self.length) or chunked
-        # Where it ends, if that is known: granian says so in one more message, which takes as long as one with bytes.
+        # The length, if it is known. granian reports the end in another message, which takes as long as one with bytes.
         self._end = None if chunked else self.length
         self._begun = False
-        # Such a client sends nothing before it is asked to, which the first receive() does (RFC 9110, 10.1.1).
+        # Such a client sends nothing before the first receive(), which sends 100 Continue (RFC 9110, 10.1.1).
         self._waits = headers.get(b"expect", b"").lower() == b"100-continue"
         self._ended = self._end == 0
         self._events = 0
@@ -87,7 +121,7 @@ class Body:
 
     @property
     def pending(self) -> bool:
-        """Whether the client is sending a body of which some may still come (RFC 9112, 6.3)."""
+        """Whether a part of the body may still come (RFC 9112, 6.3)."""
         return self._announced and not self._ended and (self._begun or not self._waits)
 
     @property
@@ -96,10 +130,10 @@ class Body:
         return isinstance(self._failure, TinyPiecesError)
 
     def close(self) -> None:
-        """Let go of what went wrong.
+        """Drop the error of the body, if there is one.
 
-        It refers to the body by its traceback: in that circle the server's side of the body would live on, and the
-        connection with it, until Python looks for circles.
+        The traceback of the error refers to the body. This reference cycle would keep the server's side of the body
+        alive, and so the connection, until Python's garbage collection.
         """
         self._failure = None
 
@@ -113,32 +147,32 @@ class Body:
                 raise self._failure
             raise StopAsyncIteration
         if not self._ended:
-            # The next event is received while this piece is hashed and written: granian begins when it is asked, and
-            # gives a future, so that it takes no task.
+            # The next event is received while this piece is hashed and written. granian starts at the call, and returns
+            # a future, so that this needs no task.
             self._ahead = asyncio.ensure_future(self._receive())
         return piece
 
     async def give(self, open_sink: OpenSink) -> None:
-        """Give what comes to a sink, past the event loop where the server lets it; the rest is still to be iterated."""
-        # Where nothing comes nothing is to be opened, and without a length that is not known before it has come.
+        """Give pieces to a sink, without the event loop if the server allows that. The rest has to be iterated."""
+        # An empty body opens no sink. Without a length, only the first event shows whether the body is empty.
         if self._ended or not (self.length or self._begun) or self._is_tiny:
             return
-        # Before it is asked for: what is refused need not be sent.
+        # Before the first receive(): a client whose request is refused need not send the body.
         sink = await open_sink()
         if sink is None:
             return
         self._begun = True
         if self._ahead is None:
             self._ahead = asyncio.ensure_future(self._receive())
-        # Of a server that gives a coroutine, which the event loop has to run, it is a task.
+        # It is a task if the server returns a coroutine, which the event loop has to run.
         if isinstance(self._ahead, asyncio.Task):
             return
         ahead, self._ahead = self._ahead, None
-        pump = Pump(self._receive, ahead, self._take_unpaced, CHUNK_SIZE, sink)
+        pump = Pump(self._receive, ahead, self._take_unpaced, CHUNK_SIZE, sink, self._limits.pump_s)
         try:
-            await pump.run(self._deadlines, IDLE_TIMEOUT_S)
+            await pump.run(self._deadlines, self._limits.idle_s)
         except TimeoutError:
-            self._fail(_too_slow(IDLE_TIMEOUT_S))
+            self._fail(_too_slow(self._limits.idle_s))
 
     async def read(self, limit: int) -> bytes:
         """The whole body.
@@ -151,7 +185,7 @@ class Body:
             raise too_large
         pieces: list[bytes] = []
         while not self._ended:
-            pieces.append(await self._event(IDLE_TIMEOUT_S))
+            pieces.append(await self._event(self._limits.idle_s))
             if self.received > limit:
                 raise too_large
         if self._failure:
@@ -159,14 +193,14 @@ class Body:
         return join(pieces)
 
     async def drain(self) -> None:
-        """Read and forget the rest, within bounds of time."""
+        """Read and drop the rest, within the limits."""
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(DRAIN_TOTAL_S):
+            async with asyncio.timeout(self._limits.drain_total_s):
                 while not self._ended:
-                    await self._event(DRAIN_IDLE_S)
+                    await self._event(self._limits.drain_idle_s)
 
     async def disconnected(self) -> None:
-        """Wait until the client goes away, or is given up, forgetting what it may still send."""
+        """Wait until the client disconnects, or the body fails. What the client still sends is dropped."""
         while self._failure is None:
             self._take(await self._receive())
             self._ended = True
@@ -175,7 +209,7 @@ class Body:
         pieces: list[bytes] = []
         size = 0
         while size < CHUNK_SIZE and not self._ended:
-            piece = await self._event(IDLE_TIMEOUT_S)
+            piece = await self._event(self._limits.idle_s)
             pieces.append(piece)
             size += len(piece)
         return join(pieces)
@@ -189,13 +223,13 @@ class Body:
                 ahead, self._ahead = self._ahead, None
                 message = await (self._receive() if ahead is None else ahead)
         except TimeoutError:
-            # Kept for later, and not raised: what came before it is still worth storing.
+            # Raised later, and not now: the backend stores what came before.
             self._fail(_too_slow(timeout_s))
             return b""
         return self._take(message)[0]
 
     def _take(self, message: Message) -> tuple[bytes, bool]:
-        """The bytes of a message, and whether they are the last. In any thread, one at a time."""
+        """The bytes of a message, and whether they are the last. Any thread may call this, one at a time."""
         if message["type"] != "http.request":
             self._fail(ClientDisconnectedError())
             return b"", True
@@ -208,13 +242,13 @@ class Body:
         return piece, self._ended
 
     def _take_unpaced(self, message: Message) -> tuple[bytes, bool]:
-        """The same for a pump, which ends where a body has to be held back."""
+        """The same for a pump, which ends when the body has to be slowed down."""
         piece, is_last = self._take(message)
         return piece, is_last or self._is_tiny
 
     @property
     def _is_tiny(self) -> bool:
-        """Whether what is still to come will cost much more than it carries, as what has come."""
+        """Whether the body comes in tiny pieces, which cost much more than they carry."""
         return not self._ended and self._events > FREE_EVENTS and self.received < self._events * LEAST_AVERAGE
 
     def _fail(self, failure: HTTPError) -> None:
@@ -223,4 +257,4 @@ class Body:
 
 
 def _too_slow(timeout_s: float) -> HTTPError:
-    return HTTPError(408, f"no byte of the body came for {timeout_s:g} seconds")
+    return HTTPError(408, f"no byte of the body came for {timeout_s:g} seconds: send the request again")

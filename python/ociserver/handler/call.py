@@ -1,4 +1,4 @@
-"""One request on its way through the handler."""
+"""One request, while the handler answers it."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ __all__ = ["Call", "raw_path"]
 
 
 class Call(Exchange, RequestContext):
-    """A request, parsed, with the means to answer it.
+    """A parsed request, with the methods that answer it.
 
-    It is its own context, of which a backend sees the public part: two objects for each request cost more
-    than one. Most requests are made of what `Exchange` has read; the rest is worked out when it is asked for.
+    It is also the context of the request, whose public part a backend sees: one object costs less than two. Most
+    requests need only what `Exchange` has read. The rest is computed when it is needed.
     """
 
-    # All is done by the constructor of `Exchange`.
+    # The constructor of `Exchange` does everything.
     __init__ = Exchange.__init__
 
     request: Request
@@ -36,7 +36,7 @@ class Call(Exchange, RequestContext):
     sent = 0
     _id: str | None = None
     watch: asyncio.Future[None] | None = None
-    """Done when the client has gone away; only long answers are watched."""
+    """Done when the client has disconnected. Only long answers are watched."""
 
     if TYPE_CHECKING:
 
@@ -45,24 +45,25 @@ class Call(Exchange, RequestContext):
 
     @cached_property
     def headers(self) -> dict[bytes, bytes]:
-        """By their names in lower case, in which ASGI servers send them; the last of a repeated one counts."""
+        """The headers by name, in lower case, as ASGI servers send them. Of a repeated header, the last one counts."""
         return dict(self.scope["headers"])
 
     @cached_property
     def body(self) -> Body:
-        """What the client sends."""
-        return Body(self.receive, self.headers, self.site.deadlines, self.site.pace)
+        """The body of the request."""
+        site = self.site
+        return Body(self.receive, self.headers, site.deadlines, site.pace, site.body_limits)
 
     @property
     def received(self) -> int:
-        """Bytes of the body that were read. HTTP/2 announces none, so what counts is whether anybody looked."""
+        """Bytes of the body that were read. HTTP/2 need not announce a body, so only a body that was used counts."""
         body: Body | None = self.__dict__.get("body")
         return body.received if body else 0
 
     @property
     def request_id(self) -> str:  # type: ignore[override]  # nobody else sets it
         if self._id is None:
-            # No cached_property, whose lock costs more than all of this, and every logged request asks.
+            # Not a cached_property, whose lock costs more than all of this: each logged request needs the id.
             self._id = self.site.request_ids.of(self.x_request_id)
         return self._id
 
@@ -75,20 +76,20 @@ class Call(Exchange, RequestContext):
         return self.scope.get("auth")
 
     @cached_property
-    def namespace(self) -> str | None:  # type: ignore[override]  # likewise
+    def namespace(self) -> str | None:  # type: ignore[override]  # nobody else sets it
         return self.request.namespace
 
     @cached_property
     def root(self) -> str:
-        """What the handler is mounted under, percent-encoded."""
+        """The prefix below which the handler is mounted, percent-encoded."""
         return quote(self.scope.get("root_path", "").rstrip("/"))
 
     async def start(self, status: int, headers: Headers) -> None:
-        """Begin an answer that is sent piece by piece; after this an error can only cut it short."""
+        """Begin an answer that is sent piece by piece. After this, an error can only truncate it."""
         await self.send(self.head(status, headers))
 
     async def write(self, data: bytes, *, more: bool) -> None:
-        """Send a piece of the body; waits while the client does not take it."""
+        """Send a piece of the body. This waits while the client does not read."""
         self.sent += len(data)
         await self.send({"type": "http.response.body", "body": data, "more_body": more})
 
@@ -103,7 +104,7 @@ class Call(Exchange, RequestContext):
         return {"type": "http.response.start", "status": status, "headers": headers}
 
     def path(self, path: str) -> str:
-        """A path of this API as the client sees it, below whatever the handler is mounted under."""
+        """A path of this API as the client sees it, with the prefix below which the handler is mounted."""
         return self.root + path
 
     def own_path(self) -> bytes:
@@ -119,20 +120,20 @@ class Call(Exchange, RequestContext):
 
 
 def raw_path(scope: Scope) -> bytes:
-    """The path as it was sent: decoded by the server, `path` could not tell `%252F` from `%2F`."""
+    """The path as it was sent. The server has decoded `path`, which cannot tell `%252F` from `%2F`."""
     return scope.get("raw_path") or quote(scope["path"]).encode()
 
 
 def _matches(condition: bytes, tag: bytes) -> bool:
     if condition == tag:
-        # What a client sends that has exactly this content.
+        # The usual case: the client has exactly this content.
         return True
     candidates: Iterable[bytes] = (candidate.strip() for candidate in condition.split(b","))
     return any(candidate == b"*" or candidate.removeprefix(b"W/") == tag for candidate in candidates)
 
 
 def _warning(text: str) -> bytes:
-    # RFC 7234, 5.5: warn-code SP warn-agent SP quoted-string; the spec wants code 299 and no agent.
+    # RFC 7234, 5.5: warn-code SP warn-agent SP quoted-string. The spec requires code 299 and no agent.
     printable = "".join(c if " " <= c <= "~" else "?" for c in text)
     quoted = printable.replace("\\", "\\\\").replace('"', '\\"')
     return f'299 - "{quoted}"'.encode()

@@ -1,4 +1,4 @@
-"""Bounds on waits that hardly ever reach them: one timer for all, and not one for each."""
+"""Timeouts that hardly ever expire: one timer for all waits, instead of one for each."""
 
 from __future__ import annotations
 
@@ -11,14 +11,16 @@ from typing import Final, Self
 __all__ = ["Deadlines"]
 
 RESOLUTION_S: Final = 0.001
-"""Between two looks, of a loop whose timers may come that much too early (uvloop's are of milliseconds)."""
+"""The least seconds between two checks: timers of an event loop may fire this much too early (uvloop counts in
+milliseconds)."""
 
 
 class Deadlines:
-    """What waits just now, and until when.
+    """The waits of a handler, and their deadlines.
 
-    `asyncio.timeout` gives the loop a timer for each wait and takes it back, which was a sixth of all Python of a small
-    push. Here the loop has one, for the first deadline of those who waited when it was set: most have long gone then.
+    `asyncio.timeout` sets and cancels a timer for each wait, which was a sixth of the Python time of a small push. Here
+    the event loop has one timer, for the earliest deadline at the time when it was set. Most of these waits have ended
+    when it fires.
     """
 
     def __init__(self) -> None:
@@ -27,13 +29,13 @@ class Deadlines:
         self._due = math.inf
 
     def within(self, seconds: float) -> _Wait:
-        """A block of the current task that is broken off with TimeoutError after so long, as by `asyncio.timeout`."""
+        """A block of the current task, which raises TimeoutError after this many seconds, like `asyncio.timeout`."""
         return _Wait(self, seconds)
 
     def add(self, wait: _Wait, seconds: float) -> None:
         loop = asyncio.get_running_loop()
         if self._loop is not loop:
-            # Of another loop, which has ended, no timer fires any more.
+            # The timer belongs to another event loop, which has ended: it never fires.
             self._loop, self._due = loop, math.inf
         wait.deadline = loop.time() + seconds
         self._waits.add(wait)
@@ -45,13 +47,13 @@ class Deadlines:
 
     def _look_at(self, loop: asyncio.AbstractEventLoop, when: float) -> None:
         self._due = when
-        # In an empty context. The waiting task's own would keep the request alive as long as the timer, and with it
-        # the server's side of the connection.
+        # In an empty context. The context of the waiting task would keep its request alive as long as the timer, and
+        # with it the server's side of the connection.
         loop.call_at(when, self._look, loop, when, context=Context())
 
     def _look(self, loop: asyncio.AbstractEventLoop, when: float) -> None:
         if self._loop is not loop or self._due != when:
-            return  # an earlier deadline has come meanwhile, whose timer took over
+            return  # an earlier deadline was added meanwhile, and has its own timer
         now = loop.time()
         for wait in self._waits:
             if wait.deadline <= now and not wait.expired:
@@ -83,7 +85,7 @@ class _Wait:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._deadlines.remove(self)
-        # A cancellation by somebody else at the same time must still take effect.
+        # Another cancellation of the task at the same time must still take effect.
         if self.expired and self._task.uncancel() <= self._cancelling and kind is asyncio.CancelledError:
             raise TimeoutError from error
 

@@ -1,4 +1,4 @@
-"""The one place where errors become answers."""
+"""Turns errors into answers. All errors of the handler end here."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ _INTERNAL_ERROR: Final = "internal server error"
 
 
 async def fail(call: Call, error: Exception) -> None:
-    """Answer with an error, and log a fault of ours.
+    """Answer with an error. An error of the server is logged.
 
     Raises:
-        Exception: the error itself, if an answer has begun and the client is still there. The server then closes the
-            connection, so that the client sees a body that is too short, and not one that looks complete.
+        Exception: the error itself, if an answer has begun and the client is still connected. The server then closes
+            the connection, so that the client sees a truncated body, and not one that looks complete.
     """
     request_id = call.request_id
     wire = marshal_error(error)
     if wire.status >= 500 and not (isinstance(error, OCIError) and error.is_logged):
         ours = _is_ours(error)
         if not ours:
-            # Its text was not written for clients. The log has all of it.
+            # The text of this error was not written for clients. The log has it.
             wire.message = f"{_INTERNAL_ERROR} (request {request_id})"
         traceback = None if ours else error
         _log.error("%s: %s %r: %s", request_id, call.scope["method"], call.scope["path"], error, exc_info=traceback)
@@ -63,12 +63,12 @@ async def _response(call: Call, error: Exception, wire: WireError) -> Response:
 
 
 def response_of(wire: WireError) -> Response:
-    """The response that says what an error is."""
+    """The response of the spec for an error."""
     return Response(wire.status, {"Content-Type": "application/json", **wire.headers}, wire.content)
 
 
 def whole(response: Response) -> Answer:
-    """A response as it is sent, with its length."""
+    """A response as an answer, with its Content-Length."""
     headers = [(name.lower().encode(), value.encode("latin-1", "replace")) for name, value in response.headers.items()]
     headers.append((b"content-length", b"%d" % len(response.content)))
     return response.status, headers, response.content

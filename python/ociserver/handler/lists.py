@@ -18,14 +18,15 @@ if TYPE_CHECKING:
 __all__ = ["catalog", "referrers", "tags"]
 
 MAX_PAGE: Final = 10_000
-"""Most names in one page with `n`, so that a page's memory is bounded; the rest follows by Link."""
+"""The most names in a page with `n`, so that the memory of a page is bounded. A Link leads to the rest."""
 
 STREAM_PIECE: Final = 1_000
-"""Names that are sent at a time when a whole list is asked for."""
+"""Names in each piece of a list without `n`."""
 
 MAX_REFERRERS: Final = 1_000
 MAX_REFERRERS_SIZE: Final = 4 * 1024 * 1024
-"""A page of referrers is an index, and clients bound an index like any manifest: entries, and bytes of JSON."""
+"""The most entries, and the most bytes of JSON, in a page of referrers. A page is an index, and clients limit the size
+of an index like that of any manifest."""
 
 _JSON: Final = (b"content-type", b"application/json")
 
@@ -67,7 +68,7 @@ async def _list(call: Call, names: Names, head: bytes) -> Answer | None:
 
 
 async def _send_page(call: Call, names: Names, head: bytes, size: int, last: str) -> Answer:
-    # One more than fits tells whether a next page exists: an exactly full last page has no Link.
+    # One more name is read, to know whether there is a next page: a full last page has no Link.
     page: list[str] = []
     async with closing(names(last, size + 1)) as found:
         async for name in found:
@@ -82,7 +83,7 @@ async def _send_page(call: Call, names: Names, head: bytes, size: int, last: str
 
 
 async def _send_all(call: Call, names: AsyncIterator[str], head: bytes) -> Answer | None:
-    """A whole list, in one answer if it is short, else piece by piece in bounded memory."""
+    """Send a whole list: in one answer if it is short, else piece by piece with bounded memory."""
     piece: list[str] = []
     prefix = head
     async with closing(names) as found:
@@ -137,7 +138,7 @@ async def _referrers_page(call: Call, artifact_type: str | None) -> ReferrersPag
                 if not page.add(descriptor):
                     break
     except OCIError as error:
-        # Spec: a registry that has the API must not answer 404; nothing is known to refer to it.
+        # Spec: a registry with this API must not answer 404. An unknown repository has no referrers.
         if error.code != "NAME_UNKNOWN":
             raise
     page.end()

@@ -1,4 +1,4 @@
-"""Where a client is sent: the options decide, then the backend, then the paths of this API."""
+"""The Location of answers. The options decide, then the backend, then the paths of this API."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["of_descriptor", "of_pushed", "of_upload"]
 
 
 async def of_pushed(call: Call, descriptor: Descriptor, *, is_manifest: bool) -> tuple[bytes, bytes]:
-    """The Location of something that was pushed: the option's first URL, or the path to pull it by."""
+    """The Location of a pushed content: the first URL of the option, or the path to pull the content."""
     urls = await of_descriptor(call, descriptor, is_manifest=is_manifest)
     if urls:
         return (b"location", text(urls[0]))
@@ -26,7 +26,7 @@ async def of_pushed(call: Call, descriptor: Descriptor, *, is_manifest: bool) ->
 
 
 async def of_descriptor(call: Call, descriptor: Descriptor, *, is_manifest: bool) -> list[str]:
-    """What `Options.locations_for_descriptor` says; empty without the option."""
+    """The URLs of `Options.locations_for_descriptor`; empty without the option."""
     option = call.site.options.locations_for_descriptor
     if option is None:
         return []
@@ -35,7 +35,7 @@ async def of_descriptor(call: Call, descriptor: Descriptor, *, is_manifest: bool
 
 
 async def of_upload(call: Call, upload_id: str) -> bytes:
-    """The Location of an upload: the option's URL, the backend's with `redirect_pushes`, or the path of this API."""
+    """The Location of an upload: the URL of the option, that of the backend with `redirect_pushes`, or a path."""
     option = call.site.options.location_for_upload_id
     if option is not None:
         url = option(upload_id)

@@ -1,4 +1,4 @@
-"""Manifests and tags: pull, ask for, push, delete (spec: end-3, end-7, end-9)."""
+"""Manifests and tags: GET, HEAD, PUT and DELETE (spec: end-3, end-7, end-9)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["MAX_MANIFEST_SIZE", "delete", "get", "head", "put"]
 
 MAX_MANIFEST_SIZE: Final = 4 * 1024 * 1024
-"""Bytes that a manifest may have (spec: pushing manifests: at least 4 megabytes, 413 above the limit)."""
+"""The most bytes of a manifest (spec: pushing manifests: at least 4 megabytes, 413 above the limit)."""
 
 
 async def get(call: Call) -> Answer:
@@ -55,7 +55,7 @@ async def put(call: Call) -> Answer:
     request, options = call.request, call.site.options
     assert request.repository
     content = await call.body.read(MAX_MANIFEST_SIZE)
-    # Here, for every backend: two types behind one digest would be two images.
+    # Checked here, for every backend: two types of one digest would be two different images.
     media_type = manifest_media_type(content, call.headers.get(b"content-type", b"").decode("latin-1"))
     tags = (request.tag, *(tag for tag in request.tags if tag != request.tag)) if request.tag else request.tags
     pushed = await call.site.backend.push_manifest(
@@ -66,7 +66,7 @@ async def put(call: Call) -> Answer:
         (b"docker-content-digest", pushed.descriptor.digest.encode()),
     ]
     if pushed.subject and not options.disable_referrers_api:
-        # It says that clients need not keep the referrers tag, so it goes with the referrers API.
+        # This header tells clients that they need no referrers tag. So it is sent only with the referrers API.
         headers.append((b"oci-subject", pushed.subject.encode()))
     accepted = [tag for tag in pushed.tags if tag in request.tags]
     if accepted:

@@ -1,10 +1,10 @@
 """Reads that are answered without waiting, and without the event loop where the server allows that.
 
 Under `ociserver serve` the thread of the server that receives a request asks `Handler.answer_nowait` before it hands
-the request to the event loop. `NowaitReader` parses the request, asks `Backend.read_nowait` and makes the answer, all
-in one call. It leaves every request to the event loop that is not plain, and every read for which the backend would
-have to wait. Its answers are those of `manifests` and `blobs` in this folder; tests/handler/test_nowait.py compares
-them.
+the request to the event loop. `NowaitReader` parses the request, calls `Backend.read_nowait` and makes the answer, all
+in one call. It leaves to the event loop every request that is not a plain read, and every read for which the backend
+would have to wait. Its answers are those of `manifests` and `blobs` in this folder. tests/handler/test_nowait.py
+compares them.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _log = logging.getLogger("ociserver")
 
 
 def nowait_reader(site: Site, observe: Callable[[Event], None] | None) -> NowaitReader | None:
-    """What answers reads without waiting; None if the backend cannot do that."""
+    """The reader that answers reads without waiting; None if the backend has no `read_nowait`."""
     read_nowait, options = read_nowait_of(site.backend), site.options
     if read_nowait is None:
         return None

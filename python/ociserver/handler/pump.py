@@ -1,4 +1,4 @@
-"""A body's pieces on their way to a sink, past the event loop."""
+"""Gives the pieces of a body to a sink, without the event loop."""
 
 from __future__ import annotations
 
@@ -16,30 +16,37 @@ if TYPE_CHECKING:
     from ociserver.handler.deadlines import Deadlines
     from ociserver.interface import Sink
 
-__all__ = ["Pump", "join"]
+__all__ = ["MAX_RUN_S", "Pump", "join"]
 
 MAX_RUN_S: Final = 1.0
-"""Seconds after which the pump ends, so that the writer looks after the upload, as it does between any two pieces
-without a pump."""
+"""Seconds after which the pump ends, so that the writer can check the upload, as it does after each piece without a
+pump."""
 
 
 class Pump(ThreadSafeCallback):
     """Receives a body and gives its pieces to a sink, in the thread of the server that finishes the futures.
 
-    A piece that goes through the event loop wakes the loop twice, and takes the interpreter's lock twice more. Here the
-    loop is woken only at the end, which is the end of the body, an error of the sink, or `MAX_RUN_S`; and when the sink
-    has worked off its backlog, because receiving may begin on the loop at any time, and nowhere else.
+    A piece that goes through the event loop wakes the loop twice, and takes the GIL twice more. The pump wakes the
+    event loop only at its end: at the end of the body, after an error of the sink, or after `max_run_s`. It also does
+    so when the sink has worked off its backlog, because only the event loop may call `receive` at any time.
 
     Args:
-        receive: the server's, whose futures have callbacks.
-        future: of the first piece, which is being received.
-        take: says of a message what its bytes are, and whether they are the last.
-        gather: bytes below which what comes is joined.
-        sink: that gets the pieces.
+        receive: the `receive` of a server whose futures have callbacks.
+        future: the future of the first piece, which is being received.
+        take: returns the bytes of a message, and whether they are the last.
+        gather: bytes below which pieces are joined.
+        sink: gets the pieces.
+        max_run_s: seconds after which the pump ends.
     """
 
     def __init__(
-        self, receive: Receive, future: Any, take: Callable[[Message], tuple[bytes, bool]], gather: int, sink: Sink
+        self,
+        receive: Receive,
+        future: Any,
+        take: Callable[[Message], tuple[bytes, bool]],
+        gather: int,
+        sink: Sink,
+        max_run_s: float = MAX_RUN_S,
     ) -> None:
         self._receive = receive
         self._future = future
@@ -53,8 +60,8 @@ class Pump(ThreadSafeCallback):
         self._ended = False
         self._stopped = False
         self._error: BaseException | None = None
-        self._until = time.monotonic() + MAX_RUN_S
-        # Since when the client is waited for; None while it is not.
+        self._until = time.monotonic() + max_run_s
+        # When the wait for the client began; None while nothing is received.
         self._since: float | None = None
 
     async def run(self, deadlines: Deadlines, idle_s: float) -> None:
@@ -69,7 +76,7 @@ class Pump(ThreadSafeCallback):
                 since = self._since
                 left = idle_s if since is None else since + idle_s - time.monotonic()
                 if left <= 0 and self._future is not None and self._future.cancel():
-                    # So that nothing more comes, and what is held back is all there is.
+                    # Nothing more comes after the cancellation, so what is held is the rest.
                     self._add()
                     raise TimeoutError
                 self._wake = self._loop.create_future()
@@ -83,7 +90,7 @@ class Pump(ThreadSafeCallback):
             raise self._error
 
     def __call__(self, future: Any, /) -> None:
-        # It keeps its callback, which is no longer to keep it: nothing else would end that circle.
+        # The future keeps its callback. Without this, the two would form a reference cycle.
         self._future = None
         self._since = None
         if self._stopped:
@@ -98,7 +105,7 @@ class Pump(ThreadSafeCallback):
         if self._size >= self._gather or is_over:
             left = self._add()
         if is_last:
-            # The end of the body is reported only then, because the request waits for both.
+            # The end of the body is reported only when everything is kept, because the request waits for both.
             self._sink.when_kept(self._end)
         elif is_over or left is None:
             self._end()
@@ -119,7 +126,7 @@ class Pump(ThreadSafeCallback):
             self._future = future
             self._listen()
         else:
-            # What granian knows already, as that the client has gone, it says again when it is asked again.
+            # granian knows the result already, for example that the client has disconnected. The next call repeats it.
             self._end()
 
     def _listen(self) -> None:
@@ -146,5 +153,5 @@ class Pump(ThreadSafeCallback):
 
 
 def join(pieces: list[bytes]) -> bytes:
-    """All pieces in one; one alone is not copied."""
+    """All pieces in one. A single piece is not copied."""
     return pieces[0] if len(pieces) == 1 else b"".join(pieces)

@@ -1,4 +1,4 @@
-"""Ranges of a blob: which of its bytes a request asks for, and several of them in one answer (RFC 9110, 14)."""
+"""Ranges of a blob: the bytes that a request asks for, and several ranges in one answer (RFC 9110, 14)."""
 
 from __future__ import annotations
 
@@ -22,27 +22,28 @@ Span = tuple[int, int]
 """(start, stop) of bytes, stop exclusive."""
 
 BRIDGED: Final = 64 * 1024
-"""Bytes between two parts that are read and dropped, where the alternative is to open the blob a second time: a client
-of a registry elsewhere has received as much before it could break a request off."""
+"""The most bytes between two parts that are read and dropped, instead of opening the blob a second time: a client of a
+remote registry receives as much before it can stop a request."""
 
 PIECE: Final = 64 * 1024
-"""Bytes below which what is sent is joined: a thousand parts of a few bytes are not a thousand messages."""
+"""Bytes below which pieces are joined, so that a thousand parts of a few bytes are not a thousand messages."""
 
 Part = Callable[[int, int], AsyncIterator[bytes]]
 
 
 def begins(wanted: ByteRange) -> bool:
-    """Whether a range is of a content from its first byte on, or of its last bytes, however many there are.
+    """Whether a range begins with the first byte of a content, or is the last bytes of it.
 
-    Of an empty content that is all of it, for which Content-Range has no form: the answer is the content, with 200.
+    For an empty content, such a range is the whole content. Content-Range cannot say that, so the answer is the content
+    with 200.
     """
     return wanted.first == 0 or (wanted.first is None and wanted.last != 0)
 
 
 def resolve(ranges: Sequence[ByteRange], size: int) -> list[Span]:
-    """The bytes that some ranges mean in a content of `size` bytes, in its order; none if there are none.
+    """The spans of some ranges in a content of `size` bytes, sorted; empty if no range lies inside the content.
 
-    What overlaps or touches is joined, so that no byte is sent twice (RFC 9110, 14.2 and 17.15).
+    Spans that overlap or touch are joined, so that no byte is sent twice (RFC 9110, 14.2 and 17.15).
     """
     joined: list[Span] = []
     for start, stop in sorted(span for wanted in ranges if (span := wanted.resolve(size))):
@@ -74,8 +75,8 @@ async def send_parts(call: Call, blob: Descriptor, spans: Sequence[Span]) -> Non
 async def _content(
     call: Call, blob: Descriptor, heads: Sequence[bytes], spans: Sequence[Span]
 ) -> AsyncGenerator[bytes, None]:
-    """Each part behind its head. The blob is opened once if its reader can give any part, else once for parts that lie
-    near each other."""
+    """Each head with its part. The blob is opened once if its reader has `part`, else once for each group of parts that
+    are close to each other."""
     repository = call.request.repository
     assert repository
     at = 0
@@ -98,7 +99,7 @@ async def _content(
 
 
 def _end_of_group(spans: Sequence[Span], at: int) -> int:
-    """Behind the last of the spans that follow each other closely."""
+    """The end of the group of spans that begins at `at`: between them are at most `BRIDGED` bytes."""
     end = at + 1
     while end < len(spans) and spans[end][0] - spans[end - 1][1] <= BRIDGED:
         end += 1
@@ -106,7 +107,7 @@ def _end_of_group(spans: Sequence[Span], at: int) -> int:
 
 
 class _Forward:
-    """Parts of what a reader gives, in order; what lies between them is dropped."""
+    """Reads parts, in order, from a reader without `part`. Bytes between the parts are dropped."""
 
     def __init__(self, reader: BlobReader) -> None:
         self._pieces = aiter(reader)
@@ -128,7 +129,7 @@ class _Forward:
 
 
 async def _joined(pieces: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
-    """The same bytes in pieces that are worth a message each."""
+    """The same bytes, with small pieces joined."""
     held: list[bytes] = []
     size = 0
     async with aclosing(pieces):

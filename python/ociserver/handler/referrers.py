@@ -1,4 +1,4 @@
-"""A page of referrers: an index of what refers to a manifest, within bounds, in pieces."""
+"""A page of referrers: an index of the manifests that refer to a manifest, of bounded size, in pieces."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ __all__ = ["INDEX", "PIECE", "ReferrersPage"]
 INDEX: Final = b"application/vnd.oci.image.index.v1+json"
 
 PIECE: Final = 256 * 1024
-"""Bytes of a page that are sent at a time. A server holds some pieces for each client that is slow to take them; of
-annotations of megabytes, which backends give without copying them, it would hold a copy each."""
+"""Bytes of a page that are sent at a time. A server holds some pieces for each slow client. With larger pieces, it
+would hold a copy of megabytes of annotations for each client. The backends share these without a copy."""
 
 COPIED: Final = 16 * 1024
-"""Bytes of annotations up to which they are joined with the rest of their entry."""
+"""The most bytes of annotations that are copied into one piece with the rest of their entry."""
 
 _HEAD: Final = b'{"schemaVersion":2,"mediaType":"%s","manifests":[' % INDEX
 _TAIL: Final = b"]}"
@@ -28,24 +28,24 @@ _string: Final = json.JSONEncoder(ensure_ascii=False).encode
 
 
 class ReferrersPage:
-    """Entries, as long as there is room for them.
+    """The entries of a page, up to its limits.
 
     Args:
-        most: entries.
-        most_bytes: of the whole index; but for the first entry, which has to come sometime.
+        most: the most entries.
+        most_bytes: the most bytes of the index. The first entry may exceed it, because no page could hold it.
     """
 
     def __init__(self, most: int, most_bytes: int) -> None:
         self.pieces: deque[bytes] = deque([_HEAD])
         self.size = len(_HEAD) + len(_TAIL)
         self.next_after: str | None = None
-        """The digest behind which the next page begins, if there is one."""
+        """The digest after which the next page begins, if there is one."""
         self._left = most
         self._most_bytes = most_bytes
         self._last: str | None = None
 
     def add(self, descriptor: Descriptor) -> bool:
-        """Add an entry, if there is room for it; else there is a next page."""
+        """Add an entry. False if it does not fit: then there is a next page."""
         head, annotations = _entry(descriptor)
         size = self.size + len(head) + len(annotations)
         if self._last is not None:
@@ -62,11 +62,11 @@ class ReferrersPage:
         return True
 
     def end(self) -> None:
-        """Nothing more is added."""
+        """End the index: no entry is added after this."""
         self.pieces.append(_TAIL)
 
     def take(self) -> Iterator[bytes]:
-        """The index in pieces of `PIECE` bytes or less, of which none is kept."""
+        """Remove and return the index, in pieces of at most `PIECE` bytes."""
         held: list[bytes] = []
         size = 0
         while self.pieces:
@@ -82,8 +82,8 @@ class ReferrersPage:
 
 
 def _entry(descriptor: Descriptor) -> tuple[bytes, bytes]:
-    """An entry of the index without its end: what stands before the annotations, and these as JSON."""
-    # Field by field: through a dictionary and `json.dumps`, a page of a thousand spent most of its time here.
+    """An entry of the index without its end: the part before the annotations, and the annotations as JSON."""
+    # Field by field: with a dictionary and `json.dumps`, a page of a thousand entries spent most of its time here.
     head = (
         f'{{"mediaType":{_string(descriptor.media_type)},"digest":{_string(descriptor.digest)},'
         f'"size":{descriptor.size:d}'

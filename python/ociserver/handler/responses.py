@@ -1,4 +1,4 @@
-"""Answers and header fields that several endpoints share: pure functions of their arguments."""
+"""Answers and header fields that several endpoints share. All are pure functions of their arguments."""
 
 from __future__ import annotations
 
@@ -23,36 +23,36 @@ __all__ = [
 Headers = list[tuple[bytes, bytes]]
 
 Answer = tuple[int, Headers, bytes]
-"""A whole answer: status, headers, body. Content-Length is among the headers, since HEAD and 304 differ in it."""
+"""A whole answer: status, headers, body. The headers include Content-Length, because HEAD and 304 differ in it."""
 
 
 def empty(status: int, headers: Headers) -> Answer:
-    """An answer that has no body."""
+    """An answer without a body."""
     headers.append((b"content-length", b"0"))
     return status, headers, b""
 
 
 def document(headers: Headers, content: bytes) -> Answer:
-    """A whole JSON document; the headers name its type."""
+    """An answer with a JSON document. The headers name its type."""
     headers.append((b"content-length", b"%d" % len(content)))
     return 200, headers, content
 
 
 def text(value: str) -> bytes:
-    """A header value. Media types and URLs come from clients and callbacks; HTTP/1 carries latin-1."""
+    """A header value in latin-1, for HTTP/1. Media types and URLs come from clients and callbacks."""
     return value.encode("latin-1", "replace")
 
 
 def etag(digest: str) -> bytes:
-    """A content's digest is its strong validator (RFC 9110, 8.8.3)."""
+    """The ETag of a content: its digest is a strong validator (RFC 9110, 8.8.3)."""
     return b'"%s"' % digest.encode()
 
 
 def content_headers(descriptor: Descriptor, length: int, *, names_digest: bool = True) -> Headers:
-    """What describes a content, for GET and HEAD alike."""
+    """The headers that describe a content, for GET and HEAD."""
     return _core.content_headers(descriptor.media_type, descriptor.digest, length, names_digest=names_digest)
 
 
 def not_modified(descriptor: Descriptor, *, names_digest: bool = True) -> Answer:
-    """The answer to a client that has the content already."""
+    """The answer to a client that already has the content."""
     return 304, _core.not_modified_headers(descriptor.digest, names_digest=names_digest), b""

@@ -1,4 +1,4 @@
-"""What all requests of one handler share."""
+"""The objects that all requests of one handler share."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ociserver._core import RequestIds
+    from ociserver.handler.body import BodyLimits
     from ociserver.handler.deadlines import Deadlines
     from ociserver.handler.pace import Pace
     from ociserver.interface import Backend
@@ -22,9 +23,10 @@ class Site:
     Args:
         backend: holds the contents.
         options: how the handler behaves.
-        request_ids: names requests that bring no id.
-        deadlines: bounds how long a request's body may make no progress.
-        pace: bounds how many events are received each second from bodies that come in tiny pieces.
+        request_ids: makes the ids of requests that have none.
+        deadlines: the timeouts of all bodies.
+        pace: bounds the events in a second of bodies in tiny pieces.
+        body_limits: limits on the time that a body may take.
     """
 
     backend: Backend
@@ -32,3 +34,4 @@ class Site:
     request_ids: RequestIds
     deadlines: Deadlines
     pace: Pace
+    body_limits: BodyLimits

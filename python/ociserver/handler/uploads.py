@@ -20,7 +20,7 @@ __all__ = ["cancel", "chunk", "complete", "info", "mount", "push", "start"]
 _MEDIA_TYPE: Final = "application/octet-stream"
 
 _CANNOT_MOUNT: Final = frozenset({"NAME_UNKNOWN", "BLOB_UNKNOWN", "UNSUPPORTED"})
-"""Why a mount may fail without failing the request: the client then uploads the blob itself."""
+"""Errors of a mount that do not fail the request: the client then uploads the blob."""
 
 
 async def start(call: Call) -> Answer:
@@ -37,7 +37,7 @@ async def start(call: Call) -> Answer:
 async def push(call: Call) -> Answer:
     """end-4b, POST /v2/<name>/blobs/uploads/?digest=<digest>: 201/202, 404/400."""
     if call.site.options.disable_single_post_upload:
-        # 202 tells the client that nothing of the body was taken, and where to upload to instead.
+        # 202 tells the client that the body was not used, and where to upload it.
         return await start(call)
     repository, digest = call.request.repository, call.request.digest
     assert repository
@@ -73,7 +73,7 @@ async def chunk(call: Call) -> Answer:
     writer = await _resume(call, _offset(call))
     async with aclosing(writer):
         await write_all(writer, call.body)
-    # Only now is all of it acknowledged, where the backend is a registry elsewhere, and its place known.
+    # Only now, a backend that is a remote registry has acknowledged everything, and knows the location.
     return empty(202, await _progress(call, writer))
 
 
@@ -104,13 +104,13 @@ async def _resume(call: Call, offset: int | None) -> BlobWriter:
 
 
 def _offset(call: Call) -> int | None:
-    """Where the body begins, as its Content-Range says; without one, None: behind what is there."""
+    """Where the body begins, from its Content-Range. Without this header None: at the end of the upload."""
     header = call.headers.get(b"content-range")
     if header is None:
         return None
     first, last = parse_content_range(header)
     length = call.body.length
-    # `0-0` is one byte, and how some clients write none; with a length it is clear which.
+    # `0-0` means one byte, but some clients write it for none. The length tells which.
     if length is not None and length != last - first + 1 and not (length == 0 and first == last == 0):
         raise OCIError(
             "UNSUPPORTED", f"the Content-Range is of {last - first + 1} bytes, but the Content-Length is {length}"
@@ -124,12 +124,12 @@ async def _created(call: Call, descriptor: Descriptor) -> Answer:
 
 
 async def _progress(call: Call, writer: BlobWriter) -> Headers:
-    """Where the upload goes on, and how far it is."""
-    # Once: beside another request that writes it grows.
+    """Headers: where the upload continues, and how far it is."""
+    # Read once: the size grows while another request writes.
     size = writer.size
     headers = [
         (b"location", await locations.of_upload(call, writer.id)),
-        # Zero bytes and one byte look alike: the form has no way to say none (spec: pushing a blob in chunks).
+        # Zero bytes look like one byte, because this header cannot say zero (spec: pushing a blob in chunks).
         (b"range", b"0-%d" % max(size - 1, 0)),
         # This header tells them apart (draft-ietf-httpbis-resumable-upload, 4.1). Our own client reads it.
         (b"upload-offset", b"%d" % size),

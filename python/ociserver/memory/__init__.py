@@ -1,4 +1,4 @@
-"""A registry in memory: for tests, for caches, and as the reference of what a backend does."""
+"""A registry in memory: for tests, for caches, and as the reference for the behaviour of a backend."""
 
 from ociserver.memory.backend import Memory
 

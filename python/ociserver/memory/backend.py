@@ -26,23 +26,23 @@ from ociserver.memory.upload import Upload
 __all__ = ["Memory"]
 
 PAGE: Final = 1_000
-"""Names that a list without a limit reads at a time; each such page is consistent in itself."""
+"""Names in a page of a list without a limit. Each page is consistent in itself."""
 
 
 _MANIFESTS: Final = frozenset({"manifest_get", "manifest_head"})
 
 
 class Memory(Backend, reads_nowait=True):
-    """A registry in memory (Go: `ocimem`). What it holds ends with the process.
+    """A registry in memory (Go: `ocimem`). Its contents are lost when the process ends.
 
     Args:
         immutable_tags: a tag keeps its manifest, and nothing that a tag reaches can be deleted: DENIED.
-        lax_child_references: accept manifests whose blobs or children are not there.
-        max_bytes: most bytes of memory to take, as `size_bytes` counts them; a push beyond it is refused with
-            507 and leaves everything else as it was. None: no bound.
-        upload_timeout_s: seconds after which an upload that nobody writes to is forgotten.
+        lax_child_references: accept manifests whose blobs or child manifests do not exist.
+        max_bytes: the most bytes of memory to use, as `size_bytes` counts them. A push that would exceed this is
+            refused with 507, and changes nothing. None: no bound.
+        upload_timeout_s: seconds after which an upload that receives no data is ended.
 
-    One event loop may use it at a time; every method is safe to call concurrently there.
+    One event loop may use it at a time. All methods may run concurrently there.
     """
 
     def __init__(
@@ -61,10 +61,10 @@ class Memory(Backend, reads_nowait=True):
         self._lax = lax_child_references
         self._books = Books(max_bytes)
         self._sessions = Sessions(self._books, upload_timeout_s)
-        # What does not fit may fit after the uploads that nobody writes to any more have ended.
+        # A push that does not fit may fit when abandoned uploads have ended.
         self._books.make_room = self._sessions.expire
         self._repositories: dict[str, Repository] = {}
-        # Of the repositories that hold something: an upload alone puts none into the catalog.
+        # The names of repositories that hold something. A repository with only an upload is not in the catalog.
         self._names = SortedNames()
         self._blobs: dict[str, Blob] = {}
 
@@ -72,15 +72,15 @@ class Memory(Backend, reads_nowait=True):
     def size_bytes(self) -> int:
         """Bytes that count towards `max_bytes`.
 
-        They are the bytes of all contents, a blob counted once and a manifest once in each repository, those of
-        unfinished uploads, and an estimate of what each record takes in memory: of a repository, an upload, a blob, a
-        manifest, a reference, an annotation that a list of referrers shows, a tag (`ociserver.memory.costs`).
+        They are the bytes of all contents and of unfinished uploads, and an estimate of the memory of each record
+        (`ociserver.memory.costs`). A blob is counted once, and a manifest once in each repository. There is a record
+        for each repository, upload, blob, manifest, reference and tag, and for annotations in lists of referrers.
         """
         return self._books.total
 
     @property
     def content_bytes(self) -> int:
-        """Those of `size_bytes` that are contents, unfinished uploads among them."""
+        """The part of `size_bytes` that is contents, including unfinished uploads."""
         return self._books.contents
 
     # Reader
@@ -136,7 +136,7 @@ class Memory(Backend, reads_nowait=True):
         upload = Upload(self._sessions, session, 0, self._publish)
         try:
             if descriptor.size != UNKNOWN_SIZE:
-                # Refused before the first byte and not after the last, where the size already says so.
+                # With a known size, a blob that does not fit is refused before its first byte.
                 self._books.take(descriptor.size)
                 self._books.give(descriptor.size)
             async for data in chunks:
@@ -256,7 +256,7 @@ class Memory(Backend, reads_nowait=True):
         names = held.referrers.get(digest)
         if names is None:
             return
-        # With a filter the limit counts what passes it, so pages are read until enough did.
+        # With a filter, the limit counts only what passes it, so pages are read until there are enough.
         async for name in _pages(names.after, start_after, None if artifact_type else limit):
             stored = held.manifests.get(name)
             if stored and (artifact_type is None or stored.referrer.artifact_type == artifact_type):
@@ -271,10 +271,10 @@ class Memory(Backend, reads_nowait=True):
         return held
 
     def _create(self, repository: str, contents: int = 0, records: int = 0) -> Repository:
-        """A repository, made if it is not there, after counting what is about to be kept in it.
+        """The repository, which is created if it does not exist. The given bytes and records are counted first.
 
         Raises:
-            OCIError: NAME_INVALID, or UNKNOWN/507; then nothing was counted, and no repository made.
+            OCIError: NAME_INVALID, or UNKNOWN/507. Then nothing was counted, and no repository was created.
         """
         held = self._repositories.get(repository)
         if held is not None:
@@ -299,7 +299,7 @@ class Memory(Backend, reads_nowait=True):
         return stored
 
     def _link(self, repository: str, descriptor: Descriptor, pieces: list[bytes] | None = None) -> None:
-        """Make a content a blob of a repository; `pieces` have its bytes, unless the registry has them."""
+        """Make a content a blob of a repository. `pieces` are its bytes, unless the registry has them already."""
         digest = descriptor.digest
         held = self._repositories.get(repository)
         known = digest in self._blobs
@@ -315,16 +315,16 @@ class Memory(Backend, reads_nowait=True):
             self._blobs[digest].links += 1
 
     def _publish(self, session: Session, digest: str) -> Descriptor:
-        """Make a verified session's bytes a blob of its repository, and end it."""
+        """Make the bytes of a verified session a blob of its repository, and end the session."""
         descriptor = Descriptor("application/octet-stream", digest, session.size)
         pieces = session.pieces
-        # What the upload took is enough for the blob.
+        # The bytes that were counted for the upload are enough for the blob.
         self._sessions.end(session)
         self._link(session.repository, descriptor, pieces)
         return descriptor
 
     def _check_type(self, held: Repository, pushed: Descriptor) -> None:
-        """A manifest that is stored keeps its type."""
+        """Refuse to change the type of a stored manifest."""
         stored = held.manifests.get(pushed.digest)
         if stored is None:
             return

@@ -1,4 +1,4 @@
-"""How much memory the registry takes, and the bound on that."""
+"""Counts the memory of the registry, and enforces its bound."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ __all__ = ["Books"]
 
 
 class Books:
-    """Counts bytes before they are kept.
+    """Counts bytes before they are stored.
 
     Args:
-        limit: most bytes; None for no bound.
+        limit: the most bytes; None: no bound.
     """
 
     def __init__(self, limit: int | None) -> None:
         self._limit = limit
         self.make_room: Callable[[], None] = lambda: None
-        """Called when something does not fit, to give back what nobody needs any more. By default it does nothing."""
+        """Called when something does not fit, to free what is no longer needed. By default it does nothing."""
         self.contents = 0
         """Bytes of blobs, manifests and unfinished uploads."""
         self.records = 0
-        """Bytes of the records that describe them: see `ociserver.memory.costs`."""
+        """Bytes of the records that describe the contents; see `ociserver.memory.costs`."""
 
     @property
     def total(self) -> int:
@@ -31,25 +31,25 @@ class Books:
         return self.contents + self.records
 
     def take(self, contents: int = 0, records: int = 0) -> None:
-        """Count bytes that are about to be kept.
+        """Count bytes that are about to be stored.
 
         Raises:
-            OCIError: UNKNOWN/507 if they do not fit; then none of them are counted.
+            OCIError: UNKNOWN/507 if they do not fit. Then none of them are counted.
         """
         if not self._fits(contents + records):
             self.make_room()
             if not self._fits(contents + records):
                 raise OCIError(
                     "UNKNOWN",
-                    f"the registry is full: it takes {self.total} of at most {self._limit} bytes of memory, "
-                    f"and {contents + records} more do not fit; delete something or raise max_bytes",
+                    f"the registry is full: it uses {self.total} of at most {self._limit} bytes of memory, "
+                    f"and {contents + records} more do not fit. Delete something, or raise max_bytes",
                     status=507,
                 )
         self.contents += contents
         self.records += records
 
     def give(self, contents: int = 0, records: int = 0) -> None:
-        """Take back what `take` counted."""
+        """Subtract bytes that `take` has counted."""
         self.contents -= contents
         self.records -= records
 

@@ -1,4 +1,4 @@
-"""Bytes of a blob as they came, and reading parts of them."""
+"""The bytes of a blob, in the pieces in which they came, and a reader of parts of them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Blob:
 
 
 class Reader:
-    """Reads [start, stop) of a blob; the pieces live as long as it does, whatever is deleted meanwhile."""
+    """Reads [start, stop) of a blob. It keeps the pieces alive, even if the blob is deleted meanwhile."""
 
     def __init__(self, descriptor: Descriptor, blob: Blob, start: int, stop: int) -> None:
         self.descriptor = descriptor
@@ -50,4 +50,4 @@ class Reader:
             index += 1
 
     async def aclose(self) -> None:
-        """Nothing is held."""
+        """Do nothing: there is nothing to release."""

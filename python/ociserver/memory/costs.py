@@ -1,9 +1,9 @@
-"""What the records of the memory backend take in memory, beside the contents that they describe.
+"""The memory that each record of the memory backend takes, in addition to the contents that it describes.
 
-A bound on contents alone is no bound on memory: 200,000 uploads without a byte took 155 MiB under a limit of 64 MiB.
-So each record counts towards the bound. The figures are upper bounds of what was measured with CPython 3.11 on 64-bit
-Linux, with names as long as the spec allows; in brackets is what one took. `tests/memory/test_bounds.py` compares them
-with the memory of a process.
+A bound on contents does not bound the memory: 200,000 empty uploads took 155 MiB under a limit of 64 MiB. So each
+record counts towards the bound. The constants are bytes, and upper bounds of what was measured with CPython 3.11 on
+64-bit Linux, with names as long as the spec allows. The measured bytes are in brackets. `tests/memory/test_bounds.py`
+compares the constants with the memory of a process.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ REPOSITORY: Final = 1024
 
 UPLOAD: Final = 1024
 """An upload without its bytes: its id, its hash, its place in the order of uploads (740). Not less than `BLOB` and
-`LINK` together, so that an upload which fitted can always become a blob."""
+`LINK` together, so that each upload that fits can become a blob."""
 
 BLOB: Final = 512
-"""A blob without its bytes, whatever the number of repositories that have it (with `LINK`: 770)."""
+"""A blob without its bytes, for any number of repositories that have it (with `LINK`: 770)."""
 
 LINK: Final = 512
 """A blob in one repository: its descriptor, and its place in a table (360)."""
@@ -42,11 +42,11 @@ TAG: Final = 640
 
 
 def of_manifest(references: Collection[str], info: ManifestInfo) -> int:
-    """Bytes that the record of a manifest takes, with what was read from the manifest and is kept.
+    """Bytes of the record of a manifest, including what the registry keeps of `info`.
 
     Args:
-        references: digests of what the manifest references, each once.
-        info: what was read. Its annotations are kept as JSON, and only if it has a subject.
+        references: digests that the manifest references, each once.
+        info: what was read from the manifest. Its annotations are kept only if it has a subject, as JSON.
     """
     cost = MANIFEST + REFERENCE * len(references)
     if info.subject is not None:

@@ -1,4 +1,4 @@
-"""What one repository holds, and the indexes that keep every request's time flat."""
+"""The contents of one repository, with indexes, so that the time of a request does not depend on their number."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from ociserver.memory import costs
 __all__ = ["Repository", "SortedNames", "Stored"]
 
 BLOCK: Final = 1024
-"""Names in a block at most. Adding to one moves up to 8 KiB, in half a microsecond."""
+"""The most names in a block. An insertion moves up to 8 KiB, in half a microsecond."""
 
 _last = itemgetter(-1)
 
 
 class SortedNames:
-    """A sorted set of names, in sorted blocks: adding a name costs about the same whatever their number."""
+    """A sorted set of names, in sorted blocks: the cost of an insertion hardly depends on the number of names."""
 
     __slots__ = ("_blocks",)
 
     def __init__(self) -> None:
-        # No block is empty, and each sorts after the one before it.
+        # No block is empty. All names in a block sort after those in the block before it.
         self._blocks: list[list[str]] = []
 
     def __len__(self) -> int:
@@ -38,7 +38,7 @@ class SortedNames:
         return bool(self._blocks)
 
     def add(self, name: str) -> None:
-        """Add a name that is not there."""
+        """Add a name that is not in the set."""
         if not self._blocks:
             self._blocks.append([name])
             return
@@ -50,7 +50,7 @@ class SortedNames:
             self._blocks[at : at + 1] = [block[:half], block[half:]]
 
     def remove(self, name: str) -> None:
-        """Remove a name that is there."""
+        """Remove a name that is in the set."""
         at = bisect_left(self._blocks, name, key=_last)
         block = self._blocks[at]
         del block[bisect_left(block, name)]
@@ -74,11 +74,11 @@ class Stored:
     """A manifest and what was read from it.
 
     Args:
-        manifest: with its content.
-        references: digests of what it references, each once, without its subject.
+        manifest: the manifest with its content.
+        references: digests that it references, each once, without its subject.
         subject: the digest of its subject.
-        referrer: how a list of referrers shows it. It has annotations only if there is a subject.
-        cost: bytes that all this takes in memory beside the content.
+        referrer: its descriptor in a list of referrers. It has annotations only if there is a subject.
+        cost: bytes that this takes in memory, without the content.
     """
 
     manifest: Manifest
@@ -89,7 +89,7 @@ class Stored:
 
     @classmethod
     def of(cls, descriptor: Descriptor, content: bytes, info: ManifestInfo) -> Self:
-        """A manifest with what the registry needs to know of it: `info` itself takes more memory, and is dropped."""
+        """A manifest with the parts of `info` that the registry needs. `info` itself takes more memory."""
         references = tuple(dict.fromkeys(reference.digest for reference in info.references))
         referrer = descriptor
         if info.subject is not None:
@@ -105,7 +105,7 @@ class Stored:
         return cls(Manifest(descriptor, content), references, info.subject, referrer, cost)
 
     def protects(self) -> Iterator[str]:
-        """Digests that a tag on this manifest keeps: what it references, and its subject."""
+        """Digests that a tag on this manifest protects: its references, and its subject."""
         yield from self.references
         if self.subject:
             yield self.subject
@@ -117,7 +117,7 @@ class Repository:
     def __init__(self) -> None:
         self.blobs: dict[str, Descriptor] = {}
         self.manifests: dict[str, Stored] = {}
-        # Straight to what a read of a tag gives: among many tags each step on the way is a cache miss.
+        # From the tag directly to the result of a read: with many tags, each further lookup is a cache miss.
         self.tags: dict[str, Manifest] = {}
         self.tag_names = SortedNames()
         self.tags_of: dict[str, set[str]] = {}
@@ -126,11 +126,11 @@ class Repository:
 
     @property
     def is_empty(self) -> bool:
-        """Whether it holds nothing; a tag is on a manifest."""
+        """Whether it has neither blobs nor manifests, and so no tags."""
         return not self.blobs and not self.manifests
 
     def put(self, stored: Stored) -> None:
-        """Add a manifest that is not there."""
+        """Add a manifest that the repository does not have."""
         digest = stored.manifest.descriptor.digest
         self.manifests[digest] = stored
         for held in stored.protects():
@@ -139,7 +139,7 @@ class Repository:
             self.referrers.setdefault(stored.subject, SortedNames()).add(digest)
 
     def remove(self, digest: str) -> int:
-        """Remove a manifest and the tags that point at it. How many tags there were."""
+        """Remove a manifest and the tags that point at it. Returns the number of these tags."""
         tags = list(self.tags_of.get(digest, ()))
         for tag in tags:
             self.untag(tag)
@@ -170,7 +170,7 @@ class Repository:
         return manifest
 
     def is_held_by_tag(self, digest: str) -> bool:
-        """Whether some tag reaches a content through manifests, walking from the content upwards."""
+        """Whether a tag reaches a content through manifests. The search goes from the content upwards."""
         seen = {digest}
         waiting = [digest]
         while waiting:

@@ -1,4 +1,4 @@
-"""Unfinished uploads: sessions that outlive the requests which write to them."""
+"""Unfinished uploads: sessions, which outlive the requests that write to them."""
 
 from __future__ import annotations
 
@@ -25,32 +25,32 @@ class Session:
         self.algorithm = algorithm
         self.pieces: list[bytes] = []
         self.size = 0
-        # None once a write was broken off while its bytes were being hashed: commit then hashes again.
+        # None after a write was cancelled while its bytes were being hashed. Then commit hashes everything again.
         self.hasher: Hasher | None = Hasher(algorithm)
         self.writer: object | None = None
-        """The request that is at work on it, if there is one."""
+        """The request that writes to it, if there is one."""
         self.ended = False
         self.touched = time.monotonic()
 
 
 class Sessions:
-    """The sessions of a registry, and the end of those that nobody writes to.
+    """The sessions of a registry. It ends those that receive no data.
 
-    The caller counts `costs.UPLOAD` before it makes a session; `end` gives that back.
+    The caller counts `costs.UPLOAD` before it creates a session. `end` subtracts it.
 
     Args:
         books: counts the bytes of unfinished uploads.
-        timeout_s: seconds after which a session that nobody writes to is ended.
+        timeout_s: seconds after which a session that receives no data is ended.
     """
 
     def __init__(self, books: Books, timeout_s: float) -> None:
         self.books = books
         self._timeout_s = timeout_s
-        # In the order of their last use, so that those which time out stand in front.
+        # In the order of their last use, so that those that time out next come first.
         self._by_id: OrderedDict[str, Session] = OrderedDict()
 
     def start(self, repository: str, algorithm: str) -> Session:
-        """A session that later requests find by its id."""
+        """Create a session that later requests find by its id."""
         session = Session(secrets.token_hex(32), repository, algorithm)
         self._by_id[session.id] = session
         return session
@@ -63,13 +63,13 @@ class Sessions:
         return session
 
     def touch(self, session: Session) -> None:
-        """Note that a session is in use."""
+        """Record that a session is in use."""
         session.touched = time.monotonic()
         if session.id in self._by_id:
             self._by_id.move_to_end(session.id)
 
     def end(self, session: Session) -> None:
-        """Forget a session and the bytes that no blob has taken over. A no-op the second time."""
+        """Remove a session, and the bytes that have not become a blob. A second call does nothing."""
         if session.ended:
             return
         session.ended = True
@@ -78,14 +78,14 @@ class Sessions:
         session.pieces = []
 
     def expire(self) -> None:
-        """End the sessions that nobody has written to for too long: those in front of the order."""
+        """End the sessions that have timed out, which come first in the order."""
         limit = time.monotonic() - self._timeout_s
         while self._by_id:
             session = next(iter(self._by_id.values()))
             if session.touched > limit:
                 return
             if session.writer is not None:
-                # A request is at work on it, however slowly; it counts from the end of that.
+                # A request is writing to it, perhaps slowly. The timeout counts from the end of this request.
                 self.touch(session)
             else:
                 self.end(session)

@@ -1,4 +1,4 @@
-"""One request's hold on an upload."""
+"""An upload, while one request uses it."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from ociserver.memory.sessions import Session, Sessions
 __all__ = ["Upload"]
 
 INLINE_HASH: Final = 64 * 1024
-"""Bytes up to which hashing is done on the event loop: 32 microseconds, where a thread's round trip makes it 76. Up
-to 256 KiB it would cost less there too (126 against 158), but everybody else waits meanwhile."""
-
+"""The most bytes that are hashed on the event loop: this takes 32 microseconds, and 76 with a thread. Up to 256 KiB the
+event loop would be faster too (126 against 158), but all other requests wait meanwhile."""
 
 SMALL_PIECE: Final = 16 * 1024
-"""Bytes up to which pieces are joined: an upload of single bytes must not cost an object for each."""
+"""The most bytes in a piece that was joined from smaller ones: an upload of single bytes must not cost an object for
+each byte."""
 
 
 class Upload:
-    """A `BlobWriter`: one request's hold on a session, taken at its first write or commit.
+    """A `BlobWriter`. It becomes the only writer of its session with the first write or commit.
 
     Args:
-        sessions: the session is one of them, or one that no other request can find.
-        session: what is written to.
-        offset: where the request's bytes begin; None for wherever the upload stopped.
-        publish: ends the session and makes its bytes the blob of a digest that has been verified.
+        sessions: the sessions of the registry. The session is one of them, or no other request can find it.
+        session: the session that is written to.
+        offset: where the bytes of the request begin; None: at the end of the upload, wherever that is.
+        publish: ends the session and makes its bytes a blob, with a digest that was verified.
     """
 
     chunk_size = CHUNK_SIZE
@@ -72,7 +72,7 @@ class Upload:
             self._sessions.books.give(len(data))
             raise
         if session.ended:
-            # Cancelled or timed out while the bytes were being hashed.
+            # The upload was cancelled, or has timed out, while the bytes were being hashed.
             self._sessions.books.give(len(data))
             raise OCIError("BLOB_UPLOAD_UNKNOWN")
         if session.pieces and len(session.pieces[-1]) + len(data) <= SMALL_PIECE:
@@ -132,7 +132,7 @@ class Upload:
 
 
 async def _hash_again(session: Session, algorithm: str) -> str:
-    """Digest of everything received, in another algorithm than the one that was kept up."""
+    """The digest of all bytes, if the session has no hash with this algorithm."""
     hasher = Hasher(algorithm)
 
     def update() -> None:

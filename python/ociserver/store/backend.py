@@ -35,25 +35,26 @@ __all__ = ["Store"]
 Result = TypeVar("Result")
 
 RENEW_AFTER_S: Final = 3600
-"""See `renew_after_s`: an hour of the day that is the default of `Policy.unreferenced_after_s`."""
+"""Default of `renew_after_s`. It is one hour of the 24 that `Policy.unreferenced_after_s` has by default."""
 
 
 class Store(Reading, reads_nowait=True):
-    """A registry in one folder: SQLite and files. Any number of processes may use it together.
+    """A registry in one folder: SQLite and files. Any number of processes may use the folder at the same time.
 
     Args:
-        path: the folder; made if it is not there. One that holds anything else, as another registry's data, is refused.
+        path: the folder, which is created if it does not exist. A folder that holds anything else, for example the data
+            of another registry, is refused.
         immutable_tags: a tag keeps its manifest, and nothing that a tag reaches can be deleted: DENIED.
-        lax_child_references: accept manifests whose blobs or children are not there.
-        durability: what a power cut may take of what was acknowledged. `full`: nothing. `normal`: the last
-            moments. `off`: anything. What survives `kill -9` is the same in all three: everything.
-        renew_after_s: a HEAD renews a blob or a manifest at most this often, so that asking is not a write each time.
-            A client that was told that it is there can count on the time of the collection's policy less this.
-        group_readable: the group of the files may read them (0750 and 0640); otherwise only their user may. What
-            exists keeps its mode.
+        lax_child_references: accept manifests whose blobs or child manifests do not exist.
+        durability: how much of what was acknowledged a power cut may destroy. `full`: nothing. `normal`: the last
+            moments. `off`: anything. If only the process is killed, nothing is lost with any of them.
+        renew_after_s: a HEAD renews a blob or a manifest at most this often, in seconds, so that not each HEAD writes.
+            After a HEAD, a client can rely on the content for the time of the collection's policy, minus this.
+        group_readable: the group of the files may read them (modes 0750 and 0640). Without it, only their user may.
+            Existing files keep their modes.
 
     Raises:
-        StoreError: when it is opened, if the folder cannot be used; the message says what to do.
+        StoreError: when the store is opened, if the folder cannot be used. The message says what to do.
     """
 
     def __init__(
@@ -80,7 +81,7 @@ class Store(Reading, reads_nowait=True):
         self._openings = 0
 
     async def __aenter__(self) -> Self:
-        # More than one handler may be over a store, or a handler over one that its owner has opened already.
+        # Several handlers may share a store, and the owner of a store may have opened it before a handler does.
         async with self._opening:
             if not self._openings:
                 await self._open()
@@ -101,7 +102,7 @@ class Store(Reading, reads_nowait=True):
             self.modes.make_folder(self.path)
             self._check_complete()
             while not await self._try_to_open():
-                # On a full disk that takes some of the room that is kept for making room.
+                # The disk is full. Each try has given up a slice of the reserve.
                 pass
         except OSError as error:
             await self._close()
@@ -111,7 +112,7 @@ class Store(Reading, reads_nowait=True):
             raise
 
     async def _try_to_open(self) -> bool:
-        """Open all parts; False if there was no room for that, of which there is more now."""
+        """Open all parts. False if the disk was full, and a slice of the reserve was given up for the next try."""
         try:
             await self.blobs.open()
             await self.database.open()
@@ -134,7 +135,7 @@ class Store(Reading, reads_nowait=True):
     async def push_blob_chunked_resume(
         self, repository: str, upload_id: str, *, offset: int | None, digest: str | None = None
     ) -> Upload:
-        # A request that says neither may only ask how far the upload is.
+        # A request with neither may only ask how far the upload is.
         is_writer = offset is not None or digest is not None
         return await resume_upload(self.uploads, repository, upload_id, offset, is_writer=is_writer)
 
@@ -183,36 +184,38 @@ class Store(Reading, reads_nowait=True):
         await self.free(lambda: manifests.delete_tag(repository, tag, immutable_tags=self._immutable_tags, now=now))
 
     async def delete_repository(self, repository: str) -> None:
-        """Delete a repository and all that it holds, in one transaction: an extension, no request of the protocol.
+        """Delete a repository and all that it holds, in one transaction. The protocol has no request for this.
 
         Collection frees the bytes that no other repository links.
 
         Raises:
-            OCIError: NAME_UNKNOWN; DENIED if tags are immutable and it has any.
+            OCIError: NAME_UNKNOWN; DENIED if tags are immutable and the repository has a tag.
         """
         now = int(time.time())
         await self.free(lambda: writes.delete_repository(repository, immutable_tags=self._immutable_tags, now=now))
 
-    # What takes room, and what makes room
+    # Work that needs space, and work that frees space
 
     async def take(self, work: Work[Result], *, durable: bool = True) -> Result:
-        """Write what takes room. Raises OCIError (507) while there is none."""
+        """Run a work that needs space on the disk. Raises OCIError (507) while the disk is full."""
         return await self.upkeep.take(work, durable=durable)
 
     async def drop_blobs(self, blobs: Mapping[str, Iterable[str]]) -> None:
         """Unlink blobs, and free the bytes of those that no other repository links, without waiting for collection.
 
-        For callers that can get the contents again, as a cache can: neither `grace` nor immutable tags prevent it.
-        Readers that have a blob open go on. A reader that has found a blob and not opened it yet gets BLOB_UNKNOWN.
+        This is for callers that can fetch the contents again, such as a cache: neither the grace period nor immutable
+        tags prevent it. A reader that has a blob open continues. A reader that has found a blob but not opened it yet
+        gets BLOB_UNKNOWN.
 
         Args:
-            blobs: by digest, the repositories to unlink it from. With none, only bytes that nothing links are freed.
+            blobs: by digest, the repositories to unlink the blob from. Without repositories, the bytes are freed only
+                if no repository links them.
 
         Raises:
             OCIError: the disk or the database fails.
         """
         keys = await self.free(lambda: writes.drop_blobs(blobs))
-        # The transaction is synced first: after a power cut no row may name a file that is missing.
+        # The transaction is synced before the files are deleted: after a power cut no row may name a missing file.
         await self.blobs.delete(keys)
 
     async def free(self, work: Callable[[], Work[Result]], *, durable: bool = True) -> Result:
@@ -222,11 +225,11 @@ class Store(Reading, reads_nowait=True):
     # Shared
 
     def _check_complete(self) -> None:
-        """An empty database would make collection delete every file: nothing would know them."""
+        """Refuse a folder with blobs but without a database: a new database would make collection delete every file."""
         database = self.path / "registry.db"
         if not database.exists() and not self.blobs.is_empty() and not database.exists():
             raise StoreError(
-                f"{database} is missing, but there are blobs beside it: put it back from a backup, or move "
+                f"{database} is missing, but there are blobs beside it: restore it from a backup, or move "
                 f"{self.path / 'blobs'} away and let clients push again"
             )
 

@@ -1,4 +1,4 @@
-"""Checking: whether everything that the metadata names is there, whole and right; and mending what can be."""
+"""Checks that every content which the metadata names exists, is complete and is correct, and repairs what it can."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ociserver.store.work import Row
 __all__ = ["Checked", "Finding", "Kind", "check"]
 
 PAGE: Final = 128
-"""Rows of one read."""
+"""Rows in one read."""
 
 Kind = Literal[
     "database",
@@ -33,23 +33,25 @@ Kind = Literal[
 ]
 
 HARMLESS: Final = frozenset({"dangling", "unlinked bytes"})
-"""Not a fault of the store: a client may delete what a manifest references, lax registries take manifests without
-their blobs, and collection frees bytes."""
+"""Findings that are not faults of the store. A client may delete what a manifest references, a lax registry accepts
+manifests without their blobs, and collection frees unlinked bytes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that is not as it should be.
+    """One thing that is wrong.
 
     Args:
         kind: what is wrong.
-        what: a digest, or a file's key.
-        repository: None where it belongs to none. A content that several repositories have is a finding for each.
+        what: a digest, or the key of a file.
+        repository: the repository that is affected; None if there is none. A content that several repositories have
+            is one finding for each of them.
         message: for people.
-        repaired: whether it is mended now: a missing blob by a mark, so that it answers 404 until it is pushed again.
-        marked: whether an earlier check has marked it.
-        manifests: digests of the manifests of the repository that reach what is wrong.
-        tags: that name these, or what is wrong.
+        repaired: whether it is repaired now. The repair of a blob is a mark: the blob is answered with 404 until it is
+            pushed again.
+        marked: whether an earlier check has marked the blob.
+        manifests: digests of the manifests of the repository that reach the content.
+        tags: tags of these manifests, and of the content itself.
     """
 
     kind: Kind
@@ -64,7 +66,7 @@ class Finding:
 
 @dataclass(slots=True)
 class Checked:
-    """What a check saw."""
+    """The result of a check: how much was checked, and what was found."""
 
     copies: int = 0
     manifests: int = 0
@@ -85,15 +87,15 @@ async def check(
     repair: bool = False,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Checked:
-    """Compare metadata and files; beside a running server too.
+    """Compare metadata and files. A server may use the store at the same time.
 
     Args:
         store: an open store.
-        content: read and hash every blob, and not only look at its size.
-        repair: mark rotten copies, so that a client's next push heals them, and take the mark from those that
-            are good again; delete manifests that are not what their digest says, and rows that refer to nothing;
-            record the types and references of manifests as their bytes say them.
-        on_progress: called with (rows done, rows in all).
+        content: read and hash every blob, instead of only comparing its size.
+        repair: mark corrupt copies, so that the next push replaces them, and remove the mark of copies that are
+            correct again. Delete manifests that do not match their digest, and rows that refer to rows which do not
+            exist. Record the types and references of manifests as their bytes say them.
+        on_progress: called with (checked rows, all rows).
     """
     checked = Checked()
     copies, manifests = await store.database.read(checking.count_rows())
@@ -113,7 +115,7 @@ async def check(
 
 
 Step = AsyncIterator[Finding | None]
-"""Yields what it finds, and None where it has made progress."""
+"""Yields findings, and None after each page of rows."""
 
 
 async def _database(store: Store, *, repair: bool) -> Step:
@@ -123,17 +125,18 @@ async def _database(store: Store, *, repair: bool) -> Step:
     if orphaned and repair:
         await store.database.write(checking.drop_orphaned_rows())
     for rows, count in orphaned.items():
-        yield Finding("database", "registry.db", None, f"{count} rows of {rows} that are not there", repair)
+        yield Finding("database", "registry.db", None, f"{count} rows of {rows} that do not exist", repair)
     unlisted = await store.database.read(checking.wrongly_listed())
     if unlisted and repair:
         await store.database.write(checking.list_rightly())
     for name in unlisted:
-        yield Finding("database", "registry.db", name, "the catalog is wrong about this repository", repair)
+        message = "the catalog does not agree with what this repository holds"
+        yield Finding("database", "registry.db", name, message, repair)
 
 
 async def _copies(store: Store, checked: Checked, *, content: bool, repair: bool) -> Step:
     after = 0
-    limit = asyncio.Semaphore((os.cpu_count() or 1) + 1)  # one more than hashes, so that the disk is never idle
+    limit = asyncio.Semaphore((os.cpu_count() or 1) + 1)  # one more than the cores, so that the disk is never idle
 
     async def look(row: tuple[int, str, int, int, str | None, bytes | None, int]) -> list[Finding]:
         copy_id, digest, size, bad, key, inline, linked = row
@@ -144,7 +147,7 @@ async def _copies(store: Store, checked: Checked, *, content: bool, repair: bool
         if kind is None and bad:
             kind, message = (
                 "blob marked",
-                "an earlier check marked it, and only --content tells whether it is good again",
+                "an earlier check marked it; only --content can tell whether it is good again",
             )
         if kind is None:
             return (
@@ -152,14 +155,14 @@ async def _copies(store: Store, checked: Checked, *, content: bool, repair: bool
             )
         again = await store.database.read(collecting.copy_key(copy_id))
         if again != [key]:
-            return []  # replaced or collected while it was looked at
-        # One that is marked is good again if all of it has just been read, put back from a backup perhaps.
+            return []  # replaced or collected during this check
+        # A marked copy is correct again only if all of it has just been read: it may have been restored from a backup.
         mends = repair and (content or kind != "blob marked")
         if mends:
             await store.database.write(checking.mark(copy_id, key, bad=kind != "blob marked"))
         is_marked = bool(bad) and kind != "blob marked"
         if is_marked:
-            message += "; it is marked, and the next push puts it back"
+            message += "; it is marked, and the next push replaces it"
         finding = Finding(kind, digest, None, message, repaired=mends, marked=is_marked)
         affected = await store.database.read(checking.affected_by_blob(digest))
         return [
@@ -181,11 +184,11 @@ async def _verdict(
     algorithm = digest.partition(":")[0]
     if inline is not None:
         right = len(inline) == size and digest_of(inline, algorithm) == digest
-        return (None, "") if right else ("blob digest", "its bytes in the database are others than its digest says")
+        return (None, "") if right else ("blob digest", "its bytes in the database do not match its digest")
     assert key is not None
     there = store.blobs.size(key)
     if there is None:
-        return "blob missing", f"its file {key} is not there"
+        return "blob missing", f"its file {key} does not exist"
     if there != size:
         return "blob size", f"its file {key} has {there} bytes, and should have {size}"
     fd = store.blobs.open_file(key, size) if content else None
@@ -223,7 +226,7 @@ async def _look_at_manifest(store: Store, row: Row, *, repair: bool) -> list[Fin
         affected = await store.database.read(checking.affected_by(repo_id, repository, digest))
         if repair:
             await store.database.write(checking.delete_bad_manifest(manifest_id, found.content))
-        message = "its bytes are others than its digest says"
+        message = "its bytes do not match its digest"
         return [
             Finding(
                 "manifest digest",
@@ -237,22 +240,22 @@ async def _look_at_manifest(store: Store, row: Row, *, repair: bool) -> list[Fin
         ]
     info = read_stored_manifest(found.content, found.media_type)
     findings = []
-    # Looked at twice: the first time a push or a deletion may have come between its two reads.
+    # A second look: during the first, a push or a deletion may have come between its two reads.
     if not _is_recorded(found, info) and (found := await store.database.read(checking.manifest_of(manifest_id))):
         info = read_stored_manifest(found.content, found.media_type)
         if not _is_recorded(found, info):
             if repair:
                 await store.database.write(checking.record(manifest_id, repo_id, found.content, info))
             if found.media_type != info.media_type:
-                message = f"it is recorded as {found.media_type}, and its bytes say {info.media_type}"
+                message = f"it is recorded as {found.media_type}, but its bytes say {info.media_type}"
                 findings.append(Finding("manifest type", digest, repository, message, repair))
             else:
                 message = "what it references is not recorded"
                 findings.append(Finding("references", digest, repository, message, repair))
-    # Layers that must not be distributed are elsewhere; of a type that is not known nothing says what is required.
+    # Nondistributable layers are not required. For a manifest of an unknown type, all references count.
     named = [one.digest for one in info.references if one.required or info.kind == "other"]
     findings += [
-        Finding("dangling", digest, repository, f"it references {missing}, which is not there")
+        Finding("dangling", digest, repository, f"it references {missing}, which does not exist")
         for missing in await store.database.read(checking.missing_references(repo_id, named))
     ]
     return findings
@@ -275,5 +278,5 @@ async def _files(store: Store, checked: Checked) -> Step:
                     "unlinked bytes",
                     file.key,
                     None,
-                    f"{file.size} bytes of a file that nothing knows, which collection will free",
+                    f"{file.size} bytes of a file that the database does not know, which collection will free",
                 )

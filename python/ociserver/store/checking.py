@@ -1,4 +1,4 @@
-"""What `check` asks of the metadata, a page at a time, and how it repairs."""
+"""The SQL of `check`: it reads the metadata page by page, and repairs it."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ __all__ = [
 
 
 def count_rows() -> Work[tuple[int, int]]:
-    """How many copies and manifests there are, for a progress bar."""
+    """The numbers of copies and manifests, for a progress bar."""
     rows = yield "SELECT (SELECT COUNT(*) FROM copies), (SELECT COUNT(*) FROM manifests)", ()
     copies, manifests = rows[0]
     return copies, manifests
 
 
 def copies_page(after: int, limit: int) -> Work[list[Row]]:
-    """(id, digest, size, bad, key, content, linked) of the copies after one."""
+    """(id, digest, size, bad, key, content, linked) of the copies with a larger id."""
     return (
         yield (
             "SELECT id, digest, size, bad, key, content,"
@@ -51,7 +51,7 @@ def copies_page(after: int, limit: int) -> Work[list[Row]]:
 
 
 def manifests_page(after: int, limit: int) -> Work[list[Row]]:
-    """(id, repository id, repository, digest, size) of the manifests after one."""
+    """(id, repository id, repository, digest, size) of the manifests with a larger id."""
     return (
         yield (
             "SELECT m.id, m.repository_id, r.name, m.digest, m.size FROM manifests m"
@@ -63,7 +63,7 @@ def manifests_page(after: int, limit: int) -> Work[list[Row]]:
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """What is recorded of a manifest."""
+    """The row of a manifest, and the digests that it references."""
 
     media_type: str
     content: bytes
@@ -73,7 +73,7 @@ class Recorded:
 
 
 def manifest_of(manifest_id: int) -> Work[Recorded | None]:
-    """A manifest as it is now; None if it is gone."""
+    """A manifest as it is recorded now; None if it was deleted."""
     rows = yield "SELECT media_type, content, kind, subject FROM manifests WHERE id = ?", (manifest_id,)
     if not rows:
         return None
@@ -83,7 +83,7 @@ def manifest_of(manifest_id: int) -> Work[Recorded | None]:
 
 
 def missing_references(repo_id: int, digests: Sequence[str]) -> Work[list[str]]:
-    """Those digests that the repository has neither as a blob nor as a manifest."""
+    """The digests that the repository has neither as a blob nor as a manifest."""
     missing: list[str] = []
     for group in digest_groups(digests):
         marks = ", ".join("?" * len(group))
@@ -100,7 +100,7 @@ def missing_references(repo_id: int, digests: Sequence[str]) -> Work[list[str]]:
 
 @dataclass(frozen=True, slots=True)
 class Affected:
-    """What a damaged content takes with it in one repository, sorted: `manifests` reach it, and `tags` name those."""
+    """What a damaged content affects in one repository: the manifests that reach it, and their tags, both sorted."""
 
     repository: str
     manifests: tuple[str, ...]
@@ -108,7 +108,7 @@ class Affected:
 
 
 def affected_by_blob(digest: str) -> Work[list[Affected]]:
-    """What a blob takes with it, for each repository that links it."""
+    """What a damaged blob affects, for each repository that links it."""
     repositories = yield (
         "SELECT r.id, r.name FROM copies c JOIN links l ON l.copy_id = c.id"
         " JOIN repositories r ON r.id = l.repository_id WHERE c.digest = ? ORDER BY r.name",
@@ -121,7 +121,7 @@ def affected_by_blob(digest: str) -> Work[list[Affected]]:
 
 
 def affected_by(repo_id: int, repository: str, digest: str) -> Work[Affected]:
-    """What a blob or a manifest takes with it in a repository: all that reaches it, from the content upwards."""
+    """What a damaged blob or manifest affects in a repository. The search goes from the content upwards."""
     manifests: set[str] = set()
     tags: set[str] = set()
     waiting = [digest]
@@ -145,17 +145,17 @@ def affected_by(repo_id: int, repository: str, digest: str) -> Work[Affected]:
 
 
 def mark(copy_id: int, key: str | None, *, bad: bool) -> Work[None]:
-    """Mark a copy as rotten or as good again, unless a push has replaced it meanwhile; a rotten one answers 404."""
+    """Mark a copy as corrupt or as correct, unless a push has replaced it. A corrupt copy is answered with 404."""
     yield "UPDATE copies SET bad = ? WHERE id = ? AND COALESCE(key, '') = ?", (int(bad), copy_id, key or "")
 
 
 def delete_bad_manifest(manifest_id: int, content: bytes) -> Work[None]:
-    """Delete a manifest that is not what its digest says, unless a push has healed it meanwhile."""
+    """Delete a manifest that does not match its digest, unless a push has replaced its content."""
     yield "DELETE FROM manifests WHERE id = ? AND content = ?", (manifest_id, content)
 
 
 def record(manifest_id: int, repo_id: int, content: bytes, info: ManifestInfo) -> Work[None]:
-    """Record what a manifest is and references, as its push should have, if it still is what was read."""
+    """Record the type and the references of a manifest, unless its content has changed since it was read."""
     rows = yield "SELECT 1 FROM manifests WHERE id = ? AND content = ?", (manifest_id, content)
     if rows:
         yield from rereading.record(manifest_id, repo_id, info)
@@ -168,7 +168,7 @@ _LISTED: Final = (
 
 
 def wrongly_listed() -> Work[list[str]]:
-    """Repositories that the catalog has and should not have, or the reverse."""
+    """Repositories that the catalog lists although they are empty, or omits although they hold something."""
     rows = yield f"SELECT name FROM repositories WHERE listed <> {_LISTED} ORDER BY name", ()
     return [row[0] for row in rows]
 
@@ -179,7 +179,7 @@ def list_rightly() -> Work[None]:
 
 
 def orphaned_rows() -> Work[dict[str, int]]:
-    """How many rows refer to one that is not there, by what they are and lack; a database that is whole has none."""
+    """The number of rows that refer to a row which does not exist, by table. An intact database has none."""
     found = {}
     for table, column, parent in _REFERENCES:
         rows = yield f"SELECT COUNT(*) FROM {table} WHERE {_ORPHANED.format(column=column, parent=parent)}", ()
@@ -189,12 +189,15 @@ def orphaned_rows() -> Work[dict[str, int]]:
 
 
 def drop_orphaned_rows() -> Work[None]:
-    """Delete them: nothing can be read by them, and what they stood for is found missing by the rest of a check."""
+    """Delete the rows that refer to a row which does not exist.
+
+    Nothing can be read through them. The rest of the check reports the contents that are missing.
+    """
     for table, column, parent in _REFERENCES:
         yield f"DELETE FROM {table} WHERE {_ORPHANED.format(column=column, parent=parent)}", ()
 
 
-# Those of manifests first: what refers to a manifest that goes by this goes with it.
+# Manifests come first: their deletion also deletes the rows that refer to them.
 _REFERENCES: Final = (
     ("manifests", "repository_id", "repositories"),
     ("refs", "manifest_id", "manifests"),

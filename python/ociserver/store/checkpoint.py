@@ -1,7 +1,7 @@
-"""Giving the room of SQLite's write-ahead log back.
+"""Returns the space of SQLite's write-ahead log to the file system.
 
-SQLite copies the log into the database's file now and then, and begins it anew when no reader needs it; its file stays
-as long as it ever was. One reader that is open for long makes it grow without end, and it stays so.
+SQLite copies the log into the database file from time to time, and then writes the log from its beginning again, if no
+reader needs it. But it does not truncate the log file. One long read makes the log grow, and the file stays that large.
 """
 
 from __future__ import annotations
@@ -17,35 +17,35 @@ __all__ = ["Checkpointer"]
 
 TRIES: Final = 20
 PAUSE_S: Final = 0.01
-"""How often, and how long apart, it is looked whether no transaction is under way just now."""
+"""How often, and how many seconds apart, to try the lock of the processes that write."""
 
 
 class Checkpointer:
-    """Copies the log back and cuts its file, beside a writer and readers, who never wait for more than the cut.
+    """Copies the log into the database and truncates it. Writers and readers wait only for the truncation.
 
     Args:
-        connection: of its own.
-        lock: of the processes that write, an object of its own. Closed by `close`.
+        connection: a connection that nobody else uses.
+        lock: the lock of the processes that write, as a separate object. `close` closes it.
     """
 
     def __init__(self, connection: sqlite3.Connection, lock: ProcessLock) -> None:
-        # It waits for nobody while it holds what others need.
+        # It does not wait for others while it holds locks that they need.
         connection.execute("PRAGMA busy_timeout = 0")
         self._connection: sqlite3.Connection | None = connection
         self._lock = lock
         self._mutex = threading.Lock()
 
     def run(self) -> bool:
-        """Copy all of the log, and cut its file. Blocks.
+        """Copy the whole log, and truncate its file. This blocks.
 
         Returns:
-            False if a reader, or a writer that does not pause, was in the way: then a part of it was copied at most.
+            False if a reader or a busy writer prevented it: then at most a part of the log was copied.
 
         Raises:
             sqlite3.Error: the disk is full or has failed.
         """
         with self._mutex:
-            # First without any lock that readers or writers need, for as long as it takes.
+            # The copy may take long, so it takes no lock that readers or writers need.
             busy, pages, copied = self._checkpoint("PASSIVE")
             if busy or copied < pages or not self._acquire():
                 return False
@@ -56,7 +56,7 @@ class Checkpointer:
             return not busy
 
     def close(self) -> None:
-        """Wait for what is under way, and disconnect."""
+        """Wait for a `run` in another thread, and disconnect."""
         with self._mutex:
             if self._connection is not None:
                 self._connection.close()

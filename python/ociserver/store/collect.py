@@ -1,9 +1,9 @@
-"""Collection: freeing what nothing needs any more, while pushes and pulls run, in any process.
+"""Collection: deletes what is no longer needed, while any process serves pushes and pulls.
 
-Two clocks make it safe (design: invariant 5). `unreferenced_after` unlinks a blob that no manifest of its
-repository references, and has to be longer than a push takes; pushing, mounting and asking for a blob start
-it again. `grace` deletes a copy that nothing links, and can be zero: a client that pushes the content again at
-that moment makes a new copy with a new key, and a client that reads the old one has it open.
+Two periods make it safe. After `unreferenced_after`, a blob that no manifest of its repository references is unlinked.
+This period has to be longer than a push takes; a push, a mount and a HEAD of the blob start it again. After `grace`, a
+copy that no repository links is deleted. This period may be zero: a client that pushes the content at that moment makes
+a new copy with a new key, and a client that reads the old copy has its file open.
 """
 
 from __future__ import annotations
@@ -29,23 +29,23 @@ from ociserver.store.work import Row, Work
 __all__ = ["Freed", "Policy", "Report", "collect", "unknown_files"]
 
 PAGE: Final = 256
-"""Rows looked at in one read, about a millisecond, after which waiting requests have their turn."""
+"""Rows in one read, which takes about a millisecond. Between two reads, the event loop serves requests."""
 
 Reason = Literal["untagged", "abandoned", "unreferenced", "unlinked", "unknown"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
-    """What may go. Times in seconds.
+    """What collection may delete. All times are in seconds.
 
     Args:
-        unreferenced_after_s: since a blob was last pushed, mounted or asked for, until it is unlinked
-            from a repository none of whose manifests references it. A HEAD counts if the last one that counted is
+        unreferenced_after_s: a blob is unlinked from a repository if no manifest there references it, and it was last
+            pushed, mounted or requested by HEAD this long ago. A HEAD counts if the last one that counted is
             `Store.renew_after_s` ago.
-        grace_s: since the last link to a copy went, until its bytes are deleted.
-        upload_timeout_s: since an upload was last written to, until it is ended.
-        delete_untagged_after_s: since a manifest was pushed or asked for by HEAD, or the last tag left it, until it
-            is deleted if no tag, no index and no living subject keeps it. None: manifests stay.
+        grace_s: the bytes of a copy are deleted this long after the last link to it was removed.
+        upload_timeout_s: an upload is ended this long after it last received data.
+        delete_untagged_after_s: a manifest is deleted if no tag, index or existing subject keeps it, and it was last
+            pushed, requested by HEAD or untagged this long ago. None: no manifest is deleted.
     """
 
     unreferenced_after_s: float = 24 * 3600
@@ -56,15 +56,15 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class Freed:
-    """One thing that went, or would go.
+    """One thing that was deleted, or would be with `dry_run`.
 
     Args:
         reason: `untagged` manifest, `abandoned` upload, `unreferenced` blob (a link), `unlinked` copy,
             `unknown` file.
-        what: a digest, an upload's id or a file's key.
-        repository: None where it belongs to none.
-        size: bytes; a link frees none by itself.
-        in_database: whether the bytes lay in the database, and not in a file of their own.
+        what: a digest, the id of an upload or the key of a file.
+        repository: the repository that it belonged to; None if there was none.
+        size: bytes. A link alone frees none.
+        in_database: whether the bytes were in the database, and not in a separate file.
     """
 
     reason: Reason
@@ -76,13 +76,13 @@ class Freed:
 
 @dataclass(slots=True)
 class Report:
-    """What a collection did: how many, and how many bytes, for each reason.
+    """What a collection has deleted, for each reason.
 
     Args:
-        counts: how many went.
+        counts: how many were deleted.
         sizes: their bytes.
-        in_database: bytes of contents that lay in the database.
-        compacted: what the database's file has given back.
+        in_database: bytes of contents that were in the database.
+        compacted: bytes that the database file has returned to the file system.
     """
 
     counts: dict[Reason, int] = field(default_factory=dict)
@@ -91,25 +91,25 @@ class Report:
     compacted: Compacted = field(default_factory=Compacted)
 
     def add(self, freed: Freed) -> None:
-        """Count one."""
+        """Count one deletion."""
         self.counts[freed.reason] = self.counts.get(freed.reason, 0) + 1
         self.sizes[freed.reason] = self.sizes.get(freed.reason, 0) + freed.size
         self.in_database += freed.size if freed.in_database else 0
 
     @property
     def freed_bytes(self) -> int:
-        """Bytes of contents that the file system has back. Links free none themselves; manifests are not counted."""
+        """Bytes of contents that the file system has again. A link alone frees none. Manifests are not counted."""
         contents = sum(self.sizes.get(reason, 0) for reason in ("abandoned", "unlinked", "unknown"))
         return contents - self.pending_bytes - self.kept_bytes
 
     @property
     def pending_bytes(self) -> int:
-        """Bytes that the file system gets when a program that has been reading the database for long lets go of it."""
+        """Bytes that the file system gets when a long read of the database by another program has ended."""
         return min(self.compacted.pending, max(self.in_database - self.compacted.freed, 0))
 
     @property
     def kept_bytes(self) -> int:
-        """Bytes that stay in the database's file, for what is pushed next."""
+        """Bytes that stay in the database file, for later pushes."""
         return max(self.in_database - self.compacted.freed - self.compacted.pending, 0)
 
 
@@ -120,22 +120,24 @@ async def collect(
     dry_run: bool = False,
     on_freed: Callable[[Freed], None] | None = None,
     on_progress: Callable[[int, int], None] | None = None,
+    page_size: int = PAGE,
 ) -> Report:
-    """Free what the policy lets go; one collector at a time for each store.
+    """Delete what the policy allows. Only one collection at a time may run on a store.
 
     Args:
         store: an open store.
-        policy: what may go.
-        dry_run: only look. What would go because of something else that would go is not seen.
-        on_freed: called for each thing, as it goes.
-        on_progress: called with (things looked at, things to look at): rows that are old enough, folders of files.
+        policy: what may be deleted.
+        dry_run: delete nothing. Things that could be deleted only after another deletion are not reported.
+        on_freed: called after each deletion.
+        on_progress: called with (steps done, all steps). A step is a row that is old enough, or a folder of files.
+        page_size: rows in one read.
 
     Raises:
-        StoreError: another collection is at work.
+        StoreError: another collection is running.
     """
     report = Report()
     with _alone(store):
-        sweeping = _Sweep(store, policy or Policy(), dry_run=dry_run, on_progress=on_progress)
+        sweeping = _Sweep(store, policy or Policy(), dry_run=dry_run, on_progress=on_progress, page_size=page_size)
         async for freed in sweeping.run():
             report.add(freed)
             if on_freed:
@@ -148,9 +150,16 @@ class _Sweep:
     """One collection, from the first row to the last file."""
 
     def __init__(
-        self, store: Store, policy: Policy, *, dry_run: bool, on_progress: Callable[[int, int], None] | None
+        self,
+        store: Store,
+        policy: Policy,
+        *,
+        dry_run: bool,
+        on_progress: Callable[[int, int], None] | None,
+        page_size: int,
     ) -> None:
         self._store = store
+        self._page_size = page_size
         self._dry_run = dry_run
         self._on_progress = on_progress
         self._done = self._total = 0
@@ -176,14 +185,14 @@ class _Sweep:
         self._progress(self._total)
 
     async def _page(self, work: Work[list[Row]]) -> list[Row]:
-        """The next rows to look at. On a full disk what the last ones have freed is given back first."""
+        """The next rows. On a full disk, the space that the last ones have freed is first returned to the disk."""
         if not self._dry_run:
             self.compacted += await self._store.upkeep.compact_when_full()
         await asyncio.sleep(0)
         return await self._store.database.read(work)
 
     def _progress(self, done: int) -> None:
-        """Tell how far it is. More may turn up on the way than was counted."""
+        """Report progress. There may be more rows than were counted at the start."""
         self._done = done
         if self._on_progress:
             self._on_progress(min(done, self._total), self._total)
@@ -192,7 +201,7 @@ class _Sweep:
         store, before, after = self._store, self._manifests_before, 0
         if before is None:
             return
-        while rows := await self._page(collecting.untagged_manifests(before, after, PAGE)):
+        while rows := await self._page(collecting.untagged_manifests(before, after, self._page_size)):
             for manifest_id, repository, digest, size in rows:
                 if self._dry_run or await store.free(partial(collecting.drop_manifest, manifest_id, before)):
                     yield Freed("untagged", digest, repository, size)
@@ -200,7 +209,7 @@ class _Sweep:
 
     async def _uploads(self) -> AsyncIterator[Freed]:
         before, after = self._uploads_before, (-1, "")
-        while rows := await self._page(collecting.abandoned_uploads(before, after, PAGE)):
+        while rows := await self._page(collecting.abandoned_uploads(before, after, self._page_size)):
             for touched, upload_id, repository, size in rows:
                 after = (touched, upload_id)
                 freed = await self._end_upload(upload_id, repository, size)
@@ -209,14 +218,14 @@ class _Sweep:
             self._progress(self._done + len(rows))
 
     async def _end_upload(self, upload_id: str, repository: str, size: int) -> Freed | None:
-        """End an upload; what this frees, None if somebody has written to it after all."""
+        """End an upload. Returns what this frees; None if a client has written to the upload meanwhile."""
         store, before = self._store, self._uploads_before
-        # One that has been written to need not be recorded: its file knows.
+        # The row does not record every write, but the modification time of the file shows it.
         with contextlib.suppress(BlockingIOError), store.blobs.closed_to_writers(upload_id) as file:
             if file and file.st_mtime >= before:
                 return None
             if not self._dry_run:
-                # First the row, so that a commit of it fails; then the file, which is nobody's from then on.
+                # First the row, so that a commit of the upload fails. From then on nothing needs the file.
                 if not await store.free(partial(collecting.drop_upload, upload_id, before), durable=False):
                     return None
                 await store.blobs.delete([upload_id])
@@ -227,7 +236,7 @@ class _Sweep:
 
     async def _links(self) -> AsyncIterator[Freed]:
         store, before, after = self._store, self._links_before, (-1, -1, -1)
-        while rows := await self._page(collecting.old_links(before, after, PAGE)):
+        while rows := await self._page(collecting.old_links(before, after, self._page_size)):
             for renewed, repo_id, copy_id, repository, digest, size, referenced in rows:
                 after = (renewed, repo_id, copy_id)
                 if referenced:
@@ -238,15 +247,16 @@ class _Sweep:
             self._progress(self._done + len(rows))
 
     async def _copies(self) -> AsyncIterator[Freed]:
-        # Now, and not when it began: what was unlinked on the way may go by a grace of nothing.
+        # The grace period is counted from now and not from the start: with a grace of 0, what this collection has
+        # unlinked may be deleted.
         store, before, after = self._store, _before(self._grace_s), 0
-        while rows := await self._page(collecting.idle_copies(before, after, PAGE)):
+        while rows := await self._page(collecting.idle_copies(before, after, self._page_size)):
             for copy_id, digest, size in rows:
                 after = copy_id
                 if self._dry_run:
                     yield Freed("unlinked", digest, None, size)
                     continue
-                # Synced before the file goes: after a power cut no row may name a file that is not there.
+                # Synced before the file is deleted: after a power cut no row may name a missing file.
                 keys = await store.free(partial(collecting.drop_copy, copy_id, before))
                 if keys is None:
                     continue
@@ -255,7 +265,7 @@ class _Sweep:
             self._progress(self._done + len(rows))
 
     async def _files(self) -> AsyncIterator[Freed]:
-        async for folder, files in unknown_files(self._store):
+        async for folder, files in unknown_files(self._store, self._page_size):
             for file in files:
                 if not self._dry_run:
                     await self._store.blobs.delete([file.key])
@@ -265,20 +275,20 @@ class _Sweep:
             self._progress(self._total - FAN_OUT + folder)
 
 
-async def unknown_files(store: Store) -> AsyncIterator[tuple[int, list[Found]]]:
-    """Files that neither an upload nor a copy has, page by page, each with the last folder that was looked at."""
+async def unknown_files(store: Store, page_size: int = PAGE) -> AsyncIterator[tuple[int, list[Found]]]:
+    """Pages of files that neither an upload nor a copy has, each with the number of the last folder that was read."""
     found = iter(store.blobs.keys())
-    while batch := await store.blobs.read(lambda: list(itertools.islice(found, PAGE))):
-        # An upload's row is there before its file, and one transaction turns it into a copy's: so a file that
-        # neither knows, after it was seen in the folder, is nobody's.
+    while batch := await store.blobs.read(lambda: list(itertools.islice(found, page_size))):
+        # The row of an upload exists before its file, and one transaction replaces it by the row of a copy. So if
+        # neither has the file after it was seen in the folder, nothing needs it.
         known = await store.database.read(collecting.known_keys([file.key for file in batch]))
         yield batch[-1].folder, [file for file in batch if file.key not in known]
 
 
 def _before(age_s: float) -> int:
-    """What was recorded before this is at least so old. Times are recorded in whole seconds, rounded down."""
+    """The time before which a record has this age. Times are recorded in whole seconds, rounded down."""
     now = time.time()
-    # Without an age everything goes, what was recorded in this second too.
+    # With an age of 0, everything counts, including what was recorded in this second.
     return int(now - age_s) if age_s > 0 else int(now) + 1
 
 
@@ -289,7 +299,7 @@ def _alone(store: Store) -> Iterator[None]:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise StoreError(f"{store.path}: another collection is at work; wait for it to end") from None
+            raise StoreError(f"{store.path}: another collection is running; wait until it has ended") from None
         yield
     finally:
         os.close(fd)

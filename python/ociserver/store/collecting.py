@@ -1,7 +1,7 @@
-"""What collection asks of the metadata, a page at a time, and how it deletes, a few rows a transaction.
+"""The SQL of collection: it reads candidates page by page, and deletes a few rows in each transaction.
 
-Every deletion looks again, in its own transaction, at what made its row a candidate: between the two looks
-a client may have pushed, mounted or asked for the content.
+Each deletion checks its conditions again in its own transaction. A client may have pushed, mounted or requested the
+content since it was read as a candidate.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _KEPT = (
 
 
 def count_candidates(uploads_before: int, links_before: int, copies_before: int) -> Work[int]:
-    """How many uploads, links and copies are old enough to be looked at, for a progress bar."""
+    """The number of uploads, links and copies that are old enough, for a progress bar."""
     rows = yield (
         "SELECT (SELECT COUNT(*) FROM uploads WHERE touched < ?), (SELECT COUNT(*) FROM links WHERE renewed < ?),"
         " (SELECT COUNT(*) FROM copies WHERE idle_since IS NOT NULL AND idle_since < ?)",
@@ -48,7 +48,7 @@ def count_candidates(uploads_before: int, links_before: int, copies_before: int)
 
 
 def untagged_manifests(before: int, after: int, limit: int) -> Work[list[Row]]:
-    """(id, repository, digest, size) of manifests that no tag, no index and no living subject keeps."""
+    """(id, repository, digest, size) of manifests that no tag, no index and no existing subject keeps."""
     return (
         yield (
             "SELECT m.id, r.name, m.digest, m.size FROM manifests m JOIN repositories r ON r.id = m.repository_id"
@@ -59,7 +59,7 @@ def untagged_manifests(before: int, after: int, limit: int) -> Work[list[Row]]:
 
 
 def drop_manifest(manifest_id: int, before: int) -> Work[bool]:
-    """Delete one of them, if it still is one; whether it was."""
+    """Delete a manifest, if nothing keeps it yet. Returns whether it was deleted."""
     rows = yield (
         f"DELETE FROM manifests AS m WHERE m.id = ? AND m.renewed < ? AND NOT ({_KEPT}) RETURNING repository_id",
         (manifest_id, before),
@@ -70,7 +70,7 @@ def drop_manifest(manifest_id: int, before: int) -> Work[bool]:
 
 
 def abandoned_uploads(before: int, after: tuple[int, str], limit: int) -> Work[list[Row]]:
-    """(touched, id, repository, size) of uploads of which nothing was recorded since."""
+    """(touched, id, repository, size) of uploads for which nothing was recorded since `before`."""
     return (
         yield (
             "SELECT u.touched, u.id, r.name, u.size FROM uploads u JOIN repositories r ON r.id = u.repository_id"
@@ -81,7 +81,7 @@ def abandoned_uploads(before: int, after: tuple[int, str], limit: int) -> Work[l
 
 
 def drop_upload(upload_id: str, before: int) -> Work[bool]:
-    """End an upload, unless something of it was recorded meanwhile; a later commit of it fails."""
+    """End an upload, unless something was recorded for it meanwhile. A later commit of the upload fails."""
     rows = yield "DELETE FROM uploads WHERE id = ? AND touched < ? RETURNING id", (upload_id, before)
     return bool(rows)
 
@@ -101,7 +101,7 @@ def old_links(before: int, after: tuple[int, int, int], limit: int) -> Work[list
 
 
 def unlink_unreferenced(repo_id: int, copy_id: int, before: int, now: int) -> Work[bool]:
-    """Take a link away, if it still is old and no manifest of its repository references it."""
+    """Remove a link, if it is still old and no manifest of its repository references the blob."""
     rows = yield (
         "SELECT 1 FROM links l JOIN copies c ON c.id = l.copy_id WHERE l.repository_id = ? AND l.copy_id = ?"
         f" AND l.renewed < ? AND NOT ({_REFERENCED})",
@@ -113,7 +113,7 @@ def unlink_unreferenced(repo_id: int, copy_id: int, before: int, now: int) -> Wo
 
 
 def idle_copies(before: int, after: int, limit: int) -> Work[list[Row]]:
-    """(id, digest, size) of copies that nothing has linked since."""
+    """(id, digest, size) of copies that no repository has linked since `before`."""
     return (
         yield (
             "SELECT id, digest, size FROM copies WHERE idle_since IS NOT NULL AND idle_since < ? AND id > ?"
@@ -124,7 +124,11 @@ def idle_copies(before: int, after: int, limit: int) -> Work[list[Row]]:
 
 
 def drop_copy(copy_id: int, before: int) -> Work[list[str] | None]:
-    """Forget a copy, if still nothing links it; the keys whose files are then nobody's, None if it stays."""
+    """Delete the row of a copy, if no repository links it yet.
+
+    Returns:
+        The keys of the files that nothing needs now; None if the copy stays.
+    """
     rows = yield (
         "DELETE FROM copies WHERE id = ? AND idle_since < ?"
         " AND NOT EXISTS (SELECT 1 FROM links WHERE copy_id = ?) RETURNING key",
@@ -134,7 +138,7 @@ def drop_copy(copy_id: int, before: int) -> Work[list[str] | None]:
 
 
 def known_keys(keys: Sequence[str]) -> Work[set[str]]:
-    """Which of these keys some copy or some upload has, at one moment."""
+    """The keys that a copy or an upload has, all read at one moment."""
     marks = ", ".join("?" * len(keys))
     parameters: tuple[Any, ...] = (*keys, *keys)
     rows = yield (
@@ -145,6 +149,6 @@ def known_keys(keys: Sequence[str]) -> Work[set[str]]:
 
 
 def copy_key(copy_id: int) -> Work[list[str | None]]:
-    """The key of a copy, in a list; an empty one if it is gone."""
+    """The key of a copy, in a list. The list is empty if the copy was deleted."""
     rows = yield "SELECT key FROM copies WHERE id = ?", (copy_id,)
     return [row[0] for row in rows]

@@ -1,7 +1,7 @@
-"""Blobs as files in a folder: one file a copy, named by its key, written once and never renamed.
+"""Blobs as files in a folder: one file for each copy, named by its key, written once and never renamed.
 
-The file of an upload is the file of the blob that it becomes. So nothing moves at commit, a new file's name needs one
-sync of its folder, and a name never says too much: only the metadata knows what a file is.
+The file of an upload becomes the file of the blob. So a commit moves no file, and a new name needs only one sync of its
+folder. A name says nothing about the content: only the metadata knows what a file is.
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ __all__ = ["FAN_OUT", "Directory", "Found"]
 Result = TypeVar("Result")
 
 WRITERS: Final = 16
-"""Threads for what may wait for the disk, as syncs do. Appending to files has its own."""
+"""Threads for work that may wait for the disk, such as syncs. Appends to files have other threads."""
 
 READERS: Final = 16
-"""Threads that only read: of their own, so that no reader waits behind the syncs of a slow disk."""
+"""Threads that only read. They are separate, so that no read waits behind the syncs of a slow disk."""
 
 FAN_OUT: Final = 256
-"""Folders of files, named by the first two digits of the keys in them."""
+"""The number of folders. Each is named by the first two digits of the keys of its files."""
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A file in the folder, as a scan meets it; `folder` is which of the `FAN_OUT` it is in."""
+    """A file that a scan has found. `folder` is the number of its folder, below `FAN_OUT`."""
 
     folder: int
     key: str
@@ -52,10 +52,10 @@ class Directory:
     """The blob part of a store, on a file system.
 
     Args:
-        root: a folder of its own.
+        root: a folder that nothing else uses.
         sync: whether finished files must survive a power cut.
-        settle: called before files are deleted; makes the commits that no longer name them survive a power cut.
-        modes: of the folders and files.
+        settle: called before files are deleted. It makes the commits that no longer name them survive a power cut.
+        modes: permissions of the folders and files.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class Directory:
         """Files being written."""
 
     async def open(self) -> None:
-        """Make all folders now, so that a new file later needs a sync of its own folder only."""
+        """Create all folders now, so that a new file later needs only a sync of its own folder."""
 
         def make() -> None:
             self._modes.make_folder(self._root)
@@ -105,7 +105,7 @@ class Directory:
             await asyncio.to_thread(pool.shutdown)
 
     def close_when_written(self, fd: int, appender: Appender) -> None:
-        """Close a file, its lock with it, when its appender has written what it is at."""
+        """Close a file, which releases its lock, when its appender has finished the write that is under way."""
         self._closing.add(appender)
 
         def close() -> None:
@@ -115,19 +115,19 @@ class Directory:
         appender.when_written(close)
 
     def run(self, function: Callable[[], Result]) -> asyncio.Future[Result]:
-        """Run what may wait for the disk off the event loop."""
+        """Run a function that may wait for the disk in a thread."""
         return asyncio.get_running_loop().run_in_executor(_opened(self._writers), function)
 
     def read(self, function: Callable[[], Result]) -> asyncio.Future[Result]:
-        """Run what only reads off the event loop, in threads of its own."""
+        """Run a function that only reads in one of the threads for reads."""
         return asyncio.get_running_loop().run_in_executor(_opened(self._readers), function)
 
     def path(self, key: str) -> Path:
-        """Where the file of a key is. Keys are made here, of hexadecimal digits; none comes from a client unchecked."""
+        """The path of the file of a key. A key has only hexadecimal digits: check a key that comes from a client."""
         return Path(self._name(key))
 
     def _name(self, key: str) -> str:
-        # Not with `Path`, which takes 4 microseconds to put one together: a chunk of an upload asks for two.
+        # Not with `Path`, which needs 4 microseconds to join a path: each chunk of an upload needs two paths.
         return f"{self._prefix}/{key[:2]}/{key}"
 
     async def lock(self, key: str) -> int:
@@ -160,19 +160,19 @@ class Directory:
             raise of_disk(error) from None
 
     async def _make(self, path: str) -> int:
-        """Make a file and lock it, in a thread: this may wait for the disk."""
+        """Create a file and lock it, in a thread, because this may wait for the disk."""
         locking = self.run(lambda: _locked(path, os.O_CREAT, self._modes.file))
         try:
             return await asyncio.shield(locking)
         except asyncio.CancelledError:
             # Nobody else would close the descriptor, and its lock would refuse every later writer.
             locking.add_done_callback(_close_late)
-            # The caller deletes the file next, and it must not be made after that.
+            # The caller deletes the file next, and the thread must not create it after that.
             await asyncio.wait([locking])
             raise
 
     def is_held(self, key: str) -> bool:
-        """Whether some process is writing to the file of an upload just now."""
+        """Whether a process is writing to the file of an upload."""
         try:
             with self.closed_to_writers(key):
                 return False
@@ -181,10 +181,10 @@ class Directory:
 
     @contextlib.contextmanager
     def closed_to_writers(self, key: str) -> Iterator[os.stat_result | None]:
-        """Keep every process from writing to the file of an upload. Gives its status; None if there is no file.
+        """Keep every process from writing to the file of an upload. Yields its status; None if there is no file.
 
         Raises:
-            BlockingIOError: some process is writing to it.
+            BlockingIOError: a process is writing to it.
         """
         try:
             fd = os.open(self._name(key), os.O_RDONLY | os.O_CLOEXEC)
@@ -192,14 +192,14 @@ class Directory:
             yield None
             return
         try:
-            # Shared: it refuses writers, and not others who only ask.
+            # A shared lock keeps out writers, but not other calls of this method.
             fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
             yield os.fstat(fd)
         finally:
             os.close(fd)
 
     def size(self, key: str) -> int | None:
-        """Bytes of a file; None if it does not exist. Raises OCIError (5xx) if the file system does not tell."""
+        """Bytes of a file; None if it does not exist. Raises OCIError (5xx) if the file system fails."""
         try:
             return os.stat(self._name(key)).st_size
         except FileNotFoundError:
@@ -212,7 +212,7 @@ class Directory:
         return self.size(key) == size
 
     def open_file(self, key: str, size: int) -> int | None:
-        """Open a copy for reading; None if it is missing or of another size."""
+        """Open a copy for reading; None if the file is missing or has another size."""
         try:
             fd = os.open(self._name(key), os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
@@ -242,12 +242,12 @@ class Directory:
                 raise of_disk(error) from None
 
     def keys(self) -> Iterator[Found]:
-        """Every file there is, in no order. Blocks: for a thread of its own."""
+        """All files, in no order. This blocks, so call it in a thread."""
         for number in range(FAN_OUT):
             with os.scandir(self._root / f"{number:02x}") as entries:
                 for entry in entries:
                     if not entry.name.startswith(f"{number:02x}"):
-                        continue  # no key of ours: somebody else's
+                        continue  # not a key: another program has written this file
                     try:
                         status = entry.stat()
                     except FileNotFoundError:
@@ -261,7 +261,7 @@ class Directory:
 
     @property
     def boot(self) -> bytes:
-        """Names the time since the machine was started: within it, what was written is what is read."""
+        """The id of the current boot of the machine. Within one boot, a file has what was written to it."""
         return self._boot
 
     @property

@@ -1,4 +1,4 @@
-"""What the store needs of the operating system about its disk: syncs of folders, and the name of a boot."""
+"""What the store needs from the operating system: syncs of folders, and the id of the current boot."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import Final
 __all__ = ["BOOT_SIZE", "NO_BOOT", "boot_id", "sync_folder", "sync_folders_above"]
 
 BOOT_SIZE: Final = 16
-"""Bytes of the name of a boot."""
+"""Bytes of the id of a boot."""
 
 NO_BOOT: Final = bytes(BOOT_SIZE)
-"""In the place of the name of a boot: nothing is trusted that has it."""
+"""In the place of the id of a boot: a state with this id is never trusted."""
 
 
 def boot_id() -> bytes:
-    """Names the time since the machine was started; `NO_BOOT` where the system does not tell."""
+    """The id of the current boot of the machine; `NO_BOOT` if the system has none."""
     try:
         text = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii")
         return bytes.fromhex(text.strip().replace("-", ""))
@@ -35,10 +35,10 @@ def sync_folder(path: Path) -> None:
 
 
 def sync_folders_above(folder: Path) -> None:
-    """Sync a folder and all folders above it on the same disk, since their maker may not have done so."""
+    """Sync a folder and all folders above it on the same disk, because their creator may not have done so."""
     device = folder.stat().st_dev
     for path in (folder, *folder.absolute().parents):
-        # A folder that this process may not read was not made by it.
+        # This process has not created a folder that it may not read.
         with contextlib.suppress(PermissionError):
             if path.stat().st_dev != device:
                 return

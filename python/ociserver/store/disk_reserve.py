@@ -1,8 +1,8 @@
-"""Room on the disk that is kept for making room: deleting writes too, and on a full disk could not.
+"""Space on the disk that is reserved for deletions: a deletion also writes, which would fail on a full disk.
 
-The file is what the processes of a store share of the state of their disk. It is whole when it has its full size. What
-deletes and collects may take slices of it, when nothing else is left; then it is not whole, and nothing else may take
-room (`Room`) until it is again.
+The reserve is a file. Its size is the only state of the disk that the processes of a store share. The reserve is
+complete when the file has its full size. On a full disk, deletions and collection may give up slices of it. Then it is
+not complete, and nothing else may use space (`Room`) until it is complete again.
 """
 
 from __future__ import annotations
@@ -20,23 +20,23 @@ from ociserver.store.modes import Modes
 __all__ = ["SIZE", "SLICE", "Reserve"]
 
 SIZE: Final = 4 * 1024 * 1024
-"""Enough for the log of a thousand deletions, which collection turns into free files as it goes."""
+"""Bytes: enough for the log of a thousand deletions. Meanwhile collection deletes files and so frees space."""
 
 SLICE: Final = 256 * 1024
-"""What is given up at a time: the log of some fifty deletions. A request that takes room at that moment steals no more
-than this."""
+"""Bytes to give up at a time: the log of some fifty deletions. Another request that uses space at that moment can take
+no more than this."""
 
 _NOT_SUPPORTED: Final = (errno.EOPNOTSUPP, errno.EINVAL)
-"""Of a file system that cannot allocate, where the C library does not write instead."""
+"""Errors of a file system that cannot allocate space, if the C library does not write zeros instead."""
 
 
 class Reserve:
-    """The file. Processes need no lock: whoever loses a race finds the file smaller or larger, and looks again.
+    """The file of the reserve. Processes need no lock: after a race, the file is smaller or larger than expected.
 
     Args:
         path: of the file.
-        modes: of the file.
-        size: that it has when it is whole, in bytes.
+        modes: permissions of the file.
+        size: bytes of the complete reserve.
     """
 
     def __init__(self, path: Path, modes: Modes, size: int = SIZE) -> None:
@@ -45,14 +45,14 @@ class Reserve:
         self.size = size
 
     def missing(self) -> int:
-        """Bytes that it lacks; 0 if it is whole."""
+        """Bytes that the reserve lacks; 0 if it is complete."""
         try:
             return max(self.size - os.stat(self._path).st_size, 0)
         except OSError:
             return self.size
 
     def give_slice(self) -> bool:
-        """Give a slice up; False if there is none left."""
+        """Give up a slice. False if nothing is left."""
         with contextlib.suppress(OSError), self._opened(0) as fd:
             size = os.fstat(fd).st_size
             os.ftruncate(fd, max(size - SLICE, 0))
@@ -60,13 +60,13 @@ class Reserve:
         return False
 
     def refill(self, most: int) -> None:
-        """Take back what is missing, a slice at a time.
+        """Allocate what is missing, slice by slice.
 
         Args:
-            most: bytes to take at most, of what is free.
+            most: the most bytes to allocate.
 
         Raises:
-            OSError: the file cannot be written, and not for want of room.
+            OSError: the file cannot be written, for another reason than a full disk.
         """
         if most < SLICE or not self.missing():
             return
@@ -75,7 +75,7 @@ class Reserve:
                 try:
                     _grow(fd, size, min(SLICE, self.size - size))
                 except OSError as error:
-                    # Some file systems keep the part that fitted.
+                    # Some file systems keep the part that did fit.
                     os.ftruncate(fd, size)
                     if not is_full(error):
                         raise

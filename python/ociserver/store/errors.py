@@ -1,4 +1,4 @@
-"""What goes wrong below the store, in words for whoever gets to see it."""
+"""Errors of the file system and of SQLite, as clients and operators see them."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ __all__ = [
 ]
 
 RETRY_AFTER_S: Final = 10
-"""When a client is to try again what cannot be written just now."""
+"""Seconds after which a client may retry a request that was refused with 503."""
 
 DISK_FULL: Final = 507
-"""Its status."""
+"""The HTTP status while the disk is full."""
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _REFUSED = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
@@ -32,16 +32,16 @@ _EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE})
 
 
 class StoreError(RegistryError):
-    """The folder cannot be used; the message says why, and what to do."""
+    """The folder cannot be used. The message says why, and what to do."""
 
 
 def is_full(error: Exception) -> bool:
-    """Whether an error, of the system or as a client gets it, is that the disk has no room."""
+    """Whether an error says that the disk is full. The error is one of the system, or one that a client gets."""
     return error.errno in _FULL if isinstance(error, OSError) else getattr(error, "status", None) == DISK_FULL
 
 
 def is_full_below(error: BaseException) -> bool:
-    """Whether that the disk has no room is what an error, or a cause of it, comes from."""
+    """Whether an error, or one of its causes, says that the disk is full."""
     known = of_database(error) if isinstance(error, sqlite3.Error) else error
     if isinstance(known, Exception) and is_full(known):
         return True
@@ -49,51 +49,52 @@ def is_full_below(error: BaseException) -> bool:
 
 
 def of_disk(error: OSError) -> Exception:
-    """What a client gets for an error of the file system; others stay as they are, for the log."""
+    """What a client gets for an error of the file system. An error that is not known here is returned unchanged."""
     if error.errno in _FULL:
         return disk_full()
     if error.errno in _REFUSED:
-        return unavailable("the registry's folder cannot be written to just now")
+        return unavailable("the registry cannot write to its folder: make the folder writable")
     if error.errno in _EXHAUSTED:
-        return unavailable("the registry has too many files open just now")
+        return unavailable("the registry has too many open files: raise the limit (ulimit -n), or retry later")
     if error.errno == errno.EIO:
         return _failed()
     return error
 
 
 def of_database(error: sqlite3.Error) -> Exception:
-    """What a client gets for an error of SQLite; others stay as they are, for the log."""
+    """What a client gets for an error of SQLite. An error that is not known here is returned unchanged."""
     name: str = getattr(error, "sqlite_errorname", None) or ""
-    # The shared index of the log could not grow: there the disk is full too.
+    # With SHMSIZE, the shared index of the log could not grow: this also means that the disk is full.
     if name in ("SQLITE_FULL", "SQLITE_IOERR_SHMSIZE"):
         return disk_full()
     if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
-        return unavailable("the registry's database is locked by another program")
+        return unavailable("the registry's database is locked by another program: end that program, or retry later")
     if name.startswith("SQLITE_READONLY"):
-        return unavailable("the registry's database cannot be written to just now")
+        return unavailable("the registry cannot write to its database: make the folder and its files writable")
     if name.startswith("SQLITE_IOERR"):
         return _failed()
     if damaged(error):
-        return OCIError("UNKNOWN", f"the registry's database is damaged ({error}): it wants a backup", status=500)
+        return OCIError("UNKNOWN", f"the registry's database is damaged ({error}): restore a backup", status=500)
     return error
 
 
 def damaged(error: sqlite3.Error) -> bool:
-    """Whether the database file is not what SQLite wrote."""
+    """Whether an error says that the database file is not what SQLite wrote."""
     name: str = getattr(error, "sqlite_errorname", None) or ""
     return name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB"))
 
 
 def disk_full() -> OCIError:
-    """What a client gets while the disk has no room."""
-    return OCIError("UNKNOWN", "the registry's disk is full: free some space, or delete and collect", status=DISK_FULL)
+    """What a client gets while the disk is full."""
+    message = "the registry's disk is full: free some space, or delete images and run `ociserver collect`"
+    return OCIError("UNKNOWN", message, status=DISK_FULL)
 
 
 def unavailable(message: str, *, is_logged: bool = False) -> OCIError:
-    """What a client gets for what cannot be done just now: 503, and when to try again."""
+    """What a client gets while the store cannot do what it asks for: 503, with the time to wait before a retry."""
     headers = {"Retry-After": str(RETRY_AFTER_S)}
     return OCIError("UNKNOWN", message, status=503, headers=headers, is_logged=is_logged)
 
 
 def _failed() -> OCIError:
-    return OCIError("UNKNOWN", "the registry's disk has failed: see the system's log", status=500)
+    return OCIError("UNKNOWN", "the registry's disk has failed: see the log of the operating system", status=500)

@@ -1,9 +1,9 @@
-"""Points at which what is on the disk changes, so that a test can have the process die at each of them.
+"""Failpoints: places in the code where the state of the disk changes. A test can kill the process at each of them.
 
-Off, which is always except in those tests, reaching a point is a call that does nothing. The environment
-variable turns them on when this module is imported. It names a folder: what is reached is appended to its
-file `reached`, a line each, and where its file `armed` says `<n> <point>`, the process kills itself when it
-comes to that point for the n-th time since the file was written.
+Outside of such tests, `reach` does nothing. The environment variable `VARIABLE` turns the failpoints on when this
+module is imported. It names a folder. The process appends a line to the file `reached` in it for each point that it
+reaches. If the file `armed` contains `<n> <point>`, the process kills itself when it reaches this point for the n-th
+time since that file was written.
 """
 
 from __future__ import annotations
@@ -52,4 +52,4 @@ class _Points:
 _folder: Final = os.environ.get(VARIABLE)
 
 reach: Final[Callable[..., None]] = _Points(Path(_folder)) if _folder else _off
-"""Tell that a point is reached: `reach("file synced")`; with subjects, one point for each of them."""
+"""Report that a point is reached: `reach("file synced")`. With subjects, there is one point for each of them."""

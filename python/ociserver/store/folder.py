@@ -1,8 +1,8 @@
-"""Whose a folder is, before anything is written to it: nobody's, a store's, or another program's.
+"""Checks, before anything is written to a folder, whether it is empty, a store, or the folder of another program.
 
-Another registry's data must not be taken for an empty folder: the server would start without an image, beside all of
-them. A store is recognised by the names that it writes. What a new volume brings (`lost+found`, names that begin with
-a dot) is nobody's.
+The data of another registry must not be treated as an empty folder: the server would start without any image, beside
+all of them. A store is recognised by the names that it writes. Names that a new volume has (`lost+found`, names that
+begin with a dot) are ignored.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ BLOBS: Final = "blobs"
 OURS: Final = frozenset(
     {
         DATABASE,
-        # Beside it while it is made, or open; a process that was killed leaves them.
+        # SQLite keeps these beside the database while it is open. A killed process leaves them behind.
         f"{DATABASE}-journal",
         f"{DATABASE}-wal",
         f"{DATABASE}-shm",
@@ -37,18 +37,18 @@ OURS: Final = frozenset(
         BLOBS,
     }
 )
-"""Names that a store writes, or a server that is about to open one."""
+"""Names that a store writes, or a server before it opens the store."""
 
 MAX_LOOKED_AT: Final = 1_000
-"""Entries that are looked at to say what a folder looks like."""
+"""Entries that are read to find out what a folder looks like."""
 
 SHOWN: Final = 3
-"""Names in it that a message repeats, when it looks like nothing that is known."""
+"""Names that a message shows of a folder that looks like nothing known."""
 
 _FAN: Final = re.compile(r"[0-9a-f]{2}", re.ASCII)
 _LAYOUT: Final = "oci-layout"
 _ZOT: Final = frozenset({"cache.db", "meta.db", "_trivy", "_blobstore", "_restore_complete"})
-"""What zot keeps beside its repositories; olareg keeps nothing there."""
+"""Names that zot has beside its repositories. olareg has none there."""
 
 _COPY: Final = (
     "run that registry on another port and copy each of its repositories with "
@@ -58,15 +58,16 @@ _SKOPEO: Final = "copy each tag with `skopeo copy oci:DIR:TAG docker://NEW:PORT/
 
 
 def check_folder(path: Path) -> None:
-    """Make sure that a store may use a folder, which need not be there yet. Writes nothing.
+    """Check that a store may use a folder, which need not exist yet. This writes nothing.
 
     Raises:
-        StoreError: it is another program's, or no folder; the message says what it looks like, and what to do.
-        OSError: it cannot be read.
+        StoreError: another program uses the folder, or it is not a folder. The message says what it looks like, and
+            what to do.
+        OSError: the folder cannot be read.
     """
     _refuse_dangling(path)
     if os.path.lexists(path / DATABASE):
-        # Whatever lies beside it, and without a look at that.
+        # With the database of a store, the other files do not matter.
         _refuse_other_database(path / DATABASE)
         return
     try:
@@ -74,13 +75,13 @@ def check_folder(path: Path) -> None:
     except FileNotFoundError:
         return
     except NotADirectoryError:
-        raise StoreError(f"{path} is not a folder: give the store a folder of its own") from None
+        raise StoreError(f"{path} is not a folder: give the store its own folder") from None
     others = names - OURS
     blobs = _names_in(path / BLOBS)
     if any(not _FAN.fullmatch(name) for name in blobs):
         others.add(BLOBS)
     elif blobs and any(_names_in(path / BLOBS / name) for name in blobs):
-        # A store's, without its database: opening the store refuses that, in words of its own.
+        # A store without its database. `Store` refuses that with its own message.
         return
     if others:
         looks, how = _looks_like(path, names, others)
@@ -90,9 +91,9 @@ def check_folder(path: Path) -> None:
 
 
 def _looks_like(path: Path, names: Collection[str], others: Collection[str]) -> tuple[str, str]:
-    """What a folder looks like, and how its contents get into a store."""
+    """What a folder looks like, and how to copy its contents into a store."""
     for below in ("", "registry/v2", "docker/registry/v2"):
-        # In a folder of this name the repositories alone are enough: their blobs may be elsewhere, or lost.
+        # In a folder with this name the repositories are enough: their blobs may be elsewhere, or lost.
         wanted = {"repositories"} if below else {BLOBS, "repositories"}
         if wanted <= _names_in(path / below):
             where = f" in {below}" if below else ""
@@ -106,7 +107,7 @@ def _looks_like(path: Path, names: Collection[str], others: Collection[str]) -> 
         return looks, _bring(f"{_COPY}; or {_SKOPEO}")
     store = next((name for name in sorted(others) if (path / name / DATABASE).is_file()), None)
     if store is not None:
-        return f"there is one in {_shown(store)}", f", or {path / _shown(store)}"
+        return f"its subfolder {_shown(store)} is one", f", or {path / _shown(store)}"
     shown = [_shown(name) for name in sorted(others)[:SHOWN]]
     more = len(others) - len(shown)
     listed = ", ".join(shown) + (f" and {more} more" if more else "")
@@ -118,7 +119,7 @@ def _bring(how: str) -> str:
 
 
 def _layouts(path: Path) -> Iterator[Path]:
-    """Folders below that are OCI image layouts; of the first entries only, as there may be millions."""
+    """Folders below that are OCI image layouts. Only the first entries are read, because there may be millions."""
     looked_at = 0
     for folder, folders, files in os.walk(path):
         if _LAYOUT in files:
@@ -131,27 +132,27 @@ def _layouts(path: Path) -> Iterator[Path]:
 
 def _refuse_dangling(path: Path) -> None:
     for link in (path / BLOBS, path, *path.absolute().parents):
-        # `exists` follows links; a link in a circle leads nowhere either.
+        # `exists` follows links. It is also False for links that form a circle.
         with contextlib.suppress(PermissionError):
             if link.is_symlink() and not link.exists():
                 target = os.readlink(link)
                 raise StoreError(
-                    f"{link} is a symbolic link to {_shown(target)}, which does not exist: is what it is on mounted? "
-                    "Make that folder, or change the link"
+                    f"{link} is a symbolic link to {_shown(target)}, which does not exist: mount the disk that it is "
+                    "on, create that folder, or change the link"
                 )
 
 
 def _refuse_other_database(path: Path) -> None:
-    """A SQLite database that is not a store's; what is no database at all is a store's that was damaged."""
+    """Refuse a SQLite database of another program. A file that is not a database counts as a damaged store."""
     try:
-        # As it is: without locks, log or index, which would all write into the folder.
+        # Immutable: SQLite then uses no lock, no log and no index, which would all write into the folder.
         with contextlib.closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro&immutable=1", uri=True)) as database:
             tables = {name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
     except sqlite3.Error:
         return
-    # A store that was killed before its first checkpoint has all of its tables in the log.
+    # If a store was killed before its first checkpoint, all of its tables are in the log.
     if tables and "copies" not in tables:
-        raise StoreError(f"{path} is a database of another program. Nothing was changed: give the store another folder")
+        raise StoreError(f"{path} is a database of another program. Nothing was changed. Give the store another folder")
 
 
 def _names_in(path: Path) -> set[str]:
@@ -166,5 +167,5 @@ def _is_nobodys(name: str) -> bool:
 
 
 def _shown(name: str) -> str:
-    """A name of somebody's, on one line."""
+    """A name that this project has not chosen, on one line."""
     return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in name)

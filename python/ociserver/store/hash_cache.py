@@ -2,7 +2,7 @@
 
 A request is answered when its bytes are in the file. They may be hashed later, while the client sends its next request,
 which continues with the hash from this cache. So the state of the hash need not be written to the database with each
-request either. What that gains is in benches/NOTES.md.
+request either. benches/NOTES.md has the figures.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class HashCache:
     def take(self, key: str, seen: Seen, size: int) -> BackgroundHasher | None:
         """Remove and return the hash of an upload, if the upload looks as it did and has this many bytes.
 
-        A hash that does not fit is dropped: another process has written meanwhile, or bytes are missing.
+        Any other hash is dropped: another process has written meanwhile, or bytes are missing.
         """
         cached, hashing = self._entries.pop(key, (None, None))
         if hashing is None or (cached == seen and hashing.length() == size):

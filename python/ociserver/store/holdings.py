@@ -1,4 +1,4 @@
-"""Which contents repositories hold: for many contents at once, and page by page."""
+"""Reads which contents repositories hold: for many contents at once, and page by page."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def linked(digests: Sequence[str]) -> Work[dict[str, dict[str, bool]]]:
 
 
 def present(manifests: Iterable[tuple[str, str]]) -> Work[set[tuple[str, str]]]:
-    """Which of some manifests, (repository, digest), are there."""
+    """Those of some manifests, (repository, digest), that exist."""
     found: set[tuple[str, str]] = set()
     for repository, digest in manifests:
         rows = yield (
@@ -37,14 +37,14 @@ def present(manifests: Iterable[tuple[str, str]]) -> Work[set[tuple[str, str]]]:
 
 
 def repositories_of(names: Sequence[str]) -> Work[set[str]]:
-    """Which of some repositories there are."""
+    """Those of some repositories that exist."""
     marks = ", ".join("?" * len(names))
     rows = yield f"SELECT name FROM repositories WHERE name IN ({marks})", tuple(names)
     return {name for (name,) in rows}
 
 
 def blobs_after(repository: str, copy_id: int, limit: int) -> Work[list[Row]]:
-    """(copy id, digest, size) of the blobs of a repository after one."""
+    """(copy id, digest, size) of the blobs of a repository with a larger copy id."""
     return (
         yield (
             "SELECT c.id, c.digest, c.size FROM links l JOIN copies c ON c.id = l.copy_id"
@@ -56,7 +56,7 @@ def blobs_after(repository: str, copy_id: int, limit: int) -> Work[list[Row]]:
 
 
 def manifests_after(repository: str, digest: str, limit: int) -> Work[list[Row]]:
-    """(digest, size) of the manifests of a repository after one."""
+    """(digest, size) of the manifests of a repository with a larger digest."""
     return (
         yield (
             "SELECT digest, size FROM manifests WHERE repository_id = (SELECT id FROM repositories WHERE name = ?)"

@@ -1,4 +1,4 @@
-"""What immutable tags forbid: reads that a write makes in its own transaction."""
+"""Checks that immutable tags need. A write makes them in its own transaction."""
 
 from __future__ import annotations
 
@@ -11,12 +11,14 @@ __all__ = ["check_deletable", "check_repository_deletable", "check_tags", "is_he
 
 
 def check_repository_deletable(repo_id: int) -> Work[None]:
+    """Raises DENIED if the repository has a tag."""
     rows = yield "SELECT 1 FROM tags WHERE repository_id = ? LIMIT 1", (repo_id,)
     if rows:
         raise OCIError("DENIED", "the repository has tags, and tags are immutable in this registry")
 
 
 def check_tags(repo_id: int, manifest_id: int | None, tags: Sequence[str]) -> Work[None]:
+    """Raises DENIED if one of the tags points at another manifest."""
     for tag in tags:
         rows = yield "SELECT manifest_id FROM tags WHERE repository_id = ? AND name = ?", (repo_id, tag)
         if rows and rows[0][0] != manifest_id:
@@ -24,12 +26,13 @@ def check_tags(repo_id: int, manifest_id: int | None, tags: Sequence[str]) -> Wo
 
 
 def check_deletable(repo_id: int, digest: str) -> Work[None]:
+    """Raises DENIED if a tag reaches the content."""
     if (yield from is_held_by_tag(repo_id, digest)):
         raise OCIError("DENIED", "a tag needs this content, and tags are immutable in this registry")
 
 
 def is_held_by_tag(repo_id: int, digest: str) -> Work[bool]:
-    """Whether some tag reaches a content through manifests, walking from the content upwards."""
+    """Whether a tag reaches a content through manifests. The search goes from the content upwards."""
     seen = {digest}
     waiting = [digest]
     while waiting:

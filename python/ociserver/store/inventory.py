@@ -1,4 +1,4 @@
-"""What a repository holds, counted: for people who are about to delete it."""
+"""Counts what a repository holds, for a person who is about to delete it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["Inventory", "inventory"]
 
 @dataclass(frozen=True, slots=True)
 class Inventory:
-    """Counts; `own_blobs` and `own_bytes` are of blobs that no other repository links."""
+    """The counts. `own_blobs` and `own_bytes` count blobs that no other repository links."""
 
     tags: int
     manifests: int

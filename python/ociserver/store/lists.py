@@ -1,4 +1,4 @@
-"""The lists of the store: each page is one read."""
+"""The lists of the store. Each page is one read."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from ociserver.store.work import Database, Work
 __all__ = ["Lists"]
 
 PAGE: Final = 1_000
-"""Rows that a list without a limit reads at a time; no transaction stays open between pages."""
+"""Rows in a page of a list without a limit. No transaction stays open between two pages."""
 
 
 class Lists(Backend):
-    """The `Lister` of the store, over its metadata."""
+    """The `Lister` of the store. It reads the metadata."""
 
     database: Database
 

@@ -1,4 +1,4 @@
-"""What the store changes of manifests and tags: each function is one transaction, all of it or nothing."""
+"""The SQL that changes manifests and tags. Each function is one transaction."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def push_manifest(
     lax: bool,
     now: int,
 ) -> Work[None]:
-    """Store a manifest and set its tags. One that is stored keeps its type, and what is recorded of it."""
+    """Store a manifest and set its tags. A manifest that is stored already keeps its type, and what is recorded."""
     rows = yield (
         "SELECT r.id, m.id, m.media_type FROM repositories r"
         " LEFT JOIN manifests m ON m.repository_id = r.id AND m.digest = ? WHERE r.name = ?",
@@ -47,7 +47,7 @@ def push_manifest(
         if read_stored_manifest(content, media_type).media_type == media_type:
             is_immutable = immutable_tags and (yield from is_held_by_tag(repo_id, descriptor.digest))
             raise refused_retype(media_type, info.media_type, is_immutable=is_immutable)
-        # It cannot be what an older version took it for.
+        # An older version has recorded a type that the content cannot have.
         yield from record(manifest_id, repo_id, info)
     if immutable_tags:
         yield from check_tags(repo_id, manifest_id, tags)
@@ -75,7 +75,7 @@ def push_manifest(
         manifest_id = rows[0][0]
         yield from list_repository(repository)
     else:
-        # The content too: where it has rotted, this heals it.
+        # The content is written again, because this repairs a corrupt one.
         yield (
             "UPDATE manifests SET renewed = ?, size = ?, content = ? WHERE id = ?",
             (now, descriptor.size, content, manifest_id),
@@ -93,13 +93,13 @@ def push_manifest(
 
 
 def renew_manifest(manifest_id: int, now: int) -> Work[bool]:
-    """Note that a client has asked for a manifest, and may count on it for a while; whether it is still there."""
+    """Record that a client has requested a manifest, so that collection keeps it. Returns whether it still exists."""
     rows = yield "UPDATE manifests SET renewed = ? WHERE id = ? RETURNING id", (now, manifest_id)
     return bool(rows)
 
 
 def delete_manifest(repository: str, digest: str, *, immutable_tags: bool) -> Work[None]:
-    """Delete a manifest, and with it its tags and what it references (by the tables' cascade)."""
+    """Delete a manifest. The tables' cascade also deletes its tags and the record of its references."""
     repo_id = yield from repository_id(repository)
     rows = yield "SELECT id FROM manifests WHERE repository_id = ? AND digest = ?", (repo_id, digest)
     if not rows:
@@ -111,7 +111,7 @@ def delete_manifest(repository: str, digest: str, *, immutable_tags: bool) -> Wo
 
 
 def delete_tag(repository: str, tag: str, *, immutable_tags: bool, now: int) -> Work[None]:
-    """Delete a tag; the manifest stays."""
+    """Delete a tag. The manifest stays."""
     repo_id = yield from repository_id(repository)
     rows = yield "SELECT name FROM tags WHERE repository_id = ? AND name = ?", (repo_id, tag)
     if not rows:
@@ -123,7 +123,7 @@ def delete_tag(repository: str, tag: str, *, immutable_tags: bool, now: int) -> 
 
 
 def _renew_tagged(repository_id: int, tag: str, now: int) -> Work[None]:
-    """Have the age of the manifest that a tag leaves counted from now: a client may be in the middle of pulling it."""
+    """Count the age of the manifest that loses a tag from now: a client may be pulling it."""
     yield (
         "UPDATE manifests SET renewed = ?"
         " WHERE id = (SELECT manifest_id FROM tags WHERE repository_id = ? AND name = ?)",
@@ -144,7 +144,7 @@ def _check_references(repo_id: int, info: ManifestInfo) -> Work[None]:
 
 
 def _known(statement: str, repo_id: int, digests: Sequence[str]) -> Work[set[str]]:
-    """Those of some digests that a repository has."""
+    """The digests that a repository has, of those that are given."""
     if not digests:
         return set()
     rows = yield statement.format(", ".join("?" * len(digests))), (repo_id, *digests)

@@ -1,4 +1,4 @@
-"""Who may read what the store writes."""
+"""Permissions of the folders and files of a store."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ __all__ = ["GROUP_READABLE", "PRIVATE", "Modes"]
 
 @dataclass(frozen=True, slots=True)
 class Modes:
-    """Permissions (chmod(2)) of what is made; the umask takes away from them. What exists keeps its own.
+    """Permissions (chmod(2)) of new folders and files, less the umask. Existing ones keep their permissions.
 
     Args:
-        folder: of folders.
-        file: of files.
+        folder: permissions of folders.
+        file: permissions of files.
     """
 
     folder: int
     file: int
 
     def make_folder(self, path: Path) -> None:
-        """Make a folder, if it is missing; those above it get what the umask says. Raises OSError."""
+        """Create a folder if it is missing. Missing folders above it get default permissions. Raises OSError."""
         path.mkdir(mode=self.folder, parents=True, exist_ok=True)
 
     def make_file(self, path: Path) -> None:
-        """Make an empty file, if it is missing. Raises OSError.
+        """Create an empty file if it is missing. Raises OSError.
 
-        One that exists is not even opened: closing it would drop the locks that this process has on it.
+        An existing file is not even opened: closing it would release the locks that this process has on it.
         """
         try:
             os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, self.file))
@@ -38,7 +38,7 @@ class Modes:
 
 
 PRIVATE: Final = Modes(0o700, 0o600)
-"""Only the user that the server runs as."""
+"""Only the user of the server may read and write."""
 
 GROUP_READABLE: Final = Modes(0o750, 0o640)
-"""Its group may read, for a backup by another user."""
+"""The group may read too, for example for a backup by another user."""

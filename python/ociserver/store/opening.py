@@ -1,4 +1,4 @@
-"""Opening an upload, for one request: see "When the row is read" in `upload_state`."""
+"""Opens an upload for one request. See "When the row is read" in `upload_state`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["resume_upload", "start_upload"]
 
 
 async def start_upload(uploads: Uploads, repository: str, algorithm: str) -> Upload:
-    """Make a new upload, and open it."""
+    """Start a new upload, and open it."""
     return Upload(uploads, repository, await uploads.start(repository, algorithm), 0)
 
 
@@ -21,10 +21,10 @@ async def resume_upload(
     """Open an upload that exists.
 
     Args:
-        uploads: of the store.
-        repository: that the upload is in.
-        upload_id: names it.
-        offset: where the first bytes have to begin; None for wherever the upload ends.
+        uploads: the uploads of the store.
+        repository: the repository that the upload is in.
+        upload_id: the id of the upload, as a client has sent it.
+        offset: where the first bytes have to begin; None: at the end of the upload, wherever that is.
         is_writer: whether this request certainly writes to the upload, or ends it.
 
     Raises:
@@ -52,7 +52,7 @@ async def _resume_locked(uploads: Uploads, repository: str, upload_id: str, offs
         if claim is not None:
             uploads.release(claim)
         if isinstance(error, OCIError) and error.code == "RANGE_INVALID":
-            return None  # the first write tells, if that is still so
+            return None  # the first write raises this again, if it is still true
         raise
     if held is None:
         uploads.release(claim)

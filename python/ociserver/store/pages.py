@@ -1,7 +1,7 @@
-"""Pages of a SQLite file that nothing uses: how many there are, and how they are taken out of the file.
+"""Free pages of a SQLite file: counts them, and removes them from the file.
 
-https://sqlite.org/pragma.html#pragma_incremental_vacuum: for each page the last one of the file takes the place of a
-free one. The file itself gets shorter when its log is copied back.
+https://sqlite.org/pragma.html#pragma_incremental_vacuum: for each removed page, the last page of the file is moved to
+the place of a free one. The file gets shorter when its log is copied back.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from ociserver.store.work import Work
 __all__ = ["CONVERT_BYTES", "PAGE_SIZE", "convert", "count_free", "take_out"]
 
 PAGE_SIZE: Final = 4096
-"""Bytes, SQLite's default."""
+"""Bytes of a page, SQLite's default."""
 
 CONVERT_BYTES: Final = 16 * 1024 * 1024
-"""How much a file may hold to be rewritten when it is opened: that takes less than a second, in which nobody else can
-write. 98 MB took four."""
+"""The most bytes in a file that is converted when it is opened. The conversion takes less than a second, during which
+nobody else can write. 98 MB took four seconds."""
 
 CONVERT_ROOM: Final = 4
-"""How many times as much must be free on the disk: for the log, for the file, and for others."""
+"""How many times as many bytes must be free on the disk: for the log, for the file, and for others."""
 
 _INCREMENTAL: Final = 2
 
@@ -32,28 +32,28 @@ _log = logging.getLogger("ociserver")
 
 
 def count_free() -> Work[int]:
-    """How many pages `take_out` could take out; 0 for a file that was made without `auto_vacuum`."""
+    """How many pages `take_out` could remove; 0 for a file that was created without `auto_vacuum`."""
     ((mode,),) = yield "PRAGMA auto_vacuum", ()
     ((count,),) = yield "PRAGMA freelist_count", ()
     return int(count) if mode == _INCREMENTAL else 0
 
 
 def take_out(pages: int) -> Work[None]:
-    """Take out so many pages, if there are as many."""
+    """Remove this many free pages from the file, or all if there are fewer."""
     for _ in range(pages):
-        # One by one: Python's module runs this statement for one page only, whatever number it has.
+        # One by one: Python's module runs this statement for one page only, even with a larger number.
         yield "PRAGMA incremental_vacuum(1)", ()
 
 
 def convert(connection: sqlite3.Connection, path: Path, most: int) -> None:
-    """Rewrite a file that was made without `auto_vacuum`, if that takes a moment only; else leave it as it is.
+    """Rewrite a file that was created without `auto_vacuum`, unless it is so large that this takes long.
 
-    SQLite writes all of it into the log, in one transaction: whatever happens, the file is either the old or the new.
+    SQLite writes the whole file into the log, in one transaction. So the file is always either the old or the new one.
 
     Args:
-        connection: to it, with nothing under way; nobody else writes.
+        connection: to the file, without a transaction. No other connection may write.
         path: of the file.
-        most: bytes that it may hold.
+        most: the most bytes in a file that is rewritten.
     """
     (mode,) = connection.execute("PRAGMA auto_vacuum").fetchone()
     if mode == _INCREMENTAL:
@@ -68,5 +68,5 @@ def convert(connection: sqlite3.Connection, path: Path, most: int) -> None:
         connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
         connection.execute("VACUUM")
     except sqlite3.Error as error:
-        # As where SQLite keeps its temporary files there is no room.
-        _log.warning("%s cannot be rewritten so that it gives room back, and stays as it is: %s", path, error)
+        # For example, the disk of SQLite's temporary files is full.
+        _log.warning("%s cannot be converted to return free space to the disk; it is unchanged: %s", path, error)

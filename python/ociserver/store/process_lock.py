@@ -1,8 +1,8 @@
-"""An exclusive lock between processes, whose wait can be watched and given up.
+"""An exclusive lock between processes. Another thread can watch a wait for it, and give the wait up.
 
-flock(2) is fair enough and ends with the process that holds it, but it has no timeout: a process that stands still
-with the lock keeps a waiting thread in the system call without end. So whoever bounds the wait does so from another
-thread: it sees how long the wait has been (`waited_s`), and may close the lock, which leaves the waiting thread behind.
+flock(2) is fair enough, and the lock ends with the process that holds it. But flock(2) has no timeout: if a process
+freezes while it holds the lock, a waiting thread never leaves the system call. So another thread bounds the wait: it
+reads how long the wait has taken (`waited_s`), and may close the lock, which abandons the waiting thread.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ class _State(enum.Enum):
 
 
 class ProcessLock:
-    """One lock file. One thread at a time takes and releases it; any thread may look and close.
+    """One lock file. One thread at a time may acquire and release it. Any thread may call `waited_s` and `close`.
 
-    Two objects on one path exclude each other, in one process too.
+    Two objects with the same path exclude each other, also within one process.
 
     Args:
-        path: of the file, which is made if it is missing.
-        mode: of the file, where it is made.
+        path: of the file, which is created if it is missing.
+        mode: permissions of a new file.
 
     Raises:
         OSError: the file cannot be opened.
@@ -48,7 +48,7 @@ class ProcessLock:
         self._ended = threading.Event()
 
     def acquire(self) -> bool:
-        """Wait for the lock, without a bound. False if it was closed meanwhile: then it is not held."""
+        """Wait for the lock, without a timeout. False if it was closed meanwhile: then this thread does not hold it."""
         with self._mutex:
             if self._state is _State.CLOSED:
                 return False
@@ -61,13 +61,13 @@ class ProcessLock:
             with self._mutex:
                 closed = self._state is _State.CLOSED
                 if closed:
-                    os.close(self._fd)  # left to this thread, which was using it; that releases the lock too
+                    os.close(self._fd)  # `close` has left this to the thread that used it; it also releases the lock
                 else:
                     self._state = reached
         return not closed
 
     def try_acquire(self) -> bool:
-        """Take the lock if nobody holds it."""
+        """Acquire the lock if nobody holds it."""
         with self._mutex:
             if self._state is _State.CLOSED:
                 return False
@@ -79,9 +79,9 @@ class ProcessLock:
             return True
 
     def acquire_within(self, seconds: float) -> bool:
-        """Wait for the lock for so long, or until it is closed.
+        """Wait for the lock for this many seconds, or until it is closed.
 
-        After False a thread still waits: the only use left is `close`.
+        After False, a thread still waits for the lock: only `close` may be called.
         """
         if self.try_acquire():
             return True
@@ -95,19 +95,19 @@ class ProcessLock:
         self._ended.set()
 
     def release(self) -> None:
-        """Let go of the lock; whoever waits gets it."""
+        """Release the lock."""
         with self._mutex:
             if self._state is _State.HELD:
                 fcntl.flock(self._fd, fcntl.LOCK_UN)
                 self._state = _State.FREE
 
     def waited_s(self) -> float | None:
-        """Seconds for which a thread has been waiting; None if none is."""
+        """Seconds that a thread of this process has waited; None if none is waiting."""
         with self._mutex:
             return time.monotonic() - self._since if self._state is _State.WAITING else None
 
     def close(self) -> None:
-        """Release the lock, and take no more. A thread that is waiting gets False, whenever the lock comes to it."""
+        """Release the lock for good. A thread that is waiting gets False, when the system gives it the lock."""
         with self._mutex:
             state, self._state = self._state, _State.CLOSED
             self._ended.set()

@@ -1,4 +1,4 @@
-"""Pushing a blob in one request."""
+"""Pushes a blob in one request."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ociserver.adapt import write_all
 from ociserver.errors import OCIError
 from ociserver.interface import UNKNOWN_SIZE, Descriptor
 from ociserver.store.opening import start_upload
-from ociserver.store.upload import INLINE_SIZE, Upload
+from ociserver.store.upload import Upload
 from ociserver.store.uploads import Uploads
 
 __all__ = ["push_blob"]
@@ -22,9 +22,9 @@ async def push_blob(
     """`Writer.push_blob`: a small blob takes one transaction, a larger one becomes an upload.
 
     Args:
-        uploads: of the store.
-        repository: where to.
-        descriptor: its digest and size count.
+        uploads: the uploads of the store.
+        repository: the repository to push to.
+        descriptor: only its digest and size are used.
         chunks: the bytes.
 
     Raises:
@@ -39,7 +39,7 @@ async def push_blob(
     try:
         content = aiter(chunks)
         async for data in content:
-            if len(head) + len(data) <= INLINE_SIZE:
+            if len(head) + len(data) <= uploads.inline_size:
                 head += data
                 continue
             upload = await start_upload(uploads, repository, algorithm)
@@ -58,7 +58,7 @@ async def push_blob(
         return await uploads.commit(repository, found, size, upload=None, content=head)
     except BaseException:
         if upload:
-            # The client is told why its push failed, and not that its upload could not be cancelled.
+            # The client gets the error of its push, and not one of the cancellation.
             with contextlib.suppress(Exception):
                 await upload.cancel()
         raise

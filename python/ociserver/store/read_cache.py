@@ -1,8 +1,8 @@
-"""Answers of the database that are kept in memory until anything is committed.
+"""A cache of results of the database, which is valid until anything is committed.
 
-Not by time and not by key: whatever any process commits empties it, so that what is found here is what the
-database would answer now. That costs a registry under writes nothing but the keeping, and makes reading
-from one that rests, which is what registries mostly do, three times as fast.
+Entries expire neither by time nor by key: any commit of any process empties the cache. So a cached result is what the
+database would return now. Reads are three times as fast while nothing is written, which is most of the time. While
+clients write, the cache costs only the work of adding entries.
 """
 
 from __future__ import annotations
@@ -15,29 +15,31 @@ from typing import Any, Final
 __all__ = ["Generation", "ReadCache"]
 
 MAX_BYTES: Final = 16 * 1024 * 1024
-"""Of contents and what it takes to hold them, in each process."""
+"""Bytes of all entries, with their overhead, in each process."""
 
 MAX_ENTRY: Final = 64 * 1024
-"""Larger contents are not kept: reading them costs more than finding them."""
+"""Bytes of one entry. A larger content is not cached: to read it costs more than to find it."""
 
 OVERHEAD: Final = 1024
 """Bytes that an entry takes besides its content: its key, a descriptor, their strings."""
 
 
 class ReadCache:
-    """What was read since the last commit. Any thread may look and keep.
+    """Results that were read since the last commit. Any thread may use it.
 
     Args:
-        version: of the database, equal for as long as nothing is committed; None where that cannot be told.
+        version: returns the version of the database, which changes with each commit; None if it is not known.
+        max_bytes: bytes of all entries, with their overhead.
     """
 
-    def __init__(self, version: Callable[[], bytes | None]) -> None:
+    def __init__(self, version: Callable[[], bytes | None], max_bytes: int = MAX_BYTES) -> None:
         self._version = version
-        self._generation = Generation(None)
+        self._max_bytes = max_bytes
+        self._generation = Generation(None, max_bytes)
 
     def get(self, key: Hashable) -> Any:
-        """What was kept, or None."""
-        generation = self._generation  # once: another thread may put the next one in its place
+        """The cached value of a key, or None."""
+        generation = self._generation  # read once: another thread may replace it
         version = self._version()
         if version is None or version != generation.version:
             return None
@@ -45,31 +47,32 @@ class ReadCache:
         return entry[0] if entry else None
 
     def begin(self) -> Generation:
-        """Where to keep what is read from now on; to be asked for before it is read."""
+        """Where to put a result. Call this before the database is read."""
         generation, version = self._generation, self._version()
         if version != generation.version:
-            generation = self._generation = Generation(version)
+            generation = self._generation = Generation(version, self._max_bytes)
         return generation
 
 
 class Generation:
-    """What was read since one commit and until the next, oldest first.
+    """Results that were read between one commit and the next, oldest first.
 
-    What comes in was read after the version was looked at, so that it is never older. It may be newer: then something
-    was committed meanwhile, and nobody looks for it here any more.
+    Each result was read after the version was compared, so it is never older than the version. It may be newer, if
+    something was committed meanwhile. But then no reader uses this generation any more.
     """
 
-    __slots__ = ("_bytes", "_lock", "entries", "version")
+    __slots__ = ("_bytes", "_lock", "_max_bytes", "entries", "version")
 
-    def __init__(self, version: bytes | None) -> None:
+    def __init__(self, version: bytes | None, max_bytes: int) -> None:
         self.version = version
         self.entries: OrderedDict[Hashable, tuple[Any, int]] = OrderedDict()
         self._bytes = 0
-        # Around what is counted; to look needs none.
+        self._max_bytes = max_bytes
+        # For `put`. A read needs no lock.
         self._lock = Lock()
 
     def put(self, key: Hashable, value: Any, content: bytes | None) -> None:
-        """Keep what was read after `begin` gave this."""
+        """Add a result that was read after `begin` has returned this generation."""
         size = OVERHEAD + len(content or b"")
         if size > MAX_ENTRY or self.version is None:
             return
@@ -78,6 +81,6 @@ class Generation:
                 return
             self.entries[key] = value, size
             self._bytes += size
-            while self._bytes > MAX_BYTES:
+            while self._bytes > self._max_bytes:
                 _, (_, size) = self.entries.popitem(last=False)
                 self._bytes -= size

@@ -12,8 +12,8 @@ from ociserver.errors import OCIError
 from ociserver.interface import BlobReader, Descriptor, Manifest
 from ociserver.store import manifests, reads, writes
 from ociserver.store.directory import Directory
-from ociserver.store.glances import Glances
 from ociserver.store.lists import Lists
+from ociserver.store.nowait_reads import NowaitReads
 from ociserver.store.read_cache import ReadCache
 from ociserver.store.reader import FileReader, InlineReader
 from ociserver.store.reads import Link, Resolved, StoredContent
@@ -22,7 +22,7 @@ from ociserver.store.work import Database, Work
 __all__ = ["Reading"]
 
 RENEWAL_WAIT_S: Final = 0.1
-"""How long a HEAD waits until what it asked for is renewed. It does not wait for a slow disk, or a locked database."""
+"""Seconds that a HEAD waits for the renewal of its content: not so long as a slow disk or a locked database takes."""
 
 _log = logging.getLogger("ociserver")
 
@@ -30,13 +30,13 @@ _log = logging.getLogger("ociserver")
 class Reading(Lists, reads_nowait=True):
     """The `Reader` of the store.
 
-    A content whose file is missing, or has another size than was recorded, is answered as unknown: then a client pushes
-    it again, which repairs it.
+    A content whose file is missing, or has another size than was recorded, counts as unknown. Then a client pushes it
+    again, which repairs it.
 
     Args:
         database: has the metadata, and small contents.
         blobs: has the files.
-        renew_after_s: a HEAD renews a blob or a manifest at most this often.
+        renew_after_s: a HEAD renews a blob or a manifest at most this often, in seconds.
     """
 
     def __init__(self, database: Database, blobs: Directory, renew_after_s: float) -> None:
@@ -44,11 +44,11 @@ class Reading(Lists, reads_nowait=True):
         self.blobs = blobs
         self.renew_after_s = renew_after_s
         self._read_cache = ReadCache(database.version)
-        self._glances = Glances(database, self._read_cache)
+        self._nowait_reads = NowaitReads(database, self._read_cache)
 
     @property
     def unavailable(self) -> str | None:
-        """Why nothing can be written just now, in words without paths; None while it can, as far as is known."""
+        """Why nothing can be written at present, as a text without paths; None if, as far as is known, it can."""
         return self.database.unavailable
 
     async def get_blob(self, repository: str, digest: str, range: ByteRange | None = None) -> BlobReader:
@@ -68,7 +68,7 @@ class Reading(Lists, reads_nowait=True):
                 return FileReader(self.blobs, descriptor, fd, *span)
             if copy.key == seen:
                 raise OCIError("BLOB_UNKNOWN")
-            # A push may have replaced the copy since the look: then the next look finds another key.
+            # A push may have replaced the copy since it was found. Then the next search finds another key.
             seen = copy.key
 
     async def get_manifest(self, repository: str, digest: str) -> Manifest:
@@ -95,7 +95,7 @@ class Reading(Lists, reads_nowait=True):
             again = await self._find_blob(repository, digest)
             if again.copy.key == link.copy.key or not self._is_whole(again.copy):
                 raise OCIError("BLOB_UNKNOWN")
-            link = again  # a push has replaced the copy between the two looks
+            link = again  # a push has replaced the copy
         now = int(time.time())
         if self._is_due(link.renewed) and not await self._renew(writes.renew(link.repository_id, link.copy.id, now)):
             raise OCIError("BLOB_UNKNOWN")
@@ -122,23 +122,23 @@ class Reading(Lists, reads_nowait=True):
             generation = self._read_cache.begin()
             resolved = await self.database.read(reads.resolve_tag(repository, tag))
             generation.put(key, resolved, None)
-        # A tag keeps its manifest, whose age is counted from when that ends.
+        # No renewal: the tag keeps its manifest. The age of the manifest is counted from the end of its last tag.
         return resolved.descriptor
 
     def read_nowait(self, kind: str, repository: str, reference: str) -> tuple[Descriptor, bytes | None] | None:
         if kind == "manifest_get":
             manifest: Manifest | None = self._read_cache.get((repository, reference, "manifest"))
-            manifest = manifest or self._glances.manifest(repository, reference)
+            manifest = manifest or self._nowait_reads.manifest(repository, reference)
             return None if manifest is None else (manifest.descriptor, manifest.content)
         if kind == "manifest_head":
             resolved: Resolved | None = self._read_cache.get((repository, reference, "resolved"))
-            resolved = resolved or self._glances.resolved(repository, reference)
+            resolved = resolved or self._nowait_reads.resolved(repository, reference)
             is_due = resolved is not None and ":" in reference and self._is_due(resolved.renewed)
             return None if resolved is None or is_due else (resolved.descriptor, None)
         link: Link | None = self._read_cache.get((repository, reference, "blob"))
-        link = link or self._glances.blob(repository, reference)
+        link = link or self._nowait_reads.blob(repository, reference)
         if link is None or link.copy.content is None or link.copy.bad:
-            # What is in a file may have gone, or be short.
+            # The file may be missing or too short, which only the event loop may check.
             return None
         if kind == "blob_head" and self._is_due(link.renewed):
             return None
@@ -157,11 +157,11 @@ class Reading(Lists, reads_nowait=True):
         return not copy.bad and (copy.key is None or self.blobs.is_whole(copy.key, copy.size))
 
     def _is_due(self, renewed: int) -> bool:
-        """Whether a HEAD has to renew what was renewed at this time."""
+        """Whether a HEAD has to renew a content that was last renewed at this time."""
         return time.time() - renewed > self.renew_after_s
 
     async def _renew(self, renewal_work: Work[bool]) -> bool:
-        """Renew a link or a manifest; False if it has gone meanwhile."""
+        """Renew a link or a manifest. False if it was deleted meanwhile."""
         if self.unavailable:
             return True
         renewal = asyncio.ensure_future(self.database.write(renewal_work, durable=False))
@@ -175,4 +175,4 @@ class Reading(Lists, reads_nowait=True):
 
 def _log_failure(renewal: asyncio.Future[bool]) -> None:
     if not renewal.cancelled() and (error := renewal.exception()) is not None:
-        _log.warning("a blob or manifest that a HEAD asked for could not be renewed: %s", error)
+        _log.warning("a HEAD could not renew its blob or manifest, which collection may delete sooner: %s", error)

@@ -1,4 +1,4 @@
-"""What the store asks its metadata: one statement each where it matters, the rest only on the way to an error."""
+"""The SQL that reads the metadata. A frequent read is one statement; only an error needs more."""
 
 from __future__ import annotations
 
@@ -40,17 +40,16 @@ __all__ = [
 BLOB_TYPE: Final = "application/octet-stream"
 
 SMALL_SIZE: Final = 64 * 1024
-"""Of the largest manifest that is looked for where nobody may wait for it."""
-
+"""Bytes of the largest manifest that a read without waiting returns."""
 
 SMALL_ANNOTATIONS: Final = 4 * 1024
-"""Bytes of annotations up to which a page of referrers has them. A page is a thousand rows, of which whoever asks may
-have use for one only; larger ones are read one by one, as far as they are asked for."""
+"""The most bytes of annotations that a page of referrers has for one of them. A page has up to a thousand rows, and the
+caller may need only one of them. Larger annotations are read one by one, when the caller reaches them."""
 
 
 @dataclass(frozen=True, slots=True)
 class StoredContent:
-    """A stored copy of a content: small ones are here, of others the key of their file."""
+    """A stored copy of a content: the bytes if it is small, else the key of its file."""
 
     id: int
     size: int
@@ -60,21 +59,21 @@ class StoredContent:
 
 
 class Link(NamedTuple):
-    """A blob of a repository: described once, since each further object costs a read as much as finding it."""
+    """A blob of a repository. A tuple, because each further object costs as much as the read itself."""
 
     descriptor: Descriptor
     copy: StoredContent
     renewed: int
-    """When the link was, in seconds since the epoch."""
+    """When the link was last renewed, in seconds since the epoch."""
     repository_id: int
 
 
 class Resolved(NamedTuple):
-    """A manifest, described; a tuple for the reason that `Link` is one."""
+    """The descriptor of a manifest, and its row. A tuple, for the same reason as `Link`."""
 
     descriptor: Descriptor
     renewed: int
-    """When its age was last counted from, in seconds since the epoch."""
+    """When the manifest was last renewed, in seconds since the epoch: its age is counted from then."""
     manifest_id: int
 
 
@@ -87,12 +86,12 @@ class Referrer(NamedTuple):
     artifact_type: str | None
     annotations: bytes | None
     is_large: int | None
-    """Whether it has annotations that are not here."""
+    """Whether it has annotations that are too large for `annotations`."""
 
 
 @dataclass(frozen=True, slots=True)
 class UploadRow:
-    """An upload as it was last recorded. Its file, if it has one, may have more."""
+    """An upload as it was last recorded. If it has a file, the file may have more bytes."""
 
     id: str
     algorithm: str
@@ -156,12 +155,12 @@ def find_blob(repository: str, digest: str) -> Work[Link]:
 
 
 def small_manifest(repository: str, reference: str) -> Statement:
-    """For a manifest by tag or digest, without content if that is large."""
+    """The statement for a manifest by tag or digest. A large content is left out."""
     return _SMALL_MANIFEST if ":" in reference else _SMALL_TAG, (repository, reference)
 
 
 def descriptor(repository: str, reference: str) -> Statement:
-    """For the descriptor of a manifest by tag or digest."""
+    """The statement for the descriptor of a manifest by tag or digest."""
     return _RESOLVE_MANIFEST if ":" in reference else _RESOLVE_TAG, (repository, reference)
 
 
@@ -190,7 +189,7 @@ def link_of(digest: str, row: Row) -> Link:
 
 
 def copy_of(digest: str) -> Work[StoredContent | None]:
-    """The stored copy of a content, whoever links it."""
+    """The stored copy of a content, whichever repository links it."""
     rows = yield "SELECT id, size, bad, key, content FROM copies WHERE digest = ?", (digest,)
     return StoredContent(*rows[0]) if rows else None
 
@@ -234,7 +233,7 @@ def referrers_after(
 
 
 def referrer_annotations(repository: str, subject: str, digest: str) -> Work[bytes | None]:
-    """Those of a referrer, however large; None if it is one no more."""
+    """The annotations of a referrer, however large; None if it is no longer a referrer."""
     rows = yield (
         (
             "SELECT m.annotations FROM repositories r JOIN manifests m ON m.repository_id = r.id"

@@ -1,4 +1,4 @@
-"""What a manifest's row says of it: made from its bytes, by a push, a migration and a repair alike."""
+"""Records what the bytes of a manifest say, for a push, a migration and a repair."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from ociserver.store.work import Work
 __all__ = ["MAX_DIGESTS", "add_references", "digest_groups", "record", "reread_manifests"]
 
 MAX_DIGESTS: Final = 100
-"""Digests in one statement: all of any image, and with three values each a tenth of what a statement may have."""
+"""Digests in one statement: more than any image has. With three values each, they are a tenth of SQLite's limit."""
 
 PAGE: Final = 100
-"""Manifests that are read at a time."""
+"""Manifests in one read."""
 
 
 def add_references(manifest_id: int, repository_id: int, info: ManifestInfo) -> Work[None]:
-    """Record what a manifest references, so that collection keeps it. What is recorded already stays."""
+    """Record what a manifest references, so that collection keeps it. References that are recorded already stay."""
     for digests in digest_groups(reference.digest for reference in info.references):
         rows = ", ".join(["(?, ?, ?)"] * len(digests))
         yield (
@@ -29,7 +29,7 @@ def add_references(manifest_id: int, repository_id: int, info: ManifestInfo) -> 
 
 
 def record(manifest_id: int, repository_id: int, info: ManifestInfo) -> Work[None]:
-    """Record what a stored manifest is and references, in the place of what was recorded."""
+    """Replace what is recorded about a manifest: its type, its subject, its annotations and its references."""
     yield (
         "UPDATE manifests SET media_type = ?, kind = ?, subject = ?, artifact_type = ?, annotations = ? WHERE id = ?",
         (info.media_type, info.kind, info.subject, info.artifact_type, info.annotations_json, manifest_id),
@@ -39,9 +39,9 @@ def record(manifest_id: int, repository_id: int, info: ManifestInfo) -> Work[Non
 
 
 def reread_manifests() -> Work[None]:
-    """Record of every manifest what its bytes say.
+    """Record for every manifest what its bytes say.
 
-    Older versions took a manifest under any type, and forgot by that what it references.
+    Older versions accepted a manifest under any type. Under a wrong type, they did not record what it references.
     """
     after = 0
     while True:
@@ -57,7 +57,7 @@ def reread_manifests() -> Work[None]:
 
 
 def digest_groups(digests: Iterable[str]) -> Iterator[list[str]]:
-    """Each digest once, as many at a time as one statement takes."""
+    """Each digest once, in groups that fit into one statement."""
     each = iter(dict.fromkeys(digests))
     while group := list(islice(each, MAX_DIGESTS)):
         yield group

@@ -1,7 +1,7 @@
-"""Whether there is room on the disk for what takes room: pushes, uploads and mounts.
+"""Whether the disk has space for work that needs space: pushes, uploads and mounts.
 
-All of these ask first (`Room.check`), and are refused with 507 before anything is written. Deletions and collection do
-not ask: see `Upkeep`.
+All of these call `Room.check` first, and are refused with 507 before anything is written. Deletions and collection do
+not call it: see `Upkeep`.
 """
 
 from __future__ import annotations
@@ -23,32 +23,32 @@ __all__ = ["LEAST", "MARGIN", "Room", "State"]
 Result = TypeVar("Result")
 
 CHECK_S: Final = 0.025
-"""For how long ample room is taken for granted. A look takes three calls of the system, each of which gives the
-interpreter away: with 5 ms small pushes took a tenth more processor time."""
+"""Seconds for which ample space is remembered. A check takes three system calls, and each of them releases the GIL:
+with 5 ms, small pushes took a tenth more processor time."""
 
 LEAST: Final = 64 * 1024
-"""Bytes that must be left for a push: what its metadata takes of the log."""
+"""Bytes that must be free for a push: its metadata takes this much of the log."""
 
 MARGIN: Final = 4 * SLICE
-"""Bytes that must be left beside what refills the reserve, unless it was a deletion that made room: what one has just
-given up for itself must not be taken back before it has used it."""
+"""Bytes that must be free in addition to those that refill the reserve, unless a deletion has freed them. Otherwise a
+refill could take back the slice that a deletion has just given up, before the deletion has used it."""
 
 
 class State(enum.Enum):
-    """Of the disk."""
+    """The state of the disk."""
 
-    AMPLE = "pushes are taken"
-    SHORT = "too little is left for pushes"
-    DRAWN = "a part of the reserve was given up, and has to be there again before pushes are taken"
+    AMPLE = "pushes are accepted"
+    SHORT = "there is too little space for pushes"
+    DRAWN = "a part of the reserve was given up, and must be refilled before pushes are accepted"
 
 
 class Room:
-    """What is left on the disk of a store. In any thread.
+    """The free space on the disk of a store. Any thread may use it.
 
     Args:
-        folder: of the store.
-        reserve: in that folder.
-        owed: bytes that the database's file still has to grow by, for what is in its log.
+        folder: the folder of the store.
+        reserve: the reserve in that folder.
+        owed: returns the bytes by which the database file must still grow, for the contents of its log.
     """
 
     def __init__(self, folder: Path, reserve: Reserve, owed: Callable[[], int]) -> None:
@@ -58,7 +58,7 @@ class Room:
         self.reserve = reserve
 
     def check(self) -> None:
-        """Let pass what takes room. Raises OCIError (507) if there is none."""
+        """Raises OCIError (507) if there is no space for work that needs space."""
         now = time.monotonic()
         if now < self._ample_until:
             return
@@ -67,18 +67,18 @@ class Room:
         self._ample_until = now + CHECK_S
 
     def admitted(self, work: Work[Result]) -> Work[Result]:
-        """The work, which asks again when its turn has come: it may have waited."""
+        """The same work, with another `check` when the writer thread runs it: it may have waited in the queue."""
 
         def take() -> Work[Result]:
             self.check()
             return (yield from work)
 
         taking = take()
-        taking.__name__ = work.__name__  # type: ignore[attr-defined]  # by which failpoints call it
+        taking.__name__ = work.__name__  # type: ignore[attr-defined]  # the name of its failpoint
         return taking
 
     def state(self) -> State:
-        """Look. A reserve that is not whole is refilled if there is much more room than that takes."""
+        """Check the disk. An incomplete reserve is refilled, if there is much more space than that needs."""
         left = self.left()
         if left is None:
             return State.AMPLE
@@ -88,7 +88,7 @@ class Room:
             try:
                 self.reserve.refill(missing)
             except OSError:
-                # Not for want of room: what comes next finds out why nothing can be written.
+                # The disk is not full. The next write reports why nothing can be written.
                 return State.AMPLE
             missing = self.reserve.missing()
         if missing:
@@ -96,12 +96,12 @@ class Room:
         return State.AMPLE if left >= owed + LEAST else State.SHORT
 
     def is_enough_for_log(self) -> bool:
-        """Whether what the log owes fits on the disk with all of the reserve."""
+        """Whether the contents of the log fit on the disk, if the whole reserve is given up."""
         left = self.left()
         return left is None or self._owed() <= left + self.reserve.size - self.reserve.missing()
 
     def left(self) -> int | None:
-        """Bytes that are left on the disk; None if its file system does not tell."""
+        """Free bytes on the disk; None if the file system does not report them."""
         try:
             status = os.statvfs(self._folder)
         except OSError:
@@ -109,12 +109,12 @@ class Room:
         return status.f_bavail * status.f_frsize if status.f_blocks else None
 
     def give_slice(self) -> bool:
-        """Give up a slice of the reserve; False if there is none. From now on nothing takes room in this process."""
+        """Give up a slice of the reserve. False if there is none. Until it is refilled, `check` refuses."""
         self._ample_until = 0.0
         return self.reserve.give_slice()
 
     def refill(self, margin: int = 0) -> None:
-        """Let what is free go to the reserve first, but for a margin."""
+        """Refill the reserve from the free space, except for a margin."""
         left = self.left()
         with contextlib.suppress(OSError):
             self.reserve.refill(self.reserve.size if left is None else left - margin)

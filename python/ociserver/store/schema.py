@@ -1,7 +1,7 @@
-"""The tables, and how an older folder gets them.
+"""The tables, and the migrations of older folders.
 
-Written for SQLite and PostgreSQL alike; the words in braces are where their types differ.
-Times are whole seconds since 1970. Digests are the spec's text form everywhere.
+The statements are written for SQLite and PostgreSQL: the words in braces stand for types that differ. Times are whole
+seconds since 1970. Digests are always in the text form of the spec.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from ociserver.store.work import Work
 __all__ = ["MIGRATIONS", "REGISTRY", "Schema"]
 
 Migration = tuple[str | Callable[[], Work[None]], ...]
-"""The steps from one version to the next: statements, and what reads the tables itself."""
+"""The steps from one version to the next: statements, and functions that read the tables."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,10 +24,10 @@ class Schema:
     """The tables of a database.
 
     Args:
-        migrations: one for each version, in order; a database's version is how many it has had.
+        migrations: one for each version, in order. The version of a database is the number of its migrations.
         table: a table that every version has. A database without it belongs to another program.
-        unversioned: the version of a database that has this table and no number: it was written before there were
-            numbers. 0: there is no such database.
+        unversioned: the version of a database that has this table but no version number, because it was written before
+            there were version numbers. 0: no such database exists.
     """
 
     migrations: tuple[Migration, ...]
@@ -43,23 +43,24 @@ class Schema:
 MIGRATIONS: Final[tuple[Migration, ...]] = (
     (
         "CREATE TABLE repositories (id {identity}, name TEXT NOT NULL UNIQUE)",
-        # A stored copy of a content: small ones in `content`, others in the file named by `key`, which is
-        # written once and never used again. `idle_since` is when the last link to it went; `bad` marks rot, which a
-        # re-push heals.
+        # A stored copy of a content. A small one is in `content`, others are in the file named by `key`. A key is never
+        # used again. `idle_since` is when the last link to the copy was removed. `bad` marks a corrupt copy, which the
+        # next push replaces.
         (
             "CREATE TABLE copies (id {identity}, digest TEXT NOT NULL UNIQUE, size BIGINT NOT NULL, key TEXT UNIQUE,"
             " idle_since BIGINT, bad INTEGER NOT NULL DEFAULT 0, content {bytes},"
             " CHECK ((key IS NULL) <> (content IS NULL)))"
         ),
         "CREATE INDEX copies_idle ON copies (idle_since) WHERE idle_since IS NOT NULL",
-        # A blob is a link of a repository to a copy. `renewed` is when it was last pushed, mounted or asked for.
+        # A blob is a link of a repository to a copy. `renewed` is when it was last pushed, mounted or requested.
         (
             "CREATE TABLE links (repository_id BIGINT NOT NULL REFERENCES repositories, copy_id BIGINT NOT NULL"
             " REFERENCES copies, renewed BIGINT NOT NULL, PRIMARY KEY (repository_id, copy_id)){without_rowid}"
         ),
         "CREATE INDEX links_copy ON links (copy_id)",
         "CREATE INDEX links_renewed ON links (renewed)",
-        # `kind` is image, index, other or opaque; nothing of a repository with an opaque one is unlinked by reference.
+        # `kind` is image, index, other or opaque. In a repository with an opaque manifest, all blobs count as
+        # referenced.
         (
             "CREATE TABLE manifests (id {identity}, repository_id BIGINT NOT NULL REFERENCES repositories,"
             " digest TEXT NOT NULL, media_type TEXT NOT NULL, kind TEXT NOT NULL, size BIGINT NOT NULL,"
@@ -72,8 +73,8 @@ MIGRATIONS: Final[tuple[Migration, ...]] = (
             " WHERE subject IS NOT NULL"
         ),
         "CREATE INDEX manifests_opaque ON manifests (repository_id) WHERE kind = 'opaque'",
-        # What a manifest references, its subject apart. The key's columns come first: SQLite 3.40 takes others
-        # before them for NULL when it checks itself.
+        # What a manifest references, without its subject. The columns of the key come first: if others do, the
+        # integrity check of SQLite 3.40 takes them for NULL.
         (
             "CREATE TABLE refs (manifest_id BIGINT NOT NULL REFERENCES manifests ON DELETE CASCADE,"
             " digest TEXT NOT NULL, repository_id BIGINT NOT NULL, PRIMARY KEY (manifest_id, digest)){without_rowid}"
@@ -85,8 +86,8 @@ MIGRATIONS: Final[tuple[Migration, ...]] = (
             "{without_rowid}"
         ),
         "CREATE INDEX tags_manifest ON tags (manifest_id)",
-        # An upload under way. Its file's key is its id; `state` is the blob part's own, of the first `size` bytes of
-        # the file, which may have more, or all that has come while that is little.
+        # An upload. Its id is also the key of its file. `state` is the state of the hash over the first `size` bytes of
+        # the file, which may have more bytes; or all bytes of the upload, while these are few.
         (
             "CREATE TABLE uploads (id TEXT PRIMARY KEY, repository_id BIGINT NOT NULL REFERENCES repositories,"
             " algorithm TEXT NOT NULL, size BIGINT NOT NULL, state {bytes} NOT NULL, touched BIGINT NOT NULL)"
@@ -95,8 +96,8 @@ MIGRATIONS: Final[tuple[Migration, ...]] = (
         "CREATE INDEX uploads_touched ON uploads (touched)",
     ),
     (
-        # A repository is listed if it has a blob or a manifest. A column, so that a page of the catalog costs a page,
-        # however many repositories have been emptied.
+        # A repository is listed if it has a blob or a manifest. This is a column, so that the cost of a page of the
+        # catalog does not depend on the number of empty repositories.
         "ALTER TABLE repositories ADD COLUMN listed INTEGER NOT NULL DEFAULT 0",
         (
             "UPDATE repositories SET listed = 1"
@@ -104,8 +105,8 @@ MIGRATIONS: Final[tuple[Migration, ...]] = (
             " OR EXISTS (SELECT 1 FROM manifests WHERE repository_id = repositories.id)"
         ),
         "CREATE INDEX repositories_listed ON repositories (name) WHERE listed = 1",
-        # When a manifest was last pushed, asked for by HEAD, or lost a tag: what the age of an untagged one is counted
-        # from.
+        # When a manifest was last pushed, requested by HEAD, or lost a tag: the age of an untagged manifest is counted
+        # from then.
         "ALTER TABLE manifests RENAME COLUMN pushed TO renewed",
         reread_manifests,
     ),

@@ -1,4 +1,4 @@
-"""Metadata in SQLite: reads on the event loop or beside it, writes through one thread that commits many together."""
+"""Metadata in SQLite: the event loop and other threads read, and one thread writes, with group commit."""
 
 from __future__ import annotations
 
@@ -28,43 +28,44 @@ __all__ = ["Durability", "SQLite"]
 Result = TypeVar("Result")
 
 WAL_PAGES: Final = 4_000
-"""Pages of 4 KiB after which the log is copied back: 16 MiB, so that its two extra syncs are rare."""
+"""Pages of 4 KiB after which the log is copied back: 16 MiB, so that the two extra syncs are rare."""
 
 MAX_LOG_AT_RESTART: Final = WAL_PAGES * (PAGE_SIZE + 24)
-"""Bytes to which the log's file is cut when a writer begins it anew: a frame has a page and 24 bytes more."""
+"""Bytes to which the log file is truncated when a writer restarts it. A frame has a page and 24 more bytes."""
 
 WRITER_WAIT_S: Final = 10.0
-"""How long a write waits for another program that has locked the database, before it fails with 503."""
+"""Seconds that a write waits for another program that has locked the database, before it fails with 503."""
 
 READER_WAIT_S: Final = 0.1
-"""Likewise a read, which never waits for our own writers; it waits on the event loop, so only for a moment."""
+"""Seconds that a read waits for another program that has locked the database. A read blocks the event loop, so it waits
+only for a moment. It never waits for our own writers."""
 
 READER_CACHE_KIB: Final = 8192
-"""Of the database's pages, that the reading connection keeps until the next commit. The rows of a page of a thousand
-referrers lie each on another; SQLite's own 2 MiB did not hold them, and a long list took twice as long to read as a
-short one."""
+"""KiB of database pages that the reading connection caches until the next commit. In a list of a thousand referrers,
+each row is on another page. SQLite's default of 2 MiB could not hold them, so a long list took twice as long to read as
+a short one."""
 
 START_WAIT_S: Final = 30.0
-"""How long to wait for another process that is bringing the tables up to date."""
+"""Seconds that a start waits for another process, which may be running migrations."""
 
 _TYPES: Final = {"identity": "INTEGER PRIMARY KEY", "bytes": "BLOB", "without_rowid": " WITHOUT ROWID"}
 _MINIMUM: Final = (3, 35, 0)
 
 
 class SQLite:
-    """One database file, used by any number of processes.
+    """One database file. Any number of processes may use it.
 
-    Group commit: while one transaction is being synced the next works wait in a queue, and then share
-    one transaction and one sync (`SQLiteWriter`).
+    Group commit: while one transaction is synced, the next works wait in a queue. Then they share one transaction and
+    one sync (`SQLiteWriter`).
 
     Args:
         path: of the database file.
         durability: `full` syncs every durable commit; `normal` leaves that to checkpoints; `off` never syncs.
-        modes: of the files.
-        schema: the tables, which are brought up to date when it is opened.
-        lock_wait_s: how long a write waits for other processes before it is refused with 503.
-        convert_bytes: how much a file of an older version may hold to be rewritten when it is opened, so that pages can
-            be taken out of it.
+        modes: permissions of the files.
+        schema: the tables. `open` runs the migrations that an older file needs.
+        lock_wait_s: seconds that a write waits for other processes before it is refused with 503.
+        convert_bytes: the most bytes in a file of an older version that is rewritten when it is opened, so that free
+            pages can be removed from it.
     """
 
     def __init__(
@@ -88,12 +89,12 @@ class SQLite:
         self._writing: SQLiteWriter | None = None
         self._writer: sqlite3.Connection | None = None
         self._reader: sqlite3.Connection | None = None
-        # For large reads; of its thread alone.
+        # For large reads. Only the thread for large reads uses it.
         self._aside: sqlite3.Connection | None = None
         self._large_reads: ThreadPoolExecutor | None = None
-        # For whoever has the lock; of its own, so that the loop needs none to read.
-        self._glancer: sqlite3.Connection | None = None
-        self._glancing = threading.Lock()
+        # For `read_nowait`, in the thread that has the lock. The event loop has its own connection and needs no lock.
+        self._nowait_connection: sqlite3.Connection | None = None
+        self._nowait_lock = threading.Lock()
         self._home = 0
         self._checkpointer: Checkpointer | None = None
         self._index: WalIndex | None = None
@@ -108,11 +109,11 @@ class SQLite:
             raise StoreError(self._refusal(error)) from error
         except BaseException:
             if not opening.done():
-                # Cancelled. The thread goes on, but need not wait for another process any more.
+                # Cancelled. The thread continues, but need not wait for another process any more.
                 if self._lock is not None:
                     self._lock.close()
                 await asyncio.wait([opening])
-                opening.exception()  # which nobody else will look at
+                opening.exception()  # retrieved, so that asyncio does not log it
             await self.close()
             raise
         self._large_reads = ThreadPoolExecutor(1, "ociserver-reader")
@@ -133,10 +134,10 @@ class SQLite:
         checkpointer, self._checkpointer = self._checkpointer, None
         if checkpointer is not None:
             await asyncio.to_thread(checkpointer.close)
-        # Taken away first: then at most one glance is under way, and the mutex is free when it has ended.
-        glancer, self._glancer = self._glancer, None
-        with self._glancing:
-            for connection in (self._writer, self._reader, self._aside, glancer):
+        # No read without waiting starts after this. The lock is free when the last one has ended.
+        nowait, self._nowait_connection = self._nowait_connection, None
+        with self._nowait_lock:
+            for connection in (self._writer, self._reader, self._aside, nowait):
                 if connection is not None:
                     connection.close()
         self._writer = self._reader = self._aside = None
@@ -168,18 +169,19 @@ class SQLite:
         except sqlite3.Error as error:
             raise of_database(error) from None
 
-    def glance(self, statement: str, parameters: tuple[Any, ...]) -> list[Row] | None:
-        glancer = self._glancer
-        # On the loop `read` comes next, and would ask a second time for what is not there.
-        if glancer is None or threading.get_ident() == self._home or not self._glancing.acquire(blocking=False):
+    def read_nowait(self, statement: str, parameters: tuple[Any, ...]) -> list[Row] | None:
+        connection = self._nowait_connection
+        # The event loop would only ask a second time: it calls `read` next.
+        if connection is None or threading.get_ident() == self._home or not self._nowait_lock.acquire(blocking=False):
             return None
         try:
-            # Unless it was closed before the lock was there.
-            return glancer.execute(statement, parameters).fetchall() if glancer is self._glancer else None
+            if connection is not self._nowait_connection:
+                return None  # closed before this thread had the lock
+            return connection.execute(statement, parameters).fetchall()
         except sqlite3.Error:
             return None
         finally:
-            self._glancing.release()
+            self._nowait_lock.release()
 
     async def write(self, work: Work[Result], *, durable: bool = True) -> Result:
         if self._writing is None:
@@ -197,7 +199,7 @@ class SQLite:
         index = self._index
         size = 0 if index is None else index.database_size()
         try:
-            # 0 where nothing was committed since the log was made: then the file is all there is.
+            # 0 if nothing was committed since the log was created: then the file has everything.
             return size - os.stat(self._path).st_size if size else 0
         except OSError:
             return 0
@@ -218,13 +220,13 @@ class SQLite:
             raise of_database(error) from None
 
     def version(self) -> bytes | None:
-        index = self._index  # once: another thread may be closing it
+        index = self._index  # read once: another thread may be closing it
         return None if index is None else index.header()
 
     def settle(self) -> None:
-        """Have every commit survive a power cut that a deletion of files counts on. Blocks.
+        """Sync the commits that no longer name files, before these files are deleted. This blocks.
 
-        With `full` each such commit was synced by itself, and with `off` nothing is.
+        With `full`, each such commit was synced already. With `off`, nothing is synced.
         """
         if self._durability == "normal":
             fd = os.open(f"{self._path}-wal", os.O_RDONLY | os.O_CLOEXEC)
@@ -236,13 +238,14 @@ class SQLite:
 
     def _open(self) -> None:
         if sqlite3.sqlite_version_info < _MINIMUM:
-            raise StoreError(f"SQLite {sqlite3.sqlite_version} is too old: {'.'.join(map(str, _MINIMUM))} is needed")
-        # Writers of several processes queue for it, which is fair; SQLite's own busy handler polls.
+            needed = ".".join(map(str, _MINIMUM))
+            raise StoreError(f"SQLite {sqlite3.sqlite_version} is too old: use a Python with SQLite {needed} or later")
+        # The writers of several processes queue for this lock, which is fair. SQLite's own busy handler polls.
         lock = self._lock = ProcessLock(self._lock_path, self._modes.file)
         if not lock.acquire_within(START_WAIT_S):
             raise StoreError(
-                f"{self._path}: another process has been writing for {START_WAIT_S:g} seconds; "
-                f"see who has {self._lock_path.name} open, and end or wait for it"
+                f"{self._path}: another process has held the lock for {START_WAIT_S:g} seconds. Find the process with "
+                f"`fuser -v {self._lock_path}`, then continue or end it"
             )
         try:
             self._connect_all()
@@ -251,19 +254,19 @@ class SQLite:
         self._index = WalIndex.of(self._path)
 
     def _connect_all(self) -> None:
-        # SQLite would make it readable for all; its log and the log's index get the mode of the database.
+        # SQLite would make the file readable for all. The log and its index get the permissions of the database.
         self._modes.make_file(self._path)
-        # Under the lock: while a new database becomes one with a log, SQLite refuses others without waiting.
+        # Under the lock: while SQLite turns a new database into WAL mode, it refuses other connections at once.
         self._writer = self._connect(WRITER_WAIT_S)
         self._migrate(self._writer)
         convert(self._writer, self._path, self._convert_bytes)
         self._reader = self._connect(READER_WAIT_S)
-        self._glancer = self._connect(READER_WAIT_S)
+        self._nowait_connection = self._connect(READER_WAIT_S)
         self._aside = self._connect(WRITER_WAIT_S)
         self._checkpointer = Checkpointer(self._connect(WRITER_WAIT_S), ProcessLock(self._lock_path, self._modes.file))
         self._aside.execute("PRAGMA query_only = ON")
-        self._glancer.execute("PRAGMA query_only = ON")
-        self._glancer.execute("PRAGMA busy_timeout = 0")
+        self._nowait_connection.execute("PRAGMA query_only = ON")
+        self._nowait_connection.execute("PRAGMA busy_timeout = 0")
         self._reader.execute("PRAGMA query_only = ON")
         self._reader.execute(f"PRAGMA cache_size = -{READER_CACHE_KIB}")
 
@@ -273,13 +276,13 @@ class SQLite:
         )
         try:
             if not os.stat(self._path).st_size:
-                # Before anything is in it. On an older one this would do nothing, but take room for that.
+                # Only for a new file. On an older one it has no effect, but takes space on the disk.
                 connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
             (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
             if mode != "wal":
                 raise StoreError(
-                    f"{self._path}: this file system does not let SQLite keep a write-ahead log (network file "
-                    "systems do not); use a local one"
+                    f"{self._path}: SQLite cannot keep a write-ahead log on this file system. Network file systems do "
+                    "not support that: use a local one"
                 )
             connection.execute("PRAGMA foreign_keys = ON")
             connection.execute(f"PRAGMA wal_autocheckpoint = {WAL_PAGES}")
@@ -321,8 +324,8 @@ class SQLite:
     def _refusal(self, error: sqlite3.Error | OSError) -> str:
         if isinstance(error, sqlite3.Error) and damaged(error):
             return (
-                f"{self._path} is damaged ({error}): put back a backup of the folder, or move the folder away and "
-                f"let clients push again; `sqlite3 {self._path.name} .recover` saves what can be read of it"
+                f"{self._path} is damaged ({error}): restore a backup of the folder, or move the folder away and let "
+                f"clients push again. `sqlite3 {self._path.name} .recover` prints what can still be read"
             )
         known = of_disk(error) if isinstance(error, OSError) else of_database(error)
         return f"{self._path} cannot be opened: {known.message if isinstance(known, OCIError) else known}"

@@ -1,9 +1,9 @@
-"""The thread that writes to a SQLite database: works wait in a queue, and many share one transaction and one sync.
+"""The thread that writes to a SQLite database. Works wait in a queue, and many share one transaction and one sync.
 
-Processes take turns by a lock (`ProcessLock`). The thread is idle, waits for that lock, or is at work; what it has
-taken from the queue is in `_batch` until it has the lock. If another process stands still with the lock, `_watch`
-refuses what waits, and everything that comes, until the thread has the lock: then it finds nothing to do and releases
-it.
+Only the process that has the lock (`ProcessLock`) writes. The thread is idle, waits for the lock, or writes. Until it
+has the lock, the works that it has taken from the queue are in `_batch`. If another process freezes while it holds the
+lock, the watcher thread (`_watch`) refuses the works that wait, and all later ones, until the writer thread gets the
+lock. Then the writer thread finds no work and releases the lock.
 """
 
 from __future__ import annotations
@@ -29,19 +29,19 @@ Result = TypeVar("Result")
 Durability = Literal["full", "normal", "off"]
 
 LOCK_WAIT_S: Final = 10.0
-"""How long a write waits for the lock of the processes. A transaction takes milliseconds, on a slow disk seconds: a
-process that holds the lock for longer stands still."""
+"""Seconds that a write waits for the lock of the processes. A transaction takes milliseconds, on a slow disk seconds: a
+process that holds the lock for longer is frozen."""
 
 WATCH_S: Final = 0.25
-"""How often that is looked at."""
+"""Seconds between two checks of the wait for the lock."""
 
 CLOSE_WAIT_S: Final = 1.0
-"""How long closing waits for a process that has the lock, before it gives up what is still to be written."""
+"""Seconds that `stop` waits for a process that has the lock, before it refuses the works that are left."""
 
 SYNCHRONOUS: Final = {"full": ("NORMAL", "FULL"), "normal": ("NORMAL", "NORMAL"), "off": ("OFF", "OFF")}
 """`PRAGMA synchronous` for a transaction that need not survive a power cut, and for one that must."""
 
-_STUCK: Final = "another process holds the lock of the registry's database and does not let go of it"
+_STUCK: Final = "another process holds the lock of the registry's database and does not release it"
 
 _log = logging.getLogger("ociserver")
 
@@ -62,14 +62,14 @@ class _Job:
 class SQLiteWriter:
     """Writes through one connection, which nobody else uses.
 
-    Each work has a savepoint of its own, so an error undoes it alone.
+    Each work has its own savepoint, so an error undoes only this work.
 
     Args:
         connection: in autocommit mode.
-        lock: open; closed by `stop`.
+        lock: an open lock. `stop` closes it.
         durability: see `SQLite`.
-        where: names the database in messages.
-        lock_wait_s: how long a work waits for other processes before it is refused with 503.
+        where: the path of the database, for messages.
+        lock_wait_s: seconds that a work waits for other processes before it is refused with 503.
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class SQLiteWriter:
         self._where = where
         self._lock_wait_s = lock_wait_s
         self._jobs: GroupQueue[_Job] = GroupQueue()
-        # What waits for the lock. Whoever takes it out, under the mutex, answers for it.
+        # Works that wait for the lock. The thread that takes them out, under the mutex, has to answer them.
         self._batch: list[_Job] = []
         self._mutex = threading.Lock()
         self._is_stuck = False
@@ -97,20 +97,20 @@ class SQLiteWriter:
         self._watcher = threading.Thread(target=self._watch, name="ociserver-watch", daemon=True)
 
     def start(self) -> None:
-        """Begin to take works."""
+        """Start the threads."""
         self._thread.start()
         self._watcher.start()
 
     @property
     def unavailable(self) -> str | None:
-        """Why nothing can be written just now; None while it can, as far as is known."""
+        """Why nothing can be written at present; None if, as far as is known, it can."""
         return _STUCK if self._is_stuck else None
 
     async def write(self, work: Work[Result], *, durable: bool) -> Result:
         """`Database.write`.
 
         Raises:
-            OCIError: 503 if another process stands still with the lock.
+            OCIError: 503 if another process holds the lock for too long.
         """
         if not self._accepts:
             raise RuntimeError("the store is not open")
@@ -120,19 +120,20 @@ class SQLiteWriter:
         job = _Job(work, durable, loop, loop.create_future())
         self._jobs.put(job)
         try:
-            # A caller that is cancelled does not undo what the writer has begun, or will begin.
+            # Shielded: the cancellation of a caller does not withdraw its work.
             result: Result = await asyncio.shield(job.future)
         except asyncio.CancelledError:
-            # However often: what it holds, as the lock on the file that the work is about, nobody else may have before.
+            # The caller waits for its work, even if it is cancelled again: until the work is done, nobody else may get
+            # what the caller holds, such as the lock on the file of an upload.
             while not job.future.done():
                 with contextlib.suppress(asyncio.CancelledError):
                     await asyncio.wait([job.future])
-            job.future.exception()  # which nobody else will look at
+            job.future.exception()  # retrieved, so that asyncio does not log it
             raise
         return result
 
     async def stop(self) -> None:
-        """Write what was accepted, and end. Afterwards nobody uses the connection."""
+        """Write the works that were accepted, and end the threads. Afterwards nobody uses the connection."""
         self._accepts = False
         self._jobs.end()
         await asyncio.to_thread(self._join)
@@ -140,7 +141,7 @@ class SQLiteWriter:
     def _join(self) -> None:
         while self._thread.is_alive():
             self._thread.join(WATCH_S)
-            # A process that stands still must not keep this one alive.
+            # A frozen process must not keep this one alive.
             if (self._lock.waited_s() or 0) >= CLOSE_WAIT_S and self._refuse():
                 break
         self._lock.close()
@@ -166,8 +167,8 @@ class SQLiteWriter:
                     synchronous = wanted
                 self._commit(batch)
             except Exception as error:
-                # The transaction itself failed (a full disk, an I/O error): nobody's work is there, and
-                # whoever failed by itself may have failed by a neighbour's work.
+                # The transaction itself failed (a full disk, an I/O error), so no work is committed. All works get this
+                # error, also one that failed by itself: another work may have caused that.
                 for job in batch:
                     job.error = _error_of(error)
             finally:
@@ -175,12 +176,12 @@ class SQLiteWriter:
             _answer(batch)
 
     def _take_batch(self) -> list[_Job]:
-        """What is to be written, now that the lock is held."""
+        """The works to write, now that this thread has the lock."""
         with self._mutex:
             batch, self._batch = self._batch, []
             was_stuck, self._is_stuck = self._is_stuck, False
         if was_stuck:
-            _log.warning("%s: the lock is free again, and writes go on", self._where)
+            _log.warning("%s: the lock is free again; writes continue", self._where)
         return batch
 
     def _commit(self, batch: list[_Job]) -> None:
@@ -190,7 +191,7 @@ class SQLiteWriter:
         try:
             connection.execute("BEGIN IMMEDIATE")
             if len(batch) == 1:
-                # By itself it needs no savepoint: what undoes it is the transaction.
+                # A single work needs no savepoint: the transaction undoes it.
                 batch[0].result = drive(connection, batch[0].work)
             else:
                 for job in batch:
@@ -210,7 +211,7 @@ class SQLiteWriter:
                 self._refuse()
 
     def _refuse(self) -> bool:
-        """Answer everything that waits for the lock with 503. False if the lock has just been acquired."""
+        """Refuse all works that wait for the lock with 503. False if the writer thread has just acquired the lock."""
         with self._mutex:
             if self._lock.waited_s() is None:
                 return False
@@ -218,8 +219,8 @@ class SQLiteWriter:
             is_new, self._is_stuck = not self._is_stuck, True
         if is_new:
             _log.error(
-                "%s: another process has held the lock for %.0f s: writes are refused until it lets go. Find it with "
-                "`fuser -v %s`, and let it go on or end it",
+                "%s: another process has held the lock for %.0f s; writes are refused until it releases it. Find the "
+                "process with `fuser -v %s`, then continue or end it",
                 self._where,
                 self._lock.waited_s() or self._lock_wait_s,
                 self._lock.path,
@@ -243,12 +244,12 @@ def _attempt(connection: sqlite3.Connection, job: _Job) -> None:
 
 
 def _answer(jobs: Iterable[_Job]) -> None:
-    """Tell the callers, each on its own loop."""
+    """Give the results to the callers, each on its event loop."""
     by_loop: dict[asyncio.AbstractEventLoop, list[_Job]] = {}
     for job in jobs:
         by_loop.setdefault(job.loop, []).append(job)
     for loop, theirs in by_loop.items():
-        with contextlib.suppress(RuntimeError):  # a loop that has been closed waits for nothing
+        with contextlib.suppress(RuntimeError):  # the event loop is closed, so nobody waits
             loop.call_soon_threadsafe(_resolve, theirs)
 
 
@@ -263,7 +264,7 @@ def _resolve(jobs: list[_Job]) -> None:
 
 
 def _error_of(error: Exception) -> Exception:
-    """A new error for each caller: raised by many, one would gather the tracebacks of all."""
+    """A new error for each caller: an error that many callers raise would collect the tracebacks of all."""
     known = error
     if isinstance(error, sqlite3.Error):
         known = of_database(error)

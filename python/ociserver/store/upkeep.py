@@ -1,8 +1,9 @@
-"""Keeping room on the disk: what frees it always works, what is freed is really free, and logs do not stay long.
+"""Keeps space free on the disk: work that frees space always succeeds, freed space returns to the disk, and the log
+stays short.
 
-On a full disk deletions and collection go on from the reserve, in slices. While it is not whole nothing else may take
-room (`Room`), so that what is freed refills it first; requests that had been let pass before may still steal a slice,
-but not the next ones for ever: hence the retries.
+On a full disk, deletions and collection continue with slices of the reserve. While the reserve is not complete, nothing
+else may use space (`Room`), so freed space refills the reserve first. Requests that were admitted before may still use
+a slice, but only for a limited time. Therefore work that frees space is retried.
 """
 
 from __future__ import annotations
@@ -29,45 +30,46 @@ _log = logging.getLogger("ociserver")
 Result = TypeVar("Result")
 
 TICK_S: Final = 1.0
-"""How often it is looked whether the log has grown, or the disk has become full."""
+"""Seconds between two checks of the log and the disk."""
 
 PAUSES_S: Final = (0.0, 0.02, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
-"""Before each further try of what frees. In sum longer than a request goes on taking room without asking again."""
+"""Seconds before each retry of work that frees space. Together they are longer than a request uses space without
+another check."""
 
 MAX_LOG: Final = 20 * 1024 * 1024
-"""Bytes of the log above which it is cut: it has some 16 MiB when it is copied back in time."""
+"""Bytes of the log above which it is truncated. A log that is copied back in time has some 16 MiB."""
 
 LOW: Final = 64 * 1024 * 1024
 MAX_LOG_WHEN_LOW: Final = 1024 * 1024
-"""Likewise while so few bytes are left on the disk: a long log is room, and a full disk may not have what copying it
-takes. On a disk without room for pushes every byte of it is."""
+"""The same limit while less than `LOW` bytes are free on the disk: a long log takes space, and a full disk may not have
+the space to copy it back. While the disk has no space for pushes, a log of any length is truncated."""
 
 MAX_EXCESS: Final = 1024 * 1024
-"""Bytes by which the database's file may be longer than what is in it, before the log is cut, which shortens it."""
+"""Bytes by which the database file may be longer than its contents, before the log is truncated, which shortens it."""
 
 SPARE_PAGES: Final = 1024
-"""Free pages that stay in the database's file for what is pushed next, 4 MiB: taking pages out costs more than using
-them again."""
+"""Free pages that stay in the database file for later pushes, 4 MiB: to remove pages costs more than to use them
+again."""
 
 STEP_PAGES: Final = 256
-"""Pages that one transaction takes out, some 10 ms."""
+"""Pages that one transaction removes, in some 10 ms."""
 
 STEP_PAGES_WHEN_FULL: Final = 16
-"""Likewise on a full disk: what it writes to the log fits into a slice of the reserve."""
+"""The same on a full disk: what the transaction writes to the log fits into a slice of the reserve."""
 
 CUT_TRIES: Final = 20
 CUT_PAUSE_S: Final = 0.05
-"""How often, and how long apart, it is tried to cut the log after pages were taken out: only then the file is shorter,
-and a reader may be in the way for a moment."""
+"""How often, and how many seconds apart, to try to truncate the log after pages were removed. Only then the file gets
+shorter, and a reader may prevent it for a moment."""
 
 
 @dataclass(frozen=True, slots=True)
 class Compacted:
-    """What taking pages out of the database's file came to, in bytes.
+    """The result of removing free pages from the database file, in bytes.
 
     Args:
-        freed: that the file system has back.
-        pending: that it gets when a reader, which is open for long, has ended.
+        freed: bytes that the file system has again.
+        pending: bytes that it gets when a long read of the database has ended.
     """
 
     freed: int = 0
@@ -78,11 +80,11 @@ class Compacted:
 
 
 class Upkeep:
-    """Of one open store.
+    """Keeps space free for one open store.
 
     Args:
-        database: to be kept small.
-        room: on the disk.
+        database: the database, whose files are kept small.
+        room: the space on the disk.
     """
 
     def __init__(self, database: Database, room: Room) -> None:
@@ -92,27 +94,27 @@ class Upkeep:
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Look after it from now on, beside the requests."""
+        """Start the task that checks the log and the disk."""
         self._room.refill(MARGIN)
         self._task = asyncio.create_task(self._run())
 
     async def stop(self) -> None:
-        """Look after it no more."""
+        """Stop the task."""
         task, self._task = self._task, None
         if task is not None:
             task.cancel()
             await asyncio.wait([task])
 
     async def take(self, work: Work[Result], *, durable: bool = True) -> Result:
-        """Write what takes room. Raises OCIError (507) while there is none."""
+        """Run a work that needs space. Raises OCIError (507) while the disk is full."""
         self._room.check()
         return await self._database.write(self._room.admitted(work), durable=durable)
 
     async def free(self, make_work: Callable[[], Work[Result]], *, durable: bool = True) -> Result:
-        """Write what frees bytes, now or at the next collection: on a full disk with the room that is kept for that.
+        """Run a work that frees space, now or at the next collection. On a full disk it uses the reserve.
 
         Args:
-            make_work: called for each try.
+            make_work: makes the work, for each try.
             durable: see `Database.write`.
         """
         result = await self._free(make_work, durable=durable)
@@ -120,14 +122,14 @@ class Upkeep:
         return result
 
     async def refill(self) -> None:
-        """Let whatever is free go to the reserve, what the log takes too, before pushes may take it."""
+        """Refill the reserve from the free space, including that of the log, before pushes may use it."""
         if not self._room.reserve.missing():
             return
         await self._shrink_log()
         await asyncio.to_thread(self._room.refill)
 
     async def compact_when_full(self) -> Compacted:
-        """`compact`, if there is no room for pushes just now: what was freed so far is to be theirs."""
+        """`compact`, if there is no space for pushes at present, so that pushes can use what was freed so far."""
         if self._room.state() is State.AMPLE:
             return Compacted()
         compacted = await self.compact()
@@ -135,15 +137,15 @@ class Upkeep:
         return compacted
 
     async def compact(self) -> Compacted:
-        """Take the pages that nothing uses out of the database's file, but for some where there is room enough."""
+        """Remove free pages from the database file. A few stay in it, if the disk has enough space."""
         taken = 0
-        with contextlib.suppress(OCIError):  # if there is no room even for this, the next collection goes on
+        with contextlib.suppress(OCIError):  # if there is no space even for this, the next collection continues
             while count := await self._most_to_take_out():
-                # A power cut that takes it takes nothing but the room that it has made.
+                # Not durable: a power cut would only undo the removal of these pages.
                 await self._free(partial(pages.take_out, count), durable=False)
                 taken += count
                 if self._room.state() is not State.AMPLE:
-                    # What the step has made of the log is given back before the next.
+                    # The space that this step has used in the log is returned before the next one.
                     await self._shrink_log()
                     await self.refill()
         if not taken:
@@ -172,7 +174,7 @@ class Upkeep:
                 await asyncio.to_thread(self._room.give_slice)
 
     async def _shrink_log(self) -> bool:
-        """`Database.shrink_log`, on a full disk from the reserve: what the log takes is more than copying it does."""
+        """`Database.shrink_log`. On a full disk it uses the reserve: the log takes more space than copying it needs."""
         while True:
             try:
                 return await self._database.shrink_log()
@@ -193,14 +195,14 @@ class Upkeep:
             try:
                 await self._look_after()
             except Exception:
-                _log.exception("the room on the store's disk could not be looked after")
+                _log.exception("the check of the space on the store's disk failed; it runs again in a second")
 
     async def _look_after(self) -> None:
         state, left = self._room.state(), self._room.left()
         max_log = MAX_LOG if left is None or left >= LOW else MAX_LOG_WHEN_LOW
         is_long = self._database.log_size() > max_log or -self._database.owed() > MAX_EXCESS
         if is_long or (state is State.SHORT and self._database.log_size()):
-            # What is wrong with it is wrong for requests too, and told to them.
+            # The result does not matter: requests report what is wrong with the disk.
             await self._shrink_log()
         if state is not State.AMPLE:
             await asyncio.to_thread(self._room.refill)

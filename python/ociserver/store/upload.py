@@ -1,4 +1,4 @@
-"""One upload, while one request writes to it. Read the theory of operation in `upload_state` first."""
+"""One upload, while one request uses it. Read the theory of operation in `upload_state` first."""
 
 from __future__ import annotations
 
@@ -14,27 +14,24 @@ from ociserver.store.errors import is_full
 from ociserver.store.reads import UploadRow
 from ociserver.store.upload_file import UploadFile
 from ociserver.store.upload_state import TRANSITIONS, UNCLAIMED, Event, State
-from ociserver.store.uploads import Claim, Uploads, content_of, is_in_file
+from ociserver.store.uploads import INLINE_SIZE, Claim, Uploads, content_of, is_in_file
 
 __all__ = ["INLINE_SIZE", "Upload"]
 
-INLINE_SIZE: Final = 16 * 1024
-"""Bytes up to which a blob is kept in the database: one commit instead of a file, its sync and its folder's."""
-
 TOUCH_AFTER_S: Final = 60
-"""How often a request that takes long records that it is writing, so that collection keeps the upload."""
+"""Seconds after which a long request records again that it is writing, so that collection keeps the upload."""
 
 
 class Upload:
     """A `BlobWriter` of the store.
 
     Args:
-        uploads: of the store.
-        repository: that the upload is in.
+        uploads: the uploads of the store.
+        repository: the repository that the upload is in.
         row: how far the upload is.
-        offset: where the first bytes have to begin; None for wherever the upload ends.
+        offset: where the first bytes have to begin; None: at the end of the upload, wherever that is.
         state: OPENED or REMEMBERED.
-        locked: what makes this the only writer already.
+        locked: the claim and the locked file, if the caller has already made this the only writer.
     """
 
     chunk_size = CHUNK_SIZE
@@ -51,16 +48,16 @@ class Upload:
         self._uploads = uploads
         self._repository = repository
         self._row = row
-        # None once the first bytes were found to begin there.
+        # None once the offset of the first bytes was checked.
         self._offset = offset
         self._state = state
-        # Whether another process may have made a file, which was not looked for.
+        # Whether another process may have created a file, for which nobody has looked yet.
         self._may_have_file = state is State.REMEMBERED
         self._claim: Claim | None = None
-        # All bytes, while there is no file.
+        # All bytes of the upload, while there is no file.
         self._buffer = content_of(row) or b""
         self._file: UploadFile | None = None
-        # Bytes of the file before this request.
+        # Size of the file before this request.
         self._acknowledged = 0
         self._touched = time.monotonic()
         if locked is not None:
@@ -79,7 +76,7 @@ class Upload:
 
     @property
     def state(self) -> State:
-        """What can happen next."""
+        """The state; see `upload_state`."""
         return self._state
 
     async def write(self, data: bytes) -> None:
@@ -90,14 +87,14 @@ class Upload:
             await self._ensure_claimed()
             await self._begin()
             await self._touch()
-            if self._file is None and len(self._buffer) + len(data) <= INLINE_SIZE:
+            if self._file is None and len(self._buffer) + len(data) <= self._uploads.inline_size:
                 self._buffer += data
                 return
             file = self._file or await self._move_to_file()
             await file.write(data)
 
     async def written(self) -> int:
-        """Bytes of the upload, when all are in the file or in memory. Raises what went wrong with a piece."""
+        """Wait until all bytes are in the file or in memory, and return their number. Raises the error of a piece."""
         if self._file is not None:
             with self._noting_full_disk():
                 await self._file.written()
@@ -105,14 +102,14 @@ class Upload:
         return self.size
 
     async def open_sink(self) -> UploadFile | None:
-        """The file, into which bytes are about to come; None if there is none yet, which `write` makes."""
+        """The file, for bytes that are about to come; None if there is no file yet: `write` creates it."""
         if self._state is State.ENDED:
             return None
         with self._noting_full_disk():
-            # This is asked for at least once a second while bytes come.
+            # The handler calls this at least once a second while bytes come.
             self._uploads.check_room()
         if self._state in UNCLAIMED and not self._has_file():
-            # Another request need not wait until the first bytes of this one come.
+            # This request keeps out no other one before its first bytes come.
             return None
         await self._ensure_claimed()
         if self._file is not None:
@@ -145,11 +142,11 @@ class Upload:
         self._change(Event.END)
         try:
             if state is State.FULL:
-                # First, so that there is room to record that the upload has ended.
+                # First, so that there is space to record that the upload has ended.
                 await self._cut(0)
             await self._uploads.end(self.id)
         except Exception:
-            # Not even that can be recorded. At least the bytes go, unless they may have become a blob.
+            # Not even that can be recorded. At least the bytes are deleted, unless they may have become a blob.
             if state is not State.COMMITTING:
                 await self._cut(0)
             raise
@@ -186,7 +183,7 @@ class Upload:
     # Before anything is written
 
     async def _ensure_claimed(self) -> None:
-        """Be the only writer of an upload that still exists."""
+        """Become the only writer of the upload. Raises BLOB_UPLOAD_UNKNOWN if it has ended."""
         if self._state is State.ENDED:
             raise OCIError("BLOB_UPLOAD_UNKNOWN")
         if self._state is State.OVERTAKEN:
@@ -197,7 +194,7 @@ class Upload:
         claim = self._uploads.claim(self.id)
         try:
             held = None
-            # A file that is not recorded is that of a writer of another process, or of a process that was killed.
+            # If the row does not say that there is a file, another process is writing to it, or was killed.
             if self._has_file():
                 held = await self._uploads.hold(self._repository, self.id, make=True)
         except BaseException as error:
@@ -208,7 +205,7 @@ class Upload:
         self._take(claim, held)
 
     def _has_file(self) -> bool:
-        """Whether there is a file to lock before anything is written, as far as was looked for."""
+        """Whether a file must be locked before anything is written."""
         return is_in_file(self._row) or (not self._may_have_file and self._uploads.has_file(self.id))
 
     def _take(self, claim: Claim, held: tuple[UploadFile, UploadRow] | None) -> None:
@@ -222,10 +219,10 @@ class Upload:
         self._acknowledged = file.size if is_in_file(row) else 0
 
     async def _look_again(self) -> None:
-        """Read the row again: what came does not fit to it, perhaps since another process has written to the upload.
+        """Read the row again, because the bytes do not fit to it: another process may have written to the upload.
 
         Raises:
-            OCIError: RANGE_INVALID if another process has, and so has this request; BLOB_UPLOAD_UNKNOWN.
+            OCIError: RANGE_INVALID if both another process and this request have; BLOB_UPLOAD_UNKNOWN.
         """
         try:
             row = await self._uploads.find(self._repository, self.id)
@@ -245,14 +242,14 @@ class Upload:
             self._use_file(*held)
 
     def _check_existence(self) -> None:
-        """See that no other request has ended the upload. Raises BLOB_UPLOAD_UNKNOWN."""
+        """Check that no other request has ended the upload. Raises BLOB_UPLOAD_UNKNOWN."""
         has_ended = self._claim is not None and self._claim.has_ended
         if has_ended or (self._file is not None and self._file.is_deleted()):
             self._change(Event.END)
             raise OCIError("BLOB_UPLOAD_UNKNOWN")
 
     async def _begin(self) -> None:
-        """See that the first bytes begin where the upload ends."""
+        """Check that the first bytes begin where the upload ends. Raises RANGE_INVALID."""
         if self._offset not in (self.size, None) and self._file is None:
             await self._look_again()
         if self._offset not in (self.size, None):
@@ -270,7 +267,7 @@ class Upload:
             await self._uploads.touch(self.id)
 
     async def _move_to_file(self) -> UploadFile:
-        """Make the file, and write to it what is in memory."""
+        """Create the file, and write to it what is in memory."""
         try:
             held = await self._uploads.hold(self._repository, self.id, make=True)
             assert held is not None
@@ -280,12 +277,12 @@ class Upload:
                 raise OCIError("RANGE_INVALID", "another request has written to this upload meanwhile")
         except OCIError as error:
             if error.code == "RANGE_INVALID":
-                # What this request has in memory must not take the place of what the other has written.
+                # The bytes of this request, in memory, must not replace those that the other request has written.
                 self._change(Event.OVERTAKE)
             elif error.code == "BLOB_UPLOAD_UNKNOWN":
                 self._change(Event.END)
             raise
-        # The file begins with the bytes of the row, which stays the one that is recorded over.
+        # The file begins with the bytes of the row. `_row` stays as it is: the next record compares its size.
         more, self._buffer, self._file = self._buffer[row.size :], b"", file
         if more:
             await file.write(more)
@@ -294,7 +291,7 @@ class Upload:
     # Ending
 
     async def _digest(self, expected: str) -> str:
-        """The digest of all bytes, by the algorithm of the one that is expected."""
+        """The digest of all bytes, with the algorithm of the expected digest."""
         algorithm = expected.partition(":")[0]
         if self._file is None:
             found = digest_of(self._buffer, algorithm)
@@ -307,16 +304,16 @@ class Upload:
         try:
             await file.finish()
         except Exception:
-            # Nobody knows what a sync that failed has left on the disk, and the next sync does not say.
+            # After a failed sync, the contents of the disk are unknown, and the next sync would not report that.
             with contextlib.suppress(Exception):
                 await self.cancel()
             raise
 
     async def _suspend(self, state: State) -> None:
-        """Record how far the upload is, unless its file says so."""
+        """Record how far the upload is, unless the length of its file says so."""
         file = self._file
         if state is State.REMEMBERED:
-            # Nothing came that is to be recorded, which would tell that the upload has ended.
+            # There is nothing to record. A record would fail if the upload had ended, so the row is read instead.
             self._row = await self._uploads.find(self._repository, self.id)
         if not self._is_to_record(state):
             if file is not None:
@@ -338,18 +335,18 @@ class Upload:
             if error.code != "BLOB_UPLOAD_UNKNOWN":
                 raise
             await self._uploads.discard(self.id)
-            # A commit that was cancelled may have succeeded: then there is nothing to suspend.
+            # A cancelled commit may have succeeded. Then there is nothing to suspend.
             if state is not State.COMMITTING:
                 raise
 
     def _is_to_record(self, state: State) -> bool:
         if state is State.COMMITTING:
-            # The next try brings again what this one has in memory. What is in the file counts already.
+            # The retry sends the bytes in memory again. The bytes in the file count already.
             return self._file is not None
         return state in (State.WRITTEN, State.FULL)
 
     async def _failure(self) -> Exception | None:
-        """What went wrong with a piece, when all pieces are in the file or lost."""
+        """Wait until all pieces are in the file or lost, and return the error of a piece."""
         if self._file is None:
             return None
         await self._file.written()
@@ -362,9 +359,9 @@ class Upload:
         return None
 
     async def _cut(self, size: int) -> None:
-        """Give back the room of what is in the file behind so many bytes."""
+        """Truncate the file to this size, which frees space."""
         if self._file is not None:
-            # If that fails, the bytes count, as those of a request that was cancelled do.
+            # If this fails, the bytes count, as after a cancelled request.
             with contextlib.suppress(OSError, OCIError):
                 await self._file.cut(size)
 
@@ -373,13 +370,13 @@ class Upload:
         try:
             yield
         except OCIError as error:
-            # A commit of what is in memory has failed as a whole, and leaves nothing to give back.
+            # A failed commit of bytes in memory has used no space that could be returned.
             if is_full(error) and not (self._state is State.COMMITTING and self._file is None):
                 self._change(Event.FILL)
             raise
 
     def _end(self) -> None:
-        """Let others have the upload."""
+        """Release the upload, so that other requests can write to it."""
         self._change(Event.END)
         if self._claim is not None:
             self._uploads.release(self._claim)

@@ -20,8 +20,8 @@ it: within one boot the file has what was written to it, so the state is trusted
 again. It ends with random bytes, so that no two states are equal.
 
 The process that ends a request also keeps the hash itself (`HashCache`). The next request takes it if neither the
-recorded state nor the file's modification time has changed, so if no other process has written meanwhile. Then nothing
-need be recorded, but for every `RECORD_EVERY` bytes.
+recorded state nor the file's modification time has changed: then no other process has written meanwhile. In this case
+the state is recorded again only after every `RECORD_EVERY` bytes.
 """
 
 from __future__ import annotations
@@ -42,25 +42,26 @@ from ociserver.store.errors import of_disk
 from ociserver.store.failpoint import reach
 from ociserver.store.hash_cache import HashCache, Seen
 
-__all__ = ["MOST_OF_FEW", "STAMP_SIZE", "State", "UploadFile"]
+__all__ = ["MOST_OF_FEW", "RECORD_EVERY", "STAMP_SIZE", "State", "UploadFile"]
 
 MOST: Final = 1024 * 1024
-"""High-water mark in bytes of what is not yet written and hashed: above it, callers wait until half of it is left."""
+"""High-water mark: the most bytes that may wait to be written and hashed. Above it, callers wait until half is left."""
 
 MOST_OF_FEW: Final = 4 * MOST
-"""The high-water mark while few files are written. All who receive, hash and write share two cores: where one of them
-had to wait for a core, the next had nothing to do. What is not hashed when a request ends is hashed while the client
-has its turn: with half as much, PATCHes of 5 MiB were a tenth slower; with twice as much they were no faster."""
+"""The high-water mark while few files are written. The threads that receive, hash and write share the cores: with a
+lower mark, one of them had nothing to do while another waited for a core. What is not hashed when a request ends is
+hashed while the client prepares the next one. With half as much, PATCHes of 5 MiB were a tenth slower; with twice as
+much they were no faster."""
 
 FEW: Final = 4
-"""Files being written: with more of them every core has work."""
+"""The most open files that count as few: with more of them every core has work."""
 
 STAMP_SIZE: Final = 8
 """Random bytes at the end of a state. An equal state proves that nothing was recorded in between."""
 
 RECORD_EVERY: Final = 64 * 1024 * 1024
-"""Bytes after which the state is recorded again. A process without the hash, as after a restart, reads at most that
-much again: some 50 ms."""
+"""Bytes after which the state is recorded again. A process without the hash, for example after a restart, reads at most
+this much again, in some 50 ms."""
 
 
 class State(enum.Enum):
@@ -78,7 +79,7 @@ _TRANSITIONS: Final[dict[State, set[State]]] = {
     State.BROKEN: {State.GROWING, State.BROKEN, State.CLOSED},
     State.CLOSED: set(),
 }
-"""Into which states each state may change."""
+"""The states that can follow each state."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +89,7 @@ class _Restored:
     Args:
         size: bytes that were recorded; 0 if nothing was, so that the file does not count until something is.
         seen: the recorded state, and when the file was modified.
-        has_hash: whether the hash was cached: then this process is the only one that has written since the record.
+        has_hash: whether the hash was cached. Then only this process has written since the state was recorded.
     """
 
     size: int
@@ -102,23 +103,34 @@ class UploadFile:
     Args:
         blobs: the folder that the file is in.
         hashes: the hashes of uploads between two requests.
-        key: of the file.
+        key: the key of the file.
         fd: the descriptor, open for writing and locked. `close` closes it.
-        algorithm: of the hash.
+        algorithm: the algorithm of the hash.
+        record_every: bytes after which the state is recorded again.
     """
 
-    def __init__(self, blobs: Directory, hashes: HashCache, key: str, fd: int, algorithm: str) -> None:
+    def __init__(
+        self,
+        blobs: Directory,
+        hashes: HashCache,
+        key: str,
+        fd: int,
+        algorithm: str,
+        *,
+        record_every: int = RECORD_EVERY,
+    ) -> None:
         self._blobs = blobs
         self._hashes = hashes
         self._key = key
         self._fd = fd
         self._algorithm = algorithm
+        self._record_every = record_every
         self._state = State.LOCKED
         self._restored = _Restored(0, (b"", 0), has_hash=False)
-        # Both are there while GROWING; `suspend` and `put_back` give the hash away.
+        # Both exist while GROWING. `suspend` and `put_back` give the hash to the cache.
         self._appender: Appender | None = None
         self._hash: BackgroundHasher | None = None
-        # What a thread does with the descriptor; it outlives a request that is cancelled.
+        # What a thread is doing with the descriptor. It continues after the request was cancelled.
         self._under_way: asyncio.Future[None] | None = None
         self._added = False
         self.size = 0
@@ -127,7 +139,7 @@ class UploadFile:
 
     @property
     def state(self) -> State:
-        """What can be done with it."""
+        """The state; see "Theory of operation"."""
         return self._state
 
     async def restore(self, size: int, state: bytes) -> None:
@@ -138,15 +150,15 @@ class UploadFile:
         then the digest is wrong at commit.
 
         Args:
-            size: bytes that were recorded. With 0, nothing was: the file is emptied.
-            state: that was recorded with them.
+            size: bytes that were recorded. 0: nothing was recorded, so the file is emptied.
+            state: the state that was recorded with them.
         """
         fd, there = self._fd, os.fstat(self._fd)
         self.size = there.st_size if size else 0
         if there.st_size > self.size:
             await self._do(lambda: os.ftruncate(fd, 0))
         seen = state, there.st_mtime_ns
-        # None if bytes are missing: a cached hash is of more than there are.
+        # None if bytes are missing: a cached hash covers more bytes than the file has.
         hashing = self._hashes.take(self._key, seen, self.size)
         self._restored = _Restored(size, seen, has_hash=hashing is not None)
         if hashing is None:
@@ -155,11 +167,11 @@ class UploadFile:
         self._grow_with(hashing)
 
     async def write(self, data: bytes) -> None:
-        """Append bytes, and wait until no more than the high-water mark is not yet written and hashed.
+        """Append bytes, and wait while more than the high-water mark waits to be written and hashed.
 
         Raises:
-            OCIError: what went wrong with this piece or with an earlier one, once. The file then ends before the piece
-                that failed, and takes more.
+            OCIError: this piece or an earlier one could not be written. It is raised once. The file then ends before
+                the piece that failed, and takes more pieces.
         """
         if self._state is State.BROKEN:
             self._grow_with(BackgroundHasher.resume(await self._read(Hasher(self._algorithm))))
@@ -202,7 +214,7 @@ class UploadFile:
             appender.when_written(callback)
 
     def check(self) -> None:
-        """Raise what went wrong with a piece, once, unless pieces are still being written."""
+        """Raise the error of a piece, once. Does nothing while pieces are being written."""
         appender = self._appender
         if appender is None:
             return
@@ -214,26 +226,26 @@ class UploadFile:
             raise of_disk(error) from None
 
     def is_deleted(self) -> bool:
-        """Whether the file has no name any more: then its upload has been ended."""
+        """Whether the file has no name any more. Then its upload has ended."""
         return not os.fstat(self._fd).st_nlink
 
     async def suspend(self) -> bytes | None:
-        """End writing: wait until all is in the file, and leave the hash for the next request.
+        """End writing: wait until all bytes are in the file, and put the hash into the cache for the next request.
 
         Returns:
-            A state to record, for `restore`; None if what is recorded is enough.
+            The state to record, for `restore`; None if the recorded state is enough.
         """
         await self.written()
         fd, size, hashing = self._fd, self.size, self._hash
         there = os.fstat(fd)
         if there.st_size > size:
-            # A write that failed has left a part of its piece, and could not take it back.
+            # A failed write has left a part of its piece, and could not remove it.
             await self._do(lambda: os.ftruncate(fd, size))
             there = os.fstat(fd)
         if hashing is not None:
             if hashing.left() and not self._hashes.has_room():
                 await wait_until_below(hashing, 0)
-            # Copied before it is compared: if the hash is not of more than the file then, neither is the copy.
+            # Copied before the lengths are compared: if the hash then covers no more than the file, nor does the copy.
             hasher = hashing.hasher()
             if self._is_of_file(hashing):
                 is_due = self._is_record_due()
@@ -241,21 +253,21 @@ class UploadFile:
                 self._hash = None
                 self._hashes.put(self._key, (state, there.st_mtime_ns), hashing)
                 return state if is_due else None
-        # What is recorded is of bytes that are still there. Without any record the file would not count.
+        # The recorded state covers bytes that still exist. But without any record, the file would not count.
         return None if self._restored.size else NO_BOOT
 
     def put_back(self) -> None:
-        """End without having written: leave the hash that `restore` found for the next request."""
+        """End without a write: put the hash that `restore` has found back into the cache for the next request."""
         hashing, self._hash = self._hash, None
-        # If bytes are missing, another state has been recorded since.
+        # If bytes were missing, another state has been recorded since.
         if hashing is not None and self.size >= self._restored.size:
             self._hashes.put(self._key, self._restored.seen, hashing)
 
     async def digest(self, algorithm: str) -> str:
-        """Digest of everything in the file. Another algorithm than the upload's costs a second reading.
+        """The digest of the file. With another algorithm than the upload's, the file is read again.
 
         Raises:
-            OCIError: what went wrong with a piece.
+            OCIError: a piece could not be written.
         """
         await self.written()
         self.check()
@@ -279,7 +291,7 @@ class UploadFile:
             if there < size:
                 raise OCIError("BLOB_UPLOAD_INVALID", f"only {there} of {size} bytes are still there")
             if there > size:
-                os.ftruncate(fd, size)  # a part of a piece that could not be written
+                os.ftruncate(fd, size)  # a failed write has left a part of its piece
             if syncs:
                 os.fsync(fd)
                 reach("file synced")
@@ -289,7 +301,7 @@ class UploadFile:
         await self._do(sync)
 
     async def cut(self, size: int) -> None:
-        """Give back the room of everything behind the first `size` bytes."""
+        """Truncate the file to `size` bytes, which frees space."""
         await self.written()
         if self.size > size:
             self._break()
@@ -298,13 +310,13 @@ class UploadFile:
         await self._do(lambda: os.ftruncate(fd, size))
 
     async def written(self) -> None:
-        """Wait until everything is in the file or lost, including what a cancelled caller has begun."""
+        """Wait until all bytes are in the file or lost, including those of a cancelled caller."""
         while self._under_way is not None and not self._under_way.done():
             await asyncio.wait([self._under_way])
         if self._appender is not None:
             if self._appender.size() is None:
                 await wait_until_called(self._appender.when_written)
-            # Fewer bytes than were given if a piece could not be written; the hash is of more then.
+            # Fewer bytes than were given, if a piece could not be written. The hash then covers more.
             there = self._appender.size()
             self.size = self.size if there is None else there
         if self._added:
@@ -312,7 +324,7 @@ class UploadFile:
             reach("chunk appended")
 
     def close(self) -> None:
-        """Close the file, and so release its lock, when no thread uses it. Pieces that still wait are dropped."""
+        """Close the file, and so release its lock, as soon as no thread uses it. Pieces that still wait are dropped."""
         if self._state is State.CLOSED:
             return
         fd, self._fd, appender = self._fd, -1, self._appender
@@ -347,13 +359,13 @@ class UploadFile:
         self._change(State.BROKEN)
 
     def _drop_hash(self) -> None:
-        """Drop the hash, with the pieces that it has yet to hash."""
+        """Drop the hash, and the pieces that it has not hashed yet."""
         if self._hash is not None:
             self._hash.close()
         self._hash = self._appender = None
 
     async def _do(self, function: Callable[[], None]) -> None:
-        # Shielded: a thread cannot be stopped when its request is, and its descriptor must outlive it.
+        # Shielded: a cancelled request cannot stop the thread, and the descriptor must stay open for it.
         self._under_way = self._blobs.run(function)
         try:
             await asyncio.shield(self._under_way)
@@ -366,17 +378,17 @@ class UploadFile:
 
     def _is_record_due(self) -> bool:
         restored = self._restored
-        return not (restored.size and restored.has_hash) or self.size - restored.size >= RECORD_EVERY
+        return not (restored.size and restored.has_hash) or self.size - restored.size >= self._record_every
 
     async def _read(self, hasher: Hasher) -> Hasher:
-        """Hash the bytes of the file that the hash does not have."""
+        """Hash the bytes of the file that the hash does not cover yet."""
         fd, begin, left = self._fd, hasher.length, self.size - hasher.length
         if left:
             await self._do(lambda: hash_range(fd, begin, left, hasher))
         return hasher
 
     def _trusted(self, size: int, state: bytes) -> Hasher | None:
-        """The hash in a recorded state, if its bytes cannot have been lost since; it may be of fewer bytes."""
+        """The hash in a recorded state, if its bytes cannot have been lost since. It may cover fewer bytes."""
         boot, saved = state[:BOOT_SIZE], state[BOOT_SIZE:-STAMP_SIZE]
         if boot != self._blobs.boot or boot == NO_BOOT:
             return None

@@ -1,4 +1,4 @@
-"""The states of an upload, while one request writes to it.
+"""The states of an upload, while one request uses it.
 
 Theory of operation
 ===================
@@ -15,10 +15,10 @@ States
 ------
 - REMEMBERED: nothing has happened. The row is as this process has recorded it last, in an earlier request.
 - OPENED: nothing has happened. The row is as it was when the request began. No other request is kept out.
-- CLAIMED: this is the only writer. Nothing of this request is to be recorded.
+- CLAIMED: this is the only writer. There is nothing to record yet.
 - WRITTEN: the request has brought bytes, or may have. `aclose` records them.
-- FULL: as WRITTEN, and the last step failed because the disk is full. `aclose` and `cancel` first give back the room of
-  what this request has brought.
+- FULL: as WRITTEN, and the last step failed because the disk is full. `aclose` and `cancel` first free the space that
+  this request has used.
 - OVERTAKEN: another request has written to the upload. Nothing of this one may be recorded.
 - COMMITTING: the transaction of the commit was sent. It may have succeeded, even if the request was cancelled.
 - ENDED: suspended, committed, cancelled, or ended by another request.
@@ -27,22 +27,22 @@ States
 
 One writer at a time
 --------------------
-Within a process `Uploads.claim` sees to it; between processes, the lock on the file. Where there is no file yet, both
-may write, and the one that records first wins: a transaction records or ends an upload only if its row still has the
-size that the writer knows, else it raises RANGE_INVALID.
+Within a process, `Uploads.claim` ensures this. Between processes, the lock on the file does. While there is no file,
+two processes may write, and the one that records first wins: a transaction records or ends an upload only if its row
+still has the size that the writer knows. Otherwise it raises RANGE_INVALID.
 
 When the row is read
 --------------------
-Once, when the request begins. A file may be written to only if its upload is found under the lock on the file: without
-the lock, another process may have committed the upload, and the file be a blob's. So a request that says where it
-writes (Content-Range), or that it ends the upload (a digest), locks the file first and then reads the row. Another
-request may only ask how far the upload is, and must not be in a writer's way. So it locks the file when bytes come, and
-reads the row again if anything was committed in between.
+Once, when the request begins. A request may write to a file only if it has found the upload under the lock on the file:
+without the lock, another process may have committed the upload, so that the file belongs to a blob. So a request that
+says where it writes (Content-Range), or that it ends the upload (a digest), locks the file first and then reads the
+row. Any other request may only ask how far the upload is, and must not hinder a writer. So it locks the file when bytes
+come, and reads the row again if anything was committed in between.
 
-What is in memory needs no such look: the transaction that records it compares the size. So the row may even be one that
-this process remembers. If the bytes do not fit to it (their offset, or at the end the digest), the row is read again.
-Nor is a file looked for then, until bytes are to be recorded in the row, which is refused while another process writes
-to the file.
+Bytes in memory need no such read, because the transaction that records them compares the size. So the row may even be
+one that this process remembers. If the bytes do not fit to it (their offset, or at the end the digest), the row is read
+again. In this case the request also does not look for a file until it records bytes in the row. The record is refused
+while another process writes to the file.
 
 Whether the upload still exists is checked with each piece, without the database: the claim knows of a `cancel` in this
 process, and a file that another process has deleted has no name.
@@ -68,7 +68,7 @@ class State(enum.Enum):
     COMMITTING = enum.auto()
     ENDED = enum.auto()
 
-    # Members are compared by identity. The hash of `enum.Enum` is a function in Python, for each look into a table.
+    # Members are compared by identity. The hash of `enum.Enum` is a Python function, which each lookup would call.
     __hash__ = object.__hash__
 
 
@@ -121,4 +121,4 @@ TRANSITIONS: Final = {
 """The next state, for each state and each event that can happen in it."""
 
 UNCLAIMED: Final = (State.REMEMBERED, State.OPENED)
-"""The states in which a request begins, and which keep nobody out."""
+"""The states in which a request begins. They do not keep out other requests."""

@@ -1,4 +1,4 @@
-"""The uploads of a store: how each is found, claimed, recorded and ended, in the database and as a file."""
+"""Finds, claims, records and ends the uploads of a store, in the database and as files."""
 
 from __future__ import annotations
 
@@ -22,11 +22,14 @@ from ociserver.store.read_cache import ReadCache
 from ociserver.store.reads import UploadRow
 from ociserver.store.room import Room
 from ociserver.store.upkeep import Upkeep
-from ociserver.store.upload_file import UploadFile
+from ociserver.store.upload_file import RECORD_EVERY, UploadFile
 from ociserver.store.work import Database
 from ociserver.store.writes import CheckedCopy, UncheckedCopyError
 
-__all__ = ["Claim", "Uploads", "content_of", "is_in_file", "is_upload_id"]
+__all__ = ["INLINE_SIZE", "Claim", "Uploads", "content_of", "is_in_file", "is_upload_id"]
+
+INLINE_SIZE: Final = 16 * 1024
+"""The most bytes of a blob that is kept in the database: one commit, instead of a file and two syncs."""
 
 _IN_ROW: Final = b"\xff" * BOOT_SIZE
 """Begins the state of an upload whose bytes are all in its row, behind this. The other states begin with the id of a
@@ -57,7 +60,7 @@ def is_in_file(row: UploadRow) -> bool:
 
 
 class Claim:
-    """That one writer of this process has an upload. No other writer of the process gets it until `Uploads.release`."""
+    """One writer of this process has an upload. No other writer of the process gets it until `Uploads.release`."""
 
     __slots__ = ("has_ended", "upload_id")
 
@@ -73,10 +76,13 @@ class Uploads:
     Args:
         database: has a row for each upload.
         blobs: has a file for each upload that is larger than what a row holds.
-        room: on the disk.
-        upkeep: writes what takes room, and what frees it.
-        read_cache: of rows, until anything is committed.
+        room: the space on the disk.
+        upkeep: runs works that need space, and works that free space.
+        read_cache: caches rows until anything is committed.
+        inline_size: the most bytes of an upload that are kept in its row.
+        record_every: see `UploadFile`.
         max_remembered: rows that are remembered.
+
     """
 
     def __init__(
@@ -87,16 +93,21 @@ class Uploads:
         upkeep: Upkeep,
         read_cache: ReadCache,
         *,
+        inline_size: int = INLINE_SIZE,
+        record_every: int = RECORD_EVERY,
         max_remembered: int = MAX_REMEMBERED,
     ) -> None:
+        self.inline_size = inline_size
+        self.record_every = record_every
+        self.max_remembered = max_remembered
         self.hashes = HashCache()
-        """Of uploads between two requests."""
+        """The hashes of uploads between two requests."""
         self._database = database
         self._blobs = blobs
         self._room = room
         self._upkeep = upkeep
         self._read_cache = read_cache
-        self._max_remembered = max_remembered
+
         self._claims: dict[str, Claim] = {}
         # Repository and row, by the id of the upload.
         self._remembered: OrderedDict[str, tuple[str, UploadRow]] = OrderedDict()
@@ -111,7 +122,7 @@ class Uploads:
         return frozenset(self._claims)
 
     def check_room(self) -> None:
-        """Raises OCIError (507) while the disk has no room for pushes."""
+        """Raises OCIError (507) while the disk has no space for pushes."""
         self._room.check()
 
     async def start(self, repository: str, algorithm: str) -> UploadRow:
@@ -135,11 +146,11 @@ class Uploads:
     def remember(self, repository: str, row: UploadRow) -> None:
         """Keep a row that this process has just recorded, for the next request of the upload."""
         self._remembered[row.id] = repository, row
-        if len(self._remembered) > self._max_remembered:
+        if len(self._remembered) > self.max_remembered:
             self._remembered.popitem(last=False)
 
     def remembered(self, repository: str, upload_id: str) -> UploadRow | None:
-        """The row that this process has recorded last, which another process may have changed. It is then forgotten."""
+        """The row that this process has recorded last, and forget it. Another process may have changed it since."""
         found, row = self._remembered.pop(upload_id, (None, None))
         return row if found == repository else None
 
@@ -149,7 +160,7 @@ class Uploads:
 
     def size(self, row: UploadRow) -> int:
         """Bytes that an upload has, while nobody writes to it."""
-        # More than was recorded, or less after a power cut: what counts is what there is.
+        # The length of the file counts. It may have more than was recorded, or less after a power cut.
         return (self._blobs.size(row.id) or 0) if is_in_file(row) else row.size
 
     def has_file(self, upload_id: str) -> bool:
@@ -178,14 +189,14 @@ class Uploads:
             del self._claims[claim.upload_id]
 
     async def hold(self, repository: str, upload_id: str, *, make: bool) -> tuple[UploadFile, UploadRow] | None:
-        """Lock the file of an upload, and only then look how far the upload is.
+        """Lock the file of an upload, and only then read how far the upload is.
 
-        Before the lock another process may have committed the upload: then the file is that of a blob.
+        Before it has the lock, another process may have committed the upload: then the file belongs to a blob.
 
         Args:
-            repository: that the upload is in.
-            upload_id: of an upload that this process has claimed.
-            make: whether to make the file if there is none; otherwise the answer is None then.
+            repository: the repository that the upload is in.
+            upload_id: the id of an upload that this process has claimed.
+            make: whether to create a missing file. If not, the result is None when the file is missing.
 
         Returns:
             The file, with the bytes that were in the row, if there were any; and the row.
@@ -201,10 +212,10 @@ class Uploads:
         except BaseException as error:
             os.close(fd)
             if make and isinstance(error, OCIError) and error.code == "BLOB_UPLOAD_UNKNOWN":
-                # The upload has ended, and its file may have been made anew just now.
+                # The upload has ended, and `lock` may just have created its file again.
                 await asyncio.shield(self.discard(upload_id))
             raise
-        file = UploadFile(self._blobs, self.hashes, upload_id, fd, row.algorithm)
+        file = UploadFile(self._blobs, self.hashes, upload_id, fd, row.algorithm, record_every=self.record_every)
         try:
             content = content_of(row)
             if content is None:
@@ -212,11 +223,11 @@ class Uploads:
             else:
                 await file.restore(0, b"")
                 await file.write(content)
-                # It was acknowledged: it must be in the file before anything is recorded in its place.
+                # The content was acknowledged: it must be in the file before a record replaces it in the row.
                 await file.written()
                 file.check()
             if file.size < row.size:
-                # Bytes are missing. The recorded hash must not vouch for others that take their place.
+                # Bytes are missing. The recorded hash must not be used for other bytes in their place.
                 row = await self.record(row, file.size, NO_BOOT)
         except BaseException:
             file.close()
@@ -254,9 +265,9 @@ class Uploads:
         """Make verified and synced bytes a blob, and end their upload.
 
         Args:
-            repository: in which the blob is linked.
-            digest: of the bytes.
-            size: of the bytes.
+            repository: the repository that gets the blob.
+            digest: the digest of the bytes.
+            size: the number of bytes.
             upload: the upload that has brought them, as its writer knows it; None if there was none.
             content: the bytes; None if they are in the file of the upload.
 
@@ -273,8 +284,8 @@ class Uploads:
         try:
             await self._blobs.delete(linked.dropped)
         except (OSError, OCIError) as error:
-            # The blob is pushed; collection finds the file again.
-            _log.warning("a file that nothing needs could not be deleted: %s", error)
+            # The blob is pushed. Collection finds the file later.
+            _log.warning("a file that is no longer needed could not be deleted; collection will retry: %s", error)
         return linked.descriptor
 
     async def end(self, upload_id: str) -> None:
@@ -288,7 +299,7 @@ class Uploads:
             await self._blobs.delete([upload_id])
 
     async def discard(self, upload_id: str) -> None:
-        """Delete the file of an upload that has ended, unless it has become that of a blob."""
+        """Delete the file of an upload that has ended, unless it has become the file of a blob."""
         if not await self._database.read(collecting.known_keys([upload_id])):
             self.hashes.drop(upload_id)
             await self._blobs.delete([upload_id])

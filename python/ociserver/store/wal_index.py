@@ -1,7 +1,7 @@
-"""Whether anything was committed to a SQLite database since it was last looked at, for the price of a comparison.
+"""Tells, by one comparison, whether anything was committed to a SQLite database since the last check.
 
-In WAL mode every commit, of any process, changes the header of the index of the log before it returns. The
-index is a file that all of them map (`-shm`; https://sqlite.org/walformat.html, 2.2); so do we, to read.
+In WAL mode, every commit of any process changes the header of the log's index before it returns. The index is a file
+(`-shm`; https://sqlite.org/walformat.html, 2.2), which all these processes map. This module maps it too, to read it.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from typing import Final, Self
 __all__ = ["WalIndex"]
 
 PAGES: Final = struct.Struct("=14xH4xI")
-"""In the header: the size of a page (1 for 64 KiB), and of how many the database is after the last commit."""
+"""Fields of the header: the size of a page (1 for 64 KiB), and the number of pages after the last commit."""
 
 HEADER_SIZE: Final = 96
-"""Both copies of the header: a writer that is killed between them leaves two that differ."""
+"""Bytes of both copies of the header. If a writer is killed between them, the copies differ."""
 
 
 class WalIndex:
-    """The header of one database's index, as long as a connection of this process is open.
+    """The header of the index of one database, while a connection of this process is open.
 
-    Closing a file drops every POSIX lock that the process has on it, those of SQLite too. So a file is opened
-    once for all stores of the process, and closed when the last of them has closed its connections.
+    Closing a file releases every POSIX lock that the process has on it, including those of SQLite. So the file is
+    opened once for all stores of the process, and closed when the last of them has closed its connections.
     """
 
     _lock: Final = threading.Lock()
@@ -40,7 +40,7 @@ class WalIndex:
 
     @classmethod
     def of(cls, database: Path) -> Self | None:
-        """Of a database that a connection is open to. None where it cannot be mapped."""
+        """The index of a database to which a connection is open. None if the index cannot be mapped."""
         path = f"{database}-shm"
         with cls._lock:
             try:
@@ -55,14 +55,14 @@ class WalIndex:
             return index
 
     def header(self) -> bytes | None:
-        """What differs after every commit; None once it is closed, by whichever thread."""
+        """The header, which differs after every commit; None once any thread has closed this."""
         try:
             return self._view[:HEADER_SIZE]
         except ValueError:
             return None
 
     def database_size(self) -> int:
-        """Bytes of the database after the last commit, as far as that is in the log; 0 once it is closed."""
+        """Bytes of the database after the last commit in the log; 0 if there is none, or once this is closed."""
         header = self.header()
         if header is None:
             return 0
@@ -70,7 +70,7 @@ class WalIndex:
         return int(count) * (65536 if page == 1 else int(page))
 
     def close(self) -> None:
-        """To be called after the connections are closed."""
+        """Close the index. Call this after the connections are closed."""
         with self._lock:
             self._users -= 1
             if self._users == 0:

@@ -1,8 +1,8 @@
-"""How SQL is written once for every database: as generators that ask for statements and get rows.
+"""SQL as generators, which yield statements and receive rows, so that it is written once for every database.
 
-A `Work` yields `(statement, parameters)` and is sent the rows; what it returns is the result. It does no
-I/O of its own, so that one text runs in SQLite's writer thread, on the event loop for a read, or over an
-asynchronous connection. Placeholders are `?`, in order.
+A `Work` yields `(statement, parameters)` and receives the rows. Its return value is the result. It does no I/O itself,
+so the same work can run in SQLite's writer thread, on the event loop for a read, or over an asynchronous connection.
+Placeholders are `?`, in order.
 """
 
 from __future__ import annotations
@@ -23,63 +23,64 @@ class WorkRunner(Protocol):
     """A database that runs works."""
 
     async def open(self) -> None:
-        """Connect, and bring the tables up to date. Raises StoreError with what to do if that cannot be."""
+        """Connect, and run the migrations. Raises StoreError, which says what to do."""
 
     async def close(self) -> None:
-        """Let what is being written finish, and disconnect."""
+        """Finish the writes that were accepted, and disconnect."""
 
     async def read(self, work: Work[Result]) -> Result:
-        """Run a work that only reads; it sees what was committed before, and never waits for a writer."""
+        """Run a work that only reads. It sees what was committed before, and never waits for a writer."""
 
     async def write(self, work: Work[Result], *, durable: bool = True) -> Result:
-        """Run a work in a transaction; when this returns, it is committed. Cancelled, it ends when its work has.
+        """Run a work in a transaction, and return when it is committed.
+
+        A caller that is cancelled gets the cancellation when its work is done.
 
         Args:
-            work: all of it happens, or nothing; an exception that it raises undoes it and comes out here.
-            durable: whether it must survive a power cut before this returns. What survives `kill -9`
-                is everything that was committed.
+            work: it happens as a whole or not at all. An exception that it raises undoes it, and is raised here.
+            durable: whether it must survive a power cut when this returns. `kill -9` never undoes a commit.
         """
 
 
 class Database(WorkRunner, Protocol):
-    """The metadata of a store, and what the store has to know of its files."""
+    """The metadata of a store, and what the store has to know about its files."""
 
     async def read_aside(self, work: Work[Result]) -> Result:
-        """Run a work that reads megabytes as `read` does, but in a thread, one after another."""
+        """Run a work that reads megabytes, like `read`, but in a thread that runs one such work at a time."""
 
-    def glance(self, statement: str, parameters: tuple[Any, ...]) -> list[Row] | None:
-        """The rows, asked for in any thread beside the event loop; it sees what was committed before.
+    def read_nowait(self, statement: str, parameters: tuple[Any, ...]) -> list[Row] | None:
+        """The rows of one statement, in any thread other than the event loop's. It sees what was committed before.
 
-        None where the rows cannot be read without waiting, on the event loop, while this is not open, or after an
-        error: `read` tells which. The caller bounds the number of rows.
+        None if the rows cannot be read without waiting, on the event loop, while this is not open, and after an error:
+        `read` raises that error. The caller bounds the number of rows.
         """
 
     @property
     def unavailable(self) -> str | None:
-        """Why nothing can be written just now, in words for people; None while it can, as far as is known."""
+        """Why nothing can be written at present, as a text for people; None if, as far as is known, it can."""
 
     async def problems(self) -> list[str]:
-        """What the database finds wrong with its own pages and indexes; for a check, since it reads all of them."""
+        """The faults that the database finds in its pages and indexes. This reads all of them."""
 
     def owed(self) -> int:
-        """Bytes by which files have to grow for what is committed already; below 0 if they will get shorter."""
+        """Bytes by which files must still grow for what is committed; below 0 if they will get shorter."""
 
     def log_size(self) -> int:
-        """Bytes that a log takes of the disk."""
+        """Bytes of the log on the disk."""
 
     async def shrink_log(self) -> bool:
-        """Give back what the log takes. False if a reader or a writer was in the way: part of the log may remain.
+        """Truncate the log. False if a reader or a writer prevented it: then a part of the log may remain.
 
         Raises:
             OCIError: the disk is full or has failed.
         """
 
     def version(self) -> bytes | None:
-        """What differs after every commit of any process; None where that cannot be told without asking."""
+        """A value that differs after every commit of any process; None if that is not known without a read."""
 
 
 def drive(connection: sqlite3.Connection, work: Work[Result]) -> Result:
-    """Run a work on a connection to SQLite, in whatever transaction that has."""
+    """Run a work on a connection to SQLite, in its current transaction if it has one."""
     try:
         statement, parameters = next(work)
         while True:

@@ -1,4 +1,4 @@
-"""What the store changes in its metadata: each function is one transaction, all of it or nothing."""
+"""The SQL that changes blobs, uploads and repositories. Each public function is one transaction."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Linked:
-    """A blob that was linked, and the keys of files that nothing knows any more since."""
+    """A blob that was linked, and the keys of files that no row names any more."""
 
     descriptor: Descriptor
     dropped: list[str] = field(default_factory=list)
@@ -44,14 +44,14 @@ class Linked:
 
 @dataclass(frozen=True, slots=True)
 class CheckedCopy:
-    """A copy in a file, by its key, and whether the file has all its bytes."""
+    """The key of a copy in a file, and whether the file has all its bytes."""
 
     key: str
     is_whole: bool
 
 
 class UncheckedCopyError(Exception):
-    """The content has a copy in a file already. Nothing was changed: try again, with this file checked."""
+    """The content has a copy in a file already. Nothing was changed: check this file, and try again."""
 
     def __init__(self, key: str) -> None:
         super().__init__(key)
@@ -69,12 +69,12 @@ def ensure_repository(repository: str) -> Work[int]:
 
 
 def list_repository(repository: str) -> Work[None]:
-    """Put a repository into the catalog: it holds something now."""
+    """Put a repository into the catalog, because it holds something now."""
     yield "UPDATE repositories SET listed = 1 WHERE name = ? AND listed = 0", (repository,)
 
 
 def unlist_if_empty(repo_id: int) -> Work[None]:
-    """Take a repository out of the catalog if it holds nothing any more."""
+    """Remove a repository from the catalog if it is empty."""
     yield (
         "UPDATE repositories SET listed = 0 WHERE id = ?"
         " AND NOT EXISTS (SELECT 1 FROM links WHERE repository_id = ?)"
@@ -96,13 +96,13 @@ def suspend_upload(upload: UploadRow, size: int, state: bytes, now: int) -> Work
     """Record how far an upload is.
 
     Args:
-        upload: as its writer knows it.
-        size: bytes that there are now.
-        state: to go on from.
-        now: seconds.
+        upload: the upload as its writer knows it.
+        size: bytes that the upload has now.
+        state: the state from which the next request continues.
+        now: seconds since the epoch.
 
     Raises:
-        OCIError: BLOB_UPLOAD_UNKNOWN if it was ended meanwhile, RANGE_INVALID if somebody else has written to it.
+        OCIError: BLOB_UPLOAD_UNKNOWN if the upload has ended, RANGE_INVALID if another writer has written to it.
     """
     rows = yield (
         "UPDATE uploads SET size = ?, state = ?, touched = ? WHERE id = ? AND size = ? RETURNING id",
@@ -113,14 +113,14 @@ def suspend_upload(upload: UploadRow, size: int, state: bytes, now: int) -> Work
 
 
 def touch_upload(upload_id: str, now: int) -> Work[None]:
-    """Note that an upload is being written to. Raises BLOB_UPLOAD_UNKNOWN if it has been ended meanwhile."""
+    """Record that an upload is being written to. Raises BLOB_UPLOAD_UNKNOWN if it has ended."""
     rows = yield "UPDATE uploads SET touched = ? WHERE id = ? RETURNING id", (now, upload_id)
     if not rows:
         raise OCIError("BLOB_UPLOAD_UNKNOWN")
 
 
 def end_upload(upload_id: str) -> Work[bool]:
-    """Forget an upload; whether it was there."""
+    """Delete the row of an upload. Returns whether it existed."""
     rows = yield "DELETE FROM uploads WHERE id = ? RETURNING id", (upload_id,)
     return bool(rows)
 
@@ -138,26 +138,25 @@ def finish_blob(
     """Make verified bytes a blob.
 
     Args:
-        repository: where it is linked.
-        digest: what the bytes were verified to be.
-        size: how many.
-        upload: the upload that ends by this, if there is one, as its writer knows it. Its bytes are in the file
-            of that key, unless `content` has them.
-        content: the bytes of a small blob. They take the place of a copy in a file, whether it is whole or not.
-        checked: a copy in a file that the caller has looked at; None if it has looked at none. A copy that is not whole
-            is replaced by what has just been pushed: that is how a re-push heals.
-        now: seconds.
+        repository: the repository that gets the blob.
+        digest: the verified digest of the bytes.
+        size: the number of bytes.
+        upload: the upload that ends with this, if there is one, as its writer knows it. Its bytes are in the file with
+            its id as key, unless `content` has them.
+        content: the bytes of a small blob. They replace a copy in a file, whether that is complete or not.
+        checked: a copy in a file that the caller has checked; None if it has checked none. An incomplete copy is
+            replaced by the new bytes: so a push repairs it.
+        now: seconds since the epoch.
 
     Raises:
-        OCIError: BLOB_UPLOAD_UNKNOWN if the upload was ended meanwhile, RANGE_INVALID if somebody else has
-            written to it.
-        UncheckedCopyError: there is a copy in a file, and none was checked.
+        OCIError: BLOB_UPLOAD_UNKNOWN if the upload has ended, RANGE_INVALID if another writer has written to it.
+        UncheckedCopyError: there is a copy in a file, and the caller has checked none.
     """
     if upload is not None:
         yield from _end_unchanged(upload)
     key = upload.id if upload is not None and content is None else None
     dropped: list[str] = []
-    # Most are new, so this does not look first: each statement is a turn of the interpreter's lock.
+    # Most contents are new, so there is no SELECT first: each statement releases and takes the GIL.
     rows = yield (
         "INSERT INTO copies (digest, size, key, content) VALUES (?, ?, ?, ?) ON CONFLICT (digest) DO NOTHING"
         " RETURNING id",
@@ -185,14 +184,14 @@ def finish_blob(
 
 
 def _is_kept(copy: StoredContent, checked: CheckedCopy | None, *, is_small: bool) -> bool:
-    """Whether a copy stays when its content is pushed again, and does not make way for what was pushed."""
+    """Whether a copy stays when its content is pushed again. If not, the pushed bytes replace it."""
     if copy.bad or copy.key is None:
         return not copy.bad
     if is_small:
         return False
     if checked is None:
         raise UncheckedCopyError(copy.key)
-    # A copy by another key than the one that was checked may be gone or short.
+    # A copy with another key than the checked one may be missing or too short.
     return checked.is_whole and checked.key == copy.key
 
 
@@ -203,7 +202,7 @@ def _end_unchanged(upload: UploadRow) -> Work[None]:
 
 
 def _refuse(upload: UploadRow) -> Work[None]:
-    """Say why an upload is not as its writer knows it."""
+    """Raise the reason why an upload is not as its writer knows it."""
     rows = yield "SELECT 1 FROM uploads WHERE id = ?", (upload.id,)
     if rows:
         raise OCIError("RANGE_INVALID", "another request has written to this upload meanwhile")
@@ -211,7 +210,7 @@ def _refuse(upload: UploadRow) -> Work[None]:
 
 
 def mount(from_repository: str | None, to_repository: str, digest: str, now: int) -> Work[StoredContent]:
-    """Link a blob of another repository; the same copy, no bytes."""
+    """Link a blob of another repository. Both repositories then link the same copy."""
     if from_repository is None:
         rows = yield (
             (
@@ -238,7 +237,7 @@ def mount(from_repository: str | None, to_repository: str, digest: str, now: int
 
 
 def renew(repo_id: int, copy_id: int, now: int) -> Work[bool]:
-    """Note that a client has asked for a blob, and may count on it for a while; whether it is still linked."""
+    """Record that a client has requested a blob, so that collection keeps it. Returns whether it is still linked."""
     rows = yield (
         "UPDATE links SET renewed = ? WHERE repository_id = ? AND copy_id = ? RETURNING copy_id",
         (now, repo_id, copy_id),
@@ -247,7 +246,7 @@ def renew(repo_id: int, copy_id: int, now: int) -> Work[bool]:
 
 
 def delete_blob(repository: str, digest: str, *, immutable_tags: bool, now: int) -> Work[None]:
-    """Unlink a blob from its repository; its copy stays until collection finds that nothing links it."""
+    """Unlink a blob from its repository. Collection deletes the copy later, if no repository links it."""
     repo_id = yield from repository_id(repository)
     rows = yield (
         "SELECT c.id FROM copies c JOIN links l ON l.copy_id = c.id WHERE c.digest = ? AND l.repository_id = ?",
@@ -261,7 +260,7 @@ def delete_blob(repository: str, digest: str, *, immutable_tags: bool, now: int)
 
 
 def delete_repository(repository: str, *, immutable_tags: bool, now: int) -> Work[None]:
-    """Delete a repository and all that it holds; uploads under way end, and copies begin their grace."""
+    """Delete a repository and all that it holds. Its uploads end. The grace period of copies without a link begins."""
     repo_id = yield from repository_id(repository)
     if immutable_tags:
         yield from check_repository_deletable(repo_id)
@@ -277,7 +276,7 @@ def drop_blobs(blobs: Mapping[str, Iterable[str]]) -> Work[list[str]]:
     """Unlink blobs, and delete the copies that nothing links any more.
 
     Args:
-        blobs: by digest, the repositories to unlink it from. Links that do not exist are skipped.
+        blobs: by digest, the repositories to unlink the blob from. Links that do not exist are skipped.
 
     Returns:
         The keys of files that no row names any more.
@@ -305,7 +304,7 @@ def drop_blobs(blobs: Mapping[str, Iterable[str]]) -> Work[list[str]]:
 
 
 def unlink(repo_id: int, copy_id: int, now: int) -> Work[None]:
-    """Take a link away, and start the copy's grace if it was the last."""
+    """Remove a link. If it was the last one, the grace period of the copy begins."""
     yield "DELETE FROM links WHERE repository_id = ? AND copy_id = ?", (repo_id, copy_id)
     yield (
         "UPDATE copies SET idle_since = ? WHERE id = ? AND NOT EXISTS (SELECT 1 FROM links WHERE copy_id = ?)",
@@ -325,17 +324,17 @@ def _link(repository: str, copy_id: int, now: int) -> Work[None]:
 
 
 def _wake(copy_id: int) -> Work[None]:
-    """End the grace of a copy that is about to be linked again."""
+    """End the grace period of a copy that is about to be linked again."""
     yield "UPDATE copies SET idle_since = NULL WHERE id = ? AND idle_since IS NOT NULL", (copy_id,)
 
 
 def _insert_into(repository: str, statement: str, parameters: tuple[Any, ...]) -> Work[None]:
-    """Insert what belongs to a repository, which is made if it is not there.
+    """Insert a row that belongs to a repository, and create the repository if it does not exist.
 
     Args:
-        repository: its name, the last of the statement's parameters.
-        statement: inserts a row for the repository of that name, and returns one.
-        parameters: the others.
+        repository: the name of the repository, which is the last parameter of the statement.
+        statement: inserts a row for the repository of that name, and returns it.
+        parameters: the other parameters.
     """
     rows = yield statement, (*parameters, repository)
     if not rows:

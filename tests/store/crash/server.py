@@ -111,7 +111,7 @@ class Victim:
             signal.pidfd_send_signal(process, signal.SIGKILL)
         self.wait_until_dead()
         for process in processes:
-            # Readable once it is dead, and has let go of its locks.
+            # Readable once it is dead, and its locks are released.
             assert select.select([process], [], [], DEATH_S)[0]
             os.close(process)
 

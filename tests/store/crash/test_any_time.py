@@ -102,7 +102,7 @@ class Worker:
 @pytest.mark.parametrize("workers", [1, 2], ids=["one", "two"])
 @pytest.mark.parametrize("run", range(RUNS))
 def test_killed_at_any_time(run: int, workers: int, tmp_path: Path, record_property: Record) -> None:
-    """With two processes both are killed, and whoever started them."""
+    """With two processes, both are killed, and so is the process that has started them."""
     chance = random.Random(run)
     with Victim(tmp_path, "--workers", str(workers)) as victim:
         clients = [Worker(victim, number) for number in range(CLIENTS)]

@@ -154,7 +154,7 @@ OF_TWO = [each for each in SCENARIOS if FULL or each.name in ("put-large", "chun
 
 @pytest.mark.parametrize("scenario", OF_TWO, ids=lambda scenario: scenario.name)
 def test_one_of_two_processes_is_killed_at(scenario: Scenario, tmp_path: Path, record_property: Record) -> None:
-    """What the dead one had acknowledged the other has at once, and the client's next try finds it at work."""
+    """The other process has at once what the killed one had acknowledged, and answers the client's next request."""
     with Victim(tmp_path, "--workers", "2") as victim, PlayOfTwo(victim, scenario, record_property) as play:
         points = play.undisturbed()
         for point, count in points if FULL else random.Random(scenario.name).sample(points, 2):

@@ -77,7 +77,7 @@ class File(_Synced[tuple[int, bytes | None]]):
         self._certain = bytearray()
 
     def now(self) -> bytearray:
-        """What whoever reads it sees while there is power."""
+        """What a read returns while there is power."""
         return _changed(self._certain.copy(), self.pending)
 
     def after_power_cut(self, chance: random.Random | None) -> bytearray:

@@ -128,7 +128,7 @@ async def assert_whole_but(store: Store, tag: str) -> None:
 
 
 def test_by_the_commands(old: Path) -> None:
-    """As whoever upgrades does it, without a line of Python."""
+    """As a person upgrades: without a line of Python."""
 
     def command(*arguments: str) -> Any:
         done = subprocess.run(

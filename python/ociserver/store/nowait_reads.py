@@ -1,4 +1,4 @@
-"""Reads beside the event loop: found, kept and refused as on it, or left to it."""
+"""Reads in other threads than the event loop's, which do not wait and leave what would wait to the event loop."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from ociserver.store.read_cache import ReadCache
 from ociserver.store.reads import Link, Resolved
 from ociserver.store.work import Database, Row, Statement
 
-__all__ = ["Glances"]
+__all__ = ["NowaitReads"]
 
 SLOTS: Final = 1 << 16
-"""Blobs that are known to be in files, 8 bytes each."""
+"""Blobs that are remembered to be in files, 8 bytes each."""
 
 
-class Glances:
-    """What the database says in any thread but the event loop's; None where only the loop can answer, or must.
+class NowaitReads:
+    """Reads from the database in any thread other than the event loop's. None: the event loop has to answer.
 
-    Each raises what is not there: NAME_UNKNOWN, and MANIFEST_UNKNOWN or BLOB_UNKNOWN.
+    Results go into the read cache. Each method raises NAME_UNKNOWN, and MANIFEST_UNKNOWN or BLOB_UNKNOWN.
     """
 
     def __init__(self, database: Database, read_cache: ReadCache) -> None:
         self._database = database
         self._read_cache = read_cache
-        # Hashes of digests, each in the only place where it can be: what is not found any more costs a look.
+        # Hashes of digests. Each can be in one slot only; if another hash has replaced it, the database is read again.
         self._in_files = array("q", bytes(8 * SLOTS))
 
     def manifest(self, repository: str, reference: str) -> Manifest | None:
-        """None for a large one, too."""
+        """A manifest by tag or digest. Also None if it is large."""
         generation = self._read_cache.begin()
         row = self._row(reads.small_manifest(repository, reference), repository, "MANIFEST_UNKNOWN")
         if row is None or row[-1] is None:
@@ -50,7 +50,7 @@ class Glances:
         return resolved
 
     def blob(self, repository: str, digest: str) -> Link | None:
-        """None for most that are in files: the loop has to open those, and a look beside it holds it up."""
+        """A blob. None for most blobs in files: the event loop has to open those, and another read would delay it."""
         name = hash(digest)
         if self._in_files[name % SLOTS] == name:
             return None
@@ -65,9 +65,9 @@ class Glances:
         return link
 
     def _row(self, statement: Statement, repository: str, missing: str) -> Row | None:
-        rows = self._database.glance(*statement)
+        rows = self._database.read_nowait(*statement)
         if rows:
             return rows[0]
-        if rows is not None and (known := self._database.glance(*reads.repository(repository))) is not None:
+        if rows is not None and (known := self._database.read_nowait(*reads.repository(repository))) is not None:
             raise OCIError(missing if known else "NAME_UNKNOWN")
         return None

@@ -1,4 +1,4 @@
-"""What a store answers beside the event loop (`Store.read_nowait`): the database, as it is, or nothing."""
+"""What a store answers in other threads than the event loop's (`Store.read_nowait`): the database's state, or None."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ TYPE = "application/vnd.example+json"
 CONTENT, BLOB = b"manifest", b"blob"
 DIGEST = digest_of(CONTENT)
 PAUSE_S = 0.0001
-"""Of threads that look without end: one that never waits has the interpreter for 5 ms at a time."""
+"""Pause of threads that read in a loop: one that never waits holds the GIL for 5 ms at a time."""
 
 
 async def seed(store: Store, content: bytes = CONTENT) -> None:
@@ -36,12 +36,12 @@ async def seed(store: Store, content: bytes = CONTENT) -> None:
 
 
 async def beside(work: Callable[..., Result], *arguments: Any) -> Result:
-    """In another thread, as granian's is."""
+    """In another thread, like granian's."""
     return await asyncio.to_thread(work, *arguments)
 
 
 def everything(store: Store, manifest: str = DIGEST, blob: bytes = BLOB) -> list[tuple[str, bytes | None] | None]:
-    """What all kinds of reads say, by tag and by digest."""
+    """The results of all kinds of reads, by tag and by digest."""
     asked = [
         ("manifest_get", "tag"),
         ("manifest_head", "tag"),
@@ -73,7 +73,7 @@ async def test_what_nobody_has_asked_for_yet_is_looked_up(store: Store) -> None:
 async def test_it_is_kept_for_whoever_asks_next(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     await seed(store)
     await beside(everything, store)
-    monkeypatch.setattr(store.database, "glance", None)
+    monkeypatch.setattr(store.database, "read_nowait", None)
     monkeypatch.setattr(store.database, "read", None)
     assert everything(store) == await beside(everything, store) == ALL
     assert (await store.get_tag(REPOSITORY, "tag")).content == CONTENT
@@ -105,14 +105,14 @@ async def test_a_large_manifest_is_left_to_the_loop(store: Store) -> None:
 
 
 async def test_what_is_in_a_file_is_left_to_the_loop(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    """And is not looked for a second time, whatever is committed."""
+    """And the database is not read a second time for it, whatever is committed."""
     await seed(store)
     blob = os.urandom(INLINE_SIZE + 1)
     digest = await push_blob(store, blob)
     assert (await beside(everything, store, DIGEST, blob))[4:] == [None, None]
     await push_blob(store, b"another")
     with monkeypatch.context() as patch:
-        patch.setattr(store.database, "glance", None)
+        patch.setattr(store.database, "read_nowait", None)
         for kind in ("blob_get", "blob_head"):
             assert await beside(store.read_nowait, kind, REPOSITORY, digest) is None
     assert (await beside(everything, store))[4:] == ALL[4:]
@@ -142,7 +142,7 @@ async def test_a_writer_is_not_waited_for(store: Store) -> None:
 
 
 async def test_no_transaction_is_left_open(store: Store) -> None:
-    """It would keep the log from being copied back, and later reads from seeing what was committed."""
+    """It would prevent copying the log back, and later reads would not see what was committed."""
     await seed(store)
     await beside(everything, store)
     await push_blob(store, b"another")
@@ -160,7 +160,7 @@ async def test_what_goes_wrong_is_left_to_the_loop(
 
     await seed(store)
     with monkeypatch.context() as patch:
-        patch.setattr(store.database, "_glancer", Failing())
+        patch.setattr(store.database, "_nowait_connection", Failing())
         assert await beside(everything, store) == [None] * 6
     assert await beside(everything, store) == ALL
 
@@ -176,7 +176,7 @@ async def test_a_second_thread_does_not_wait_for_the_first(store: Store, monkeyp
 
     await seed(store)
     with monkeypatch.context() as patch:
-        patch.setattr(store.database, "_glancer", Slow())
+        patch.setattr(store.database, "_nowait_connection", Slow())
         first = asyncio.ensure_future(beside(store.read_nowait, "manifest_get", REPOSITORY, "tag"))
         await beside(entered.wait, 10)
         assert await asyncio.wait_for(beside(everything, store), 5) == [None] * 6
@@ -186,7 +186,7 @@ async def test_a_second_thread_does_not_wait_for_the_first(store: Store, monkeyp
 
 
 async def test_closing_and_opening_beside_it(store: Store) -> None:
-    """Whoever looks while the store is closed gets nothing; nothing is looked up on a connection that is closed."""
+    """A read while the store is closed returns None, and uses no closed connection."""
     await seed(store)
     stop, seen, failures = threading.Event(), set(), list[BaseException]()
 
@@ -218,7 +218,7 @@ async def test_closing_and_opening_beside_it(store: Store) -> None:
 
 @pytest.mark.parametrize("threads", [1, 2])
 async def test_what_was_acknowledged_is_seen_by_every_thread(store: Store, other: Store, threads: int) -> None:
-    """A tag moves forward, by two stores in turn; who reads an older number than was acknowledged has read wrongly."""
+    """Two stores move a tag forward in turn. No read may return an older number than was acknowledged."""
     acknowledged, stop, failures, answers = -1, threading.Event(), list[str](), [0] * threads
 
     def follow(number: int) -> None:
