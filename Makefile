@@ -79,8 +79,9 @@ serve: build
 
 .PHONY: test  ## Build, and run all tests
 test: dev tools test-rust
-# By file, because tests of one file share a server. Tests that measure time or memory run last, one after another.
-	$(BIN)/pytest -m "not alone" --numprocesses 2 --dist loadfile --durations 15
+# By file, because tests of one file share a server. In three processes, because tests wait more than they compute.
+# Tests that measure time or memory run last, one after another.
+	$(BIN)/pytest -m "not alone" --numprocesses 3 --dist loadfile --durations 15
 	$(BIN)/pytest -m alone
 
 .PHONY: test-rust  ## Run the tests of the Rust crates

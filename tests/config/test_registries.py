@@ -171,7 +171,7 @@ def test_a_file_with_nothing_to_build() -> None:
             ),
             4,
             "registry.hosts.docker.io",
-            "a user name of Basic authentication has no colon",
+            "a user name for Basic authentication must not contain a colon",
         ),
         (
             (
