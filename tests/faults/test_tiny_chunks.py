@@ -79,7 +79,7 @@ def test_it_is_given_up_and_keeps_what_came(server: Server, target: str) -> None
         return
     # The answer to a request that was refused at once has been sent before.
     assert b"connection: close" in head
-    assert b"pieces of less than 64 bytes" in answer
+    assert b"chunks of less than 64 bytes" in answer
     # As of any request that is broken off.
     kept = MAX_TINY_EVENTS + 1 if target == "upload" else 0
     assert send(server, "GET", location).headers["Upload-Offset"] == str(kept)
