@@ -5,29 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from ociserver._core import ManifestInfo, Reference, digest_of, is_digest, is_tag, read_manifest
+from ociserver._core import ManifestInfo, Reference, is_tag, read_manifest
+from ociserver.digests import content_digest
 from ociserver.errors import OCIError
 from ociserver.interface import Descriptor
 
-__all__ = ["check_tags", "missing_reference", "pushed_digest", "read_pushed", "refused_retype"]
+__all__ = ["check_tags", "missing_reference", "read_pushed", "refused_retype"]
 
 _KINDS: Final = {"blob": "blob", "manifest": "manifest", "unknown": "blob or manifest"}
-
-
-def pushed_digest(content: bytes, wanted: str | None) -> str:
-    """The digest of a pushed manifest: `wanted`, after a check; its sha256 if `wanted` is None.
-
-    Raises:
-        OCIError: DIGEST_INVALID if `wanted` is malformed, or the content does not have this digest.
-    """
-    if wanted is None:
-        return digest_of(content)
-    if not is_digest(wanted):
-        raise OCIError("DIGEST_INVALID", "badly formed digest")
-    found = digest_of(content, wanted.partition(":")[0])
-    if found != wanted:
-        raise OCIError("DIGEST_INVALID", detail={"digest": wanted, "content": found})
-    return found
 
 
 def check_tags(tags: Sequence[str]) -> None:
@@ -46,7 +31,7 @@ def read_pushed(
         OCIError: DIGEST_INVALID, MANIFEST_INVALID.
     """
     check_tags(tags)
-    found = pushed_digest(content, digest)
+    found = content_digest(content, digest)
     info = read_manifest(content, media_type, lax=lax)
     return Descriptor(info.media_type, found, len(content)), info
 

@@ -7,6 +7,7 @@ from contextlib import aclosing
 
 import pytest
 
+from ociserver.lru import LRU
 from ociserver.store import Store
 from ociserver.store.upload import INLINE_SIZE, Upload
 from tests.contract.contents import REPOSITORY, digest_of, push_blob, read_blob
@@ -146,9 +147,9 @@ async def test_two_requests_at_once(store: Store) -> None:
 
 
 async def test_so_many_that_some_are_forgotten(store: Store) -> None:
-    store.uploads.max_remembered = 2
+    store.uploads._remembered = LRU(2)
     uploads = [await start(store) for _ in range(4)]
-    assert list(store.uploads._remembered) == uploads[2:]
+    assert [upload_id for upload_id, _ in store.uploads._remembered.items()] == uploads[2:]
     for number, upload_id in enumerate(uploads):
         await complete(store, upload_id, b"%d" % number, b"%d" % number)
         assert await read_blob(store, digest_of(b"%d" % number)) == b"%d" % number

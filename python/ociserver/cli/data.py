@@ -15,7 +15,7 @@ from ociserver.cli.parameters import option
 from ociserver.compose.cache.accounts import settle_folder
 from ociserver.errors import OCIError
 from ociserver.store import Store, StoreError
-from ociserver.store.folder import check_folder
+from ociserver.store.folder import DATABASE, check_folder
 
 __all__ = ["data_option", "default_folder", "with_store"]
 
@@ -62,7 +62,7 @@ def with_store(
         raise CommandError(f"{error}.") from error
     except OSError as error:
         raise CommandError(f"cannot read {folder}: {error.strerror}") from error
-    if not (folder / "registry.db").exists():
+    if not (folder / DATABASE).exists():
         raise CommandError(f"{folder} contains no store. Set --data to the folder that `ociserver serve` uses.")
 
     async def run() -> Result:

@@ -6,7 +6,8 @@ from typing import Final
 
 from yarl import URL
 
-from ociserver._core import is_digest, is_repository, is_tag
+from ociserver._core import is_repository, is_tag
+from ociserver.digests import check_digest
 from ociserver.errors import OCIError
 from ociserver.urls import parse_registry_url
 
@@ -62,8 +63,8 @@ def check_names(repository: str, *, digest: str | None = None, tag: str | None =
     """
     if not is_repository(repository):
         raise OCIError("NAME_INVALID")
-    if digest is not None and not is_digest(digest):
-        raise OCIError("DIGEST_INVALID", "badly formed digest")
+    if digest is not None:
+        check_digest(digest)
     if tag is not None and not is_tag(tag):
         raise OCIError("MANIFEST_UNKNOWN", f"{tag!r} is not a tag")
 

@@ -20,9 +20,10 @@ from ociserver.client.reader import Reader
 from ociserver.client.referrers import Referrers
 from ociserver.client.requests import Request, RetryPolicy
 from ociserver.client.transport import Transport
+from ociserver.digests import content_digest
 from ociserver.interface import Backend, BlobWriter, Descriptor, Manifest, PushedManifest, Url
 from ociserver.iterators import closing
-from ociserver.manifests import check_tags, pushed_digest
+from ociserver.manifests import check_tags
 
 __all__ = ["Client"]
 
@@ -163,7 +164,7 @@ class Client(Backend):
     ) -> PushedManifest:
         check_names(repository, digest=digest)
         check_tags(tags)
-        found = pushed_digest(content, digest)
+        found = content_digest(content, digest)
         media_type = manifest_media_type(content, media_type)
         subject, set_tags = await self._manifests.push(repository, content, media_type, found, tags)
         descriptor = Descriptor(media_type, found, len(content))

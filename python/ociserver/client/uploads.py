@@ -6,12 +6,12 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
-from ociserver._core import is_digest
 from ociserver.client.headers import upload_size
 from ociserver.client.limits import CHUNK_SIZE, MAX_CHUNK_SIZE
 from ociserver.client.requests import BufferedBody, StreamBody, UnreachableError
 from ociserver.client.session import MEDIA_TYPE, Session, with_digest
 from ociserver.client.transport import Answer
+from ociserver.digests import check_digest
 from ociserver.errors import OCIError
 from ociserver.interface import UNKNOWN_SIZE, Descriptor
 
@@ -105,8 +105,7 @@ class ChunkedUpload(_Writer):
             await self._run(self._flush())
 
     async def commit(self, digest: str) -> Descriptor:
-        if not is_digest(digest):
-            raise OCIError("DIGEST_INVALID", "badly formed digest")
+        check_digest(digest)
         await self._finish_work()
         self._check()
         return await self._run(self._close(digest))
@@ -240,8 +239,7 @@ class StreamedUpload(_Writer):
         self.size += len(data)
 
     async def commit(self, digest: str) -> Descriptor:
-        if not is_digest(digest):
-            raise OCIError("DIGEST_INVALID", "badly formed digest")
+        check_digest(digest)
         await self._finish_work()
         self._check()
         await self._run(self._close(digest))

@@ -7,9 +7,10 @@ from typing import NoReturn
 
 from ociserver._core import manifest_media_type, read_stored_manifest
 from ociserver.compose.wrapper import ListerOf, ReaderOf, Wrapper, WriterOf
+from ociserver.digests import content_digest
 from ociserver.errors import OCIError
 from ociserver.interface import PushedManifest
-from ociserver.manifests import pushed_digest, refused_retype
+from ociserver.manifests import refused_retype
 
 __all__ = ["Immutable"]
 
@@ -27,7 +28,7 @@ class Immutable(ReaderOf, WriterOf, ListerOf, Wrapper, reads_nowait=True):
         tags: Sequence[str] = (),
     ) -> PushedManifest:
         """Push, unless a tag points at another manifest. If all tags point at this one, nothing changes."""
-        wanted = pushed_digest(content, digest)
+        wanted = content_digest(content, digest)
         known = [await self._find(repository, tag) for tag in tags]
         for tag, found in zip(tags, known, strict=True):
             if found is not None and found != wanted:

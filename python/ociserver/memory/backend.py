@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
 from typing import Final
 
-from ociserver._core import ByteRange, ManifestInfo, is_digest, is_repository
+from ociserver._core import ByteRange, ManifestInfo, is_repository
+from ociserver.digests import check_digest
 from ociserver.errors import OCIError
 from ociserver.interface import (
     UNKNOWN_SIZE,
@@ -130,7 +131,7 @@ class Memory(Backend, reads_nowait=True):
     # Writer
 
     async def push_blob(self, repository: str, descriptor: Descriptor, chunks: AsyncIterable[bytes]) -> Descriptor:
-        _check_digest(descriptor.digest)
+        check_digest(descriptor.digest)
         self._books.take(records=costs.UPLOAD)
         session = Session("", repository, descriptor.digest.partition(":")[0])
         upload = Upload(self._sessions, session, 0, self._publish)
@@ -337,11 +338,6 @@ class Memory(Backend, reads_nowait=True):
     def _check_deletable(self, held: Repository, digest: str) -> None:
         if self._immutable_tags and held.is_held_by_tag(digest):
             raise OCIError("DENIED", "a tag needs this content, and tags are immutable in this registry")
-
-
-def _check_digest(digest: str) -> None:
-    if not is_digest(digest):
-        raise OCIError("DIGEST_INVALID", "badly formed digest")
 
 
 def _check_tags(held: Repository, descriptor: Descriptor, tags: Sequence[str]) -> None:

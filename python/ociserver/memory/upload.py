@@ -6,7 +6,8 @@ import asyncio
 from collections.abc import Callable
 from typing import Final
 
-from ociserver._core import Hasher, is_digest
+from ociserver._core import Hasher
+from ociserver.digests import check_digest
 from ociserver.errors import OCIError
 from ociserver.interface import CHUNK_SIZE, Descriptor
 from ociserver.memory.sessions import Session, Sessions
@@ -82,8 +83,7 @@ class Upload:
         session.size += len(data)
 
     async def commit(self, digest: str) -> Descriptor:
-        if not is_digest(digest):
-            raise OCIError("DIGEST_INVALID", "badly formed digest")
+        check_digest(digest)
         session = self._take()
         algorithm = digest.partition(":")[0]
         if session.hasher is not None and session.algorithm == algorithm:

@@ -17,7 +17,7 @@ from ociserver.store import manifests, reads, writes
 from ociserver.store.directory import Directory
 from ociserver.store.disk_reserve import Reserve
 from ociserver.store.errors import StoreError, is_full_below, of_disk
-from ociserver.store.folder import check_folder
+from ociserver.store.folder import BLOBS, DATABASE, check_folder
 from ociserver.store.modes import GROUP_READABLE, PRIVATE
 from ociserver.store.opening import resume_upload, start_upload
 from ociserver.store.pushing import push_blob
@@ -71,8 +71,8 @@ class Store(Reading, reads_nowait=True):
         self.modes = GROUP_READABLE if group_readable else PRIVATE
         self._immutable_tags = immutable_tags
         self._lax = lax_child_references
-        database = SQLite(self.path / "registry.db", durability, self.modes)
-        blobs = Directory(self.path / "blobs", sync=durability != "off", settle=database.settle, modes=self.modes)
+        database = SQLite(self.path / DATABASE, durability, self.modes)
+        blobs = Directory(self.path / BLOBS, sync=durability != "off", settle=database.settle, modes=self.modes)
         super().__init__(database, blobs, renew_after_s)
         self.room = Room(self.path, Reserve(self.path / "registry.reserve", self.modes), database.owed)
         self.upkeep = Upkeep(database, self.room)
@@ -143,8 +143,8 @@ class Store(Reading, reads_nowait=True):
         copy = await self.database.read(reads.copy_of(digest))
         if copy is not None and not self._is_whole(copy):
             raise OCIError("BLOB_UNKNOWN")
-        linked = await self.take(writes.mount(from_repository, to_repository, digest, int(time.time())))
-        return Descriptor(BLOB_TYPE, digest, linked.size)
+        size = await self.upkeep.take(writes.mount(from_repository, to_repository, digest, int(time.time())))
+        return Descriptor(BLOB_TYPE, digest, size)
 
     async def push_manifest(
         self,
@@ -156,7 +156,7 @@ class Store(Reading, reads_nowait=True):
         tags: Sequence[str] = (),
     ) -> PushedManifest:
         descriptor, info = read_pushed(content, media_type, digest=digest, tags=tags, lax=self._lax)
-        await self.take(
+        await self.upkeep.take(
             manifests.push_manifest(
                 repository,
                 descriptor,
@@ -194,11 +194,7 @@ class Store(Reading, reads_nowait=True):
         now = int(time.time())
         await self.free(lambda: writes.delete_repository(repository, immutable_tags=self._immutable_tags, now=now))
 
-    # Work that needs space, and work that frees space
-
-    async def take(self, work: Work[Result], *, durable: bool = True) -> Result:
-        """Run a work that needs space on the disk. Raises OCIError (507) while the disk is full."""
-        return await self.upkeep.take(work, durable=durable)
+    # Work that frees space
 
     async def drop_blobs(self, blobs: Mapping[str, Iterable[str]]) -> None:
         """Unlink blobs, and free the bytes of those that no other repository links, without waiting for collection.
@@ -226,11 +222,11 @@ class Store(Reading, reads_nowait=True):
 
     def _check_complete(self) -> None:
         """Refuse a folder with blobs but without a database: a new database would make collection delete every file."""
-        database = self.path / "registry.db"
+        database = self.path / DATABASE
         if not database.exists() and not self.blobs.is_empty() and not database.exists():
             raise StoreError(
                 f"{database} is missing, but there are blobs beside it: restore it from a backup, or move "
-                f"{self.path / 'blobs'} away and let clients push again"
+                f"{self.path / BLOBS} away and let clients push again"
             )
 
     async def _close(self) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import os
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field, replace
@@ -12,6 +11,7 @@ from typing import Final, Literal
 from ociserver._core import Hasher, ManifestInfo, digest_of, hash_range, read_stored_manifest
 from ociserver.store import checking, collecting
 from ociserver.store.backend import Store
+from ociserver.store.collect import unknown_files
 from ociserver.store.work import Row
 
 __all__ = ["Checked", "Finding", "Kind", "check"]
@@ -268,15 +268,12 @@ def _is_recorded(found: checking.Recorded, info: ManifestInfo) -> bool:
 
 
 async def _files(store: Store, checked: Checked) -> Step:
-    found = iter(store.blobs.keys())
-    while batch := await store.blobs.read(lambda: list(itertools.islice(found, PAGE))):
-        checked.files += len(batch)
-        known = await store.database.read(collecting.known_keys([file.key for file in batch]))
-        for file in batch:
-            if file.key not in known:
-                yield Finding(
-                    "unlinked bytes",
-                    file.key,
-                    None,
-                    f"{file.size} bytes of a file that the database does not know, which collection will free",
-                )
+    async for page, unknown in unknown_files(store, PAGE):
+        checked.files += len(page)
+        for file in unknown:
+            yield Finding(
+                "unlinked bytes",
+                file.key,
+                None,
+                f"{file.size} bytes of a file that the database does not know, which collection will free",
+            )

@@ -265,24 +265,24 @@ class _Sweep:
             self._progress(self._done + len(rows))
 
     async def _files(self) -> AsyncIterator[Freed]:
-        async for folder, files in unknown_files(self._store, self._page_size):
+        async for page, files in unknown_files(self._store, self._page_size):
             for file in files:
                 if not self._dry_run:
                     await self._store.blobs.delete([file.key])
                 yield Freed("unknown", file.key, None, file.size)
             if not self._dry_run:
                 self.compacted += await self._store.upkeep.compact_when_full()
-            self._progress(self._total - FAN_OUT + folder)
+            self._progress(self._total - FAN_OUT + page[-1].folder)
 
 
-async def unknown_files(store: Store, page_size: int = PAGE) -> AsyncIterator[tuple[int, list[Found]]]:
-    """Pages of files that neither an upload nor a copy has, each with the number of the last folder that was read."""
+async def unknown_files(store: Store, page_size: int = PAGE) -> AsyncIterator[tuple[list[Found], list[Found]]]:
+    """Pages of all files, each with those of them that neither an upload nor a copy has."""
     found = iter(store.blobs.keys())
     while batch := await store.blobs.read(lambda: list(itertools.islice(found, page_size))):
         # The row of an upload exists before its file, and one transaction replaces it by the row of a copy. So if
         # neither has the file after it was seen in the folder, nothing needs it.
         known = await store.database.read(collecting.known_keys([file.key for file in batch]))
-        yield batch[-1].folder, [file for file in batch if file.key not in known]
+        yield batch, [file for file in batch if file.key not in known]
 
 
 def _before(age_s: float) -> int:

@@ -18,7 +18,7 @@ from urllib.parse import quote
 
 from ociserver.store.errors import StoreError
 
-__all__ = ["check_folder"]
+__all__ = ["BLOBS", "DATABASE", "check_folder"]
 
 DATABASE: Final = "registry.db"
 BLOBS: Final = "blobs"

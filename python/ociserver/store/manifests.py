@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from itertools import islice
 from typing import Final
 
-from ociserver._core import ManifestInfo, read_stored_manifest
+from ociserver._core import ManifestInfo, Reference, read_stored_manifest
 from ociserver.errors import OCIError
 from ociserver.interface import Descriptor
 from ociserver.manifests import missing_reference, refused_retype
@@ -132,8 +132,11 @@ def _renew_tagged(repository_id: int, tag: str, now: int) -> Work[None]:
 
 
 def _check_references(repo_id: int, info: ManifestInfo) -> Work[None]:
-    required = {(one.digest, one.kind): one for one in reversed(info.references) if one.required}
-    each = reversed(required.values())
+    required: dict[tuple[str, str], Reference] = {}
+    for one in info.references:
+        if one.required:
+            required.setdefault((one.digest, one.kind), one)
+    each = iter(required.values())
     while group := list(islice(each, MAX_DIGESTS)):
         blobs = yield from _known(_BLOBS, repo_id, [one.digest for one in group if one.kind != "manifest"])
         manifests = yield from _known(_MANIFESTS, repo_id, [one.digest for one in group if one.kind != "blob"])

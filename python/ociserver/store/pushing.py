@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncIterable
 
-from ociserver._core import digest_of, is_digest
 from ociserver.adapt import write_all
+from ociserver.digests import check_digest, content_digest
 from ociserver.errors import OCIError
 from ociserver.interface import UNKNOWN_SIZE, Descriptor
 from ociserver.store.opening import start_upload
@@ -30,8 +30,7 @@ async def push_blob(
     Raises:
         OCIError: DIGEST_INVALID, SIZE_INVALID; 507 if the disk is full.
     """
-    if not is_digest(descriptor.digest):
-        raise OCIError("DIGEST_INVALID", "badly formed digest")
+    check_digest(descriptor.digest)
     algorithm = descriptor.digest.partition(":")[0]
     uploads.check_room()
     head = b""
@@ -52,10 +51,9 @@ async def push_blob(
             raise OCIError("SIZE_INVALID", detail={"expected": descriptor.size, "received": size})
         if upload:
             return await upload.commit(descriptor.digest)
-        found = digest_of(head, algorithm)
-        if found != descriptor.digest:
-            raise OCIError("DIGEST_INVALID", detail={"digest": descriptor.digest, "content": found})
-        return await uploads.commit(repository, found, size, upload=None, content=head)
+        return await uploads.commit(
+            repository, content_digest(head, descriptor.digest), size, upload=None, content=head
+        )
     except BaseException:
         if upload:
             # The client gets the error of its push, and not one of the cancellation.

@@ -7,7 +7,8 @@ import time
 from collections.abc import Iterator
 from typing import Final
 
-from ociserver._core import digest_of, is_digest
+from ociserver._core import digest_of
+from ociserver.digests import check_digest
 from ociserver.errors import OCIError
 from ociserver.interface import CHUNK_SIZE, Descriptor
 from ociserver.store.errors import is_full
@@ -117,8 +118,7 @@ class Upload:
         return self._file
 
     async def commit(self, digest: str) -> Descriptor:
-        if not is_digest(digest):
-            raise OCIError("DIGEST_INVALID", "badly formed digest")
+        check_digest(digest)
         with self._noting_full_disk():
             self._uploads.check_room()
             await self._ensure_claimed()

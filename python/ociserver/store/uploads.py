@@ -8,12 +8,12 @@ import os
 import re
 import secrets
 import time
-from collections import OrderedDict
 from functools import partial
 from typing import Final
 
 from ociserver.errors import OCIError
 from ociserver.interface import Descriptor
+from ociserver.lru import LRU
 from ociserver.store import collecting, reads, writes
 from ociserver.store.directory import Directory
 from ociserver.store.disk import BOOT_SIZE, NO_BOOT
@@ -99,7 +99,6 @@ class Uploads:
     ) -> None:
         self.inline_size = inline_size
         self.record_every = record_every
-        self.max_remembered = max_remembered
         self.hashes = HashCache()
         """The hashes of uploads between two requests."""
         self._database = database
@@ -110,7 +109,7 @@ class Uploads:
 
         self._claims: dict[str, Claim] = {}
         # Repository and row, by the id of the upload.
-        self._remembered: OrderedDict[str, tuple[str, UploadRow]] = OrderedDict()
+        self._remembered: LRU[str, tuple[str, UploadRow]] = LRU(max_remembered)
 
     async def close(self) -> None:
         """Drop the hashes, and wait for the threads that hash."""
@@ -145,18 +144,16 @@ class Uploads:
 
     def remember(self, repository: str, row: UploadRow) -> None:
         """Keep a row that this process has just recorded, for the next request of the upload."""
-        self._remembered[row.id] = repository, row
-        if len(self._remembered) > self.max_remembered:
-            self._remembered.popitem(last=False)
+        self._remembered.put(row.id, (repository, row))
 
     def remembered(self, repository: str, upload_id: str) -> UploadRow | None:
         """The row that this process has recorded last, and forget it. Another process may have changed it since."""
-        found, row = self._remembered.pop(upload_id, (None, None))
-        return row if found == repository else None
+        found = self._remembered.pop(upload_id)
+        return found[1] if found is not None and found[0] == repository else None
 
     def forget(self, upload_id: str) -> None:
         """Forget the row of an upload that is about to change."""
-        self._remembered.pop(upload_id, None)
+        self._remembered.pop(upload_id)
 
     def size(self, row: UploadRow) -> int:
         """Bytes that an upload has, while nobody writes to it."""

@@ -209,12 +209,12 @@ def _refuse(upload: UploadRow) -> Work[None]:
     raise OCIError("BLOB_UPLOAD_UNKNOWN")
 
 
-def mount(from_repository: str | None, to_repository: str, digest: str, now: int) -> Work[StoredContent]:
-    """Link a blob of another repository. Both repositories then link the same copy."""
+def mount(from_repository: str | None, to_repository: str, digest: str, now: int) -> Work[int]:
+    """Link a blob of another repository. Both repositories then link the same copy. Returns its size."""
     if from_repository is None:
         rows = yield (
             (
-                "SELECT c.id, c.size, c.bad, c.key, c.content FROM copies c WHERE c.digest = ? AND c.bad = 0"
+                "SELECT c.id, c.size FROM copies c WHERE c.digest = ? AND c.bad = 0"
                 " AND EXISTS (SELECT 1 FROM links l WHERE l.copy_id = c.id)"
             ),
             (digest,),
@@ -223,17 +223,17 @@ def mount(from_repository: str | None, to_repository: str, digest: str, now: int
         source = yield from repository_id(from_repository)
         rows = yield (
             (
-                "SELECT c.id, c.size, c.bad, c.key, c.content FROM copies c JOIN links l ON l.copy_id = c.id"
+                "SELECT c.id, c.size FROM copies c JOIN links l ON l.copy_id = c.id"
                 " WHERE c.digest = ? AND l.repository_id = ? AND c.bad = 0"
             ),
             (digest, source),
         )
     if not rows:
         raise OCIError("BLOB_UNKNOWN")
-    copy = StoredContent(*rows[0])
-    yield from _wake(copy.id)
-    yield from _link(to_repository, copy.id, now)
-    return copy
+    copy_id, size = rows[0]
+    yield from _wake(copy_id)
+    yield from _link(to_repository, copy_id, now)
+    return int(size)
 
 
 def renew(repo_id: int, copy_id: int, now: int) -> Work[bool]:
