@@ -11,10 +11,10 @@ import os
 import random
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -24,6 +24,7 @@ from benches.contents import digest_of
 from benches.figures import Figure, machine, save, table
 from tests.serving.site import Site
 from tests.support.server import serve
+from tests.support.threads import together
 
 _RESULTS: Final = Path(__file__).parents[1] / "results"
 SIZES: Final = tuple(kib * 1024 for kib in (1, 4, 16, 64, 256))
@@ -72,24 +73,14 @@ def _serve(bound: int) -> Iterator[Site]:
 
 def _rate(site: Site, blobs: Sequence[bytes], work: Callable[[Connection, bytes], None]) -> float:
     """Return the blobs per second, with each client on its own connection. The first error of a client is raised."""
-    errors: list[BaseException] = []
 
     def run(number: int) -> None:
-        try:
-            with Connection(site) as connection:
-                for blob in blobs[number::CLIENTS]:
-                    work(connection, blob)
-        except BaseException as error:
-            errors.append(error)
+        with Connection(site) as connection:
+            for blob in blobs[number::CLIENTS]:
+                work(connection, blob)
 
-    threads = [threading.Thread(target=run, args=(number,)) for number in range(CLIENTS)]
     began = time.perf_counter()
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    if errors:
-        raise errors[0]
+    together(partial(run, number) for number in range(CLIENTS))
     return len(blobs) / (time.perf_counter() - began)
 
 

@@ -10,7 +10,6 @@ import argparse
 import os
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
@@ -26,6 +25,7 @@ from benches.figures import Figure, machine, save, table
 from benches.load import cpu_seconds
 from benches.transfers import MIB, Content, patches
 from tests.serving.site import Site
+from tests.support.threads import together
 
 _RESULTS: Final = Path(__file__).parents[1] / "results"
 SIZE: Final = 96 * MIB
@@ -94,7 +94,7 @@ def _round(figure: Figure, sites: Sequence[Site], turn: int, amount: float, work
 
 
 def _push_chunks(contents: Sequence[Content], chunk: int, site: Site) -> None:
-    _together([partial(patches, site, content, chunk) for content in contents])
+    together([partial(patches, site, content, chunk) for content in contents])
 
 
 def _push_small(blobs: Sequence[bytes], site: Site) -> None:
@@ -105,25 +105,7 @@ def _push_small(blobs: Sequence[bytes], site: Site) -> None:
                 answer = connection.request("PUT", f"{location}?digest={digest_of(blob)}", blob)
                 assert answer.status == 201, answer
 
-    _together([partial(push, blobs[number::CLIENTS]) for number in range(CLIENTS)])
-
-
-def _together(works: Sequence[partial[None]]) -> None:
-    errors: list[BaseException] = []
-
-    def run(work: partial[None]) -> None:
-        try:
-            work()
-        except BaseException as error:
-            errors.append(error)
-
-    threads = [threading.Thread(target=run, args=(work,)) for work in works]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    if errors:
-        raise errors[0]
+    together([partial(push, blobs[number::CLIENTS]) for number in range(CLIENTS)])
 
 
 def _program(folder: Path) -> Sequence[str]:

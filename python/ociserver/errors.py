@@ -22,6 +22,7 @@ __all__ = [
     "BADLY_FORMED_DIGEST",
     "BAD_REQUEST",
     "CODES",
+    "CONTENT_UNKNOWN",
     "INVALID_REPOSITORY_NAME",
     "METHOD_NOT_ALLOWED",
     "PAGE_NOT_FOUND",
@@ -118,6 +119,9 @@ class HTTPError(RegistryError):
 class UnreachableError(HTTPError):
     """A remote registry could not be reached, or its answer broke off (502), or it was too slow (504)."""
 
+
+CONTENT_UNKNOWN: Final = frozenset({"BLOB_UNKNOWN", "MANIFEST_UNKNOWN", "NAME_UNKNOWN"})
+"""Codes that say that a content, or the repository that should have it, does not exist."""
 
 PAGE_NOT_FOUND: Final = HTTPError(404, "page not found")
 BADLY_FORMED_DIGEST: Final = OCIError("DIGEST_INVALID", "badly formed digest")

@@ -10,7 +10,10 @@ import re
 from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
-__all__ = ["HIDDEN", "parse_registry_url", "shown"]
+__all__ = ["HIDDEN", "HUB_HOSTS", "parse_registry_url", "shown"]
+
+HUB_HOSTS: Final = frozenset({"docker.io", "index.docker.io", "registry-1.docker.io"})
+"""The hosts of Docker Hub."""
 
 HIDDEN: Final = "***"
 """The replacement for a secret."""

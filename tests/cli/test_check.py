@@ -6,7 +6,6 @@ import asyncio
 import json
 import shlex
 import subprocess
-import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from ociserver import Store
 from ociserver.cli import main
 from tests.contract.contents import descriptor, push_manifest
 from tests.store.upgrade.contents import BLOBS, LIST, MISSING_LAYER, OTHER, TAGS, TEAM, UNREFERENCED, digest_of
-from tests.store.upgrade.test_upgrade import OLD
+from tests.store.upgrade.test_upgrade import unpack
 from tests.support.server import PROGRAM
 
 LARGE = digest_of(BLOBS["large"])
@@ -26,11 +25,10 @@ LARGE = digest_of(BLOBS["large"])
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
     """The folder of a store whose large files are deleted."""
-    with tarfile.open(OLD) as archive:
-        archive.extractall(tmp_path, filter="data")
-    for path in (tmp_path / "data" / "blobs").glob("*/*"):
+    data = unpack(tmp_path)
+    for path in (data / "blobs").glob("*/*"):
         path.unlink()
-    return tmp_path / "data"
+    return data
 
 
 def check(data: Path, *options: str, status: int) -> str:
@@ -80,8 +78,7 @@ def test_references_to_missing_contents_are_reported(data: Path) -> None:
     """Also for Docker's types. It is not a fault, because a client may have deleted the content."""
     (dangling,) = [one for one in findings(data, status=4) if one["kind"] == "dangling"]
     assert (dangling["repository"], dangling["what"], dangling["fault"]) == (OTHER, digest_of(MISSING_LAYER), False)
-    with tarfile.open(OLD) as archive:
-        archive.extractall(data.parent, filter="data")
+    unpack(data.parent)
     whole = check(data, status=0)
     assert "nothing is wrong" not in whole
     assert whole.splitlines()[-1].endswith("no faults, 1 reference to missing contents")
@@ -89,8 +86,7 @@ def test_references_to_missing_contents_are_reported(data: Path) -> None:
 
 def test_the_command_in_the_advice_repairs_the_faults(data: Path) -> None:
     """The command names the options that it needs: for the folder and for the kind of fault."""
-    with tarfile.open(OLD) as archive:
-        archive.extractall(data.parent, filter="data")
+    unpack(data.parent)
     data = data.rename(data.parent / "a folder")
     (path,) = [path for path in (data / "blobs").glob("*/*") if path.read_bytes() == BLOBS["large"]]
     path.write_bytes(bytes(len(BLOBS["large"])))

@@ -78,11 +78,6 @@ def error(number: int, entry: str) -> Spoil:
     return status(number, {}, b'{"errors":[%s]}' % entry.encode())
 
 
-def both(one: Spoil, other: Spoil) -> Spoil:
-    """An answer that is spoilt in two ways."""
-    return lambda seen, reply: other(seen, one(seen, reply))
-
-
 def document(body: bytes) -> Spoil:
     """Each answer that has a body gets this body."""
 

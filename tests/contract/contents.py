@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable
 from contextlib import aclosing
 from typing import Any, Final, TypeVar
 
@@ -104,8 +104,3 @@ async def collect(items: AsyncIterator[Item]) -> list[Item]:
 
 async def tags_of(backend: Backend, repository: str = REPOSITORY) -> list[str]:
     return await collect(backend.tags(repository))
-
-
-def fields_of(described: Descriptor) -> Mapping[str, Any]:
-    """A descriptor as JSON of a manifest."""
-    return {"mediaType": described.media_type, "digest": described.digest, "size": described.size}

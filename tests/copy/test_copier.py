@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import replace
@@ -13,6 +14,7 @@ from ociserver import Backend, BlobReader, ByteRange, Descriptor, HTTPError, Man
 from ociserver.compose import Sub
 from ociserver.compose.wrapper import ReaderOf, Wrapper
 from ociserver.copy import Copy, CopyError, Ends, Platform, Progress, Settings
+from ociserver.iterators import closing
 from tests.contract.contents import (
     CONFIG,
     DOCKER_IMAGE,
@@ -210,6 +212,15 @@ async def test_one_tag_that_fails_does_not_end_the_others(source: Memory) -> Non
     assert isinstance(error, CopyError)
     assert (error.end, error.what) == ("source", f"blob {digest_of(b'is not there')}")
     assert await tags_of(target, TO) == ["amd64", "latest", "v1"]
+
+
+async def test_a_caller_that_leaves_early_does_not_wait(source: Memory) -> None:
+    await push_image(source, *(f"v{number}" for number in range(10)), repository=FROM)
+    ends = Ends(source, FROM, Memory(), TO)
+    async with asyncio.timeout(10), Copy(ends, Settings(jobs=2)) as copying, closing(copying.all_tags()) as copied:
+        await anext(copied)
+        # Now the other results wait for space in the queue.
+        await asyncio.sleep(0.1)
 
 
 async def test_a_registry_that_is_gone_ends_all(source: Memory) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.registry import SMALL, Registry
-from tests.support.server import Server, serve
+from tests.support.server import Server, serve, workers_of
 
 WANTED = 10_000
 SPARE = 500
@@ -51,10 +51,6 @@ def memory_of(pids: list[int]) -> int:
     """Bytes that these processes have in memory."""
     texts = [Path(f"/proc/{pid}/status").read_text() for pid in pids]
     return sum(int(re.findall(r"VmRSS:\s+(\d+) kB", text)[0]) * 1024 for text in texts)
-
-
-def workers_of(server: Server) -> list[int]:
-    return [int(pid) for pid in Path(f"/proc/{server.pid}/task/{server.pid}/children").read_text().split()]
 
 
 @pytest.mark.timeout(120)

@@ -14,12 +14,13 @@ from ociserver._core import is_repository
 from ociserver.cli.errors import WrongConfigError
 from ociserver.cli.messages import PUSH, Trial
 from ociserver.cli.parameters import option
+from ociserver.interface import Backend
 from ociserver.serve.stores import Store
 
 if TYPE_CHECKING:
     from ociserver.config import Config
 
-__all__ = ["STORE_FLAGS", "Values", "cached", "called", "config_option", "leaves", "read", "together", "trial"]
+__all__ = ["STORE_FLAGS", "Values", "cached", "called", "config_option", "leaves", "place", "read", "together", "trial"]
 
 Values = dict[str, Any]
 
@@ -126,15 +127,18 @@ def cached(values: Values) -> list[bool]:
     return [False] if config is None or config.registry is None else list(config.cached())
 
 
-def together(values: Values, stores: Sequence[Store]) -> Store:
+def together(values: Values, stores: Sequence[Store]) -> Backend:
     """The stores with the backends that the file puts in front of them."""
     config: Config | None = values["config"]
     if config is None or config.registry is None:
-        return stores[0]
+        return stores[0].backend
     remaining = iter(stores)
-    backend = config.backend(lambda _: next(remaining).backend)
-    place = " and ".join(store.place for store in stores)
-    return Store(backend, place or "elsewhere: this server has no store of its own")
+    return config.backend(lambda _: next(remaining).backend)
+
+
+def place(stores: Sequence[Store]) -> str:
+    """Where the stores keep their data, for people."""
+    return " and ".join(store.place for store in stores) or "elsewhere: this server has no store of its own"
 
 
 def called(name: str, value: str) -> str:

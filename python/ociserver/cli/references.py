@@ -9,11 +9,10 @@ import click
 
 from ociserver.reference import Reference
 from ociserver.units import MAX_PORT
-from ociserver.urls import shown
+from ociserver.urls import HUB_HOSTS, shown
 
 __all__ = ["host_of", "image", "port_of", "quoted", "repository"]
 
-_HUB: Final = frozenset({"docker.io", "index.docker.io", "registry-1.docker.io"})
 _WANTED: Final = "write HOST/REPOSITORY, such as localhost:5000/group/project"
 
 
@@ -63,7 +62,7 @@ def image(text: str) -> Reference:
     except ValueError as error:
         raise click.UsageError(f"{quoted(text)} is not a reference ({error}); {_WANTED}.") from None
     _check_port(reference.host)
-    if reference.host in _HUB and "/" not in reference.repository:
+    if reference.host in HUB_HOSTS and "/" not in reference.repository:
         # As for Docker.
         reference = replace(reference, repository=f"library/{reference.repository}")
     return reference

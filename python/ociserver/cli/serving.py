@@ -65,7 +65,6 @@ def start(values: dict[str, Any]) -> NoReturn:
     # All workers, and all handlers of reloads, share the key, so that they can resume each other's uploads.
     os.environ.setdefault(UPLOAD_KEY_VARIABLE, secrets.token_hex(32))
     stores = [_store(leaf) for leaf in leaves]
-    store = configured.together(values, stores)
     if worker is None:
         claimed = [claim(leaf["data"], group_readable=leaf["group_readable"]) for leaf in leaves if not leaf["memory"]]
         listeners = sockets.listen(values["host"], values["port"], configured.called("host", values["host"]))
@@ -78,7 +77,7 @@ def start(values: dict[str, Any]) -> NoReturn:
 
     def on_ready() -> None:
         _warn(log, values["max_connections"], limits.max_connections)
-        _welcome(log, values, port, store, is_tls=certificate is not None)
+        _welcome(log, values, port, configured.place(stores), is_tls=certificate is not None)
 
     served, reload = _served(values, leaves, stores, functools.partial(_handler, log, worker), is_worker=bool(worker))
     with ExitStack() as collections:
@@ -130,7 +129,7 @@ def _handler(log: Log, worker: Worker | None, values: dict[str, Any], stores: Se
     if worker:
         # Each process counts its own requests. The worker's number makes their ids unique.
         options = replace(options, debug_id=f"{options.debug_id or 'ociserver'}{worker.number}")
-    backend = configured.together(values, stores).backend
+    backend = configured.together(values, stores)
     return Handler(backend, options, observe=log.access if values["access_log"] else None)
 
 
@@ -235,12 +234,12 @@ def _warn(log: Log, wanted: int, allowed: int) -> None:
         )
 
 
-def _welcome(log: Log, values: dict[str, Any], port: int, store: Store, *, is_tls: bool) -> None:
+def _welcome(log: Log, values: dict[str, Any], port: int, place: str, *, is_tls: bool) -> None:
     url = f"{'https' if is_tls else 'http'}://{messages.address(values['host'], port)}"
     trial = configured.trial(values)
     command = messages.command(trial, values["host"], port, tls=is_tls)
     if values["log_format"] == "json":
         # The key of the command is `push` or `pull`.
-        log.say(f"listening on {url}", version=__version__, url=url, data=store.place, **{trial.action: command})
+        log.say(f"listening on {url}", version=__version__, url=url, data=place, **{trial.action: command})
     else:
-        log.show(messages.welcome(__version__, url, store.place, command))
+        log.show(messages.welcome(__version__, url, place, command))

@@ -6,13 +6,13 @@ import json
 import re
 from typing import Any, Final, NoReturn
 
-from ociserver.client.headers import next_page, retry_after
+from ociserver.client.headers import retry_after
 from ociserver.client.limits import MAX_ERROR_SIZE
 from ociserver.client.requests import UnreachableError
 from ociserver.client.transport import Answer
 from ociserver.errors import CODES, HTTPError, OCIError, RegistryError
 
-__all__ = ["error_of", "next_page", "wrong_content"]
+__all__ = ["error_of", "wrong_content"]
 
 MAX_MESSAGE: Final = 1_000
 """Maximum number of characters of a registry's message that the client passes on and logs."""

@@ -16,6 +16,7 @@ from yarl import URL
 
 from ociserver._core import is_repository
 from ociserver.client.address import Address
+from ociserver.client.headers import is_printable
 from ociserver.errors import HTTPError, OCIError
 
 __all__ = ["UploadIds"]
@@ -37,7 +38,7 @@ class UploadIds:
     def make(self, repository: str, location: URL) -> str:
         """The id of the upload at `location`."""
         text = str(location)
-        if len(text) > MAX_LENGTH or not text.isascii() or not text.isprintable():
+        if len(text) > MAX_LENGTH or not is_printable(text):
             raise HTTPError(502, "the registry's Location of an upload is too long, or not a URL")
         prefix = self._prefix(repository)
         rest = text.removeprefix(prefix)

@@ -9,7 +9,8 @@ from urllib.parse import quote
 
 from yarl import URL
 
-from ociserver.client.answers import error_of, next_page
+from ociserver.client.answers import error_of
+from ociserver.client.headers import next_page
 from ociserver.client.limits import MAX_LIST_SIZE
 from ociserver.client.requests import Request
 from ociserver.client.transport import Answer, Transport

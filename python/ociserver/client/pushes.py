@@ -126,7 +126,8 @@ class BlobPushes:
         body, digest = BufferedBody(pieces), descriptor.digest
         if self._takes_single_post:
             url = self._address.url(f"/v2/{repository}/blobs/uploads/?digest={quote(digest, safe='')}")
-            answer = await self._transport.send(self._request("POST", url, repository, body))
+            scope, headers = scope_of(repository, "pull,push"), {"Content-Type": MEDIA_TYPE}
+            answer = await self._transport.send(Request("POST", url, scope, headers, body, repeatable=True))
             if answer.status == 202:
                 # Spec: a registry may ignore the body of this POST. Then it has started an upload.
                 self._takes_single_post = False
@@ -137,13 +138,9 @@ class BlobPushes:
                 return Descriptor(MEDIA_TYPE, digest, size)
         else:
             session = await self._start(repository)
-        put = self._request("PUT", with_digest(session.location, digest), repository, body)
+        put = session.request("PUT", with_digest(session.location, digest), body)
         await session.closed(await self._transport.send(put), digest)
         return Descriptor(MEDIA_TYPE, digest, size)
-
-    def _request(self, method: str, url: URL, repository: str, body: BufferedBody) -> Request:
-        headers = {"Content-Type": MEDIA_TYPE}
-        return Request(method, url, scope_of(repository, "pull,push"), headers, body, repeatable=method == "POST")
 
     async def _start(self, repository: str, algorithm: str = "sha256") -> Session:
         # Every registry supports sha256, but not every registry knows the parameter.

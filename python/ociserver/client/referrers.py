@@ -93,8 +93,9 @@ class Referrers:
         }
         if info.artifact_type:
             entry["artifactType"] = info.artifact_type
-        if info.annotations:
-            entry["annotations"] = dict(info.annotations)
+        if info.annotations_json:
+            # The property parses the JSON each time.
+            entry["annotations"] = info.annotations
         await self._change(repository, info.subject, manifest.digest, [entry])
         return info.subject
 

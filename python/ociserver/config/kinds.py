@@ -12,7 +12,7 @@ import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Annotated, Any, ClassVar, Final, Literal
+from typing import Annotated, Any, ClassVar, Literal
 from urllib.parse import urlsplit
 
 from pydantic import ConfigDict, Field
@@ -24,6 +24,7 @@ from ociserver.interface import Backend
 from ociserver.settings import EXAMPLE_IMAGE, UPLOAD_KEY_VARIABLE
 from ociserver.store.sqlite import Durability
 from ociserver.units import parse_duration, parse_size
+from ociserver.urls import HUB_HOSTS
 
 __all__ = [
     "Cache",
@@ -39,9 +40,6 @@ __all__ = [
     "Sub",
     "Unify",
 ]
-
-
-_HUB: Final = frozenset({"docker.io", "index.docker.io", "registry-1.docker.io"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -298,7 +296,7 @@ class Client(Kind):
         return False
 
     def to_pull(self) -> Iterator[str]:
-        if urlsplit(self.url).hostname in _HUB:
+        if urlsplit(self.url).hostname in HUB_HOSTS:
             yield f"library/{EXAMPLE_IMAGE}"
 
 

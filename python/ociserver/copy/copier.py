@@ -124,8 +124,11 @@ class Copy:
         async def run() -> None:
             try:
                 await together(work() for _ in range(self._settings.jobs))
-            finally:
+            except Exception:
                 await results.put(None)
+                raise
+            # Not if this is cancelled: then the caller has left, and a full queue would never have room.
+            await results.put(None)
 
         running = asyncio.ensure_future(run())
         try:
@@ -153,7 +156,7 @@ class Copy:
         # Another tag or an index may name the same manifest and may be copying it.
         await self._manifests.do(digest, copy)
         if not is_first:
-            await self._set(manifest, tags)
+            await self._set(manifest, tags, there=True)
         # A growing list instead of recursion: so a cycle of referrers cannot make a copy wait for itself.
         for digest in found:
             if self._settings.referrers and digest not in self._referred:
@@ -181,7 +184,8 @@ class Copy:
             # A registry accepts a manifest only with its contents. But referrers may have been added since.
             parts = [part for part in parts if part.kind == "manifest" and self._settings.referrers]
         await together([self._part(part, digest, found, depth - 1) for part in parts])
-        await self._put(manifest, tags, there=there)
+        await self._set(manifest, tags, there=there)
+        self._progress.add(**{"manifests_existing" if there else "manifests_copied": 1})
 
     async def _part(self, part: Part, parent: str, found: list[str], depth: int) -> None:
         kinds: tuple[Literal["blob", "manifest"], ...] = (
@@ -215,20 +219,12 @@ class Copy:
             resolved = self._ends.target.resolve_manifest(self._ends.to_repository, digest)
             return await is_there(resolved, f"manifest {digest}")
 
-    async def _set(self, manifest: Manifest, tags: tuple[str, ...]) -> None:
-        """Set tags of a manifest that was just copied."""
+    async def _set(self, manifest: Manifest, tags: tuple[str, ...], *, there: bool) -> None:
+        """Set the tags that do not name the manifest yet, and push the manifest unless it is `there`."""
         async with self._slots:
-            missing = [tag for tag in tags if not await self._names(tag, manifest.descriptor.digest)]
-            if missing:
-                await self._push(manifest, missing)
-
-    async def _put(self, manifest: Manifest, tags: tuple[str, ...], *, there: bool) -> None:
-        described = manifest.descriptor
-        async with self._slots:
-            missing = [tag for tag in tags if not (there and await self._names(tag, described.digest))]
+            missing = [tag for tag in tags if not (there and await self._names(tag, manifest.descriptor.digest))]
             if missing or not there:
                 await self._push(manifest, missing)
-        self._progress.add(**{"manifests_existing" if there else "manifests_copied": 1})
 
     async def _push(self, manifest: Manifest, tags: list[str]) -> None:
         described = manifest.descriptor

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from ociserver.copy.parts import Part
-from ociserver.errors import HTTPError, OCIError, RegistryError, marshal_error
+from ociserver.errors import CONTENT_UNKNOWN, HTTPError, OCIError, RegistryError, marshal_error
 from ociserver.interface import Backend
 
 __all__ = [
@@ -24,8 +24,7 @@ __all__ = [
 
 End = Literal["source", "destination"]
 
-_ABSENT: Final = frozenset({"BLOB_UNKNOWN", "MANIFEST_UNKNOWN", "NAME_UNKNOWN"})
-_HIDDEN: Final = _ABSENT | {"DENIED", "UNAUTHORIZED"}
+_HIDDEN: Final = CONTENT_UNKNOWN | {"DENIED", "UNAUTHORIZED"}
 """What registries answer for a missing content, also to clients that may not see it. If the client may not push, the
 push reports it."""
 
@@ -88,7 +87,7 @@ def saying(end: End, what: str) -> Iterator[None]:
 
 def is_missing(error: CopyError, digest: str) -> bool:
     """Whether the error says that the source lacks this content itself, and not something that the content needs."""
-    is_absent = isinstance(error.error, OCIError) and error.error.code in _ABSENT
+    is_absent = isinstance(error.error, OCIError) and error.error.code in CONTENT_UNKNOWN
     return error.end == "source" and is_absent and error.what.endswith(digest)
 
 

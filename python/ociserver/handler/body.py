@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, Self
 from ociserver.errors import HTTPError, OCIError
 from ociserver.handler.deadlines import Deadlines
 from ociserver.handler.pace import Pace
-from ociserver.handler.pump import MAX_RUN_S, Pump, join
+from ociserver.handler.pump import MAX_RUN_S, Pump
 from ociserver.types import Message, Receive
 
 if TYPE_CHECKING:
@@ -190,7 +190,7 @@ class Body:
                 raise too_large
         if self._failure:
             raise self._failure
-        return join(pieces)
+        return b"".join(pieces)
 
     async def drain(self) -> None:
         """Read and drop the rest, within the limits."""
@@ -212,7 +212,7 @@ class Body:
             piece = await self._event(self._limits.idle_s)
             pieces.append(piece)
             size += len(piece)
-        return join(pieces)
+        return b"".join(pieces)
 
     async def _event(self, timeout_s: float) -> bytes:
         if self._is_tiny:

@@ -9,7 +9,7 @@ from urllib.parse import quote
 from ociserver._core import API_VERSION, Exchange, Request
 from ociserver.context import RequestContext
 from ociserver.handler.body import Body
-from ociserver.handler.responses import Headers, etag
+from ociserver.handler.responses import Headers, etag, text
 from ociserver.types import Message, Scope
 
 if TYPE_CHECKING:
@@ -98,9 +98,9 @@ class Call(Exchange, RequestContext):
         self.status = status
         headers.append(API_VERSION)
         if self.warnings:
-            headers.extend((b"warning", _warning(text)) for text in self.warnings)
+            headers.extend((b"warning", _warning(warning)) for warning in self.warnings)
         if self.served_from is not None:
-            headers.append((b"oci-namespace", self.served_from.encode("latin-1", "replace")))
+            headers.append((b"oci-namespace", text(self.served_from)))
         return {"type": "http.response.start", "status": status, "headers": headers}
 
     def path(self, path: str) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from ociserver.errors import HTTPError, OCIError, WireError, marshal_error
 from ociserver.handler.body import ClientDisconnectedError
-from ociserver.handler.responses import Answer
+from ociserver.handler.responses import Answer, text
 from ociserver.options import Response
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def response_of(wire: WireError) -> Response:
 
 def whole(response: Response) -> Answer:
     """A response as an answer, with its Content-Length."""
-    headers = [(name.lower().encode(), value.encode("latin-1", "replace")) for name, value in response.headers.items()]
+    headers = [(name.lower().encode(), text(value)) for name, value in response.headers.items()]
     headers.append((b"content-length", b"%d" % len(response.content)))
     return response.status, headers, response.content
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ociserver.handler.deadlines import Deadlines
     from ociserver.interface import Sink
 
-__all__ = ["MAX_RUN_S", "Pump", "join"]
+__all__ = ["MAX_RUN_S", "Pump"]
 
 MAX_RUN_S: Final = 1.0
 """Seconds after which the pump ends, so that the writer can check the upload, as it does after each piece without a
@@ -116,7 +116,7 @@ class Pump(ThreadSafeCallback):
 
     def _add(self) -> int | None:
         held, self._held, self._size = self._held, [], 0
-        return self._sink.add(join(held))
+        return self._sink.add(b"".join(held))
 
     def _next(self) -> None:
         if self._stopped:
@@ -150,8 +150,3 @@ class Pump(ThreadSafeCallback):
         self._ended = True
         if self._wake is not None and not self._wake.done():
             self._wake.set_result(None)
-
-
-def join(pieces: list[bytes]) -> bytes:
-    """All pieces in one. A single piece is not copied."""
-    return pieces[0] if len(pieces) == 1 else b"".join(pieces)

@@ -205,11 +205,11 @@ class _Supervisor:
                 return abs(status) or 1
             if not worker.is_frozen:
                 _log.error("worker %d ended unexpectedly with status %d; starting another", number, status)
-            try:
+            with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), self._restart_s)
-            except TimeoutError:
-                continue
-            return 1
+            # Also if the stop comes just after the timeout: the listeners are closed then.
+            if self._stopping.is_set():
+                return 1
 
     async def _watch(self) -> None:
         """Kill frozen workers. `_keep` then starts others."""

@@ -207,3 +207,11 @@ async def test_dropping_a_missing_blob(store: Store) -> None:
             with pytest.raises(OCIError, match="blob unknown"):
                 await asking
         assert await store.database.write(writes.drop_blobs({digest: ["a"]})) == []
+
+
+async def test_a_repository_without_its_last_blob_leaves_the_catalog(store: Store) -> None:
+    async with store:
+        for repository in ("a", "b"):
+            await push(store, repository, b"x" * SIZE)
+        await store.drop_blobs({digest_of(b"x" * SIZE): ["a"]})
+        assert [name async for name in store.repositories()] == ["b"]

@@ -23,7 +23,7 @@ from tests.compose.cache.test_served import describe, doomed, pull
 from tests.compose.cache.upstream import MIB, REPOSITORY, Upstream, push, until
 from tests.serving.uvicorn_here import serve_here
 from tests.support.images import digest_of, random_bytes
-from tests.support.server import Server, serve
+from tests.support.server import Server, serve, workers_of
 
 pytestmark = pytest.mark.anyio
 
@@ -60,10 +60,6 @@ class _Reader:
 
     async def aclose(self) -> None:
         """There is nothing to close."""
-
-
-def workers_of(server: Server) -> list[int]:
-    return [int(pid) for pid in Path(f"/proc/{server.pid}/task/{server.pid}/children").read_text().split()]
 
 
 def pull_all(server: Server, digests: list[str]) -> None:

@@ -6,7 +6,6 @@ import asyncio
 import os
 import stat
 import sys
-import textwrap
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -106,9 +105,6 @@ async def test_a_cancelled_waiter_does_not_get_the_lock_later(two: tuple[Lock, L
 HOLDER = """
 import asyncio, sys
 from pathlib import Path
-from ociserver import Store
-from ociserver.compose import Cache
-from ociserver.compose.cache.backend import FOLDER
 from ociserver.compose.cache.locks import Locks
 
 async def main():
@@ -126,7 +122,7 @@ asyncio.run(main())
 
 async def test_a_holder_that_is_killed(two: tuple[Lock, Lock], tmp_path: Path) -> None:
     one, other = two
-    program = [sys.executable, "-c", textwrap.dedent(HOLDER), str(tmp_path / "locks"), NOTE.decode()]
+    program = [sys.executable, "-c", HOLDER, str(tmp_path / "locks"), NOTE.decode()]
     process = await asyncio.create_subprocess_exec(*program, stdout=asyncio.subprocess.PIPE)
     assert process.stdout
     assert await process.stdout.readline() == b"held\n"
@@ -210,3 +206,4 @@ async def test_modes(tmp_path: Path, upstream: Upstream, *, group_readable: bool
     assert found[FOLDER] == found["blobs"] == folder
     assert {"cache.db", "cache.db-wal", "cache.lock", "registry.db"} <= set(found)
     assert set(found.values()) == {folder, file}
+    assert not any((tmp_path / "data" / FOLDER).iterdir())

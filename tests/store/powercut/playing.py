@@ -9,7 +9,8 @@ from pathlib import Path
 from ociserver.store.sqlite import Durability
 from tests.store.crash.scenarios import SCENARIOS, Round
 from tests.store.powercut.history import History
-from tests.store.powercut.recording import Recorded, SmallRound, Witness, together
+from tests.store.powercut.recording import Recorded, SmallRound, Witness
+from tests.support.threads import together
 
 CLIENTS = 4
 BURST = 5

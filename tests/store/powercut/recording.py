@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from http.client import HTTPConnection
 from ipaddress import IPv4Address
 from itertools import count
@@ -101,22 +100,3 @@ class SmallRound(Round):
 
     def content(self, name: str, size: int = 1_000) -> bytes:
         return super().content(name, FILE if size == LARGE else size)
-
-
-def together(works: Iterable[Callable[[], None]]) -> None:
-    """Run all of them at the same time. Raises what any of them has raised."""
-    failures: list[BaseException] = []
-
-    def run(work: Callable[[], None]) -> None:
-        try:
-            work()
-        except BaseException as failure:
-            failures.append(failure)
-
-    threads = [threading.Thread(target=run, args=(work,)) for work in works]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    if failures:
-        raise failures[0]

@@ -55,11 +55,16 @@ TYPES = {
 EVERYTHING = Policy(unreferenced_after_s=0, grace_s=0, upload_timeout_s=0)
 
 
+def unpack(folder: Path) -> Path:
+    """Unpack the older folder. Returns its data."""
+    with tarfile.open(OLD) as archive:
+        archive.extractall(folder, filter="data")
+    return folder / "data"
+
+
 @pytest.fixture
 def old(tmp_path: Path) -> Path:
-    with tarfile.open(OLD) as archive:
-        archive.extractall(tmp_path, filter="data")
-    return tmp_path / "data"
+    return unpack(tmp_path)
 
 
 @pytest.fixture

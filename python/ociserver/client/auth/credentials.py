@@ -6,6 +6,8 @@ import base64
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
+from ociserver.client.headers import is_printable
+
 __all__ = ["Credentials", "Find"]
 
 
@@ -31,7 +33,7 @@ class Credentials:
     def __post_init__(self) -> None:
         if ":" in self.username:
             raise ValueError("a user name for Basic authentication must not contain a colon (RFC 7617)")
-        if not (self.access_token.isascii() and self.access_token.isprintable()):
+        if not is_printable(self.access_token):
             raise ValueError("an access token must consist of printable ASCII characters")
 
     @property

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final, cast
 
 from ociserver.client.auth.credentials import Credentials
+from ociserver.urls import HUB_HOSTS
 
 __all__ = ["CredentialsError", "docker_credentials"]
 
@@ -23,7 +24,6 @@ MAX_CONFIG_SIZE: Final = 1024 * 1024
 
 _HUB: Final = "https://index.docker.io/v1/"
 """The name under which Docker keeps the credentials of Docker Hub."""
-_HUB_HOSTS: Final = frozenset({"docker.io", "index.docker.io", "registry-1.docker.io"})
 
 _NOT_FOUND: Final = b"credentials not found in native keychain"
 
@@ -93,7 +93,7 @@ def _object(text: str, source: str) -> dict[str, Any]:
 
 
 async def _find(config: dict[str, Any], host: str, source: str, environment: Mapping[str, str]) -> Credentials | None:
-    names = [_HUB, *sorted(_HUB_HOSTS)] if host in _HUB_HOSTS else [host]
+    names = [_HUB, *sorted(HUB_HOSTS)] if host in HUB_HOSTS else [host]
     helpers = _member(config, "credHelpers", source)
     for name in names:
         if isinstance(helpers.get(name), str):

@@ -240,6 +240,6 @@ def _checked(realm: str) -> str:
         usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0 and "@" not in parts.netloc
     except ValueError:
         usable = False
-    if not usable or not realm.isascii() or not realm.isprintable() or " " in realm:
+    if not usable or not is_printable(realm) or " " in realm:
         raise HTTPError(502, "the registry names a token server that is not a valid URL")
     return realm

@@ -21,7 +21,7 @@ from ociserver.compose.cache.queries import Content
 from ociserver.compose.cache.routing import Route, Routes
 from ociserver.compose.cache.tidying import Tidying
 from ociserver.compose.cache.upstream import Upstream
-from ociserver.errors import OCIError
+from ociserver.errors import CONTENT_UNKNOWN, OCIError
 from ociserver.interface import (
     Backend,
     BlobReader,
@@ -53,8 +53,6 @@ FOLDER: Final = "downloads"
 
 ATTEMPTS: Final = 3
 """Attempts to fetch a manifest that is evicted before it can be read."""
-
-_UNKNOWN: Final = frozenset({"BLOB_UNKNOWN", "MANIFEST_UNKNOWN", "NAME_UNKNOWN"})
 
 
 class Cache(Backend, reads_nowait=True):
@@ -231,10 +229,13 @@ class Cache(Backend, reads_nowait=True):
         digest: str | None = None,
         tags: Sequence[str] = (),
     ) -> PushedManifest:
-        await self._check_push(repository)
-        owner, is_new = ("local", False) if self._is_local else await self._index.claim(repository, "local")
-        if owner == "upstream":
-            raise _denied(repository)
+        is_new = False
+        if self._is_local is not None:
+            await self._check_push(repository)
+        else:
+            owner, is_new = await self._index.claim(repository, "local")
+            if owner == "upstream":
+                raise _denied(repository)
         try:
             return await self._local.push_manifest(repository, content, media_type, digest=digest, tags=tags)
         except BaseException:
@@ -317,7 +318,7 @@ class Cache(Backend, reads_nowait=True):
 
     async def _otherwise(self, route: Route, error: OCIError, ask: Callable[[Upstream], Awaitable[Item]]) -> Item:
         """Ask upstream, if the local error only says that the content is missing."""
-        if error.code not in _UNKNOWN or not await self._is_upstreams(route):
+        if error.code not in CONTENT_UNKNOWN or not await self._is_upstreams(route):
             raise error
         assert route.upstream
         try:
@@ -338,7 +339,7 @@ class Cache(Backend, reads_nowait=True):
     async def _check_push(self, repository: str) -> None:
         if self._is_local is not None:
             if not self._is_local(repository):
-                raise OCIError("DENIED", f"{repository} belongs to upstream, and is read-only here")
+                raise _denied(repository)
         elif await self._index.owner(repository) == "upstream":
             raise _denied(repository)
 

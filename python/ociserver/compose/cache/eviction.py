@@ -11,7 +11,7 @@ from typing import Final
 
 from ociserver.compose.cache.index import Index
 from ociserver.compose.cache.queries import Content, Kept
-from ociserver.errors import OCIError
+from ociserver.errors import CONTENT_UNKNOWN, OCIError
 from ociserver.interface import Backend
 from ociserver.lru import LRU
 from ociserver.store import Store
@@ -34,8 +34,6 @@ BATCH: Final = 100
 
 BLOCK: Final = 4096
 """Block size of the disk in bytes: files take whole blocks."""
-
-_MISSING: Final = frozenset({"BLOB_UNKNOWN", "MANIFEST_UNKNOWN", "NAME_UNKNOWN"})
 
 _log = logging.getLogger("ociserver")
 
@@ -181,5 +179,5 @@ def _missing_is_gone() -> Iterator[None]:
         yield
     except OCIError as error:
         # A client may have deleted the content.
-        if error.code not in _MISSING:
+        if error.code not in CONTENT_UNKNOWN:
             raise

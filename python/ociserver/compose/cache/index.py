@@ -80,7 +80,7 @@ class Index:
 
     async def release(self, repositories: Iterable[str]) -> None:
         """Remove the owner of local repositories."""
-        await self._write(queries.release(repositories, "local"))
+        await self._write(queries.release(repositories))
 
     async def owned(self, owner: Owner, after: str, limit: int) -> list[str]:
         """Repositories of an owner, in order, after a name."""
@@ -88,10 +88,10 @@ class Index:
 
     # Contents
 
-    async def add(self, content: Content, repository: str, size: int, used: float | None = None) -> None:
+    async def add(self, content: Content, repository: str, size: int) -> None:
         """Record that a repository has a content, which takes `size` bytes."""
         now = time.time_ns()
-        await self._write(queries.add(content, repository, size, now / 1e9 if used is None else used, now))
+        await self._write(queries.add(content, repository, size, now / 1e9, now))
 
     async def forget(self, kept: Iterable[Kept]) -> None:
         """Remove contents, except those that were added again since they were read."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 from ociserver.store.work import Row, Work
 
@@ -37,6 +37,10 @@ Owner = Literal["upstream", "local"]
 """The source of a repository's contents: the cache fetches them from upstream, or clients push them."""
 
 Kind = Literal["blob", "manifest"]
+
+_DELETE_UNLESS_KEPT: Final = (
+    "DELETE FROM kept WHERE id = ? AND NOT EXISTS (SELECT 1 FROM kept_in WHERE kept_id = ?) RETURNING id"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,10 +90,10 @@ def claim(repository: str, owner: Owner) -> Work[tuple[Owner, bool]]:
     return found, False
 
 
-def release(repositories: Iterable[str], owner: Owner) -> Work[None]:
-    """Remove an owner from repositories."""
+def release(repositories: Iterable[str]) -> Work[None]:
+    """Remove the owner of local repositories."""
     for repository in repositories:
-        yield "DELETE FROM repository WHERE name = ? AND owner = ?", (repository, owner)
+        yield "DELETE FROM repository WHERE name = ? AND owner = 'local'", (repository,)
 
 
 def owned_after(owner: Owner, name: str, limit: int) -> Work[list[str]]:
@@ -139,10 +143,7 @@ def remove(content: Content, repositories: Iterable[str]) -> Work[bool]:
     kept_id = rows[0][0]
     for repository in repositories:
         yield "DELETE FROM kept_in WHERE kept_id = ? AND repository = ?", (kept_id, repository)
-    rows = yield (
-        "DELETE FROM kept WHERE id = ? AND NOT EXISTS (SELECT 1 FROM kept_in WHERE kept_id = ?) RETURNING id",
-        (kept_id, kept_id),
-    )
+    rows = yield _DELETE_UNLESS_KEPT, (kept_id, kept_id)
     return bool(rows)
 
 
@@ -150,10 +151,7 @@ def leave_alone(repository: str) -> Work[None]:
     """Remove all records of a repository's contents."""
     rows = yield "DELETE FROM kept_in WHERE repository = ? RETURNING kept_id", (repository,)
     for (kept_id,) in rows:
-        yield (
-            "DELETE FROM kept WHERE id = ? AND NOT EXISTS (SELECT 1 FROM kept_in WHERE kept_id = ?)",
-            (kept_id, kept_id),
-        )
+        yield _DELETE_UNLESS_KEPT, (kept_id, kept_id)
 
 
 def note_uses(uses: Mapping[Content, float]) -> Work[None]:

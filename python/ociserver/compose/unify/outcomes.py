@@ -7,14 +7,14 @@ from collections.abc import Collection, Coroutine, Sequence
 from typing import Any, Final, NoReturn, TypeVar
 
 from ociserver.cancellation import finish
-from ociserver.errors import OCIError, RegistryError
+from ociserver.errors import CONTENT_UNKNOWN, OCIError, RegistryError
 
 __all__ = ["UNKNOWN", "BrokenOffError", "code_of", "everywhere", "most_telling", "settle"]
 
 Result = TypeVar("Result")
 Outcomes = Sequence[Result | BaseException]
 
-UNKNOWN: Final = frozenset({"NAME_UNKNOWN", "BLOB_UNKNOWN", "MANIFEST_UNKNOWN", "BLOB_UPLOAD_UNKNOWN"})
+UNKNOWN: Final = CONTENT_UNKNOWN | {"BLOB_UPLOAD_UNKNOWN"}
 """Codes that say that something does not exist."""
 
 
