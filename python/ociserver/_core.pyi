@@ -13,6 +13,7 @@ from typing import Any, Final, Literal, Self, TypeAlias, final
 
 from typing_extensions import disjoint_base
 
+from ociserver.auth.identity import Identity
 from ociserver.event import Event
 from ociserver.types import Message, Receive, Scope, Send
 from ociserver.values import Descriptor
@@ -338,6 +339,9 @@ class NowaitReader:
         tag_digest: whether the response to a GET by tag has a Docker-Content-Digest.
         observe: the observer of the handler.
         ids: gives IDs to observed requests.
+        admit: gets the Authorization header and the repository of a read. It returns the `Identity` of a client that
+            may read all of the repository, or None: the event loop handles the request. Without this function,
+            everybody may read.
     """
 
     def __new__(
@@ -349,12 +353,13 @@ class NowaitReader:
         tag_digest: bool,
         observe: Callable[[Event], None] | None,
         ids: RequestIds,
+        admit: Callable[[bytes | None, str], Identity | None] | None = None,
     ) -> Self: ...
     def answer(self, scope: Scope) -> tuple[Message, Message, Answered | None] | None:
         """Return the two ASGI messages of the response, and an object that reports the request to `observe`.
 
         Returns None if the event loop must handle the request: it is not a read; it has a range, a query, a body, a
-        root path, or an If-None-Match that is not the ETag of the content; or the backend would have to wait.
+        root path, repeated credentials, or an If-None-Match that is not the ETag of the content; or the backend would have to wait.
         """
 
 @disjoint_base

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from types import TracebackType
 from typing import Any, Final, Self
 
 from ociserver.interface import Backend, BlobWriter, Deleter, Lister, OpenSink, Reader, ReadNowait, Writer
 
-__all__ = ["complete", "read_nowait_of", "refresh", "write_all"]
+__all__ = ["complete", "if_any", "read_nowait_of", "refresh", "write_all"]
 
 _METHODS: Final = tuple(
     name
@@ -43,6 +43,14 @@ def read_nowait_of(backend: Backend) -> ReadNowait | None:
     if not backend.reads_nowait or ("reads_nowait" not in own and not _READS.isdisjoint(own)):
         return None
     return backend.read_nowait
+
+
+def if_any(create_only: Collection[str]) -> dict[str, Collection[str]]:
+    """The argument `create_only` of `Writer.push_manifest`, if there are such tags.
+
+    A backend that does not have this argument then takes all other pushes. It fails for these, and does not ignore it.
+    """
+    return {"create_only": create_only} if create_only else {}
 
 
 async def refresh(writer: BlobWriter) -> None:

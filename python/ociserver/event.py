@@ -21,6 +21,8 @@ class Event(NamedTuple):
         received: bytes of the body that were read.
         sent: bytes of the body that were sent.
         duration: seconds.
+        user: the name of the user; "" if nobody has signed in.
+        via: how the user signed in, see `ociserver.auth.Identity`.
     """
 
     request_id: str
@@ -33,3 +35,5 @@ class Event(NamedTuple):
     received: int
     sent: int
     duration: float
+    user: str = ""
+    via: str = ""

@@ -10,7 +10,7 @@ the client gets a 500, and the log gets the traceback.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Collection, Sequence
 from types import TracebackType
 from typing import Any, Final, NoReturn, Protocol, Self
 
@@ -312,6 +312,7 @@ class Writer:
         *,
         digest: str | None = None,
         tags: Sequence[str] = (),
+        create_only: Collection[str] = (),
     ) -> PushedManifest:
         """Store a manifest and set its tags, as a whole or not at all.
 
@@ -322,6 +323,9 @@ class Writer:
                 compared it with the `mediaType` of the content.
             digest: the digest that the content must have; None: its sha256.
             tags: tags to point at the manifest.
+            create_only: those of `tags` that must not be moved: DENIED if one of them points at another manifest. The
+                backend decides that in the transaction that sets the tags. Callers pass this argument only if there are
+                any, so a backend without it refuses nothing else.
 
         Raises:
             OCIError: DIGEST_INVALID; MANIFEST_INVALID, also if the content is stored with another type already, which

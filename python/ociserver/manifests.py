@@ -45,6 +45,17 @@ def missing_reference(reference: Reference) -> OCIError:
     )
 
 
+def refused_move(tag: str, *, is_immutable: bool) -> OCIError:
+    """The error for a push that would move a tag which must stay.
+
+    Args:
+        tag: the tag, which points at another manifest.
+        is_immutable: whether all tags of the registry are immutable. Otherwise it is a tag of `create_only`.
+    """
+    why = "tags are immutable in this registry" if is_immutable else "the tag exists, and this push may only create it"
+    return OCIError("DENIED", f"cannot overwrite tag {tag}: {why}")
+
+
 def refused_retype(recorded: str, pushed: str, *, is_immutable: bool) -> OCIError:
     """The error for a push of a manifest that the registry has with another media type.
 

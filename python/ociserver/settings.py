@@ -18,6 +18,7 @@ __all__ = [
     "HELP",
     "LOG_FORMATS",
     "LOG_LEVELS",
+    "TOKEN_KEY_VARIABLE",
     "UPLOAD_KEY_VARIABLE",
     "LogFormat",
     "LogLevel",
@@ -36,6 +37,10 @@ EXAMPLE_IMAGE: Final = "hello-world"
 UPLOAD_KEY_VARIABLE: Final = "_OCISERVER_UPLOAD_KEY"
 """Environment variable with the key, as hexadecimal digits, with which all processes of one server sign the ids of
 uploads to remote registries, so that each process can continue the uploads of the others."""
+
+TOKEN_KEY_VARIABLE: Final = "_OCISERVER_TOKEN_KEY"  # noqa: S105  (a name)
+"""Environment variable with the key of tokens of a server that has neither keys in its configuration nor a folder, so
+that its processes and the handlers of its reloads accept the tokens of each other."""
 
 HELP: Final[Mapping[str, str]] = {
     # Where to listen.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import pytest
 
@@ -32,6 +32,7 @@ class Counting(Memory):
         *,
         digest: str | None = None,
         tags: Sequence[str] = (),
+        create_only: Collection[str] = (),
     ) -> PushedManifest:
         self.pushes += 1
         pushed = await super().push_manifest(repository, content, media_type, digest=digest, tags=tags)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
+RULE: Final = '[[auth.rules]]\nauthenticated = true\nrepositories = ["*"]\nallow = ["pull"]\n'
+USERS: Final = '[auth.htpasswd]\nfile = "x"\n'
+
 RIGHT: Final = {
     "nothing": "",
     "a store": '[registry]\nkind = "store"\ndata = "x"\ndurability = "off"\ngrace = "10m"\ncollect-every = 0',
@@ -23,6 +26,14 @@ RIGHT: Final = {
     'hosts = { "docker.io" = { kind = "memory" } }',
     "unify": '[registry]\nkind = "unify"\nreads = "concurrent"\nwrites = "first"\n'
     'backends = [{ kind = "memory" }, { kind = "immutable", backend = { kind = "memory" } }]',
+    "users and rules": f"{USERS}{RULE}",
+    "a registry for everybody": '[[auth.rules]]\nanonymous = true\nrepositories = ["*"]\nallow = ["pull"]',
+    "all keys of auth": '[auth]\nrealm = "https://a.example/v2/token"\nservice = { env = "PATH" }\n'
+    'token-lifetime = "1h"\ntoken-keys = ["q8Zk1mN4vR7xT0wY3bF6hJ9sD2gL5pCe"]\n'
+    'trusted-proxies = ["10.0.0.0/8", "::1"]\n'
+    f'{USERS}[auth.groups]\ndev = ["alice", "bot[1]"]\nnobody = []\n'
+    '[[auth.rules]]\nusers = ["bob"]\ngroups = ["dev"]\nauthenticated = false\nanonymous = true\n'
+    'repositories = ["a/*", "b"]\nallow = ["pull", "push", "create", "delete"]\ntags = ["v*"]',
 }
 
 # The file, the line of the mistake, its key, and a part of the message that says what is right.
@@ -192,5 +203,81 @@ WRONG: Final = {
         "server.port",
         "65535",
     ),
+    "auth without rules": (USERS, 1, "auth", "has no rules, so nobody may do anything; add [[auth.rules]] with"),
+    "auth with an empty list of rules": ("[auth]\nrules = []", 1, "auth", "has no rules, so nobody may do anything"),
+    "rules for users, but no users": (
+        f"# a\n{RULE}",
+        2,
+        "auth",
+        'add [auth.htpasswd] with file = "htpasswd", or a rule with anonymous = true',
+    ),
+    "a file of passwords without a name": (f"[auth.htpasswd]\n{RULE}", 1, "auth.htpasswd.file", "is missing"),
+    "an unknown key of auth": (f"[auth]\nrelm = 1\n{USERS}{RULE}", 2, "auth.relm", "did you mean realm?"),
+    "an unknown key of the file of passwords": (
+        f"{USERS}files = 1\n{RULE}",
+        3,
+        "auth.htpasswd.files",
+        "did you mean file?",
+    ),
+    "an unknown key of a rule": (f"{USERS}{RULE}{RULE}user = []", 11, "auth.rules[1].user", "did you mean users?"),
+    "a rule for nobody": (
+        f'{USERS}{RULE}[[auth.rules]]\nrepositories = ["*"]\nallow = ["pull"]',
+        7,
+        "auth.rules[1]",
+        "selects nobody: set `users`, `groups`, `authenticated = true` or `anonymous = true`",
+    ),
+    "a rule that is for nobody by its words": (
+        f'{USERS}[[auth.rules]]\nauthenticated = false\nrepositories = ["*"]\nallow = ["pull"]',
+        3,
+        "auth.rules[0]",
+        "selects nobody",
+    ),
+    "a rule without repositories": (
+        f'{USERS}[[auth.rules]]\nusers = ["*"]\nallow = ["pull"]',
+        3,
+        "auth.rules[0].repositories",
+        "is missing",
+    ),
+    "a rule without actions": (
+        f"{USERS}{RULE}".replace('"pull"', ""),
+        6,
+        "auth.rules[0].allow",
+        "must have 1 or more entries",
+    ),
+    "an unknown action": (
+        f"{USERS}{RULE}".replace('"pull"', '"pul"'),
+        6,
+        "auth.rules[0].allow[0]",
+        "must be one of pull, push, create, delete; did you mean pull?",
+    ),
+    "a text for several repositories": (
+        f"{USERS}{RULE}".replace('["*"]', '"*"'),
+        5,
+        "auth.rules[0].repositories",
+        "must be a list in brackets, not a string",
+    ),
+    "an empty pattern": (
+        f"{USERS}{RULE}".replace('"*"', '""'),
+        5,
+        "auth.rules[0].repositories[0]",
+        "a pattern must not be empty",
+    ),
+    "no tags": (f"{USERS}{RULE}tags = []", 7, "auth.rules[0].tags", "must have 1 or more entries"),
+    "a text for a truth in a rule": (
+        f"{USERS}{RULE}anonymous = 'false'",
+        7,
+        "auth.rules[0].anonymous",
+        "must be true or false, not a string",
+    ),
+    "a group that is not a list": (f"{USERS}{RULE}[auth.groups]\na = 'b'", 8, "auth.groups.a", "must be a list"),
+    "a user without a name": (f"{USERS}{RULE}[auth.groups]\na = ['']", 8, "auth.groups.a[0]", "must not be empty"),
+    "a proxy with a name": (
+        f"[auth]\ntrusted-proxies = ['localhost']\n{USERS}{RULE}",
+        2,
+        "auth.trusted-proxies[0]",
+        "must be an address or a network",
+    ),
+    "a realm that is not a URL": (f"[auth]\nrealm = '/v2/token'\n{USERS}{RULE}", 2, "auth.realm", "write https://"),
+    "no keys of tokens": (f"[auth]\ntoken-keys = []\n{USERS}{RULE}", 2, "auth.token-keys", "there is no key"),
     "with dots": ("server.host = 'a'\nserver.port = -1", 2, "server.port", "must be 0 or more"),
 }

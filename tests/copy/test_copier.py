@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from typing import Any
@@ -182,7 +182,11 @@ async def test_a_manifest_with_concurrent_copies_is_pushed_once_for_each_tag(sou
             self.pushed: list[tuple[str, tuple[str, ...]]] = []
 
         async def push_manifest(
-            self, *args: Any, digest: str | None = None, tags: Sequence[str] = ()
+            self,
+            *args: Any,
+            digest: str | None = None,
+            tags: Sequence[str] = (),
+            create_only: Collection[str] = (),
         ) -> PushedManifest:
             assert digest
             self.pushed.append((digest, tuple(tags)))

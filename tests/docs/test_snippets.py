@@ -52,7 +52,7 @@ def test_a_python_block_runs_and_its_app_answers(
         return answer
 
     response = asyncio.run(ping())
-    assert response.status_code == 200
+    assert response.status_code in (200, 401)  # 401 if the example has users
     assert response.headers["docker-distribution-api-version"] == "registry/2.0"
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import pytest
 
@@ -78,6 +78,7 @@ async def test_a_backend_that_knows_nothing_of_types() -> None:
             *,
             digest: str | None = None,
             tags: Sequence[str] = (),
+            create_only: Collection[str] = (),
         ) -> PushedManifest:
             return PushedManifest(Descriptor(media_type, DIGEST, len(content)))
 

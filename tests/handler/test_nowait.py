@@ -153,7 +153,7 @@ async def test_what_is_missing_is_refused_at_once(store: Store, method: str, pat
     async with Handler(store, observe=events.append) as application:
         scope = make_scope(method, path, headers.items())
         assert await anyio.to_thread.run_sync(answered_at_once, application, scope) == expected
-    assert events[0][:-1] == events[1][:-1]
+    assert events[0]._replace(duration=0) == events[1]._replace(duration=0)
 
 
 async def test_others_that_want_to_hear_of_it_do(store: Store, caplog: pytest.LogCaptureFixture) -> None:
@@ -293,7 +293,9 @@ async def test_it_is_reported_as_any_other(backend: Any) -> None:
         assert answered_at_once(application, make_scope(method, path, headers.items()))
     assert len(events) == 3 * len(usual)
     for number in range(3):
-        assert [event[:-1] for event in events[number::3]] == [event[:-1] for event in usual]
+        assert [event._replace(duration=0) for event in events[number::3]] == [
+            event._replace(duration=0) for event in usual
+        ]
     assert events[0::3] != events[1::3]  # they took their time
 
 
@@ -345,7 +347,7 @@ async def test_an_answer_that_is_cut_off_is_reported_too(backend: Any) -> None:
         with pytest.raises(asyncio.CancelledError):
             await application(make_scope("GET", TAG), receive, send)
     assert len(events) == 2
-    assert events[0][3:-1] == events[1][3:-1]
+    assert events[0]._replace(request_id="", duration=0) == events[1]._replace(request_id="", duration=0)
 
 
 async def test_who_observes_and_fails_leaves_it_answered(backend: Any, caplog: pytest.LogCaptureFixture) -> None:

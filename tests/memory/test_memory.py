@@ -1,4 +1,4 @@
-"""What a large layer costs the server: a fixed amount of memory, whatever its size (design: invariant 9).
+"""What a large layer costs the server: a fixed amount of memory, whatever its size.
 
 Takes half a minute. Run it with `-s` to see the figures.
 """

@@ -58,7 +58,7 @@ def reached(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return points
 
 
-async def test_3_a_crash_leaves_every_linked_blob_whole(store: Store, reached: list[str]) -> None:
+async def test_a_crash_leaves_every_linked_blob_whole(store: Store, reached: list[str]) -> None:
     """Files are there, synced, before a row names them, and no row names them when they go (tests/store/crash)."""
     digest = await push_blob(store, os.urandom(LARGE))
     linked = reached.index("before commit of finish_blob")
@@ -71,7 +71,7 @@ async def test_3_a_crash_leaves_every_linked_blob_whole(store: Store, reached: l
     assert reached.index("after commit of drop_copy") < reached.index("before unlink")
 
 
-async def test_3_nothing_is_scanned_at_the_start(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_nothing_is_scanned_at_the_start(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     content = os.urandom(LARGE)
     digest = await push_blob(store, content)
 
@@ -85,7 +85,7 @@ async def test_3_nothing_is_scanned_at_the_start(store: Store, monkeypatch: pyte
             assert await read_blob(again, digest) == content
 
 
-async def test_4_a_key_is_used_once(store: Store) -> None:
+async def test_a_key_is_used_once(store: Store) -> None:
     """A content that is pushed again gets another key. The key of an upload is its id."""
     content, keys = os.urandom(LARGE), set()
     for round_ in range(6):
@@ -104,7 +104,7 @@ async def test_4_a_key_is_used_once(store: Store) -> None:
     assert len(keys) == 6
 
 
-async def test_4_a_commit_of_an_upload_that_collection_has_ended_fails(store: Store) -> None:
+async def test_a_commit_of_an_upload_that_collection_has_ended_fails(store: Store) -> None:
     content = os.urandom(LARGE)
     late = await resume(store, await start(store, content))
     age(store, 2 * 24 * 3600)
@@ -114,7 +114,7 @@ async def test_4_a_commit_of_an_upload_that_collection_has_ended_fails(store: St
     assert rows(store, "SELECT * FROM links") == []
 
 
-async def test_5_linking_and_unlinking_exclude_each_other(store: Store, other: Store) -> None:
+async def test_linking_and_unlinking_exclude_each_other(store: Store, other: Store) -> None:
     """One process pushes, mounts and deletes, another collects with no time to wait: nothing linked is lost."""
     contents = [os.urandom(LARGE) for _ in range(4)]
     for content in contents:
@@ -157,7 +157,7 @@ async def test_5_linking_and_unlinking_exclude_each_other(store: Store, other: S
         assert await read_blob(store, digest_of(content), repository=f"source-{number}") == content
 
 
-async def test_6_references_of_every_manifest_that_can_be_read(store: Store) -> None:
+async def test_references_of_every_manifest_that_can_be_read(store: Store) -> None:
     """Required references and others. If a manifest cannot be read, nothing is unlinked (test_collect: references)."""
     digest = await push_blob(store, b"layer")
     await push_manifest(store, json.dumps({"x": [descriptor("a/b", b"layer")]}).encode(), "application/x-json")
@@ -166,7 +166,7 @@ async def test_6_references_of_every_manifest_that_can_be_read(store: Store) -> 
     assert (await store.resolve_blob(REPOSITORY, digest)).size == 5
 
 
-async def test_7_a_copy_that_is_missing_or_short_is_pushed_again(store: Store) -> None:
+async def test_a_copy_that_is_missing_or_short_is_pushed_again(store: Store) -> None:
     """404 to HEAD and GET, and a push replaces it (test_reading, test_check)."""
     content = os.urandom(LARGE)
     digest = await push_blob(store, content)
@@ -179,7 +179,7 @@ async def test_7_a_copy_that_is_missing_or_short_is_pushed_again(store: Store) -
     assert await read_blob(store, digest) == content
 
 
-async def test_8_any_process_goes_on_and_the_state_vouches_for_what_is_there(store: Store, other: Store) -> None:
+async def test_any_process_goes_on_and_the_state_vouches_for_what_is_there(store: Store, other: Store) -> None:
     """(test_uploads: any process, one writer)"""
     content = os.urandom(LARGE)
     upload_id = await start(store, content[:30_000])
@@ -247,7 +247,7 @@ def filled(store: Store, count: int) -> None:
     connection.close()
 
 
-async def test_10_no_request_grows_with_the_registry(store: Store) -> None:
+async def test_no_request_grows_with_the_registry(store: Store) -> None:
     config, layer = b"{}", os.urandom(LARGE)
     subject = await push_image(store, "latest", config=config, layers=[layer])
     digest = digest_of(subject)
@@ -307,7 +307,7 @@ def stuck(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
         go.set()
 
 
-async def test_11_no_read_waits_for_a_write(store: Store, stuck: threading.Event) -> None:
+async def test_no_read_waits_for_a_write(store: Store, stuck: threading.Event) -> None:
     """Every thread that writes is stuck in a sync, and the database's writer in a transaction."""
     assert isinstance(store.database, SQLite)
     stuck.set()

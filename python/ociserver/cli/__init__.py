@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from ociserver import __version__
+from ociserver.cli.auth import auth
 from ociserver.cli.bench import bench
 from ociserver.cli.check import check
 from ociserver.cli.collect import collect
@@ -24,5 +25,5 @@ def main() -> None:
     """An OCI registry: docker, podman, skopeo, crane, oras and regctl push to it and pull from it."""
 
 
-for command in (serve, collect, check, copy, delete, ls, tags, manifest, referrers, config, bench):
+for command in (serve, collect, check, copy, delete, ls, tags, manifest, referrers, config, auth, bench):
     main.add_command(command)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from ociserver.cli.config_lints import warnings
 from ociserver.cli.configured import read
 
 __all__ = ["config"]
@@ -21,9 +22,11 @@ def config() -> None:
 def check(file: Path) -> None:
     """Check FILE, and print a line for each mistake, with its place and how to correct it.
 
-    Environment variables and other files that FILE names must exist. Exit status: 0 no mistake; 2 one or more.
+    Environment variables and other files that FILE names must exist. Warnings are about what is allowed, but probably a
+    mistake. Exit status: 0 no mistake; 2 one or more.
     """
-    read(file)
+    for warning in warnings(read(file), file):
+        click.echo(warning, err=True)
     click.echo(f"{file}: no mistakes")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -15,12 +16,28 @@ from ociserver.cli.errors import WrongConfigError
 from ociserver.cli.messages import PUSH, Trial
 from ociserver.cli.parameters import option
 from ociserver.interface import Backend
+from ociserver.serve.errors import CannotServeError
 from ociserver.serve.stores import Store
+from ociserver.settings import TOKEN_KEY_VARIABLE
+from ociserver.store.folder import TOKEN_KEY
 
 if TYPE_CHECKING:
+    from ociserver.auth import Auth
     from ociserver.config import Config
 
-__all__ = ["STORE_FLAGS", "Values", "cached", "called", "config_option", "leaves", "place", "read", "together", "trial"]
+__all__ = [
+    "STORE_FLAGS",
+    "Values",
+    "authority",
+    "cached",
+    "called",
+    "config_option",
+    "leaves",
+    "place",
+    "read",
+    "together",
+    "trial",
+]
 
 Values = dict[str, Any]
 
@@ -134,6 +151,32 @@ def together(values: Values, stores: Sequence[Store]) -> Backend:
         return stores[0].backend
     remaining = iter(stores)
     return config.backend(lambda _: next(remaining).backend)
+
+
+def authority(values: Values) -> Auth | None:
+    """Who may do what, as the file says. None: everybody may do everything.
+
+    Raises:
+        CannotServeError: the file of users or the key of tokens cannot be used.
+    """
+    config: Config | None = values["config"]
+    if config is None or config.auth is None:
+        return None
+    # Imported late: a server without users needs none of it.
+    from ociserver.auth.keys import TokenKeys, parse_key
+    from ociserver.config.auth import auth_of
+
+    folder = next((leaf["data"] for leaf in leaves(values) if not leaf["memory"]), None)
+
+    def kept() -> TokenKeys:
+        return (
+            TokenKeys.generate(folder / TOKEN_KEY) if folder else TokenKeys([parse_key(os.environ[TOKEN_KEY_VARIABLE])])
+        )
+
+    try:
+        return auth_of(config.auth, kept)
+    except (ImportError, OSError, ValueError) as error:
+        raise CannotServeError(f"auth: {error}") from error
 
 
 def place(stores: Sequence[Store]) -> str:

@@ -32,7 +32,7 @@ from ociserver.serve.schedule import Schedule
 from ociserver.serve.stores import Store, claim, folder, memory
 from ociserver.serve.tuning import tune_process
 from ociserver.serve.workers import Worker, supervise
-from ociserver.settings import UPLOAD_KEY_VARIABLE
+from ociserver.settings import TOKEN_KEY_VARIABLE, UPLOAD_KEY_VARIABLE
 from ociserver.store.backend import RENEW_AFTER_S
 from ociserver.store.upload_file import MOST_OF_FEW
 
@@ -64,6 +64,7 @@ def start(values: dict[str, Any]) -> NoReturn:
     worker = Worker.from_environment()
     # All workers, and all handlers of reloads, share the key, so that they can resume each other's uploads.
     os.environ.setdefault(UPLOAD_KEY_VARIABLE, secrets.token_hex(32))
+    os.environ.setdefault(TOKEN_KEY_VARIABLE, secrets.token_hex(32))
     stores = [_store(leaf) for leaf in leaves]
     if worker is None:
         claimed = [claim(leaf["data"], group_readable=leaf["group_readable"]) for leaf in leaves if not leaf["memory"]]
@@ -130,7 +131,9 @@ def _handler(log: Log, worker: Worker | None, values: dict[str, Any], stores: Se
         # Each process counts its own requests. The worker's number makes their ids unique.
         options = replace(options, debug_id=f"{options.debug_id or 'ociserver'}{worker.number}")
     backend = configured.together(values, stores)
-    return Handler(backend, options, observe=log.access if values["access_log"] else None)
+    return Handler(
+        backend, options, auth=configured.authority(values), observe=log.access if values["access_log"] else None
+    )
 
 
 def _served(

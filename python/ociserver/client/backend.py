@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import AsyncIterable, AsyncIterator, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Collection, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -21,9 +21,10 @@ from ociserver.client.referrers import Referrers
 from ociserver.client.requests import Request, RetryPolicy
 from ociserver.client.transport import Transport
 from ociserver.digests import content_digest
+from ociserver.errors import CONTENT_UNKNOWN, OCIError
 from ociserver.interface import Backend, BlobWriter, Descriptor, Manifest, PushedManifest, Url
 from ociserver.iterators import closing
-from ociserver.manifests import check_tags
+from ociserver.manifests import check_tags, refused_move
 
 __all__ = ["Client"]
 
@@ -161,16 +162,30 @@ class Client(Backend):
         *,
         digest: str | None = None,
         tags: Sequence[str] = (),
+        create_only: Collection[str] = (),
     ) -> PushedManifest:
         check_names(repository, digest=digest)
         check_tags(tags)
         found = content_digest(content, digest)
         media_type = manifest_media_type(content, media_type)
+        for tag in create_only:
+            await self._check_new(repository, tag, found)
         subject, set_tags = await self._manifests.push(repository, content, media_type, found, tags)
         descriptor = Descriptor(media_type, found, len(content))
         if subject is None:
             subject = await self._referrers.pushed(repository, descriptor, content)
         return PushedManifest(descriptor, set_tags, subject)
+
+    async def _check_new(self, repository: str, tag: str, digest: str) -> None:
+        """Refuse to move a tag. The protocol cannot do this in one step: another client may set the tag meanwhile."""
+        try:
+            tagged = await self.resolve_tag(repository, tag)
+        except OCIError as error:
+            if error.code not in CONTENT_UNKNOWN:
+                raise
+        else:
+            if tagged.digest != digest:
+                raise refused_move(tag, is_immutable=False)
 
     # Deleter
 

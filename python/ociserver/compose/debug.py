@@ -5,12 +5,12 @@ from __future__ import annotations
 import itertools
 import logging
 import time
-from collections.abc import AsyncIterable, AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final, TypeVar
 
 from ociserver._core import ByteRange
-from ociserver.adapt import refresh
+from ociserver.adapt import if_any, refresh
 from ociserver.compose.wrapper import Wrapper
 from ociserver.context import request_context
 from ociserver.errors import OCIError
@@ -115,10 +115,15 @@ class Debug(Wrapper):
         *,
         digest: str | None = None,
         tags: Sequence[str] = (),
+        create_only: Collection[str] = (),
     ) -> PushedManifest:
-        asked = {"size": len(content), "media_type": media_type, "digest": digest, "tags": list(tags)}
+        asked: dict[str, Any] = {"size": len(content), "media_type": media_type, "digest": digest, "tags": list(tags)}
+        if create_only:
+            asked["create_only"] = sorted(create_only)
         with self.call("push_manifest", repository=repository, **asked) as result:
-            pushed = await self.inner.push_manifest(repository, content, media_type, digest=digest, tags=tags)
+            pushed = await self.inner.push_manifest(
+                repository, content, media_type, digest=digest, tags=tags, **if_any(create_only)
+            )
             result.update(digest=pushed.descriptor.digest, subject=pushed.subject)
             return pushed
 

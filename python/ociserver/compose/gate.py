@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Collection, Sequence
 from typing import Literal
 
 from ociserver._core import ByteRange
+from ociserver.adapt import if_any
 from ociserver.compose.wrapper import Wrapper
 from ociserver.errors import OCIError
 from ociserver.interface import BlobReader, BlobWriter, Descriptor, Manifest, PushedManifest
@@ -79,9 +80,12 @@ class Gate(Wrapper):
         *,
         digest: str | None = None,
         tags: Sequence[str] = (),
+        create_only: Collection[str] = (),
     ) -> PushedManifest:
         name = await self.enter("write", repository)
-        return await self.inner.push_manifest(name, content, media_type, digest=digest, tags=tags)
+        return await self.inner.push_manifest(
+            name, content, media_type, digest=digest, tags=tags, **if_any(create_only)
+        )
 
     async def delete_blob(self, repository: str, digest: str) -> None:
         await self.inner.delete_blob(await self.enter("delete", repository), digest)

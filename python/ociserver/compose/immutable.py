@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import NoReturn
 
 from ociserver._core import manifest_media_type, read_stored_manifest
+from ociserver.adapt import if_any
 from ociserver.compose.wrapper import ListerOf, ReaderOf, Wrapper, WriterOf
 from ociserver.digests import content_digest
 from ociserver.errors import OCIError
@@ -26,6 +27,7 @@ class Immutable(ReaderOf, WriterOf, ListerOf, Wrapper, reads_nowait=True):
         *,
         digest: str | None = None,
         tags: Sequence[str] = (),
+        create_only: Collection[str] = (),
     ) -> PushedManifest:
         """Push, unless a tag points at another manifest. If all tags point at this one, nothing changes."""
         wanted = content_digest(content, digest)
@@ -39,7 +41,9 @@ class Immutable(ReaderOf, WriterOf, ListerOf, Wrapper, reads_nowait=True):
             if manifest_media_type(content, media_type).lower() != descriptor.media_type.lower():
                 raise refused_retype(descriptor.media_type, media_type, is_immutable=False)
             return PushedManifest(descriptor, tuple(tags), info.subject)
-        pushed = await self.inner.push_manifest(repository, content, media_type, digest=digest, tags=tags)
+        pushed = await self.inner.push_manifest(
+            repository, content, media_type, digest=digest, tags=tags, **if_any(create_only)
+        )
         for tag in tags:
             if await self._find(repository, tag) != wanted:
                 _refuse(f"another client set tag {tag} at the same time")

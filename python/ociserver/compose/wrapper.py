@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Collection, Sequence
 from types import TracebackType
 from typing import Any, Self
 
 from ociserver._core import ByteRange
-from ociserver.adapt import complete, read_nowait_of
+from ociserver.adapt import complete, if_any, read_nowait_of
 from ociserver.interface import (
     Backend,
     BlobReader,
@@ -104,8 +104,11 @@ class WriterOf(Writer):
         *,
         digest: str | None = None,
         tags: Sequence[str] = (),
+        create_only: Collection[str] = (),
     ) -> PushedManifest:
-        return await self.inner.push_manifest(repository, content, media_type, digest=digest, tags=tags)
+        return await self.inner.push_manifest(
+            repository, content, media_type, digest=digest, tags=tags, **if_any(create_only)
+        )
 
 
 class DeleterOf(Deleter):

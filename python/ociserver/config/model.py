@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from ociserver.config.auth import Auth
 from ociserver.config.kinds import Cache, Kind, Memory, Registry, Store
 from ociserver.config.lines import Key
 from ociserver.config.values import Bound, Count, Duration, File, Flag, Part, Port, Text
@@ -68,6 +69,8 @@ class Config(Part):
     """Where to listen, the limits and the log."""
     options: Options = field(default_factory=Options)
     """How to answer, to behave as other registries do."""
+    auth: Auth | None = None
+    """Who may sign in, and who may do what. By default everybody may do everything."""
     registry: Registry | None = None
     """The registry to serve. By default a store in the user's data directory, as without a file."""
 

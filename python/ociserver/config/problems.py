@@ -11,6 +11,7 @@ from typing import Any, Final, get_args, get_type_hints
 
 from pydantic_core import ErrorDetails
 
+from ociserver.config.auth import Auth, AuthRule, Htpasswd
 from ociserver.config.kinds import Kind, Registry
 from ociserver.config.lines import Key, find, line_of
 from ociserver.config.model import Config, Options, Server
@@ -57,6 +58,16 @@ _WORDS: Final = {
     "less_than_equal": "must be {le} or less",
     "too_short": "must have {min_length} or more entries",
 }
+
+_PARTS: Final = {
+    "": Config,
+    "server": Server,
+    "options": Options,
+    "auth": Auth,
+    "auth.htpasswd": Htpasswd,
+    "auth.rules": AuthRule,
+}
+"""The tables that have no `kind`."""
 
 
 def problem_of(file: Path, text: str, document: dict[str, Any], error: ErrorDetails) -> Problem:
@@ -118,7 +129,8 @@ def _path(document: Any, location: Sequence[Key]) -> list[Key]:
 def _known_keys(document: Any, path: Sequence[Key]) -> list[str]:
     for key in path:
         document = document[key]
-    part: Any = {"": Config, "server": Server, "options": Options}.get(dotted(path)) or _kinds()[document["kind"]]
+    table = ".".join(key for key in path if isinstance(key, str))
+    part: Any = _PARTS.get(table) or _kinds()[document["kind"]]
     return [field.name.replace("_", "-") for field in fields(part)]
 
 

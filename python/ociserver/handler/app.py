@@ -8,13 +8,14 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from ociserver._core import NowaitReader, RequestIds, parse_request
 from ociserver.adapt import complete
 from ociserver.context import request_context
 from ociserver.event import Event
 from ociserver.handler import blobs, lists, manifests, uploads
+from ociserver.handler.authority import Authority
 from ociserver.handler.body import TINY_EVENTS_PER_S, BodyLimits
 from ociserver.handler.call import Call, raw_path
 from ociserver.handler.deadlines import Deadlines
@@ -23,9 +24,13 @@ from ociserver.handler.nowait import nowait_reader
 from ociserver.handler.pace import Pace
 from ociserver.handler.responses import Answer, empty
 from ociserver.handler.site import Site
+from ociserver.handler.token import token as token_endpoint
 from ociserver.interface import Backend
 from ociserver.options import Options
 from ociserver.types import Receive, Scope, Send
+
+if TYPE_CHECKING:
+    from ociserver.auth.identity import Identity
 
 __all__ = ["Handler"]
 
@@ -68,6 +73,7 @@ class Handler:
     Args:
         backend: holds the contents. Any object with some of the methods of `Backend`.
         options: how the handler behaves; by default as the spec says.
+        auth: who is asking, and what they may do: an `ociserver.auth.Auth`. Without it everybody may do everything.
         observe: called with an `Event` after each request, in the thread that answered it. It must be quick.
         body_limits: limits on the time that the body of a request may take.
 
@@ -86,6 +92,7 @@ class Handler:
         backend: Any,
         options: Options | None = None,
         *,
+        auth: Authority | None = None,
         observe: Callable[[Event], None] | None = None,
         body_limits: BodyLimits | None = None,
     ) -> None:
@@ -96,8 +103,15 @@ class Handler:
         else:
             self.debug_id = f"ociserver{next(_debug_ids)}"
             request_ids = RequestIds(self.debug_id)
+        self._backend = complete(backend)
         self.site = Site(
-            complete(backend), options, request_ids, Deadlines(), Pace(TINY_EVENTS_PER_S), body_limits or BodyLimits()
+            self._backend if auth is None else auth.guard(self._backend),
+            options,
+            request_ids,
+            Deadlines(),
+            Pace(TINY_EVENTS_PER_S),
+            body_limits or BodyLimits(),
+            auth,
         )
         self._observe = observe
         self._opened = False
@@ -107,7 +121,7 @@ class Handler:
     @property
     def backend(self) -> Backend:
         """The backend, which holds the contents."""
-        return self.site.backend
+        return self._backend
 
     @property
     def options(self) -> Options:
@@ -115,7 +129,6 @@ class Handler:
         return self.site.options
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        # The hot path is one function: each further coroutine costs as much as parsing the request.
         if self._nowait is not None:
             found = self._nowait.answer(scope)
             if found is not None:
@@ -134,21 +147,15 @@ class Handler:
         call = Call(self.site, scope, receive, send)
         token = request_context.set(call)
         try:
-            path = scope.get("raw_path") or raw_path(scope)
-            if scope.get("root_path"):
-                request = parse_request(scope["method"], path, scope["query_string"], call.root.encode())
-            else:
-                request = parse_request(scope["method"], path, scope["query_string"])
-            call.request = request
-            if not self._opened:
-                await self._open()
-            answer = await _TABLE[request.kind](call)
+            answer = await self._answer(call)
             if answer:
                 # Without an answer here, the function has sent it, piece by piece.
                 status, headers, content = answer
                 call.sent = len(content)
                 await send(call.head(status, headers))
                 await send({"type": "http.response.body", "body": content, "more_body": False})
+            if call.identity is not None:
+                self._record(call, call.identity)
         except Exception as error:
             await fail(call, error)
         finally:
@@ -159,6 +166,26 @@ class Handler:
                 call.body.close()
             if self._observe:
                 self._observe(self._event(call, time.perf_counter() - began))
+
+    async def _answer(self, call: Call) -> Answer | None:
+        """The answer to a request. None: it was sent, piece by piece."""
+        scope, auth = call.scope, self.site.auth
+        if auth is not None and call.own_path() == call.path(auth.token_path).encode():
+            return await token_endpoint(call, auth)
+        path = scope.get("raw_path") or raw_path(scope)
+        root = call.root.encode() if scope.get("root_path") else b""
+        request = call.request = parse_request(scope["method"], path, scope["query_string"], root)
+        if not self._opened:
+            await self._open()
+        if auth is not None:
+            call.identity = await auth.admit(scope, request)
+        return await _TABLE[request.kind](call)
+
+    def _record(self, call: Call, identity: Identity) -> None:
+        request = getattr(call, "request", None)
+        # A request for a token is none of the distribution API.
+        if request is not None and self.site.auth is not None:
+            self.site.auth.finished(call.scope, request, identity, call.status, call.pushed)
 
     def answer_nowait(self, scope: Scope, send: Send) -> bool:
         """Answer a read for which the backend need not wait, without the event loop.
@@ -211,7 +238,7 @@ class Handler:
             if not self._opened:
                 await self.backend.__aenter__()
                 self._opened = True
-                self._nowait = nowait_reader(self.site, self._observe)
+                self._nowait = nowait_reader(self.site, self._backend, self._observe)
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         await receive()
@@ -246,4 +273,5 @@ class Handler:
             call.received,
             call.sent,
             duration,
+            *(() if call.identity is None else (call.identity.name, call.identity.via)),
         )

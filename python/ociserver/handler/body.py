@@ -25,7 +25,7 @@ the copy than it saved in switches (256 MiB into memory: 735 MB/s against 960, 3
 While a piece is consumed, the next event is received, which makes another 8 to 13 %."""
 
 IDLE_TIMEOUT_S: Final = 60.0
-"""Seconds after which a client that sends nothing is answered with 408. While bytes come, a body may take for ever."""
+"""Seconds after which a client that sends nothing is answered with 408. While bytes come, a body may take any time."""
 
 DRAIN_IDLE_S: Final = 5.0
 DRAIN_TOTAL_S: Final = 30.0
@@ -153,7 +153,10 @@ class Body:
         return piece
 
     async def give(self, open_sink: OpenSink) -> None:
-        """Give pieces to a sink, without the event loop if the server allows that. The rest has to be iterated."""
+        """Give pieces to a sink, without the event loop if the server allows that.
+
+        The caller iterates over the rest.
+        """
         # An empty body opens no sink. Without a length, only the first event shows whether the body is empty.
         if self._ended or not (self.length or self._begun) or self._is_tiny:
             return

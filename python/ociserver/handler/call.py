@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Iterable
 
+    from ociserver.auth.identity import Identity
     from ociserver.handler.site import Site
 
 __all__ = ["Call", "raw_path"]
@@ -35,6 +36,10 @@ class Call(Exchange, RequestContext):
     status = 0
     sent = 0
     _id: str | None = None
+    identity: Identity | None = None
+    """Who sends the request, if the handler asks."""
+    pushed: str | None = None
+    """The digest of the manifest that was pushed."""
     watch: asyncio.Future[None] | None = None
     """Done when the client has disconnected. Only long answers are watched."""
 
@@ -67,13 +72,13 @@ class Call(Exchange, RequestContext):
             self._id = self.site.request_ids.of(self.x_request_id)
         return self._id
 
-    @cached_property
+    @property
     def user(self) -> Any:
-        return self.scope.get("user")
+        return self.scope.get("user") if self.identity is None else self.identity.name
 
-    @cached_property
+    @property
     def auth(self) -> Any:
-        return self.scope.get("auth")
+        return self.scope.get("auth") if self.identity is None else self.identity
 
     @cached_property
     def namespace(self) -> str | None:  # type: ignore[override]  # nobody else sets it

@@ -61,6 +61,7 @@ async def put(call: Call) -> Answer:
     pushed = await call.site.backend.push_manifest(
         request.repository, content, media_type, digest=request.digest, tags=tags
     )
+    call.pushed = pushed.descriptor.digest
     headers = [
         await locations.of_pushed(call, pushed.descriptor, is_manifest=True),
         (b"docker-content-digest", pushed.descriptor.digest.encode()),

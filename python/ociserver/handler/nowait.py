@@ -23,15 +23,22 @@ if TYPE_CHECKING:
     from ociserver.event import Event
     from ociserver.handler.responses import Answer
     from ociserver.handler.site import Site
+    from ociserver.interface import Backend
 
 __all__ = ["nowait_reader"]
 
 _log = logging.getLogger("ociserver")
 
 
-def nowait_reader(site: Site, observe: Callable[[Event], None] | None) -> NowaitReader | None:
-    """The reader that answers reads without waiting; None if the backend has no `read_nowait`."""
-    read_nowait, options = read_nowait_of(site.backend), site.options
+def nowait_reader(site: Site, backend: Backend, observe: Callable[[Event], None] | None) -> NowaitReader | None:
+    """The reader that answers reads without waiting; None if the backend has no `read_nowait`.
+
+    Args:
+        site: what all requests share.
+        backend: the backend without its guard, which `admit_nowait` stands for here.
+        observe: called with an `Event` after each request.
+    """
+    read_nowait, options = read_nowait_of(backend), site.options
     if read_nowait is None:
         return None
 
@@ -49,4 +56,5 @@ def nowait_reader(site: Site, observe: Callable[[Event], None] | None) -> Nowait
         tag_digest=not options.omit_digest_from_tag_get_response,
         observe=observe,
         ids=site.request_ids,
+        admit=None if site.auth is None else site.auth.admit_nowait,
     )

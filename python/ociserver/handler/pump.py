@@ -97,7 +97,7 @@ class Pump(ThreadSafeCallback):
             return
         self._or_end(lambda: self._give(*self._take(future.result())))
 
-    def _give(self, piece: bytes, is_last: bool) -> None:  # noqa: FBT001  # as `take` says it
+    def _give(self, piece: bytes, is_last: bool) -> None:  # noqa: FBT001  # the result of `take`
         self._held.append(piece)
         self._size += len(piece)
         is_over = is_last or time.monotonic() >= self._until

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ociserver._core import RequestIds
+    from ociserver.handler.authority import Authority
     from ociserver.handler.body import BodyLimits
     from ociserver.handler.deadlines import Deadlines
     from ociserver.handler.pace import Pace
@@ -21,12 +22,13 @@ class Site:
     """One registry, as the handler serves it.
 
     Args:
-        backend: holds the contents.
+        backend: holds the contents, as the client of the current request may use them.
         options: how the handler behaves.
         request_ids: makes the ids of requests that have none.
         deadlines: the timeouts of all bodies.
         pace: bounds the events in a second of bodies in tiny pieces.
         body_limits: limits on the time that a body may take.
+        auth: knows the clients and their rights; None: everybody may do everything.
     """
 
     backend: Backend
@@ -35,3 +37,4 @@ class Site:
     deadlines: Deadlines
     pace: Pace
     body_limits: BodyLimits
+    auth: Authority | None

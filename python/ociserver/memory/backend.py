@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Collection, Sequence
 from typing import Final
 
 from ociserver._core import ByteRange, ManifestInfo, is_repository
@@ -16,7 +16,7 @@ from ociserver.interface import (
     PushedManifest,
 )
 from ociserver.iterators import paged
-from ociserver.manifests import missing_reference, read_pushed, refused_retype
+from ociserver.manifests import missing_reference, read_pushed, refused_move, refused_retype
 from ociserver.memory import costs
 from ociserver.memory.books import Books
 from ociserver.memory.content import Blob, Reader
@@ -178,13 +178,15 @@ class Memory(Backend, reads_nowait=True):
         *,
         digest: str | None = None,
         tags: Sequence[str] = (),
+        create_only: Collection[str] = (),
     ) -> PushedManifest:
         descriptor, info = read_pushed(content, media_type, digest=digest, tags=tags, lax=self._lax)
         found = descriptor.digest
         held = self._repositories.get(repository) or Repository()
         self._check_type(held, descriptor)
-        if self._immutable_tags:
-            _check_tags(held, descriptor, tags)
+        for tag in tags:
+            if self._immutable_tags or tag in create_only:
+                self._check_move(held, descriptor, tag)
         if not self._lax:
             _check_references(held, info)
         tag_costs = costs.TAG * sum(tag not in held.tags for tag in set(tags))
@@ -335,16 +337,14 @@ class Memory(Backend, reads_nowait=True):
         is_immutable = self._immutable_tags and held.is_held_by_tag(pushed.digest)
         raise refused_retype(recorded, pushed.media_type, is_immutable=is_immutable)
 
+    def _check_move(self, held: Repository, pushed: Descriptor, tag: str) -> None:
+        tagged = held.tags.get(tag)
+        if tagged is not None and tagged.descriptor.digest != pushed.digest:
+            raise refused_move(tag, is_immutable=self._immutable_tags)
+
     def _check_deletable(self, held: Repository, digest: str) -> None:
         if self._immutable_tags and held.is_held_by_tag(digest):
             raise OCIError("DENIED", "a tag needs this content, and tags are immutable in this registry")
-
-
-def _check_tags(held: Repository, descriptor: Descriptor, tags: Sequence[str]) -> None:
-    for tag in tags:
-        tagged = held.tags.get(tag)
-        if tagged is not None and tagged.descriptor.digest != descriptor.digest:
-            raise OCIError("DENIED", f"cannot overwrite tag {tag}: tags are immutable in this registry")
 
 
 def _check_references(held: Repository, info: ManifestInfo) -> None:

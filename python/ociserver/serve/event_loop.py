@@ -3,8 +3,8 @@
 granian makes the scope of a request in a thread of its own, and hands the request to the loop with
 `call_soon_threadsafe`. For a small read that costs more than the read: a task, a wake-up of the loop, a turn of the
 GIL. So what the handler can answer at once is answered in granian's thread, and the loop never sees the request. In
-that thread granian also completes the futures of a body's pieces, and the loop calls there each callback that is an
-`ThreadSafeCallback`.
+that thread granian also completes the futures of a body's pieces, and the loop calls each callback that is a
+`ThreadSafeCallback` there.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from contextvars import Context
-from typing import Any, TypeVarTuple, cast
+from typing import Any, TypeVarTuple
 
 import uvloop
 
@@ -43,7 +43,8 @@ class Loop(uvloop.Loop):
             callback(*args)
             return None  # type: ignore[return-value]  # granian does not use the handle
         if self.answer_nowait is not None and is_request(callback):
-            coroutine, watcher = cast("tuple[Any, Any]", args)
+            given: tuple[Any, ...] = args
+            coroutine, watcher = given
             try:
                 if self.answer_nowait(watcher.scope, watcher.proto.send):
                     coroutine.close()

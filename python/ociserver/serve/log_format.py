@@ -66,11 +66,14 @@ class JsonFormat:
         if context:
             fields["request_id"] = context.request_id
         # Given to the logger as `extra={"fields": {...}}`.
-        fields.update(getattr(record, "fields", {}))
+        given = getattr(record, "fields", {})
+        fields.update(given)
         trace = _traceback(record)
         if trace:
             fields["traceback"] = trace
-        return self.message(record.created, record.levelname.lower(), record.getMessage(), fields)
+        # The message of an entry of the audit log is its fields as JSON, which would be there twice.
+        text = given.get("event") or record.getMessage()
+        return self.message(record.created, record.levelname.lower(), text, fields)
 
 
 def make_format(name: LogFormat) -> Format:

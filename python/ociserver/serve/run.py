@@ -97,11 +97,11 @@ def run(
     loop = Loop()
     loop.answer_nowait = handler.answer_nowait
     runner = asyncio.Runner(loop_factory=lambda: loop)
-    run = _Run(handler, listeners, limits, certificate, unavailable)
-    run.heartbeat = heartbeat
+    server = _Run(handler, listeners, limits, certificate, unavailable)
+    server.heartbeat = heartbeat
     if reload is not None and isinstance(handler, Replaceable):
-        run.reload = functools.partial(reload.replace, handler, request_tasks)
-    outcome = runner.run(run.until_stopped(on_ready))
+        server.reload = functools.partial(reload.replace, handler, request_tasks)
+    outcome = runner.run(server.until_stopped(on_ready))
     if outcome.clean:
         runner.close()
     return outcome

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterable, Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self, TypeVar
@@ -154,6 +154,7 @@ class Store(Reading, reads_nowait=True):
         *,
         digest: str | None = None,
         tags: Sequence[str] = (),
+        create_only: Collection[str] = (),
     ) -> PushedManifest:
         descriptor, info = read_pushed(content, media_type, digest=digest, tags=tags, lax=self._lax)
         await self.upkeep.take(
@@ -163,6 +164,7 @@ class Store(Reading, reads_nowait=True):
                 content,
                 info,
                 tags,
+                create_only,
                 immutable_tags=self._immutable_tags,
                 lax=self._lax,
                 now=int(time.time()),
@@ -223,6 +225,7 @@ class Store(Reading, reads_nowait=True):
     def _check_complete(self) -> None:
         """Refuse a folder with blobs but without a database: a new database would make collection delete every file."""
         database = self.path / DATABASE
+        # Looked at twice: another process may create both between the first look and the second.
         if not database.exists() and not self.blobs.is_empty() and not database.exists():
             raise StoreError(
                 f"{database} is missing, but there are blobs beside it: restore it from a backup, or move "

@@ -18,10 +18,12 @@ from urllib.parse import quote
 
 from ociserver.store.errors import StoreError
 
-__all__ = ["BLOBS", "DATABASE", "check_folder"]
+__all__ = ["BLOBS", "DATABASE", "TOKEN_KEY", "check_folder"]
 
 DATABASE: Final = "registry.db"
 BLOBS: Final = "blobs"
+TOKEN_KEY: Final = "token.key"  # noqa: S105  (a name)
+"""The key of tokens, which a server with users keeps here unless its configuration has one."""
 
 OURS: Final = frozenset(
     {
@@ -34,6 +36,7 @@ OURS: Final = frozenset(
         "registry.reserve",
         "server.lock",
         "collect.lock",
+        TOKEN_KEY,
         BLOBS,
     }
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ociserver.errors import OCIError
+from ociserver.manifests import refused_move
 from ociserver.store.work import Work
 
 __all__ = ["check_deletable", "check_repository_deletable", "check_tags", "is_held_by_tag"]
@@ -17,12 +18,12 @@ def check_repository_deletable(repo_id: int) -> Work[None]:
         raise OCIError("DENIED", "the repository has tags, and tags are immutable in this registry")
 
 
-def check_tags(repo_id: int, manifest_id: int | None, tags: Sequence[str]) -> Work[None]:
+def check_tags(repo_id: int, manifest_id: int | None, tags: Sequence[str], *, is_immutable: bool) -> Work[None]:
     """Raises DENIED if one of the tags points at another manifest."""
     for tag in tags:
         rows = yield "SELECT manifest_id FROM tags WHERE repository_id = ? AND name = ?", (repo_id, tag)
         if rows and rows[0][0] != manifest_id:
-            raise OCIError("DENIED", f"cannot overwrite tag {tag}: tags are immutable in this registry")
+            raise refused_move(tag, is_immutable=is_immutable)
 
 
 def check_deletable(repo_id: int, digest: str) -> Work[None]:

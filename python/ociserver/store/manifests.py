@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from itertools import islice
 from typing import Final
 
@@ -31,6 +31,7 @@ def push_manifest(
     content: bytes,
     info: ManifestInfo,
     tags: Sequence[str],
+    create_only: Collection[str],
     *,
     immutable_tags: bool,
     lax: bool,
@@ -49,8 +50,8 @@ def push_manifest(
             raise refused_retype(media_type, info.media_type, is_immutable=is_immutable)
         # An older version has recorded a type that the content cannot have.
         yield from record(manifest_id, repo_id, info)
-    if immutable_tags:
-        yield from check_tags(repo_id, manifest_id, tags)
+    fixed = tags if immutable_tags else [tag for tag in tags if tag in create_only]
+    yield from check_tags(repo_id, manifest_id, fixed, is_immutable=immutable_tags)
     if not lax:
         yield from _check_references(repo_id, info)
     if manifest_id is None:

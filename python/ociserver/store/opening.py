@@ -32,7 +32,7 @@ async def resume_upload(
     """
     if not is_upload_id(upload_id):
         raise OCIError("BLOB_UPLOAD_UNKNOWN")
-    remembered = uploads.remembered(repository, upload_id)
+    remembered = uploads.take_remembered(repository, upload_id)
     if is_writer:
         if remembered is not None:
             return Upload(uploads, repository, remembered, offset, State.REMEMBERED)

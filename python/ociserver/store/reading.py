@@ -22,7 +22,7 @@ from ociserver.store.work import Database, Work
 __all__ = ["Reading"]
 
 RENEWAL_WAIT_S: Final = 0.1
-"""Seconds that a HEAD waits for the renewal of its content: not so long as a slow disk or a locked database takes."""
+"""Seconds that a HEAD waits for the renewal of its content: less than a slow disk or a locked database takes."""
 
 _log = logging.getLogger("ociserver")
 

@@ -53,7 +53,7 @@ class Upload:
         self._offset = offset
         self._state = state
         # Whether another process may have created a file, for which nobody has looked yet.
-        self._may_have_file = state is State.REMEMBERED
+        self._file_unchecked = state is State.REMEMBERED
         self._claim: Claim | None = None
         # All bytes of the upload, while there is no file.
         self._buffer = content_of(row) or b""
@@ -206,7 +206,7 @@ class Upload:
 
     def _has_file(self) -> bool:
         """Whether a file must be locked before anything is written."""
-        return is_in_file(self._row) or (not self._may_have_file and self._uploads.has_file(self.id))
+        return is_in_file(self._row) or (not self._file_unchecked and self._uploads.has_file(self.id))
 
     def _take(self, claim: Claim, held: tuple[UploadFile, UploadRow] | None) -> None:
         self._change(Event.CLAIM)
@@ -321,7 +321,7 @@ class Upload:
             return
         try:
             if file is None:
-                if self._may_have_file and self._uploads.is_held(self.id):
+                if self._file_unchecked and self._uploads.is_held(self.id):
                     raise OCIError("RANGE_INVALID", "another request is writing to this upload")
                 self._row = await self._uploads.record_content(self._repository, self._row, self._buffer)
                 return

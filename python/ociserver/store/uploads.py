@@ -146,7 +146,7 @@ class Uploads:
         """Keep a row that this process has just recorded, for the next request of the upload."""
         self._remembered.put(row.id, (repository, row))
 
-    def remembered(self, repository: str, upload_id: str) -> UploadRow | None:
+    def take_remembered(self, repository: str, upload_id: str) -> UploadRow | None:
         """The row that this process has recorded last, and forget it. Another process may have changed it since."""
         found = self._remembered.pop(upload_id)
         return found[1] if found is not None and found[0] == repository else None

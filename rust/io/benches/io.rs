@@ -22,6 +22,8 @@ fn access_line(bencher: Bencher<'_, '_>, format: Format) {
         received: 0,
         sent: 1234,
         duration: 0.000_123,
+        user: "",
+        via: "",
     };
     let (now, mut line) = (SystemTime::now(), String::new());
     bencher.bench_local(|| {

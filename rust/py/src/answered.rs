@@ -52,6 +52,8 @@ pub(crate) struct PyAnswered {
     pub(crate) status: u16,
     pub(crate) sent: usize,
     pub(crate) began: Instant,
+    /// The `Identity` of the client, if the handler asks who sends a request.
+    pub(crate) identity: Option<Py<PyAny>>,
 }
 
 #[pymethods]
@@ -65,6 +67,7 @@ impl PyAnswered {
             Some(client) if client.is_truthy()? => client.get_item(0)?,
             _ => intern!(py, "").clone().into_any(),
         };
+        let (user, via) = self.user(py)?;
         let request_id = self.observer.ids.get().0.of(self.request_id.as_ref().map(|id| id.as_bytes(py)));
         let observe = self.observer.observe.bind(py);
         if let Ok(log) = observe.cast::<PyLineWriter>() {
@@ -81,17 +84,32 @@ impl PyAnswered {
                 received: 0,
                 sent: self.sent as u64,
                 duration,
+                user: &user.extract::<Text<'_>>()?.0,
+                via: &via.extract::<Text<'_>>()?.0,
             });
             return Ok(());
         }
         let Self { kind, repository, status, sent, .. } = self;
-        let fields = (request_id, client, method, path, kind, repository, status, 0, sent, duration);
+        let fields = (request_id, client, method, path, kind, repository, status, 0, sent, duration, user, via);
         observe.call1((event_class(py)?.call1(fields)?,)).map(drop)
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         visit.call(&self.observer.observe)?;
         visit.call(&self.scope)
+    }
+}
+
+impl PyAnswered {
+    /// The name of the user, and how they signed in.
+    fn user<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyAny>)> {
+        match &self.identity {
+            Some(identity) => {
+                let identity = identity.bind(py);
+                Ok((identity.getattr(intern!(py, "name"))?, identity.getattr(intern!(py, "via"))?))
+            }
+            None => Ok((intern!(py, "").clone().into_any(), intern!(py, "").clone().into_any())),
+        }
     }
 }
 

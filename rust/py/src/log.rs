@@ -70,10 +70,23 @@ impl<'py> FromPyObject<'_, 'py> for LogFormat {
 }
 
 /// The fields of `ociserver.event.Event`, in order.
-type Fields<'a> = (Text<'a>, Text<'a>, Text<'a>, &'a [u8], Option<Text<'a>>, Option<Text<'a>>, u16, u64, u64, f64);
+type Fields<'a> = (
+    Text<'a>,
+    Text<'a>,
+    Text<'a>,
+    &'a [u8],
+    Option<Text<'a>>,
+    Option<Text<'a>>,
+    u16,
+    u64,
+    u64,
+    f64,
+    Text<'a>,
+    Text<'a>,
+);
 
 fn borrowed<'a>(fields: &'a Fields<'_>) -> Event<'a> {
-    let (request_id, client, method, path, kind, repository, status, received, sent, duration) = fields;
+    let (request_id, client, method, path, kind, repository, status, received, sent, duration, user, via) = fields;
     Event {
         request_id: &request_id.0,
         client: &client.0,
@@ -85,6 +98,8 @@ fn borrowed<'a>(fields: &'a Fields<'_>) -> Event<'a> {
         received: *received,
         sent: *sent,
         duration: *duration,
+        user: &user.0,
+        via: &via.0,
     }
 }
 

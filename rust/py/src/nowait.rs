@@ -27,6 +27,7 @@ pub(crate) struct PyNowaitReader {
     blobs: bool,
     tag_digest: bool,
     observer: Option<Observer>,
+    admit: Option<Py<PyAny>>,
 }
 
 /// A response without the headers that all responses have. `content` is None for HEAD.
@@ -42,7 +43,7 @@ type Messages<'py> = (Bound<'py, PyDict>, Bound<'py, PyDict>, Option<PyAnswered>
 #[pymethods]
 impl PyNowaitReader {
     #[new]
-    #[pyo3(signature = (read_nowait, refusal, *, blobs, tag_digest, observe, ids))]
+    #[pyo3(signature = (read_nowait, refusal, *, blobs, tag_digest, observe, ids, admit=None))]
     fn new(
         read_nowait: Py<PyAny>,
         refusal: Py<PyAny>,
@@ -50,20 +51,34 @@ impl PyNowaitReader {
         tag_digest: bool,
         observe: Option<Py<PyAny>>,
         ids: Py<PyRequestIds>,
+        admit: Option<Py<PyAny>>,
     ) -> Self {
-        Self { read_nowait, refusal, blobs, tag_digest, observer: observe.map(|observe| Observer { observe, ids }) }
+        let observer = observe.map(|observe| Observer { observe, ids });
+        Self { read_nowait, refusal, blobs, tag_digest, observer, admit }
     }
 
     fn answer<'py>(&self, scope: &Bound<'py, PyAny>) -> PyResult<Option<Messages<'py>>> {
         let py = scope.py();
         let began = Instant::now();
         let Ok(scope) = scope.cast::<PyDict>() else { return Ok(None) };
-        let Some(PlainRead { request, request_id, condition }) = plain_read(scope)? else { return Ok(None) };
+        let Some(PlainRead { request, request_id, condition, authorization }) = plain_read(scope)? else {
+            return Ok(None);
+        };
         let (Some(repository), Some(reference)) = (&request.repository, reference(&request)) else { return Ok(None) };
         if is_blob(&request) && !self.blobs {
             return Ok(None);
         }
         let (kind, repository) = (kind_name(py, request.kind), PyString::new(py, repository.as_str()));
+        let identity = match &self.admit {
+            None => None,
+            Some(admit) => {
+                let identity = admit.bind(py).call1((authorization, &repository))?;
+                if identity.is_none() {
+                    return Ok(None);
+                }
+                Some(identity.unbind())
+            }
+        };
         let whole = match self.read_nowait.bind(py).call1((kind, &repository, PyString::new(py, reference))) {
             Ok(found) if found.is_none() => None,
             Ok(found) => self.found(&request, condition, &found.cast_into()?)?,
@@ -92,6 +107,7 @@ impl PyNowaitReader {
             status,
             sent: size,
             began,
+            identity,
         });
         Ok(Some((start, body, answered)))
     }
@@ -100,6 +116,9 @@ impl PyNowaitReader {
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         visit.call(&self.read_nowait)?;
         visit.call(&self.refusal)?;
+        if let Some(admit) = &self.admit {
+            visit.call(admit)?;
+        }
         self.observer.as_ref().map_or(Ok(()), |observer| visit.call(&observer.observe))
     }
 }
@@ -155,14 +174,16 @@ fn is_get(request: &Request) -> bool {
     matches!(request.kind, Kind::ManifestGet | Kind::BlobGet)
 }
 
-/// A read of a manifest or a blob, with its headers X-Request-Id and If-None-Match.
+/// A read of a manifest or a blob, with its headers X-Request-Id, If-None-Match and Authorization.
 struct PlainRead<'py> {
     request: Request,
     request_id: Option<Bound<'py, PyBytes>>,
     condition: Option<Bound<'py, PyBytes>>,
+    authorization: Option<Bound<'py, PyBytes>>,
 }
 
-/// Parse a request. None if it is not a GET or HEAD, or has a body, a range, a query or a root path.
+/// Parse a request. None if it is not a GET or HEAD, or has a body, a range, a query, a root path, or repeated
+/// credentials.
 fn plain_read<'py>(scope: &Bound<'py, PyDict>) -> PyResult<Option<PlainRead<'py>>> {
     let py = scope.py();
     let (Some(method), Some(path), Some(query), Some(headers)) = (
@@ -187,18 +208,19 @@ fn plain_read<'py>(scope: &Bound<'py, PyDict>) -> PyResult<Option<PlainRead<'py>
     if query.is_truthy()? || root.is_some_and(|root| root.is_truthy().unwrap_or(true)) {
         return Ok(None);
     }
-    let (mut request_id, mut condition) = (None, None);
+    let (mut request_id, mut condition, mut authorization) = (None, None, None);
     for header in headers {
         match header.get_item(0)?.cast::<PyBytes>()?.as_bytes() {
             b"content-length" | b"transfer-encoding" | b"range" => return Ok(None),
             b"x-request-id" => request_id = Some(header.get_item(1)?.cast_into()?),
             b"if-none-match" => condition = Some(header.get_item(1)?.cast_into()?),
+            b"authorization" if authorization.replace(header.get_item(1)?.cast_into()?).is_some() => return Ok(None),
             _ => {}
         }
     }
     // The event loop handles an invalid request.
     let request = request::parse(method, path.as_bytes(), b"", b"").ok();
-    Ok(request.map(|request| PlainRead { request, request_id, condition }))
+    Ok(request.map(|request| PlainRead { request, request_id, condition, authorization }))
 }
 
 /// The tag or the digest that is read. None for other requests.

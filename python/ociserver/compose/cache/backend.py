@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Hashable, Mapping, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Collection, Hashable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
 from ociserver._core import ByteRange
-from ociserver.adapt import complete, read_nowait_of
+from ociserver.adapt import complete, if_any, read_nowait_of
 from ociserver.compose.cache.blobs import Blobs
 from ociserver.compose.cache.eviction import USE_AFTER_S, Eviction
 from ociserver.compose.cache.index import Index
@@ -228,6 +228,7 @@ class Cache(Backend, reads_nowait=True):
         *,
         digest: str | None = None,
         tags: Sequence[str] = (),
+        create_only: Collection[str] = (),
     ) -> PushedManifest:
         is_new = False
         if self._is_local is not None:
@@ -237,7 +238,9 @@ class Cache(Backend, reads_nowait=True):
             if owner == "upstream":
                 raise _denied(repository)
         try:
-            return await self._local.push_manifest(repository, content, media_type, digest=digest, tags=tags)
+            return await self._local.push_manifest(
+                repository, content, media_type, digest=digest, tags=tags, **if_any(create_only)
+            )
         except BaseException:
             if is_new:
                 await self._index.release([repository])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Collection, Coroutine, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
 from types import TracebackType
@@ -12,7 +12,7 @@ from typing import Any, Literal, Self, TypeVar
 from weakref import WeakValueDictionary
 
 from ociserver._core import ByteRange
-from ociserver.adapt import complete
+from ociserver.adapt import complete, if_any
 from ociserver.compose.unify.merge import merged
 from ociserver.compose.unify.outcomes import UNKNOWN, everywhere, most_telling, settle
 from ociserver.compose.unify.reads import at_once, in_turn
@@ -152,9 +152,12 @@ class Unify(Backend):
         *,
         digest: str | None = None,
         tags: Sequence[str] = (),
+        create_only: Collection[str] = (),
     ) -> PushedManifest:
         def push(backend: Backend) -> Coroutine[Any, Any, PushedManifest]:
-            return backend.push_manifest(repository, content, media_type, digest=digest, tags=tags)
+            return backend.push_manifest(
+                repository, content, media_type, digest=digest, tags=tags, **if_any(create_only)
+            )
 
         async with self._turn(repository):
             return (await self._write(push))[0]

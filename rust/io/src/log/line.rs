@@ -39,6 +39,10 @@ pub struct Event<'a> {
     pub sent: u64,
     /// Duration of the request in seconds.
     pub duration: f64,
+    /// The name of the user; "" if nobody has signed in.
+    pub user: &'a str,
+    /// How the user signed in.
+    pub via: &'a str,
 }
 
 // Writing to a `String` never fails.
@@ -57,6 +61,12 @@ impl Format {
                 push_status(line, event.status, "-");
                 write!(line, " in={received} out={sent} {:.1}ms id=", duration * 1000.0);
                 push_quoted(line, event.request_id.as_bytes());
+                if !event.user.is_empty() {
+                    line.push_str(" user=\"");
+                    push_quoted(line, event.user.as_bytes());
+                    line.push_str("\" via=");
+                    push_quoted(line, event.via.as_bytes());
+                }
             }
             Self::Json => {
                 write!(line, r#"{{"time":"{at}","level":"info","message":"request","request_id":"#);
@@ -73,7 +83,14 @@ impl Format {
                 push_json_or_null(line, event.repository);
                 line.push_str(r#","status":"#);
                 push_status(line, event.status, "null");
-                write!(line, r#","received_bytes":{received},"sent_bytes":{sent},"duration_s":{duration:.6}}}"#);
+                write!(line, r#","received_bytes":{received},"sent_bytes":{sent},"duration_s":{duration:.6}"#);
+                if !event.user.is_empty() {
+                    line.push_str(r#","user":"#);
+                    push_json(line, event.user);
+                    line.push_str(r#","via":"#);
+                    push_json(line, event.via);
+                }
+                line.push('}');
             }
         }
     }
@@ -206,6 +223,8 @@ mod tests {
         received: 0,
         sent: 2,
         duration: 0.0012,
+        user: "",
+        via: "",
     };
 
     fn line(format: Format, event: &Event<'_>) -> String {
@@ -251,6 +270,14 @@ mod tests {
                 + r#""path":"/\"\\\n\b\u007f\\xc3\\xff~","kind":null,"repository":"\t\u2028","#
                 + r#""status":null,"received_bytes":0,"sent_bytes":2,"duration_s":0.001200}"#
         );
+    }
+
+    #[test]
+    fn users() {
+        let event = Event { user: "al\"ice\n", via: "htpasswd", ..PING };
+        assert!(line(Format::Text, &event).ends_with(r#" id=id-1 user="al\"ice\x0a" via=htpasswd"#));
+        let json = line(Format::Json, &event);
+        assert!(json.ends_with(r#""duration_s":0.001200,"user":"al\"ice\n","via":"htpasswd"}"#), "{json}");
     }
 
     #[test]

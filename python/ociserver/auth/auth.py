@@ -1,0 +1,313 @@
+"""Everything that a `Handler` needs to know who asks, and what they may do."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from ociserver.auth import audit
+from ociserver.auth.accounts import HtpasswdAccounts
+from ociserver.auth.authorization import Basic, InvalidCredentialsError
+from ociserver.auth.credentials import MAX_MEMO, Authenticate, Authenticator
+from ociserver.auth.guard import Guard, denied
+from ociserver.auth.identity import CATALOG, Action, Grants, Identity
+from ociserver.auth.keys import TokenKeys, new_key
+from ociserver.auth.needs import NEEDS, scope_of
+from ociserver.auth.origin import Origin
+from ociserver.auth.owned_uploads import UploadOwners
+from ociserver.auth.rules import Rule, Rules
+from ociserver.auth.scopes import format_scope
+from ociserver.auth.throttle import Throttle
+from ociserver.auth.tokens import LIFETIME_S, IssuedToken, Tokens
+from ociserver.auth.watched_file import CHECK_EVERY_S
+from ociserver.errors import OCIError
+from ociserver.interface import Backend
+
+if TYPE_CHECKING:
+    from ociserver._core import Request
+    from ociserver.types import Scope
+
+__all__ = ["SERVICE", "TOKEN_PATH", "Auth"]
+
+SERVICE: Final = "ociserver"
+"""The name of this registry in the token protocol, unless another is given."""
+
+TOKEN_PATH: Final = "/v2/token"  # noqa: S105  (a path)
+"""The path of the token endpoint. Ingresses often map only `/v2/`, and no repository has this path."""
+
+_REALM: Final = "registry"
+"""The realm of the Basic challenge of the token endpoint."""
+
+_CHANGES: Final = {
+    "manifest_put": "push",
+    "upload_blob": "push",
+    "upload_complete": "push",
+    "blob_mount": "push",
+    "manifest_delete": "delete",
+    "blob_delete": "delete",
+}
+"""Kinds of requests that the audit log has."""
+
+
+class Auth:
+    """Who is asking, and what they may do.
+
+    Everybody is denied what no rule allows. With this, `GET /v2/` without credentials is answered with 401, so that
+    every client learns how to sign in; clients without an account get a token without one.
+
+    Args:
+        rules: who may do what.
+        groups: the users of each group.
+        htpasswd: a file of users and password hashes (bcrypt or argon2id). It is read again when it changes.
+        authenticate: an authenticator of one's own, which is asked before the others.
+        token_keys: sign the tokens of this registry. Without them a random key is made, so only this process accepts
+            the tokens.
+        token_lifetime_s: seconds that a token is valid, from 60 to 86,400.
+        service: the name of this registry in the token protocol.
+        realm: the URL of the token endpoint. By default `/v2/token` at the host that the client has asked.
+        trusted_proxies: networks of proxies whose X-Forwarded headers are believed.
+        check_every_s: seconds between two looks at the file of users.
+        throttle: slows down the guessing of passwords; by default one with its own defaults.
+
+    Raises:
+        ValueError: a setting or the file is wrong.
+        OSError: the file cannot be read.
+        ImportError: the packages for password hashes are not installed.
+    """
+
+    def __init__(
+        self,
+        rules: Rules | Sequence[Rule],
+        *,
+        groups: Mapping[str, Collection[str]] | None = None,
+        htpasswd: str | Path | None = None,
+        authenticate: Authenticate | None = None,
+        token_keys: TokenKeys | None = None,
+        token_lifetime_s: float = LIFETIME_S,
+        service: str = SERVICE,
+        realm: str | None = None,
+        trusted_proxies: Sequence[str] = (),
+        check_every_s: float = CHECK_EVERY_S,
+        throttle: Throttle | None = None,
+    ) -> None:
+        keys = token_keys or TokenKeys([new_key().encode()])
+        self._rules = rules if isinstance(rules, Rules) else Rules(rules, groups)
+        self._service = service
+        self._realm = realm
+        self._origin = Origin(trusted_proxies)
+        self._tokens = Tokens(keys, issuer=service, service=service, lifetime_s=token_lifetime_s)
+        self._owners = UploadOwners(keys.derive(b"uploads"))
+        accounts = None
+        if htpasswd is not None:
+            accounts = HtpasswdAccounts(Path(htpasswd), check_every_s, throttle or Throttle())
+        self._authenticator = Authenticator(self._tokens, accounts, authenticate, self._origin, check_every_s)
+
+    @property
+    def token_path(self) -> str:
+        """The path of the token endpoint, below the prefix where the handler is mounted."""
+        return TOKEN_PATH
+
+    def guard(self, backend: Any) -> Backend:
+        """The backend as the client of the current request may use it."""
+        return Guard(backend, self._rules, self._owners)
+
+    # Requests
+
+    async def admit(self, scope: Scope, request: Request) -> Identity:
+        """The identity of a client that may make a request, as far as its kind, repository and tags say.
+
+        `Guard` decides again at each call of the backend. This is for the answers that are not the backend's, and so
+        that no body is read for nothing.
+
+        Raises:
+            OCIError: UNAUTHORIZED with a challenge, if signing in, or another token, would help; DENIED if not.
+        """
+        try:
+            identity = await self._authenticator.identify(scope)
+        except InvalidCredentialsError as error:
+            what = _error_of(scope)
+            if what is not None:
+                audit.record("token-refused", reason=str(error), client=self._origin.client(scope))
+            raise self._unauthorized(scope, request, str(error), what) from None
+        refusal = self._refusal(scope, request, identity)
+        if refusal is None:
+            return identity
+        # Every other refusal is a challenge, as clients expect it before they sign in.
+        if refusal.code == "DENIED":
+            audit.record(
+                "denied",
+                user=identity.name,
+                via=identity.via,
+                client=self._origin.client(scope),
+                kind=request.kind,
+                repository=request.repository,
+                reference=request.tag or request.digest,
+            )
+        raise refusal
+
+    def admit_nowait(self, authorization: bytes | None, repository: str) -> Identity | None:
+        """The identity of a client that may read everything in a repository. None: ask `admit`. In any thread.
+
+        Args:
+            authorization: the value of the only Authorization header.
+            repository: the repository to read from.
+        """
+        known = self._authenticator.identify_nowait(authorization)
+        if known is None:
+            return None
+        allowed = known.pulls.get(repository)
+        if allowed is None:
+            identity = known.identity
+            allowed = identity.permits("pull", repository) and self._rules.pulls_every_tag(identity, repository)
+            if len(known.pulls) >= MAX_MEMO:
+                known.pulls.clear()
+            known.pulls[repository] = allowed
+        return known.identity if allowed else None
+
+    def finished(
+        self, scope: Scope, request: Request, identity: Identity, status: int, digest: str | None = None
+    ) -> None:
+        """Write a change into the audit log.
+
+        Args:
+            scope: of the request.
+            request: what was asked.
+            identity: who has asked.
+            status: of the answer.
+            digest: of what was pushed, if the request does not have it.
+        """
+        event = _CHANGES.get(request.kind)
+        # 202 to a push of a blob is an upload that has begun.
+        if event is None or status not in (201, 202) or (event == "push" and status != 201):
+            return
+        tags = [*dict.fromkeys([request.tag, *request.tags] if request.tag else request.tags)]
+        audit.record(
+            event,
+            user=identity.name,
+            via=identity.via,
+            client=self._origin.client(scope),
+            kind=request.kind,
+            repository=request.repository,
+            digest=request.digest or digest,
+            tags=tags or None,
+        )
+
+    # Tokens
+
+    async def token_identity(self, scope: Scope, credentials: Basic | None) -> Identity:
+        """Who asks for a token.
+
+        Args:
+            scope: of the request.
+            credentials: from its form; None: those of its headers.
+
+        Raises:
+            OCIError: UNAUTHORIZED if the credentials are wrong, or a token: a token gives no other token.
+        """
+        try:
+            if credentials is not None:
+                client = self._origin.client(scope)
+                return await self._authenticator.sign_in(credentials.user, credentials.password, client)
+            identity = await self._authenticator.identify(scope)
+        except InvalidCredentialsError as error:
+            raise _wrong_credentials(str(error)) from None
+        if identity.grants is not None:
+            raise _wrong_credentials("a token gives no other token: send a user name and a password")
+        return identity
+
+    def issue(self, scope: Scope, identity: Identity, asked: Grants) -> IssuedToken:
+        """A token for what the rules allow of what a client asks for, which may be nothing.
+
+        Raises:
+            ValueError: the scopes do not fit into a token.
+        """
+        grants = {name: actions & self._granted(identity, name) for name, actions in asked.items()}
+        grants = {name: actions for name, actions in grants.items() if actions}
+        token = self._tokens.issue(
+            identity.name,
+            via=identity.via,
+            grants=grants,
+            groups=identity.groups,
+            stamp=self._authenticator.stamp(identity),
+        )
+        audit.record(
+            "token",
+            user=identity.name,
+            via=identity.via,
+            client=self._origin.client(scope),
+            scope=format_scope(grants),
+        )
+        return token
+
+    def _granted(self, identity: Identity, name: str) -> frozenset[str]:
+        if name == CATALOG:
+            return frozenset({"*"}) if self._may_list(identity) else frozenset()
+        return self._rules.granted(identity, name)
+
+    # Decisions about one request
+
+    def _refusal(self, scope: Scope, request: Request, identity: Identity) -> OCIError | None:
+        match NEEDS[request.kind]:
+            case "sign-in":
+                if not identity.is_anonymous or identity.grants is not None:
+                    return None
+                return self._unauthorized(scope, request)
+            case "catalog":
+                is_permitted = identity.grants is None or CATALOG in identity.grants
+                if self._may_list(identity):
+                    return None if is_permitted else self._insufficient(scope, request)
+                return self._unauthorized(scope, request, error=_error_of(scope, "insufficient_scope"))
+            case "pull":
+                return self._check(scope, request, identity, "pull", (request.tag,))
+            case "delete":
+                return self._check(scope, request, identity, "delete", (request.tag,))
+            case "write":
+                tags = (request.tag, *request.tags) if request.tag else request.tags or (None,)
+                return self._check(scope, request, identity, "create", tags)
+
+    def _check(
+        self, scope: Scope, request: Request, identity: Identity, action: Action, tags: Sequence[str | None]
+    ) -> OCIError | None:
+        repository = request.repository
+        assert repository
+        wrong = [tag for tag in tags if not self._rules.allows(identity, action, repository, tag)]
+        if not wrong:
+            return None
+        if all(self._rules.policy_allows(identity, action, repository, tag) for tag in wrong):
+            # The rules allow it, so the token does not.
+            return self._insufficient(scope, request)
+        if identity.is_anonymous:
+            return self._unauthorized(scope, request, error=_error_of(scope, "insufficient_scope"))
+        return denied("push" if action == "create" else action, repository, wrong[0])
+
+    def _may_list(self, identity: Identity) -> bool:
+        return not identity.is_anonymous or self._rules.may_pull_anything(identity)
+
+    # Challenges
+
+    def _insufficient(self, scope: Scope, request: Request) -> OCIError:
+        return self._unauthorized(scope, request, "the token is not for this request", "insufficient_scope")
+
+    def _unauthorized(self, scope: Scope, request: Request, message: str = "", error: str | None = None) -> OCIError:
+        """The error with exactly one challenge (RFC 6750, 3): some clients read only the first."""
+        realm = self._realm or f"{self._origin.url(scope)}{scope.get('root_path', '').rstrip('/')}{TOKEN_PATH}"
+        parts = [f'realm="{realm}"', f'service="{self._service}"']
+        wanted = format_scope(scope_of(request))
+        if wanted:
+            parts.append(f'scope="{wanted}"')
+        if error:
+            parts.append(f'error="{error}"')
+        return OCIError("UNAUTHORIZED", message, headers={"WWW-Authenticate": f"Bearer {','.join(parts)}"})
+
+
+def _error_of(scope: Scope, error: str = "invalid_token") -> str | None:
+    """The `error` of a challenge, if the client sent a token. Without it, some clients use the same token again."""
+    for name, value in scope["headers"]:
+        if name == b"authorization":
+            return error if value[:7].lower() == b"bearer " else None
+    return None
+
+
+def _wrong_credentials(message: str) -> OCIError:
+    return OCIError("UNAUTHORIZED", message, headers={"WWW-Authenticate": f'Basic realm="{_REALM}"'})

@@ -1,0 +1,182 @@
+"""Finds out who sends a request."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from ociserver.auth import audit
+from ociserver.auth.accounts import Accounts
+from ociserver.auth.authorization import Basic, InvalidCredentialsError, authorization_of, parse_authorization
+from ociserver.auth.identity import ANONYMOUS, Identity
+from ociserver.auth.jose import InvalidTokenError
+from ociserver.auth.tokens import Tokens
+from ociserver.lru import LRU
+
+if TYPE_CHECKING:
+    from ociserver.auth.origin import Origin
+    from ociserver.types import Scope
+
+__all__ = ["Authenticate", "Authenticator", "Known"]
+
+Authenticate = Callable[[Mapping[str, str]], Awaitable[Identity | None]]
+"""An authenticator of one's own: from the headers of a request, by name in lower case, to an identity. None: it does
+not know these credentials, and the other ways to sign in are tried. It may raise an `OCIError` to refuse the request.
+It is called for each request, so it should cache what takes long."""
+
+MAX_KNOWN: Final = 4096
+"""The most tokens that are remembered."""
+
+MAX_MEMO: Final = 1024
+"""The most repositories for which the decision about one identity is remembered."""
+
+RECORD_S: Final = 60.0
+"""Seconds in which the audit log has one entry of a user who signs in with each request from the same address."""
+
+
+@dataclass(slots=True)
+class Known:
+    """A verified token, or a client without credentials.
+
+    Args:
+        identity: whose it is.
+        until: time (`time.time`) after which it is not valid.
+        pulls: by repository, whether the identity may pull all of it: what a reader without the event loop has to know.
+    """
+
+    identity: Identity
+    until: float
+    pulls: dict[str, bool] = field(default_factory=dict)
+
+
+class Authenticator:
+    """Verifies the credentials of requests, and remembers verified tokens.
+
+    It does not remember passwords: whoever guesses them has to pass the throttle of the accounts each time.
+
+    Args:
+        tokens: verifies our own tokens.
+        accounts: users with passwords; None: nobody signs in with a password.
+        authenticate: an authenticator of one's own, which is asked first.
+        origin: says which address a client has.
+        check_every_s: seconds between two looks for changed accounts.
+    """
+
+    def __init__(
+        self,
+        tokens: Tokens,
+        accounts: Accounts | None,
+        authenticate: Authenticate | None,
+        origin: Origin,
+        check_every_s: float,
+    ) -> None:
+        self._tokens = tokens
+        self._accounts = accounts
+        self._authenticate = authenticate
+        self._origin = origin
+        # The map has keyed hashes of tokens, because a dump of the memory should not show them.
+        self._hash_key = secrets.token_bytes(32)
+        self._known: LRU[bytes, Known] = LRU(MAX_KNOWN)
+        self._anonymous = Known(ANONYMOUS, float("inf"))
+        self._version: object = None
+        self._check_every_s = check_every_s
+        self._look_at = 0.0
+        self._recorded: LRU[tuple[str, str], float] = LRU(MAX_KNOWN)
+
+    async def identify(self, scope: Scope) -> Identity:
+        """Who sends a request. Without credentials `ANONYMOUS`.
+
+        Raises:
+            InvalidCredentialsError: the credentials are wrong, expired or malformed.
+            OCIError: UNAUTHORIZED/400 for a malformed request; TOOMANYREQUESTS if the client has to wait.
+        """
+        if self._authenticate is not None:
+            identity = await self._authenticate(_headers(scope))
+            if identity is not None:
+                return identity
+        value = authorization_of(scope)
+        self._look()
+        credentials = None if value is None else parse_authorization(value)
+        if value is None or credentials is None:
+            return ANONYMOUS
+        if isinstance(credentials, Basic):
+            return await self.sign_in(credentials.user, credentials.password, self._origin.client(scope))
+        key = self._key(value)
+        known = self._known.get(key)
+        if known is None or known.until <= time.time():
+            known = self._of_token(credentials.token)
+            self._known.put(key, known)
+        return known.identity
+
+    def identify_nowait(self, value: bytes | None) -> Known | None:
+        """A client whose token is known, or who has none. None: ask `identify`. Any thread may call it.
+
+        Args:
+            value: of the only Authorization header.
+        """
+        if self._authenticate is not None or time.monotonic() >= self._look_at:
+            return None
+        if value is None:
+            return self._anonymous
+        known = self._known.peek(self._key(value))
+        return None if known is None or known.until <= time.time() else known
+
+    async def sign_in(self, user: str, password: str, client: str) -> Identity:
+        """The identity of a user with a password.
+
+        Raises:
+            InvalidCredentialsError: the name or the password is wrong.
+            OCIError: TOOMANYREQUESTS if the client has to wait.
+        """
+        identity = None if self._accounts is None else await self._accounts.sign_in(user, password, client)
+        if identity is None:
+            audit.record("sign-in-refused", user=user, client=client)
+            raise InvalidCredentialsError("the user name or the password is wrong")
+        now = time.monotonic()
+        if now >= (self._recorded.get((user, client)) or 0.0):
+            # Some clients send the password with each request.
+            self._recorded.put((user, client), now + RECORD_S)
+            audit.record("sign-in", user=identity.name, via=identity.via, client=client)
+        return identity
+
+    def stamp(self, identity: Identity) -> str:
+        """The stamp of the account of an identity, for its tokens; "" if there is no account."""
+        if self._accounts is None or identity.via != self._accounts.via:
+            return ""
+        return self._accounts.stamp(identity.name) or ""
+
+    def _look(self) -> None:
+        """Forget all tokens if the accounts have changed."""
+        now = time.monotonic()
+        if now < self._look_at:
+            return
+        self._look_at = now + self._check_every_s
+        version = None if self._accounts is None else self._accounts.version()
+        if version is not self._version:
+            self._version = version
+            self._known = LRU(MAX_KNOWN)
+
+    def _of_token(self, token: str) -> Known:
+        try:
+            claims = self._tokens.verify(token)
+        except InvalidTokenError as error:
+            raise InvalidCredentialsError(str(error)) from None
+        identity = Identity(claims.subject, claims.groups, claims.via, claims.grants, claims.expires)
+        # A token ends with its account, and with the password that it was obtained with.
+        if not hmac.compare_digest(claims.stamp, self.stamp(identity)):
+            raise InvalidCredentialsError("the account of the token was removed or changed")
+        return Known(identity, claims.expires)
+
+    def _key(self, value: bytes) -> bytes:
+        return hashlib.blake2b(value, key=self._hash_key, digest_size=16).digest()
+
+
+def _headers(scope: Scope) -> dict[str, str]:
+    # Refused here, because a dictionary keeps only one of several.
+    authorization_of(scope)
+    return {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}

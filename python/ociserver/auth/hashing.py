@@ -1,0 +1,70 @@
+"""Threads that check passwords, with a bounded queue, so that wrong passwords do not take the cores from pulls."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Final
+
+from ociserver.errors import OCIError
+
+__all__ = ["THREADS", "WAITING", "Hashing"]
+
+THREADS: Final = max(1, (os.cpu_count() or 1) // 2)
+"""Passwords that are checked at the same time: half of the cores, so that the other half serves the clients that have
+signed in."""
+
+WAITING: Final = 16
+"""Passwords that wait for a thread. At 60 ms each, the last one waits for a second. A client that had to wait longer
+would rather try again."""
+
+
+class Hashing:
+    """Runs the checks of passwords in threads of its own.
+
+    Args:
+        threads: checks that run at the same time.
+        waiting: checks that wait beyond that. Each further one is refused.
+    """
+
+    def __init__(self, threads: int = THREADS, waiting: int = WAITING) -> None:
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="ociserver-password")
+        # Freed by the thread itself: a caller that is cancelled leaves a thread behind that still computes.
+        self._slots = threading.BoundedSemaphore(threads + waiting)
+
+    async def run(self, verify: Callable[[], bool]) -> bool:
+        """The result of a function that blocks, such as the `verify` of a hash with its password.
+
+        Cancelling the caller does not stop the function, nor does it make room for another one before it has ended.
+
+        Raises:
+            OCIError: TOOMANYREQUESTS: all threads are busy and the queue is full, or this is being closed.
+        """
+        if not self._slots.acquire(blocking=False):
+            raise _busy("too many sign-ins at the same time")
+        try:
+            work = self._pool.submit(verify)
+        except RuntimeError:
+            self._slots.release()
+            raise _busy("the server is stopping") from None
+        work.add_done_callback(self._release)
+        try:
+            return await asyncio.shield(asyncio.wrap_future(work))
+        except asyncio.CancelledError:
+            if work.cancelled():  # by `close`, not by the caller
+                raise _busy("the server is stopping") from None
+            raise
+
+    async def close(self) -> None:
+        """Refuse everything that waits, and wait until the threads have ended."""
+        await asyncio.to_thread(self._pool.shutdown, cancel_futures=True)
+
+    def _release(self, work: Future[bool]) -> None:
+        self._slots.release()
+
+
+def _busy(message: str) -> OCIError:
+    return OCIError("TOOMANYREQUESTS", message, headers={"Retry-After": "1"})

@@ -1,0 +1,62 @@
+"""Who sends a request, and what a token of theirs may be used for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal, get_args
+
+__all__ = ["ACTIONS", "ANONYMOUS", "CATALOG", "Action", "Grants", "Identity"]
+
+Action = Literal["pull", "push", "create", "delete"]
+"""What a rule may allow. `push` includes `create`, which is a push that never moves a tag that exists."""
+
+ACTIONS: Final[tuple[Action, ...]] = get_args(Action)
+
+CATALOG: Final = "*"
+"""The key of the list of repositories in `Grants`. No repository has this name."""
+
+Grants = Mapping[str, frozenset[str]]
+"""What a token may be used for: by repository, the actions `pull`, `push` and `delete` of its scopes. For the list of
+repositories the key is `CATALOG`. The value there does not matter."""
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who sends a request.
+
+    Args:
+        name: of the user; "" for a client without credentials.
+        groups: the groups that the sign-in names. Groups of the configuration are added by `Rules`.
+        via: how the user signed in: `htpasswd`, `oidc`, ...; `anonymous` without credentials. A token keeps the way in
+            which it was obtained.
+        grants: what the token of the request may be used for. It only narrows what the rules allow. None: the request
+            has no token, so everything that the rules allow.
+        expires: time (`time.time`) after which the credentials must not be used. None: unlimited.
+        claims: of the identity provider, for rules about them.
+    """
+
+    name: str
+    groups: frozenset[str] = frozenset()
+    via: str = ""
+    grants: Grants | None = None
+    expires: float | None = None
+    claims: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def is_anonymous(self) -> bool:
+        """Whether the client sent no credentials, or a token that was given without any."""
+        return not self.name
+
+    def permits(self, action: Action, repository: str) -> bool:
+        """Whether the token of the request may be used for this. The rules decide too, see `Rules.allows`.
+
+        A token for `push` may be used to create.
+        """
+        if self.grants is None:
+            return True
+        return ("push" if action == "create" else action) in self.grants.get(repository, ())
+
+
+ANONYMOUS: Final = Identity("", via="anonymous")
+"""A client that sent no credentials."""

@@ -1,0 +1,95 @@
+"""`ociserver auth explain`: says which rule of a configuration file allows something, and why the others do not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from ociserver._core import is_repository, is_tag
+from ociserver.auth.identity import ACTIONS, ANONYMOUS, Action, Identity
+from ociserver.cli.configured import read
+from ociserver.cli.parameters import Command, option
+from ociserver.cli.references import quoted
+from ociserver.cli.table import printable
+
+if TYPE_CHECKING:
+    from ociserver.config.auth import Auth
+
+__all__ = ["explain"]
+
+NOBODY: Final = "-"
+"""The argument USER for a client without credentials."""
+
+
+@click.command(cls=Command, short_help="Say who may do what, and why.")
+@click.argument("user")
+@click.argument("action", type=click.Choice(ACTIONS))
+@click.argument("target", metavar="REPOSITORY[:TAG]")
+@option(
+    "--config",
+    section="Where the rules are",
+    type=click.Path(path_type=Path, dir_okay=False),
+    required=True,
+    metavar="FILE",
+    help="Configuration file with the rules.",
+)
+@click.pass_context
+def explain(context: click.Context, *, user: str, action: Action, target: str, config: Path) -> None:
+    """Say whether USER may do ACTION, which rules allow it, and why the other rules do not.
+
+    \b
+    USER    name of a user; - for a client without credentials
+    ACTION  pull; push; create: a push that moves no tag; delete
+    TAG     without it: a blob, or a manifest by its digest
+
+    Whether USER exists does not matter. Exit status: 0 allowed; 1 denied; 2 the command line or the file is wrong.
+    """
+    repository, tag = _target(target)
+    if not user:
+        raise click.UsageError(f"USER is empty; write {NOBODY} for a client without credentials.")
+    auth = read(config).auth
+    if auth is None:
+        click.echo("allowed: the configuration has no [auth] table, so everybody may do everything")
+        return
+    identity = ANONYMOUS if user == NOBODY else Identity(user)
+    is_allowed = _tell(auth, identity, action, repository, tag, config)
+    context.exit(0 if is_allowed else 1)
+
+
+def _target(text: str) -> tuple[str, str | None]:
+    """The repository and the tag of an argument."""
+    repository, colon, tag = text.partition(":")
+    if not is_repository(repository) or (colon and not is_tag(tag)):
+        raise click.UsageError(f"{quoted(text)} is not REPOSITORY or REPOSITORY:TAG, such as team/app:v1.")
+    return repository, tag if colon else None
+
+
+def _tell(auth: Auth, identity: Identity, action: Action, repository: str, tag: str | None, file: Path) -> bool:
+    """Print the decision with its reasons. Returns whether it is allowed."""
+    from ociserver.config.auth import rules_of  # late, as in `configured.read`
+
+    found = rules_of(auth).explain(identity, action, repository, tag)
+    who = "a client without credentials" if identity.is_anonymous else printable(identity.name)
+    target = repository if tag is None else f"{repository}:{tag}"
+    decision, may = ("allowed", "may") if found.is_allowed else ("denied", "may not")
+    click.echo(f"{decision}: {who} {may} {action} {target}")
+    if found.groups:
+        click.echo(f"  {who} is in {', '.join(map(printable, found.groups))}")
+    places = dict(enumerate(_places(auth, file), 1))
+    for number in found.allowing:
+        click.echo(f"  {places[number]} allows it")
+    for number, reason in found.others.items():
+        click.echo(f"  {places[number]} {printable(reason)}")
+    return found.is_allowed
+
+
+def _places(auth: Auth, file: Path) -> Iterator[str]:
+    """Each rule, as messages name it: its number, and where it is in the file."""
+    from ociserver.config.lines import line_of  # late, likewise
+
+    text = file.read_text(encoding="utf-8")
+    for number in range(len(auth.rules)):
+        yield f"rule {number + 1} ({file}:{line_of(text, ('auth', 'rules', number))})"

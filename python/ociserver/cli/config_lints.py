@@ -1,0 +1,47 @@
+"""Warnings about a configuration file: what is allowed in it, but probably a mistake."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ociserver.config import Config
+    from ociserver.config.auth import Htpasswd
+
+__all__ = ["warnings"]
+
+
+def warnings(config: Config, file: Path) -> Iterator[str]:
+    """Lines for people, in the form of the messages about mistakes. They read the file of passwords.
+
+    Args:
+        config: without mistakes.
+        file: where it comes from.
+    """
+    # Imported late, as in `configured.read`.
+    from ociserver.config.auth_lints import Lint, lints
+    from ociserver.config.lines import line_of
+    from ociserver.config.problems import Problem, dotted
+
+    if config.auth is None:
+        return
+    users, error = (None, "") if config.auth.htpasswd is None else _users(config.auth.htpasswd)
+    found = [Lint(("auth", "htpasswd", "file"), error)] if error else []
+    found += lints(config.auth, users)
+    text = file.read_text(encoding="utf-8")
+    problems = [Problem(file, line_of(text, lint.at), dotted(lint.at), f"warning: {lint.text}") for lint in found]
+    yield from map(str, sorted(problems, key=lambda problem: problem.line))
+
+
+def _users(table: Htpasswd) -> tuple[frozenset[str] | None, str]:
+    """The users of a file of passwords; None and the reason if they cannot be read."""
+    from ociserver.auth.htpasswd import HtpasswdFile  # late, likewise
+
+    file = HtpasswdFile(table.file)
+    try:
+        file.load()
+    except (ImportError, ValueError) as error:
+        return None, f"the users cannot be read: {error}"
+    return file.snapshot.users, ""

@@ -1,0 +1,141 @@
+"""What `ociserver config check` warns about: allowed, but probably a mistake."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+from typing import Final
+
+import pytest
+from click.testing import CliRunner
+
+from ociserver.cli import main
+from ociserver.config import parse
+from ociserver.config.auth_lints import lints
+from ociserver.config.problems import dotted
+
+HTPASSWD: Final = '[auth.htpasswd]\nfile = "users"\n'
+RULE: Final = 'repositories = ["*"]\nallow = ["pull"]\n'
+FOR_ALL: Final = f"[[auth.rules]]\nauthenticated = true\n{RULE}"
+ANY: Final = '["*"]'
+NAMES: Final = '["a", "a/", "/a", "/*", "Team/*", "a b*", "team/*", "*A"]'
+USERS: Final = frozenset({"alice", "ci-1"})
+
+# John the Ripper's and Openwall's test vector of bcrypt: the hash of "U*U".
+ALICE: Final = "alice:$2a$05$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW\n"
+
+
+def rule(selects: str, groups: str = "") -> str:
+    return f"{HTPASSWD}[auth.groups]\n{groups}\n[[auth.rules]]\n{selects}\n{RULE}"
+
+
+# The file, and the places of the warnings with a part of their texts. The file of passwords has `USERS`.
+TABLE: Final = {
+    "nothing": (HTPASSWD + FOR_ALL, {}),
+    "a user": (rule('users = ["alice", "ci-*"]'), {}),
+    "a user who is not there": (
+        rule('users = ["alice", "zoe", "Alice"]'),
+        {"auth.rules[0].users[1]": "matches no user", "auth.rules[0].users[2]": "matches no user"},
+    ),
+    "a pattern of users that matches nobody": (
+        rule('users = ["ci-?1"]'),
+        {"auth.rules[0].users[0]": "no user"},
+    ),
+    "a group": (rule('groups = ["dev", "d*"]', groups='dev = ["alice"]'), {}),
+    "a group that is not there": (
+        rule('groups = ["dve", "dev"]', groups='dev = ["alice"]'),
+        {"auth.rules[0].groups[0]": "matches no group"},
+    ),
+    "no groups at all": (rule('groups = ["dev"]'), {"auth.rules[0].groups[0]": "matches no group"}),
+    "an empty group": (
+        rule('groups = ["dev"]', groups="dev = []"),
+        {"auth.rules[0].groups[0]": "that has users"},
+    ),
+    "a member who is not there": (
+        f'{HTPASSWD}{FOR_ALL}[auth.groups]\ndev = ["alice", "zoe", "ci-*"]',
+        {"auth.groups.dev[1]": "is not a user", "auth.groups.dev[2]": "as a name, and not as a pattern"},
+    ),
+    "everybody may pull": (f"[[auth.rules]]\nanonymous = true\n{RULE}", {}),
+    "everybody may write": (
+        f"[[auth.rules]]\nanonymous = true\n{RULE}".replace('"pull"', '"delete", "pull", "push", "create"'),
+        {
+            "auth.rules[0].allow[0]": "lets everybody delete without signing in",
+            "auth.rules[0].allow[2]": "lets everybody push",
+            "auth.rules[0].allow[3]": "lets everybody create",
+        },
+    ),
+    "users may write": (HTPASSWD + FOR_ALL.replace('"pull"', '"push", "delete"'), {}),
+    "rules for users, but no users": (
+        f'[[auth.rules]]\nanonymous = true\n{RULE}{FOR_ALL}[[auth.rules]]\nusers = ["a"]\n{RULE}',
+        {"auth.rules[1]": "nobody can sign in", "auth.rules[2]": "nobody can sign in"},
+    ),
+    "names that no repository has": (
+        f"{HTPASSWD}{FOR_ALL.replace(ANY, NAMES)}",
+        {f"auth.rules[0].repositories[{number}]": "no repository" for number in range(1, 6)},
+    ),
+    "names that no tag has": (
+        f'{HTPASSWD}{FOR_ALL}tags = ["V1", "*", "v*", "-x", "sha256:00*", "a/b", "_1", "V*"]',
+        {f"auth.rules[0].tags[{number}]": "no tag" for number in (3, 4, 5)},
+    ),
+    "a proxy that is everybody": (
+        f'[auth]\ntrusted-proxies = ["10.0.0.0/8", "0.0.0.0/0", "::/0"]\n{HTPASSWD}{FOR_ALL}',
+        {"auth.trusted-proxies[1]": "trusts everybody", "auth.trusted-proxies[2]": "trusts everybody"},
+    ),
+}
+
+
+def found(text: str, users: Collection[str] | None) -> dict[str, str]:
+    auth = parse(text, Path("registry.toml")).auth
+    assert auth is not None
+    return {dotted(lint.at): lint.text for lint in lints(auth, users)}
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_what_is_probably_a_mistake(name: str) -> None:
+    text, expected = TABLE[name]
+    warned = found(text, USERS)
+    assert warned.keys() == expected.keys()
+    assert all(words in warned[key] for key, words in expected.items())
+
+
+def test_users_are_not_compared_with_a_file_that_cannot_be_read() -> None:
+    text = rule('users = ["zoe"]', groups='dev = ["bob"]')
+    assert found(text, None) == {}
+    assert found(text, USERS).keys() == {"auth.rules[0].users[0]", "auth.groups.dev[0]"}
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_no_warning_repeats_a_value(name: str) -> None:
+    """A string of the file may be a secret, even where none belongs."""
+    text, _ = TABLE[name]
+    said = " ".join(found(text.replace("zoe", "S3cret"), USERS).values())
+    assert "S3cret" not in said
+
+
+def check(file: Path) -> tuple[int, str, list[str]]:
+    done = CliRunner().invoke(main, ["config", "check", str(file)])
+    return done.exit_code, done.stdout, done.stderr.splitlines()
+
+
+def test_the_command_warns_and_its_exit_status_stays_0(tmp_path: Path) -> None:
+    file = tmp_path / "registry.toml"
+    file.write_text(f'{FOR_ALL}[[auth.rules]]\nusers = ["alice", "zoe"]\n{RULE}{HTPASSWD}[auth.groups]\ndev = ["zoe"]')
+    (tmp_path / "users").write_text(ALICE)
+    assert check(file) == (
+        0,
+        f"{file}: no mistakes\n",
+        [
+            f"{file}:6: auth.rules[1].users[1]: warning: matches no user of the file of passwords",
+            f"{file}:12: auth.groups.dev[0]: warning: is not a user of the file of passwords",
+        ],
+    )
+    (tmp_path / "users").write_text(f"{ALICE}{ALICE.replace('alice', 'zoe')}")
+    assert check(file) == (0, f"{file}: no mistakes\n", [])
+
+
+def test_the_command_warns_of_a_file_of_passwords_that_cannot_be_read(tmp_path: Path) -> None:
+    file = tmp_path / "registry.toml"
+    file.write_text(f'{FOR_ALL}{HTPASSWD}[auth.groups]\ndev = ["zoe"]')
+    status, _, (warning,) = check(file)
+    assert status == 0
+    assert warning.startswith(f"{file}:6: auth.htpasswd.file: warning: the users cannot be read: ")
