@@ -6,20 +6,21 @@ import random
 import selectors
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from statistics import quantiles
 
 from benches.load import CONNECTIONS, Load, cpu_seconds
 from tests.serving.site import Site
 
 
-def run(site: Site, paths: Sequence[str], seconds: int) -> Load:
+def run(site: Site, paths: Sequence[str], seconds: int, headers: Mapping[str, str] | None = None) -> Load:
     """Send HEAD requests for the paths in random order.
 
     Raises:
         RuntimeError: an answer was not 200, or a connection ended.
     """
-    requests = [f"HEAD {path} HTTP/1.1\r\nHost: {site.host}\r\n\r\n".encode() for path in paths]
+    fields = "".join(f"{name}: {value}\r\n" for name, value in (headers or {}).items())
+    requests = [f"HEAD {path} HTTP/1.1\r\nHost: {site.host}\r\n{fields}\r\n".encode() for path in paths]
     connections = [site.connect() for _ in range(CONNECTIONS)]
     selector = selectors.DefaultSelector()
     for connection in connections:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import hmac
-import secrets
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -29,7 +27,7 @@ Authenticate = Callable[[Mapping[str, str]], Awaitable[Identity | None]]
 not know these credentials, and the other ways to sign in are tried. It may raise an `OCIError` to refuse the request.
 It is called for each request, so it should cache what takes long."""
 
-MAX_KNOWN: Final = 4096
+MAX_KNOWN: Final = 2048
 """The most tokens that are remembered."""
 
 MAX_MEMO: Final = 1024
@@ -79,8 +77,6 @@ class Authenticator:
         self._accounts = accounts
         self._authenticate = authenticate
         self._origin = origin
-        # The map has keyed hashes of tokens, because a dump of the memory should not show them.
-        self._hash_key = secrets.token_bytes(32)
         self._known: LRU[bytes, Known] = LRU(MAX_KNOWN)
         self._anonymous = Known(ANONYMOUS, float("inf"))
         self._version: object = None
@@ -106,11 +102,10 @@ class Authenticator:
             return ANONYMOUS
         if isinstance(credentials, Basic):
             return await self.sign_in(credentials.user, credentials.password, self._origin.client(scope))
-        key = self._key(value)
-        known = self._known.get(key)
+        known = self._known.get(value)
         if known is None or known.until <= time.time():
             known = self._of_token(credentials.token)
-            self._known.put(key, known)
+            self._known.put(value, known)
         return known.identity
 
     def identify_nowait(self, value: bytes | None) -> Known | None:
@@ -123,7 +118,7 @@ class Authenticator:
             return None
         if value is None:
             return self._anonymous
-        known = self._known.peek(self._key(value))
+        known = self._known.peek(value)
         return None if known is None or known.until <= time.time() else known
 
     async def sign_in(self, user: str, password: str, client: str) -> Identity:
@@ -171,9 +166,6 @@ class Authenticator:
         if not hmac.compare_digest(claims.stamp, self.stamp(identity)):
             raise InvalidCredentialsError("the account of the token was removed or changed")
         return Known(identity, claims.expires)
-
-    def _key(self, value: bytes) -> bytes:
-        return hashlib.blake2b(value, key=self._hash_key, digest_size=16).digest()
 
 
 def _headers(scope: Scope) -> dict[str, str]:
