@@ -63,6 +63,7 @@ class Authenticator:
         authenticate: an authenticator of one's own, which is asked first.
         origin: says which address a client has.
         check_every_s: seconds between two looks for changed accounts.
+        clock: the time in seconds since the epoch.
     """
 
     def __init__(
@@ -72,6 +73,7 @@ class Authenticator:
         authenticate: Authenticate | None,
         origin: Origin,
         check_every_s: float,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._tokens = tokens
         self._accounts = accounts
@@ -81,31 +83,42 @@ class Authenticator:
         self._anonymous = Known(ANONYMOUS, float("inf"))
         self._version: object = None
         self._check_every_s = check_every_s
+        self._clock = clock
         self._look_at = 0.0
         self._recorded: LRU[tuple[str, str], float] = LRU(MAX_KNOWN)
 
-    async def identify(self, scope: Scope) -> Identity:
+    async def identify(self, scope: Scope, credentials: Basic | None = None) -> Identity:
         """Who sends a request. Without credentials `ANONYMOUS`.
+
+        Args:
+            scope: of the request.
+            credentials: those in its body, which count more than those in its headers. None: there are none.
 
         Raises:
             InvalidCredentialsError: the credentials are wrong, expired or malformed.
             OCIError: UNAUTHORIZED/400 for a malformed request; TOOMANYREQUESTS if the client has to wait.
         """
-        if self._authenticate is not None:
-            identity = await self._authenticate(_headers(scope))
-            if identity is not None:
-                return identity
+        # Also for an authenticator, whose map of headers would have only one of several.
         value = authorization_of(scope)
+        if self._authenticate is not None:
+            identity = await self._authenticate(_headers(scope, credentials))
+            if identity is not None:
+                if identity.expires is not None and identity.expires <= self._clock():
+                    raise InvalidCredentialsError("the credentials have expired")
+                return identity
         self._look()
-        credentials = None if value is None else parse_authorization(value)
-        if value is None or credentials is None:
+        sent = credentials or (None if value is None else parse_authorization(value))
+        if sent is None:
             return ANONYMOUS
-        if isinstance(credentials, Basic):
-            return await self.sign_in(credentials.user, credentials.password, self._origin.client(scope))
+        if isinstance(sent, Basic):
+            return await self.sign_in(sent.user, sent.password, self._origin.client(scope))
+        assert value is not None
         known = self._known.get(value)
-        if known is None or known.until <= time.time():
-            known = self._of_token(credentials.token)
-            self._known.put(value, known)
+        if known is None or known.until <= self._clock():
+            known = self._of_token(sent.token)
+            # A token has one entry, however its header is written.
+            if value == b"Bearer " + sent.token.encode():
+                self._known.put(value, known)
         return known.identity
 
     def identify_nowait(self, value: bytes | None) -> Known | None:
@@ -119,7 +132,7 @@ class Authenticator:
         if value is None:
             return self._anonymous
         known = self._known.peek(value)
-        return None if known is None or known.until <= time.time() else known
+        return None if known is None or known.until <= self._clock() else known
 
     async def sign_in(self, user: str, password: str, client: str) -> Identity:
         """The identity of a user with a password.
@@ -139,11 +152,23 @@ class Authenticator:
             audit.record("sign-in", user=identity.name, via=identity.via, client=client)
         return identity
 
+    async def aclose(self) -> None:
+        """Refuse the sign-ins that wait."""
+        if self._accounts is not None:
+            await self._accounts.aclose()
+
     def stamp(self, identity: Identity) -> str:
         """The stamp of the account of an identity, for its tokens; "" if there is no account."""
         if self._accounts is None or identity.via != self._accounts.via:
             return ""
         return self._accounts.stamp(identity.name) or ""
+
+    def _is_current(self, identity: Identity, stamp: str) -> bool:
+        """Whether the account of a token is still there, with the same password."""
+        if self._accounts is None or identity.via != self._accounts.via:
+            return not stamp
+        current = self._accounts.stamp(identity.name)
+        return current is not None and hmac.compare_digest(current, stamp)
 
     def _look(self) -> None:
         """Forget all tokens if the accounts have changed."""
@@ -163,12 +188,13 @@ class Authenticator:
             raise InvalidCredentialsError(str(error)) from None
         identity = Identity(claims.subject, claims.groups, claims.via, claims.grants, claims.expires)
         # A token ends with its account, and with the password that it was obtained with.
-        if not hmac.compare_digest(claims.stamp, self.stamp(identity)):
+        if not self._is_current(identity, claims.stamp):
             raise InvalidCredentialsError("the account of the token was removed or changed")
         return Known(identity, claims.expires)
 
 
-def _headers(scope: Scope) -> dict[str, str]:
-    # Refused here, because a dictionary keeps only one of several.
-    authorization_of(scope)
-    return {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+def _headers(scope: Scope, credentials: Basic | None) -> dict[str, str]:
+    headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+    if credentials is not None:
+        headers["authorization"] = credentials.header
+    return headers

@@ -130,7 +130,7 @@ class Tokens:
             via: how the user signed in.
             grants: what the token may be used for.
             groups: that the sign-in names.
-            stamp: binds the token to the state of the account: a keyed fingerprint of its password hash, for example.
+            stamp: binds the token to the state of the account: a fingerprint of its password hash, for example.
 
         Raises:
             ValueError: the token would be too large, or a text has half of a surrogate pair.
