@@ -325,7 +325,7 @@ class Answered:
     """A request that `NowaitReader` has answered."""
 
     def report(self) -> None:
-        """Report the request to `observe` as finished. A `LineWriter` gets the fields without an `Event` object."""
+        """Report the request to `observe` as finished."""
 
 @final
 class NowaitReader:
