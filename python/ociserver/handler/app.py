@@ -179,8 +179,7 @@ class Handler:
 
             return await token(call, auth)
         path = scope.get("raw_path") or raw_path(scope)
-        root = call.root.encode() if scope.get("root_path") else b""
-        request = call.request = parse_request(scope["method"], path, scope["query_string"], root)
+        request = call.request = parse_request(scope["method"], path, scope["query_string"], call.root.encode())
         if not self._opened:
             await self._open()
         if auth is not None:
