@@ -115,7 +115,7 @@ async def test_events_name_the_user_on_both_paths(tmp_path: Path) -> None:
         for headers in (basic("bob"), mine, mine, mine, {}):
             await request(app, "GET", "/v2/team/app/manifests/v1", headers=headers)
     found = [(event.user, event.via, event.status) for event in events]
-    assert found == [("bob", "htpasswd", 200)] * 4 + [("", "", 401)]
+    assert found == [("bob", "htpasswd", 200)] * 4 + [("", "anonymous", 401)]
 
 
 async def test_no_log_has_a_secret(

@@ -124,7 +124,7 @@ def test_a_file_that_contains_no_key_is_refused(content: bytes, reason: str, tmp
     assert path.read_bytes() == content
 
 
-@pytest.mark.parametrize("mode", [0o640, 0o604, 0o644, 0o620, 0o602, 0o610, 0o601, 0o666])
+@pytest.mark.parametrize("mode", [0o604, 0o644, 0o602, 0o601, 0o666])
 def test_a_file_that_others_may_use_is_refused(mode: int, tmp_path: Path) -> None:
     path = written(tmp_path / "key", KEY, mode)
     with pytest.raises(ValueError, match=f"chmod 600 {path}") as failed:
@@ -132,6 +132,19 @@ def test_a_file_that_others_may_use_is_refused(mode: int, tmp_path: Path) -> Non
     assert KEY.decode() not in str(failed.value)
     path.chmod(0o400)
     assert TokenKeys.generate(path).ids == TokenKeys([KEY]).ids
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o660, 0o620, 0o610])
+def test_rights_of_the_group_are_taken_away(mode: int, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Kubernetes gives them to the files of a volume with an fsGroup, at each mount."""
+    path = written(tmp_path / "key", KEY, mode)
+    assert TokenKeys.generate(path).ids == TokenKeys([KEY]).ids
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert "rights of its group" in caplog.text
+    path.chmod(mode)
+    # A key that somebody else has put there keeps its rights, and is refused.
+    with pytest.raises(ValueError, match="chmod 600"):
+        read_key(path)
 
 
 def test_what_is_no_file_is_refused(tmp_path: Path) -> None:

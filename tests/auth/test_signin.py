@@ -126,11 +126,17 @@ async def test_a_right_password_is_remembered_for_a_while(place: Place) -> None:
     assert place.count == 4
 
 
-async def test_a_wrong_password_is_not_remembered(place: Place) -> None:
+async def test_the_same_wrong_password_is_checked_once_for_a_while(place: Place) -> None:
+    """Whether the user exists or not."""
     for user in ("alice", "carol"):
-        assert not await place.verify(user, "wrong")
-        assert not await place.verify(user, "wrong")
-    assert place.count == 4
+        for _ in range(3):
+            assert not await place.verify(user, "wrong")
+    assert place.count == 2
+    place.clock.now += 60.0
+    assert not await place.verify("alice", "wrong")
+    assert place.count == 3
+    place.rewrite(bcrypt_line("alice", "wrong"))
+    assert await place.verify("alice", "wrong"), "a new hash is another password"
 
 
 async def test_user_and_password_do_not_run_into_each_other(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ociserver.auth.throttle import Rate, Throttle
+from ociserver.auth.throttle import KNOWN_S, MAX_DEBT, Rate, Throttle
 from ociserver.errors import OCIError, marshal_error
 from tests.auth.clocks import Clock
 
@@ -92,7 +92,26 @@ def test_failures_at_the_same_time_are_a_debt_that_is_bounded() -> None:
     assert wait(limits, "alice", "") == 3 * 6
     for _ in range(1000):
         limits.failed("alice", "")
-    assert wait(limits, "alice", "") == 4 * 6, "3 tokens of debt, and one to go on"
+    assert wait(limits, "alice", "") == (MAX_DEBT + 1) * 6, "the debt, and one token to go on"
+
+
+def test_who_has_signed_in_is_not_locked_out_by_others_in_the_network() -> None:
+    clock = Clock()
+    limits = throttle(clock, per_network=Rate(50, 1.0))
+    limits.succeeded("alice", "192.0.2.1")
+    for number in range(100):
+        limits.failed(f"user{number}", "192.0.2.1")
+    assert wait(limits, "bob", "192.0.2.1") > 0
+    assert wait(limits, "alice", "192.0.2.1") == 0
+    # The passwords of alice cannot be guessed for that reason.
+    for _ in range(10):
+        limits.failed("alice", "192.0.2.1")
+    assert wait(limits, "alice", "192.0.2.1") > 0
+    limits.succeeded("alice", "192.0.2.1")
+    clock.now += KNOWN_S
+    for number in range(100):
+        limits.failed(f"user{number}", "192.0.2.1")
+    assert wait(limits, "alice", "192.0.2.1") > 0
 
 
 @pytest.mark.parametrize(

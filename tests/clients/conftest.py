@@ -9,9 +9,12 @@ from typing import Final
 
 import pytest
 
+from tests.clients.signed_in import push
+from tests.clients.signed_in_tools import TOOLS
 from tests.support.client import Client
 from tests.support.server import Server
 from tests.support.servers import SETUPS
+from tests.support.signed_in import signed_in_server
 from tests.support.tools import require_tool
 
 # Their programs take long to build, so only `make test-full` runs them.
@@ -40,6 +43,16 @@ def store(folder: Path) -> Iterator[Server]:
     """A store with two workers, for tests that need its folder, or take too long for every setup."""
     with SETUPS[-1].start(folder) as store:
         yield store
+
+
+@pytest.fixture(scope="module")
+def users(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A store with two workers, which has users, and a content of each kind in public/ and in team/."""
+    with signed_in_server(tmp_path_factory.mktemp("users"), "--workers", "2") as users:
+        for content in {tool.content.tag: tool.content for tool in TOOLS.values()}.values():
+            for project in ("public", "team"):
+                push(users, f"{project}/{content.tag}/example", content)
+        yield users
 
 
 @pytest.fixture

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from tests.support.images import CONFIG, LAYER, MANIFEST, Layout, digest_of, tar_of
+from tests.support.images import CONFIG, LAYER, MANIFEST, digest_of, tar_of
 
-__all__ = ["CHART", "IMAGE", "Content"]
+__all__ = ["CHART", "IMAGE", "OTHER_IMAGE", "Content"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,4 +75,5 @@ def _chart(name: str, version: str) -> Content:
 
 
 IMAGE: Final = _image(b"signed in")
+OTHER_IMAGE: Final = _image(b"another image")
 CHART: Final = _chart("example", "1.2.3")

@@ -1,144 +1,139 @@
-"""How each client signs in, pulls, pushes, copies and deletes, and what docs/auth.md lets each user do."""
+"""What docs/auth.md lets each user do, and a trial of one client."""
 
 from __future__ import annotations
 
 import os
+import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
+
+import pytest
 
 from tests.auth.registry import PASSWORDS, basic
-from tests.clients.contents import CHART, IMAGE, Content
+from tests.clients.contents import Content
+from tests.clients.signed_in_tools import TOOLS, Tool
 from tests.support.client import Client
 from tests.support.http import Answer, send, with_query
 from tests.support.images import MANIFEST
 from tests.support.server import Server
-from tests.support.signed_in import docker_config
+from tests.support.signed_in import FORGETFUL, docker_config
 from tests.support.tap import Exchange, Tap
-from tests.support.tools import require_tool
+
+__all__ = ["OUTCOMES", "WHO", "Trial", "cells", "digest", "exists", "ociserver", "push"]
+
+WHO: Final = {
+    "nobody": None,
+    "wrong": (FORGETFUL, "not the password"),
+    "alice": ("alice", PASSWORDS["alice"]),
+    "bob": ("bob", PASSWORDS["bob"]),
+    "mallory": ("mallory", PASSWORDS["mallory"]),
+    "ci-1": ("ci-1", PASSWORDS["ci-1"]),
+}
+"""Users and passwords. Their rights are in `tests.auth.registry`."""
+
+# docs/auth.md, "What clients are told": 401 to a client that has not signed in, and 403 to one that has. A wrong
+# password is never taken for no password, but not all clients send it where nobody asks for it: see `expected`.
+OUTCOMES: Final = {
+    #           login    pull public  pull private  push     mount    delete
+    "nobody":  (None,    "works",     401,          401,     401,     401),
+    "wrong":   (401,     401,         401,          401,     401,     401),
+    "alice":   ("works", "works",     "works",      "works", "works", "works"),
+    "bob":     ("works", "works",     "works",      403,     403,     403),
+    "mallory": ("works", "works",     403,          403,     403,     403),
+}  # fmt: skip
+"""For each user and operation: it works, or the status of the answer that ends it. None: there is no such case."""
+
+_OPERATIONS: Final = ("login", "pull public", "pull private", "push", "mount", "delete")
+
+
+def cells(operation: str) -> list[Any]:
+    """The cells of one column of the table, for each client that has the operation: client, user and outcome."""
+    column = _OPERATIONS.index(operation)
+    name = {"mount": "copy"}.get(operation, operation.partition(" ")[0])
+    return [
+        pytest.param(tool, who, expected(tool, who, operation, outcomes[column]), id=f"{tool_name}-{who}")
+        for tool_name, tool in TOOLS.items()
+        for who, outcomes in OUTCOMES.items()
+        if outcomes[column] is not None and getattr(tool, name)
+    ]
+
+
+def expected(tool: Tool, who: str, operation: str, outcome: object) -> object:
+    """The outcome of the table, as far as a client sends its wrong password at all."""
+    keeps_password = operation == "pull public" and not tool.pings
+    stores_only = operation == "login" and not tool.checks_login
+    return "works" if who == "wrong" and (keeps_password or stores_only) else outcome
 
 
 @dataclass(frozen=True, slots=True)
-class Tool:
-    """A client: its program, and the arguments of each operation; "" if it cannot do that.
+class Trial:
+    """One client in front of one server, and what passes between them.
 
-    `{image}` is the reference to pull, push, delete or copy from, and `{target}` the one to copy to. `{layout}` is an
-    OCI layout with the content, `{file}` its only layer, and `{out}` a folder that exists. `login` gets the password on
-    stdin.
+    `address` is that of another relay in front of the one that records; "" if there is none.
     """
 
-    program: str
-    options: str
-    login: str
-    pull: str
-    push: str
-    copy: str
-    delete: str
-    content: Content = IMAGE
-    mounts: bool = True
-    """Whether it mounts the blobs when it copies within a registry."""
+    tool: Tool
+    tap: Tap
+    folder: Path
+    address: str = ""
 
-    def client(self, home: Path, address: str, who: tuple[str, str] | None) -> Client:
-        """The client with a home folder of its own, and with what a login of this user has left there."""
-        home.mkdir(exist_ok=True)
-        config = home / "config.json"
-        config.write_text(docker_config(address, who))
-        environment = {
-            "HOME": str(home),
-            "DOCKER_CONFIG": str(home),
-            "REGISTRY_AUTH_FILE": str(config),
-            "XDG_RUNTIME_DIR": str(home),
-            "TMPDIR": str(home),
-            "PATH": os.environ.get("PATH", os.defpath),
-            "NO_PROXY": "127.0.0.1",
-        }
-        if who is not None:
-            # Of the library of a daemon, which has no file.
-            environment |= {"CLIENT_USER": who[0], "CLIENT_PASSWORD": who[1]}
-        return Client(require_tool(self.program), environment, tuple(self.options.format(address=address).split()))
+    @property
+    def registry(self) -> str:
+        return self.address or self.tap.address
 
-    def words(self, operation: str, **values: object) -> list[str]:
-        """The arguments of an operation."""
-        text: str = getattr(self, operation)
-        values |= {"layout_digest": self.content.digest, "media_type": MANIFEST}
-        return [word.format(**values) for word in text.split()]
+    def image(self, repository: str) -> str:
+        return f"{self.registry}/{repository}:{self.tool.content.tag}"
 
-    def pulled(self, out: Path) -> bool:
-        """Whether a pull has written the whole content into this folder."""
-        if self.content is CHART:
-            chart = out / "chart.tgz"
-            return chart.exists() and digest_of(chart.read_bytes()) in self.content.blobs
-        blobs = out / "blobs" / "sha256"
-        return blobs.exists() and {path.name for path in blobs.iterdir()} >= self.content.files()
+    def run(self, who: str, operation: str, outcome: object, **values: object) -> list[Exchange]:
+        """Run an operation as a user, which must have this outcome. Returns its requests."""
+        layout = self.tool.content.write(self.folder / "layout")
+        archive = layout / "blobs" / "sha256" / [*self.tool.content.blobs][-1].partition(":")[2]
+        out = self.folder / "out"
+        out.mkdir(exist_ok=True)
+        client = self.tool.client(self.folder / "home", self.registry, WHO[who])
+        before = len(self.tap.exchanges())
+        words = self.tool.words(operation, layout=layout, file=archive, out=out, **values)
+        told = client.run(*words) if outcome == "works" else client.refused(*words)
+        exchanges = self.tap.exchanges()[before:]
+        answered = [(each.method, each.target, each.status) for each in exchanges]
+        statuses = {each.status for each in exchanges}
+        # Otherwise it was refused for another reason than its rights. Every client is asked to sign in (401) first.
+        assert outcome == "works" or outcome in statuses, (answered, told)
+        assert outcome == 403 or 403 not in statuses, answered
+        # A push by regctl tries a wrong password more than ten times.
+        assert who == "wrong" or 429 not in statuses, answered
+        return exchanges
 
 
-_PLAIN: Final = "--src-tls-verify=false --dest-tls-verify=false"
-_LOGIN: Final = "--username {user} --password-stdin {address}"
+def ociserver(address: str, who: str, home: Path) -> Client:
+    """The `ociserver` command, for someone who has signed in to a registry as a user, or as nobody."""
+    (home / "config.json").write_text(docker_config(address, WHO[who]))
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("OCISERVER_")}
+    return Client(Path(sys.executable), {**kept, "HOME": str(home), "DOCKER_CONFIG": str(home)}, ("-m", "ociserver"))
 
-TOOLS: Final = {
-    "skopeo": Tool(
-        program="skopeo",
-        options="--insecure-policy",
-        login=f"login --tls-verify=false {_LOGIN}",
-        pull=f"copy {_PLAIN} docker://{{image}} oci:{{out}}:v1",
-        push=f"copy {_PLAIN} oci:{{layout}}:v1 docker://{{image}}",
-        copy=f"copy {_PLAIN} docker://{{image}} docker://{{target}}",
-        delete="delete --tls-verify=false docker://{image}",
-    ),
-    "podman": Tool(
-        program="podman-client",
-        options="",
-        login="login {address} {user}",
-        pull="save {image} {out}:v1",
-        push="push {layout}:v1 {image}",
-        copy="copy {image} {target}",
-        delete="delete {image}",
-    ),
-    "crane": Tool(
-        program="crane",
-        options="--insecure",
-        login=f"auth login {_LOGIN}",
-        pull="pull --format oci {image} {out}",
-        push="push {layout} {image}",
-        copy="copy {image} {target}",
-        delete="delete {image}",
-    ),
-    "oras": Tool(
-        program="oras",
-        options="",
-        login=f"login --plain-http {_LOGIN}",
-        pull="cp --from-plain-http --to-oci-layout {image} {out}:v1",
-        push="cp --to-plain-http --from-oci-layout {layout}:v1 {image}",
-        copy="cp --from-plain-http --to-plain-http {image} {target}",
-        delete="manifest delete --plain-http --force {image}",
-    ),
-    "regctl": Tool(
-        program="regctl",
-        options="--host reg={address},tls=disabled",
-        login="registry login --user {user} --pass-stdin {address}",
-        pull="image copy {image} ocidir://{out}:v1",
-        push="image copy ocidir://{layout}:v1 {image}",
-        copy="image copy {image} {target}",
-        delete="tag delete {image}",
-    ),
-    "helm": Tool(
-        program="helm-client",
-        options="",
-        login="login {address} {user}",
-        pull="pull {image} {out}",
-        push="push {file} {image}",
-        copy="",
-        delete="",
-        content=CHART,
-    ),
-    # containerd keeps no credentials: kubelet, docker or nerdctl hand them over with each call.
-    "containerd": Tool(
-        program="containerd-client",
-        options="",
-        login="",
-        pull="pull {image} {out}",
-        push="push {layout} {layout_digest} {media_type} {image}",
-        copy="copy {image} {out} {target}",
-        delete="",
-    ),
-}
+
+def push(server: Server, repository: str, content: Content) -> None:
+    """Push as alice, without a client."""
+    alice = basic("alice")
+    for name, blob in content.blobs.items():
+        begun = send(server, "POST", f"/v2/{repository}/blobs/uploads/", headers=alice)
+        _created(send(server, "PUT", with_query(begun.headers["Location"], f"digest={name}"), blob, alice))
+    target = f"/v2/{repository}/manifests/{content.tag}"
+    _created(send(server, "PUT", target, content.manifest, {"Content-Type": MANIFEST, **alice}))
+
+
+def digest(server: Server, repository: str, tag: str) -> str | None:
+    """The digest of a tag, without a client."""
+    answer = send(server, "HEAD", f"/v2/{repository}/manifests/{tag}", headers=basic("alice"))
+    assert answer.status in {200, 404}
+    return answer.headers["Docker-Content-Digest"]
+
+
+def exists(server: Server, repository: str, tag: str) -> bool:
+    """Whether a tag exists, without a client."""
+    return digest(server, repository, tag) is not None
+
+
+def _created(answer: Answer) -> None:
+    assert answer.status == 201, answer

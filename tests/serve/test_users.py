@@ -101,6 +101,16 @@ def test_a_reload_changes_rules_and_a_broken_file_changes_nothing(file: Path) ->
         )
 
 
+def test_a_reload_without_rules_does_not_open_the_registry(file: Path) -> None:
+    with served(file) as server:
+        assert push(server, basic("alice")) == 201
+        for rest in ("", TOML[: TOML.index("[[auth.rules]]")]):
+            write(file, auth=rest)
+            reload(server, "the configuration was not reloaded")
+            assert server.get(TAG)[0] == 401
+        assert "[auth] was removed" in server.printed()
+
+
 @pytest.mark.parametrize(
     "content, said",
     [

@@ -12,10 +12,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from tests.auth.registry import TOML, htpasswd
+from tests.auth.registry import PASSWORDS, TOML, htpasswd
 from tests.support.server import Server, serve
 
-__all__ = ["docker_config", "reload", "signed_in_server", "write_config"]
+__all__ = ["FORGETFUL", "docker_config", "reload", "signed_in_server", "write_config"]
+
+FORGETFUL: Final = "ci-2"
+"""A user with the rights of ci-1 and wrong passwords. Too many of these lock a user out for a while."""
 
 RELOAD_TIMEOUT_S: Final = 20.0
 
@@ -25,8 +28,8 @@ _FIRST_KEY: Final = "the first key of these tests, of 32 bytes and more"
 
 @contextmanager
 def signed_in_server(folder: Path, *arguments: str) -> Iterator[Server]:
-    """Serve a store in `folder` until the block ends."""
-    htpasswd(folder)
+    """Serve a store in `folder` until the block ends. `FORGETFUL` is one more user."""
+    htpasswd(folder, PASSWORDS | {FORGETFUL: "forgotten"})
     write_config(folder)
     with serve(["--config", str(folder / "registry.toml"), *arguments], folder) as server:
         yield server

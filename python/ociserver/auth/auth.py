@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
@@ -72,6 +73,7 @@ class Auth:
         check_every_s: seconds between two looks at the file of users.
         throttle: slows down the guessing of passwords; by default one with its own defaults.
         hashing_threads: passwords that are checked at the same time; by default half of the cores.
+        clock: the time in seconds since the epoch.
 
     Raises:
         ValueError: a setting or the file is wrong.
@@ -93,19 +95,20 @@ class Auth:
         check_every_s: float = CHECK_EVERY_S,
         throttle: Throttle | None = None,
         hashing_threads: int | None = None,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         keys = token_keys or TokenKeys([new_key().encode()])
         self._rules = rules if isinstance(rules, Rules) else Rules(rules, groups)
         self._service = service
         self._realm = realm
         self._origin = Origin(trusted_proxies)
-        self._tokens = Tokens(keys, issuer=service, service=service, lifetime_s=token_lifetime_s)
+        self._tokens = Tokens(keys, issuer=service, service=service, lifetime_s=token_lifetime_s, clock=clock)
         self._owners = UploadOwners(keys.derive(b"uploads"))
         accounts = None
         if htpasswd is not None:
             hashing = Hashing(hashing_threads or usable_threads())
             accounts = HtpasswdAccounts(Path(htpasswd), check_every_s, throttle or Throttle(), hashing)
-        self._authenticator = Authenticator(self._tokens, accounts, authenticate, self._origin, check_every_s)
+        self._authenticator = Authenticator(self._tokens, accounts, authenticate, self._origin, check_every_s, clock)
 
     @property
     def token_path(self) -> str:
@@ -118,8 +121,23 @@ class Auth:
 
     # Requests
 
-    async def admit(self, scope: Scope, request: Request) -> Identity:
-        """The identity of a client that may make a request, as far as its kind, repository and tags say.
+    async def identify(self, scope: Scope, request: Request) -> Identity:
+        """Who sends a request.
+
+        Raises:
+            OCIError: UNAUTHORIZED with a challenge, if the credentials are wrong; UNAUTHORIZED/400 if there are
+                several; TOOMANYREQUESTS if the client has to wait.
+        """
+        try:
+            return await self._authenticator.identify(scope)
+        except InvalidCredentialsError as error:
+            token_error = _token_error(scope)
+            if token_error is not None:
+                audit.record("token-refused", reason=str(error), client=self._origin.client(scope))
+            raise self._unauthorized(scope, request, str(error), token_error) from None
+
+    def check(self, scope: Scope, request: Request, identity: Identity) -> None:
+        """Whether a client may make a request, as far as its kind, repository and tags say.
 
         `Guard` decides again at each call of the backend. This is for the answers that are not the backend's, and so
         that no body is read for nothing.
@@ -127,23 +145,12 @@ class Auth:
         Raises:
             OCIError: UNAUTHORIZED with a challenge, if signing in, or another token, would help; DENIED if not.
         """
-        try:
-            identity = await self._authenticator.identify(scope)
-        except InvalidCredentialsError as error:
-            what = _error_of(scope)
-            if what is not None:
-                audit.record("token-refused", reason=str(error), client=self._origin.client(scope))
-            raise self._unauthorized(scope, request, str(error), what) from None
         refusal = self._refusal(scope, request, identity)
-        if refusal is None:
-            return identity
-        # Every other refusal is a challenge, as clients expect it before they sign in.
-        if refusal.code == "DENIED":
-            self.denied(scope, request, identity)
-        raise refusal
+        if refusal is not None:
+            raise refusal
 
     def admit_nowait(self, authorization: bytes | None, repository: str) -> Identity | None:
-        """The identity of a client that may read everything in a repository. None: ask `admit`. In any thread.
+        """The identity of a client that may read everything in a repository. None: ask `identify`. In any thread.
 
         Args:
             authorization: the value of the only Authorization header.
@@ -278,7 +285,7 @@ class Auth:
                 is_permitted = identity.grants is None or CATALOG in identity.grants
                 if self._may_list(identity):
                     return None if is_permitted else self._insufficient(scope, request)
-                return self._unauthorized(scope, request, error=_error_of(scope, "insufficient_scope"))
+                return self._unauthorized(scope, request, error=_token_error(scope, "insufficient_scope"))
             case "pull":
                 return self._check(scope, request, identity, "pull", (request.tag,))
             case "delete":
@@ -299,7 +306,7 @@ class Auth:
             # The rules allow it, so the token does not.
             return self._insufficient(scope, request)
         if identity.is_anonymous:
-            return self._unauthorized(scope, request, error=_error_of(scope, "insufficient_scope"))
+            return self._unauthorized(scope, request, error=_token_error(scope, "insufficient_scope"))
         return denied("push" if action == "create" else action, repository, wrong[0])
 
     def _may_list(self, identity: Identity) -> bool:
@@ -322,7 +329,7 @@ class Auth:
         return OCIError("UNAUTHORIZED", message, headers={"WWW-Authenticate": f"Bearer {','.join(parts)}"})
 
 
-def _error_of(scope: Scope, error: str = "invalid_token") -> str | None:
+def _token_error(scope: Scope, error: str = "invalid_token") -> str | None:
     """The `error` of a challenge, if the client sent a token. Without it, some clients use the same token again."""
     for name, value in scope["headers"]:
         if name == b"authorization":

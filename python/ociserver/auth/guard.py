@@ -1,6 +1,6 @@
 """A registry that asks the rules before each call.
 
-`Auth.admit` has asked them about the request as a whole. Reads that are answered without the event loop go round this
+`Auth.check` has asked them about the request as a whole. Reads that are answered without the event loop go round this
 guard: `Auth.admit_nowait` asks the rules for them.
 """
 

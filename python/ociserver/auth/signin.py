@@ -8,11 +8,12 @@ import hmac
 import os
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Final
 
 from ociserver.auth.hashing import Hashing
 from ociserver.auth.htpasswd import MAX_NAME_SIZE, HtpasswdFile
-from ociserver.auth.passwords import MAX_PASSWORD_SIZE
+from ociserver.auth.passwords import MAX_PASSWORD_SIZE, PasswordHash
 from ociserver.auth.throttle import Throttle
 from ociserver.lru import LRU
 from ociserver.single_flight import SingleFlight
@@ -25,6 +26,23 @@ otherwise wait for the hash each time."""
 
 MAX_REMEMBERED: Final = 4096
 """Sign-ins that are remembered, some 150 bytes each."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Attempt:
+    """A user with a password, to check against a hash.
+
+    Args:
+        secret: the bytes of the password.
+        against: the hash of the user; for an unknown user another one, which takes as long.
+        is_known: whether it is the user's own hash.
+        key: stands for the user, the password and the hash.
+    """
+
+    secret: bytes = field(repr=False)
+    against: PasswordHash
+    is_known: bool
+    key: bytes = field(repr=False)
 
 
 class PasswordSignIn:
@@ -42,8 +60,9 @@ class PasswordSignIn:
         file: the users, loaded.
         hashing: the threads that check passwords.
         throttle: slows down guessing.
-        remember_s: seconds for which a right password is not checked again; 0: never. Wrong ones are not remembered.
-        max_remembered: right passwords that are remembered, the most recently used ones.
+        remember_s: seconds for which a right password is not checked again, and the same wrong one is neither checked
+            nor counted again; 0: never.
+        max_remembered: right passwords, and wrong ones, that are remembered, the most recently used ones.
         clock: seconds of a clock that never goes back.
     """
 
@@ -64,6 +83,7 @@ class PasswordSignIn:
         self._clock = clock
         self._process_key = os.urandom(32)
         self._right_until: LRU[bytes, float] = LRU(max_remembered)
+        self._wrong_until: LRU[bytes, float] = LRU(max_remembered)
         self._checks: SingleFlight[bytes, bool] = SingleFlight(own_context=True)
 
     async def verify(self, user: str, password: str, client: str) -> bool:
@@ -80,8 +100,19 @@ class PasswordSignIn:
         # Before what is remembered, which would otherwise answer any number of guesses.
         self._throttle.check(user, client)
         self._file.refresh()
+        attempt = self._attempt(user, password)
+        if attempt is None:
+            self._throttle.failed(user, client)
+            return False
+        now = self._clock()
+        if now < (self._wrong_until.get(attempt.key) or 0.0):
+            # The same mistake again, as by a tool that retries, tells a guesser nothing: it is not counted again.
+            return False
+        if now < (self._right_until.get(attempt.key) or 0.0):
+            self._throttle.succeeded(user, client)
+            return True
         try:
-            is_right = await self._is_right(user, password)
+            is_right = await self._check(user, attempt)
         except asyncio.CancelledError:
             # Whoever does not wait for the answer has still made the server compute.
             self._throttle.failed(user, client)
@@ -90,25 +121,24 @@ class PasswordSignIn:
             self._throttle.succeeded(user, client)
         else:
             self._throttle.failed(user, client)
+        (self._right_until if is_right else self._wrong_until).put(attempt.key, now + self._remember_s)
         return is_right
 
-    async def _is_right(self, user: str, password: str) -> bool:
-        secret = _encoded(password)
-        name = _encoded(user)
+    async def _check(self, user: str, attempt: _Attempt) -> bool:
+        check = functools.partial(attempt.against.verify, attempt.secret)
+        matches = await self._checks.do(attempt.key, lambda: self._hashing.run(check))
+        # Not if the user is unknown, or was changed meanwhile.
+        return matches and attempt.is_known and self._file.snapshot.hash_of(user) == attempt.against
+
+    def _attempt(self, user: str, password: str) -> _Attempt | None:
+        """None: nobody can have this name or this password."""
+        secret, name = _encoded(password), _encoded(user)
         if secret is None or name is None or len(user) > MAX_NAME_SIZE:
-            return False
+            return None
         snapshot = self._file.snapshot
         stored = snapshot.hash_of(user)
         against = stored or snapshot.dummy
-        key = self._key(name, secret, against.text.encode())
-        if self._clock() < (self._right_until.get(key) or 0.0):
-            return True
-        check = functools.partial(against.verify, secret)
-        matches = await self._checks.do(key, lambda: self._hashing.run(check))
-        if stored is None or not matches or self._file.snapshot.hash_of(user) != stored:
-            return False  # unknown, wrong, or changed meanwhile
-        self._right_until.put(key, self._clock() + self._remember_s)
-        return True
+        return _Attempt(secret, against, stored is not None, self._key(name, secret, against.text.encode()))
 
     def _key(self, *parts: bytes) -> bytes:
         # With the length of each part: "ab" and "c" differ from "a" and "bc".

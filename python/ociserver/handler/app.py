@@ -183,7 +183,8 @@ class Handler:
         if not self._opened:
             await self._open()
         if auth is not None:
-            call.identity = await auth.admit(scope, request)
+            call.identity = await auth.identify(scope, request)
+            auth.check(scope, request, call.identity)
         return await _TABLE[request.kind](call)
 
     def _record(self, call: Call, identity: Identity, status: int, error: OCIError | None = None) -> None:

@@ -25,11 +25,14 @@ class Authority(Protocol):
     def guard(self, backend: Any) -> Backend:
         """The backend as the client of the current request may use it."""
 
-    async def admit(self, scope: Scope, request: Request) -> Identity:
-        """The identity of a client that may make a request."""
+    async def identify(self, scope: Scope, request: Request) -> Identity:
+        """Who sends a request."""
+
+    def check(self, scope: Scope, request: Request, identity: Identity) -> None:
+        """Refuse what the client may not do."""
 
     def admit_nowait(self, authorization: bytes | None, repository: str) -> Identity | None:
-        """The identity of a client that may read everything in a repository; None: ask `admit`."""
+        """The identity of a client that may read everything in a repository; None: ask `identify`."""
 
     def finished(
         self, scope: Scope, request: Request, identity: Identity, status: int, digest: str | None = None

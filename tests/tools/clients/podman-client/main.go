@@ -177,8 +177,6 @@ func insecure() *types.SystemContext {
 	return &types.SystemContext{
 		DockerInsecureSkipTLSVerify: types.OptionalBoolTrue,
 		AuthFilePath:                os.Getenv("REGISTRY_AUTH_FILE"),
-		// It remembers which repository has a blob, so that a copy can mount it.
-		BlobInfoCacheDir: os.Getenv("HOME"),
 	}
 }
 
