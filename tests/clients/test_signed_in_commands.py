@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Final
 
@@ -77,7 +78,10 @@ def test_bench_with_a_wrong_password(users: Server, tmp_path: Path) -> None:
 )
 def test_bench_without_the_right(users: Server, who: str, message: str, tmp_path: Path) -> None:
     client = ociserver(users.address, who, tmp_path)
-    report = client.json("bench", users.url, *BENCH, "--repository", "team/bench", "--json", "-")
+    json_file = tmp_path / "report.json"
+    said = client.refused("bench", users.url, *BENCH, "--repository", "team/bench", "--json", json_file)
+    assert "no workload could be run" in said
+    report = json.loads(json_file.read_text())
     assert len(report["workloads"]) == 2
     for workload in report["workloads"]:
         assert workload["count"] == 0

@@ -80,7 +80,8 @@ def bench(
 ) -> None:
     """Measure the registry at URL, such as http://localhost:5000.
 
-    The command pushes what it reads, and deletes it at the end. Credentials are those of `docker login`.
+    The command pushes what it reads, and deletes it at the end. Credentials are those of `docker login`. Exit status: 0
+    at least one workload was run; 1 none; 2 the command line is wrong.
     """
     try:
         # aiohttp is installed with the extra `client`.
@@ -123,6 +124,8 @@ def bench(
             "not_deleted": dict(measuring.left),
         }
         _write(json_file, json.dumps(report, indent=2))
+    if all(result.failed for result in results):
+        raise CommandError("no workload could be run, see above. Is the login allowed to push there?")
 
 
 def _measured(measuring: Bench, names: Sequence[str]) -> list[Result]:
