@@ -14,11 +14,14 @@ from ociserver.auth.guard import Guard, denied
 from ociserver.auth.identity import CATALOG, Action, Grants, Identity
 from ociserver.auth.keys import TokenKeys, new_key
 from ociserver.auth.needs import NEEDS, scope_of
+from ociserver.auth.oidc import OidcProvider
 from ociserver.auth.origin import Origin
 from ociserver.auth.owned_uploads import UploadOwners
 from ociserver.auth.rules import Rule, Rules
 from ociserver.auth.scopes import format_scope
 from ociserver.auth.throttle import Throttle
+from ociserver.auth.token_server import VIA as TOKEN_SERVER
+from ociserver.auth.token_server import TokenServer
 from ociserver.auth.tokens import LIFETIME_S, IssuedToken, Tokens
 from ociserver.auth.watched_file import CHECK_EVERY_S
 from ociserver.errors import OCIError
@@ -69,6 +72,10 @@ class Auth:
         trusted_proxies: networks of proxies whose X-Forwarded headers are believed.
         check_every_s: seconds between two looks at the file of users.
         throttle: slows down the guessing of passwords; by default one with its own defaults.
+        token_server: issues the tokens in place of this registry, which then has no token endpoint. With rules, its
+            tokens only narrow them. Without rules its tokens decide alone, and nobody else may do anything.
+        oidc: identity providers whose tokens are accepted, as a token on every endpoint, and as the password of a user
+            with the name of the provider.
 
     Raises:
         ValueError: a setting or the file is wrong.
@@ -90,23 +97,30 @@ class Auth:
         trusted_proxies: Sequence[str] = (),
         check_every_s: float = CHECK_EVERY_S,
         throttle: Throttle | None = None,
+        token_server: TokenServer | None = None,
+        oidc: Sequence[OidcProvider] = (),
     ) -> None:
         keys = token_keys or TokenKeys([new_key().encode()])
-        self._rules = rules if isinstance(rules, Rules) else Rules(rules, groups)
-        self._service = service
-        self._realm = realm
+        if not isinstance(rules, Rules):
+            rules = Rules(rules, groups, unlimited=TOKEN_SERVER if token_server is not None and not rules else "")
+        self._rules = rules
+        self._has_endpoint = token_server is None
+        self._service = service if token_server is None else token_server.service
+        self._realm = realm if token_server is None else token_server.realm
         self._origin = Origin(trusted_proxies)
         self._tokens = Tokens(keys, issuer=service, service=service, lifetime_s=token_lifetime_s)
         self._owners = UploadOwners(keys.derive(b"uploads"))
         accounts = None
         if htpasswd is not None:
             accounts = HtpasswdAccounts(Path(htpasswd), check_every_s, throttle or Throttle())
-        self._authenticator = Authenticator(self._tokens, accounts, authenticate, self._origin, check_every_s)
+        self._authenticator = Authenticator(
+            self._tokens, accounts, authenticate, self._origin, check_every_s, token_server, oidc
+        )
 
     @property
-    def token_path(self) -> str:
-        """The path of the token endpoint, below the prefix where the handler is mounted."""
-        return TOKEN_PATH
+    def token_path(self) -> str | None:
+        """The path of the token endpoint, below the prefix where the handler is mounted; None: there is none."""
+        return TOKEN_PATH if self._has_endpoint else None
 
     def guard(self, backend: Any) -> Backend:
         """The backend as the client of the current request may use it."""
@@ -230,6 +244,8 @@ class Auth:
             grants=grants,
             groups=identity.groups,
             stamp=self._authenticator.stamp(identity),
+            provided=self._rules.claims_of(identity),
+            expires=identity.expires,
         )
         audit.record(
             "token",

@@ -170,7 +170,8 @@ class Handler:
     async def _answer(self, call: Call) -> Answer | None:
         """The answer to a request. None: it was sent, piece by piece."""
         scope, auth = call.scope, self.site.auth
-        if auth is not None and call.own_path() == call.path(auth.token_path).encode():
+        token_path = None if auth is None else auth.token_path
+        if auth is not None and token_path is not None and call.own_path() == call.path(token_path).encode():
             return await token_endpoint(call, auth)
         path = scope.get("raw_path") or raw_path(scope)
         root = call.root.encode() if scope.get("root_path") else b""

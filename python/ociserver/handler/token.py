@@ -42,7 +42,7 @@ async def token(call: Call, auth: Authority) -> Answer:
             raise OCIError("UNSUPPORTED", "use GET or POST", status=405, headers={"Allow": "GET, POST"})
     identity = await auth.token_identity(call.scope, credentials)
     account = _one(fields, "account")
-    if account and account != identity.name:
+    if account and not identity.answers_to(account):
         raise OCIError("UNAUTHORIZED", "the account is not that of the credentials")
     call.identity = identity
     try:
