@@ -60,7 +60,7 @@ def check_url(url: str) -> str:
 
 
 class Fetch:
-    """Fetches documents. Without state between requests, because there are few.
+    """Fetches documents, each over a connection of its own, because there are few.
 
     Args:
         ca: a file with the certificates of the authorities that are trusted. None: those of the system, or of
@@ -82,10 +82,10 @@ class Fetch:
                 "'ociserver[client]'"
             ) from None
         self._aiohttp = aiohttp
-        self._ca = ca
         self._max_bytes = max_bytes
         self._timeout_s = timeout_s
-        self._context()  # a wrong file is found at the start
+        # Made once, because it reads all authorities of the system, which takes some 20 ms.
+        self._context = ssl.create_default_context(cafile=ca)
 
     async def get(self, url: str) -> bytes:
         """The document at a URL.
@@ -103,8 +103,7 @@ class Fetch:
             raise FetchError(str(error) or type(error).__name__) from None
 
     async def _get(self, url: str) -> bytes:
-        # A file of authorities may have been replaced, so it is read each time.
-        connector = self._aiohttp.TCPConnector(ssl=self._context(), force_close=True)
+        connector = self._aiohttp.TCPConnector(ssl=self._context, force_close=True)
         session = self._aiohttp.ClientSession(
             connector=connector, cookie_jar=self._aiohttp.DummyCookieJar(), auto_decompress=False, trust_env=False
         )
@@ -125,9 +124,6 @@ class Fetch:
             if len(content) > self._max_bytes:
                 raise FetchError(f"the answer has more than {self._max_bytes} bytes")
         return bytes(content)
-
-    def _context(self) -> ssl.SSLContext:
-        return ssl.create_default_context(cafile=self._ca)
 
 
 def _is_loopback(host: str) -> bool:

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from ociserver.auth.fetching import Fetch, FetchError, check_url
 from ociserver.auth.jose import InvalidTokenError, load_object
 from ociserver.auth.public_keys import ALGORITHMS, KeySet, of_jwks, of_pem
-from ociserver.auth.watched_file import WatchedFile
+from ociserver.auth.watched_file import CHECK_EVERY_S, WatchedFile
 from ociserver.errors import OCIError
 from ociserver.single_flight import SingleFlight
 
@@ -72,6 +72,7 @@ class JwksFile:
     Args:
         path: of a JWK set, or of certificates and public keys in PEM.
         algorithms: that the issuer may use.
+        check_every_s: seconds between two looks at the file.
 
     Raises:
         ValueError: the file has no such keys.
@@ -79,10 +80,12 @@ class JwksFile:
         ImportError: the packages for signatures are not installed.
     """
 
-    def __init__(self, path: Path, algorithms: Collection[str] = ALGORITHMS) -> None:
+    def __init__(
+        self, path: Path, algorithms: Collection[str] = ALGORITHMS, *, check_every_s: float = CHECK_EVERY_S
+    ) -> None:
         self._path = path
         self._algorithms = algorithms
-        self._file = WatchedFile(path, max_size=MAX_FILE)
+        self._file = WatchedFile(path, max_size=MAX_FILE, check_every_s=check_every_s)
         try:
             self._keys = self._parsed(self._file.read())
         except ValueError as error:
