@@ -71,7 +71,7 @@ class Provider:
         good = {"iss": self.issuer, "aud": AUDIENCE, "sub": "job", "iat": now, "nbf": now, "exp": now + 300}
         return good | changes
 
-    def token(self, key_id: str = "one", *, header: Mapping[str, Any] | None = None, **changes: Any) -> str:
+    def token(self, key_id: str = "one", *, header: Any = None, **changes: Any) -> str:
         """A good token, with changes of its claims."""
         return signed(self.keys[key_id], self.claims(**changes), header={"kid": key_id, **(header or {})})
 

@@ -32,7 +32,7 @@ RULES: Final = [
     Rule(groups=("ci:admins",), repositories=("admin/*",), allow=("pull", "push", "delete")),
     Rule(users=("alice",), repositories=("alice/*",), allow=("pull",)),
 ]
-JOB: Final = {"sub": "repo:org/app:ref:refs/heads/main", "ref": "refs/heads/main"}
+JOB: Final[dict[str, Any]] = {"sub": "repo:org/app:ref:refs/heads/main", "ref": "refs/heads/main"}
 
 
 @pytest.fixture
@@ -221,7 +221,7 @@ async def test_a_provider_needs_an_audience(provider: Provider) -> None:
 async def test_what_is_required(tmp_path: Path, provider: Provider) -> None:
     require = {"repository_owner": "org", "ref": "refs/tags/v*", "attempt": "1", "protected": "true"}
     app = handler(tmp_path, oidc=[ci(provider, require=require)], rules=RULES)
-    good = {"repository_owner": "org", "ref": "refs/tags/v1", "attempt": 1, "protected": True}
+    good: dict[str, Any] = {"repository_owner": "org", "ref": "refs/tags/v1", "attempt": 1, "protected": True}
     assert (await ping(app, bearer(provider.token(**good)))).status == 200
     assert (await ping(app, bearer(provider.token(**good | {"ref": ["x", "refs/tags/v1"]})))).status == 200
     changes: list[dict[str, Any]] = [
@@ -267,7 +267,7 @@ async def test_groups(tmp_path: Path, provider: Provider) -> None:
 async def test_rules_with_claims(app: Handler, provider: Provider) -> None:
     sub = JOB["sub"]
     for ref, status in (("refs/heads/main", 201), ("refs/heads/x", 403), ("refs/heads/main2", 403), (None, 403)):
-        claims = {"sub": sub} if ref is None else {"sub": sub, "ref": ref}
+        claims: dict[str, Any] = {"sub": sub} if ref is None else {"sub": sub, "ref": ref}
         job = provider.token(**claims)
         # The same user each time, so the rights must not be kept by the name.
         assert (await put_manifest(app, "team/app", "v1", bearer(job))).status == status
