@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from ociserver.auth.fetching import Fetch, FetchError, check_url
 from ociserver.auth.jose import InvalidTokenError, load_object
-from ociserver.auth.public_keys import ALGORITHMS, KeySet, of_jwks, of_pem
+from ociserver.auth.public_keys import ALGORITHMS, KeySet, check_packages, of_jwks, of_pem
 from ociserver.auth.watched_file import CHECK_EVERY_S, WatchedFile
 from ociserver.errors import OCIError
 from ociserver.single_flight import SingleFlight
@@ -124,6 +124,7 @@ class JwksUrl:
 
     Raises:
         ValueError: the URL is not allowed.
+        ImportError: the packages for signatures are not installed.
     """
 
     def __init__(
@@ -137,6 +138,7 @@ class JwksUrl:
         retry_s: float = RETRY_S,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        check_packages()
         self._url = check_url(url)
         self._fetch = fetch
         self._algorithms = algorithms

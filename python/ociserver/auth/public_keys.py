@@ -19,7 +19,7 @@ from ociserver.auth.jose import InvalidTokenError, dump_json, load_object
 if TYPE_CHECKING:
     from jwt import PyJWK
 
-__all__ = ["ALGORITHMS", "MAX_KEYS", "MIN_RSA_BITS", "KeySet", "PublicKey", "of_jwks", "of_pem"]
+__all__ = ["ALGORITHMS", "MAX_KEYS", "MIN_RSA_BITS", "KeySet", "PublicKey", "check_packages", "of_jwks", "of_pem"]
 
 MAX_KEYS: Final = 100
 """The most keys of a set. Identity providers have some 2 to 10."""
@@ -135,8 +135,17 @@ def of_pem(content: bytes, algorithms: Collection[str] = ALGORITHMS) -> KeySet:
     return KeySet(_of_block(*block, algorithms) for block in blocks)
 
 
-def _of_block(kind: bytes, block: bytes, algorithms: Collection[str]) -> tuple[Collection[str], PublicKey]:
+def check_packages() -> None:
+    """Make sure that keys can be read.
+
+    Raises:
+        ImportError: the packages for signatures are not installed.
+    """
     _jwk_class()
+
+
+def _of_block(kind: bytes, block: bytes, algorithms: Collection[str]) -> tuple[Collection[str], PublicKey]:
+    check_packages()
     from cryptography import x509  # late: only servers with tokens of others need it
     from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives import serialization

@@ -14,7 +14,7 @@ from ociserver.auth.jwks import KeySource
 from ociserver.auth.jwt_verifier import JwtVerifier
 from ociserver.auth.scopes import grants_of
 
-__all__ = ["VIA", "TokenServer"]
+__all__ = ["MAX_NAME", "VIA", "TokenServer", "check_quotable"]
 
 VIA: Final = "token-server"
 """`Identity.via` of clients with a token of the token server."""
@@ -23,6 +23,17 @@ MAX_NAME: Final = 512
 """The most characters of a user's name, here and in tokens of OpenID Connect. Those of GitHub have some 100."""
 
 _QUOTABLE: Final = re.compile(r"[!-~](?:[ -~]*[!-~])?")
+
+
+def check_quotable(text: str) -> str:
+    """The same text, if it can stand in quotes in a header (RFC 9110, 5.6.4).
+
+    Raises:
+        ValueError: it cannot.
+    """
+    if not _QUOTABLE.fullmatch(text) or '"' in text or "\\" in text:
+        raise ValueError("must be printable ASCII without quotes and backslashes, and not be empty")
+    return text
 
 
 class TokenServer:
@@ -42,10 +53,8 @@ class TokenServer:
     """
 
     def __init__(self, *, realm: str, service: str, issuer: str, keys: KeySource, **options: Any) -> None:
-        if not all(_QUOTABLE.fullmatch(text) and not set('"\\') & set(text) for text in (realm, service)):
-            raise ValueError("the realm and the service of a token server must be printable ASCII without quotes")
-        self.realm: Final = realm
-        self.service: Final = service
+        self.realm: Final = check_quotable(realm)
+        self.service: Final = check_quotable(service)
         self._verifier = JwtVerifier(keys, issuer=issuer, audience=service, **options)
 
     @property

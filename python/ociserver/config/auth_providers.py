@@ -50,9 +50,9 @@ class TokenServer(Part):
         json_schema_extra={"oneOf": [{"required": [key]} for key in ("jwks", "jwks-url", "certificates")]}
     )
 
-    realm: Url
+    realm: Annotated[Url, AfterValidator(token_server.check_quotable)]
     """The URL where clients get tokens."""
-    service: FilledText
+    service: Annotated[FilledText, AfterValidator(token_server.check_quotable)]
     """The name of this registry at the token server: the audience of its tokens."""
     issuer: FilledText
     """The issuer of the tokens."""
