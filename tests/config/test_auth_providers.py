@@ -14,8 +14,10 @@ from ociserver import Handler, Memory
 from ociserver.auth import TokenKeys
 from ociserver.config import ConfigError, parse
 from ociserver.config.auth import auth_of
+from ociserver.config.auth_lints import lints
 from tests.auth.provider import AUDIENCE, JWKS, Provider, public_jwk, running
 from tests.auth.registry import basic, bearer
+from tests.docs.snippets import Snippet, snippets
 from tests.handler.driver import request
 
 pytestmark = pytest.mark.anyio
@@ -152,3 +154,15 @@ async def test_a_mistake_that_only_the_parser_finds(text: str, key: str, words: 
     assert problem.key == key
     assert words in problem.text
     assert "S3cret" not in str(problem)
+
+
+DOCUMENTED: Final = [
+    each for each in snippets("toml") if "[auth.oidc." in each.text or "[auth.token-server]" in each.text
+]
+
+
+@pytest.mark.parametrize("snippet", DOCUMENTED, ids=str)
+def test_what_the_documents_show(snippet: Snippet) -> None:
+    config = parse(snippet.text, Path("registry.toml"))
+    assert config.auth is not None
+    assert not list(lints(config.auth, None))
