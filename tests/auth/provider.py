@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Mapping
@@ -61,6 +62,11 @@ class Provider:
         self.asked: list[str] = []
         self.answers: dict[str, web.Response] = {}
         """Answers in place of the good ones, by path."""
+        self.arrived = asyncio.Event()
+        """Set when somebody asks."""
+        self.opened = asyncio.Event()
+        """Answers wait for it."""
+        self.opened.set()
 
     def count(self, path: str = JWKS) -> int:
         """How often a document was asked for."""
@@ -84,6 +90,8 @@ class Provider:
 
     async def answer(self, request: web.BaseRequest) -> web.Response:
         self.asked.append(request.path)
+        self.arrived.set()
+        await self.opened.wait()
         if request.path in self.answers:
             given = self.answers[request.path]
             return web.Response(status=given.status, headers=given.headers, body=given.body)

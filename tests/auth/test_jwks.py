@@ -48,6 +48,18 @@ async def test_many_wait_for_one_fetch(provider: Provider, clock: Clock) -> None
     assert provider.count() == 1
 
 
+async def test_who_comes_later_waits_too(provider: Provider, clock: Clock) -> None:
+    keys = source(provider, clock)
+    provider.opened.clear()
+    first = asyncio.ensure_future(keys.keys())
+    await provider.arrived.wait()
+    others = [asyncio.ensure_future(each) for each in (keys.keys(), keys.looked_again())]
+    await asyncio.sleep(0)
+    provider.opened.set()
+    assert all(each.find("one") for each in await asyncio.gather(first, *others))
+    assert provider.count() == 1
+
+
 async def test_they_are_fetched_again_after_an_hour(provider: Provider, clock: Clock) -> None:
     keys = source(provider, clock)
     await keys.keys()
@@ -64,9 +76,11 @@ async def test_an_unknown_key_causes_a_fetch_a_minute(provider: Provider, clock:
     keys = source(provider, clock)
     for _ in range(100):
         await keys.looked_again()
+    clock.now += FETCH_EVERY_S - 1
+    await keys.looked_again()
     assert provider.count() == 1
     provider.keys["two"] = new_key("Ed25519")
-    clock.now += FETCH_EVERY_S
+    clock.now += 1
     found = await asyncio.gather(*(keys.looked_again() for _ in range(100)))
     assert all(each.find("two") for each in found)
     assert provider.count() == 2

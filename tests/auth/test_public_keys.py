@@ -13,6 +13,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, rsa
 from cryptography.x509.oid import NameOID
+from jwt.algorithms import RSAAlgorithm
 
 from ociserver.auth.public_keys import ALGORITHMS, MAX_KEYS, KeySet, of_jwks, of_pem
 from tests.auth.forging import encoded
@@ -158,6 +159,13 @@ def test_a_key_that_cannot_be_used_is_ignored(changes: dict[str, Any]) -> None:
     assert keys.find("two")
     with pytest.raises(ValueError, match="no public key"):
         jwks(public_jwk(new_key("RSA"), kid="one", **changes))
+
+
+def test_a_private_key_is_ignored() -> None:
+    """Somebody has published it, so anybody may sign with it."""
+    private = json.loads(RSAAlgorithm.to_jwk(new_key("RSA")))
+    keys = jwks({name: private[name] for name in private if name != "key_ops"} | {"kid": "one"}, RFC8037)
+    assert keys.find("one") is None
 
 
 def test_a_short_rsa_key_is_ignored() -> None:

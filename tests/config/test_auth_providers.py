@@ -15,7 +15,7 @@ from ociserver.auth import TokenKeys
 from ociserver.config import ConfigError, parse
 from ociserver.config.auth import auth_of
 from ociserver.config.auth_lints import lints
-from tests.auth.provider import AUDIENCE, JWKS, Provider, public_jwk, running
+from tests.auth.provider import AUDIENCE, DISCOVERY, JWKS, Provider, public_jwk, running
 from tests.auth.registry import basic, bearer
 from tests.docs.snippets import Snippet, snippets
 from tests.handler.driver import request
@@ -89,6 +89,18 @@ async def test_a_token_server(tmp_path: Path, provider: Provider) -> None:
     # Other algorithms than those that are listed.
     app = built(server(provider, f'jwks-url = "{provider.issuer}{JWKS}"\nalgorithms = ["ES256", "PS256"]'), tmp_path)
     assert (await request(app, "GET", "/v2/", headers=token)).status == 401
+
+
+async def test_a_reload_keeps_the_keys(tmp_path: Path, provider: Provider) -> None:
+    text = oidc(provider)
+    before = built(text, tmp_path)
+    assert (await request(before, "GET", "/v2/", headers=bearer(provider.token()))).status == 200
+    provider.fails(DISCOVERY)
+    after = built(text + RULES, tmp_path)
+    assert (await request(after, "GET", "/v2/", headers=bearer(provider.token()))).status == 200
+    # Other settings are other keys.
+    other = built(oidc(provider, 'algorithms = ["RS256"]'), tmp_path)
+    assert (await request(other, "GET", "/v2/", headers=bearer(provider.token()))).status == 503
 
 
 @pytest.mark.parametrize(

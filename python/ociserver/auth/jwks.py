@@ -19,6 +19,7 @@ from ociserver.auth.public_keys import ALGORITHMS, KeySet, check_packages, of_jw
 from ociserver.auth.watched_file import CHECK_EVERY_S, WatchedFile
 from ociserver.errors import OCIError
 from ociserver.single_flight import SingleFlight
+from ociserver.urls import shown
 
 __all__ = [
     "FETCH_EVERY_S",
@@ -190,13 +191,13 @@ class JwksUrl:
             self._next_fetch = self._fetched_at + self._fetch_every_s
             if self._has_failed:
                 self._has_failed = False
-                _log.info("%s: the keys can be fetched again", self._url)
+                _log.info("%s: the keys can be fetched again", shown(self._url))
 
     def _failed(self, why: str) -> None:
         if not self._has_failed:
             # Once: while a provider is down, everybody who signs in would log it.
             kept = "nobody can sign in there" if self._keys is None else "the keys stay as they were"
-            _log.error("%s: the keys cannot be fetched: %s; %s", self._url, why, kept)
+            _log.error("%s: the keys cannot be fetched: %s; %s", shown(self._url), why, kept)
         self._has_failed = True
 
     async def _document(self) -> bytes:

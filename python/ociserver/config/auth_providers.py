@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, ClassVar, Final, Literal, get_args
+from weakref import WeakValueDictionary
 
 from pydantic import AfterValidator, ConfigDict, Field
 from pydantic.config import JsonDict
@@ -26,6 +27,11 @@ Algorithm = Literal["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256
 assert get_args(Algorithm) == ALGORITHMS
 
 _ONE_ORIGIN: Final = "needs exactly one of jwks, jwks-url and certificates: where the keys of the token server are"
+
+
+_IN_USE: Final[WeakValueDictionary[tuple[object, ...], JwksUrl]] = WeakValueDictionary()
+"""Keys of the handlers that are in use, by their settings. After a reload the last good ones are still there, even if
+the provider is down at this moment."""
 
 
 def _provider(name: str) -> str:
@@ -142,8 +148,15 @@ def _keys(
     """Where the keys are: in a file, at a URL, or where the issuer says."""
     if file is not None:
         return JwksFile(file, algorithms)
-    fetch = Fetch(ca=ca)
-    if url is not None:
-        return JwksUrl(url, fetch, algorithms=algorithms)
-    assert issuer is not None
-    return DiscoveredJwks(issuer, fetch, algorithms=algorithms)
+    authorities = b"" if ca is None else ca.read_bytes()
+    key = (url, issuer if url is None else None, tuple(algorithms), authorities)
+    source = _IN_USE.get(key)
+    if source is None:
+        fetch = Fetch(ca=ca)
+        if url is not None:
+            source = JwksUrl(url, fetch, algorithms=algorithms)
+        else:
+            assert issuer is not None
+            source = DiscoveredJwks(issuer, fetch, algorithms=algorithms)
+        _IN_USE[key] = source
+    return source
