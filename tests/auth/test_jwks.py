@@ -229,22 +229,26 @@ async def test_the_discovery_document_names_the_url_of_the_keys(provider: Provid
 
 
 @pytest.mark.parametrize(
-    "changes",
+    "changes, why",
     [
-        {"issuer": "https://other.example"},
-        {"issuer": None},
-        {"jwks_uri": None},
-        {"jwks_uri": 5},
-        {"jwks_uri": "https://keys.example/"},
-        {"jwks_uri": "http://keys.example/"},
-        {"jwks_uri": "file:///etc/passwd"},
+        ({"issuer": "https://other.example"}, "of another issuer"),
+        ({"issuer": None}, "of another issuer"),
+        ({"jwks_uri": None}, "has no jwks_uri"),
+        ({"jwks_uri": 5}, "has no jwks_uri"),
+        # What is fetched without TLS cannot say where the keys are that need it, and the other way around.
+        ({"jwks_uri": "https://127.0.0.1:1/"}, "another scheme"),
+        ({"jwks_uri": "http://keys.example/"}, "does not begin with https://"),
+        ({"jwks_uri": "file:///etc/passwd"}, "another scheme"),
     ],
 )
-async def test_a_discovery_document_that_is_wrong(provider: Provider, clock: Clock, changes: dict[str, Any]) -> None:
+async def test_a_discovery_document_that_is_wrong(
+    provider: Provider, clock: Clock, caplog: pytest.LogCaptureFixture, changes: dict[str, Any], why: str
+) -> None:
     document = {"issuer": provider.issuer, "jwks_uri": provider.issuer + JWKS} | changes
     provider.fails(DISCOVERY, 200, text=json.dumps(document))
     await refused(DiscoveredJwks(provider.issuer, Fetch(), clock=clock))
     assert provider.asked == [DISCOVERY]
+    assert why in caplog.text
 
 
 async def test_the_issuer_is_compared_as_it_is_written(provider: Provider, clock: Clock) -> None:
