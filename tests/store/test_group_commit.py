@@ -1,4 +1,4 @@
-"""Groups of works: each is as large as the last one, and waits only for a bounded time."""
+"""Groups of transactions: each is as large as the last one, and waits only for a bounded time."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ LARGE = 3 * INLINE_SIZE
 
 
 class Requests:
-    """Requests to a store, and the works that each has run on its database."""
+    """Requests to a store, and the transactions that each has run on its database."""
 
     def __init__(self, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
         self._handler = Handler(store)
@@ -35,7 +35,7 @@ class Requests:
             monkeypatch.setattr(store.database, name, self._noting(store, getattr(store.database, name)))
 
     async def make(self, method: str, *pieces: bytes, at: int | None = None, digest: str | None = None) -> list[str]:
-        """Make a request, and return the works by their names."""
+        """Make a request, and return the transactions by their names."""
         self._works.clear()
         size = sum(map(len, pieces))
         headers = {} if at is None else {"content-range": f"{at}-{at + size - 1}", "content-length": str(size)}
@@ -64,28 +64,28 @@ def requests(store: Store, monkeypatch: pytest.MonkeyPatch) -> Requests:
 
 async def test_a_small_blob(requests: Requests) -> None:
     assert await requests.make("POST") == ["start_upload"]
-    works = await requests.make("PUT", b"small", digest=digest_of(b"small"))
-    assert works == ["finish_blob"]
+    transactions = await requests.make("PUT", b"small", digest=digest_of(b"small"))
+    assert transactions == ["finish_blob"]
 
 
 async def test_a_small_blob_that_another_process_has_started(requests: Requests, other: Store) -> None:
     async with aclosing(await other.push_blob_chunked(REPOSITORY)) as upload:
         requests.location = upload_path(REPOSITORY, upload.id)
-    works = await requests.make("PUT", b"small", digest=digest_of(b"small"))
-    assert works == ["find_upload", "finish_blob"]
+    transactions = await requests.make("PUT", b"small", digest=digest_of(b"small"))
+    assert transactions == ["find_upload", "finish_blob"]
 
 
 async def test_a_large_blob_in_chunks_that_say_where_they_begin(requests: Requests) -> None:
     content = os.urandom(3 * LARGE)
     await requests.make("POST")
-    works = await requests.make("PATCH", content[:LARGE], at=0)
-    assert works == ["find_upload", "suspend_upload"]
+    transactions = await requests.make("PATCH", content[:LARGE], at=0)
+    assert transactions == ["find_upload", "suspend_upload"]
     pieces = [content[at : at + 10_000] for at in range(LARGE, 2 * LARGE, 10_000)]
     pieces[-1] = content[LARGE + 10_000 * (len(pieces) - 1) : 2 * LARGE]
     assert await requests.make("PATCH", *pieces, at=LARGE) == ["find_upload"]
     assert await requests.make("GET") == ["find_upload"]
-    works = await requests.make("PUT", content[2 * LARGE :], digest=digest_of(content))
-    assert works == ["find_upload", "finish_blob"]
+    transactions = await requests.make("PUT", content[2 * LARGE :], digest=digest_of(content))
+    assert transactions == ["find_upload", "finish_blob"]
 
 
 async def test_a_large_blob_in_bodies_that_are_appended(requests: Requests) -> None:
@@ -99,9 +99,9 @@ async def test_a_large_blob_in_bodies_that_are_appended(requests: Requests) -> N
 async def test_a_large_blob_that_is_there_already(requests: Requests, store: Store) -> None:
     """The first transaction finds the other file, and the second one knows whether that file is complete."""
     content = os.urandom(LARGE)
-    for works in (["find_upload", "finish_blob"], ["find_upload", "finish_blob", "finish_blob"]):
+    for transactions in (["find_upload", "finish_blob"], ["find_upload", "finish_blob", "finish_blob"]):
         requests.location = ""
         await requests.make("POST")
         await requests.make("PATCH", content, at=0)
-        assert await requests.make("PUT", digest=digest_of(content)) == works
+        assert await requests.make("PUT", digest=digest_of(content)) == transactions
     assert len(rows(store, "SELECT 1 FROM copies")) == 1

@@ -12,7 +12,7 @@ from ociserver import OCIError
 from ociserver.store.disk_reserve import SIZE, SLICE, Reserve
 from ociserver.store.modes import PRIVATE
 from ociserver.store.room import LEAST, MARGIN, Room, State
-from ociserver.store.work import Work
+from ociserver.store.transaction import Transaction
 from tests.faults.disk import Disk, small_disk
 
 
@@ -109,7 +109,7 @@ def test_what_a_deletion_has_given_up_is_not_taken_back(disk: Disk, room: Room) 
 def test_what_takes_room_is_refused(disk: Disk, room: Room) -> None:
     ran = []
 
-    def work() -> Work[str]:
+    def work() -> Transaction[str]:
         ran.append(1)
         yield "SELECT 1", ()
         return "done"

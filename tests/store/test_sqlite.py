@@ -19,7 +19,7 @@ from ociserver.store.group_commit import MAX_GROUP
 from ociserver.store.process_lock import ProcessLock
 from ociserver.store.schema import MIGRATIONS, REGISTRY, Schema
 from ociserver.store.sqlite import SQLite
-from ociserver.store.work import Row, Work
+from ociserver.store.transaction import Row, Transaction
 
 pytestmark = pytest.mark.anyio
 
@@ -32,30 +32,30 @@ async def database(tmp_path: Path) -> AsyncIterator[SQLite]:
     await database.close()
 
 
-def insert(name: str) -> Work[int]:
+def insert(name: str) -> Transaction[int]:
     rows = yield "INSERT INTO repositories (name) VALUES (?) RETURNING id", (name,)
     number: int = rows[0][0]
     return number
 
 
-def insert_and_fail(name: str, error: Exception) -> Work[None]:
+def insert_and_fail(name: str, error: Exception) -> Transaction[None]:
     yield "INSERT INTO repositories (name) VALUES (?)", (name,)
     raise error
 
 
-def fail_the_commit() -> Work[None]:
+def fail_the_commit() -> Transaction[None]:
     """Violate a foreign key, but only when the transaction is committed."""
     yield "PRAGMA defer_foreign_keys = ON", ()
     yield "INSERT INTO tags (repository_id, name, manifest_id) VALUES (77, 'tag', 77)", ()
 
 
-def names() -> Work[list[str]]:
+def names() -> Transaction[list[str]]:
     rows = yield "SELECT name FROM repositories ORDER BY name", ()
     return [row[0] for row in rows]
 
 
 class Batch:
-    """Keeps the writer thread busy, so that all works that come meanwhile share one transaction."""
+    """Keeps the writer thread busy, so that all transactions that come meanwhile share one commit."""
 
     def __init__(self, database: SQLite) -> None:
         self._database = database
@@ -70,13 +70,13 @@ class Batch:
         assert await asyncio.to_thread(batch._at_work.wait, 30)
         return batch
 
-    def _wait(self) -> Work[None]:
+    def _wait(self) -> Transaction[None]:
         self._at_work.set()
         assert self._go.wait(30)
         yield "SELECT 1", ()
 
-    async def write(self, work: Work[object], *, durable: bool = True) -> asyncio.Future[object]:
-        task = asyncio.ensure_future(self._database.write(work, durable=durable))
+    async def write(self, transaction: Transaction[object], *, durable: bool = True) -> asyncio.Future[object]:
+        task = asyncio.ensure_future(self._database.write(transaction, durable=durable))
         self.tasks.append(task)
         await asyncio.sleep(0)
         return task
@@ -135,7 +135,7 @@ async def test_a_commit_that_fails_fails_all(database: SQLite) -> None:
     await batch.write(insert_and_fail("two", OCIError("DENIED")))
     await batch.write(insert("three"))
     results = await batch.commit()
-    # The one that failed by itself too: what it saw may have been a neighbour's work.
+    # The one that failed by itself too: what it saw may have been a neighbour's transaction.
     assert [type(result) for result in results] == [sqlite3.IntegrityError] * 4
     assert len({id(result) for result in results}) == 4, "one error raised by many gathers all their tracebacks"
     assert await database.read(names()) == []
@@ -201,7 +201,7 @@ async def test_two_processes_take_turns(database: SQLite, tmp_path: Path) -> Non
 
 
 async def test_an_error_of_a_statement_comes_out_of_read(database: SQLite) -> None:
-    def nonsense() -> Work[list[Row]]:
+    def nonsense() -> Transaction[list[Row]]:
         return (yield "SELECT nothing", ())
 
     with pytest.raises(sqlite3.OperationalError, match="nothing"):
@@ -240,7 +240,7 @@ def why_not(database: SQLite) -> str | None:
 
 
 async def test_a_process_that_stands_still_with_the_lock(impatient: SQLite, tmp_path: Path) -> None:
-    """Waiting works are refused in time, and new ones at once. Both are undone. Then writes continue."""
+    """Waiting transactions are refused in time, and new ones at once. Both are undone. Then writes continue."""
     await impatient.write(insert("before"))
     other = ProcessLock(tmp_path / "registry.lock", 0o600)
     assert other.acquire()
@@ -288,15 +288,15 @@ def used_pages(path: Path) -> tuple[int, int, int]:
         return connection.execute("PRAGMA auto_vacuum").fetchone()[0], values[0], values[1]
 
 
-def insert_blob(number: int, size: int) -> Work[None]:
+def insert_blob(number: int, size: int) -> Transaction[None]:
     yield "INSERT INTO copies (digest, size, content) VALUES (?, ?, ?)", (str(number), size, os.urandom(size))
 
 
-def delete_blobs(before: int) -> Work[None]:
+def delete_blobs(before: int) -> Transaction[None]:
     yield "DELETE FROM copies WHERE CAST(digest AS INTEGER) < ?", (before,)
 
 
-def contents() -> Work[list[Row]]:
+def contents() -> Transaction[list[Row]]:
     return (yield "SELECT digest, content FROM copies ORDER BY id", ())
 
 
@@ -322,15 +322,20 @@ async def test_pages_are_taken_out(database: SQLite, tmp_path: Path) -> None:
     await database.write(insert_blob(0, 10))
 
 
-async def test_pages_are_taken_out_beside_other_works(database: SQLite) -> None:
-    """In one transaction, in which one of them fails."""
+async def test_pages_are_taken_out_beside_other_transactions(database: SQLite) -> None:
+    """In one group, in which one of them fails."""
     for number in range(20):
         await database.write(insert_blob(number, 16_000), durable=False)
     await database.write(delete_blobs(15))
     free = await database.read(pages.count_free())
     batch = await Batch.begin(database)
-    for work in (insert("before"), pages.take_out(5), insert_and_fail("failed", OCIError("DENIED")), insert("after")):
-        await batch.write(work)
+    for transaction in (
+        insert("before"),
+        pages.take_out(5),
+        insert_and_fail("failed", OCIError("DENIED")),
+        insert("after"),
+    ):
+        await batch.write(transaction)
     await batch.commit()
     assert await database.read(names()) == ["after", "before"]
     assert await database.read(pages.count_free()) <= free - 5
@@ -517,7 +522,7 @@ async def test_a_database_with_tables_of_its_own(tmp_path: Path) -> None:
         connection.execute("INSERT INTO others VALUES ('kept')")
     connection.close()
 
-    def everything() -> Work[list[Row]]:
+    def everything() -> Transaction[list[Row]]:
         return (yield "SELECT * FROM others", ())
 
     for _ in range(2):

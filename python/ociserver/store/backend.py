@@ -25,10 +25,10 @@ from ociserver.store.reading import Reading
 from ociserver.store.reads import BLOB_TYPE
 from ociserver.store.room import Room
 from ociserver.store.sqlite import Durability, SQLite
+from ociserver.store.transaction import Transaction
 from ociserver.store.upkeep import Upkeep
 from ociserver.store.upload import Upload
 from ociserver.store.uploads import Uploads
-from ociserver.store.work import Work
 
 __all__ = ["Store"]
 
@@ -196,7 +196,7 @@ class Store(Reading, reads_nowait=True):
         now = int(time.time())
         await self.free(lambda: writes.delete_repository(repository, immutable_tags=self._immutable_tags, now=now))
 
-    # Work that frees space
+    # Transaction that frees space
 
     async def drop_blobs(self, blobs: Mapping[str, Iterable[str]]) -> None:
         """Unlink blobs, and free the bytes of those that no other repository links, without waiting for collection.
@@ -216,9 +216,9 @@ class Store(Reading, reads_nowait=True):
         # The transaction is synced before the files are deleted: after a power cut no row may name a missing file.
         await self.blobs.delete(keys)
 
-    async def free(self, work: Callable[[], Work[Result]], *, durable: bool = True) -> Result:
+    async def free(self, make: Callable[[], Transaction[Result]], *, durable: bool = True) -> Result:
         """`Upkeep.free`."""
-        return await self.upkeep.free(work, durable=durable)
+        return await self.upkeep.free(make, durable=durable)
 
     # Shared
 

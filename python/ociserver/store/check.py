@@ -12,7 +12,7 @@ from ociserver._core import Hasher, ManifestInfo, digest_of, hash_range, read_st
 from ociserver.store import checking, collecting
 from ociserver.store.backend import Store
 from ociserver.store.collect import unknown_files
-from ociserver.store.work import Row
+from ociserver.store.transaction import Row
 
 __all__ = ["Checked", "Finding", "Kind", "check"]
 

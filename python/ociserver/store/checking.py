@@ -9,7 +9,7 @@ from typing import Final
 from ociserver._core import ManifestInfo
 from ociserver.store import rereading
 from ociserver.store.rereading import digest_groups
-from ociserver.store.work import Row, Work
+from ociserver.store.transaction import Row, Transaction
 
 __all__ = [
     "Affected",
@@ -31,14 +31,14 @@ __all__ = [
 ]
 
 
-def count_rows() -> Work[tuple[int, int]]:
+def count_rows() -> Transaction[tuple[int, int]]:
     """The numbers of copies and manifests, for a progress bar."""
     rows = yield "SELECT (SELECT COUNT(*) FROM copies), (SELECT COUNT(*) FROM manifests)", ()
     copies, manifests = rows[0]
     return copies, manifests
 
 
-def copies_page(after: int, limit: int) -> Work[list[Row]]:
+def copies_page(after: int, limit: int) -> Transaction[list[Row]]:
     """(id, digest, size, bad, key, content, linked) of the copies with a larger id."""
     return (
         yield (
@@ -50,7 +50,7 @@ def copies_page(after: int, limit: int) -> Work[list[Row]]:
     )
 
 
-def manifests_page(after: int, limit: int) -> Work[list[Row]]:
+def manifests_page(after: int, limit: int) -> Transaction[list[Row]]:
     """(id, repository id, repository, digest, size) of the manifests with a larger id."""
     return (
         yield (
@@ -72,7 +72,7 @@ class Recorded:
     references: frozenset[str]
 
 
-def manifest_of(manifest_id: int) -> Work[Recorded | None]:
+def manifest_of(manifest_id: int) -> Transaction[Recorded | None]:
     """A manifest as it is recorded now; None if it was deleted."""
     rows = yield "SELECT media_type, content, kind, subject FROM manifests WHERE id = ?", (manifest_id,)
     if not rows:
@@ -82,7 +82,7 @@ def manifest_of(manifest_id: int) -> Work[Recorded | None]:
     return Recorded(media_type, content, kind, subject, frozenset(row[0] for row in references))
 
 
-def missing_references(repo_id: int, digests: Sequence[str]) -> Work[list[str]]:
+def missing_references(repo_id: int, digests: Sequence[str]) -> Transaction[list[str]]:
     """The digests that the repository has neither as a blob nor as a manifest."""
     missing: list[str] = []
     for group in digest_groups(digests):
@@ -107,7 +107,7 @@ class Affected:
     tags: tuple[str, ...]
 
 
-def affected_by_blob(digest: str) -> Work[list[Affected]]:
+def affected_by_blob(digest: str) -> Transaction[list[Affected]]:
     """What a damaged blob affects, for each repository that links it."""
     repositories = yield (
         "SELECT r.id, r.name FROM copies c JOIN links l ON l.copy_id = c.id"
@@ -120,7 +120,7 @@ def affected_by_blob(digest: str) -> Work[list[Affected]]:
     return affected
 
 
-def affected_by(repo_id: int, repository: str, digest: str) -> Work[Affected]:
+def affected_by(repo_id: int, repository: str, digest: str) -> Transaction[Affected]:
     """What a damaged blob or manifest affects in a repository. The search goes from the content upwards."""
     manifests: set[str] = set()
     tags: set[str] = set()
@@ -144,17 +144,17 @@ def affected_by(repo_id: int, repository: str, digest: str) -> Work[Affected]:
     return Affected(repository, tuple(sorted(manifests)), tuple(sorted(tags)))
 
 
-def mark(copy_id: int, key: str | None, *, bad: bool) -> Work[None]:
+def mark(copy_id: int, key: str | None, *, bad: bool) -> Transaction[None]:
     """Mark a copy as corrupt or as correct, unless a push has replaced it. A corrupt copy is answered with 404."""
     yield "UPDATE copies SET bad = ? WHERE id = ? AND COALESCE(key, '') = ?", (int(bad), copy_id, key or "")
 
 
-def delete_bad_manifest(manifest_id: int, content: bytes) -> Work[None]:
+def delete_bad_manifest(manifest_id: int, content: bytes) -> Transaction[None]:
     """Delete a manifest that does not match its digest, unless a push has replaced its content."""
     yield "DELETE FROM manifests WHERE id = ? AND content = ?", (manifest_id, content)
 
 
-def record(manifest_id: int, repo_id: int, content: bytes, info: ManifestInfo) -> Work[None]:
+def record(manifest_id: int, repo_id: int, content: bytes, info: ManifestInfo) -> Transaction[None]:
     """Record the type and the references of a manifest, unless its content has changed since it was read."""
     rows = yield "SELECT 1 FROM manifests WHERE id = ? AND content = ?", (manifest_id, content)
     if rows:
@@ -167,18 +167,18 @@ _LISTED: Final = (
 )
 
 
-def wrongly_listed() -> Work[list[str]]:
+def wrongly_listed() -> Transaction[list[str]]:
     """Repositories that the catalog lists although they are empty, or omits although they hold something."""
     rows = yield f"SELECT name FROM repositories WHERE listed <> {_LISTED} ORDER BY name", ()
     return [row[0] for row in rows]
 
 
-def list_rightly() -> Work[None]:
+def list_rightly() -> Transaction[None]:
     """Have the catalog list the repositories that hold something."""
     yield f"UPDATE repositories SET listed = {_LISTED} WHERE listed <> {_LISTED}", ()
 
 
-def orphaned_rows() -> Work[dict[str, int]]:
+def orphaned_rows() -> Transaction[dict[str, int]]:
     """The number of rows that refer to a row which does not exist, by table. An intact database has none."""
     found = {}
     for table, column, parent in _REFERENCES:
@@ -188,7 +188,7 @@ def orphaned_rows() -> Work[dict[str, int]]:
     return found
 
 
-def drop_orphaned_rows() -> Work[None]:
+def drop_orphaned_rows() -> Transaction[None]:
     """Delete the rows that refer to a row which does not exist.
 
     Nothing can be read through them. The rest of the check reports the contents that are missing.

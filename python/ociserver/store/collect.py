@@ -23,8 +23,8 @@ from ociserver.store import collecting
 from ociserver.store.backend import Store
 from ociserver.store.directory import FAN_OUT, Found
 from ociserver.store.errors import StoreError
+from ociserver.store.transaction import Row, Transaction
 from ociserver.store.upkeep import Compacted
-from ociserver.store.work import Row, Work
 
 __all__ = ["Freed", "Policy", "Report", "collect", "unknown_files"]
 
@@ -184,12 +184,12 @@ class _Sweep:
             await self._store.upkeep.refill()
         self._progress(self._total)
 
-    async def _page(self, work: Work[list[Row]]) -> list[Row]:
+    async def _page(self, transaction: Transaction[list[Row]]) -> list[Row]:
         """The next rows. On a full disk, the space that the last ones have freed is first returned to the disk."""
         if not self._dry_run:
             self.compacted += await self._store.upkeep.compact_when_full()
         await asyncio.sleep(0)
-        return await self._store.database.read(work)
+        return await self._store.database.read(transaction)
 
     def _progress(self, done: int) -> None:
         """Report progress. There may be more rows than were counted at the start."""
@@ -241,8 +241,8 @@ class _Sweep:
                 after = (renewed, repo_id, copy_id)
                 if referenced:
                     continue
-                work = partial(collecting.unlink_unreferenced, repo_id, copy_id, before, int(time.time()))
-                if self._dry_run or await store.free(work):
+                unlink = partial(collecting.unlink_unreferenced, repo_id, copy_id, before, int(time.time()))
+                if self._dry_run or await store.free(unlink):
                     yield Freed("unreferenced", digest, repository, size)
             self._progress(self._done + len(rows))
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ociserver.store.work import Row, Work
+from ociserver.store.transaction import Row, Transaction
 from ociserver.store.writes import unlink, unlist_if_empty
 
 __all__ = [
@@ -37,7 +37,7 @@ _KEPT = (
 )
 
 
-def count_candidates(uploads_before: int, links_before: int, copies_before: int) -> Work[int]:
+def count_candidates(uploads_before: int, links_before: int, copies_before: int) -> Transaction[int]:
     """The number of uploads, links and copies that are old enough, for a progress bar."""
     rows = yield (
         "SELECT (SELECT COUNT(*) FROM uploads WHERE touched < ?), (SELECT COUNT(*) FROM links WHERE renewed < ?),"
@@ -47,7 +47,7 @@ def count_candidates(uploads_before: int, links_before: int, copies_before: int)
     return sum(rows[0])
 
 
-def untagged_manifests(before: int, after: int, limit: int) -> Work[list[Row]]:
+def untagged_manifests(before: int, after: int, limit: int) -> Transaction[list[Row]]:
     """(id, repository, digest, size) of manifests that no tag, no index and no existing subject keeps."""
     return (
         yield (
@@ -58,7 +58,7 @@ def untagged_manifests(before: int, after: int, limit: int) -> Work[list[Row]]:
     )
 
 
-def drop_manifest(manifest_id: int, before: int) -> Work[bool]:
+def drop_manifest(manifest_id: int, before: int) -> Transaction[bool]:
     """Delete a manifest, if nothing keeps it yet. Returns whether it was deleted."""
     rows = yield (
         f"DELETE FROM manifests AS m WHERE m.id = ? AND m.renewed < ? AND NOT ({_KEPT}) RETURNING repository_id",
@@ -69,7 +69,7 @@ def drop_manifest(manifest_id: int, before: int) -> Work[bool]:
     return bool(rows)
 
 
-def abandoned_uploads(before: int, after: tuple[int, str], limit: int) -> Work[list[Row]]:
+def abandoned_uploads(before: int, after: tuple[int, str], limit: int) -> Transaction[list[Row]]:
     """(touched, id, repository, size) of uploads for which nothing was recorded since `before`."""
     return (
         yield (
@@ -80,13 +80,13 @@ def abandoned_uploads(before: int, after: tuple[int, str], limit: int) -> Work[l
     )
 
 
-def drop_upload(upload_id: str, before: int) -> Work[bool]:
+def drop_upload(upload_id: str, before: int) -> Transaction[bool]:
     """End an upload, unless something was recorded for it meanwhile. A later commit of the upload fails."""
     rows = yield "DELETE FROM uploads WHERE id = ? AND touched < ? RETURNING id", (upload_id, before)
     return bool(rows)
 
 
-def old_links(before: int, after: tuple[int, int, int], limit: int) -> Work[list[Row]]:
+def old_links(before: int, after: tuple[int, int, int], limit: int) -> Transaction[list[Row]]:
     """(renewed, repository id, copy id, repository, digest, size, whether referenced) of links that are old enough."""
     return (
         yield (
@@ -100,7 +100,7 @@ def old_links(before: int, after: tuple[int, int, int], limit: int) -> Work[list
     )
 
 
-def unlink_unreferenced(repo_id: int, copy_id: int, before: int, now: int) -> Work[bool]:
+def unlink_unreferenced(repo_id: int, copy_id: int, before: int, now: int) -> Transaction[bool]:
     """Remove a link, if it is still old and no manifest of its repository references the blob."""
     rows = yield (
         "SELECT 1 FROM links l JOIN copies c ON c.id = l.copy_id WHERE l.repository_id = ? AND l.copy_id = ?"
@@ -112,7 +112,7 @@ def unlink_unreferenced(repo_id: int, copy_id: int, before: int, now: int) -> Wo
     return bool(rows)
 
 
-def idle_copies(before: int, after: int, limit: int) -> Work[list[Row]]:
+def idle_copies(before: int, after: int, limit: int) -> Transaction[list[Row]]:
     """(id, digest, size) of copies that no repository has linked since `before`."""
     return (
         yield (
@@ -123,7 +123,7 @@ def idle_copies(before: int, after: int, limit: int) -> Work[list[Row]]:
     )
 
 
-def drop_copy(copy_id: int, before: int) -> Work[list[str] | None]:
+def drop_copy(copy_id: int, before: int) -> Transaction[list[str] | None]:
     """Delete the row of a copy, if no repository links it yet.
 
     Returns:
@@ -137,7 +137,7 @@ def drop_copy(copy_id: int, before: int) -> Work[list[str] | None]:
     return [row[0] for row in rows if row[0] is not None] if rows else None
 
 
-def known_keys(keys: Sequence[str]) -> Work[set[str]]:
+def known_keys(keys: Sequence[str]) -> Transaction[set[str]]:
     """The keys that a copy or an upload has, all read at one moment."""
     marks = ", ".join("?" * len(keys))
     parameters: tuple[Any, ...] = (*keys, *keys)
@@ -148,7 +148,7 @@ def known_keys(keys: Sequence[str]) -> Work[set[str]]:
     return {row[0] for row in rows}
 
 
-def copy_key(copy_id: int) -> Work[list[str | None]]:
+def copy_key(copy_id: int) -> Transaction[list[str | None]]:
     """The key of a copy, in a list. The list is empty if the copy was deleted."""
     rows = yield "SELECT key FROM copies WHERE id = ?", (copy_id,)
     return [row[0] for row in rows]

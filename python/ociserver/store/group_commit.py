@@ -1,4 +1,4 @@
-"""The queue of the writer thread, and how many works it takes for one transaction (group commit)."""
+"""The queue of the writer thread, and how many transactions it takes for one commit (group commit)."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ __all__ = ["GATHER_S", "MAX_GROUP", "GroupQueue"]
 Item = TypeVar("Item")
 
 MAX_GROUP: Final = 256
-"""The most works in one transaction: enough for a slow disk, and few enough that none waits long."""
+"""The most transactions in one commit: enough for a slow disk, and few enough that none waits long."""
 
 GATHER_S: Final = 0.001
-"""Seconds that a group waits for as many works as the last one had. A commit and its sync cost the same processor time
-for one work as for many: with 1 ms, 8 clients pushed 1.3 times as many small images, with 0.3 ms 1.05 times."""
+"""Seconds that a group waits for as many transactions as the last one had. A commit and its sync cost the same
+processor time for one transaction as for many: with 1 ms, 8 clients pushed 1.3 times as many small images, with 0.3 ms
+1.05 times."""
 
 
 class GroupQueue(Generic[Item]):

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from ociserver.store.work import Row, Work
+from ociserver.store.transaction import Row, Transaction
 
 __all__ = ["blobs_after", "linked", "manifests_after", "present", "repositories_of"]
 
 
-def linked(digests: Sequence[str]) -> Work[dict[str, dict[str, bool]]]:
+def linked(digests: Sequence[str]) -> Transaction[dict[str, dict[str, bool]]]:
     """The repositories that link each of some blobs, by digest, and whether a check has marked its copy as corrupt."""
     marks = ", ".join("?" * len(digests))
     rows = yield (
@@ -23,7 +23,7 @@ def linked(digests: Sequence[str]) -> Work[dict[str, dict[str, bool]]]:
     return found
 
 
-def present(manifests: Iterable[tuple[str, str]]) -> Work[set[tuple[str, str]]]:
+def present(manifests: Iterable[tuple[str, str]]) -> Transaction[set[tuple[str, str]]]:
     """Those of some manifests, (repository, digest), that exist."""
     found: set[tuple[str, str]] = set()
     for repository, digest in manifests:
@@ -36,14 +36,14 @@ def present(manifests: Iterable[tuple[str, str]]) -> Work[set[tuple[str, str]]]:
     return found
 
 
-def repositories_of(names: Sequence[str]) -> Work[set[str]]:
+def repositories_of(names: Sequence[str]) -> Transaction[set[str]]:
     """Those of some repositories that exist."""
     marks = ", ".join("?" * len(names))
     rows = yield f"SELECT name FROM repositories WHERE name IN ({marks})", tuple(names)
     return {name for (name,) in rows}
 
 
-def blobs_after(repository: str, copy_id: int, limit: int) -> Work[list[Row]]:
+def blobs_after(repository: str, copy_id: int, limit: int) -> Transaction[list[Row]]:
     """(copy id, digest, size) of the blobs of a repository with a larger copy id."""
     return (
         yield (
@@ -55,7 +55,7 @@ def blobs_after(repository: str, copy_id: int, limit: int) -> Work[list[Row]]:
     )
 
 
-def manifests_after(repository: str, digest: str, limit: int) -> Work[list[Row]]:
+def manifests_after(repository: str, digest: str, limit: int) -> Transaction[list[Row]]:
     """(digest, size) of the manifests of a repository with a larger digest."""
     return (
         yield (

@@ -6,19 +6,19 @@ from collections.abc import Sequence
 
 from ociserver.errors import OCIError
 from ociserver.manifests import refused_move
-from ociserver.store.work import Work
+from ociserver.store.transaction import Transaction
 
 __all__ = ["check_deletable", "check_repository_deletable", "check_tags", "is_held_by_tag"]
 
 
-def check_repository_deletable(repo_id: int) -> Work[None]:
+def check_repository_deletable(repo_id: int) -> Transaction[None]:
     """Raises DENIED if the repository has a tag."""
     rows = yield "SELECT 1 FROM tags WHERE repository_id = ? LIMIT 1", (repo_id,)
     if rows:
         raise OCIError("DENIED", "the repository has tags, and tags are immutable in this registry")
 
 
-def check_tags(repo_id: int, manifest_id: int | None, tags: Sequence[str], *, is_immutable: bool) -> Work[None]:
+def check_tags(repo_id: int, manifest_id: int | None, tags: Sequence[str], *, is_immutable: bool) -> Transaction[None]:
     """Raises DENIED if one of the tags points at another manifest."""
     for tag in tags:
         rows = yield "SELECT manifest_id FROM tags WHERE repository_id = ? AND name = ?", (repo_id, tag)
@@ -26,13 +26,13 @@ def check_tags(repo_id: int, manifest_id: int | None, tags: Sequence[str], *, is
             raise refused_move(tag, is_immutable=is_immutable)
 
 
-def check_deletable(repo_id: int, digest: str) -> Work[None]:
+def check_deletable(repo_id: int, digest: str) -> Transaction[None]:
     """Raises DENIED if a tag reaches the content."""
     if (yield from is_held_by_tag(repo_id, digest)):
         raise OCIError("DENIED", "a tag needs this content, and tags are immutable in this registry")
 
 
-def is_held_by_tag(repo_id: int, digest: str) -> Work[bool]:
+def is_held_by_tag(repo_id: int, digest: str) -> Transaction[bool]:
     """Whether a tag reaches a content through manifests. The search goes from the content upwards."""
     seen = {digest}
     waiting = [digest]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ociserver.store.reads import repository_id
-from ociserver.store.work import Work
+from ociserver.store.transaction import Transaction
 
 __all__ = ["Inventory", "inventory"]
 
@@ -22,7 +22,7 @@ class Inventory:
     own_bytes: int
 
 
-def inventory(repository: str) -> Work[Inventory]:
+def inventory(repository: str) -> Transaction[Inventory]:
     """Count what a repository holds. Raises NAME_UNKNOWN."""
     repo_id = yield from repository_id(repository)
     rows = yield (

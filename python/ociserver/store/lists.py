@@ -9,7 +9,7 @@ from ociserver.annotations import Annotations
 from ociserver.interface import Backend, Descriptor
 from ociserver.iterators import paged
 from ociserver.store import reads
-from ociserver.store.work import Database, Work
+from ociserver.store.transaction import Database, Transaction
 
 __all__ = ["Lists"]
 
@@ -27,7 +27,7 @@ class Lists(Backend):
             yield name
 
     async def tags(self, repository: str, *, start_after: str = "", limit: int | None = None) -> AsyncIterator[str]:
-        def page(after: str, size: int) -> Work[list[str]]:
+        def page(after: str, size: int) -> Transaction[list[str]]:
             return reads.tags_after(repository, after, size)
 
         async for name in self._pages(page, start_after, limit):
@@ -67,7 +67,7 @@ class Lists(Backend):
             start_after = page[-1].digest
 
     def _pages(
-        self, page: Callable[[str, int], Work[list[str]]], start_after: str, limit: int | None
+        self, page: Callable[[str, int], Transaction[list[str]]], start_after: str, limit: int | None
     ) -> AsyncIterator[str]:
         def read(start_after: str, size: int) -> Awaitable[list[str]]:
             return self.database.read(page(start_after, size))

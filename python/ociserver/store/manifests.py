@@ -13,7 +13,7 @@ from ociserver.manifests import missing_reference, refused_retype
 from ociserver.store.immutability import check_deletable, check_tags, is_held_by_tag
 from ociserver.store.reads import repository_id
 from ociserver.store.rereading import MAX_DIGESTS, add_references, record
-from ociserver.store.work import Work
+from ociserver.store.transaction import Transaction
 from ociserver.store.writes import ensure_repository, list_repository, unlist_if_empty
 
 __all__ = ["delete_manifest", "delete_tag", "push_manifest", "renew_manifest"]
@@ -36,7 +36,7 @@ def push_manifest(
     immutable_tags: bool,
     lax: bool,
     now: int,
-) -> Work[None]:
+) -> Transaction[None]:
     """Store a manifest and set its tags. A manifest that is stored already keeps its type, and what is recorded."""
     rows = yield (
         "SELECT r.id, m.id, m.media_type FROM repositories r"
@@ -93,13 +93,13 @@ def push_manifest(
         )
 
 
-def renew_manifest(manifest_id: int, now: int) -> Work[bool]:
+def renew_manifest(manifest_id: int, now: int) -> Transaction[bool]:
     """Record that a client has requested a manifest, so that collection keeps it. Returns whether it still exists."""
     rows = yield "UPDATE manifests SET renewed = ? WHERE id = ? RETURNING id", (now, manifest_id)
     return bool(rows)
 
 
-def delete_manifest(repository: str, digest: str, *, immutable_tags: bool) -> Work[None]:
+def delete_manifest(repository: str, digest: str, *, immutable_tags: bool) -> Transaction[None]:
     """Delete a manifest. The tables' cascade also deletes its tags and the record of its references."""
     repo_id = yield from repository_id(repository)
     rows = yield "SELECT id FROM manifests WHERE repository_id = ? AND digest = ?", (repo_id, digest)
@@ -111,7 +111,7 @@ def delete_manifest(repository: str, digest: str, *, immutable_tags: bool) -> Wo
     yield from unlist_if_empty(repo_id)
 
 
-def delete_tag(repository: str, tag: str, *, immutable_tags: bool, now: int) -> Work[None]:
+def delete_tag(repository: str, tag: str, *, immutable_tags: bool, now: int) -> Transaction[None]:
     """Delete a tag. The manifest stays."""
     repo_id = yield from repository_id(repository)
     rows = yield "SELECT name FROM tags WHERE repository_id = ? AND name = ?", (repo_id, tag)
@@ -123,7 +123,7 @@ def delete_tag(repository: str, tag: str, *, immutable_tags: bool, now: int) -> 
     yield "DELETE FROM tags WHERE repository_id = ? AND name = ?", (repo_id, tag)
 
 
-def _renew_tagged(repository_id: int, tag: str, now: int) -> Work[None]:
+def _renew_tagged(repository_id: int, tag: str, now: int) -> Transaction[None]:
     """Count the age of the manifest that loses a tag from now: a client may be pulling it."""
     yield (
         "UPDATE manifests SET renewed = ?"
@@ -132,7 +132,7 @@ def _renew_tagged(repository_id: int, tag: str, now: int) -> Work[None]:
     )
 
 
-def _check_references(repo_id: int, info: ManifestInfo) -> Work[None]:
+def _check_references(repo_id: int, info: ManifestInfo) -> Transaction[None]:
     required: dict[tuple[str, str], Reference] = {}
     for one in info.references:
         if one.required:
@@ -147,7 +147,7 @@ def _check_references(repo_id: int, info: ManifestInfo) -> Work[None]:
                 raise missing_reference(reference)
 
 
-def _known(statement: str, repo_id: int, digests: Sequence[str]) -> Work[set[str]]:
+def _known(statement: str, repo_id: int, digests: Sequence[str]) -> Transaction[set[str]]:
     """The digests that a repository has, of those that are given."""
     if not digests:
         return set()

@@ -10,7 +10,7 @@ from ociserver.interface import Manifest
 from ociserver.store import reads
 from ociserver.store.read_cache import ReadCache
 from ociserver.store.reads import Link, Resolved
-from ociserver.store.work import Database, Row, Statement
+from ociserver.store.transaction import Database, Row, Statement
 
 __all__ = ["NowaitReads"]
 

@@ -12,7 +12,7 @@ import sqlite3
 from pathlib import Path
 from typing import Final
 
-from ociserver.store.work import Work
+from ociserver.store.transaction import Transaction
 
 __all__ = ["CONVERT_BYTES", "PAGE_SIZE", "convert", "count_free", "take_out"]
 
@@ -31,14 +31,14 @@ _INCREMENTAL: Final = 2
 _log = logging.getLogger("ociserver")
 
 
-def count_free() -> Work[int]:
+def count_free() -> Transaction[int]:
     """How many pages `take_out` could remove; 0 for a file that was created without `auto_vacuum`."""
     ((mode,),) = yield "PRAGMA auto_vacuum", ()
     ((count,),) = yield "PRAGMA freelist_count", ()
     return int(count) if mode == _INCREMENTAL else 0
 
 
-def take_out(pages: int) -> Work[None]:
+def take_out(pages: int) -> Transaction[None]:
     """Remove this many free pages from the file, or all if there are fewer."""
     for _ in range(pages):
         # One by one: Python's module runs this statement for one page only, even with a larger number.

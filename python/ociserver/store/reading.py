@@ -17,7 +17,7 @@ from ociserver.store.nowait_reads import NowaitReads
 from ociserver.store.read_cache import ReadCache
 from ociserver.store.reader import FileReader, InlineReader
 from ociserver.store.reads import Link, Resolved, StoredContent
-from ociserver.store.work import Database, Work
+from ociserver.store.transaction import Database, Transaction
 
 __all__ = ["Reading"]
 
@@ -160,7 +160,7 @@ class Reading(Lists, reads_nowait=True):
         """Whether a HEAD has to renew a content that was last renewed at this time."""
         return time.time() - renewed > self.renew_after_s
 
-    async def _renew(self, renewal_work: Work[bool]) -> bool:
+    async def _renew(self, renewal_work: Transaction[bool]) -> bool:
         """Renew a link or a manifest. False if it was deleted meanwhile."""
         if self.unavailable:
             return True

@@ -7,7 +7,7 @@ from typing import Final, NamedTuple, NoReturn
 
 from ociserver.errors import OCIError
 from ociserver.interface import Descriptor, Manifest
-from ociserver.store.work import Row, Statement, Work
+from ociserver.store.transaction import Row, Statement, Transaction
 
 __all__ = [
     "BLOB_TYPE",
@@ -129,27 +129,27 @@ _BLOB: Final = (
 )
 
 
-def find_tag(repository: str, tag: str) -> Work[Manifest]:
+def find_tag(repository: str, tag: str) -> Transaction[Manifest]:
     rows = yield _GET_TAG, (repository, tag)
     return manifest_of(rows[0]) if rows else (yield from _missing(repository, "MANIFEST_UNKNOWN"))
 
 
-def find_manifest(repository: str, digest: str) -> Work[Manifest]:
+def find_manifest(repository: str, digest: str) -> Transaction[Manifest]:
     rows = yield _GET_MANIFEST, (repository, digest)
     return manifest_of(rows[0]) if rows else (yield from _missing(repository, "MANIFEST_UNKNOWN"))
 
 
-def resolve_tag(repository: str, tag: str) -> Work[Resolved]:
+def resolve_tag(repository: str, tag: str) -> Transaction[Resolved]:
     rows = yield _RESOLVE_TAG, (repository, tag)
     return resolved_of(rows[0]) if rows else (yield from _missing(repository, "MANIFEST_UNKNOWN"))
 
 
-def resolve_manifest(repository: str, digest: str) -> Work[Resolved]:
+def resolve_manifest(repository: str, digest: str) -> Transaction[Resolved]:
     rows = yield _RESOLVE_MANIFEST, (repository, digest)
     return resolved_of(rows[0]) if rows else (yield from _missing(repository, "MANIFEST_UNKNOWN"))
 
 
-def find_blob(repository: str, digest: str) -> Work[Link]:
+def find_blob(repository: str, digest: str) -> Transaction[Link]:
     rows = yield _BLOB, (digest, repository)
     return link_of(digest, rows[0]) if rows else (yield from _missing(repository, "BLOB_UNKNOWN"))
 
@@ -188,13 +188,13 @@ def link_of(digest: str, row: Row) -> Link:
     return Link(Descriptor(BLOB_TYPE, digest, copy.size), copy, renewed, repo_id)
 
 
-def copy_of(digest: str) -> Work[StoredContent | None]:
+def copy_of(digest: str) -> Transaction[StoredContent | None]:
     """The stored copy of a content, whichever repository links it."""
     rows = yield "SELECT id, size, bad, key, content FROM copies WHERE digest = ?", (digest,)
     return StoredContent(*rows[0]) if rows else None
 
 
-def find_upload(repository: str, upload_id: str) -> Work[UploadRow]:
+def find_upload(repository: str, upload_id: str) -> Transaction[UploadRow]:
     rows = yield (
         (
             "SELECT u.id, u.algorithm, u.size, u.state FROM uploads u JOIN repositories r ON r.id = u.repository_id"
@@ -207,12 +207,12 @@ def find_upload(repository: str, upload_id: str) -> Work[UploadRow]:
     return UploadRow(*rows[0])
 
 
-def repositories_after(name: str, limit: int) -> Work[list[str]]:
+def repositories_after(name: str, limit: int) -> Transaction[list[str]]:
     rows = yield "SELECT name FROM repositories WHERE listed = 1 AND name > ? ORDER BY name LIMIT ?", (name, limit)
     return [row[0] for row in rows]
 
 
-def tags_after(repository: str, name: str, limit: int) -> Work[list[str]]:
+def tags_after(repository: str, name: str, limit: int) -> Transaction[list[str]]:
     repo_id = yield from repository_id(repository)
     rows = yield (
         "SELECT name FROM tags WHERE repository_id = ? AND name > ? ORDER BY name LIMIT ?",
@@ -223,7 +223,7 @@ def tags_after(repository: str, name: str, limit: int) -> Work[list[str]]:
 
 def referrers_after(
     repository: str, subject: str, artifact_type: str | None, digest: str, limit: int
-) -> Work[list[Referrer]]:
+) -> Transaction[list[Referrer]]:
     repo_id = yield from repository_id(repository)
     if artifact_type is None:
         rows = yield _ALL_REFERRERS, (repo_id, subject, digest, limit)
@@ -232,7 +232,7 @@ def referrers_after(
     return [Referrer(*row) for row in rows]
 
 
-def referrer_annotations(repository: str, subject: str, digest: str) -> Work[bytes | None]:
+def referrer_annotations(repository: str, subject: str, digest: str) -> Transaction[bytes | None]:
     """The annotations of a referrer, however large; None if it is no longer a referrer."""
     rows = yield (
         (
@@ -244,7 +244,7 @@ def referrer_annotations(repository: str, subject: str, digest: str) -> Work[byt
     return rows[0][0] if rows else None
 
 
-def repository_id(repository: str) -> Work[int]:
+def repository_id(repository: str) -> Transaction[int]:
     rows = yield _REPOSITORY, (repository,)
     if not rows:
         raise OCIError("NAME_UNKNOWN")
@@ -252,6 +252,6 @@ def repository_id(repository: str) -> Work[int]:
     return repo_id
 
 
-def _missing(repository: str, code: str) -> Work[NoReturn]:
+def _missing(repository: str, code: str) -> Transaction[NoReturn]:
     yield from repository_id(repository)
     raise OCIError(code)

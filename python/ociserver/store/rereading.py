@@ -7,7 +7,7 @@ from itertools import islice
 from typing import Final
 
 from ociserver._core import ManifestInfo, read_stored_manifest
-from ociserver.store.work import Work
+from ociserver.store.transaction import Transaction
 
 __all__ = ["MAX_DIGESTS", "add_references", "digest_groups", "record", "reread_manifests"]
 
@@ -18,7 +18,7 @@ PAGE: Final = 100
 """Manifests in one read."""
 
 
-def add_references(manifest_id: int, repository_id: int, info: ManifestInfo) -> Work[None]:
+def add_references(manifest_id: int, repository_id: int, info: ManifestInfo) -> Transaction[None]:
     """Record what a manifest references, so that collection keeps it. References that are recorded already stay."""
     for digests in digest_groups(reference.digest for reference in info.references):
         rows = ", ".join(["(?, ?, ?)"] * len(digests))
@@ -28,7 +28,7 @@ def add_references(manifest_id: int, repository_id: int, info: ManifestInfo) -> 
         )
 
 
-def record(manifest_id: int, repository_id: int, info: ManifestInfo) -> Work[None]:
+def record(manifest_id: int, repository_id: int, info: ManifestInfo) -> Transaction[None]:
     """Replace what is recorded about a manifest: its type, its subject, its annotations and its references."""
     yield (
         "UPDATE manifests SET media_type = ?, kind = ?, subject = ?, artifact_type = ?, annotations = ? WHERE id = ?",
@@ -38,7 +38,7 @@ def record(manifest_id: int, repository_id: int, info: ManifestInfo) -> Work[Non
     yield from add_references(manifest_id, repository_id, info)
 
 
-def reread_manifests() -> Work[None]:
+def reread_manifests() -> Transaction[None]:
     """Record for every manifest what its bytes say.
 
     Older versions accepted a manifest under any type. Under a wrong type, they did not record what it references.

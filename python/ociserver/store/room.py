@@ -16,7 +16,7 @@ from typing import Final, TypeVar
 
 from ociserver.store.disk_reserve import SLICE, Reserve
 from ociserver.store.errors import disk_full
-from ociserver.store.work import Work
+from ociserver.store.transaction import Transaction
 
 __all__ = ["LEAST", "MARGIN", "Room", "State"]
 
@@ -66,15 +66,15 @@ class Room:
             raise disk_full()
         self._ample_until = now + CHECK_S
 
-    def admitted(self, work: Work[Result]) -> Work[Result]:
-        """The same work, with another `check` when the writer thread runs it: it may have waited in the queue."""
+    def admitted(self, transaction: Transaction[Result]) -> Transaction[Result]:
+        """The same transaction, with another `check` when the writer thread runs it: it may have waited."""
 
-        def take() -> Work[Result]:
+        def take() -> Transaction[Result]:
             self.check()
-            return (yield from work)
+            return (yield from transaction)
 
         taking = take()
-        taking.__name__ = work.__name__  # type: ignore[attr-defined]  # the name of its failpoint
+        taking.__name__ = transaction.__name__  # type: ignore[attr-defined]  # the name of its failpoint
         return taking
 
     def state(self) -> State:

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from typing import Final
 
 from ociserver.store.rereading import reread_manifests
-from ociserver.store.work import Work
+from ociserver.store.transaction import Transaction
 
 __all__ = ["MIGRATIONS", "REGISTRY", "Schema"]
 
-Migration = tuple[str | Callable[[], Work[None]], ...]
+Migration = tuple[str | Callable[[], Transaction[None]], ...]
 """The steps from one version to the next: statements, and functions that read the tables."""
 
 

@@ -20,8 +20,8 @@ from ociserver.store.pages import CONVERT_BYTES, PAGE_SIZE, convert
 from ociserver.store.process_lock import ProcessLock
 from ociserver.store.schema import REGISTRY, Schema
 from ociserver.store.sqlite_writer import LOCK_WAIT_S, SYNCHRONOUS, Durability, SQLiteWriter
+from ociserver.store.transaction import Row, Transaction, drive
 from ociserver.store.wal_index import WalIndex
-from ociserver.store.work import Row, Work, drive
 
 __all__ = ["Durability", "SQLite"]
 
@@ -55,7 +55,7 @@ _MINIMUM: Final = (3, 35, 0)
 class SQLite:
     """One database file. Any number of processes may use it.
 
-    Group commit: while one transaction is synced, the next works wait in a queue. Then they share one transaction and
+    Group commit: while one group is synced, the next transactions wait in a queue. Then they share one commit and
     one sync (`SQLiteWriter`).
 
     Args:
@@ -152,20 +152,20 @@ class SQLite:
     def unavailable(self) -> str | None:
         return None if self._writing is None else self._writing.unavailable
 
-    async def read(self, work: Work[Result]) -> Result:
+    async def read(self, transaction: Transaction[Result]) -> Result:
         if self._reader is None:
             raise RuntimeError("the store is not open")
         try:
-            return drive(self._reader, work)
+            return drive(self._reader, transaction)
         except sqlite3.Error as error:
             raise of_database(error) from None
 
-    async def read_aside(self, work: Work[Result]) -> Result:
+    async def read_aside(self, transaction: Transaction[Result]) -> Result:
         if self._aside is None or self._large_reads is None:
             raise RuntimeError("the store is not open")
         loop = asyncio.get_running_loop()
         try:
-            return await loop.run_in_executor(self._large_reads, drive, self._aside, work)
+            return await loop.run_in_executor(self._large_reads, drive, self._aside, transaction)
         except sqlite3.Error as error:
             raise of_database(error) from None
 
@@ -183,13 +183,13 @@ class SQLite:
         finally:
             self._nowait_lock.release()
 
-    async def write(self, work: Work[Result], *, durable: bool = True) -> Result:
+    async def write(self, transaction: Transaction[Result], *, durable: bool = True) -> Result:
         if self._writing is None:
             raise RuntimeError("the store is not open")
-        return await self._writing.write(work, durable=durable)
+        return await self._writing.write(transaction, durable=durable)
 
     async def problems(self) -> list[str]:
-        def check() -> Work[list[str]]:
+        def check() -> Transaction[list[str]]:
             rows = yield "PRAGMA integrity_check(100)", ()
             return [str(row[0]) for row in rows if row[0] != "ok"]
 

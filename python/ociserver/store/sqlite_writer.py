@@ -1,9 +1,10 @@
-"""The thread that writes to a SQLite database. Works wait in a queue, and many share one transaction and one sync.
+"""The thread that writes to a SQLite database. Transactions wait in a queue, and many share one commit and one
+sync.
 
 Only the process that has the lock (`ProcessLock`) writes. The thread is idle, waits for the lock, or writes. Until it
-has the lock, the works that it has taken from the queue are in `_batch`. If another process freezes while it holds the
-lock, the watcher thread (`_watch`) refuses the works that wait, and all later ones, until the writer thread gets the
-lock. Then the writer thread finds no work and releases the lock.
+has the lock, the transactions that it has taken from the queue are in `_batch`. If another process freezes while it
+holds the lock, the watcher thread (`_watch`) refuses the transactions that wait, and all later ones, until the writer
+thread gets the lock. Then the writer thread finds no transaction and releases the lock.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from ociserver.store.errors import of_database, of_disk, unavailable
 from ociserver.store.failpoint import reach
 from ociserver.store.group_commit import GroupQueue
 from ociserver.store.process_lock import ProcessLock
-from ociserver.store.work import Work, drive
+from ociserver.store.transaction import Transaction, drive
 
 __all__ = ["LOCK_WAIT_S", "SYNCHRONOUS", "Durability", "SQLiteWriter"]
 
@@ -36,7 +37,7 @@ WATCH_S: Final = 0.25
 """Seconds between two checks of the wait for the lock."""
 
 CLOSE_WAIT_S: Final = 1.0
-"""Seconds that `stop` waits for a process that has the lock, before it refuses the works that are left."""
+"""Seconds that `stop` waits for a process that has the lock, before it refuses the transactions that are left."""
 
 SYNCHRONOUS: Final = {"full": ("NORMAL", "FULL"), "normal": ("NORMAL", "NORMAL"), "off": ("OFF", "OFF")}
 """`PRAGMA synchronous` for a transaction that need not survive a power cut, and for one that must."""
@@ -48,7 +49,7 @@ _log = logging.getLogger("ociserver")
 
 @dataclass(slots=True)
 class _Job:
-    work: Work[Any]
+    transaction: Transaction[Any]
     durable: bool
     loop: asyncio.AbstractEventLoop
     future: asyncio.Future[Any]
@@ -56,20 +57,20 @@ class _Job:
     error: Exception | None = None
 
     def __str__(self) -> str:
-        return str(getattr(self.work, "__name__", self.work))
+        return str(getattr(self.transaction, "__name__", self.transaction))
 
 
 class SQLiteWriter:
     """Writes through one connection, which nobody else uses.
 
-    Each work has its own savepoint, so an error undoes only this work.
+    Each transaction of a group has its own savepoint, so an error undoes only this one.
 
     Args:
         connection: in autocommit mode.
         lock: an open lock. `stop` closes it.
         durability: see `SQLite`.
         where: the path of the database, for messages.
-        lock_wait_s: seconds that a work waits for other processes before it is refused with 503.
+        lock_wait_s: seconds that a transaction waits for other processes before it is refused with 503.
     """
 
     def __init__(
@@ -87,7 +88,7 @@ class SQLiteWriter:
         self._where = where
         self._lock_wait_s = lock_wait_s
         self._jobs: GroupQueue[_Job] = GroupQueue()
-        # Works that wait for the lock. The thread that takes them out, under the mutex, has to answer them.
+        # Transactions that wait for the lock. The thread that takes them out, under the mutex, has to answer them.
         self._batch: list[_Job] = []
         self._mutex = threading.Lock()
         self._is_stuck = False
@@ -106,7 +107,7 @@ class SQLiteWriter:
         """Why nothing can be written at present; None if, as far as is known, it can."""
         return _STUCK if self._is_stuck else None
 
-    async def write(self, work: Work[Result], *, durable: bool) -> Result:
+    async def write(self, transaction: Transaction[Result], *, durable: bool) -> Result:
         """`Database.write`.
 
         Raises:
@@ -117,13 +118,13 @@ class SQLiteWriter:
         if self._is_stuck:
             raise unavailable(_STUCK, is_logged=True)
         loop = asyncio.get_running_loop()
-        job = _Job(work, durable, loop, loop.create_future())
+        job = _Job(transaction, durable, loop, loop.create_future())
         self._jobs.put(job)
         try:
-            # Shielded: the cancellation of a caller does not withdraw its work.
+            # Shielded: the cancellation of a caller does not withdraw its transaction.
             result: Result = await asyncio.shield(job.future)
         except asyncio.CancelledError:
-            # The caller waits for its work, even if it is cancelled again: until the work is done, nobody else may get
+            # The caller waits for its transaction, even if it is cancelled again: until it is done, nobody else may get
             # what the caller holds, such as the lock on the file of an upload.
             while not job.future.done():
                 with contextlib.suppress(asyncio.CancelledError):
@@ -133,7 +134,7 @@ class SQLiteWriter:
         return result
 
     async def stop(self) -> None:
-        """Write the works that were accepted, and end the threads. Afterwards nobody uses the connection."""
+        """Write the transactions that were accepted, and end the threads. Afterwards nobody uses the connection."""
         self._accepts = False
         self._jobs.end()
         await asyncio.to_thread(self._join)
@@ -167,8 +168,8 @@ class SQLiteWriter:
                     synchronous = wanted
                 self._commit(batch)
             except Exception as error:
-                # The transaction itself failed (a full disk, an I/O error), so no work is committed. All works get this
-                # error, also one that failed by itself: another work may have caused that.
+                # The group itself failed (a full disk, an I/O error), so nothing is committed. All transactions get
+                # this error, also one that failed by itself: another one may have caused that.
                 for job in batch:
                     job.error = _error_of(error)
             finally:
@@ -176,7 +177,7 @@ class SQLiteWriter:
             _answer(batch)
 
     def _take_batch(self) -> list[_Job]:
-        """The works to write, now that this thread has the lock."""
+        """The transactions to write, now that this thread has the lock."""
         with self._mutex:
             batch, self._batch = self._batch, []
             was_stuck, self._is_stuck = self._is_stuck, False
@@ -191,8 +192,8 @@ class SQLiteWriter:
         try:
             connection.execute("BEGIN IMMEDIATE")
             if len(batch) == 1:
-                # A single work needs no savepoint: the transaction undoes it.
-                batch[0].result = drive(connection, batch[0].work)
+                # A single transaction needs no savepoint: SQLite's own undoes it.
+                batch[0].result = drive(connection, batch[0].transaction)
             else:
                 for job in batch:
                     _attempt(connection, job)
@@ -211,7 +212,7 @@ class SQLiteWriter:
                 self._refuse()
 
     def _refuse(self) -> bool:
-        """Refuse all works that wait for the lock with 503. False if the writer thread has just acquired the lock."""
+        """Refuse all transactions that wait for the lock with 503. False if the writer thread has just acquired it."""
         with self._mutex:
             if self._lock.waited_s() is None:
                 return False
@@ -234,7 +235,7 @@ class SQLiteWriter:
 def _attempt(connection: sqlite3.Connection, job: _Job) -> None:
     connection.execute("SAVEPOINT job")
     try:
-        job.result = drive(connection, job.work)
+        job.result = drive(connection, job.transaction)
     except Exception as error:
         if not connection.in_transaction:
             raise

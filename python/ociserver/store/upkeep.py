@@ -21,7 +21,7 @@ from ociserver.store import pages
 from ociserver.store.errors import is_full
 from ociserver.store.pages import PAGE_SIZE
 from ociserver.store.room import MARGIN, Room, State
-from ociserver.store.work import Database, Work
+from ociserver.store.transaction import Database, Transaction
 
 __all__ = ["Compacted", "Upkeep"]
 
@@ -105,19 +105,19 @@ class Upkeep:
             task.cancel()
             await asyncio.wait([task])
 
-    async def take(self, work: Work[Result], *, durable: bool = True) -> Result:
-        """Run a work that needs space. Raises OCIError (507) while the disk is full."""
+    async def take(self, transaction: Transaction[Result], *, durable: bool = True) -> Result:
+        """Run a transaction that needs space. Raises OCIError (507) while the disk is full."""
         self._room.check()
-        return await self._database.write(self._room.admitted(work), durable=durable)
+        return await self._database.write(self._room.admitted(transaction), durable=durable)
 
-    async def free(self, make_work: Callable[[], Work[Result]], *, durable: bool = True) -> Result:
-        """Run a work that frees space, now or at the next collection. On a full disk it uses the reserve.
+    async def free(self, make: Callable[[], Transaction[Result]], *, durable: bool = True) -> Result:
+        """Run a transaction that frees space, now or at the next collection. On a full disk it uses the reserve.
 
         Args:
-            make_work: makes the work, for each try.
+            make: makes the transaction, for each try.
             durable: see `Database.write`.
         """
-        result = await self._free(make_work, durable=durable)
+        result = await self._free(make, durable=durable)
         await self.refill()
         return result
 
@@ -159,11 +159,11 @@ class Upkeep:
         most = STEP_PAGES if self._room.state() is State.AMPLE else STEP_PAGES_WHEN_FULL
         return max(min(await self._database.read(pages.count_free()) - keep, most), 0)
 
-    async def _free(self, make_work: Callable[[], Work[Result]], *, durable: bool) -> Result:
+    async def _free(self, make: Callable[[], Transaction[Result]], *, durable: bool) -> Result:
         pauses = iter(PAUSES_S)
         while True:
             try:
-                return await self._database.write(make_work(), durable=durable)
+                return await self._database.write(make(), durable=durable)
             except OCIError as error:
                 pause = next(pauses, None)
                 if not is_full(error) or pause is None:

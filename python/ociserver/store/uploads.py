@@ -21,9 +21,9 @@ from ociserver.store.hash_cache import HashCache
 from ociserver.store.read_cache import ReadCache
 from ociserver.store.reads import UploadRow
 from ociserver.store.room import Room
+from ociserver.store.transaction import Database
 from ociserver.store.upkeep import Upkeep
 from ociserver.store.upload_file import RECORD_EVERY, UploadFile
-from ociserver.store.work import Database
 from ociserver.store.writes import CheckedCopy, UncheckedCopyError
 
 __all__ = ["INLINE_SIZE", "Claim", "Uploads", "content_of", "is_in_file", "is_upload_id"]
@@ -77,7 +77,7 @@ class Uploads:
         database: has a row for each upload.
         blobs: has a file for each upload that is larger than what a row holds.
         room: the space on the disk.
-        upkeep: runs works that need space, and works that free space.
+        upkeep: runs transactions that need space, and those that free space.
         read_cache: caches rows until anything is committed.
         inline_size: the most bytes of an upload that are kept in its row.
         record_every: see `UploadFile`.

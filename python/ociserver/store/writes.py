@@ -11,7 +11,7 @@ from ociserver.errors import OCIError
 from ociserver.interface import Descriptor
 from ociserver.store.immutability import check_deletable, check_repository_deletable
 from ociserver.store.reads import BLOB_TYPE, StoredContent, UploadRow, copy_of, repository_id
-from ociserver.store.work import Work
+from ociserver.store.transaction import Transaction
 
 __all__ = [
     "CheckedCopy",
@@ -58,7 +58,7 @@ class UncheckedCopyError(Exception):
         self.key = key
 
 
-def ensure_repository(repository: str) -> Work[int]:
+def ensure_repository(repository: str) -> Transaction[int]:
     rows = yield "SELECT id FROM repositories WHERE name = ?", (repository,)
     if not rows:
         if not is_repository(repository):
@@ -68,12 +68,12 @@ def ensure_repository(repository: str) -> Work[int]:
     return repo_id
 
 
-def list_repository(repository: str) -> Work[None]:
+def list_repository(repository: str) -> Transaction[None]:
     """Put a repository into the catalog, because it holds something now."""
     yield "UPDATE repositories SET listed = 1 WHERE name = ? AND listed = 0", (repository,)
 
 
-def unlist_if_empty(repo_id: int) -> Work[None]:
+def unlist_if_empty(repo_id: int) -> Transaction[None]:
     """Remove a repository from the catalog if it is empty."""
     yield (
         "UPDATE repositories SET listed = 0 WHERE id = ?"
@@ -83,7 +83,7 @@ def unlist_if_empty(repo_id: int) -> Work[None]:
     )
 
 
-def start_upload(repository: str, upload_id: str, algorithm: str, now: int) -> Work[None]:
+def start_upload(repository: str, upload_id: str, algorithm: str, now: int) -> Transaction[None]:
     yield from _insert_into(
         repository,
         "INSERT INTO uploads (id, repository_id, algorithm, size, state, touched)"
@@ -92,7 +92,7 @@ def start_upload(repository: str, upload_id: str, algorithm: str, now: int) -> W
     )
 
 
-def suspend_upload(upload: UploadRow, size: int, state: bytes, now: int) -> Work[None]:
+def suspend_upload(upload: UploadRow, size: int, state: bytes, now: int) -> Transaction[None]:
     """Record how far an upload is.
 
     Args:
@@ -112,14 +112,14 @@ def suspend_upload(upload: UploadRow, size: int, state: bytes, now: int) -> Work
         yield from _refuse(upload)
 
 
-def touch_upload(upload_id: str, now: int) -> Work[None]:
+def touch_upload(upload_id: str, now: int) -> Transaction[None]:
     """Record that an upload is being written to. Raises BLOB_UPLOAD_UNKNOWN if it has ended."""
     rows = yield "UPDATE uploads SET touched = ? WHERE id = ? RETURNING id", (now, upload_id)
     if not rows:
         raise OCIError("BLOB_UPLOAD_UNKNOWN")
 
 
-def end_upload(upload_id: str) -> Work[bool]:
+def end_upload(upload_id: str) -> Transaction[bool]:
     """Delete the row of an upload. Returns whether it existed."""
     rows = yield "DELETE FROM uploads WHERE id = ? RETURNING id", (upload_id,)
     return bool(rows)
@@ -134,7 +134,7 @@ def finish_blob(
     content: bytes | None,
     checked: CheckedCopy | None,
     now: int,
-) -> Work[Linked]:
+) -> Transaction[Linked]:
     """Make verified bytes a blob.
 
     Args:
@@ -195,13 +195,13 @@ def _is_kept(copy: StoredContent, checked: CheckedCopy | None, *, is_small: bool
     return checked.is_whole and checked.key == copy.key
 
 
-def _end_unchanged(upload: UploadRow) -> Work[None]:
+def _end_unchanged(upload: UploadRow) -> Transaction[None]:
     rows = yield "DELETE FROM uploads WHERE id = ? AND size = ? RETURNING id", (upload.id, upload.size)
     if not rows:
         yield from _refuse(upload)
 
 
-def _refuse(upload: UploadRow) -> Work[None]:
+def _refuse(upload: UploadRow) -> Transaction[None]:
     """Raise the reason why an upload is not as its writer knows it."""
     rows = yield "SELECT 1 FROM uploads WHERE id = ?", (upload.id,)
     if rows:
@@ -209,7 +209,7 @@ def _refuse(upload: UploadRow) -> Work[None]:
     raise OCIError("BLOB_UPLOAD_UNKNOWN")
 
 
-def mount(from_repository: str | None, to_repository: str, digest: str, now: int) -> Work[int]:
+def mount(from_repository: str | None, to_repository: str, digest: str, now: int) -> Transaction[int]:
     """Link a blob of another repository. Both repositories then link the same copy. Returns its size."""
     if from_repository is None:
         rows = yield (
@@ -236,7 +236,7 @@ def mount(from_repository: str | None, to_repository: str, digest: str, now: int
     return int(size)
 
 
-def renew(repo_id: int, copy_id: int, now: int) -> Work[bool]:
+def renew(repo_id: int, copy_id: int, now: int) -> Transaction[bool]:
     """Record that a client has requested a blob, so that collection keeps it. Returns whether it is still linked."""
     rows = yield (
         "UPDATE links SET renewed = ? WHERE repository_id = ? AND copy_id = ? RETURNING copy_id",
@@ -245,7 +245,7 @@ def renew(repo_id: int, copy_id: int, now: int) -> Work[bool]:
     return bool(rows)
 
 
-def delete_blob(repository: str, digest: str, *, immutable_tags: bool, now: int) -> Work[None]:
+def delete_blob(repository: str, digest: str, *, immutable_tags: bool, now: int) -> Transaction[None]:
     """Unlink a blob from its repository. Collection deletes the copy later, if no repository links it."""
     repo_id = yield from repository_id(repository)
     rows = yield (
@@ -259,7 +259,7 @@ def delete_blob(repository: str, digest: str, *, immutable_tags: bool, now: int)
     yield from unlink(repo_id, rows[0][0], now)
 
 
-def delete_repository(repository: str, *, immutable_tags: bool, now: int) -> Work[None]:
+def delete_repository(repository: str, *, immutable_tags: bool, now: int) -> Transaction[None]:
     """Delete a repository and all that it holds. Its uploads end. The grace period of copies without a link begins."""
     repo_id = yield from repository_id(repository)
     if immutable_tags:
@@ -272,7 +272,7 @@ def delete_repository(repository: str, *, immutable_tags: bool, now: int) -> Wor
     yield "DELETE FROM repositories WHERE id = ?", (repo_id,)
 
 
-def drop_blobs(blobs: Mapping[str, Iterable[str]]) -> Work[list[str]]:
+def drop_blobs(blobs: Mapping[str, Iterable[str]]) -> Transaction[list[str]]:
     """Unlink blobs, and delete the copies that nothing links any more.
 
     Args:
@@ -303,7 +303,7 @@ def drop_blobs(blobs: Mapping[str, Iterable[str]]) -> Work[list[str]]:
     return keys
 
 
-def unlink(repo_id: int, copy_id: int, now: int) -> Work[None]:
+def unlink(repo_id: int, copy_id: int, now: int) -> Transaction[None]:
     """Remove a link. If it was the last one, the grace period of the copy begins."""
     yield "DELETE FROM links WHERE repository_id = ? AND copy_id = ?", (repo_id, copy_id)
     yield (
@@ -313,7 +313,7 @@ def unlink(repo_id: int, copy_id: int, now: int) -> Work[None]:
     yield from unlist_if_empty(repo_id)
 
 
-def _link(repository: str, copy_id: int, now: int) -> Work[None]:
+def _link(repository: str, copy_id: int, now: int) -> Transaction[None]:
     yield from _insert_into(
         repository,
         "INSERT INTO links (repository_id, copy_id, renewed) SELECT id, ?, ? FROM repositories WHERE name = ?"
@@ -323,12 +323,12 @@ def _link(repository: str, copy_id: int, now: int) -> Work[None]:
     yield from list_repository(repository)
 
 
-def _wake(copy_id: int) -> Work[None]:
+def _wake(copy_id: int) -> Transaction[None]:
     """End the grace period of a copy that is about to be linked again."""
     yield "UPDATE copies SET idle_since = NULL WHERE id = ? AND idle_since IS NOT NULL", (copy_id,)
 
 
-def _insert_into(repository: str, statement: str, parameters: tuple[Any, ...]) -> Work[None]:
+def _insert_into(repository: str, statement: str, parameters: tuple[Any, ...]) -> Transaction[None]:
     """Insert a row that belongs to a repository, and create the repository if it does not exist.
 
     Args:

@@ -18,7 +18,7 @@ from ociserver.compose.cache import accounts
 from ociserver.compose.cache.index import Index
 from ociserver.compose.cache.queries import Content
 from ociserver.store import writes
-from ociserver.store.work import Work
+from ociserver.store.transaction import Transaction
 from tests.compose.cache.disk import taken
 from tests.compose.cache.upstream import REPOSITORY, Upstream, push, read, until
 from tests.support.images import digest_of, random_bytes
@@ -55,7 +55,7 @@ async def total(store: Store) -> int:
         return await index.total()
 
 
-def aged() -> Work[None]:
+def aged() -> Transaction[None]:
     """Make all links old enough for collection."""
     yield "UPDATE links SET renewed = 0", ()
 

@@ -11,7 +11,7 @@ from ociserver import Backend, Descriptor, HTTPError, Manifest, Store
 from ociserver.adapt import read_nowait_of
 from ociserver.compose import Cache
 from ociserver.media_types import fetched_type
-from ociserver.store.work import Work
+from ociserver.store.transaction import Transaction
 from tests.compose.cache.upstream import REPOSITORY, Upstream, push, read
 from tests.support.images import MANIFEST, digest_of
 
@@ -90,7 +90,7 @@ async def test_a_type_that_no_header_can_have_is_refused(local: Backend, upstrea
         assert await read(cache.get_blob(REPOSITORY, blob)) == b"blob"
 
 
-def retype(digest: str, kind: str) -> Work[None]:
+def retype(digest: str, kind: str) -> Transaction[None]:
     """Change the media type of a manifest, as an older version might have stored it."""
     yield "UPDATE manifests SET media_type = ? WHERE digest = ?", (kind, digest)
 

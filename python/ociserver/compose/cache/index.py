@@ -18,7 +18,7 @@ from ociserver.compose.cache.schema import INDEX
 from ociserver.lru import LRU
 from ociserver.store import Store
 from ociserver.store.sqlite import SQLite
-from ociserver.store.work import Work, WorkRunner, drive
+from ociserver.store.transaction import Transaction, TransactionRunner, drive
 
 __all__ = ["FILE", "Index"]
 
@@ -38,7 +38,7 @@ class Index:
         database: has the tables of `schema.INDEX`.
     """
 
-    def __init__(self, database: WorkRunner) -> None:
+    def __init__(self, database: TransactionRunner) -> None:
         self._database = database
         self._upstreams: LRU[str, Owner] = LRU(MAX_REMEMBERED)
 
@@ -147,9 +147,9 @@ class Index:
         """Forget upstream's answer about a tag."""
         await self._write(queries.forget_tag(repository, tag))
 
-    async def _write(self, work: Work[Result]) -> Result:
+    async def _write(self, transaction: Transaction[Result]) -> Result:
         # Not synced: after a power cut, lost entries are restored when the cache is opened.
-        return await self._database.write(work, durable=False)
+        return await self._database.write(transaction, durable=False)
 
     def _remember(self, repository: str, owner: Owner | None) -> Owner | None:
         if owner == "upstream":
@@ -159,7 +159,7 @@ class Index:
 
 
 class InMemory:
-    """A `WorkRunner` in memory, for one process. It never waits, so the SQL runs on the event loop."""
+    """A `TransactionRunner` in memory, for one process. It never waits, so the SQL runs on the event loop."""
 
     def __init__(self) -> None:
         self._connection: sqlite3.Connection | None = None
@@ -178,14 +178,14 @@ class InMemory:
             self._connection.close()
             self._connection = None
 
-    async def read(self, work: Work[Result]) -> Result:
-        return drive(self._opened(), work)
+    async def read(self, transaction: Transaction[Result]) -> Result:
+        return drive(self._opened(), transaction)
 
-    async def write(self, work: Work[Result], *, durable: bool = True) -> Result:
+    async def write(self, transaction: Transaction[Result], *, durable: bool = True) -> Result:
         connection = self._opened()
         connection.execute("BEGIN")
         try:
-            result = drive(connection, work)
+            result = drive(connection, transaction)
         except BaseException:
             connection.execute("ROLLBACK")
             raise

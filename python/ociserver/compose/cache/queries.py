@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from ociserver.store.work import Row, Work
+from ociserver.store.transaction import Row, Transaction
 
 __all__ = [
     "Content",
@@ -72,12 +72,12 @@ class Kept:
     repositories: tuple[str, ...]
 
 
-def owner_of(repository: str) -> Work[Owner | None]:
+def owner_of(repository: str) -> Transaction[Owner | None]:
     rows = yield "SELECT owner FROM repository WHERE name = ?", (repository,)
     return rows[0][0] if rows else None
 
 
-def claim(repository: str, owner: Owner) -> Work[tuple[Owner, bool]]:
+def claim(repository: str, owner: Owner) -> Transaction[tuple[Owner, bool]]:
     """Set the owner of a repository that has none. Returns the owner, and whether this call has set it."""
     rows = yield (
         "INSERT INTO repository (name, owner) VALUES (?, ?) ON CONFLICT DO NOTHING RETURNING owner",
@@ -90,13 +90,13 @@ def claim(repository: str, owner: Owner) -> Work[tuple[Owner, bool]]:
     return found, False
 
 
-def release(repositories: Iterable[str]) -> Work[None]:
+def release(repositories: Iterable[str]) -> Transaction[None]:
     """Remove the owner of local repositories."""
     for repository in repositories:
         yield "DELETE FROM repository WHERE name = ? AND owner = 'local'", (repository,)
 
 
-def owned_after(owner: Owner, name: str, limit: int) -> Work[list[str]]:
+def owned_after(owner: Owner, name: str, limit: int) -> Transaction[list[str]]:
     """Repositories of an owner, in order, after a name."""
     rows = yield (
         "SELECT name FROM repository WHERE owner = ? AND name > ? ORDER BY name LIMIT ?",
@@ -105,7 +105,7 @@ def owned_after(owner: Owner, name: str, limit: int) -> Work[list[str]]:
     return [row[0] for row in rows]
 
 
-def add(content: Content, repository: str, size: int, used: float, added: int) -> Work[None]:
+def add(content: Content, repository: str, size: int, used: float, added: int) -> Transaction[None]:
     """Record that a repository has a content."""
     rows = yield (
         "INSERT INTO kept (kind, digest, repository, size, used, added) VALUES (?, ?, ?, ?, ?, ?)"
@@ -116,13 +116,13 @@ def add(content: Content, repository: str, size: int, used: float, added: int) -
     yield "INSERT INTO kept_in VALUES (?, ?) ON CONFLICT DO NOTHING", (rows[0][0], repository)
 
 
-def forget(kept: Iterable[Kept]) -> Work[None]:
+def forget(kept: Iterable[Kept]) -> Transaction[None]:
     """Remove contents, except those that were added again since they were read."""
     for one in kept:
         yield "DELETE FROM kept WHERE id = ? AND added = ?", (one.id, one.added)
 
 
-def leave(kept: Kept, repositories: Iterable[str]) -> Work[None]:
+def leave(kept: Kept, repositories: Iterable[str]) -> Transaction[None]:
     """Remove a content from some repositories, unless it was added again since it was read."""
     for repository in repositories:
         yield (
@@ -132,7 +132,7 @@ def leave(kept: Kept, repositories: Iterable[str]) -> Work[None]:
         )
 
 
-def remove(content: Content, repositories: Iterable[str]) -> Work[bool]:
+def remove(content: Content, repositories: Iterable[str]) -> Transaction[bool]:
     """Remove a content from some repositories. Returns whether it was in no other."""
     rows = yield (
         "SELECT id FROM kept WHERE kind = ? AND digest = ? AND repository = ?",
@@ -147,14 +147,14 @@ def remove(content: Content, repositories: Iterable[str]) -> Work[bool]:
     return bool(rows)
 
 
-def leave_alone(repository: str) -> Work[None]:
+def leave_alone(repository: str) -> Transaction[None]:
     """Remove all records of a repository's contents."""
     rows = yield "DELETE FROM kept_in WHERE repository = ? RETURNING kept_id", (repository,)
     for (kept_id,) in rows:
         yield _DELETE_UNLESS_KEPT, (kept_id, kept_id)
 
 
-def note_uses(uses: Mapping[Content, float]) -> Work[None]:
+def note_uses(uses: Mapping[Content, float]) -> Transaction[None]:
     """Record the last uses of contents. Skips contents without an entry."""
     for content, used in uses.items():
         yield (
@@ -163,26 +163,26 @@ def note_uses(uses: Mapping[Content, float]) -> Work[None]:
         )
 
 
-def total() -> Work[int]:
+def total() -> Transaction[int]:
     """Bytes of all contents."""
     rows = yield "SELECT bytes FROM total", ()
     size: int = rows[0][0]
     return size
 
 
-def least_used(limit: int) -> Work[list[Kept]]:
+def least_used(limit: int) -> Transaction[list[Kept]]:
     """The least recently used contents, in this order."""
     rows = yield f"SELECT {_COLUMNS} FROM kept k ORDER BY k.used LIMIT ?", (limit,)
     return _kept(rows)
 
 
-def kept_after(kept_id: int, limit: int) -> Work[list[Kept]]:
+def kept_after(kept_id: int, limit: int) -> Transaction[list[Kept]]:
     """Contents by row id, after the id `kept_id`."""
     rows = yield f"SELECT {_COLUMNS} FROM kept k WHERE k.id > ? ORDER BY k.id LIMIT ?", (kept_id, limit)
     return _kept(rows)
 
 
-def known(contents: Sequence[Content], repository: str) -> Work[set[Content]]:
+def known(contents: Sequence[Content], repository: str) -> Transaction[set[Content]]:
     """Those of the contents that are recorded for a repository."""
     found: set[Content] = set()
     for content in contents:
@@ -196,7 +196,7 @@ def known(contents: Sequence[Content], repository: str) -> Work[set[Content]]:
     return found
 
 
-def repository_with(digest: str) -> Work[str | None]:
+def repository_with(digest: str) -> Transaction[str | None]:
     """A repository that has this blob."""
     rows = yield (
         "SELECT i.repository FROM kept k JOIN kept_in i ON i.kept_id = k.id"
@@ -206,13 +206,13 @@ def repository_with(digest: str) -> Work[str | None]:
     return rows[0][0] if rows else None
 
 
-def checked(repository: str, tag: str) -> Work[float]:
+def checked(repository: str, tag: str) -> Transaction[float]:
     """The time of the last answer of upstream about a tag, in seconds since 1970; 0 for never."""
     rows = yield "SELECT checked FROM tag WHERE repository = ? AND tag = ?", (repository, tag)
     return float(rows[0][0]) if rows else 0.0
 
 
-def check_tag(repository: str, tag: str, digest: str, now: float) -> Work[None]:
+def check_tag(repository: str, tag: str, digest: str, now: float) -> Transaction[None]:
     """Record upstream's answer about a tag."""
     yield (
         "INSERT INTO tag (repository, tag, digest, checked) VALUES (?, ?, ?, ?)"
@@ -221,7 +221,7 @@ def check_tag(repository: str, tag: str, digest: str, now: float) -> Work[None]:
     )
 
 
-def forget_tag(repository: str, tag: str) -> Work[None]:
+def forget_tag(repository: str, tag: str) -> Transaction[None]:
     """Forget upstream's answer about a tag."""
     yield "DELETE FROM tag WHERE repository = ? AND tag = ?", (repository, tag)
 

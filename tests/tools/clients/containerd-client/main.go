@@ -7,6 +7,8 @@
 // FOLDER is a content store, in the form of the blobs of an OCI layout. `pull` prints the descriptor of the manifest.
 // With CHUNK it fetches larger blobs in several concurrent requests of that many bytes each. `copy` records where
 // contents came from, so that they are mounted if the second reference is in the same registry.
+//
+// It signs in with CLIENT_USER and CLIENT_PASSWORD of the environment, if they are set.
 package main
 
 import (
@@ -121,7 +123,10 @@ func pullInto(ctx context.Context, store content.Store, reference string, chunk 
 
 func resolver(chunk int) remotes.Resolver {
 	resolver := docker.NewResolver(docker.ResolverOptions{
-		Hosts: docker.ConfigureDefaultRegistries(docker.WithPlainHTTP(docker.MatchLocalhost)),
+		Hosts: docker.ConfigureDefaultRegistries(
+			docker.WithPlainHTTP(docker.MatchLocalhost),
+			docker.WithAuthorizer(docker.NewDockerAuthorizer(docker.WithAuthCreds(credentials))),
+		),
 	})
 	if chunk > 0 {
 		resolver.(remotes.ResolverWithOptions).SetOptions(
@@ -130,6 +135,10 @@ func resolver(chunk int) remotes.Resolver {
 		)
 	}
 	return resolver
+}
+
+func credentials(string) (string, string, error) {
+	return os.Getenv("CLIENT_USER"), os.Getenv("CLIENT_PASSWORD"), nil
 }
 
 // labels is in memory. containerd has a database for labels.

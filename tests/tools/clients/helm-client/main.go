@@ -3,12 +3,14 @@
 //	helm-client push ARCHIVE REFERENCE [PROVENANCE]
 //	helm-client pull REFERENCE FOLDER
 //	helm-client versions REPOSITORY
+//	helm-client login REGISTRY USER
 //
-// `pull` writes chart.tgz into FOLDER, and chart.tgz.prov if there is one.
+// `pull` writes chart.tgz into FOLDER, and chart.tgz.prov if there is one. `login` reads the password from stdin.
 package main
 
 import (
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 
@@ -34,6 +36,8 @@ func run(client *registry.Client, arguments []string) error {
 		return pull(client, arguments[1], arguments[2])
 	case len(arguments) == 2 && arguments[0] == "versions":
 		return versions(client, arguments[1])
+	case len(arguments) == 3 && arguments[0] == "login":
+		return login(client, arguments[1], arguments[2])
 	}
 	return fmt.Errorf("unknown arguments %q", arguments)
 }
@@ -75,4 +79,12 @@ func versions(client *registry.Client, repository string) error {
 		fmt.Println(tag)
 	}
 	return err
+}
+
+func login(client *registry.Client, host, user string) error {
+	password, err := io.ReadAll(os.Stdin)
+	if err != nil {
+		return err
+	}
+	return client.Login(host, registry.LoginOptBasicAuth(user, string(password)), registry.LoginOptPlainText(true))
 }

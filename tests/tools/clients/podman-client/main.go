@@ -2,10 +2,14 @@
 //
 //	podman-client push LAYOUT:TAG REFERENCE
 //	podman-client pull REFERENCE FOLDER
+//	podman-client save REFERENCE LAYOUT:TAG
+//	podman-client copy REFERENCE REFERENCE
+//	podman-client delete REFERENCE
+//	podman-client login REGISTRY USER
 //
 // `push` compresses the layers as zstd:chunked. `pull` brings the image into the storage at FOLDER, and fetches only
 // the files that the storage lacks. It prints the files of the image, each with the SHA-256 of its content. It must run
-// as root, because it makes overlay mounts.
+// as root, because it makes overlay mounts. `login` reads the password from stdin, and keeps it in REGISTRY_AUTH_FILE.
 package main
 
 import (
@@ -14,6 +18,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -22,6 +27,7 @@ import (
 	"go.podman.io/image/v5/docker"
 	"go.podman.io/image/v5/oci/layout"
 	"go.podman.io/image/v5/pkg/compression"
+	"go.podman.io/image/v5/pkg/docker/config"
 	"go.podman.io/image/v5/signature"
 	istorage "go.podman.io/image/v5/storage"
 	"go.podman.io/image/v5/types"
@@ -46,6 +52,14 @@ func run(ctx context.Context, arguments []string) error {
 		return push(ctx, arguments[1], arguments[2])
 	case len(arguments) == 3 && arguments[0] == "pull":
 		return pull(ctx, arguments[1], arguments[2])
+	case len(arguments) == 3 && arguments[0] == "save":
+		return save(ctx, arguments[1], arguments[2])
+	case len(arguments) == 3 && arguments[0] == "copy":
+		return copyRemote(ctx, arguments[1], arguments[2])
+	case len(arguments) == 2 && arguments[0] == "delete":
+		return remove(ctx, arguments[1])
+	case len(arguments) == 3 && arguments[0] == "login":
+		return login(ctx, arguments[1], arguments[2])
 	}
 	return fmt.Errorf("unknown arguments %q", arguments)
 }
@@ -104,6 +118,49 @@ func pull(ctx context.Context, reference, folder string) error {
 	return json.NewEncoder(os.Stdout).Encode(digests)
 }
 
+func save(ctx context.Context, reference, target string) error {
+	from, err := docker.ParseReference("//" + reference)
+	if err != nil {
+		return err
+	}
+	to, err := layout.ParseReference(target)
+	if err != nil {
+		return err
+	}
+	return copyImage(ctx, to, from, &copy.Options{SourceCtx: insecure()})
+}
+
+func copyRemote(ctx context.Context, source, target string) error {
+	from, err := docker.ParseReference("//" + source)
+	if err != nil {
+		return err
+	}
+	to, err := docker.ParseReference("//" + target)
+	if err != nil {
+		return err
+	}
+	return copyImage(ctx, to, from, &copy.Options{SourceCtx: insecure(), DestinationCtx: insecure()})
+}
+
+func remove(ctx context.Context, reference string) error {
+	image, err := docker.ParseReference("//" + reference)
+	if err != nil {
+		return err
+	}
+	return image.DeleteImage(ctx, insecure())
+}
+
+func login(ctx context.Context, registry, user string) error {
+	password, err := io.ReadAll(os.Stdin)
+	if err != nil {
+		return err
+	}
+	if err := docker.CheckAuth(ctx, insecure(), user, string(password), registry); err != nil {
+		return err
+	}
+	return config.SetAuthentication(insecure(), registry, user, string(password))
+}
+
 func copyImage(ctx context.Context, to, from types.ImageReference, options *copy.Options) error {
 	trust, err := signature.NewPolicyContext(&signature.Policy{
 		Default: signature.PolicyRequirements{signature.NewPRInsecureAcceptAnything()},
@@ -117,7 +174,12 @@ func copyImage(ctx context.Context, to, from types.ImageReference, options *copy
 }
 
 func insecure() *types.SystemContext {
-	return &types.SystemContext{DockerInsecureSkipTLSVerify: types.OptionalBoolTrue}
+	return &types.SystemContext{
+		DockerInsecureSkipTLSVerify: types.OptionalBoolTrue,
+		AuthFilePath:                os.Getenv("REGISTRY_AUTH_FILE"),
+		// It remembers which repository has a blob, so that a copy can mount it.
+		BlobInfoCacheDir: os.Getenv("HOME"),
+	}
 }
 
 func files(root string) (map[string]string, error) {

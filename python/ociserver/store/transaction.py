@@ -1,8 +1,8 @@
 """SQL as generators, which yield statements and receive rows, so that it is written once for every database.
 
-A `Work` yields `(statement, parameters)` and receives the rows. Its return value is the result. It does no I/O itself,
-so the same work can run in SQLite's writer thread, on the event loop for a read, or over an asynchronous connection.
-Placeholders are `?`, in order.
+A `Transaction` yields `(statement, parameters)` and receives the rows. Its return value is the result. It does no I/O
+itself, so the same transaction can run in SQLite's writer thread, on the event loop for a read, or over an asynchronous
+connection. Placeholders are `?`, in order.
 """
 
 from __future__ import annotations
@@ -11,16 +11,16 @@ import sqlite3
 from collections.abc import Generator
 from typing import Any, Protocol, TypeVar
 
-__all__ = ["Database", "Row", "Statement", "Work", "WorkRunner", "drive"]
+__all__ = ["Database", "Row", "Statement", "Transaction", "TransactionRunner", "drive"]
 
 Result = TypeVar("Result")
 Row = tuple[Any, ...]
 Statement = tuple[str, tuple[Any, ...]]
-Work = Generator[Statement, list[Row], Result]
+Transaction = Generator[Statement, list[Row], Result]
 
 
-class WorkRunner(Protocol):
-    """A database that runs works."""
+class TransactionRunner(Protocol):
+    """A database that runs transactions."""
 
     async def open(self) -> None:
         """Connect, and run the migrations. Raises StoreError, which says what to do."""
@@ -28,25 +28,25 @@ class WorkRunner(Protocol):
     async def close(self) -> None:
         """Finish the writes that were accepted, and disconnect."""
 
-    async def read(self, work: Work[Result]) -> Result:
-        """Run a work that only reads. It sees what was committed before, and never waits for a writer."""
+    async def read(self, transaction: Transaction[Result]) -> Result:
+        """Run a transaction that only reads. It sees what was committed before, and never waits for a writer."""
 
-    async def write(self, work: Work[Result], *, durable: bool = True) -> Result:
-        """Run a work in a transaction, and return when it is committed.
+    async def write(self, transaction: Transaction[Result], *, durable: bool = True) -> Result:
+        """Run a transaction, and return when it is committed.
 
-        A caller that is cancelled gets the cancellation when its work is done.
+        A caller that is cancelled gets the cancellation when its transaction is done.
 
         Args:
-            work: it happens as a whole or not at all. An exception that it raises undoes it, and is raised here.
+            transaction: it happens as a whole or not at all. An exception that it raises undoes it, and is raised here.
             durable: whether it must survive a power cut when this returns. `kill -9` never undoes a commit.
         """
 
 
-class Database(WorkRunner, Protocol):
+class Database(TransactionRunner, Protocol):
     """The metadata of a store, and what the store has to know about its files."""
 
-    async def read_aside(self, work: Work[Result]) -> Result:
-        """Run a work that reads megabytes, like `read`, but in a thread that runs one such work at a time."""
+    async def read_aside(self, transaction: Transaction[Result]) -> Result:
+        """Run a transaction that reads megabytes, like `read`, but in a thread that runs one such at a time."""
 
     def read_nowait(self, statement: str, parameters: tuple[Any, ...]) -> list[Row] | None:
         """The rows of one statement, in any thread other than the event loop's. It sees what was committed before.
@@ -79,13 +79,13 @@ class Database(WorkRunner, Protocol):
         """A value that differs after every commit of any process; None if that is not known without a read."""
 
 
-def drive(connection: sqlite3.Connection, work: Work[Result]) -> Result:
-    """Run a work on a connection to SQLite, in its current transaction if it has one."""
+def drive(connection: sqlite3.Connection, transaction: Transaction[Result]) -> Result:
+    """Run a transaction on a connection to SQLite, as a part of SQLite's current one if there is one."""
     try:
-        statement, parameters = next(work)
+        statement, parameters = next(transaction)
         while True:
             rows = connection.execute(statement, parameters).fetchall()
-            statement, parameters = work.send(rows)
+            statement, parameters = transaction.send(rows)
     except StopIteration as end:
         result: Result = end.value
         return result

@@ -1,0 +1,59 @@
+"""`ociserver serve` with the users and rules of `tests.auth.registry`."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from tests.auth.registry import TOML, htpasswd
+from tests.support.server import Server, serve
+
+__all__ = ["docker_config", "reload", "signed_in_server", "write_config"]
+
+RELOAD_TIMEOUT_S: Final = 20.0
+
+_KEY: Final = "token.key"
+_FIRST_KEY: Final = "the first key of these tests, of 32 bytes and more"
+
+
+@contextmanager
+def signed_in_server(folder: Path, *arguments: str) -> Iterator[Server]:
+    """Serve a store in `folder` until the block ends."""
+    htpasswd(folder)
+    write_config(folder)
+    with serve(["--config", str(folder / "registry.toml"), *arguments], folder) as server:
+        yield server
+
+
+def write_config(folder: Path, key: str = _FIRST_KEY) -> None:
+    """Write the configuration of the server, with one key for tokens."""
+    (folder / _KEY).write_text(key)
+    registry = f'registry = {{ kind = "store", data = "{folder}/data" }}\n'
+    (folder / "registry.toml").write_text(f'{registry}[auth]\ntoken-keys = [{{ file = "{_KEY}" }}]\n{TOML}')
+
+
+def reload(server: Server) -> None:
+    """Let the server read its configuration again, and wait until it has. Limits on wrong passwords begin anew."""
+    before = _reloads(server)
+    os.kill(server.pid, signal.SIGHUP)
+    deadline = time.monotonic() + RELOAD_TIMEOUT_S
+    while _reloads(server) == before:
+        assert time.monotonic() < deadline, f"the server did not reload:\n{server.log_tail()}"
+        time.sleep(0.01)
+
+
+def docker_config(address: str, who: tuple[str, str] | None) -> str:
+    """The text of a file as `docker login` writes it, for a user and a password; None: nobody has signed in."""
+    auths = {} if who is None else {address: {"auth": base64.b64encode(":".join(who).encode()).decode()}}
+    return json.dumps({"auths": auths})
+
+
+def _reloads(server: Server) -> int:
+    return server.log.read_bytes().count(b"the configuration was reloaded")
