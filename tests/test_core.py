@@ -6,8 +6,6 @@ The Rust tests check the details. Here a few cases show that Python gets the sam
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable
-from typing import Any
 
 import pytest
 
@@ -16,7 +14,6 @@ from ociserver._core import (
     Appender,
     BackgroundHasher,
     ByteRange,
-    Exchange,
     Hasher,
     Request,
     RequestIds,
@@ -159,52 +156,6 @@ def test_request_ids() -> None:
     ]
     # A command line argument that is not UTF-8 has lone surrogates.
     assert RequestIds("\udcff").of(None) == r"\udcff-1"
-
-
-async def receive() -> Any: ...
-
-
-async def send(message: Any) -> None: ...
-
-
-def exchange(headers: Any) -> Exchange:
-    return Exchange("handler", {"headers": headers}, receive, send)
-
-
-def test_an_exchange_has_its_arguments() -> None:
-    scope: dict[str, Any] = {"headers": []}
-    made = Exchange("site", scope, receive, send)
-    assert made.scope is scope
-    assert (made.site, made.receive, made.send) == ("site", receive, send)
-    assert (made.has_body, made.if_none_match, made.range, made.x_request_id) == (False, None, None, None)
-
-
-# ASGI requires an iterable of pairs. Servers and test clients pass these types.
-@pytest.mark.parametrize("form", [list, tuple, iter, lambda pairs: [list(pair) for pair in pairs]])
-def test_headers_of_an_exchange(form: Callable[[Any], Any]) -> None:
-    pairs = [
-        (b"host", b"h"),
-        (b"x-request-id", b"1"),
-        (b"range", b"bytes=0-1"),
-        (b"if-none-match", b'"a"'),
-        (b"range", b"bytes=5-"),
-    ]
-    made = exchange(form(pairs))
-    assert (made.if_none_match, made.range, made.x_request_id, made.has_body) == (b'"a"', b"bytes=5-", b"1", False)
-
-
-@pytest.mark.parametrize("name", [b"content-length", b"transfer-encoding"])
-def test_a_body_is_announced(name: bytes) -> None:
-    assert exchange([(name, b"")]).has_body
-    assert not exchange([(name + b"s", b"1"), (name[:-1], b"1")]).has_body
-
-
-@pytest.mark.parametrize("headers", [None, [1], [()], [(b"range",)], [("range", "x")], [(b"range", 1)]])
-def test_malformed_headers_raise(headers: Any) -> None:
-    with pytest.raises((TypeError, IndexError)):
-        exchange(headers)
-    with pytest.raises(KeyError):
-        Exchange("handler", {}, receive, send)
 
 
 @pytest.mark.parametrize(

@@ -9,13 +9,11 @@ Names follow the distribution spec. Where the spec leaves a choice, the behaviou
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, Final, Literal, Self, TypeAlias, final
-
-from typing_extensions import disjoint_base
+from typing import Final, Literal, Self, TypeAlias, final
 
 from ociserver.auth.identity import Identity
 from ociserver.event import Event
-from ociserver.types import Message, Receive, Scope, Send
+from ociserver.types import Message, Scope
 from ociserver.values import Descriptor
 
 __all__ = [
@@ -28,7 +26,6 @@ __all__ = [
     "Appender",
     "BackgroundHasher",
     "ByteRange",
-    "Exchange",
     "Hasher",
     "LineWriter",
     "LoadContent",
@@ -325,7 +322,7 @@ class Answered:
     """A request that `NowaitReader` has answered."""
 
     def report(self) -> None:
-        """Report the request to `observe` as finished. A `LineWriter` gets the fields without an `Event` object."""
+        """Report the request to `observe` as finished."""
 
 @final
 class NowaitReader:
@@ -361,39 +358,6 @@ class NowaitReader:
         Returns None if the event loop must handle the request: it is not a read; it has a range, a query, a body, a
         root path, repeated credentials, or an If-None-Match that is not the ETag of the content; or the backend would have to wait.
         """
-
-@disjoint_base
-class Exchange:
-    """A request as the ASGI server passes it to the handler, with the headers that every response depends on.
-
-    Args:
-        site: what all requests of a handler share.
-        scope: the ASGI scope, with header names in lower case. If a header is repeated, the last one counts.
-        receive: the ASGI `receive`.
-        send: the ASGI `send`.
-    """
-
-    def __new__(cls, site: object, scope: dict[str, Any], receive: Receive, send: Send) -> Self: ...
-    @property
-    def site(self) -> Any: ...
-    @property
-    def scope(self) -> dict[str, Any]: ...
-    @property
-    def receive(self) -> Receive: ...
-    @property
-    def send(self) -> Send: ...
-    @property
-    def has_body(self) -> bool:
-        """Whether the request has a Content-Length or a Transfer-Encoding."""
-    @property
-    def if_none_match(self) -> bytes | None:
-        """The If-None-Match header."""
-    @property
-    def range(self) -> bytes | None:
-        """The Range header."""
-    @property
-    def x_request_id(self) -> bytes | None:
-        """The X-Request-Id header."""
 
 def content_headers(
     media_type: str, digest: str, length: int, *, names_digest: bool = True

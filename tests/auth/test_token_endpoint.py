@@ -66,6 +66,8 @@ async def test_what_regctl_posts_without_credentials(app: Handler) -> None:
     reply = await post(app, [("client_id", "regclient"), ("scope", "repository:public/app:pull,push")])
     assert access(reply.json()["token"]) == [grant("public/app", "pull")]
     assert (await post(app, [])).status == 200
+    # Without the right grant_type, a password must not be ignored.
+    assert (await post(app, [("username", "alice"), ("password", PASSWORDS["alice"])])).status == 400
 
 
 async def test_a_post_with_credentials_in_the_header(app: Handler) -> None:

@@ -45,7 +45,7 @@ async def provider() -> AsyncIterator[Provider]:
 def built(text: str, folder: Path) -> Handler:
     config = parse(text, folder / "registry.toml")
     assert config.auth is not None
-    return Handler(Memory(), auth=auth_of(config.auth, lambda: TokenKeys([b"the key of the tests, of 32 bytes"])))
+    return Handler(Memory(), auth=auth_of(config.auth, lambda: TokenKeys([b"the key of the tests, of 32 bytes"]), 1))
 
 
 def oidc(provider: Provider, more: str = "") -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 import weakref
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -155,6 +156,18 @@ async def test_handlers_are_told_apart() -> None:
 @pytest.mark.parametrize("theirs", ["abc-123", "x" * 128, 'with "quotes" and spaces'])
 async def test_the_id_of_the_client_is_taken_over(theirs: str) -> None:
     assert (await seen({"x-request-id": theirs})).request_id == theirs
+
+
+# ASGI requires an iterable of pairs. Servers and test clients pass these types.
+@pytest.mark.parametrize("form", [list, tuple, iter, lambda pairs: [list(pair) for pair in pairs]])
+async def test_headers_in_any_form(form: Callable[[list[tuple[bytes, bytes]]], Any]) -> None:
+    """Of a repeated header, the last one counts."""
+    backend, exchange = Watching(), Exchange([])
+    headers = form([(b"x-request-id", b"first"), (b"host", b"h"), (b"x-request-id", b"last")])
+    await Handler(backend)({**make_scope("HEAD", BLOB), "headers": headers}, exchange.receive, exchange.send)
+    assert exchange.reply.status == 200
+    assert backend.seen
+    assert backend.seen.request_id == "last"
 
 
 @pytest.mark.parametrize("theirs", ["x" * 129, "with\ttab", "with\nline", "grüße", "\x7f", "a\0b"])

@@ -5,16 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import re
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import anyio.to_thread
 import pytest
 
 from ociserver import Backend, Descriptor, Event, Handler, Manifest, Memory, OCIError, Options, Store
-from ociserver._core import LineWriter
 from ociserver.options import Response
 from ociserver.types import Message, Scope
 from tests.contract.contents import IMAGE, REPOSITORY, image, push_manifest
@@ -299,38 +297,12 @@ async def test_it_is_reported_as_any_other(backend: Any) -> None:
     assert events[0::3] != events[1::3]  # they took their time
 
 
-@pytest.mark.parametrize("log_format", ["text", "json"])
-async def test_its_line_in_the_log_is_that_of_any_other(
-    backend: Any, tmp_path: Path, log_format: Literal["text", "json"]
-) -> None:
-    path = tmp_path / "log"
-    with path.open("wb") as file:
-        log = LineWriter(file.fileno(), log_format)
-        application, usual = Handler(backend, observe=log), Handler(without_nowait(backend), observe=log)
-        for method, target in READS:
-            scope = make_scope(method, target, [("x-request-id", 'mine "\\')])
-            for handler in (usual, application, application):
-                await request(handler, method, target, headers={"x-request-id": 'mine "\\'})
-            assert answered_at_once(application, scope)
-        log.close(5)
-    lines = [re.sub(r"\S+Z|[0-9.]+ms|\"duration_s\":[0-9.]+", "", line) for line in path.read_text().splitlines()]
-    assert len(lines) == 4 * len(READS)
-    for number in range(3):
-        assert lines[number + 1 :: 4] == lines[::4]
-
-
 @pytest.mark.parametrize("client, told", [(("192.0.2.1", 4711), "192.0.2.1"), (None, "")])
-async def test_the_client_is_told(tmp_path: Path, client: tuple[str, int] | None, told: str) -> None:
-    backend = await filled()
+async def test_the_client_is_told(client: tuple[str, int] | None, told: str) -> None:
     events: list[Event] = []
-    with (tmp_path / "log").open("wb") as file:
-        log = LineWriter(file.fileno(), "text")
-        for observe in (events.append, log):
-            async with Handler(backend, observe=observe) as application:
-                assert answered_at_once(application, {**make_scope("GET", TAG), "client": client})
-        log.close(5)
+    async with Handler(await filled(), observe=events.append) as application:
+        assert answered_at_once(application, {**make_scope("GET", TAG), "client": client})
     assert [(type(event), event.client) for event in events] == [(Event, told)]
-    assert f" access  {told or '-'} " in (tmp_path / "log").read_text()
 
 
 async def test_an_answer_that_is_cut_off_is_reported_too(backend: Any) -> None:

@@ -46,6 +46,9 @@ class Accounts(Protocol):
             OCIError: TOOMANYREQUESTS with Retry-After, if the client has to wait.
         """
 
+    async def aclose(self) -> None:
+        """Refuse the sign-ins that wait. Later ones are served again."""
+
 
 class HtpasswdAccounts:
     """The users of an htpasswd file, which is read again when it changes.
@@ -54,6 +57,7 @@ class HtpasswdAccounts:
         path: of the file.
         check_every_s: seconds between two looks at the file.
         throttle: slows down guessing.
+        hashing: the threads that check passwords.
 
     Raises:
         ValueError: the file is missing, empty or wrong.
@@ -62,10 +66,11 @@ class HtpasswdAccounts:
 
     via = "htpasswd"
 
-    def __init__(self, path: Path, check_every_s: float, throttle: Throttle) -> None:
+    def __init__(self, path: Path, check_every_s: float, throttle: Throttle, hashing: Hashing) -> None:
         self._file = HtpasswdFile(path, check_every_s=check_every_s)
         self._file.load()
-        self._sign_in = PasswordSignIn(self._file, Hashing(), throttle)
+        self._hashing = hashing
+        self._sign_in = PasswordSignIn(self._file, hashing, throttle)
 
     def version(self) -> Htpasswd:
         self._file.refresh()
@@ -78,3 +83,6 @@ class HtpasswdAccounts:
 
     async def sign_in(self, user: str, password: str, client: str) -> Identity | None:
         return Identity(user, via=self.via) if await self._sign_in.verify(user, password, client) else None
+
+    async def aclose(self) -> None:
+        await self._hashing.close()

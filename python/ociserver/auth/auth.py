@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote
 
 from ociserver.auth import audit
 from ociserver.auth.accounts import HtpasswdAccounts
 from ociserver.auth.authorization import Basic, InvalidCredentialsError
 from ociserver.auth.credentials import MAX_MEMO, Authenticate, Authenticator
 from ociserver.auth.guard import Guard, denied
+from ociserver.auth.hashing import Hashing, usable_threads
 from ociserver.auth.identity import CATALOG, Action, Grants, Identity
 from ociserver.auth.keys import TokenKeys, new_key
 from ociserver.auth.needs import NEEDS, scope_of
@@ -72,6 +74,7 @@ class Auth:
         trusted_proxies: networks of proxies whose X-Forwarded headers are believed.
         check_every_s: seconds between two looks at the file of users.
         throttle: slows down the guessing of passwords; by default one with its own defaults.
+        hashing_threads: passwords that are checked at the same time; by default half of the cores.
         token_server: issues the tokens in place of this registry, which then has no token endpoint. With rules, its
             tokens only narrow them. Without rules its tokens decide alone, and nobody else may do anything.
         oidc: identity providers whose tokens are accepted, as a token on every endpoint, and as the password of a user
@@ -79,7 +82,6 @@ class Auth:
 
     Raises:
         ValueError: a setting or the file is wrong.
-        OSError: the file cannot be read.
         ImportError: the packages for password hashes are not installed.
     """
 
@@ -97,6 +99,7 @@ class Auth:
         trusted_proxies: Sequence[str] = (),
         check_every_s: float = CHECK_EVERY_S,
         throttle: Throttle | None = None,
+        hashing_threads: int | None = None,
         token_server: TokenServer | None = None,
         oidc: Sequence[OidcProvider] = (),
     ) -> None:
@@ -112,9 +115,10 @@ class Auth:
         self._owners = UploadOwners(keys.derive(b"uploads"))
         accounts = None
         if htpasswd is not None:
-            accounts = HtpasswdAccounts(Path(htpasswd), check_every_s, throttle or Throttle())
+            hashing = Hashing(hashing_threads or usable_threads())
+            accounts = HtpasswdAccounts(Path(htpasswd), check_every_s, throttle or Throttle(), hashing)
         self._authenticator = Authenticator(
-            self._tokens, accounts, authenticate, self._origin, check_every_s, token_server, oidc
+            self._tokens, accounts, authenticate, self._origin, check_every_s, token_server=token_server, oidc=oidc
         )
 
     @property
@@ -149,15 +153,7 @@ class Auth:
             return identity
         # Every other refusal is a challenge, as clients expect it before they sign in.
         if refusal.code == "DENIED":
-            audit.record(
-                "denied",
-                user=identity.name,
-                via=identity.via,
-                client=self._origin.client(scope),
-                kind=request.kind,
-                repository=request.repository,
-                reference=request.tag or request.digest,
-            )
+            self.denied(scope, request, identity)
         raise refusal
 
     def admit_nowait(self, authorization: bytes | None, repository: str) -> Identity | None:
@@ -174,9 +170,11 @@ class Auth:
         if allowed is None:
             identity = known.identity
             allowed = identity.permits("pull", repository) and self._rules.pulls_every_tag(identity, repository)
-            if len(known.pulls) >= MAX_MEMO:
-                known.pulls.clear()
-            known.pulls[repository] = allowed
+            if allowed:
+                # Not what is denied: a client could ask for any number of names.
+                if len(known.pulls) >= MAX_MEMO:
+                    known.pulls.clear()
+                known.pulls[repository] = True
         return known.identity if allowed else None
 
     def finished(
@@ -207,27 +205,50 @@ class Auth:
             tags=tags or None,
         )
 
+    def denied(self, scope: Scope, request: Request, identity: Identity) -> None:
+        """Write a refused request into the audit log.
+
+        Args:
+            scope: of the request.
+            request: what was asked.
+            identity: who has asked.
+        """
+        audit.record(
+            "denied",
+            user=identity.name,
+            via=identity.via,
+            client=self._origin.client(scope),
+            kind=request.kind,
+            repository=request.repository,
+            reference=request.tag or request.digest,
+        )
+
+    async def aclose(self) -> None:
+        """Refuse the sign-ins that wait for their password to be checked. Later ones are served again."""
+        await self._authenticator.aclose()
+
     # Tokens
 
-    async def token_identity(self, scope: Scope, credentials: Basic | None) -> Identity:
+    async def token_identity(self, scope: Scope, credentials: Basic | None, account: str) -> Identity:
         """Who asks for a token.
 
         Args:
             scope: of the request.
             credentials: from its form; None: those of its headers.
+            account: the user that the client names besides; "": none.
 
         Raises:
-            OCIError: UNAUTHORIZED if the credentials are wrong, or a token: a token gives no other token.
+            OCIError: UNAUTHORIZED if the credentials are wrong, of another account, or a token: a token gives no other
+                token.
         """
         try:
-            if credentials is not None:
-                client = self._origin.client(scope)
-                return await self._authenticator.sign_in(credentials.user, credentials.password, client)
-            identity = await self._authenticator.identify(scope)
+            identity = await self._authenticator.identify(scope, credentials)
         except InvalidCredentialsError as error:
             raise _wrong_credentials(str(error)) from None
         if identity.grants is not None:
             raise _wrong_credentials("a token gives no other token: send a user name and a password")
+        if account and not identity.answers_to(account):
+            raise _wrong_credentials("the account is not that of the credentials")
         return identity
 
     def issue(self, scope: Scope, identity: Identity, asked: Grants) -> IssuedToken:
@@ -307,7 +328,7 @@ class Auth:
 
     def _unauthorized(self, scope: Scope, request: Request, message: str = "", error: str | None = None) -> OCIError:
         """The error with exactly one challenge (RFC 6750, 3): some clients read only the first."""
-        realm = self._realm or f"{self._origin.url(scope)}{scope.get('root_path', '').rstrip('/')}{TOKEN_PATH}"
+        realm = self._realm or f"{self._origin.url(scope)}{quote(scope.get('root_path', '').rstrip('/'))}{TOKEN_PATH}"
         parts = [f'realm="{realm}"', f'service="{self._service}"']
         wanted = format_scope(scope_of(request))
         if wanted:

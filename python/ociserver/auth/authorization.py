@@ -29,6 +29,11 @@ class Basic:
     user: str
     password: str = field(repr=False)
 
+    @property
+    def header(self) -> str:
+        """The value of an Authorization header with these credentials."""
+        return f"Basic {base64.b64encode(f'{self.user}:{self.password}'.encode(errors='surrogateescape')).decode()}"
+
 
 @dataclass(frozen=True, slots=True)
 class Bearer:

@@ -71,6 +71,7 @@ class Authenticator:
         authenticate: an authenticator of one's own, which is asked first.
         origin: says which address a client has.
         check_every_s: seconds between two looks for changed accounts.
+        clock: the time in seconds since the epoch.
         token_server: issues the tokens in place of this registry, whose own ones are then refused.
         oidc: providers whose tokens are accepted too.
 
@@ -85,6 +86,8 @@ class Authenticator:
         authenticate: Authenticate | None,
         origin: Origin,
         check_every_s: float,
+        clock: Callable[[], float] = time.time,
+        *,
         token_server: TokenServer | None = None,
         oidc: Sequence[OidcProvider] = (),
     ) -> None:
@@ -96,6 +99,7 @@ class Authenticator:
         self._anonymous = Known(ANONYMOUS, float("inf"))
         self._version: object = None
         self._check_every_s = check_every_s
+        self._clock = clock
         self._look_at = 0.0
         self._recorded: LRU[tuple[str, str], float] = LRU(MAX_KNOWN)
         self._token_server = token_server
@@ -106,34 +110,44 @@ class Authenticator:
         if len(self._providers) < len(oidc) or len(self._issuers) < len(oidc) + (token_server is not None):
             raise ValueError("two providers of tokens have the same name or the same issuer")
 
-    async def identify(self, scope: Scope) -> Identity:
+    async def identify(self, scope: Scope, credentials: Basic | None = None) -> Identity:
         """Who sends a request. Without credentials `ANONYMOUS`.
+
+        Args:
+            scope: of the request.
+            credentials: those in its body, which count more than those in its headers. None: there are none.
 
         Raises:
             InvalidCredentialsError: the credentials are wrong, expired or malformed.
             OCIError: UNAUTHORIZED/400 for a malformed request; TOOMANYREQUESTS if the client has to wait.
         """
-        if self._authenticate is not None:
-            identity = await self._authenticate(_headers(scope))
-            if identity is not None:
-                return identity
+        # Also for an authenticator, whose map of headers would have only one of several.
         value = authorization_of(scope)
+        if self._authenticate is not None:
+            identity = await self._authenticate(_headers(scope, credentials))
+            if identity is not None:
+                if identity.expires is not None and identity.expires <= self._clock():
+                    raise InvalidCredentialsError("the credentials have expired")
+                return identity
         self._look()
-        credentials = None if value is None else parse_authorization(value)
-        if value is None or credentials is None:
+        sent = credentials or (None if value is None else parse_authorization(value))
+        if sent is None:
             return ANONYMOUS
-        known = self._known.get(value)
-        if known is not None and known.until > time.time():
+        known = None if value is None or credentials is not None else self._known.get(value)
+        if known is not None and known.until > self._clock():
             return known.identity
         client = self._origin.client(scope)
-        if isinstance(credentials, Basic):
-            identity = await self.sign_in(credentials.user, credentials.password, client)
-            if identity.via == OIDC:
-                # It is a token, and cannot be guessed. Real passwords are not remembered here.
-                self._known.put(value, _for_a_while(identity))
+        if isinstance(sent, Basic):
+            identity = await self.sign_in(sent.user, sent.password, client)
+            # A token cannot be guessed, so it is remembered. Real passwords are not.
+            if identity.via == OIDC and value == sent.header.encode():
+                self._known.put(value, self._for_a_while(identity))
             return identity
-        known = await self._of_token(credentials.token, client)
-        self._known.put(value, known)
+        assert value is not None
+        known = await self._of_token(sent.token, client)
+        # A token has one entry, however its header is written.
+        if value == b"Bearer " + sent.token.encode():
+            self._known.put(value, known)
         return known.identity
 
     def identify_nowait(self, value: bytes | None) -> Known | None:
@@ -147,7 +161,7 @@ class Authenticator:
         if value is None:
             return self._anonymous
         known = self._known.peek(value)
-        return None if known is None or known.until <= time.time() else known
+        return None if known is None or known.until <= self._clock() else known
 
     async def sign_in(self, user: str, password: str, client: str) -> Identity:
         """The identity of a user with a password.
@@ -172,6 +186,11 @@ class Authenticator:
         self._record(account, client)
         return account
 
+    async def aclose(self) -> None:
+        """Refuse the sign-ins that wait."""
+        if self._accounts is not None:
+            await self._accounts.aclose()
+
     def stamp(self, identity: Identity) -> str:
         """The stamp of the account of an identity, for its tokens; "" if there is no account."""
         if identity.via == OIDC:
@@ -179,6 +198,15 @@ class Authenticator:
         if self._accounts is None or identity.via != self._accounts.via:
             return ""
         return self._accounts.stamp(identity.name) or ""
+
+    def _is_current(self, identity: Identity, stamp: str) -> bool:
+        """Whether the account of a token is still there, with the same password, or with the same provider."""
+        if identity.via == OIDC:
+            return hmac.compare_digest(self.stamp(identity), stamp)
+        if self._accounts is None or identity.via != self._accounts.via:
+            return not stamp
+        current = self._accounts.stamp(identity.name)
+        return current is not None and hmac.compare_digest(current, stamp)
 
     def _record(self, identity: Identity, client: str) -> None:
         """Write a sign-in into the audit log, unless it was written recently."""
@@ -212,7 +240,7 @@ class Authenticator:
             claims.subject, claims.groups, claims.via, claims.grants, claims.expires, claims=claims.provided
         )
         # A token ends with its account, and with the password that it was obtained with, or with its provider.
-        if not hmac.compare_digest(claims.stamp, self.stamp(identity)):
+        if not self._is_current(identity, claims.stamp):
             raise InvalidCredentialsError("the account of the token was removed or changed")
         return Known(identity, claims.expires)
 
@@ -224,15 +252,15 @@ class Authenticator:
         identity = await verifier.identity(token)
         if identity.via == OIDC:
             self._record(identity, client)
-        return _for_a_while(identity)
+        return self._for_a_while(identity)
+
+    def _for_a_while(self, identity: Identity) -> Known:
+        until = self._clock() + REMEMBER_S
+        return Known(identity, until if identity.expires is None else min(until, identity.expires))
 
 
-def _for_a_while(identity: Identity) -> Known:
-    until = time.time() + REMEMBER_S
-    return Known(identity, until if identity.expires is None else min(until, identity.expires))
-
-
-def _headers(scope: Scope) -> dict[str, str]:
-    # Refused here, because a dictionary keeps only one of several.
-    authorization_of(scope)
-    return {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+def _headers(scope: Scope, credentials: Basic | None) -> dict[str, str]:
+    headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+    if credentials is not None:
+        headers["authorization"] = credentials.header
+    return headers

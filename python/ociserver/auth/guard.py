@@ -1,4 +1,8 @@
-"""A registry that asks the rules before each call: the one place where rights are enforced."""
+"""A registry that asks the rules before each call.
+
+`Auth.admit` has asked them about the request as a whole. Reads that are answered without the event loop go round this
+guard: `Auth.admit_nowait` asks the rules for them.
+"""
 
 from __future__ import annotations
 
@@ -29,8 +33,9 @@ _BEFORE: Final = "\x7f"
 class Guard(Gate):
     """Passes on what the rules allow to the client of the current request, `request_context.auth`.
 
-    Without a request, or without an identity, nothing is allowed. What a client may not read looks like what does not
-    exist: a mount from there is UNSUPPORTED, which starts an upload, and lists omit it. Everything else is DENIED.
+    A call without a request has the rights of a client without credentials. What a client may not read looks like what
+    does not exist: a mount from there is UNSUPPORTED, which starts an upload, and lists omit it. Everything else is
+    DENIED.
 
     Args:
         backend: the whole registry.
@@ -135,9 +140,10 @@ class Guard(Gate):
         identity = _client()
         count = 0
         for prefix in self._rules.prefixes(identity):
+            if prefix + _BEFORE < start_after:
+                # All names with this prefix were on earlier pages.
+                continue
             after = max(start_after, _just_before(prefix))
-            if after > start_after and limit is not None and count == limit:
-                return
             async with closing(self.inner.repositories(start_after=after)) as names:
                 async for name in names:
                     if not name.startswith(prefix):
@@ -168,4 +174,4 @@ def _client() -> Identity:
 
 def _just_before(prefix: str) -> str:
     """A string that sorts before all names with this prefix, and after all other names that sort before them."""
-    return prefix[:-1] + chr(ord(prefix[-1]) - 1) + _BEFORE if prefix else ""
+    return prefix[:-1] + chr(ord(prefix[-1]) - 1) + _BEFORE if prefix.strip("\0") else ""

@@ -12,11 +12,7 @@ from typing import Final
 
 from ociserver.errors import OCIError
 
-__all__ = ["THREADS", "WAITING", "Hashing"]
-
-THREADS: Final = max(1, (os.cpu_count() or 1) // 2)
-"""Passwords that are checked at the same time: half of the cores, so that the other half serves the clients that have
-signed in."""
+__all__ = ["NICE", "WAITING", "Hashing", "usable_threads"]
 
 WAITING: Final = 16
 """Passwords that wait for a thread. At 60 ms each, the last one waits for a second. A client that had to wait longer
@@ -38,8 +34,9 @@ class Hashing:
         waiting: checks that wait beyond that. Each further one is refused.
     """
 
-    def __init__(self, threads: int = THREADS, waiting: int = WAITING) -> None:
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="ociserver-password", initializer=_yield_to_others)
+    def __init__(self, threads: int, waiting: int = WAITING) -> None:
+        self._threads = threads
+        self._pool = self._new_pool()
         # Freed by the thread itself: a caller that is cancelled leaves a thread behind that still computes.
         self._slots = threading.BoundedSemaphore(threads + waiting)
 
@@ -49,15 +46,11 @@ class Hashing:
         Cancelling the caller does not stop the function, nor does it make room for another one before it has ended.
 
         Raises:
-            OCIError: TOOMANYREQUESTS: all threads are busy and the queue is full, or this is being closed.
+            OCIError: TOOMANYREQUESTS: all threads are busy and the queue is full, or this was closed meanwhile.
         """
         if not self._slots.acquire(blocking=False):
             raise _busy("too many sign-ins at the same time")
-        try:
-            work = self._pool.submit(verify)
-        except RuntimeError:
-            self._slots.release()
-            raise _busy("the server is stopping") from None
+        work = self._pool.submit(verify)
         work.add_done_callback(self._release)
         try:
             return await asyncio.shield(asyncio.wrap_future(work))
@@ -67,11 +60,24 @@ class Hashing:
             raise
 
     async def close(self) -> None:
-        """Refuse everything that waits, and wait until the threads have ended."""
-        await asyncio.to_thread(self._pool.shutdown, cancel_futures=True)
+        """Refuse everything that waits, and wait until the threads have ended. Later checks start new threads."""
+        pool, self._pool = self._pool, self._new_pool()
+        await asyncio.to_thread(pool.shutdown, cancel_futures=True)
+
+    def _new_pool(self) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(self._threads, thread_name_prefix="ociserver-password", initializer=_yield_to_others)
 
     def _release(self, work: Future[bool]) -> None:
         self._slots.release()
+
+
+def usable_threads(processes: int = 1) -> int:
+    """Threads of each of so many processes: together half of the cores that they may use, and at least one in each.
+
+    The other half serves the clients that have signed in.
+    """
+    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    return max(1, cores // (2 * processes))
 
 
 def _yield_to_others() -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import hmac
+import logging
 import os
 import secrets
 import stat
@@ -27,6 +28,8 @@ MIN_DISTINCT_BYTES: Final = 8
 
 MAX_KEY_BYTES: Final = 4096
 """The most bytes of a file with a key. A key has some 44; a larger file is another one, by mistake."""
+
+_log = logging.getLogger("ociserver.auth")
 
 _ADVICE: Final = "make a key with `openssl rand -base64 32`"
 _KEY_ID: Final = b"ociserver key id"
@@ -88,11 +91,14 @@ class TokenKeys:
     def generate(cls, path: Path) -> Self:
         """The key in a file, which is created unless it exists. Processes that do so together get the same key.
 
+        Rights of the group are taken away: Kubernetes gives them to every file of a volume with an `fsGroup`.
+
         Raises:
             ValueError: the file contains no key, or users other than its owner have rights on it.
             OSError: the file cannot be read or created.
         """
         try:
+            _take_from_group(path)
             return cls([read_key(path)])
         except FileNotFoundError:
             _create(path, new_key() + "\n")
@@ -147,6 +153,13 @@ def read_key(path: Path) -> bytes:
     if text is None:
         raise ValueError(f"{origin} is not UTF-8: {_ADVICE}")
     return parse_key(text, origin)
+
+
+def _take_from_group(path: Path) -> None:
+    status = os.stat(path)
+    if status.st_uid == os.geteuid() and status.st_mode & 0o077 and not status.st_mode & 0o007:
+        path.chmod(0o600)
+        _log.warning("%s: took away the rights of its group, because it contains a key", path)
 
 
 def _create(path: Path, text: str) -> None:

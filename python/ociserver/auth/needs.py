@@ -37,7 +37,7 @@ NEEDS: Final[Mapping[str, Need]] = {
     "referrers_list": "pull",
     "catalog_list": "catalog",
 }
-"""By kind of request. Every kind has an entry: tests/auth/test_needs.py compares it with the kinds of the core."""
+"""By kind of request. Every kind has an entry: tests/auth/test_rights.py compares it with the kinds of the core."""
 
 _ACTIONS: Final[Mapping[Need, frozenset[str]]] = {
     "pull": frozenset({"pull"}),

@@ -16,6 +16,10 @@ _HOST: Final = re.compile(r"[A-Za-z0-9._-]+(:[0-9]{1,5})?|\[[0-9A-Fa-f:.]+\](:[0
 """A host with a port (RFC 3986, 3.2.2). Nothing else may get into a header of the answer."""
 
 
+_WITH_PORT: Final = re.compile(r"\[([0-9A-Fa-f:.]+)\](?::[0-9]+)?|([0-9.]+):[0-9]+")
+"""`[IPv6]`, `[IPv6]:port` or `IPv4:port`."""
+
+
 class Origin:
     """Reads the origin of requests, from their own headers or from those of proxies that are trusted.
 
@@ -39,9 +43,13 @@ class Origin:
         address = client[0] if client else ""
         if not self._is_trusted(address):
             return address
-        for forwarded in reversed(_values(scope, b"x-forwarded-for")):
-            address = forwarded
-            if not self._is_trusted(forwarded):
+        for value in reversed(_values(scope, b"x-forwarded-for")):
+            forwarded = _address(value)
+            if forwarded is None:
+                # Not an address, so nothing before it can be believed.
+                break
+            address = str(forwarded)
+            if not self._is_trusted(address):
                 break
         return address
 
@@ -63,11 +71,21 @@ class Origin:
     def _is_trusted(self, address: str) -> bool:
         if not self._trusted:
             return False
-        try:
-            parsed = ipaddress.ip_address(address)
-        except ValueError:
-            return False
-        return any(parsed in network for network in self._trusted)
+        parsed = _address(address)
+        return parsed is not None and any(parsed in network for network in self._trusted)
+
+
+def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """An address, which may have a port, as some proxies write it. None: it is no address."""
+    if found := _WITH_PORT.fullmatch(text):
+        text = found[1] or found[2]
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        return None
+    # A socket for both versions of IP reports IPv4 addresses so.
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return mapped or address
 
 
 def _values(scope: Scope, name: bytes) -> list[str]:

@@ -42,6 +42,12 @@ MAX_ENTRIES: Final = 16_384
 """Networks, and pairs of a user and a network, that are remembered: some MB. The one that failed longest ago is
 forgotten first."""
 
+MAX_DEBT: Final = 64
+"""Failures that a bucket remembers beyond its burst: more than passwords are checked, or wait for it, in a process."""
+
+KNOWN_S: Final = 24 * 3600.0
+"""Seconds for which a user counts as known in a network after a sign-in."""
+
 IPV4_PREFIX: Final = 32
 IPV6_PREFIX: Final = 64
 """Bits of an address that name a network: one IPv4 address; in IPv6, a customer has at least a /64 (RFC 6177)."""
@@ -54,7 +60,10 @@ class Throttle:
     """Token buckets, one for each network and one for each user in a network. For the event loop.
 
     Checks that run at the same time may all fail although the bucket has one token left. The bucket remembers this as a
-    debt, up to `burst` tokens, so the rate in the long run stays as it is.
+    debt, up to `MAX_DEBT` tokens, which are more than checks can run at the same time.
+
+    A user who has signed in from a network is not counted with the others of this network for `KNOWN_S`: somebody who
+    guesses the passwords of others there does not lock them out.
 
     Args:
         per_user: failures of one user from one network.
@@ -80,6 +89,8 @@ class Throttle:
         # Two maps, so that many user names from one network do not displace the networks.
         self._users: _Buckets[tuple[str, str]] = _Buckets(per_user, max_entries, clock)
         self._networks: _Buckets[str] = _Buckets(per_network, max_entries, clock)
+        self._known_until: LRU[tuple[str, str], float] = LRU(max_entries)
+        self._clock = clock
 
     def check(self, user: str, client: str) -> None:
         """Refuse a sign-in if too many have failed. To be called before the password is checked.
@@ -92,7 +103,10 @@ class Throttle:
             OCIError: TOOMANYREQUESTS with `Retry-After` in whole seconds.
         """
         network = self._network(client)
-        wait = max(self._users.wait((user[:_KEY_SIZE], network)), self._networks.wait(network))
+        pair = user[:_KEY_SIZE], network
+        wait = self._users.wait(pair)
+        if self._clock() >= (self._known_until.peek(pair) or 0.0):
+            wait = max(wait, self._networks.wait(network))
         if wait > 0:
             seconds = max(math.ceil(wait), 1)
             raise OCIError(
@@ -112,7 +126,9 @@ class Throttle:
 
         Those of the network stay, or else somebody with one valid account could guess the passwords of all others.
         """
-        self._users.fill((user[:_KEY_SIZE], self._network(client)))
+        pair = user[:_KEY_SIZE], self._network(client)
+        self._users.fill(pair)
+        self._known_until.put(pair, self._clock() + KNOWN_S)
 
     def _network(self, client: str) -> str:
         try:
@@ -144,7 +160,7 @@ class _Buckets(Generic[Key]):
         """Take a token, or go into debt."""
         now = self._clock()
         full_at = max(self._full_at.peek(key) or now, now) + self._rate.every_s
-        self._full_at.put(key, min(full_at, now + 2 * self._rate.burst * self._rate.every_s))
+        self._full_at.put(key, min(full_at, now + (self._rate.burst + MAX_DEBT) * self._rate.every_s))
 
     def fill(self, key: Key) -> None:
         """Fill the bucket."""

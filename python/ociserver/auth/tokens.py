@@ -138,7 +138,7 @@ class Tokens:
             via: how the user signed in.
             grants: what the token may be used for.
             groups: that the sign-in names.
-            stamp: binds the token to the state of the account: a keyed fingerprint of its password hash, for example.
+            stamp: binds the token to the state of the account: a fingerprint of its password hash, for example.
             provided: claims of the identity provider: JSON values.
             expires: time after which the credentials that the token is given for are not valid. The token is not
                 either, so its lifetime may be shorter.

@@ -32,6 +32,7 @@ __all__ = [
     "cached",
     "called",
     "config_option",
+    "has_users",
     "leaves",
     "place",
     "read",
@@ -153,6 +154,12 @@ def together(values: Values, stores: Sequence[Store]) -> Backend:
     return config.backend(lambda _: next(remaining).backend)
 
 
+def has_users(values: Values) -> bool:
+    """Whether the file says who may do what."""
+    config: Config | None = values["config"]
+    return config is not None and config.auth is not None
+
+
 def authority(values: Values) -> Auth | None:
     """Who may do what, as the file says. None: everybody may do everything.
 
@@ -174,7 +181,7 @@ def authority(values: Values) -> Auth | None:
         )
 
     try:
-        return auth_of(config.auth, kept)
+        return auth_of(config.auth, kept, values["workers"])
     except (ImportError, OSError, ValueError) as error:
         raise CannotServeError(f"auth: {error}") from error
 

@@ -67,6 +67,7 @@ class Rereader:
         try:
             with self._command.make_context("serve", list(self._arguments)) as context:
                 values = context.params
+                self._check_auth(values)
                 leaves = configured.leaves(values)
                 found = self._find(leaves, configured.cached(values))
                 if self._values["workers"] > 1 and any(leaf["memory"] for leaf in leaves):
@@ -81,6 +82,13 @@ class Rereader:
         if self._warns:
             self._warn(values, found)
         return handler
+
+    def _check_auth(self, values: Values) -> None:
+        """Refuse to open a registry with users to everybody: the file may be cut off, or another one."""
+        if configured.has_users(self._values) and not configured.has_users(values):
+            raise CannotServeError(
+                "the table [auth] was removed. Restart the server to serve without users and rights."
+            )
 
     def _warn(self, values: Values, found: Sequence[tuple[Values, int | None]]) -> None:
         ignored = {

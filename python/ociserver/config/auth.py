@@ -10,6 +10,7 @@ from pydantic import AfterValidator, ConfigDict, Field
 from pydantic.config import JsonDict
 
 from ociserver.auth import auth as auth_package
+from ociserver.auth.hashing import usable_threads
 from ociserver.auth.identity import Action
 from ociserver.auth.keys import TokenKeys, parse_key
 from ociserver.auth.rules import Rule, Rules
@@ -182,12 +183,13 @@ def rules_of(auth: Auth) -> Rules:
     return Rules([rule.built() for rule in auth.rules], auth.groups or {}, unlimited=VIA if auth.is_unruled else "")
 
 
-def auth_of(auth: Auth, kept_keys: Callable[[], TokenKeys]) -> auth_package.Auth:
+def auth_of(auth: Auth, kept_keys: Callable[[], TokenKeys], processes: int) -> auth_package.Auth:
     """What the table describes, for a handler.
 
     Args:
         auth: the table.
         kept_keys: the keys of tokens if the table has none.
+        processes: that serve the same registry on this machine.
 
     Raises:
         ValueError: the file of users, a key or a file of keys is wrong.
@@ -202,6 +204,7 @@ def auth_of(auth: Auth, kept_keys: Callable[[], TokenKeys]) -> auth_package.Auth
         service=auth_package.SERVICE if auth.service is None else auth.service,
         realm=auth.realm,
         trusted_proxies=auth.trusted_proxies or (),
+        hashing_threads=usable_threads(processes),
         token_server=None if auth.token_server is None else auth.token_server.built(),
         oidc=[provider.built(name) for name, provider in (auth.oidc or {}).items()],
     )

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 from ociserver._core import NowaitReader, RequestIds, parse_request
 from ociserver.adapt import complete
 from ociserver.context import request_context
+from ociserver.errors import OCIError
 from ociserver.event import Event
 from ociserver.handler import blobs, lists, manifests, uploads
 from ociserver.handler.authority import Authority
@@ -24,7 +25,6 @@ from ociserver.handler.nowait import nowait_reader
 from ociserver.handler.pace import Pace
 from ociserver.handler.responses import Answer, empty
 from ociserver.handler.site import Site
-from ociserver.handler.token import token as token_endpoint
 from ociserver.interface import Backend
 from ociserver.options import Options
 from ociserver.types import Receive, Scope, Send
@@ -148,15 +148,18 @@ class Handler:
         token = request_context.set(call)
         try:
             answer = await self._answer(call)
+            if call.identity is not None:
+                # Before it is sent: the change is made, even if the client does not get the answer.
+                self._record(call, call.identity, answer[0] if answer else call.status)
             if answer:
                 # Without an answer here, the function has sent it, piece by piece.
                 status, headers, content = answer
                 call.sent = len(content)
                 await send(call.head(status, headers))
                 await send({"type": "http.response.body", "body": content, "more_body": False})
-            if call.identity is not None:
-                self._record(call, call.identity)
         except Exception as error:
+            if call.identity is not None and isinstance(error, OCIError):
+                self._record(call, call.identity, 0, error)
             await fail(call, error)
         finally:
             request_context.reset(token)
@@ -172,21 +175,27 @@ class Handler:
         scope, auth = call.scope, self.site.auth
         token_path = None if auth is None else auth.token_path
         if auth is not None and token_path is not None and call.own_path() == call.path(token_path).encode():
-            return await token_endpoint(call, auth)
+            # Imported late: it needs most of `ociserver.auth`, which a registry without users does not load.
+            from ociserver.handler.token import token
+
+            return await token(call, auth)
         path = scope.get("raw_path") or raw_path(scope)
-        root = call.root.encode() if scope.get("root_path") else b""
-        request = call.request = parse_request(scope["method"], path, scope["query_string"], root)
+        request = call.request = parse_request(scope["method"], path, scope["query_string"], call.root.encode())
         if not self._opened:
             await self._open()
         if auth is not None:
             call.identity = await auth.admit(scope, request)
         return await _TABLE[request.kind](call)
 
-    def _record(self, call: Call, identity: Identity) -> None:
-        request = getattr(call, "request", None)
+    def _record(self, call: Call, identity: Identity, status: int, error: OCIError | None = None) -> None:
+        request, auth = getattr(call, "request", None), self.site.auth
         # A request for a token is none of the distribution API.
-        if request is not None and self.site.auth is not None:
-            self.site.auth.finished(call.scope, request, identity, call.status, call.pushed)
+        if request is None or auth is None:
+            return
+        if error is None:
+            auth.finished(call.scope, request, identity, status, call.pushed)
+        elif error.code == "DENIED":
+            auth.denied(call.scope, request, identity)
 
     def answer_nowait(self, scope: Scope, send: Send) -> bool:
         """Answer a read for which the backend need not wait, without the event loop.
@@ -233,6 +242,8 @@ class Handler:
             self._opened = False
             self._nowait = None
             await self.backend.__aexit__(None, None, None)
+            if self.site.auth is not None:
+                await self.site.auth.aclose()
 
     async def _open(self) -> None:
         async with self._opening:

@@ -36,7 +36,13 @@ class Authority(Protocol):
     ) -> None:
         """Record a change that was made."""
 
-    async def token_identity(self, scope: Scope, credentials: Basic | None) -> Identity:
+    def denied(self, scope: Scope, request: Request, identity: Identity) -> None:
+        """Record a request that was refused."""
+
+    async def aclose(self) -> None:
+        """Refuse the sign-ins that wait."""
+
+    async def token_identity(self, scope: Scope, credentials: Basic | None, account: str) -> Identity:
         """Who asks for a token."""
 
     def issue(self, scope: Scope, identity: Identity, asked: Grants) -> IssuedToken:

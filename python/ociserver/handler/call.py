@@ -6,11 +6,11 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from ociserver._core import API_VERSION, Exchange, Request
+from ociserver._core import API_VERSION, Request
 from ociserver.context import RequestContext
 from ociserver.handler.body import Body
 from ociserver.handler.responses import Headers, etag, text
-from ociserver.types import Message, Scope
+from ociserver.types import Message, Receive, Scope, Send
 
 if TYPE_CHECKING:
     import asyncio
@@ -22,20 +22,19 @@ if TYPE_CHECKING:
 __all__ = ["Call", "raw_path"]
 
 
-class Call(Exchange, RequestContext):
-    """A parsed request, with the methods that answer it.
+class Call(RequestContext):
+    """A parsed request, with the methods that answer it. It is also the context of the request, for backends.
 
-    It is also the context of the request, whose public part a backend sees: one object costs less than two. Most
-    requests need only what `Exchange` has read. The rest is computed when it is needed.
+    Args:
+        site: what all requests of a handler share.
+        scope: the ASGI scope.
+        receive: the ASGI `receive`.
+        send: the ASGI `send`.
     """
-
-    # The constructor of `Exchange` does everything.
-    __init__ = Exchange.__init__
 
     request: Request
     status = 0
     sent = 0
-    _id: str | None = None
     identity: Identity | None = None
     """Who sends the request, if the handler asks."""
     pushed: str | None = None
@@ -43,15 +42,30 @@ class Call(Exchange, RequestContext):
     watch: asyncio.Future[None] | None = None
     """Done when the client has disconnected. Only long answers are watched."""
 
-    if TYPE_CHECKING:
-
-        @property
-        def site(self) -> Site: ...
-
-    @cached_property
-    def headers(self) -> dict[bytes, bytes]:
+    def __init__(self, site: Site, scope: Scope, receive: Receive, send: Send) -> None:
+        self.site = site
+        self.scope = scope
+        self.receive = receive
+        self.send = send
+        self.headers: dict[bytes, bytes] = dict(scope["headers"])
         """The headers by name, in lower case, as ASGI servers send them. Of a repeated header, the last one counts."""
-        return dict(self.scope["headers"])
+        self.root: str = quote(scope.get("root_path", "").rstrip("/"))
+        """The prefix below which the handler is mounted, percent-encoded."""
+
+    @property
+    def has_body(self) -> bool:
+        """Whether the request announces a body."""
+        return b"content-length" in self.headers or b"transfer-encoding" in self.headers
+
+    @property
+    def if_none_match(self) -> bytes | None:
+        """The If-None-Match header."""
+        return self.headers.get(b"if-none-match")
+
+    @property
+    def range(self) -> bytes | None:
+        """The Range header."""
+        return self.headers.get(b"range")
 
     @cached_property
     def body(self) -> Body:
@@ -65,12 +79,9 @@ class Call(Exchange, RequestContext):
         body: Body | None = self.__dict__.get("body")
         return body.received if body else 0
 
-    @property
+    @cached_property
     def request_id(self) -> str:  # type: ignore[override]  # nobody else sets it
-        if self._id is None:
-            # Not a cached_property, whose lock costs more than all of this: each logged request needs the id.
-            self._id = self.site.request_ids.of(self.x_request_id)
-        return self._id
+        return self.site.request_ids.of(self.headers.get(b"x-request-id"))
 
     @property
     def user(self) -> Any:
@@ -83,11 +94,6 @@ class Call(Exchange, RequestContext):
     @cached_property
     def namespace(self) -> str | None:  # type: ignore[override]  # nobody else sets it
         return self.request.namespace
-
-    @cached_property
-    def root(self) -> str:
-        """The prefix below which the handler is mounted, percent-encoded."""
-        return quote(self.scope.get("root_path", "").rstrip("/"))
 
     async def start(self, status: int, headers: Headers) -> None:
         """Begin an answer that is sent piece by piece. After this, an error can only truncate it."""
@@ -130,9 +136,6 @@ def raw_path(scope: Scope) -> bytes:
 
 
 def _matches(condition: bytes, tag: bytes) -> bool:
-    if condition == tag:
-        # The usual case: the client has exactly this content.
-        return True
     candidates: Iterable[bytes] = (candidate.strip() for candidate in condition.split(b","))
     return any(candidate == b"*" or candidate.removeprefix(b"W/") == tag for candidate in candidates)
 

@@ -28,7 +28,7 @@ Fields = dict[str, list[str]]
 
 
 async def token(call: Call, auth: Authority) -> Answer:
-    """GET or POST /v2/token: 200, 400, 401, 413, 429.
+    """GET or POST /v2/token: 200, 400, 401, 405, 413, 429.
 
     The token is for what the rules allow of the scopes that are asked for. Fewer rights are no error.
     """
@@ -40,11 +40,7 @@ async def token(call: Call, auth: Authority) -> Answer:
             credentials = _credentials(fields)
         case _:
             raise OCIError("UNSUPPORTED", "use GET or POST", status=405, headers={"Allow": "GET, POST"})
-    identity = await auth.token_identity(call.scope, credentials)
-    account = _one(fields, "account")
-    if account and not identity.answers_to(account):
-        raise OCIError("UNAUTHORIZED", "the account is not that of the credentials")
-    call.identity = identity
+    identity = call.identity = await auth.token_identity(call.scope, credentials, _one(fields, "account"))
     try:
         issued = auth.issue(call.scope, identity, parse_scopes(fields.get("scope", ())))
     except ValueError as error:
@@ -73,13 +69,12 @@ def _fields(encoded: bytes) -> Fields:
 
 def _credentials(fields: Fields) -> Basic | None:
     """The credentials in a form (RFC 6749, 4.3). regctl sends no `grant_type` if it has no credentials."""
-    grant = _one(fields, "grant_type")
+    grant, user, password = (_one(fields, name) for name in ("grant_type", "username", "password"))
     if grant == "password":
-        user, password = _one(fields, "username"), _one(fields, "password")
         return Basic(user, password) if user or password else None
-    if grant:
+    if grant or user or password:
         # Clients then send a GET with their user name and password.
-        raise OCIError("UNSUPPORTED", "the grant_type is not supported: use password")
+        raise OCIError("UNSUPPORTED", "the grant_type is missing or not supported: use password")
     return None
 
 

@@ -53,7 +53,7 @@ class FileReader:
         self.range = (start, stop)
         self._directory = directory
         self._fd = fd
-        self._ahead: asyncio.Future[bytes] | None = None
+        self._under_way: asyncio.Future[bytes] | None = None
         directory.readers += 1
 
     @property
@@ -73,22 +73,14 @@ class FileReader:
                 return  # truncated meanwhile; the caller checks the length
             position += len(data)
             yield data
-        # The rest comes from the disk: while one piece is sent, a thread reads the next.
-        if self._ahead is not None:
-            # The caller has left an earlier part before its end.
-            await asyncio.wait([self._ahead])
-            self._ahead = None
+        # The rest comes from the disk, in a thread. The system reads ahead.
         while position < stop:
-            if self._ahead is None:
-                self._ahead = self._read(position, stop)
+            self._under_way = self._read(position, stop)
             # Shielded: a cancelled request cannot stop the thread, and `aclose` has to wait for it.
-            data = await asyncio.shield(self._ahead)
-            self._ahead = None
+            data = await asyncio.shield(self._under_way)
             if not data:
                 return
             position += len(data)
-            if position < stop:
-                self._ahead = self._read(position, stop)
             yield data
 
     async def aclose(self) -> None:
@@ -96,11 +88,11 @@ class FileReader:
         if fd < 0:
             return
         self._directory.readers -= 1
-        if self._ahead is None:
+        if self._under_way is None or self._under_way.done():
             os.close(fd)
         else:
             # A thread may still read from it.
-            self._ahead.add_done_callback(lambda ahead: _close(fd, ahead))
+            self._under_way.add_done_callback(lambda read: _close(fd, read))
 
     def _read_cached(self, position: int, stop: int) -> bytes | None:
         return read_cached(self._fd, position, self._size(position, stop))
@@ -114,7 +106,7 @@ class FileReader:
         return min(size, stop - position)
 
 
-def _close(fd: int, ahead: asyncio.Future[bytes]) -> None:
+def _close(fd: int, read: asyncio.Future[bytes]) -> None:
     os.close(fd)
-    if not ahead.cancelled():
-        ahead.exception()  # retrieved, so that asyncio does not log it
+    if not read.cancelled():
+        read.exception()  # retrieved, so that asyncio does not log it

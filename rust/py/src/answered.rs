@@ -4,13 +4,12 @@ use std::borrow::Cow;
 use std::time::Instant;
 
 use ociserver_core::request_id::RequestIds;
-use ociserver_io::log::Event;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyDict, PyString};
 use pyo3::{PyTraverseError, PyVisit, intern};
 
-use crate::log::{PyLineWriter, Text};
+use crate::log::Text;
 
 #[pyclass(frozen, name = "RequestIds", module = "ociserver._core")]
 pub(crate) struct PyRequestIds(RequestIds);
@@ -69,29 +68,9 @@ impl PyAnswered {
         };
         let (user, via) = self.user(py)?;
         let request_id = self.observer.ids.get().0.of(self.request_id.as_ref().map(|id| id.as_bytes(py)));
-        let observe = self.observer.observe.bind(py);
-        if let Ok(log) = observe.cast::<PyLineWriter>() {
-            // Most requests of a busy server end here. Without an `Event` object such a request takes 2.2 instead of
-            // 2.7 microseconds.
-            log.get().0.access(&Event {
-                request_id: &request_id,
-                client: &client.extract::<Text<'_>>()?.0,
-                method: &method.extract::<Text<'_>>()?.0,
-                path: path.extract()?,
-                kind: Some(self.kind.bind(py).to_str()?),
-                repository: Some(self.repository.bind(py).to_str()?),
-                status: self.status,
-                received: 0,
-                sent: self.sent as u64,
-                duration,
-                user: &user.extract::<Text<'_>>()?.0,
-                via: &via.extract::<Text<'_>>()?.0,
-            });
-            return Ok(());
-        }
         let Self { kind, repository, status, sent, .. } = self;
         let fields = (request_id, client, method, path, kind, repository, status, 0, sent, duration, user, via);
-        observe.call1((event_class(py)?.call1(fields)?,)).map(drop)
+        self.observer.observe.call1(py, (event_class(py)?.call1(fields)?,)).map(drop)
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {

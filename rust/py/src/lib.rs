@@ -1,9 +1,8 @@
-//! `ociserver._core`: the other crates for Python. Most modules only convert types and errors. `exchange` and `headers`
-//! read and make header fields, and `nowait` and `answered` answer plain reads.
+//! `ociserver._core`: the other crates for Python. Most modules only convert types and errors. `headers` makes
+//! header fields, and `nowait` and `answered` answer plain reads.
 
 mod answered;
 mod errors;
-mod exchange;
 mod file;
 mod grammar;
 mod hash;
@@ -22,8 +21,6 @@ mod _core {
 
     #[pymodule_export]
     use crate::answered::{PyAnswered, PyRequestIds};
-    #[pymodule_export]
-    use crate::exchange::PyExchange;
     #[pymodule_export]
     use crate::file::{PyAppender, hash_range, read_at, read_cached};
     #[pymodule_export]

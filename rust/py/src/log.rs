@@ -12,7 +12,7 @@ use pyo3::prelude::*;
 use crate::errors::system_error;
 
 #[pyclass(frozen, name = "LineWriter", module = "ociserver._core")]
-pub(crate) struct PyLineWriter(pub(crate) LineWriter);
+pub(crate) struct PyLineWriter(LineWriter);
 
 #[pymethods]
 impl PyLineWriter {

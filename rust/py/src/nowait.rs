@@ -8,8 +8,7 @@ use ociserver_core::kind::Kind;
 use ociserver_core::request::{self, Request};
 use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyBool, PyBytes, PyDict, PyList, PyString, PyTuple};
+use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple};
 use pyo3::{PyTraverseError, PyVisit, intern};
 
 use crate::answered::{Observer, PyAnswered, PyRequestIds};
@@ -87,17 +86,15 @@ impl PyNowaitReader {
         };
         let Some(Whole { status, headers, content }) = whole else { return Ok(None) };
         headers.append(&fields(py).api_version)?;
-        let common = common(py);
-        // Copying a dict takes half as long as filling a new one.
-        let (start, body) = (common.start.bind(py).copy()?, common.body.bind(py).copy()?);
+        let content = content.unwrap_or_else(|| PyBytes::new(py, b""));
+        let sent = content.as_bytes().len();
+        let (start, body) = (PyDict::new(py), PyDict::new(py));
+        start.set_item(intern!(py, "type"), intern!(py, "http.response.start"))?;
+        start.set_item(intern!(py, "status"), status)?;
         start.set_item(intern!(py, "headers"), headers)?;
-        if status != OK {
-            start.set_item(intern!(py, "status"), status)?;
-        }
-        let size = content.as_ref().map_or(0, |content| content.as_bytes().len());
-        if let Some(content) = content {
-            body.set_item(intern!(py, "body"), content)?;
-        }
+        body.set_item(intern!(py, "type"), intern!(py, "http.response.body"))?;
+        body.set_item(intern!(py, "body"), content)?;
+        body.set_item(intern!(py, "more_body"), false)?;
         let answered = self.observer.as_ref().map(|observer| PyAnswered {
             observer: observer.clone_ref(py),
             scope: scope.clone().unbind(),
@@ -105,7 +102,7 @@ impl PyNowaitReader {
             kind,
             repository: repository.unbind(),
             status,
-            sent: size,
+            sent,
             began,
             identity,
         });
@@ -232,26 +229,4 @@ fn reference(request: &Request) -> Option<&str> {
         },
         _ => None,
     }
-}
-
-/// The parts of the two ASGI messages that are the same in every response.
-struct Common {
-    start: Py<PyDict>,
-    body: Py<PyDict>,
-}
-
-fn common(py: Python<'_>) -> &'static Common {
-    static COMMON: PyOnceLock<Common> = PyOnceLock::new();
-    COMMON.get_or_init(py, || make_common(py).expect("constants"))
-}
-
-fn make_common(py: Python<'_>) -> PyResult<Common> {
-    let (start, body) = (PyDict::new(py), PyDict::new(py));
-    start.set_item(intern!(py, "type"), intern!(py, "http.response.start"))?;
-    start.set_item(intern!(py, "status"), OK)?;
-    start.set_item(intern!(py, "headers"), py.None())?;
-    body.set_item(intern!(py, "type"), intern!(py, "http.response.body"))?;
-    body.set_item(intern!(py, "body"), PyBytes::new(py, b""))?;
-    body.set_item(intern!(py, "more_body"), PyBool::new(py, false))?;
-    Ok(Common { start: start.unbind(), body: body.unbind() })
 }
