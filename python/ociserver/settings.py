@@ -49,6 +49,8 @@ HELP: Final[Mapping[str, str]] = {
     "port": "TCP port; 0 chooses a free one.",
     "tls_cert": "Certificate chain (PEM), to serve HTTPS instead of HTTP. Requires --tls-key.",
     "tls_key": "Private key of the certificate (PEM, not encrypted).",
+    "tls_client_ca": "Certificates (PEM) of the authorities (CAs) that sign the certificates of clients. A client "
+    "without such a certificate gets no connection. Requires --tls-cert.",
     # What a store does.
     "data": "Folder of the store. It is created if it does not exist; a folder that contains anything else is refused.",
     "durability": "How much of what was acknowledged a power cut may destroy. full: nothing. normal: the last moments. "

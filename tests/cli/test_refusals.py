@@ -39,6 +39,8 @@ USAGE: Final = (
     (["--log-level", "loud"], "'loud' is not one of"),
     (["--tls-cert", CERT], "--tls-cert requires --tls-key: TLS needs both a certificate and its private key."),
     (["--tls-key", KEY], "--tls-key requires --tls-cert"),
+    (["--tls-client-ca", CERT], "--tls-client-ca requires --tls-cert and --tls-key: without TLS"),
+    (["--tls-client-ca", CERT, "--tls-cert", CERT], "--tls-cert requires --tls-key"),
     (["--no-such-flag"], "--no-such-flag"),
     (["folder"], "unexpected extra argument (folder)"),
 )
@@ -60,6 +62,30 @@ TLS: Final = (
     ("cert.pem", "encrypted-key.pem", "encrypted-key.pem", "is encrypted"),
     (".", "key.pem", "--tls-cert", "Is a directory"),
 )
+
+LABELS: Final = "-----BEGIN CERTIFICATE-----\n{}-----END CERTIFICATE-----\n"
+AUTHORITY: Final = (CERTIFICATES / "authority.pem").read_text()
+
+CLIENT_CA: Final = {
+    "an empty file": ("", "contains no PEM certificate of an authority (CA)"),
+    "a key": (Path(KEY).read_text(), "contains no PEM certificate of an authority (CA)"),
+    "the end is missing": (AUTHORITY.partition("-----END")[0], "contains a malformed PEM certificate"),
+    "the end of the first is missing": (
+        AUTHORITY.partition("-----END")[0] + AUTHORITY,
+        "contains a malformed PEM certificate",
+    ),
+    "no base64": (LABELS.format("!!!!\n"), "certificate 1 of 1 in"),
+    "no certificate": (AUTHORITY + LABELS.format("bm90IGEgY2VydGlmaWNhdGU=\n"), "certificate 2 of 2 in"),
+    "nothing between the labels": (LABELS.format(""), "certificate 1 of 1 in"),
+    "something after the certificate": (
+        AUTHORITY.replace("\n-----END", "AAAA\n-----END"),
+        "certificate 1 of 1 in",
+    ),
+    "a certificate of a server": (
+        AUTHORITY + (CERTIFICATES / "issued.pem").read_text(),
+        "is not that of an authority (CA). Give the certificate that signs those of clients.",
+    ),
+}
 
 
 def refusal(arguments: list[str], status: int, environment: dict[str, str] | None = None) -> str:
@@ -105,6 +131,27 @@ def test_a_file_that_is_not_a_certificate(tmp_path: Path) -> None:
     cert.write_text("-----BEGIN CERTIFICATE-----\nbm90IGEgY2VydGlmaWNhdGU=\n-----END CERTIFICATE-----\n")
     said = refusal(["--port", "0", "--tls-cert", str(cert), "--tls-key", KEY], 1)
     assert f"the certificate in {cert} or the key in {KEY} cannot be read" in said
+
+
+def refusal_of_client_ca(file: Path) -> str:
+    said = refusal(["--port", "0", "--tls-cert", CERT, "--tls-key", KEY, "--tls-client-ca", str(file)], 1)
+    assert said.startswith("ociserver: cannot serve TLS: ")
+    assert f"--tls-client-ca {file}" in said
+    assert said.count("\n") == 1
+    return said
+
+
+@pytest.mark.parametrize("name", CLIENT_CA)
+def test_authorities_of_clients_that_cannot_be_used(name: str, tmp_path: Path) -> None:
+    content, words = CLIENT_CA[name]
+    file = tmp_path / "clients.pem"
+    file.write_text(content)
+    assert words in refusal_of_client_ca(file)
+
+
+def test_a_file_of_authorities_that_cannot_be_read(tmp_path: Path) -> None:
+    assert "cannot be read: No such file or directory" in refusal_of_client_ca(tmp_path / "missing.pem")
+    assert "cannot be read: Is a directory" in refusal_of_client_ca(tmp_path)
 
 
 @pytest.mark.parametrize("host", ["no-such-host.invalid", "127.0.0.1.1", "..", "a" * 70])

@@ -29,6 +29,7 @@ from tests.cli.process import Serve, clean_environment, serving
 from tests.cli.registries.conftest import canned, refused, serve_backend
 
 MARKER: Final = "M4rk3r"
+CERTIFICATES: Final = Path(__file__).parent / "certificates"
 KEY: Final = f"-----BEGIN PRIVATE KEY-----\n{MARKER}\n-----END PRIVATE KEY-----\n"
 
 CLIENT: Final = '[registry]\nkind = "client"\n'
@@ -143,21 +144,31 @@ def ran(*arguments: str, **environment: str) -> str:
         (WRONG["url of url"], "registry.url: the URL begins with neither"),
         ('[server]\nhost = { env = "SECRET" }', "server.host of the configuration file"),
         ('[server]\ntls-cert = "key.pem"\ntls-key = { env = "SECRET" }', "tls-cert of the configuration file"),
+        (
+            '[server]\ntls-cert = "CERT"\ntls-key = "KEY"\ntls-client-ca = { env = "SECRET" }',
+            "tls-client-ca of the configuration file",
+        ),
         (f'[registry]\nkind = "store"\ndata = "{MARKER * 50}"', "the given folder"),
     ],
-    ids=["url", "host", "tls", "data"],
+    ids=["url", "host", "tls", "client-ca", "data"],
 )
 def test_a_server_that_does_not_start(text: str, called: str, folder: Path) -> None:
+    text = text.replace("CERT", str(CERTIFICATES / "cert.pem")).replace("KEY", str(CERTIFICATES / "key.pem"))
     (folder / "registry.toml").write_text(text)
     said = ran("serve", "--port", "0", "--config", str(folder / "registry.toml"), SECRET=MARKER)
     assert called in said
     assert MARKER not in said
 
 
-@pytest.mark.parametrize("flag", ["TLS_KEY", "TLS_CERT", "HOST"])
+@pytest.mark.parametrize("flag", ["TLS_KEY", "TLS_CERT", "TLS_CLIENT_CA", "HOST"])
 def test_a_key_in_the_variable_that_should_name_its_file(flag: str) -> None:
-    cert = str(Path(__file__).parent / "certificates" / "cert.pem")
-    others = {"TLS_KEY": {"OCISERVER_TLS_CERT": cert}, "TLS_CERT": {"OCISERVER_TLS_KEY": cert}, "HOST": {}}
+    cert, key = str(CERTIFICATES / "cert.pem"), str(CERTIFICATES / "key.pem")
+    others = {
+        "TLS_KEY": {"OCISERVER_TLS_CERT": cert},
+        "TLS_CERT": {"OCISERVER_TLS_KEY": cert},
+        "TLS_CLIENT_CA": {"OCISERVER_TLS_CERT": cert, "OCISERVER_TLS_KEY": key},
+        "HOST": {},
+    }
     said = ran("serve", "--memory", "--port", "0", **others[flag], **{f"OCISERVER_{flag}": KEY})
     assert f"--{flag.lower().replace('_', '-')}, from its environment variable" in said
     assert MARKER not in said

@@ -12,6 +12,7 @@ RIGHT: Final[dict[str, str]] = {
     "a store": '[registry]\nkind = "store"\ndata = "x"\ndurability = "off"\ngrace = "10m"\ncollect-every = 0',
     "memory": '[registry]\nkind = "memory"\nmemory-limit = "50%"\nimmutable-tags = true',
     "sizes": '[registry]\nkind = "memory"\nmemory-limit = 1000',
+    "TLS": '[server]\ntls-cert = "cert.pem"\ntls-key = "key.pem"\ntls-client-ca = { env = "PATH" }',
     "durations": "[server]\ngraceful-timeout = 0.5",
     "options": "[options]\nmax-list-page-size = 0\nignore-pagination = true",
     "a text from elsewhere": '[server]\nhost = { env = "PATH" }',

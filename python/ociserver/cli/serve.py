@@ -46,6 +46,7 @@ file of --config again. /healthz says whether the process is alive, /readyz whet
 @option("--port", section=_WHERE, type=PORT, default="5000", metavar="PORT", help=HELP["port"])
 @option("--tls-cert", section=_WHERE, type=click.Path(path_type=Path), metavar="FILE", help=HELP["tls_cert"])
 @option("--tls-key", section=_WHERE, type=click.Path(path_type=Path), metavar="FILE", help=HELP["tls_key"])
+@option("--tls-client-ca", section=_WHERE, type=click.Path(path_type=Path), metavar="FILE", help=HELP["tls_client_ca"])
 @option(
     "--data",
     section=_KEEP,

@@ -10,7 +10,6 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, Final, NoReturn
 
 import click
@@ -19,6 +18,7 @@ from click.core import ParameterSource
 from ociserver import __version__, build_profile
 from ociserver.cli import configured, messages
 from ociserver.cli import options as handler_options
+from ociserver.cli.certificates import certificate_from
 from ociserver.cli.reread import Rereader
 from ociserver.cli.table import counted
 from ociserver.handler import Handler
@@ -53,7 +53,7 @@ def start(values: dict[str, Any]) -> NoReturn:
     if values["config"] is not None:
         # By default the signal would end the process before the server can handle it.
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    certificate = _certificate(values["tls_cert"], values["tls_key"])
+    certificate = certificate_from(values)
     _refuse_folder(values)
     leaves = configured.leaves(values)
     _refuse_workers(values["workers"], leaves)
@@ -113,16 +113,6 @@ def start(values: dict[str, Any]) -> NoReturn:
         # Threads of the HTTP server still hold connections. Python must not finalize the interpreter under them.
         os._exit(outcome.status)
     sys.exit(outcome.status)
-
-
-def _certificate(chain: Path | None, key: Path | None) -> tls.Certificate | None:
-    if chain is None and key is None:
-        return None
-    if chain is None or key is None:
-        given, missing = ("--tls-key", "--tls-cert") if chain is None else ("--tls-cert", "--tls-key")
-        raise click.UsageError(f"{given} requires {missing}: TLS needs both a certificate and its private key.")
-    called = configured.called("tls_cert", f"--tls-cert {chain}"), configured.called("tls_key", f"--tls-key {key}")
-    return tls.Certificate(chain, key, called)
 
 
 def _handler(log: Log, worker: Worker | None, values: dict[str, Any], stores: Sequence[Store]) -> Handler:

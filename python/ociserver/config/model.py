@@ -24,6 +24,7 @@ class Server(Part):
     port: Port | None = None
     tls_cert: File | None = None
     tls_key: File | None = None
+    tls_client_ca: File | None = None
     workers: Count | None = None
     max_connections: Count | None = None
     graceful_timeout: Duration | None = None

@@ -99,6 +99,7 @@ class GranianServer(Server):
         certificate: Certificate | None = None,
         verbose: bool = False,
     ) -> None:
+        clients = certificate.clients if certificate else None
         super().__init__(
             target=app,
             interface=Interfaces.ASGINL,
@@ -113,6 +114,9 @@ class GranianServer(Server):
             ssl_cert=certificate.chain if certificate else None,
             ssl_key=certificate.key if certificate else None,
             ssl_protocol_min=SSLProtocols.tls12,
+            ssl_ca=clients.file if clients else None,
+            # With a CA alone, granian also accepts clients without a certificate.
+            ssl_client_verify=clients is not None,
         )
         self._listener = listener
         self._shd: Any = None

@@ -1,4 +1,7 @@
-"""Asks the server itself whether it is ready, over its own sockets, as a client would, including TLS."""
+"""Asks the server itself whether it is ready, over its own sockets, as a client would, including TLS.
+
+A server that demands certificates of clients cannot be asked: it has no certificate for itself. It must refuse.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +11,17 @@ import socket
 import ssl
 from typing import Final
 
-from ociserver.serve.health import READY
+from ociserver.serve.errors import CannotServeError
+from ociserver.serve.health import READY, Readiness
 
-__all__ = ["wait_until_ready"]
+__all__ = ["wait_until_ready", "wait_until_ready_and_refusing"]
 
 INTERVAL_S: Final = 0.02
 
 _REQUEST: Final = f"GET {READY} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode()
+
+_REFUSED: Final = "CERTIFICATE_REQUIRED"
+"""End of the name that OpenSSL gives to the alert for a client without a certificate (RFC 8446, section 6.2)."""
 
 
 async def wait_until_ready(listeners: list[tuple[socket.AddressFamily, str, int]], *, tls: bool) -> None:
@@ -22,6 +29,19 @@ async def wait_until_ready(listeners: list[tuple[socket.AddressFamily, str, int]
     for family, host, port in listeners:
         # No event tells: the server starts to accept in threads of its own.
         while not await _is_ready(family, host, port, tls=tls):  # noqa: ASYNC110
+            await asyncio.sleep(INTERVAL_S)
+
+
+async def wait_until_ready_and_refusing(
+    listeners: list[tuple[socket.AddressFamily, str, int]], readiness: Readiness
+) -> None:
+    """Return when the server is ready, and each of these addresses refuses a client without a certificate.
+
+    Raises:
+        CannotServeError: one of them accepts such a client.
+    """
+    for family, host, port in listeners:
+        while readiness.why_not() or not await _refuses(family, host, port):  # noqa: ASYNC110
             await asyncio.sleep(INTERVAL_S)
 
 
@@ -40,6 +60,26 @@ async def _is_ready(family: socket.AddressFamily, host: str, port: int, *, tls: 
         writer.close()
         with contextlib.suppress(OSError):
             await writer.wait_closed()
+
+
+async def _refuses(family: socket.AddressFamily, host: str, port: int) -> bool:
+    context = _unverified()
+    # In TLS 1.3 a client completes the handshake before the server has seen that there is no certificate.
+    context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        _, writer = await asyncio.open_connection(_reachable(host), port, family=family, ssl=context)
+    except ssl.SSLEOFError:
+        return False
+    except ssl.SSLError as error:
+        if (error.reason or "").endswith(_REFUSED):
+            return True
+        raise CannotServeError(
+            f"whether {host} port {port} refuses clients without a certificate cannot be found out: {error}"
+        ) from error
+    except OSError:
+        return False
+    writer.transport.abort()
+    raise CannotServeError(f"{host} port {port} accepts clients without a certificate, although it must refuse them")
 
 
 def _reachable(host: str) -> str:

@@ -21,10 +21,11 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from ociserver.handler import Handler
+from ociserver.serve.errors import CannotServeError
 from ociserver.serve.event_loop import Loop
 from ociserver.serve.granian import GranianServer, request_tasks
 from ociserver.serve.health import Readiness, with_health
-from ociserver.serve.probe import wait_until_ready
+from ociserver.serve.probe import wait_until_ready, wait_until_ready_and_refusing
 from ociserver.serve.reload import Reload
 from ociserver.serve.replaceable import Replaceable
 from ociserver.serve.tls import Certificate
@@ -122,7 +123,7 @@ class _Run:
         self.heartbeat: Callable[[], Awaitable[None]] | None = None
         self._handler = handler
         self._limits = limits
-        self._tls = certificate is not None
+        self._certificate = certificate
         self._readiness = Readiness("the store is being opened", unavailable)
         self._signals = 0
         self._stop = asyncio.Event()
@@ -173,7 +174,10 @@ class _Run:
         # answers that the store is being opened.
         await self._handler.__aenter__()
         self._readiness.reason = None
-        await wait_until_ready(self._addresses, tls=self._tls)
+        if self._certificate is not None and self._certificate.clients is not None:
+            await wait_until_ready_and_refusing(self._addresses, self._readiness)
+        else:
+            await wait_until_ready(self._addresses, tls=self._certificate is not None)
         on_ready()
 
     async def _reload(self, starting: asyncio.Task[None]) -> None:
@@ -238,6 +242,9 @@ async def _failure(starting: asyncio.Task[None]) -> bool:
         return False
     except StoreError as error:
         _log.error("the store could not be opened: %s", error)
+        return True
+    except CannotServeError as error:
+        _log.error("cannot serve: %s", error)
         return True
     except Exception:
         _log.exception("the store could not be opened")

@@ -75,6 +75,9 @@ impl PyAnswered {
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         visit.call(&self.observer.observe)?;
+        if let Some(identity) = &self.identity {
+            visit.call(identity)?;
+        }
         visit.call(&self.scope)
     }
 }
