@@ -144,7 +144,6 @@ async def test_rules_narrow_the_token(tmp_path: Path, provider: Provider) -> Non
         {"sub": "a\nb"},
         {"sub": "x" * 513},
     ],
-    ids=str,
 )
 async def test_a_token_that_is_not_right(provider: Provider, changes: dict[str, Any]) -> None:
     claims = provider.claims() | {"sub": "alice", "access": [grant("team/app", "pull")]} | changes
