@@ -39,6 +39,10 @@ class SingleFlight(Generic[Key, Result]):
             task.add_done_callback(lambda task: self._end(key, task))
         return task
 
+    def is_running(self, key: Key) -> bool:
+        """Whether the work of a key is running."""
+        return key in self._tasks
+
     async def close(self) -> None:
         """Cancel all running work, and wait until it has ended."""
         tasks = list(self._tasks.values())

@@ -133,3 +133,29 @@ def test_no_text_controls_the_terminal(file: Path) -> None:
     assert "\b" not in printed
     assert "denied: a\N{REPLACEMENT CHARACTER}b may not" in printed
     assert "is only for the repositories \N{REPLACEMENT CHARACTER}x" in printed
+
+
+def test_claims_of_a_user(tmp_path: Path) -> None:
+    path = tmp_path / "registry.toml"
+    path.write_text(
+        '[auth.oidc.ci]\nissuer = "https://a.example"\naudience = "b"\n'
+        '[[auth.rules]]\nusers = ["ci:*"]\nclaims = { ref = "main" }\nrepositories = ["*"]\nallow = ["pull"]\n'
+    )
+    assert run(path, "ci:job", "pull", "a", "--claim", "ref=x", "--claim", "ref=main").exit_code == 0
+    done = run(path, "ci:job", "pull", "a", "--claim", "ref=x=y")
+    assert (done.exit_code, done.stdout.splitlines()[1]) == (
+        1,
+        f"  rule 1 ({path}:4) is only for the claims ref = main",
+    )
+    assert run(path, "other:job", "pull", "a", "--claim", "ref=main").exit_code == 1
+    for wrong in ("ref", "=main"):
+        assert run(path, "ci:job", "pull", "a", "--claim", wrong).exit_code == 2
+
+
+def test_a_token_server_that_decides_alone(tmp_path: Path) -> None:
+    path = tmp_path / "registry.toml"
+    path.write_text(
+        '[auth.token-server]\nrealm = "https://a.example"\nservice = "a"\nissuer = "b"\njwks-url = "https://a.example/keys"'
+    )
+    done = run(path, "alice", "pull", "a")
+    assert (done.exit_code, "decide alone" in done.stdout) == (1, True)

@@ -7,7 +7,7 @@ from typing import Final
 RULE: Final = '[[auth.rules]]\nauthenticated = true\nrepositories = ["*"]\nallow = ["pull"]\n'
 USERS: Final = '[auth.htpasswd]\nfile = "x"\n'
 
-RIGHT: Final = {
+RIGHT: Final[dict[str, str]] = {
     "nothing": "",
     "a store": '[registry]\nkind = "store"\ndata = "x"\ndurability = "off"\ngrace = "10m"\ncollect-every = 0',
     "memory": '[registry]\nkind = "memory"\nmemory-limit = "50%"\nimmutable-tags = true',
@@ -37,8 +37,28 @@ RIGHT: Final = {
     'repositories = ["a/*", "b"]\nallow = ["pull", "push", "create", "delete"]\ntags = ["v*"]',
 }
 
+SERVER: Final = '[auth.token-server]\nrealm = "https://a.example/token"\nservice = "a"\nissuer = "b"\n'
+OIDC: Final = '[auth.oidc.ci]\nissuer = "https://a.example"\naudience = "b"\n'
+CLAIMS: Final = 'claims = { ref = "refs/heads/main", org = "*" }\n'
+
+RIGHT.update(
+    {
+        "a token server with keys": f'{SERVER}jwks = "x"',
+        "a token server with a URL": f'{SERVER}jwks-url = "https://a.example/keys?x=1"\nca = "x"',
+        "a token server with certificates": f'{SERVER}certificates = "x"\nalgorithms = ["RS256", "ES512", "EdDSA"]',
+        "a token server and rules": f'{SERVER}jwks = "x"\n{RULE}',
+        "a token server, users and rules": f'{SERVER}jwks = "x"\n{USERS}{OIDC}{RULE}',
+        "a provider": f"{OIDC}{RULE}",
+        "a side-car": f'{OIDC}jwks-url = "http://127.0.0.1:8080/keys"\n{RULE}',
+        "all keys of a provider": f'{OIDC}username = "sub"\ngroups = "groups"\nrequire = {{ org = "a*" }}\nca = "x"\n'
+        f'algorithms = ["PS256"]\njwks = "x"\n[auth.oidc.other-1_x]\nissuer = "http://[::1]:80"\n'
+        f'audience = {{ env = "PATH" }}\n{RULE}{CLAIMS}',
+        "an issuer that is no URL": f'[auth.oidc.a]\nissuer = "a name"\naudience = "b"\njwks = "x"\n{RULE}',
+    }
+)
+
 # The file, the line of the mistake, its key, and a part of the message that says what is right.
-WRONG: Final = {
+WRONG: Final[dict[str, tuple[str, int, str, str]]] = {
     "an unknown table": ("[sever]\nport = 1", 1, "sever", "unknown key; did you mean server?"),
     "a mistake in one of several hosts": (
         '[registry]\nkind = "cache"\nlocal = { kind = "memory" }\n[registry.hosts."docker.io"]\nkind = "memroy"',
@@ -282,3 +302,119 @@ WRONG: Final = {
     "no keys of tokens": (f"[auth]\ntoken-keys = []\n{USERS}{RULE}", 2, "auth.token-keys", "there is no key"),
     "with dots": ("server.host = 'a'\nserver.port = -1", 2, "server.port", "must be 0 or more"),
 }
+
+WRONG.update(
+    {
+        "a token server without keys": (
+            SERVER,
+            1,
+            "auth.token-server",
+            "exactly one of jwks, jwks-url and certificates",
+        ),
+        "a token server with two files": (
+            f'{SERVER}jwks = "x"\ncertificates = "x"',
+            1,
+            "auth.token-server",
+            "exactly one of jwks, jwks-url and certificates",
+        ),
+        "a token server without a service": (
+            SERVER.replace('service = "a"\n', "") + 'jwks = "x"',
+            1,
+            "auth.token-server.service",
+            "is missing",
+        ),
+        "a token server without a name": (
+            SERVER.replace('issuer = "b"', 'issuer = ""') + 'jwks = "x"',
+            4,
+            "auth.token-server.issuer",
+            "must not be empty",
+        ),
+        "an unknown key of a token server": (
+            f'{SERVER}jwks = "x"\njwks_url = "x"',
+            6,
+            "auth.token-server.jwks_url",
+            "did you mean jwks-url?",
+        ),
+        "users without rules beside a token server": (f'{SERVER}jwks = "x"\n{USERS}', 1, "auth", "has no rules"),
+        "a provider without rules": (OIDC, 1, "auth", "has no rules"),
+        "a provider without an audience": (
+            f"{OIDC}{RULE}".replace('audience = "b"\n', ""),
+            1,
+            "auth.oidc.ci.audience",
+            "is missing",
+        ),
+        "a provider with an empty audience": (
+            f"{OIDC}{RULE}".replace('"b"', '""'),
+            3,
+            "auth.oidc.ci.audience",
+            "must not be empty",
+        ),
+        "an unknown key of a provider": (
+            f'{OIDC}user-name = "sub"\n{RULE}',
+            4,
+            "auth.oidc.ci.user-name",
+            "did you mean username?",
+        ),
+        "a provider with two origins of keys": (
+            f'{OIDC}jwks = "x"\njwks-url = "https://a.example/"\n{RULE}',
+            1,
+            "auth.oidc.ci",
+            "has both jwks and jwks-url",
+        ),
+        "keys without TLS": (
+            f'{OIDC}jwks-url = "http://a.example/secret"\n{RULE}',
+            4,
+            "auth.oidc.ci.jwks-url",
+            "does not begin with https://",
+        ),
+        "keys at a host that looks like a loopback address": (
+            f'{OIDC}jwks-url = "http://127.0.0.1.a.example/"\n{RULE}',
+            4,
+            "auth.oidc.ci.jwks-url",
+            "does not begin with https://",
+        ),
+        "an algorithm with a shared secret": (
+            f'{OIDC}algorithms = ["HS256"]\n{RULE}',
+            4,
+            "auth.oidc.ci.algorithms[0]",
+            "must be one of RS256, ",
+        ),
+        "no algorithms": (
+            f"{OIDC}algorithms = []\n{RULE}",
+            4,
+            "auth.oidc.ci.algorithms",
+            "must have 1 or more entries",
+        ),
+        "the name of a provider": (
+            f"{OIDC}{RULE}".replace("oidc.ci", 'oidc."a:b"'),
+            1,
+            "auth.oidc.a:b",
+            "must be lower-case letters, digits, - and _",
+        ),
+        "a requirement that is no pattern": (
+            f'{OIDC}require = {{ org = "" }}\n{RULE}',
+            4,
+            "auth.oidc.ci.require.org",
+            "a pattern must not be empty",
+        ),
+        "claims alone": (
+            f"{OIDC}{RULE}{CLAIMS}".replace("authenticated = true\n", ""),
+            4,
+            "auth.rules[0]",
+            "`claims` alone would count from every identity provider",
+        ),
+        "claims of everybody": (
+            f"{OIDC}{RULE}{CLAIMS}".replace("authenticated", "anonymous"),
+            4,
+            "auth.rules[0]",
+            "exclude each other",
+        ),
+        "no claims": (f"{OIDC}{RULE}claims = {{}}", 8, "auth.rules[0].claims", "must have 1 or more entries"),
+        "a claim that is no text": (
+            f"{OIDC}{RULE}claims = {{ a = true }}",
+            8,
+            "auth.rules[0].claims.a",
+            "must be a string",
+        ),
+    }
+)

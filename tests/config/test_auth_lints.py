@@ -19,6 +19,9 @@ RULE: Final = 'repositories = ["*"]\nallow = ["pull"]\n'
 FOR_ALL: Final = f"[[auth.rules]]\nauthenticated = true\n{RULE}"
 ANY: Final = '["*"]'
 NAMES: Final = '["a", "a/", "/a", "/*", "Team/*", "a b*", "team/*", "*A"]'
+GITHUB: Final = "https://token.actions.githubusercontent.com"
+OIDC: Final = '[auth.oidc.{}]\nissuer = "{}"\naudience = "registry"\n'
+SERVER: Final = '[auth.token-server]\nrealm = "https://a.example"\nservice = "a"\nissuer = "b"\njwks-url = "https://a.example/keys"\n'
 USERS: Final = frozenset({"alice", "ci-1"})
 
 # John the Ripper's and Openwall's test vector of bcrypt: the hash of "U*U".
@@ -77,6 +80,36 @@ TABLE: Final = {
         f'{HTPASSWD}{FOR_ALL}tags = ["V1", "*", "v*", "-x", "sha256:00*", "a/b", "_1", "V*"]',
         {f"auth.rules[0].tags[{number}]": "no tag" for number in (3, 4, 5)},
     ),
+    "a user with the name of a provider": (
+        f"{HTPASSWD}{FOR_ALL}{OIDC.format('alice', 'https://a.example')}{OIDC.format('mia', 'https://b.example')}",
+        {"auth.oidc.alice": "has the name of a user of the file of passwords"},
+    ),
+    "users of a provider are not known": (
+        OIDC.format("ci", "https://a.example") + rule('users = ["ci:x", "zoe"]', 'dev = ["ci:x"]') + FOR_ALL,
+        {},
+    ),
+    "everybody with an account at a public provider": (
+        OIDC.format("ci", GITHUB)
+        + FOR_ALL
+        + "".join(
+            f"[[auth.rules]]\n{selects}\n{RULE}"
+            for selects in (
+                'users = ["ci:*", "*", "c*", "ci:repo:*", "other:*", "alice"]',
+                'users = ["ci:*"]\nclaims = { repository_owner = "org" }',
+            )
+        ),
+        {
+            "auth.rules[0].authenticated": "everybody with an account",
+            "auth.rules[1].users[0]": "everybody with an account",
+            "auth.rules[1].users[1]": "everybody with an account",
+            "auth.rules[1].users[2]": "everybody with an account",
+        },
+    ),
+    "a public provider whose users are limited": (
+        OIDC.format("ci", GITHUB) + f'require = {{ repository_owner = "org" }}\n{FOR_ALL}',
+        {},
+    ),
+    "a token server": (f"{SERVER}{FOR_ALL}[[auth.rules]]\nusers = ['zoe']\n{RULE}", {}),
     "a proxy that is everybody": (
         f'[auth]\ntrusted-proxies = ["10.0.0.0/8", "0.0.0.0/0", "::/0"]\n{HTPASSWD}{FOR_ALL}',
         {"auth.trusted-proxies[1]": "trusts everybody", "auth.trusted-proxies[2]": "trusts everybody"},

@@ -5,8 +5,26 @@ See docs/auth.md.
 
 from ociserver.auth.auth import Auth
 from ociserver.auth.credentials import Authenticate
+from ociserver.auth.fetching import Fetch
 from ociserver.auth.identity import Action, Identity
+from ociserver.auth.jwks import DiscoveredJwks, JwksFile, JwksUrl
 from ociserver.auth.keys import TokenKeys
+from ociserver.auth.oidc import OidcProvider
 from ociserver.auth.rules import Rule, Rules
+from ociserver.auth.token_server import TokenServer
 
-__all__ = ["Action", "Auth", "Authenticate", "Identity", "Rule", "Rules", "TokenKeys"]
+__all__ = [
+    "Action",
+    "Auth",
+    "Authenticate",
+    "DiscoveredJwks",
+    "Fetch",
+    "Identity",
+    "JwksFile",
+    "JwksUrl",
+    "OidcProvider",
+    "Rule",
+    "Rules",
+    "TokenKeys",
+    "TokenServer",
+]

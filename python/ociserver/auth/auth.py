@@ -6,22 +6,25 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import quote
 
 from ociserver.auth import audit
 from ociserver.auth.accounts import HtpasswdAccounts
 from ociserver.auth.authorization import Basic, InvalidCredentialsError
+from ociserver.auth.challenges import TOKEN_PATH, Challenges, token_error, wrong_credentials
 from ociserver.auth.credentials import MAX_MEMO, Authenticate, Authenticator
 from ociserver.auth.guard import Guard, denied
 from ociserver.auth.hashing import Hashing, usable_threads
 from ociserver.auth.identity import CATALOG, Action, Grants, Identity
 from ociserver.auth.keys import TokenKeys, new_key
-from ociserver.auth.needs import NEEDS, scope_of
+from ociserver.auth.needs import NEEDS
+from ociserver.auth.oidc import OidcProvider
 from ociserver.auth.origin import Origin
 from ociserver.auth.owned_uploads import UploadOwners
 from ociserver.auth.rules import Rule, Rules
 from ociserver.auth.scopes import format_scope
 from ociserver.auth.throttle import Throttle
+from ociserver.auth.token_server import VIA as TOKEN_SERVER
+from ociserver.auth.token_server import TokenServer
 from ociserver.auth.tokens import LIFETIME_S, IssuedToken, Tokens
 from ociserver.auth.watched_file import CHECK_EVERY_S
 from ociserver.errors import OCIError
@@ -31,16 +34,10 @@ if TYPE_CHECKING:
     from ociserver._core import Request
     from ociserver.types import Scope
 
-__all__ = ["SERVICE", "TOKEN_PATH", "Auth"]
+__all__ = ["SERVICE", "Auth"]
 
 SERVICE: Final = "ociserver"
 """The name of this registry in the token protocol, unless another is given."""
-
-TOKEN_PATH: Final = "/v2/token"  # noqa: S105  (a path)
-"""The path of the token endpoint. Ingresses often map only `/v2/`, and no repository has this path."""
-
-_REALM: Final = "registry"
-"""The realm of the Basic challenge of the token endpoint."""
 
 _CHANGES: Final = {
     "manifest_put": "push",
@@ -74,6 +71,10 @@ class Auth:
         throttle: slows down the guessing of passwords; by default one with its own defaults.
         hashing_threads: passwords that are checked at the same time; by default half of the cores.
         clock: the time in seconds since the epoch.
+        token_server: issues the tokens in place of this registry, which then has no token endpoint. With rules, its
+            tokens only narrow them. Without rules its tokens decide alone, and nobody else may do anything.
+        oidc: identity providers whose tokens are accepted, as a token on every endpoint, and as the password of a user
+            with the name of the provider.
 
     Raises:
         ValueError: a setting or the file is wrong.
@@ -96,24 +97,40 @@ class Auth:
         throttle: Throttle | None = None,
         hashing_threads: int | None = None,
         clock: Callable[[], float] = time.time,
+        token_server: TokenServer | None = None,
+        oidc: Sequence[OidcProvider] = (),
     ) -> None:
         keys = token_keys or TokenKeys([new_key().encode()])
-        self._rules = rules if isinstance(rules, Rules) else Rules(rules, groups)
-        self._service = service
-        self._realm = realm
+        if not isinstance(rules, Rules):
+            rules = Rules(rules, groups, unlimited=TOKEN_SERVER if token_server is not None and not rules else "")
+        self._rules = rules
+        self._has_endpoint = token_server is None
         self._origin = Origin(trusted_proxies)
+        if token_server is None:
+            self._challenges = Challenges(self._origin, realm, service)
+        else:
+            self._challenges = Challenges(self._origin, token_server.realm, token_server.service)
         self._tokens = Tokens(keys, issuer=service, service=service, lifetime_s=token_lifetime_s, clock=clock)
         self._owners = UploadOwners(keys.derive(b"uploads"))
         accounts = None
         if htpasswd is not None:
             hashing = Hashing(hashing_threads or usable_threads())
             accounts = HtpasswdAccounts(Path(htpasswd), check_every_s, throttle or Throttle(), hashing)
-        self._authenticator = Authenticator(self._tokens, accounts, authenticate, self._origin, check_every_s, clock)
+        self._authenticator = Authenticator(
+            self._tokens,
+            accounts,
+            authenticate,
+            self._origin,
+            check_every_s,
+            clock,
+            token_server=token_server,
+            oidc=oidc,
+        )
 
     @property
-    def token_path(self) -> str:
-        """The path of the token endpoint, below the prefix where the handler is mounted."""
-        return TOKEN_PATH
+    def token_path(self) -> str | None:
+        """The path of the token endpoint, below the prefix where the handler is mounted; None: there is none."""
+        return TOKEN_PATH if self._has_endpoint else None
 
     def guard(self, backend: Any) -> Backend:
         """The backend as the client of the current request may use it."""
@@ -131,10 +148,10 @@ class Auth:
         try:
             return await self._authenticator.identify(scope)
         except InvalidCredentialsError as error:
-            token_error = _token_error(scope)
-            if token_error is not None:
+            what = token_error(scope)
+            if what is not None:
                 audit.record("token-refused", reason=str(error), client=self._origin.client(scope))
-            raise self._unauthorized(scope, request, str(error), token_error) from None
+            raise self._challenges.unauthorized(scope, request, str(error), what) from None
 
     def check(self, scope: Scope, request: Request, identity: Identity) -> None:
         """Whether a client may make a request, as far as its kind, repository and tags say.
@@ -237,11 +254,11 @@ class Auth:
         try:
             identity = await self._authenticator.identify(scope, credentials)
         except InvalidCredentialsError as error:
-            raise _wrong_credentials(str(error)) from None
+            raise wrong_credentials(str(error)) from None
         if identity.grants is not None:
-            raise _wrong_credentials("a token gives no other token: send a user name and a password")
-        if account and account != identity.name:
-            raise _wrong_credentials("the account is not that of the credentials")
+            raise wrong_credentials("a token gives no other token: send a user name and a password")
+        if account and not identity.answers_to(account):
+            raise wrong_credentials("the account is not that of the credentials")
         return identity
 
     def issue(self, scope: Scope, identity: Identity, asked: Grants) -> IssuedToken:
@@ -258,6 +275,8 @@ class Auth:
             grants=grants,
             groups=identity.groups,
             stamp=self._authenticator.stamp(identity),
+            provided=self._rules.claims_of(identity),
+            expires=identity.expires,
         )
         audit.record(
             "token",
@@ -280,12 +299,12 @@ class Auth:
             case "sign-in":
                 if not identity.is_anonymous or identity.grants is not None:
                     return None
-                return self._unauthorized(scope, request)
+                return self._challenges.unauthorized(scope, request)
             case "catalog":
                 is_permitted = identity.grants is None or CATALOG in identity.grants
                 if self._may_list(identity):
-                    return None if is_permitted else self._insufficient(scope, request)
-                return self._unauthorized(scope, request, error=_token_error(scope, "insufficient_scope"))
+                    return None if is_permitted else self._challenges.insufficient(scope, request)
+                return self._challenges.unauthorized(scope, request, error=token_error(scope, "insufficient_scope"))
             case "pull":
                 return self._check(scope, request, identity, "pull", (request.tag,))
             case "delete":
@@ -304,38 +323,10 @@ class Auth:
             return None
         if all(self._rules.policy_allows(identity, action, repository, tag) for tag in wrong):
             # The rules allow it, so the token does not.
-            return self._insufficient(scope, request)
+            return self._challenges.insufficient(scope, request)
         if identity.is_anonymous:
-            return self._unauthorized(scope, request, error=_token_error(scope, "insufficient_scope"))
+            return self._challenges.unauthorized(scope, request, error=token_error(scope, "insufficient_scope"))
         return denied("push" if action == "create" else action, repository, wrong[0])
 
     def _may_list(self, identity: Identity) -> bool:
         return not identity.is_anonymous or self._rules.may_pull_anything(identity)
-
-    # Challenges
-
-    def _insufficient(self, scope: Scope, request: Request) -> OCIError:
-        return self._unauthorized(scope, request, "the token is not for this request", "insufficient_scope")
-
-    def _unauthorized(self, scope: Scope, request: Request, message: str = "", error: str | None = None) -> OCIError:
-        """The error with exactly one challenge (RFC 6750, 3): some clients read only the first."""
-        realm = self._realm or f"{self._origin.url(scope)}{quote(scope.get('root_path', '').rstrip('/'))}{TOKEN_PATH}"
-        parts = [f'realm="{realm}"', f'service="{self._service}"']
-        wanted = format_scope(scope_of(request))
-        if wanted:
-            parts.append(f'scope="{wanted}"')
-        if error:
-            parts.append(f'error="{error}"')
-        return OCIError("UNAUTHORIZED", message, headers={"WWW-Authenticate": f"Bearer {','.join(parts)}"})
-
-
-def _token_error(scope: Scope, error: str = "invalid_token") -> str | None:
-    """The `error` of a challenge, if the client sent a token. Without it, some clients use the same token again."""
-    for name, value in scope["headers"]:
-        if name == b"authorization":
-            return error if value[:7].lower() == b"bearer " else None
-    return None
-
-
-def _wrong_credentials(message: str) -> OCIError:
-    return OCIError("UNAUTHORIZED", message, headers={"WWW-Authenticate": f'Basic realm="{_REALM}"'})

@@ -1,12 +1,13 @@
 """The claims of our tokens, and their form in JSON.
 
-They are those of https://distribution.github.io/distribution/spec/auth/jwt/, and `via`, `groups` and `stamp`.
+They are those of https://distribution.github.io/distribution/spec/auth/jwt/, and `via`, `groups`, `stamp` and `claims`.
 """
 
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from ociserver.auth.identity import Grants
@@ -34,6 +35,7 @@ class Claims:
         not_before: `nbf`.
         expires: `exp`. The token is invalid from this time on.
         token_id: `jti`, which names the token in logs.
+        provided: `claims`, those of the identity provider that rules use.
     """
 
     issuer: str
@@ -47,9 +49,10 @@ class Claims:
     not_before: int
     expires: int
     token_id: str
+    provided: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
-        """The claims as a JSON object, without groups and stamp where there are none."""
+        """The claims as a JSON object, without groups, stamp and claims where there are none."""
         value: dict[str, Any] = {
             "iss": self.issuer,
             "aud": self.service,
@@ -65,6 +68,8 @@ class Claims:
             value["groups"] = sorted(self.groups)
         if self.stamp:
             value["stamp"] = self.stamp
+        if self.provided:
+            value["claims"] = dict(self.provided)
         return value
 
     @classmethod
@@ -86,6 +91,7 @@ class Claims:
             not_before=_time(value, "nbf"),
             expires=_time(value, "exp"),
             token_id=_text(value, "jti"),
+            provided=_provided(value),
         )
 
 
@@ -109,6 +115,13 @@ def _groups(claims: dict[str, Any]) -> frozenset[str]:
     if not isinstance(groups, list) or not all(isinstance(group, str) for group in groups):
         raise InvalidTokenError("the claim groups is not a list of strings")
     return frozenset(groups)
+
+
+def _provided(claims: dict[str, Any]) -> dict[str, Any]:
+    provided = claims.get("claims", {})
+    if not isinstance(provided, dict):
+        raise InvalidTokenError("the claim claims is not an object")
+    return provided
 
 
 def _grants(claims: dict[str, Any]) -> Grants:

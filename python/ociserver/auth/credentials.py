@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hmac
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -13,7 +13,11 @@ from ociserver.auth.accounts import Accounts
 from ociserver.auth.authorization import Basic, InvalidCredentialsError, authorization_of, parse_authorization
 from ociserver.auth.identity import ANONYMOUS, Identity
 from ociserver.auth.jose import InvalidTokenError
-from ociserver.auth.tokens import Tokens
+from ociserver.auth.jwt_verifier import issuer_of
+from ociserver.auth.oidc import VIA as OIDC
+from ociserver.auth.oidc import OidcProvider
+from ociserver.auth.token_server import TokenServer
+from ociserver.auth.tokens import Tokens, is_ours
 from ociserver.lru import LRU
 
 if TYPE_CHECKING:
@@ -32,6 +36,10 @@ MAX_KNOWN: Final = 2048
 
 MAX_MEMO: Final = 1024
 """The most repositories for which the decision about one identity is remembered."""
+
+REMEMBER_S: Final = 60.0
+"""Seconds for which a verified token of another issuer is not verified again: a key that the issuer has removed, and a
+changed file of keys, count after this time at the latest."""
 
 RECORD_S: Final = 60.0
 """Seconds in which the audit log has one entry of a user who signs in with each request from the same address."""
@@ -64,6 +72,11 @@ class Authenticator:
         origin: says which address a client has.
         check_every_s: seconds between two looks for changed accounts.
         clock: the time in seconds since the epoch.
+        token_server: issues the tokens in place of this registry, whose own ones are then refused.
+        oidc: providers whose tokens are accepted too.
+
+    Raises:
+        ValueError: two of them have the same issuer or name, so that it is not clear who verifies a token.
     """
 
     def __init__(
@@ -74,6 +87,9 @@ class Authenticator:
         origin: Origin,
         check_every_s: float,
         clock: Callable[[], float] = time.time,
+        *,
+        token_server: TokenServer | None = None,
+        oidc: Sequence[OidcProvider] = (),
     ) -> None:
         self._tokens = tokens
         self._accounts = accounts
@@ -86,6 +102,13 @@ class Authenticator:
         self._clock = clock
         self._look_at = 0.0
         self._recorded: LRU[tuple[str, str], float] = LRU(MAX_KNOWN)
+        self._token_server = token_server
+        self._providers = {provider.name: provider for provider in oidc}
+        self._issuers: dict[str, TokenServer | OidcProvider] = {provider.issuer: provider for provider in oidc}
+        if token_server is not None:
+            self._issuers[token_server.issuer] = token_server
+        if len(self._providers) < len(oidc) or len(self._issuers) < len(oidc) + (token_server is not None):
+            raise ValueError("two providers of tokens have the same name or the same issuer")
 
     async def identify(self, scope: Scope, credentials: Basic | None = None) -> Identity:
         """Who sends a request. Without credentials `ANONYMOUS`.
@@ -110,15 +133,21 @@ class Authenticator:
         sent = credentials or (None if value is None else parse_authorization(value))
         if sent is None:
             return ANONYMOUS
+        known = None if value is None or credentials is not None else self._known.get(value)
+        if known is not None and known.until > self._clock():
+            return known.identity
+        client = self._origin.client(scope)
         if isinstance(sent, Basic):
-            return await self.sign_in(sent.user, sent.password, self._origin.client(scope))
+            identity = await self.sign_in(sent.user, sent.password, client)
+            # A token cannot be guessed, so it is remembered. Real passwords are not.
+            if identity.via == OIDC and value == sent.header.encode():
+                self._known.put(value, self._for_a_while(identity))
+            return identity
         assert value is not None
-        known = self._known.get(value)
-        if known is None or known.until <= self._clock():
-            known = self._of_token(sent.token)
-            # A token has one entry, however its header is written.
-            if value == b"Bearer " + sent.token.encode():
-                self._known.put(value, known)
+        known = await self._of_token(sent.token, client)
+        # A token has one entry, however its header is written.
+        if value == b"Bearer " + sent.token.encode():
+            self._known.put(value, known)
         return known.identity
 
     def identify_nowait(self, value: bytes | None) -> Known | None:
@@ -139,18 +168,23 @@ class Authenticator:
 
         Raises:
             InvalidCredentialsError: the name or the password is wrong.
-            OCIError: TOOMANYREQUESTS if the client has to wait.
+            OCIError: TOOMANYREQUESTS if the client has to wait; 503 if the keys of a provider cannot be fetched.
         """
-        identity = None if self._accounts is None else await self._accounts.sign_in(user, password, client)
-        if identity is None:
+        provider = self._providers.get(user)
+        if provider is not None:
+            try:
+                identity = await provider.identity(password)
+            except InvalidCredentialsError as error:
+                audit.record("sign-in-refused", user=user, client=client, reason=str(error))
+                raise
+            self._record(identity, client)
+            return identity
+        account = None if self._accounts is None else await self._accounts.sign_in(user, password, client)
+        if account is None:
             audit.record("sign-in-refused", user=user, client=client)
             raise InvalidCredentialsError("the user name or the password is wrong")
-        now = time.monotonic()
-        if now >= (self._recorded.get((user, client)) or 0.0):
-            # Some clients send the password with each request.
-            self._recorded.put((user, client), now + RECORD_S)
-            audit.record("sign-in", user=identity.name, via=identity.via, client=client)
-        return identity
+        self._record(account, client)
+        return account
 
     async def aclose(self) -> None:
         """Refuse the sign-ins that wait."""
@@ -159,16 +193,28 @@ class Authenticator:
 
     def stamp(self, identity: Identity) -> str:
         """The stamp of the account of an identity, for its tokens; "" if there is no account."""
+        if identity.via == OIDC:
+            return next((each.stamp for each in self._providers.values() if each.owns(identity.name)), "")
         if self._accounts is None or identity.via != self._accounts.via:
             return ""
         return self._accounts.stamp(identity.name) or ""
 
     def _is_current(self, identity: Identity, stamp: str) -> bool:
-        """Whether the account of a token is still there, with the same password."""
+        """Whether the account of a token is still there, with the same password, or with the same provider."""
+        if identity.via == OIDC:
+            return hmac.compare_digest(self.stamp(identity), stamp)
         if self._accounts is None or identity.via != self._accounts.via:
             return not stamp
         current = self._accounts.stamp(identity.name)
         return current is not None and hmac.compare_digest(current, stamp)
+
+    def _record(self, identity: Identity, client: str) -> None:
+        """Write a sign-in into the audit log, unless it was written recently."""
+        user, now = identity.name, time.monotonic()
+        if now >= (self._recorded.get((user, client)) or 0.0):
+            # Some clients send the password with each request.
+            self._recorded.put((user, client), now + RECORD_S)
+            audit.record("sign-in", user=user, via=identity.via, client=client)
 
     def _look(self) -> None:
         """Forget all tokens if the accounts have changed."""
@@ -181,16 +227,36 @@ class Authenticator:
             self._version = version
             self._known = LRU(MAX_KNOWN)
 
-    def _of_token(self, token: str) -> Known:
+    async def _of_token(self, token: str, client: str) -> Known:
+        if self._issuers and not is_ours(token):
+            return await self._of_other(token, client)
+        if self._token_server is not None:
+            raise InvalidCredentialsError("this registry accepts no tokens of its own: a token server issues them")
         try:
             claims = self._tokens.verify(token)
         except InvalidTokenError as error:
             raise InvalidCredentialsError(str(error)) from None
-        identity = Identity(claims.subject, claims.groups, claims.via, claims.grants, claims.expires)
-        # A token ends with its account, and with the password that it was obtained with.
+        identity = Identity(
+            claims.subject, claims.groups, claims.via, claims.grants, claims.expires, claims=claims.provided
+        )
+        # A token ends with its account, and with the password that it was obtained with, or with its provider.
         if not self._is_current(identity, claims.stamp):
             raise InvalidCredentialsError("the account of the token was removed or changed")
         return Known(identity, claims.expires)
+
+    async def _of_other(self, token: str, client: str) -> Known:
+        """A token of another issuer, which says itself who can verify it."""
+        verifier = self._issuers.get(issuer_of(token) or "")
+        if verifier is None:
+            raise InvalidCredentialsError("the token is from an unknown issuer")
+        identity = await verifier.identity(token)
+        if identity.via == OIDC:
+            self._record(identity, client)
+        return self._for_a_while(identity)
+
+    def _for_a_while(self, identity: Identity) -> Known:
+        until = self._clock() + REMEMBER_S
+        return Known(identity, until if identity.expires is None else min(until, identity.expires))
 
 
 def _headers(scope: Scope, credentials: Basic | None) -> dict[str, str]:

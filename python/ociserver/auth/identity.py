@@ -48,6 +48,13 @@ class Identity:
         """Whether the client sent no credentials, or a token that was given without any."""
         return not self.name
 
+    def answers_to(self, account: str) -> bool:
+        """Whether a client may give a name as its account: its own, or the one that it sent with its password.
+
+        A client of an identity provider sends the name of the provider, with which its name begins.
+        """
+        return account == self.name or (self.via == "oidc" and account == self.name.partition(":")[0])
+
     def permits(self, action: Action, repository: str) -> bool:
         """Whether the token of the request may be used for this. The rules decide too, see `Rules.allows`.
 

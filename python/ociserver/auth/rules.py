@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Final
+from typing import Any, Final
 
+from ociserver.auth.claim_patterns import texts_of
 from ociserver.auth.identity import ACTIONS, CATALOG, Action, Identity
 from ociserver.auth.patterns import Patterns
 from ociserver.auth.rule import Rule
@@ -79,13 +80,24 @@ class Rules:
         rules: all rules.
         groups: the users of each group of the configuration: names, and not patterns. They are looked up at each
             request: a user who is removed from a group loses its rights at once, whatever a token says.
+        unlimited: `Identity.via` of identities whose tokens decide alone: they may do all that they are granted.
+            Nothing of this kind without a token. "": there are none.
 
     Raises:
         ValueError: a group has a user without a name. A client without credentials would be in the group.
     """
 
-    def __init__(self, rules: Sequence[Rule], groups: Mapping[str, Collection[str]] | None = None) -> None:
+    def __init__(
+        self,
+        rules: Sequence[Rule],
+        groups: Mapping[str, Collection[str]] | None = None,
+        *,
+        unlimited: str = "",
+    ) -> None:
         self.rules: Final = tuple(rules)
+        self._unlimited = unlimited
+        self._by_claims = tuple((number, rule.for_claims) for number, rule in enumerate(rules) if rule.claims)
+        self._claim_names = frozenset(name for _, patterns in self._by_claims for name in patterns)
         self._groups: dict[str, frozenset[str]] = {}
         for group, users in (groups or {}).items():
             if isinstance(users, str) or not all((group, *users)):
@@ -156,7 +168,7 @@ class Rules:
         """Why `allows` says what it says. It asks every rule, so it is slower."""
         groups = self._groups_of(identity.name, identity.groups)
         reasons = {
-            number: rule.why_not(identity.name, groups, action, repository, tag)
+            number: rule.why_not(identity.name, groups, identity.claims, action, repository, tag)
             for number, rule in enumerate(self.rules, 1)
         }
         return Explanation(
@@ -167,16 +179,36 @@ class Rules:
             {number: reason for number, reason in reasons.items() if reason},
         )
 
+    def claims_of(self, identity: Identity) -> dict[str, list[str]]:
+        """The claims of an identity that rules use: what a token of it has to say, so that they decide the same.
+
+        Only what can match is in them, and in the form in which it is compared.
+        """
+        texts = {name: texts_of(identity.claims.get(name)) for name in self._claim_names}
+        return {name: values for name, values in texts.items() if values}
+
     def _groups_of(self, user: str, groups: frozenset[str]) -> frozenset[str]:
         """All groups of an identity. A client without credentials has none."""
         return groups | self._groups.get(user, frozenset()) if user else frozenset()
 
     def _of(self, identity: Identity) -> _Rights:
-        return self._rights(identity.name, identity.groups)
+        if self._unlimited and identity.via == self._unlimited and identity.grants is not None:
+            return _EVERYTHING
+        return self._rights(identity.name, identity.groups, self._matching(identity.claims))
 
-    def _rights_of(self, user: str, groups: frozenset[str]) -> _Rights:
+    def _matching(self, claims: Mapping[str, Any]) -> frozenset[int]:
+        """The rules whose claims match, by index. Rights are kept by these: the claims of two tokens often differ."""
+        if not claims or not self._by_claims:
+            return _NO_RULES
+        return frozenset(number for number, patterns in self._by_claims if patterns.matches(claims))
+
+    def _rights_of(self, user: str, groups: frozenset[str], matching: frozenset[int]) -> _Rights:
         every = self._groups_of(user, groups)
-        mine = [rule for rule in self.rules if rule.is_for(user, every)]
+        mine = [
+            rule
+            for number, rule in enumerate(self.rules)
+            if rule.is_for(user, every) and (not rule.claims or number in matching)
+        ]
         allowed = {action: _allowed([rule for rule in mine if action in rule.actions]) for action in ACTIONS}
         return _Rights(
             {action: each for action, each in allowed.items() if each is not None},
@@ -184,6 +216,11 @@ class Rules:
                 pattern.prefix for rule in mine if "pull" in rule.actions for pattern in rule.for_repositories.patterns
             ),
         )
+
+
+_NO_RULES: Final[frozenset[int]] = frozenset()
+_ANYWHERE: Final = _Allowed(Patterns.of(["*"]), ())
+_EVERYTHING: Final = _Rights(dict.fromkeys(ACTIONS, _ANYWHERE), ("",))
 
 
 def _allowed(rules: Sequence[Rule]) -> _Allowed | None:

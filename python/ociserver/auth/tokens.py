@@ -9,7 +9,7 @@ from __future__ import annotations
 import hmac
 import secrets
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -121,7 +121,15 @@ class Tokens:
         self._header = _part({"alg": _ALGORITHM, "kid": keys.ids[0], "typ": TYPE})
 
     def issue(
-        self, subject: str, *, via: str, grants: Grants, groups: Collection[str] = frozenset(), stamp: str = ""
+        self,
+        subject: str,
+        *,
+        via: str,
+        grants: Grants,
+        groups: Collection[str] = frozenset(),
+        stamp: str = "",
+        provided: Mapping[str, Any] | None = None,
+        expires: float | None = None,
     ) -> IssuedToken:
         """A new token.
 
@@ -131,11 +139,15 @@ class Tokens:
             grants: what the token may be used for.
             groups: that the sign-in names.
             stamp: binds the token to the state of the account: a fingerprint of its password hash, for example.
+            provided: claims of the identity provider: JSON values.
+            expires: time after which the credentials that the token is given for are not valid. The token is not
+                either, so its lifetime may be shorter.
 
         Raises:
             ValueError: the token would be too large, or a text has half of a surrogate pair.
         """
         now = int(self._clock())
+        ends = now + self._lifetime_s if expires is None else min(now + self._lifetime_s, int(expires))
         claims = Claims(
             issuer=self._issuer,
             service=self._service,
@@ -146,14 +158,15 @@ class Tokens:
             stamp=stamp,
             issued_at=now,
             not_before=now,
-            expires=now + self._lifetime_s,
+            expires=ends,
             token_id=secrets.token_urlsafe(_ID_BYTES),
+            provided=provided or {},
         )
         signed = f"{self._header}.{_part(claims.to_json())}"
         text = f"{signed}.{encode_part(self._keys.sign(signed.encode()))}"
         if len(text) > self._max_bytes:
-            raise ValueError(f"the scopes and groups do not fit into a token of {self._max_bytes} bytes")
-        return IssuedToken(text, self._lifetime_s, now)
+            raise ValueError(f"the scopes, groups and claims do not fit into a token of {self._max_bytes} bytes")
+        return IssuedToken(text, max(ends - now, 0), now)
 
     def verify(self, text: str) -> Claims:
         """What a token says, if it is one of ours and valid now.

@@ -36,12 +36,22 @@ NOBODY: Final = "-"
     metavar="FILE",
     help="Configuration file with the rules.",
 )
+@option(
+    "--claim",
+    section="Who asks",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Claim of the user's identity provider, for rules with `claims`; repeat the flag for each claim.",
+)
 @click.pass_context
-def explain(context: click.Context, *, user: str, action: Action, target: str, config: Path) -> None:
+def explain(
+    context: click.Context, *, user: str, action: Action, target: str, config: Path, claim: tuple[str, ...]
+) -> None:
     """Say whether USER may do ACTION, which rules allow it, and why the other rules do not.
 
     \b
-    USER    name of a user; - for a client without credentials
+    USER    name of a user, with its provider if it has one (github:repo:org/app:...);
+            - for a client without credentials
     ACTION  pull; push; create: a push that moves no tag; delete
     TAG     without it: a blob, or a manifest by its digest
 
@@ -54,9 +64,23 @@ def explain(context: click.Context, *, user: str, action: Action, target: str, c
     if auth is None:
         click.echo("allowed: the configuration has no [auth] table, so everybody may do everything")
         return
-    identity = ANONYMOUS if user == NOBODY else Identity(user)
+    if auth.is_unruled:
+        click.echo("the configuration has no rules: the tokens of its token server decide alone")
+        context.exit(1)
+    identity = ANONYMOUS if user == NOBODY else Identity(user, claims=_claims(claim))
     is_allowed = _tell(auth, identity, action, repository, tag, config)
     context.exit(0 if is_allowed else 1)
+
+
+def _claims(texts: tuple[str, ...]) -> dict[str, list[str]]:
+    """The claims of the command line. A claim that is given several times is a list."""
+    claims: dict[str, list[str]] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not name or not equals:
+            raise click.UsageError(f"{quoted(text)} is not NAME=VALUE, such as ref=refs/heads/main.")
+        claims.setdefault(name, []).append(value)
+    return claims
 
 
 def _target(text: str) -> tuple[str, str | None]:

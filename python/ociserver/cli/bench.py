@@ -106,11 +106,7 @@ def bench(
     except BenchError as error:
         raise CommandError(str(error)) from None
     if json_file != "-":
-        for line in rows_of(_rows(results)):
-            click.echo(line)
-        for result in results:
-            if result.failed:
-                click.echo(f"{result.name}: {result.failed}")
+        _show(results)
         if keep:
             click.echo(f"the pushed contents are in {repository} and below it")
     if measuring.left:
@@ -146,6 +142,14 @@ def _measured(measuring: Bench, names: Sequence[str]) -> list[Result]:
             results.append(measuring.run(name, on_progress))
             on_progress(1.0)
     return results
+
+
+def _show(results: Sequence[Result]) -> None:
+    for line in rows_of(_rows(results)):
+        click.echo(line)
+    for result in results:
+        if result.failed:
+            click.echo(f"{result.name}: {result.failed}")
 
 
 def _rows(results: Sequence[Result]) -> list[tuple[str, ...]]:

@@ -2,47 +2,28 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, Final
 
-from pydantic import AfterValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import AfterValidator, ConfigDict, Field
 from pydantic.config import JsonDict
 
 from ociserver.auth import auth as auth_package
 from ociserver.auth.hashing import usable_threads
 from ociserver.auth.identity import Action
 from ociserver.auth.keys import TokenKeys, parse_key
-from ociserver.auth.patterns import MAX_PATTERN, Pattern
 from ociserver.auth.rules import Rule, Rules
+from ociserver.auth.token_server import VIA
 from ociserver.auth.tokens import LIFETIME_S, MAX_LIFETIME_S, MIN_LIFETIME_S
+from ociserver.config.auth_providers import PROVIDERS_SCHEMA, Oidc, ProviderName, TokenServer
+from ociserver.config.auth_values import Name, NamePattern, NamePatterns, Network
 from ociserver.config.values import Duration, File, Flag, Part, Text, Url
 from ociserver.units import parse_duration
 
 __all__ = ["Auth", "AuthRule", "Htpasswd", "auth_of", "rules_of"]
 
 _EXAMPLE: Final = 'authenticated = true, repositories = ["*"], allow = ["pull", "push"]'
-
-
-def _pattern(text: str) -> str:
-    Pattern(text)
-    return text
-
-
-def _name(text: str) -> str:
-    if not text:
-        raise ValueError("must not be empty")
-    return text
-
-
-def _network(text: str) -> str:
-    try:
-        ipaddress.ip_network(text)
-    except ValueError:
-        # Python's own message repeats the text.
-        raise ValueError('must be an address or a network, such as "10.0.0.0/8", without host bits') from None
-    return text
 
 
 def _lifetime(text: str) -> str:
@@ -58,26 +39,6 @@ def _keys(texts: list[str]) -> list[str]:
 
 def _with(name: str, value: Any) -> JsonDict:
     return {"properties": {name: value}, "required": [name]}
-
-
-NamePattern = Annotated[
-    str,
-    AfterValidator(_pattern),
-    WithJsonSchema({"type": "string", "minLength": 1, "maxLength": MAX_PATTERN}),
-]
-"""A pattern of names. Its syntax is that of `ociserver.auth.patterns`."""
-
-NamePatterns = Annotated[list[NamePattern], Field(min_length=1)]
-
-Name = Annotated[str, AfterValidator(_name), WithJsonSchema({"type": "string", "minLength": 1})]
-"""The name of a group or of a user."""
-
-Network = Annotated[
-    str,
-    AfterValidator(_network),
-    WithJsonSchema({"type": "string", "pattern": r"^[0-9A-Fa-f:.]+(/[0-9]{1,3})?$"}),
-]
-"""An IP address or a network in CIDR notation."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,8 +59,9 @@ class AuthRule(Part):
                 {"required": ["users"]},
                 {"required": ["groups"]},
                 _with("authenticated", {"const": True}),
-                _with("anonymous", {"const": True}),
-            ]
+                {**_with("anonymous", {"const": True}), "not": {"required": ["claims"]}},
+            ],
+            "not": {**_with("anonymous", {"const": True}), "required": ["anonymous", "claims"]},
         }
     )
 
@@ -118,6 +80,9 @@ class AuthRule(Part):
     tags: NamePatterns | None = None
     """Patterns of the tags that the rule is limited to, such as "v*". Contents without a tag can be pulled and pushed
     all the same, but not deleted."""
+    claims: Annotated[dict[Name, NamePattern], Field(min_length=1)] | None = None
+    """Patterns of the claims of an identity provider. All of them must match. They limit the rule, and do not select:
+    the rule also needs `users`, `groups` or `authenticated`."""
 
     def __post_init__(self) -> None:
         # Its mistakes are ours.
@@ -133,6 +98,7 @@ class AuthRule(Part):
             authenticated=bool(self.authenticated),
             anonymous=bool(self.anonymous),
             tags=None if self.tags is None else tuple(self.tags),
+            claims=self.claims or {},
         )
 
 
@@ -142,10 +108,12 @@ class Auth(Part):
 
     __pydantic_config__: ClassVar[ConfigDict] = Part.__pydantic_config__ | ConfigDict(
         json_schema_extra={
-            "required": ["rules"],
             "anyOf": [
-                {"required": ["htpasswd"]},
+                {"required": ["rules", "htpasswd"]},
+                {"required": ["rules", "oidc"]},
+                {"required": ["rules", "token-server"]},
                 _with("rules", {"contains": _with("anonymous", {"const": True})}),
+                {"required": ["token-server"], "not": {"anyOf": [{"required": [key]} for key in ("htpasswd", "oidc")]}},
             ],
         }
     )
@@ -170,13 +138,22 @@ class Auth(Part):
     """Addresses or networks of the proxies whose X-Forwarded headers are believed. By default none."""
     htpasswd: Htpasswd | None = None
     """The users of a file of passwords."""
+    token_server: TokenServer | None = None
+    """Another program that issues the tokens, in place of this registry."""
+    oidc: Annotated[dict[ProviderName, Oidc], Field(min_length=1, json_schema_extra=PROVIDERS_SCHEMA)] | None = None
+    """Identity providers whose tokens are accepted, by name, such as "github"."""
     groups: dict[Name, list[Name]] | None = None
     """The users of each group. A change has effect on tokens that exist."""
     rules: Annotated[list[AuthRule], Field(json_schema_extra={"minItems": 1})] = field(default_factory=list)
     """Who may do what. What no rule allows is denied."""
 
     def __post_init__(self) -> None:
-        if not self.rules:
+        issuers = [provider.issuer for provider in (self.oidc or {}).values()]
+        if self.token_server is not None:
+            issuers.append(self.token_server.issuer)
+        if len(set(issuers)) < len(issuers):
+            raise ValueError("two providers of tokens have the same issuer, so it is not clear who verifies a token")
+        if not self.rules and not self.is_unruled:
             raise ValueError(f"has no rules, so nobody may do anything; add [[auth.rules]] with {_EXAMPLE}")
         if not self.has_users and not any(rule.anonymous for rule in self.rules):
             raise ValueError(
@@ -187,17 +164,23 @@ class Auth(Part):
     @property
     def has_users(self) -> bool:
         """Whether there is a way to sign in."""
-        return self.htpasswd is not None
+        return self.htpasswd is not None or not self.is_closed
 
     @property
     def is_closed(self) -> bool:
         """Whether this file and the file of passwords name all users and all groups: no other service does."""
-        return True
+        return self.token_server is None and not self.oidc
+
+    @property
+    def is_unruled(self) -> bool:
+        """Whether the tokens of a token server decide alone."""
+        is_alone = self.token_server is not None and self.htpasswd is None and not self.oidc
+        return is_alone and not self.rules
 
 
 def rules_of(auth: Auth) -> Rules:
     """The rules of the table, for requests."""
-    return Rules([rule.built() for rule in auth.rules], auth.groups or {})
+    return Rules([rule.built() for rule in auth.rules], auth.groups or {}, unlimited=VIA if auth.is_unruled else "")
 
 
 def auth_of(auth: Auth, kept_keys: Callable[[], TokenKeys], processes: int) -> auth_package.Auth:
@@ -209,9 +192,9 @@ def auth_of(auth: Auth, kept_keys: Callable[[], TokenKeys], processes: int) -> a
         processes: that serve the same registry on this machine.
 
     Raises:
-        ValueError: the file of users or a key is wrong.
-        OSError: the file with the key cannot be used.
-        ImportError: the packages for password hashes are not installed.
+        ValueError: the file of users, a key or a file of keys is wrong.
+        OSError: the file with the key, or a file of keys, cannot be used.
+        ImportError: the packages for password hashes, for signatures or for requests are not installed.
     """
     return auth_package.Auth(
         rules_of(auth),
@@ -222,4 +205,6 @@ def auth_of(auth: Auth, kept_keys: Callable[[], TokenKeys], processes: int) -> a
         realm=auth.realm,
         trusted_proxies=auth.trusted_proxies or (),
         hashing_threads=usable_threads(processes),
+        token_server=None if auth.token_server is None else auth.token_server.built(),
+        oidc=[provider.built(name) for name, provider in (auth.oidc or {}).items()],
     )

@@ -17,6 +17,16 @@ __all__ = ["Lint", "lints"]
 
 _REPOSITORY_BEGINS: Final = re.compile(r"[a-z0-9][a-z0-9._/-]*|")
 _TAG_BEGINS: Final = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9._-]*|")
+_PUBLIC_ISSUERS: Final = frozenset(
+    {
+        "https://token.actions.githubusercontent.com",
+        "https://gitlab.com",
+        "https://accounts.google.com",
+        "https://agent.buildkite.com",
+    }
+)
+"""Issuers of tokens for anybody who has an account there, for any audience."""
+
 _NO_USERS: Final = "never applies, because nobody can sign in; add [auth.htpasswd], or remove the rule"
 
 
@@ -47,9 +57,16 @@ def lints(auth: Auth, users: Collection[str] | None) -> Iterator[Lint]:
             )
     if auth.is_closed and users is not None:
         yield from _strangers(auth, users)
+    yield from _shadowed(auth, users or ())
+    public = [
+        name
+        for name, provider in (auth.oidc or {}).items()
+        if provider.issuer in _PUBLIC_ISSUERS and not provider.require
+    ]
     for number, rule in enumerate(auth.rules):
         at = ("auth", "rules", number)
         yield from _public_writes(rule, at)
+        yield from _public_users(rule, at, public)
         yield from _impossible(rule.repositories, (*at, "repositories"), "repository", _is_repository)
         yield from _impossible(rule.tags, (*at, "tags"), "tag", _is_tag)
         if auth.is_closed:
@@ -70,6 +87,27 @@ def _public_writes(rule: AuthRule, at: tuple[Key, ...]) -> Iterator[Lint]:
         for number, action in enumerate(rule.allow):
             if action != "pull":
                 yield Lint((*at, "allow", number), f"lets everybody {action} without signing in")
+
+
+def _shadowed(auth: Auth, users: Collection[str]) -> Iterator[Lint]:
+    """Users whose passwords are taken for tokens."""
+    for name in auth.oidc or {}:
+        if name in users:
+            yield Lint(
+                ("auth", "oidc", name), "has the name of a user of the file of passwords, who cannot sign in now"
+            )
+
+
+def _public_users(rule: AuthRule, at: tuple[Key, ...], providers: Sequence[str]) -> Iterator[Lint]:
+    """Rules for everybody who has signed in, if anybody can, with an account at a public provider."""
+    if not providers or rule.claims or rule.anonymous:
+        return
+    text = "is for everybody with an account at a public provider; add `require` to its table [auth.oidc.NAME]"
+    if rule.authenticated:
+        yield Lint((*at, "authenticated"), text)
+    for number, pattern in enumerate(rule.users or ()):
+        if any(Pattern(pattern).is_prefix and f"{name}:".startswith(Pattern(pattern).prefix) for name in providers):
+            yield Lint((*at, "users", number), text)
 
 
 def _impossible(

@@ -12,6 +12,7 @@ from typing import Any, Final, get_args, get_type_hints
 from pydantic_core import ErrorDetails
 
 from ociserver.config.auth import Auth, AuthRule, Htpasswd
+from ociserver.config.auth_providers import Oidc, TokenServer
 from ociserver.config.kinds import Kind, Registry
 from ociserver.config.lines import Key, find, line_of
 from ociserver.config.model import Config, Options, Server
@@ -66,6 +67,8 @@ _PARTS: Final = {
     "auth": Auth,
     "auth.htpasswd": Htpasswd,
     "auth.rules": AuthRule,
+    "auth.token-server": TokenServer,
+    "auth.oidc.*": Oidc,
 }
 """The tables that have no `kind`."""
 
@@ -129,7 +132,10 @@ def _path(document: Any, location: Sequence[Key]) -> list[Key]:
 def _known_keys(document: Any, path: Sequence[Key]) -> list[str]:
     for key in path:
         document = document[key]
-    table = ".".join(key for key in path if isinstance(key, str))
+    names = [key for key in path if isinstance(key, str)]
+    if names[:2] == ["auth", "oidc"]:
+        names[2] = "*"  # the name of a provider
+    table = ".".join(names)
     part: Any = _PARTS.get(table) or _kinds()[document["kind"]]
     return [field.name.replace("_", "-") for field in fields(part)]
 

@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, Strict,
 from pydantic.config import JsonDict
 
 from ociserver._core import is_repository
+from ociserver.auth.fetching import check_url
 from ociserver.units import DURATION_PATTERN, MAX_PORT, PERCENT_PATTERN, SIZE_PATTERN
 from ociserver.urls import parse_registry_url, shown
 
@@ -18,8 +19,10 @@ __all__ = [
     "HOSTS_SCHEMA",
     "Bound",
     "Count",
+    "DocumentUrl",
     "Duration",
     "File",
+    "FilledText",
     "Flag",
     "Host",
     "Part",
@@ -35,6 +38,7 @@ _SIZE: Final = f"^({SIZE_PATTERN}|{PERCENT_PATTERN})$"
 _PREFIX: Final = "^{0}(/{0})*$".format(r"[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*")
 _HOST: Final = "^{0}(:[0-9]+)?(/{0})*$".format(r"[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*")
 _URL: Final = r"^https?://[^\s@?#]+$"
+_DOCUMENT_URL: Final = r"^(https://|http://(localhost|127(\.[0-9]+){3}|\[::1\])(:|/|$))[^\s@#]*$"
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _MAX_S: Final = 10**9 - 1
 _MAX_BYTES: Final = 10**15 - 1
@@ -107,6 +111,12 @@ def _url(value: str) -> str:
     return value
 
 
+def _filled(value: str) -> str:
+    if not value:
+        raise ValueError("must not be empty")
+    return value
+
+
 def _folder(info: ValidationInfo) -> Path:
     """The folder in which relative paths start, wherever the server is started."""
     assert info.context
@@ -164,6 +174,22 @@ Text = Annotated[str, BeforeValidator(_text), _TEXT_SCHEMA]
 
 Url = Annotated[str, AfterValidator(_url), BeforeValidator(_text), _URL_SCHEMA]
 """The URL of a registry, without credentials. Like a `Text`, it may come from elsewhere."""
+
+FilledText = Annotated[
+    str,
+    AfterValidator(_filled),
+    BeforeValidator(_text),
+    WithJsonSchema({"anyOf": [{"type": "string", "minLength": 1}, *_FROM_ELSEWHERE]}),
+]
+"""A `Text` that is not empty."""
+
+DocumentUrl = Annotated[
+    str,
+    AfterValidator(check_url),
+    BeforeValidator(_text),
+    WithJsonSchema({"anyOf": [{"type": "string", "pattern": _DOCUMENT_URL}, *_FROM_ELSEWHERE]}),
+]
+"""The URL of a document that decides who is trusted: with `https`, or at a loopback address."""
 
 File = Annotated[Path, BeforeValidator(_file), BeforeValidator(_text), _TEXT_SCHEMA]
 """A path. A relative one starts in the folder of the configuration file."""

@@ -173,7 +173,8 @@ class Handler:
     async def _answer(self, call: Call) -> Answer | None:
         """The answer to a request. None: it was sent, piece by piece."""
         scope, auth = call.scope, self.site.auth
-        if auth is not None and call.own_path() == call.path(auth.token_path).encode():
+        token_path = None if auth is None else auth.token_path
+        if auth is not None and token_path is not None and call.own_path() == call.path(token_path).encode():
             # Imported late: it needs most of `ociserver.auth`, which a registry without users does not load.
             from ociserver.handler.token import token
 

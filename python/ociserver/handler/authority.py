@@ -19,8 +19,8 @@ class Authority(Protocol):
     """Knows who sends a request, and what they may do. The methods are described in `ociserver.auth.Auth`."""
 
     @property
-    def token_path(self) -> str:
-        """The path of the token endpoint, below the prefix where the handler is mounted."""
+    def token_path(self) -> str | None:
+        """The path of the token endpoint, below the prefix where the handler is mounted; None: there is none."""
 
     def guard(self, backend: Any) -> Backend:
         """The backend as the client of the current request may use it."""
