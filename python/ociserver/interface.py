@@ -323,9 +323,8 @@ class Writer:
                 compared it with the `mediaType` of the content.
             digest: the digest that the content must have; None: its sha256.
             tags: tags to point at the manifest.
-            create_only: those of `tags` that must not be moved: DENIED if one of them points at another manifest. The
-                backend decides that in the transaction that sets the tags. Callers pass this argument only if there are
-                any, so a backend without it refuses nothing else.
+            create_only: those of `tags` that must not be moved: DENIED if one of them points at another manifest, as
+                decided in the transaction that sets them. Callers pass this argument only if there are any.
 
         Raises:
             OCIError: DIGEST_INVALID; MANIFEST_INVALID, also if the content is stored with another type already, which
