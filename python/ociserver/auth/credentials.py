@@ -63,7 +63,7 @@ class Known:
 class Authenticator:
     """Verifies the credentials of requests, and remembers verified tokens.
 
-    It does not remember passwords: whoever guesses them has to pass the throttle of the accounts each time.
+    It does not remember passwords: each guess has to pass the throttle of the accounts.
 
     Args:
         tokens: verifies our own tokens.

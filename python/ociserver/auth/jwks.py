@@ -63,7 +63,7 @@ class KeySource(Protocol):
         """The keys, after another look at their origin if it is time for one: a token names a key that is unknown.
 
         Raises:
-            OCIError: likewise.
+            OCIError: 503: there have never been any.
         """
 
 
@@ -175,7 +175,7 @@ class JwksUrl:
         )
 
     async def _update(self) -> None:
-        """Fetch the keys, or wait for whoever does, unless the last fetch was too recent."""
+        """Fetch the keys, or wait for the fetch that runs, unless the last one was too recent."""
         if self._fetches.is_running("") or self._clock() >= self._next_fetch:
             await self._fetches.do("", self._fetch_keys)
 

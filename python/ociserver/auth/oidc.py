@@ -36,8 +36,8 @@ _NAME: Final = re.compile(PROVIDER_NAME)
 class OidcProvider:
     """Accepts the tokens of an identity provider.
 
-    The user `X` of the provider `P` has the name `P:X`, and its groups likewise. So no provider can name a user of
-    another one, or of a file of passwords, where names have no colon.
+    The user `X` of the provider `P` has the name `P:X`, and its groups are named in the same way. So no provider can
+    name a user of another one, or of a file of passwords, where names have no colon.
 
     Args:
         name: of the provider, in the names of its users, and the user name with which clients send a token as their

@@ -179,7 +179,7 @@ def _of_jwk(jwk: Mapping[str, Any], algorithms: Collection[str]) -> tuple[tuple[
     family = _family(jwk, algorithms)
     if not family:
         return None
-    from jwt.exceptions import PyJWTError  # late, likewise
+    from jwt.exceptions import PyJWTError  # late, for the same reason
 
     try:
         # `alg` is decided: pyjwt need not know a name for it, such as Ed25519.
@@ -196,7 +196,7 @@ def _family(jwk: Mapping[str, Any], algorithms: Collection[str]) -> frozenset[st
     """The algorithms that a key may be used with, by its own `alg`, or by its type. Empty: none."""
     kty, named = jwk.get("kty"), jwk.get("alg")
     if kty == "RSA":
-        # Without `alg`, an RSA key fits two families. Who wants the other one says so in the configuration.
+        # Without `alg`, an RSA key fits two families. The configuration can name the other one.
         fits: Collection[str] = (*_RS, *_PS) if named is not None else _RS if set(_RS) & set(algorithms) else _PS
     else:
         curve = jwk.get("crv")

@@ -74,7 +74,7 @@ class _Rights:
 class Rules:
     """Decides who may do what. It does not change and does no input or output; any thread may call it.
 
-    It does not look at the age of an identity (`Identity.expires`): whoever makes identities does.
+    It does not look at the age of an identity (`Identity.expires`). The code that makes identities does.
 
     Args:
         rules: all rules.

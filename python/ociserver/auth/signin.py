@@ -114,7 +114,7 @@ class PasswordSignIn:
         try:
             is_right = await self._check(user, attempt)
         except asyncio.CancelledError:
-            # Whoever does not wait for the answer has still made the server compute.
+            # A client that does not wait for the answer has still made the server compute.
             self._throttle.failed(user, client)
             raise
         if is_right:

@@ -112,7 +112,7 @@ def _tell(auth: Auth, identity: Identity, action: Action, repository: str, tag: 
 
 def _places(auth: Auth, file: Path) -> Iterator[str]:
     """Each rule, as messages name it: its number, and where it is in the file."""
-    from ociserver.config.lines import line_of  # late, likewise
+    from ociserver.config.lines import line_of  # late, for the same reason
 
     text = file.read_text(encoding="utf-8")
     for number in range(len(auth.rules)):

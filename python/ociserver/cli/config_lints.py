@@ -37,7 +37,7 @@ def warnings(config: Config, file: Path) -> Iterator[str]:
 
 def _users(table: Htpasswd) -> tuple[frozenset[str] | None, str]:
     """The users of a file of passwords; None and the reason if they cannot be read."""
-    from ociserver.auth.htpasswd import HtpasswdFile  # late, likewise
+    from ociserver.auth.htpasswd import HtpasswdFile  # late, for the same reason
 
     file = HtpasswdFile(table.file)
     try:

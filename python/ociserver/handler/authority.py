@@ -1,4 +1,4 @@
-"""What the handler asks of whoever knows the clients and their rights. `ociserver.auth.Auth` does it."""
+"""What the handler asks of the object that knows the clients and their rights: `ociserver.auth.Auth`."""
 
 from __future__ import annotations
 
