@@ -5,9 +5,11 @@ from __future__ import annotations
 import fcntl
 import os
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -45,3 +47,28 @@ def test_a_stop_ends_a_collection(tmp_path: Path, *, frozen: bool) -> None:
         schedule.stop()
         eventually(lambda: is_gone(pid), "its end", str)
         assert time.monotonic() - began < 5
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="finds the process in /proc")
+def test_a_stop_at_the_moment_of_the_start_leaves_no_collection(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = tmp_path / "data"
+    with serving(tmp_path, "--data", str(data)):
+        pass
+    schedule = Schedule(["--data", str(data)], 0.01, stop_s=5)
+
+    class Stopping(subprocess.Popen[str]):
+        """The process runs before the schedule knows it, and then the server stops."""
+
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            super().__init__(*arguments, **options)
+            schedule._stop.set()
+
+    with (data / "registry.lock").open("r+") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        monkeypatch.setattr("ociserver.serve.schedule.subprocess.Popen", Stopping)
+        schedule.start()
+        schedule._thread.join(30)
+        assert not schedule._thread.is_alive()
+    assert child_of_this_process() == 0

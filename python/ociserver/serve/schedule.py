@@ -51,6 +51,7 @@ class Schedule:
         if process is not None and process.poll() is None:
             process.terminate()
         self._thread.join(self._stop_s)
+        process = self._process
         if process is not None and process.poll() is None:
             # It does not respond, and may hold a lock that the next server needs.
             process.kill()
@@ -68,6 +69,9 @@ class Schedule:
             self._command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         ) as process:
             self._process = process
+            if self._stop.is_set():
+                # `stop` may have looked before this process was there.
+                process.terminate()
             output, errors = process.communicate()
         if self._stop.is_set():
             return
