@@ -204,11 +204,10 @@ class Auth:
         if event is None or status not in (201, 202) or (event == "push" and status != 201):
             return
         tags = [*dict.fromkeys([request.tag, *request.tags] if request.tag else request.tags)]
-        audit.record(
+        self._record(
             event,
-            user=identity.name,
-            via=identity.via,
-            client=self._origin.client(scope),
+            scope,
+            identity,
             kind=request.kind,
             repository=request.repository,
             digest=request.digest or digest,
@@ -223,11 +222,10 @@ class Auth:
             request: what was asked.
             identity: who has asked.
         """
-        audit.record(
+        self._record(
             "denied",
-            user=identity.name,
-            via=identity.via,
-            client=self._origin.client(scope),
+            scope,
+            identity,
             kind=request.kind,
             repository=request.repository,
             reference=request.tag or request.digest,
@@ -278,19 +276,17 @@ class Auth:
             provided=self._rules.claims_of(identity),
             expires=identity.expires,
         )
-        audit.record(
-            "token",
-            user=identity.name,
-            via=identity.via,
-            client=self._origin.client(scope),
-            scope=format_scope(grants),
-        )
+        self._record("token", scope, identity, scope=format_scope(grants))
         return token
 
     def _granted(self, identity: Identity, name: str) -> frozenset[str]:
         if name == CATALOG:
             return frozenset({"*"}) if self._may_list(identity) else frozenset()
         return self._rules.granted(identity, name)
+
+    def _record(self, event: str, scope: Scope, identity: Identity, /, **facts: Any) -> None:
+        client = self._origin.client(scope)
+        audit.record(event, user=identity.name, via=identity.via, client=client, **facts)
 
     # Decisions about one request
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
@@ -14,13 +15,16 @@ if TYPE_CHECKING:
     from ociserver.auth.origin import Origin
     from ociserver.types import Scope
 
-__all__ = ["TOKEN_PATH", "Challenges", "token_error", "wrong_credentials"]
+__all__ = ["TOKEN_PATH", "Challenges", "check_quotable", "token_error", "wrong_credentials"]
 
 TOKEN_PATH: Final = "/v2/token"  # noqa: S105  (a path)
 """The path of the token endpoint. Ingresses often map only `/v2/`, and no repository has this path."""
 
 _REALM: Final = "registry"
 """The realm of the Basic challenge of the token endpoint."""
+
+
+_QUOTABLE: Final = re.compile(r"[!-~](?:[ -~]*[!-~])?")
 
 
 class Challenges:
@@ -36,12 +40,9 @@ class Challenges:
     """
 
     def __init__(self, origin: Origin, realm: str | None, service: str) -> None:
-        for text in (realm or "", service):
-            if not text.isprintable() or not text.isascii() or '"' in text or "\\" in text:
-                raise ValueError("the realm and the service must be printable ASCII, without quotes and backslashes")
         self._origin = origin
-        self._realm = realm
-        self._service = service
+        self._realm = None if realm is None else check_quotable(realm)
+        self._service = check_quotable(service)
 
     def unauthorized(self, scope: Scope, request: Request, message: str = "", error: str | None = None) -> OCIError:
         """The error for a client that has to sign in.
@@ -77,3 +78,14 @@ def token_error(scope: Scope, error: str = "invalid_token") -> str | None:
 def wrong_credentials(message: str) -> OCIError:
     """The error of the token endpoint."""
     return OCIError("UNAUTHORIZED", message, headers={"WWW-Authenticate": f'Basic realm="{_REALM}"'})
+
+
+def check_quotable(text: str) -> str:
+    """The same text, if it can stand in quotes in a header (RFC 9110, 5.6.4).
+
+    Raises:
+        ValueError: it cannot.
+    """
+    if not _QUOTABLE.fullmatch(text) or '"' in text or "\\" in text:
+        raise ValueError("must be printable ASCII without quotes and backslashes, and not be empty")
+    return text

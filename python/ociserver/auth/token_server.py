@@ -5,35 +5,22 @@ Its tokens are those of https://distribution.github.io/distribution/spec/auth/jw
 
 from __future__ import annotations
 
-import re
 from typing import Any, Final
 
 from ociserver.auth.authorization import InvalidCredentialsError
+from ociserver.auth.challenges import check_quotable
 from ociserver.auth.identity import Identity
 from ociserver.auth.jwks import KeySource
 from ociserver.auth.jwt_verifier import JwtVerifier
 from ociserver.auth.scopes import grants_of
 
-__all__ = ["MAX_NAME", "VIA", "TokenServer", "check_quotable"]
+__all__ = ["MAX_NAME", "VIA", "TokenServer"]
 
 VIA: Final = "token-server"
 """`Identity.via` of clients with a token of the token server."""
 
 MAX_NAME: Final = 512
 """The most characters of a user's name, here and in tokens of OpenID Connect. Those of GitHub have some 100."""
-
-_QUOTABLE: Final = re.compile(r"[!-~](?:[ -~]*[!-~])?")
-
-
-def check_quotable(text: str) -> str:
-    """The same text, if it can stand in quotes in a header (RFC 9110, 5.6.4).
-
-    Raises:
-        ValueError: it cannot.
-    """
-    if not _QUOTABLE.fullmatch(text) or '"' in text or "\\" in text:
-        raise ValueError("must be printable ASCII without quotes and backslashes, and not be empty")
-    return text
 
 
 class TokenServer:

@@ -13,6 +13,7 @@ from pydantic import AfterValidator, ConfigDict, Field
 from pydantic.config import JsonDict
 
 from ociserver.auth import oidc, token_server
+from ociserver.auth.challenges import check_quotable
 from ociserver.auth.fetching import Fetch, check_url
 from ociserver.auth.jwks import DiscoveredJwks, JwksFile, JwksUrl, KeySource
 from ociserver.auth.public_keys import ALGORITHMS
@@ -56,9 +57,9 @@ class TokenServer(Part):
         json_schema_extra={"oneOf": [{"required": [key]} for key in ("jwks", "jwks-url", "certificates")]}
     )
 
-    realm: Annotated[Url, AfterValidator(token_server.check_quotable)]
+    realm: Annotated[Url, AfterValidator(check_quotable)]
     """The URL where clients get tokens."""
-    service: Annotated[FilledText, AfterValidator(token_server.check_quotable)]
+    service: Annotated[FilledText, AfterValidator(check_quotable)]
     """The name of this registry at the token server: the audience of its tokens."""
     issuer: FilledText
     """The issuer of the tokens."""

@@ -196,7 +196,7 @@ class Store(Reading, reads_nowait=True):
         now = int(time.time())
         await self.free(lambda: writes.delete_repository(repository, immutable_tags=self._immutable_tags, now=now))
 
-    # Transaction that frees space
+    # Transactions that free space
 
     async def drop_blobs(self, blobs: Mapping[str, Iterable[str]]) -> None:
         """Unlink blobs, and free the bytes of those that no other repository links, without waiting for collection.
