@@ -30,7 +30,7 @@ from tests.serving.site import Site
 _RESULTS: Final = Path(__file__).parents[1] / "results"
 _PASSWORD: Final = "the password of the benchmark"
 _CONFIG: Final = """\
-[auth]
+[server]
 trusted-proxies = ["127.0.0.1"]
 [auth.htpasswd]
 file = "users.htpasswd"

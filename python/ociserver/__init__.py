@@ -26,6 +26,7 @@ from ociserver.interface import (
 )
 from ociserver.memory import Memory
 from ociserver.options import Options, Response
+from ociserver.proxies import TrustedProxies
 from ociserver.reference import Reference
 from ociserver.store import Store, StoreError
 
@@ -56,6 +57,7 @@ __all__ = [
     "Response",
     "Store",
     "StoreError",
+    "TrustedProxies",
     "Url",
     "Writer",
     "__version__",

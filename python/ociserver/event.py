@@ -12,7 +12,8 @@ class Event(NamedTuple):
 
     Args:
         request_id: the id in log lines and in the context of the request.
-        client: address of the client; "" if the server does not report it.
+        client: address of the client, behind trusted proxies the one that they report; "" if the server does not
+            report it.
         method: as received.
         path: as received, percent-encoded.
         kind: the kind of the parsed request; None if it could not be parsed.

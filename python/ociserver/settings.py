@@ -51,6 +51,11 @@ HELP: Final[Mapping[str, str]] = {
     "tls_key": "Private key of the certificate (PEM, not encrypted).",
     "tls_client_ca": "Certificates (PEM) of the authorities (CAs) that sign the certificates of clients. A client "
     "without such a certificate gets no connection. Requires --tls-cert.",
+    # The proxies in front.
+    "trusted_proxies": "Addresses and networks of proxies in front of this server, with commas between them. They say "
+    "which address a client has, and which scheme and host it has asked. No other client is believed.",
+    "proxy_headers": "The headers that these proxies set. x-forwarded: X-Forwarded-For, -Proto and -Host. forwarded: "
+    "Forwarded (RFC 7239).",
     # What a store does.
     "data": "Folder of the store. It is created if it does not exist; a folder that contains anything else is refused.",
     "durability": "How much of what was acknowledged a power cut may destroy. full: nothing. normal: the last moments. "

@@ -90,7 +90,9 @@ def handler(folder: Path, backend: Any = None, **settings: Any) -> Handler:
     given = {"groups": GROUPS, "htpasswd": path, "token_keys": KEYS, "rules": RULES, **settings}
     if not path.exists():
         htpasswd(folder)
-    return Handler(backend or Memory(lax_child_references=True), auth=Auth(given.pop("rules"), **given))
+    proxies = given.pop("proxies", None)
+    auth = Auth(given.pop("rules"), **given)
+    return Handler(backend or Memory(lax_child_references=True), auth=auth, proxies=proxies)
 
 
 def basic(user: str, password: str | None = None) -> dict[str, str]:

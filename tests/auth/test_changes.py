@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from ociserver import Handler, Memory, OCIError
+from ociserver import Handler, Memory, OCIError, TrustedProxies
 from ociserver.auth import Auth, Identity, Rule, TokenKeys
 from ociserver.auth.throttle import Rate, Throttle
 from tests.auth.registry import (
@@ -122,7 +122,7 @@ async def test_guessing_is_slowed_down_for_every_way_to_send_a_password(tmp_path
 
 
 async def test_an_address_in_a_header_counts_only_from_a_trusted_proxy(tmp_path: Path) -> None:
-    slow = {"throttle": Throttle(per_user=Rate(1, 60.0)), "trusted_proxies": ["192.0.2.0/24"]}
+    slow = {"throttle": Throttle(per_user=Rate(1, 60.0)), "proxies": TrustedProxies(["192.0.2.0/24"])}
     app = handler(tmp_path, **slow)
     for client, status in ((("192.0.2.1", 1), 200), (("198.51.100.7", 1), 429)):
         # The wrong password and the right one claim to come from different addresses.
@@ -136,7 +136,7 @@ async def test_the_realm_behind_a_proxy(tmp_path: Path) -> None:
     forwarded = {"Host": "inner", "X-Forwarded-Proto": "https", "X-Forwarded-Host": "registry.example"}
     for settings, realm in (
         ({}, "http://inner/v2/token"),
-        ({"trusted_proxies": ["192.0.2.0/24"]}, "https://registry.example/v2/token"),
+        ({"proxies": TrustedProxies(["192.0.2.0/24"])}, "https://registry.example/v2/token"),
         ({"realm": "https://login.example/v2/token"}, "https://login.example/v2/token"),
     ):
         reply = await request(handler(tmp_path, **settings), "GET", "/v2/", headers=forwarded)

@@ -13,6 +13,7 @@ RIGHT: Final[dict[str, str]] = {
     "memory": '[registry]\nkind = "memory"\nmemory-limit = "50%"\nimmutable-tags = true',
     "sizes": '[registry]\nkind = "memory"\nmemory-limit = 1000',
     "TLS": '[server]\ntls-cert = "cert.pem"\ntls-key = "key.pem"\ntls-client-ca = { env = "PATH" }',
+    "proxies": '[server]\ntrusted-proxies = ["10.0.0.0/8", "::1"]\nproxy-headers = "forwarded"',
     "durations": "[server]\ngraceful-timeout = 0.5",
     "options": "[options]\nmax-list-page-size = 0\nignore-pagination = true",
     "a text from elsewhere": '[server]\nhost = { env = "PATH" }',
@@ -31,7 +32,6 @@ RIGHT: Final[dict[str, str]] = {
     "a registry for everybody": '[[auth.rules]]\nanonymous = true\nrepositories = ["*"]\nallow = ["pull"]',
     "all keys of auth": '[auth]\nrealm = "https://a.example/v2/token"\nservice = { env = "PATH" }\n'
     'token-lifetime = "1h"\ntoken-keys = ["q8Zk1mN4vR7xT0wY3bF6hJ9sD2gL5pCe"]\n'
-    'trusted-proxies = ["10.0.0.0/8", "::1"]\n'
     f'{USERS}[auth.groups]\ndev = ["alice", "bot[1]"]\nnobody = []\n'
     '[[auth.rules]]\nusers = ["bob"]\ngroups = ["dev"]\nauthenticated = false\nanonymous = true\n'
     'repositories = ["a/*", "b"]\nallow = ["pull", "push", "create", "delete"]\ntags = ["v*"]',
@@ -293,9 +293,9 @@ WRONG: Final[dict[str, tuple[str, int, str, str]]] = {
     "a group that is not a list": (f"{USERS}{RULE}[auth.groups]\na = 'b'", 8, "auth.groups.a", "must be a list"),
     "a user without a name": (f"{USERS}{RULE}[auth.groups]\na = ['']", 8, "auth.groups.a[0]", "must not be empty"),
     "a proxy with a name": (
-        f"[auth]\ntrusted-proxies = ['localhost']\n{USERS}{RULE}",
+        "[server]\ntrusted-proxies = ['localhost']",
         2,
-        "auth.trusted-proxies[0]",
+        "server.trusted-proxies[0]",
         "must be an address or a network",
     ),
     "a realm that is not a URL": (f"[auth]\nrealm = '/v2/token'\n{USERS}{RULE}", 2, "auth.realm", "write https://"),

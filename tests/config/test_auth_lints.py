@@ -110,10 +110,6 @@ TABLE: Final = {
         {},
     ),
     "a token server": (f"{SERVER}{FOR_ALL}[[auth.rules]]\nusers = ['zoe']\n{RULE}", {}),
-    "a proxy that is everybody": (
-        f'[auth]\ntrusted-proxies = ["10.0.0.0/8", "0.0.0.0/0", "::/0"]\n{HTPASSWD}{FOR_ALL}',
-        {"auth.trusted-proxies[1]": "trusts everybody", "auth.trusted-proxies[2]": "trusts everybody"},
-    ),
 }
 
 

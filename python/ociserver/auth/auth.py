@@ -18,7 +18,7 @@ from ociserver.auth.identity import CATALOG, Action, Grants, Identity
 from ociserver.auth.keys import TokenKeys, new_key
 from ociserver.auth.needs import NEEDS
 from ociserver.auth.oidc import OidcProvider
-from ociserver.auth.origin import Origin
+from ociserver.auth.origin import client_of
 from ociserver.auth.owned_uploads import UploadOwners
 from ociserver.auth.rules import Rule, Rules
 from ociserver.auth.scopes import format_scope
@@ -66,7 +66,6 @@ class Auth:
         token_lifetime_s: seconds that a token is valid, from 60 to 86,400.
         service: the name of this registry in the token protocol.
         realm: the URL of the token endpoint. By default `/v2/token` at the host that the client has asked.
-        trusted_proxies: networks of proxies whose X-Forwarded headers are believed.
         check_every_s: seconds between two looks at the file of users.
         throttle: slows down the guessing of passwords; by default one with its own defaults.
         hashing_threads: passwords that are checked at the same time; by default half of the cores.
@@ -92,7 +91,6 @@ class Auth:
         token_lifetime_s: float = LIFETIME_S,
         service: str = SERVICE,
         realm: str | None = None,
-        trusted_proxies: Sequence[str] = (),
         check_every_s: float = CHECK_EVERY_S,
         throttle: Throttle | None = None,
         hashing_threads: int | None = None,
@@ -105,11 +103,10 @@ class Auth:
             rules = Rules(rules, groups, unlimited=TOKEN_SERVER if token_server is not None and not rules else "")
         self._rules = rules
         self._has_endpoint = token_server is None
-        self._origin = Origin(trusted_proxies)
         if token_server is None:
-            self._challenges = Challenges(self._origin, realm, service)
+            self._challenges = Challenges(realm, service)
         else:
-            self._challenges = Challenges(self._origin, token_server.realm, token_server.service)
+            self._challenges = Challenges(token_server.realm, token_server.service)
         self._tokens = Tokens(keys, issuer=service, service=service, lifetime_s=token_lifetime_s, clock=clock)
         self._owners = UploadOwners(keys.derive(b"uploads"))
         accounts = None
@@ -120,7 +117,6 @@ class Auth:
             self._tokens,
             accounts,
             authenticate,
-            self._origin,
             check_every_s,
             clock,
             token_server=token_server,
@@ -150,7 +146,7 @@ class Auth:
         except InvalidCredentialsError as error:
             what = token_error(scope)
             if what is not None:
-                audit.record("token-refused", reason=str(error), client=self._origin.client(scope))
+                audit.record("token-refused", reason=str(error), client=client_of(scope))
             raise self._challenges.unauthorized(scope, request, str(error), what) from None
 
     def check(self, scope: Scope, request: Request, identity: Identity) -> None:
@@ -285,7 +281,7 @@ class Auth:
         return self._rules.granted(identity, name)
 
     def _record(self, event: str, scope: Scope, identity: Identity, /, **facts: Any) -> None:
-        client = self._origin.client(scope)
+        client = client_of(scope)
         audit.record(event, user=identity.name, via=identity.via, client=client, **facts)
 
     # Decisions about one request

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
 from ociserver.auth.needs import scope_of
+from ociserver.auth.origin import url_of
 from ociserver.auth.scopes import format_scope
 from ociserver.errors import OCIError
 
 if TYPE_CHECKING:
     from ociserver._core import Request
-    from ociserver.auth.origin import Origin
     from ociserver.types import Scope
 
 __all__ = ["TOKEN_PATH", "Challenges", "check_quotable", "token_error", "wrong_credentials"]
@@ -31,7 +31,6 @@ class Challenges:
     """Makes the errors with a challenge. Each has exactly one, because some clients read only the first.
 
     Args:
-        origin: says where clients reach this server.
         realm: the URL of the token endpoint. None: `TOKEN_PATH` where the client has sent its request.
         service: the name of this registry in the token protocol.
 
@@ -39,8 +38,7 @@ class Challenges:
         ValueError: the realm or the service cannot be in a header.
     """
 
-    def __init__(self, origin: Origin, realm: str | None, service: str) -> None:
-        self._origin = origin
+    def __init__(self, realm: str | None, service: str) -> None:
         self._realm = None if realm is None else check_quotable(realm)
         self._service = check_quotable(service)
 
@@ -54,7 +52,7 @@ class Challenges:
             error: `invalid_token` or `insufficient_scope`; None if the client has sent no token.
         """
         root = quote(scope.get("root_path", "").rstrip("/"))
-        realm = self._realm or f"{self._origin.url(scope)}{root}{TOKEN_PATH}"
+        realm = self._realm or f"{url_of(scope)}{root}{TOKEN_PATH}"
         parts = [f'realm="{realm}"', f'service="{self._service}"']
         if wanted := format_scope(scope_of(request)):
             parts.append(f'scope="{wanted}"')

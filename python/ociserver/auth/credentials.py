@@ -16,12 +16,12 @@ from ociserver.auth.jose import InvalidTokenError
 from ociserver.auth.jwt_verifier import issuer_of
 from ociserver.auth.oidc import VIA as OIDC
 from ociserver.auth.oidc import OidcProvider
+from ociserver.auth.origin import client_of
 from ociserver.auth.token_server import TokenServer
 from ociserver.auth.tokens import Tokens, is_ours
 from ociserver.lru import LRU
 
 if TYPE_CHECKING:
-    from ociserver.auth.origin import Origin
     from ociserver.types import Scope
 
 __all__ = ["Authenticate", "Authenticator", "Known"]
@@ -69,7 +69,6 @@ class Authenticator:
         tokens: verifies our own tokens.
         accounts: users with passwords; None: nobody signs in with a password.
         authenticate: an authenticator of one's own, which is asked first.
-        origin: says which address a client has.
         check_every_s: seconds between two looks for changed accounts.
         clock: the time in seconds since the epoch.
         token_server: issues the tokens in place of this registry, whose own ones are then refused.
@@ -84,7 +83,6 @@ class Authenticator:
         tokens: Tokens,
         accounts: Accounts | None,
         authenticate: Authenticate | None,
-        origin: Origin,
         check_every_s: float,
         clock: Callable[[], float] = time.time,
         *,
@@ -94,7 +92,6 @@ class Authenticator:
         self._tokens = tokens
         self._accounts = accounts
         self._authenticate = authenticate
-        self._origin = origin
         self._known: LRU[bytes, Known] = LRU(MAX_KNOWN)
         self._anonymous = Known(ANONYMOUS, float("inf"))
         self._version: object = None
@@ -136,7 +133,7 @@ class Authenticator:
         known = None if value is None or credentials is not None else self._known.get(value)
         if known is not None and known.until > self._clock():
             return known.identity
-        client = self._origin.client(scope)
+        client = client_of(scope)
         if isinstance(sent, Basic):
             identity = await self.sign_in(sent.user, sent.password, client)
             # A token cannot be guessed, so it is remembered. Real passwords are not.

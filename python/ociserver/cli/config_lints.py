@@ -21,15 +21,15 @@ def warnings(config: Config, file: Path) -> Iterator[str]:
         file: where it comes from.
     """
     # Imported late, as in `configured.read`.
-    from ociserver.config.auth_lints import Lint, lints
+    from ociserver.config import auth_lints, server_lints
     from ociserver.config.lines import line_of
     from ociserver.config.problems import Problem, dotted
 
-    if config.auth is None:
-        return
-    users, error = (None, "") if config.auth.htpasswd is None else _users(config.auth.htpasswd)
-    found = [Lint(("auth", "htpasswd", "file"), error)] if error else []
-    found += lints(config.auth, users)
+    found = list(server_lints.lints(config.server))
+    if config.auth is not None:
+        users, error = (None, "") if config.auth.htpasswd is None else _users(config.auth.htpasswd)
+        found += [auth_lints.Lint(("auth", "htpasswd", "file"), error)] if error else []
+        found += auth_lints.lints(config.auth, users)
     text = file.read_text(encoding="utf-8")
     problems = [Problem(file, line_of(text, lint.at), dotted(lint.at), f"warning: {lint.text}") for lint in found]
     yield from map(str, sorted(problems, key=lambda problem: problem.line))

@@ -228,4 +228,13 @@ def _flags(part: Any) -> Values:
     if kind:
         table["memory"] = kind == "memory"
     present = {name: value for name, value in table.items() if value is not None}
-    return {name: value if isinstance(value, bool) else str(value) for name, value in present.items()}
+    return {name: _text(value) for name, value in present.items()}
+
+
+def _text(value: Any) -> Any:
+    match value:
+        case bool():
+            return value
+        case list():
+            return ",".join(value)
+    return str(value)

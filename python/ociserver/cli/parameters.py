@@ -7,9 +7,10 @@ from typing import Any, Final, TypeVar
 
 import click
 
+from ociserver.proxies import parse_networks
 from ociserver.units import parse_duration, parse_port, parse_size
 
-__all__ = ["DURATION", "PORT", "PREFIX", "SIZE", "Command", "Option", "environment_variable", "option"]
+__all__ = ["DURATION", "NETWORKS", "PORT", "PREFIX", "SIZE", "Command", "Option", "environment_variable", "option"]
 
 PREFIX: Final = "OCISERVER_"
 
@@ -43,6 +44,7 @@ class Parsed(click.ParamType[Any]):
 
 
 DURATION: Final = Parsed(parse_duration)
+NETWORKS: Final = Parsed(parse_networks)
 PORT: Final = Parsed(parse_port)
 SIZE: Final = Parsed(parse_size)
 

@@ -19,7 +19,7 @@ __all__ = ["Rereader"]
 
 _log = logging.getLogger("ociserver.serve")
 
-_CHANGEABLE: Final = frozenset({"config", "access_log", *names()})
+_CHANGEABLE: Final = frozenset({"config", "access_log", "trusted_proxies", "proxy_headers", *names()})
 """Flags that take effect while the server runs."""
 
 

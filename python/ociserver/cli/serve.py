@@ -13,7 +13,8 @@ from ociserver.cli import options as handler_options
 from ociserver.cli.collect import policy_options
 from ociserver.cli.data import default_folder
 from ociserver.cli.errors import CommandError, serving_errors
-from ociserver.cli.parameters import DURATION, PORT, SIZE, Command, option
+from ociserver.cli.parameters import DURATION, NETWORKS, PORT, SIZE, Command, option
+from ociserver.proxies import PROXY_HEADERS
 from ociserver.settings import HELP, LOG_FORMATS, LOG_LEVELS
 from ociserver.store.sqlite import Durability
 
@@ -21,6 +22,7 @@ __all__ = ["serve"]
 
 _CONFIG: Final = "Configuration"
 _WHERE: Final = "Where to listen"
+_PROXIES: Final = "Proxies in front"
 _KEEP: Final = "Where to keep contents, and what to accept"
 _COLLECT: Final = "When to collect"
 _LOG: Final = "Log"
@@ -47,6 +49,22 @@ file of --config again. /healthz says whether the process is alive, /readyz whet
 @option("--tls-cert", section=_WHERE, type=click.Path(path_type=Path), metavar="FILE", help=HELP["tls_cert"])
 @option("--tls-key", section=_WHERE, type=click.Path(path_type=Path), metavar="FILE", help=HELP["tls_key"])
 @option("--tls-client-ca", section=_WHERE, type=click.Path(path_type=Path), metavar="FILE", help=HELP["tls_client_ca"])
+@option(
+    "--trusted-proxies",
+    section=_PROXIES,
+    type=NETWORKS,
+    default="",
+    show_default="none",
+    metavar="NETWORKS",
+    help=HELP["trusted_proxies"],
+)
+@option(
+    "--proxy-headers",
+    section=_PROXIES,
+    type=click.Choice(PROXY_HEADERS),
+    default="x-forwarded",
+    help=HELP["proxy_headers"],
+)
 @option(
     "--data",
     section=_KEEP,

@@ -22,6 +22,7 @@ from ociserver.cli.certificates import certificate_from
 from ociserver.cli.reread import Rereader
 from ociserver.cli.table import counted
 from ociserver.handler import Handler
+from ociserver.proxies import TrustedProxies
 from ociserver.serve import run, sockets, tls
 from ociserver.serve.granian import check as check_granian
 from ociserver.serve.logs import Log
@@ -121,8 +122,13 @@ def _handler(log: Log, worker: Worker | None, values: dict[str, Any], stores: Se
         # Each process counts its own requests. The worker's number makes their ids unique.
         options = replace(options, debug_id=f"{options.debug_id or 'ociserver'}{worker.number}")
     backend = configured.together(values, stores)
+    networks = values["trusted_proxies"]
     return Handler(
-        backend, options, auth=configured.authority(values), observe=log.access if values["access_log"] else None
+        backend,
+        options,
+        auth=configured.authority(values),
+        observe=log.access if values["access_log"] else None,
+        proxies=TrustedProxies(networks, values["proxy_headers"]) if networks else None,
     )
 
 

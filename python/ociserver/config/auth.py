@@ -17,7 +17,7 @@ from ociserver.auth.rules import Rule, Rules
 from ociserver.auth.token_server import VIA
 from ociserver.auth.tokens import LIFETIME_S, MAX_LIFETIME_S, MIN_LIFETIME_S
 from ociserver.config.auth_providers import PROVIDERS_SCHEMA, Oidc, ProviderName, TokenServer
-from ociserver.config.auth_values import Name, NamePattern, NamePatterns, Network
+from ociserver.config.auth_values import Name, NamePattern, NamePatterns
 from ociserver.config.values import Duration, File, Flag, Part, Text, Url
 from ociserver.units import parse_duration
 
@@ -134,8 +134,6 @@ class Auth(Part):
     ) = field(default=None, repr=False)
     """The secret keys of tokens, the newest first, each from the environment or from a file. The first one signs new
     tokens."""
-    trusted_proxies: list[Network] | None = None
-    """Addresses or networks of the proxies whose X-Forwarded headers are believed. By default none."""
     htpasswd: Htpasswd | None = None
     """The users of a file of passwords."""
     token_server: TokenServer | None = None
@@ -203,7 +201,6 @@ def auth_of(auth: Auth, kept_keys: Callable[[], TokenKeys], processes: int) -> a
         token_lifetime_s=LIFETIME_S if auth.token_lifetime is None else parse_duration(auth.token_lifetime),
         service=auth_package.SERVICE if auth.service is None else auth.service,
         realm=auth.realm,
-        trusted_proxies=auth.trusted_proxies or (),
         hashing_threads=usable_threads(processes),
         token_server=None if auth.token_server is None else auth.token_server.built(),
         oidc=[provider.built(name) for name, provider in (auth.oidc or {}).items()],

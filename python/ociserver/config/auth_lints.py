@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
@@ -50,11 +49,6 @@ def lints(auth: Auth, users: Collection[str] | None) -> Iterator[Lint]:
         auth: the table.
         users: the names in the file of passwords. None: there is no such file, or it cannot be read.
     """
-    for number, network in enumerate(auth.trusted_proxies or ()):
-        if ipaddress.ip_network(network).prefixlen == 0:
-            yield Lint(
-                ("auth", "trusted-proxies", number), "trusts everybody, so that a client may claim to have any address"
-            )
     if auth.is_closed and users is not None:
         yield from _strangers(auth, users)
     yield from _shadowed(auth, users or ())

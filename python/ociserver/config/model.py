@@ -9,8 +9,9 @@ from typing import Any
 from ociserver.config.auth import Auth
 from ociserver.config.kinds import Cache, Kind, Memory, Registry, Store
 from ociserver.config.lines import Key
-from ociserver.config.values import Bound, Count, Duration, File, Flag, Part, Port, Text
+from ociserver.config.values import Bound, Count, Duration, File, Flag, Networks, Part, Port, Text
 from ociserver.interface import Backend
+from ociserver.proxies import ProxyHeaders
 from ociserver.settings import LogFormat, LogLevel
 
 __all__ = ["BuildError", "Config", "Options", "Server"]
@@ -18,13 +19,15 @@ __all__ = ["BuildError", "Config", "Options", "Server"]
 
 @dataclass(frozen=True, kw_only=True)
 class Server(Part):
-    """The table `[server]`: where to listen, the limits and the log."""
+    """The table `[server]`: where to listen, the proxies in front, the limits and the log."""
 
     host: Text | None = None
     port: Port | None = None
     tls_cert: File | None = None
     tls_key: File | None = None
     tls_client_ca: File | None = None
+    trusted_proxies: Networks | None = None
+    proxy_headers: ProxyHeaders | None = None
     workers: Count | None = None
     max_connections: Count | None = None
     graceful_timeout: Duration | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import re
 from pathlib import Path
@@ -25,6 +26,7 @@ __all__ = [
     "FilledText",
     "Flag",
     "Host",
+    "Networks",
     "Part",
     "Port",
     "Prefix",
@@ -169,6 +171,16 @@ _FROM_ELSEWHERE: Final = [
 _TEXT_SCHEMA: Final = WithJsonSchema({"anyOf": [{"type": "string"}, *_FROM_ELSEWHERE]})
 _URL_SCHEMA: Final = WithJsonSchema({"anyOf": [{"type": "string", "pattern": _URL}, *_FROM_ELSEWHERE]})
 
+
+def _network(text: str) -> str:
+    try:
+        ipaddress.ip_network(text)
+    except ValueError:
+        # Python's own message repeats the text.
+        raise ValueError('must be an address or a network, such as "10.0.0.0/8", without host bits') from None
+    return text
+
+
 Text = Annotated[str, BeforeValidator(_text), _TEXT_SCHEMA]
 """A string, `{ env = "NAME" }` or `{ file = "PATH" }`."""
 
@@ -222,6 +234,15 @@ Bound = Annotated[int, Strict(), Field(ge=0)]
 Host = Annotated[str, AfterValidator(_host)]
 """The host name of a registry that a cache mirrors: a key, whose schema is `HOSTS_SCHEMA`."""
 HOSTS_SCHEMA: Final[JsonDict] = {"propertyNames": {"pattern": _HOST}}
+
+Networks = list[
+    Annotated[
+        str,
+        AfterValidator(_network),
+        WithJsonSchema({"type": "string", "pattern": r"^[0-9A-Fa-f:.]+(/[0-9]{1,3})?$"}),
+    ]
+]
+"""IP addresses or networks in CIDR notation."""
 
 Prefix = Annotated[
     str, AfterValidator(_prefix), WithJsonSchema({"type": "string", "pattern": _PREFIX, "maxLength": 255})

@@ -27,6 +27,7 @@ from ociserver.handler.responses import Answer, empty
 from ociserver.handler.site import Site
 from ociserver.interface import Backend
 from ociserver.options import Options
+from ociserver.proxies import TrustedProxies
 from ociserver.types import Receive, Scope, Send
 
 if TYPE_CHECKING:
@@ -76,6 +77,8 @@ class Handler:
         auth: who is asking, and what they may do: an `ociserver.auth.Auth`. Without it everybody may do everything.
         observe: called with an `Event` after each request, in the thread that answered it. It must be quick.
         body_limits: limits on the time that the body of a request may take.
+        proxies: the proxies that are believed about the address of a client, and about the scheme and host that it has
+            asked. Without it, the client is whoever has opened the connection.
 
     It belongs at the root of a site, where clients look for `/v2/`. If it is mounted below a prefix, it adds the prefix
     to each Location and Link, and a reverse proxy has to map `/v2/` to the prefix.
@@ -95,6 +98,7 @@ class Handler:
         auth: Authority | None = None,
         observe: Callable[[Event], None] | None = None,
         body_limits: BodyLimits | None = None,
+        proxies: TrustedProxies | None = None,
     ) -> None:
         options = options or Options()
         if given := options.debug_id:
@@ -114,6 +118,7 @@ class Handler:
             auth,
         )
         self._observe = observe
+        self._proxies = proxies
         self._opened = False
         self._opening = asyncio.Lock()
         self._nowait: NowaitReader | None = None
@@ -129,6 +134,8 @@ class Handler:
         return self.site.options
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self._proxies is not None and scope["type"] == "http":
+            scope = self._proxies.resolve(scope)
         if self._nowait is not None:
             found = self._nowait.answer(scope)
             if found is not None:
@@ -209,7 +216,7 @@ class Handler:
         nowait = self._nowait
         if nowait is None:
             return False
-        found = nowait.answer(scope)
+        found = nowait.answer(scope if self._proxies is None else self._proxies.resolve(scope))
         if found is None:
             return False
         start, body, answered = found
