@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import inspect
 import pkgutil
 import subprocess
 import sys
+from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -21,10 +23,29 @@ MODULES = sorted(
 
 
 def test_what_is_public_is_what_all_says() -> None:
-    public = {name for name, value in vars(ociserver).items() if name[0] != "_" and not inspect.ismodule(value)}
-    promised = {name for name in ociserver.__all__ if not inspect.ismodule(getattr(ociserver, name))}
-    assert public - {"annotations"} == promised - {"__version__"}
+    """Names are loaded when they are used. What type checkers see and what is loaded then is the same."""
+    tree = ast.parse(Path(ociserver.__file__).read_text())
+    shown = {
+        alias.name
+        for branch in tree.body
+        if isinstance(branch, ast.If)
+        for node in branch.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    assert shown == set(ociserver.__all__)
     assert len(ociserver.__all__) == len(set(ociserver.__all__))
+    for name in ociserver.__all__:
+        assert getattr(ociserver, name) is not None
+        assert name in dir(ociserver)
+    with pytest.raises(AttributeError, match="has no attribute 'Nothing'"):
+        _ = ociserver.Nothing  # type: ignore[attr-defined]
+
+
+def test_a_program_loads_only_what_it_uses() -> None:
+    script = "import sys, ociserver; print(sorted(name for name in sys.modules if name.startswith('ociserver')))"
+    output = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert output.stdout.strip() == "['ociserver']"
 
 
 # Compiled classes have their documentation in the stub, beside their types.

@@ -16,6 +16,13 @@ DOCUMENT: Final = Path(__file__).parents[2] / "docs" / "cli.md"
 _TABLE: Final = re.compile(r"<!-- flags: (\w+) -->\n(.*?)<!-- end -->", re.DOTALL)
 
 
+def command(name: str) -> click.Command:
+    """The command of this name."""
+    found = main.get_command(click.Context(main), name)
+    assert found, name
+    return found
+
+
 def options(command: click.Command) -> list[Option]:
     return [parameter for parameter in command.params if isinstance(parameter, Option)]
 
@@ -65,7 +72,7 @@ def rewritten(document: str) -> str:
     """The document with correct tables."""
 
     def replace(match: re.Match[str]) -> str:
-        return f"<!-- flags: {match[1]} -->\n{table(main.commands[match[1]])}<!-- end -->"
+        return f"<!-- flags: {match[1]} -->\n{table(command(match[1]))}<!-- end -->"
 
     return _TABLE.sub(replace, document)
 

@@ -8,11 +8,11 @@ import sys
 
 import pytest
 
-from ociserver.cli import main
+from ociserver.cli import COMMANDS as MODULES
 from tests.cli.process import clean_environment
-from tests.cli.reference import DOCUMENT, commands_in, options, table
+from tests.cli.reference import DOCUMENT, command, commands_in, options, table
 
-COMMANDS = sorted(main.commands)
+COMMANDS = sorted(MODULES)
 
 
 def help_of(command: str) -> str:
@@ -38,14 +38,14 @@ def test_every_command_is_documented() -> None:
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_the_tables_are_those_of_the_commands(name: str) -> None:
-    expected = table(main.commands[name])
+    expected = table(command(name))
     assert commands_in(DOCUMENT.read_text())[name] == expected, "run: python -m tests.cli.reference"
 
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_the_help_has_every_flag_with_its_text_and_variable(name: str) -> None:
     printed = without_spaces(help_of(name))
-    for option in options(main.commands[name]):
+    for option in options(command(name)):
         assert option.help, f"{option.opts} has no help"
         assert option.help.endswith("."), f"{option.opts}: sentences"
         for text in (*option.opts, *option.secondary_opts, option.help, str(option.envvar), f"{option.section}:"):
@@ -55,8 +55,8 @@ def test_the_help_has_every_flag_with_its_text_and_variable(name: str) -> None:
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_flag_is_an_option_with_a_section(name: str) -> None:
     """An `Option` has a variable and a section. A plain option of click has neither."""
-    plain = [parameter.name for parameter in main.commands[name].params if parameter.param_type_name == "option"]
-    assert plain == [option.name for option in options(main.commands[name])]
+    plain = [parameter.name for parameter in command(name).params if parameter.param_type_name == "option"]
+    assert plain == [option.name for option in options(command(name))]
 
 
 def test_the_help_fits_a_terminal() -> None:

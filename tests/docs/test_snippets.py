@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from ociserver import Handler
-from ociserver.cli import main
+from tests.cli.reference import command
 from tests.docs.snippets import DOCUMENTS, ROOT, Snippet, snippets
 
 PYTHON = list(snippets("python"))
@@ -75,9 +75,8 @@ def test_a_command_that_is_shown_exists(snippet: Snippet, tmp_path: Path, monkey
 
 
 def _check_arguments(words: list[str], where: str) -> None:
-    command = main.commands[words[0]]
     try:
-        command.make_context(words[0], words[1:], resilient_parsing=False)
+        command(words[0]).make_context(words[0], words[1:], resilient_parsing=False)
     except click.ClickException as error:
         pytest.fail(f"{where}: {error.format_message()}")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.metadata import version
 from typing import Final
 
 __all__ = ["GRANIAN", "CannotServeError", "UnusableGranianError"]
@@ -23,6 +22,8 @@ class UnusableGranianError(CannotServeError):
     """
 
     def __init__(self, problem: str) -> None:
+        from importlib.metadata import version  # late: it takes longer than a health check
+
         super().__init__(
             f"granian {version('granian')} cannot be used: {problem}. ociserver works with {GRANIAN}. Install such a "
             f"version: pip install '{GRANIAN}'"
