@@ -26,6 +26,7 @@ from ociserver.proxies import TrustedProxies
 from ociserver.serve import run, sockets, tls
 from ociserver.serve.granian import check as check_granian
 from ociserver.serve.logs import Log
+from ociserver.serve.notify import Notifier
 from ociserver.serve.open_files import connections_within_limits, descriptors_for
 from ociserver.serve.reload import Reload
 from ociserver.serve.replaceable import Kept, Replaceable
@@ -63,6 +64,7 @@ def start(values: dict[str, Any]) -> NoReturn:
     if certificate:
         tls.check(certificate)
     worker = Worker.from_environment()
+    notifier = Notifier.from_environment()
     # All workers, and all handlers of reloads, share the key, so that they can resume each other's uploads.
     os.environ.setdefault(UPLOAD_KEY_VARIABLE, secrets.token_hex(32))
     os.environ.setdefault(TOKEN_KEY_VARIABLE, secrets.token_hex(32))
@@ -80,6 +82,7 @@ def start(values: dict[str, Any]) -> NoReturn:
     def on_ready() -> None:
         _warn(log, values["max_connections"], limits.max_connections)
         _welcome(log, values, port, configured.place(stores), is_tls=certificate is not None)
+        notifier.ready()
 
     served, reload = _served(values, leaves, stores, functools.partial(_handler, log, worker), is_worker=bool(worker))
     with ExitStack() as collections:
@@ -92,6 +95,7 @@ def start(values: dict[str, Any]) -> NoReturn:
                 values["workers"],
                 on_ready,
                 None if reload is None else reload.check,
+                notifier,
                 graceful_timeout_s=values["graceful_timeout"],
             )
             outcome = run.Outcome(status, clean=True)
@@ -105,7 +109,8 @@ def start(values: dict[str, Any]) -> NoReturn:
                 worker.tell if worker else on_ready,
                 reload,
                 unavailable=functools.partial(_unavailable, stores),
-                heartbeat=worker.beat if worker else None,
+                heartbeat=worker.beat if worker else notifier.keep_alive,
+                notifier=notifier,
             )
     log.close()
     for descriptor in claimed:

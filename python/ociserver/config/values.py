@@ -41,6 +41,8 @@ _PREFIX: Final = "^{0}(/{0})*$".format(r"[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*")
 _HOST: Final = "^{0}(:[0-9]+)?(/{0})*$".format(r"[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*")
 _URL: Final = r"^https?://[^\s@?#]+$"
 _DOCUMENT_URL: Final = r"^(https://|http://(localhost|127(\.[0-9]+){3}|\[::1\])(:|/|$))[^\s@#]*$"
+_CREDENTIALS_VARIABLE: Final = "CREDENTIALS_DIRECTORY"
+_CREDENTIALS: Final = f"${_CREDENTIALS_VARIABLE}/"
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _MAX_S: Final = 10**9 - 1
 _MAX_BYTES: Final = 10**15 - 1
@@ -73,7 +75,7 @@ def _text(value: Any, info: ValidationInfo) -> Any:
                 raise ValueError(f"{origin} is not set")
             return _one_line(os.environ[name], origin)
         case {"file": str(name)} if len(value) == 1:
-            return _read(_folder(info) / name)
+            return _read(_path(name, info))
         case str():
             return value
     raise ValueError('must be a string, { env = "NAME" } or { file = "PATH" }')
@@ -104,8 +106,13 @@ def _one_line(text: str, origin: str) -> str:
     return text
 
 
-def _file(value: str, info: ValidationInfo) -> Path:
-    return _folder(info) / value
+def _path(text: str, info: ValidationInfo) -> Path:
+    """The path of a file. Credentials of a unit of systemd are where that says."""
+    if not text.startswith(_CREDENTIALS):
+        return _folder(info) / text
+    if _CREDENTIALS_VARIABLE not in os.environ:
+        raise ValueError(f"${_CREDENTIALS_VARIABLE} is not set; systemd sets it for a unit with LoadCredential=")
+    return Path(os.environ[_CREDENTIALS_VARIABLE]) / text.removeprefix(_CREDENTIALS)
 
 
 def _url(value: str) -> str:
@@ -203,8 +210,8 @@ DocumentUrl = Annotated[
 ]
 """The URL of a document that decides who is trusted: with `https`, or at a loopback address."""
 
-File = Annotated[Path, BeforeValidator(_file), BeforeValidator(_text), _TEXT_SCHEMA]
-"""A path. A relative one starts in the folder of the configuration file."""
+File = Annotated[Path, BeforeValidator(_path), BeforeValidator(_text), _TEXT_SCHEMA]
+"""A path. A relative one starts in the folder of the configuration file. `$CREDENTIALS_DIRECTORY/` is replaced."""
 
 Duration = Annotated[
     str,

@@ -25,6 +25,7 @@ from ociserver.serve.errors import CannotServeError
 from ociserver.serve.event_loop import Loop
 from ociserver.serve.granian import GranianServer, request_tasks
 from ociserver.serve.health import Readiness, with_health
+from ociserver.serve.notify import Notifier
 from ociserver.serve.probe import wait_until_ready, wait_until_ready_and_refusing
 from ociserver.serve.reload import Reload
 from ociserver.serve.replaceable import Replaceable
@@ -82,6 +83,7 @@ def run(
     *,
     unavailable: Callable[[], str | None] = lambda: None,
     heartbeat: Callable[[], Awaitable[None]] | None = None,
+    notifier: Notifier | None = None,
 ) -> Outcome:
     """Serve until a signal, or until the server ends by itself.
 
@@ -94,11 +96,12 @@ def run(
         reload: what SIGHUP does, if the handler is a `Replaceable`.
         unavailable: returns why the stores cannot be written to at present, for `/readyz`, or None.
         heartbeat: runs on the event loop for as long as that runs, and tells the parent of several workers so.
+        notifier: told of reloads and of the stop. `on_ready` tells it of the start.
     """
     loop = Loop()
     loop.answer_nowait = handler.answer_nowait
     runner = asyncio.Runner(loop_factory=lambda: loop)
-    server = _Run(handler, listeners, limits, certificate, unavailable)
+    server = _Run(handler, listeners, limits, certificate, unavailable, notifier or Notifier())
     server.heartbeat = heartbeat
     if reload is not None and isinstance(handler, Replaceable):
         server.reload = functools.partial(reload.replace, handler, request_tasks)
@@ -118,12 +121,14 @@ class _Run:
         limits: Limits,
         certificate: Certificate | None,
         unavailable: Callable[[], str | None],
+        notifier: Notifier,
     ) -> None:
         self.reload: Callable[[], Awaitable[None]] | None = None
         self.heartbeat: Callable[[], Awaitable[None]] | None = None
         self._handler = handler
         self._limits = limits
         self._certificate = certificate
+        self._notifier = notifier
         self._readiness = Readiness("the store is being opened", unavailable)
         self._signals = 0
         self._stop = asyncio.Event()
@@ -189,7 +194,9 @@ class _Run:
         await asyncio.wait([starting])
         while await hangup.wait():
             hangup.clear()
+            self._notifier.reloading()
             await self.reload()
+            self._notifier.ready()
 
     def _on_signal(self) -> None:
         self._signals += 1
@@ -204,6 +211,7 @@ class _Run:
     async def _finish(self, serving: list[asyncio.Task[None]]) -> bool:
         """Let requests finish, within bounds; returns whether all did."""
         self._readiness.reason = "the server is shutting down"
+        self._notifier.stopping()
         for server in self._servers:
             server.stop()
         bound_s = self._limits.graceful_timeout_s

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from ociserver.serve.heartbeat import BEAT_S, SILENCE_S, Heart, Pulse
+from ociserver.serve.notify import Notifier
 
 __all__ = ["Worker", "supervise"]
 
@@ -88,6 +89,7 @@ def supervise(
     count: int,
     on_ready: Callable[[], None],
     check: Callable[[], bool] | None = None,
+    notifier: Notifier | None = None,
     *,
     graceful_timeout_s: float = GRACEFUL_TIMEOUT_S,
     silence_s: float = SILENCE_S,
@@ -101,6 +103,7 @@ def supervise(
         count: number of workers.
         on_ready: called when all of them serve.
         check: called at SIGHUP; says whether to pass the signal on to the workers. None if they do not reload.
+        notifier: told of reloads and of the stop, and kept alive. `on_ready` tells it of the start.
         graceful_timeout_s: how long the workers let requests finish.
         silence_s: how long a worker may send no heartbeat before it is killed and replaced.
         stop_margin_s: how long after `graceful_timeout_s` a worker that has not ended is killed.
@@ -110,7 +113,9 @@ def supervise(
         The exit status: the highest of those of the workers.
     """
     stop_s = graceful_timeout_s + stop_margin_s
-    supervisor = _Supervisor(listeners, count, check, stop_s=stop_s, silence_s=silence_s, restart_s=restart_s)
+    supervisor = _Supervisor(
+        listeners, count, check, notifier or Notifier(), stop_s=stop_s, silence_s=silence_s, restart_s=restart_s
+    )
     return asyncio.run(supervisor.run(on_ready))
 
 
@@ -129,6 +134,7 @@ class _Supervisor:
         listeners: list[socket.socket],
         count: int,
         check: Callable[[], bool] | None,
+        notifier: Notifier,
         *,
         stop_s: float,
         silence_s: float,
@@ -137,6 +143,7 @@ class _Supervisor:
         self._listeners = listeners
         self._count = count
         self._check = check
+        self._notifier = notifier
         self._stop_s = stop_s
         self._silence_s = silence_s
         self._restart_s = restart_s
@@ -160,9 +167,11 @@ class _Supervisor:
         keepers = [asyncio.create_task(self._keep(each)) for each in started]
         ready = asyncio.create_task(self._tell(started, on_ready))
         watching = asyncio.create_task(self._watch())
+        keeping_alive = asyncio.create_task(self._notifier.keep_alive())
         statuses = await asyncio.gather(*keepers)
         ready.cancel()
         watching.cancel()
+        keeping_alive.cancel()
         return max(statuses)
 
     async def _tell(self, started: list[asyncio.Future[None]], on_ready: Callable[[], None]) -> None:
@@ -243,10 +252,12 @@ class _Supervisor:
         return worker
 
     def _on_hangup(self) -> None:
+        self._notifier.reloading()
         if self._check is not None and self._check():
             self._reloads += 1
             for number in self._serving:
                 _send(self._workers[number], signal.SIGHUP)
+        self._notifier.ready()
 
     def _on_signal(self) -> None:
         self._signals += 1
@@ -262,6 +273,7 @@ class _Supervisor:
     def _stop(self) -> None:
         if not self._stopping.is_set():
             asyncio.get_running_loop().call_later(self._stop_s, self._kill_all)
+            self._notifier.stopping()
         self._stopping.set()
         # Nothing accepts from them any more: a connection that the kernel took would wait in vain.
         for listener in self._listeners:
