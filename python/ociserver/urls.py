@@ -10,7 +10,7 @@ import re
 from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
-__all__ = ["HIDDEN", "HUB_HOSTS", "parse_registry_url", "shown"]
+__all__ = ["HIDDEN", "HUB_HOSTS", "check_host", "parse_registry_url", "shown"]
 
 HUB_HOSTS: Final = frozenset({"docker.io", "index.docker.io", "registry-1.docker.io"})
 """The hosts of Docker Hub."""
@@ -70,3 +70,19 @@ def parse_registry_url(url: str, example: str = "https://registry.example") -> S
     if parts.query or parts.fragment:
         raise ValueError(f"the URL has a query or a fragment; write {example}")
     return parts
+
+
+def check_host(text: str) -> str:
+    """The same text, if it is `host` or `host:port`.
+
+    Raises:
+        ValueError: it is not. The message does not repeat it.
+    """
+    try:
+        parts = urlsplit(f"//{text}")
+        is_host = parts.netloc == text and bool(parts.hostname) and parts.port != 0 and "@" not in text
+    except ValueError:
+        is_host = False
+    if not is_host or not text.isascii() or not text.isprintable() or " " in text:
+        raise ValueError("must be the name of a host, such as auth.example or auth.example:5001")
+    return text

@@ -22,6 +22,8 @@ RIGHT: Final[dict[str, str]] = {
     "sub": '[registry]\nkind = "sub"\nprefix = "a/b-c"\nbackend = { kind = "memory" }',
     "debug": '[registry]\nkind = "debug"\nname = "x"\nbackend = { kind = "memory" }',
     "client": '[registry]\nkind = "client"\nurl = "https://a.example"\nusername = "x"\npassword = { env = "PATH" }',
+    "client with a token server": '[registry]\nkind = "client"\nurl = "https://a.example"\n'
+    'token-hosts = ["b.example", "c.example:5001", "[::1]:80"]',
     "cache": '[registry]\nkind = "cache"\nmax-size = "1GiB"\ntag-lifetime = "5m"\nupstream-timeout = 1\n'
     'retry-after = "1s"\nlocal-repositories = ["team/*"]\nlocal = { kind = "store", data = "x" }\n'
     'upstream = { kind = "memory" }\n'
@@ -196,6 +198,12 @@ WRONG: Final[dict[str, tuple[str, int, str, str]]] = {
         3,
         "registry.url",
         "has a query or a fragment",
+    ),
+    "a token host that is a URL": (
+        '[registry]\nkind = "client"\nurl = "https://a.example"\ntoken-hosts = ["https://b.example"]',
+        4,
+        "registry.token-hosts[0]",
+        "must be the name of a host",
     ),
     "a URL for a table": (
         '[registry]\nkind = "read-only"\nbackend = "https://user:secret@a.example"',

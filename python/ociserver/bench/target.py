@@ -30,15 +30,21 @@ class BenchError(Exception):
 
 
 class Target:
-    """A registry by its URL. The credentials are those of `docker login`."""
+    """A registry by its URL. The credentials are those of `docker login`.
 
-    def __init__(self, url: str) -> None:
+    Args:
+        url: of the registry.
+        token_hosts: other hosts whose token servers may get the credentials.
+    """
+
+    def __init__(self, url: str, token_hosts: Sequence[str] = ()) -> None:
         try:
             parts = parse_registry_url(url, "http://localhost:5000")
         except ValueError as error:
             raise BenchError(str(error)) from None
         port = parts.port or _PORTS[parts.scheme]
         self.url = url
+        self._token_hosts = token_hosts
         self.host = parts.netloc
         self.prefix = parts.path.rstrip("/").removesuffix("/v2")
         try:
@@ -65,7 +71,7 @@ class Target:
             raise BenchError(f"{self.url}: {error}; try `docker login {self.host}`") from None
 
     async def _header(self, scope: str) -> str | None:
-        authorization = Negotiated(docker_credentials, self.host)
+        authorization = Negotiated(docker_credentials, self.host, token_hosts=self._token_hosts)
         transport = Transport(self._root.origin(), authorization, RetryPolicy(attempts=1))
         await transport.open()
         try:

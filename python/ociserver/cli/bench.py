@@ -15,6 +15,7 @@ import click
 from ociserver._core import is_repository
 from ociserver.cli.errors import CommandError, missing_packages
 from ociserver.cli.parameters import DURATION, SIZE, Command, option
+from ociserver.cli.registries import token_host_option
 from ociserver.cli.table import counted, rows_of
 from ociserver.units import format_size
 
@@ -65,6 +66,7 @@ _STEPS: Final = 100
     help="Repository to push to, and to others under it.",
 )
 @option("--keep", section=_HOW, is_flag=True, help="Keep the pushed contents, instead of deleting them.")
+@token_host_option
 @option("--json", "json_file", section=_HOW, metavar="FILE", help="Write the figures as JSON to a file; - is stdout.")
 def bench(
     *,
@@ -77,6 +79,7 @@ def bench(
     repository: str | None,
     keep: bool,
     json_file: str | None,
+    token_hosts: tuple[str, ...],
 ) -> None:
     """Measure the registry at URL, such as http://localhost:5000.
 
@@ -99,7 +102,7 @@ def bench(
     settings = Settings(repository, clients, seconds, large, entries)
     try:
         # Ask once before anything is pushed, so that a wrong URL or password is reported at once.
-        target = Target(url)
+        target = Target(url, token_hosts)
         target.header([f"repository:{repository}:pull,push"])
         measuring = Bench(target, settings, keep=keep)
         results = _measured(measuring, names)

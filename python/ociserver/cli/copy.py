@@ -16,7 +16,7 @@ from ociserver.cli.parameters import Command, option
 from ociserver.cli.references import image
 from ociserver.cli.registries import (
     Registries,
-    insecure_option,
+    connection_options,
     json_option,
     missing,
     platform_option,
@@ -70,7 +70,7 @@ copied; 2 the command line is wrong.
     help="Contents to copy at the same time.",
 )
 @json_option("a report")
-@insecure_option
+@connection_options
 def copy(
     *,
     source: str,
@@ -82,6 +82,7 @@ def copy(
     jobs: int,
     as_json: bool,
     insecure: bool,
+    token_hosts: tuple[str, ...],
 ) -> None:
     """Copy SRC to DST, byte for byte, with all that it needs.
 
@@ -121,7 +122,7 @@ def copy(
                 return [Copied(tag, await copying.tag(given.tag, tag))]
 
     try:
-        results = with_registries(work, insecure=insecure)
+        results = with_registries(work, insecure=insecure, token_hosts=token_hosts)
     except (CopyError, PlatformError) as error:
         raise CommandError(_words(error, given, wanted)) from error
     failed = [(each.tag, _words(each.error, given, wanted)) for each in results if each.error is not None]

@@ -17,7 +17,7 @@ from ociserver.cli.data import data_option, with_store
 from ociserver.cli.errors import CommandError
 from ociserver.cli.parameters import Command, option
 from ociserver.cli.references import image, quoted
-from ociserver.cli.registries import Registries, insecure_option, json_option, missing, telling, with_registries
+from ociserver.cli.registries import Registries, connection_options, json_option, missing, telling, with_registries
 from ociserver.cli.table import counted, printable, rows_of
 from ociserver.errors import OCIError, marshal_error
 from ociserver.interface import Backend, Descriptor
@@ -46,7 +46,7 @@ class Settings:
 @option("--dry-run", section=_HOW, is_flag=True, help="Only print what would be deleted, and what would fail.")
 @option("--yes", "-y", section=_HOW, is_flag=True, help="Delete without asking.")
 @json_option("a report")
-@insecure_option
+@connection_options
 @click.pass_context
 def delete(
     context: click.Context,
@@ -57,6 +57,7 @@ def delete(
     yes: bool,
     as_json: bool,
     insecure: bool,
+    token_hosts: tuple[str, ...],
 ) -> None:
     """Delete what REFERENCE names: at a registry, or, if it names none, in the store of a folder.
 
@@ -79,7 +80,7 @@ def delete(
         if not is_repository(named.repository):
             raise click.UsageError(f"{quoted(reference)} is at a registry, and --data names a folder; use only one.")
     if named.host:
-        _delete_elsewhere(image(reference), settings, insecure=insecure)
+        _delete_elsewhere(image(reference), settings, insecure=insecure, token_hosts=token_hosts)
     elif named.tag or named.digest:
         _delete_content(
             named,
@@ -91,7 +92,7 @@ def delete(
         _delete_repository(named.repository, data, settings)
 
 
-def _delete_elsewhere(named: Reference, settings: Settings, *, insecure: bool) -> None:
+def _delete_elsewhere(named: Reference, settings: Settings, *, insecure: bool, token_hosts: tuple[str, ...]) -> None:
     if not (named.tag or named.digest):
         raise click.UsageError(
             "the protocol cannot delete a whole repository. Add a tag or digest, or set --data to a store."
@@ -105,8 +106,12 @@ def _delete_elsewhere(named: Reference, settings: Settings, *, insecure: bool) -
     _delete_content(
         named,
         settings,
-        look=lambda: with_registries(lambda registries: work(registries, really=False), insecure=insecure),
-        remove=lambda: with_registries(lambda registries: work(registries, really=True), insecure=insecure),
+        look=lambda: with_registries(
+            lambda registries: work(registries, really=False), insecure=insecure, token_hosts=token_hosts
+        ),
+        remove=lambda: with_registries(
+            lambda registries: work(registries, really=True), insecure=insecure, token_hosts=token_hosts
+        ),
     )
 
 

@@ -10,7 +10,7 @@ import click
 
 from ociserver.cli import references
 from ociserver.cli.parameters import Command, option
-from ociserver.cli.registries import Registries, insecure_option, json_option, telling, with_registries
+from ociserver.cli.registries import Registries, connection_options, json_option, telling, with_registries
 from ociserver.cli.table import printable
 
 __all__ = ["ls", "tags"]
@@ -35,8 +35,10 @@ _start_after = option(
 @_limit
 @_start_after
 @json_option("an object")
-@insecure_option
-def ls(*, host: str, limit: int | None, start_after: str, as_json: bool, insecure: bool) -> None:
+@connection_options
+def ls(
+    *, host: str, limit: int | None, start_after: str, as_json: bool, insecure: bool, token_hosts: tuple[str, ...]
+) -> None:
     """List the repositories of the registry at HOST: localhost:5000."""
     host = references.host_of(host)
 
@@ -45,7 +47,7 @@ def ls(*, host: str, limit: int | None, start_after: str, as_json: bool, insecur
         with telling(host):
             return await _shown(registry.repositories(start_after=start_after, limit=limit), limit, as_json=as_json)
 
-    found = with_registries(work, insecure=insecure)
+    found = with_registries(work, insecure=insecure, token_hosts=token_hosts)
     if as_json:
         click.echo(json.dumps({"registry": host, "repositories": found}))
 
@@ -55,8 +57,10 @@ def ls(*, host: str, limit: int | None, start_after: str, as_json: bool, insecur
 @_limit
 @_start_after
 @json_option("an object")
-@insecure_option
-def tags(*, repository: str, limit: int | None, start_after: str, as_json: bool, insecure: bool) -> None:
+@connection_options
+def tags(
+    *, repository: str, limit: int | None, start_after: str, as_json: bool, insecure: bool, token_hosts: tuple[str, ...]
+) -> None:
     """List the tags of REPOSITORY: localhost:5000/group/project."""
     reference = references.repository(repository)
 
@@ -66,7 +70,7 @@ def tags(*, repository: str, limit: int | None, start_after: str, as_json: bool,
             listed = registry.tags(reference.repository, start_after=start_after, limit=limit)
             return await _shown(listed, limit, as_json=as_json)
 
-    found = with_registries(work, insecure=insecure)
+    found = with_registries(work, insecure=insecure, token_hosts=token_hosts)
     if as_json:
         click.echo(json.dumps({"repository": str(reference), "tags": found}))
 

@@ -13,7 +13,7 @@ from ociserver.cli.parameters import Command, option
 from ociserver.cli.references import image
 from ociserver.cli.registries import (
     Registries,
-    insecure_option,
+    connection_options,
     json_option,
     platform_option,
     telling,
@@ -58,8 +58,10 @@ async def manifest_of(registry: Backend, reference: Reference, platform: Platfor
 @click.argument("reference")
 @platform_option(_WHAT)
 @json_option("its descriptor")
-@insecure_option
-def manifest(*, reference: str, platform: Platform | None, as_json: bool, insecure: bool) -> None:
+@connection_options
+def manifest(
+    *, reference: str, platform: Platform | None, as_json: bool, insecure: bool, token_hosts: tuple[str, ...]
+) -> None:
     """Print the manifest of REFERENCE, such as localhost:5000/group/project:latest, exactly as the registry has it.
 
     Its digest is checked first.
@@ -71,7 +73,7 @@ def manifest(*, reference: str, platform: Platform | None, as_json: bool, insecu
         with telling(named):
             return await manifest_of(registry, named, platform)
 
-    found = with_registries(work, insecure=insecure)
+    found = with_registries(work, insecure=insecure, token_hosts=token_hosts)
     if as_json:
         click.echo(json.dumps(_described(found.descriptor)))
     elif sys.stdout.isatty():
@@ -91,9 +93,15 @@ def manifest(*, reference: str, platform: Platform | None, as_json: bool, insecu
 )
 @platform_option(_WHAT)
 @json_option("an object")
-@insecure_option
+@connection_options
 def referrers(
-    *, reference: str, artifact_type: str | None, platform: Platform | None, as_json: bool, insecure: bool
+    *,
+    reference: str,
+    artifact_type: str | None,
+    platform: Platform | None,
+    as_json: bool,
+    insecure: bool,
+    token_hosts: tuple[str, ...],
 ) -> None:
     """List what refers to the manifest of REFERENCE: signatures, attestations, SBOMs.
 
@@ -110,7 +118,7 @@ def referrers(
             listed = registry.referrers(named.repository, digest, artifact_type)
             return digest, [entry async for entry in listed]
 
-    digest, found = with_registries(work, insecure=insecure)
+    digest, found = with_registries(work, insecure=insecure, token_hosts=token_hosts)
     if as_json:
         click.echo(json.dumps({"subject": digest, "referrers": [_described(entry) for entry in found]}))
         return

@@ -9,8 +9,20 @@ import click
 
 from ociserver.proxies import parse_networks
 from ociserver.units import parse_duration, parse_port, parse_size
+from ociserver.urls import check_host
 
-__all__ = ["DURATION", "NETWORKS", "PORT", "PREFIX", "SIZE", "Command", "Option", "environment_variable", "option"]
+__all__ = [
+    "DURATION",
+    "HOST",
+    "NETWORKS",
+    "PORT",
+    "PREFIX",
+    "SIZE",
+    "Command",
+    "Option",
+    "environment_variable",
+    "option",
+]
 
 PREFIX: Final = "OCISERVER_"
 
@@ -45,6 +57,7 @@ class Parsed(click.ParamType[Any]):
 
 DURATION: Final = Parsed(parse_duration)
 NETWORKS: Final = Parsed(parse_networks)
+HOST: Final = Parsed(check_host)
 PORT: Final = Parsed(parse_port)
 SIZE: Final = Parsed(parse_size)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import ssl
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 import click
 
 from ociserver.cli.errors import CommandError, missing_packages
-from ociserver.cli.parameters import option
+from ociserver.cli.parameters import HOST, option
 from ociserver.cli.references import port_of
 from ociserver.cli.table import printable
 from ociserver.errors import OCIError, RegistryError
@@ -26,12 +26,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Registries",
-    "insecure_option",
+    "connection_options",
     "is_here",
     "json_option",
     "missing",
     "platform_option",
     "telling",
+    "token_host_option",
     "with_registries",
     "words",
 ]
@@ -44,14 +45,28 @@ PROBE_S: Final = 5.0
 """Seconds in which a server must begin TLS. After that, it counts as one without TLS."""
 
 
-def insecure_option(command: Callable[..., Any]) -> Callable[..., Any]:
-    """`--insecure`."""
+def token_host_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """`--token-host`."""
+    return option(
+        "--token-host",
+        "token_hosts",
+        section=_HOW,
+        type=HOST,
+        multiple=True,
+        metavar="HOST",
+        help="Send the password to a token server of this host, too; also HOST:PORT. The host of the registry, and the "
+        "token servers of public registries, need no flag.",
+    )(command)
+
+
+def connection_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """`--insecure` and `--token-host`."""
     return option(
         "--insecure",
         section=_HOW,
         is_flag=True,
         help="Use plain HTTP with a registry that does not speak TLS. One on this machine does not need this flag.",
-    )(command)
+    )(token_host_option(command))
 
 
 def json_option(what: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -84,10 +99,12 @@ class Registries:
 
     Args:
         insecure: use plain HTTP with registries that do not speak TLS.
+        token_hosts: other hosts whose token servers may get passwords.
     """
 
-    def __init__(self, *, insecure: bool) -> None:
+    def __init__(self, *, insecure: bool, token_hosts: Sequence[str] = ()) -> None:
         self._insecure = insecure
+        self._token_hosts = token_hosts
         self._clients: dict[str, Client] = {}
         self._stack = AsyncExitStack()
 
@@ -105,12 +122,14 @@ class Registries:
             scheme = "https"
             if (self._insecure or is_here(host)) and not await _speaks_tls(host):
                 scheme = "http"
-            client = Client(f"{scheme}://{host}", credentials=docker_credentials)
+            client = Client(f"{scheme}://{host}", credentials=docker_credentials, token_hosts=self._token_hosts)
             self._clients[host] = await self._stack.enter_async_context(client)
         return self._clients[host]
 
 
-def with_registries(work: Callable[[Registries], Coroutine[Any, Any, Result]], *, insecure: bool) -> Result:
+def with_registries(
+    work: Callable[[Registries], Coroutine[Any, Any, Result]], *, insecure: bool, token_hosts: Sequence[str]
+) -> Result:
     """Run a coroutine with registries, and close the connections to them.
 
     Raises:
@@ -123,7 +142,7 @@ def with_registries(work: Callable[[Registries], Coroutine[Any, Any, Result]], *
         raise missing_packages(error) from None
 
     async def run() -> Result:
-        async with Registries(insecure=insecure) as registries:
+        async with Registries(insecure=insecure, token_hosts=token_hosts) as registries:
             return await work(registries)
 
     try:

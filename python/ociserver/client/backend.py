@@ -46,12 +46,15 @@ class Client(Backend):
         upload_key: signs the ids of uploads whose Location is not where the spec puts it. Processes that resume each
             other's uploads need the same key. The default is a random key.
         limits: of time and memory.
+        token_hosts: hosts whose token servers may get the credentials, as `host` or `host:port`, besides the host of
+            the registry and the token servers that are known for public registries.
 
     The environment names certificates and proxies: `SSL_CERT_FILE`, `SSL_CERT_DIR`, `HTTPS_PROXY`, `HTTP_PROXY`,
     `NO_PROXY`. Only one event loop at a time may use a client.
 
     Raises:
-        ValueError: the URL is not that of a registry, or contains credentials. The message does not repeat it.
+        ValueError: the URL is not that of a registry, or contains credentials; or one of `token_hosts` is not a host.
+            The message does not repeat it.
     """
 
     def __init__(
@@ -64,6 +67,7 @@ class Client(Backend):
         page_size: int = PAGE_SIZE,
         upload_key: bytes | None = None,
         limits: Limits = DEFAULT_LIMITS,
+        token_hosts: Collection[str] = (),
     ) -> None:
         if credentials is not None and authorization is not None:
             raise ValueError("give credentials or authorization, not both")
@@ -72,7 +76,7 @@ class Client(Backend):
         self._address = Address(url)
         self._transport = Transport(
             self._address.origin,
-            authorization or Negotiated(credentials, self._address.host),
+            authorization or Negotiated(credentials, self._address.host, token_hosts=token_hosts),
             retries or RetryPolicy(),
             idle_timeout_s=limits.idle_timeout_s,
         )

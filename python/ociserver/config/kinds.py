@@ -19,7 +19,7 @@ from pydantic import ConfigDict, Field
 
 from ociserver import compose, memory, store
 from ociserver.config.lines import Key
-from ociserver.config.values import HOSTS_SCHEMA, Duration, File, Flag, Host, Part, Prefix, Size, Text, Url
+from ociserver.config.values import HOSTS_SCHEMA, Duration, File, Flag, Host, Part, Prefix, Size, Text, TokenHost, Url
 from ociserver.interface import Backend
 from ociserver.settings import EXAMPLE_IMAGE, UPLOAD_KEY_VARIABLE
 from ociserver.store.sqlite import Durability
@@ -272,6 +272,9 @@ class Client(Kind):
     """The user name for the registry. Requires `password`."""
     password: Text | None = field(default=None, repr=False)
     """The password of `username`. Take it from the environment or from a file, if possible."""
+    token_hosts: Annotated[list[TokenHost], Field(min_length=1)] | None = None
+    """Other hosts whose token servers may get the credentials, such as "auth.example". The host of the registry, and
+    the token servers of public registries, are known."""
 
     def __post_init__(self) -> None:
         if (self.username is None) != (self.password is None):
@@ -289,7 +292,10 @@ class Client(Kind):
         if self.username is not None:
             find = client.Credentials(self.username, self.password or "")
         key = os.environ.get(UPLOAD_KEY_VARIABLE)
-        return client.Client(self.url, credentials=find, upload_key=bytes.fromhex(key) if key else None)
+        upload_key = bytes.fromhex(key) if key else None
+        return client.Client(
+            self.url, credentials=find, upload_key=upload_key, token_hosts=tuple(self.token_hosts or ())
+        )
 
     def takes_push(self, repository: str) -> bool:
         # Only the remote registry knows.

@@ -14,7 +14,7 @@ from pydantic.config import JsonDict
 from ociserver._core import is_repository
 from ociserver.auth.fetching import check_url
 from ociserver.units import DURATION_PATTERN, MAX_PORT, PERCENT_PATTERN, SIZE_PATTERN
-from ociserver.urls import parse_registry_url, shown
+from ociserver.urls import check_host, parse_registry_url, shown
 
 __all__ = [
     "HOSTS_SCHEMA",
@@ -32,6 +32,7 @@ __all__ = [
     "Prefix",
     "Size",
     "Text",
+    "TokenHost",
     "Url",
 ]
 
@@ -39,6 +40,7 @@ _DURATION: Final = f"^{DURATION_PATTERN}$"
 _SIZE: Final = f"^({SIZE_PATTERN}|{PERCENT_PATTERN})$"
 _PREFIX: Final = "^{0}(/{0})*$".format(r"[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*")
 _HOST: Final = "^{0}(:[0-9]+)?(/{0})*$".format(r"[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*")
+_HOST_AND_PORT: Final = r"^[^\s/@?#\\]+$"
 _URL: Final = r"^https?://[^\s@?#]+$"
 _DOCUMENT_URL: Final = r"^(https://|http://(localhost|127(\.[0-9]+){3}|\[::1\])(:|/|$))[^\s@#]*$"
 _CREDENTIALS_VARIABLE: Final = "CREDENTIALS_DIRECTORY"
@@ -163,6 +165,10 @@ def _host(value: str) -> str:
     return value
 
 
+def _token_host(value: str) -> str:
+    return check_host(value)
+
+
 _FROM_ELSEWHERE: Final = [
     {
         "type": "object",
@@ -250,6 +256,9 @@ Networks = list[
     ]
 ]
 """IP addresses or networks in CIDR notation."""
+
+TokenHost = Annotated[str, AfterValidator(_token_host), WithJsonSchema({"type": "string", "pattern": _HOST_AND_PORT})]
+"""`host` or `host:port` of a token server."""
 
 Prefix = Annotated[
     str, AfterValidator(_prefix), WithJsonSchema({"type": "string", "pattern": _PREFIX, "maxLength": 255})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeGuard
 from urllib.parse import urlencode, urlsplit
@@ -14,6 +14,7 @@ from ociserver.client.auth.authorization import Fetch, TokenRequest
 from ociserver.client.auth.challenges import Challenge
 from ociserver.client.auth.credentials import Credentials, Find
 from ociserver.client.auth.scopes import Scopes
+from ociserver.client.auth.token_hosts import TokenHosts
 from ociserver.client.headers import is_printable
 from ociserver.client.limits import MAX_SCOPE_SIZE, MAX_TOKEN_LIFETIME_S
 from ociserver.errors import HTTPError, OCIError, RegistryError, UnreachableError
@@ -50,21 +51,31 @@ class Negotiated:
     """Sends no credentials until the registry asks for them. From then on, it sends them with the first attempt.
 
     It keeps a token until its end, and uses it for every request whose scope it covers. Concurrent requests that need
-    the same token share one token request. The password goes only to the registry and to the token server that the
-    registry names.
+    the same token share one token request. The password goes only to the registry, and to a token server on the
+    registry's host or on one of `token_hosts`. Without credentials, any token server is asked for a token.
 
     Args:
         credentials: the credentials, or a function that finds them, called once at the first challenge.
-        host: the name of the registry, for the function that finds credentials.
+        host: `host` or `host:port` of the registry. Without it, only `token_hosts` get credentials for tokens.
         max_tokens: number of tokens to keep, the most recently used ones.
+        token_hosts: other hosts whose token servers may get the credentials, as `host` or `host:port`.
+
+    Raises:
+        ValueError: one of `token_hosts` is not the name of a host.
     """
 
     def __init__(
-        self, credentials: Credentials | Find | None = None, host: str = "", *, max_tokens: int = MAX_TOKENS
+        self,
+        credentials: Credentials | Find | None = None,
+        host: str = "",
+        *,
+        max_tokens: int = MAX_TOKENS,
+        token_hosts: Collection[str] = (),
     ) -> None:
         self._find = credentials if callable(credentials) else None
         self._found: asyncio.Task[None] | None = None
         self._host = host
+        self._token_hosts = TokenHosts(host, token_hosts)
         self._use(None if callable(credentials) else credentials)
         self._wants_basic = False
         self._realm: _Realm | None = None
@@ -107,7 +118,10 @@ class Negotiated:
         bearer = next((one for one in challenges if one.scheme == "bearer" and "realm" in one.parameters), None)
         if bearer is None:
             return None
-        self._realm = _Realm(_checked(bearer.parameters["realm"]), _text(bearer, "service"))
+        realm = _Realm(_checked(bearer.parameters["realm"]), _text(bearer, "service"))
+        if basic or self._refresh_token:
+            self._token_hosts.check(realm.url)
+        self._realm = realm
         asked, needed = Scopes.parse(_text(bearer, "scope")), Scopes.parse(scope)
         if sent is not None:
             self._forget(sent)
@@ -211,7 +225,8 @@ class Negotiated:
         token = answer.get("token") or answer.get("access_token")
         if not _is_token(token):
             raise HTTPError(502, f"the answer of {self._server} contains no token")
-        if _is_token(answer.get("refresh_token")):
+        # Without credentials, the token server may be anybody's, and what it gives is for itself alone.
+        if _is_token(answer.get("refresh_token")) and self._credentials != Credentials():
             self._refresh_token = answer["refresh_token"]
         lifetime = answer.get("expires_in")
         if isinstance(lifetime, int | float) and not isinstance(lifetime, bool) and lifetime > 0:
