@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import json
 import os
 import re
 import shutil
@@ -155,6 +156,17 @@ def test_a_refused_client_leaves_nothing_in_the_log(server: Serve, parties: Part
     get(server, context_of(parties, parties.client), "/v2/after/tags/list")
     server.wait_for("/v2/after/")
     assert len(server.printed().removeprefix(before).splitlines()) == 1, server.printed()
+
+
+def test_the_first_lines_name_the_certificate(server: Serve, parties: Parties, tmp_path: Path) -> None:
+    said = f"client.cert and client.key in /etc/docker/certs.d/localhost:{server.port}"
+    lines = server.wait_for("try it").splitlines()
+    assert lines[2].startswith("  first give docker the certificate")
+    assert lines[2].endswith(said)
+    assert lines[3].startswith("  try it: docker pull")
+    with verifying(tmp_path, parties, "--log-format", "json") as other:
+        first = json.loads(other.wait_for("docker push").splitlines()[0])
+    assert first["first"].endswith(f"/etc/docker/certs.d/localhost:{other.port}")
 
 
 def test_the_reason_is_in_the_log_for_debugging(parties: Parties, tmp_path: Path) -> None:

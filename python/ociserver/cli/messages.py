@@ -8,7 +8,7 @@ from typing import Final, Literal
 
 from ociserver.settings import EXAMPLE_IMAGE
 
-__all__ = ["PUSH", "Trial", "address", "command", "pull_command", "push_command", "welcome"]
+__all__ = ["PUSH", "Trial", "address", "client_certificate", "command", "pull_command", "push_command", "welcome"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +58,24 @@ def pull_command(host: str, port: int, *, tls: bool, repository: str) -> str:
     return f"skopeo copy --src-tls-verify=false docker://{image} oci:image"
 
 
-def welcome(version: str, url: str, place: str, trial: str) -> str:
-    """The first lines that `serve` prints, for people."""
-    return f"ociserver {version} listens on {url}\n  data is kept {place}\n  try it: {trial}"
+def client_certificate(host: str, port: int) -> str:
+    """What a client needs first, if the server demands a certificate of clients."""
+    folder = f"/etc/docker/certs.d/{address(_for_clients(host), port)}"
+    return f"first give docker the certificate that each client needs: client.cert and client.key in {folder}"
+
+
+def welcome(version: str, url: str, place: str, trial: str, first: str = "") -> str:
+    """The first lines that `serve` prints, for people.
+
+    Args:
+        version: of the package.
+        url: where it listens.
+        place: where the data is kept.
+        trial: a command to try it.
+        first: what to do before that; "" for nothing.
+    """
+    lines = [f"ociserver {version} listens on {url}", f"data is kept {place}", first, f"try it: {trial}"]
+    return "\n  ".join(line for line in lines if line)
 
 
 def _docker_trusts(host: str, *, tls: bool) -> bool:

@@ -242,8 +242,10 @@ def _welcome(log: Log, values: dict[str, Any], port: int, place: str, *, is_tls:
     url = f"{'https' if is_tls else 'http'}://{messages.address(values['host'], port)}"
     trial = configured.trial(values)
     command = messages.command(trial, values["host"], port, tls=is_tls)
+    first = messages.client_certificate(values["host"], port) if values["tls_client_ca"] is not None else ""
     if values["log_format"] == "json":
         # The key of the command is `push` or `pull`.
-        log.say(f"listening on {url}", version=__version__, url=url, data=place, **{trial.action: command})
+        facts = {trial.action: command} | ({"first": first} if first else {})
+        log.say(f"listening on {url}", version=__version__, url=url, data=place, **facts)
     else:
-        log.show(messages.welcome(__version__, url, place, command))
+        log.show(messages.welcome(__version__, url, place, command, first))
