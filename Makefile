@@ -8,6 +8,9 @@ PYTHON ?= python3
 SERVE  ?=
 TESTS  ?=
 BENCH  ?=
+# Arguments for `maturin build`: make wheel WHEEL='--zig --target aarch64-unknown-linux-musl --compatibility musllinux_1_2'
+# zig links against the symbols of glibc 2.17, whatever glibc this machine has.
+WHEEL  ?= $(if $(filter Linux,$(shell uname)),--zig --compatibility manylinux2014)
 # Arguments for the comparison with other registries: make bench-compare COMPARE='--only reads --binary zot=/usr/bin/zot'
 COMPARE ?=
 
@@ -52,7 +55,7 @@ $(VENV)/dev: $(VENV)/built pyproject.toml
 	$(PIP) --group dev
 	@touch $@
 
-TOOLS := $(wildcard $(addprefix tests/tools/,install go.* clients/go.* clients/*/* clients/*/src/* peers/build peers/*/*))
+TOOLS := $(wildcard $(addprefix tests/tools/,install go.* linters/go.* clients/go.* clients/*/* clients/*/src/* peers/build peers/*/*))
 
 # Exit code 3: a program is missing and was reported. The tests that need it are skipped.
 .tools/installed: $(TOOLS)
@@ -105,7 +108,7 @@ test-clients: dev tools
 test-full: dev .tools/installed-full
 	FULL_TESTS=1 $(BIN)/pytest --durations 20 $(or $(TESTS),tests/store tests/faults tests/compose/cache tests/memory tests/clients)
 
-.PHONY: test-package  ## Install wheel and sdist into empty environments, and push and pull with each
+.PHONY: test-package  ## Build sdist and wheel, install the wheel into an empty environment, push and pull
 test-package: wheel
 	tests/packaging/check $(BIN)/python
 
@@ -157,11 +160,18 @@ docs: dev
 	$(BIN)/python -W error -m pdoc --docformat google --output-directory target/docs ociserver
 	@echo "target/docs/index.html"
 
-.PHONY: wheel  ## Build wheel and sdist into dist
-wheel: $(VENV)/built
+$(VENV)/package: $(VENV)/created pyproject.toml
+	$(PIP) --group build --group package
+	@touch $@
+
+.PHONY: wheel  ## Build an sdist, and from it a wheel, into dist (WHEEL='--help')
+wheel: $(VENV)/package
 	rm -rf dist
-	$(BIN)/maturin build --release --quiet --out dist
 	$(BIN)/maturin sdist --out dist
+# From the sdist, so that one build checks both. As pip builds it: in an environment with the build requirements alone.
+	CARGO_TARGET_DIR=$(CURDIR)/target MATURIN_PEP517_ARGS="$(WHEEL)" \
+		CARGO_ZIGBUILD_ZIG_PATH="$$($(BIN)/python -c 'import ziglang; print(*ziglang.__path__)')/zig" \
+		$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist dist/*.tar.gz
 	@ls -l dist
 
 .PHONY: clean  ## Remove everything that was built

@@ -8,6 +8,9 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any, Final
 
+# On a system where nothing else can be imported, its message says so.
+from ociserver import _unix  # noqa: F401
+
 if TYPE_CHECKING:
     from ociserver import compose, errors
     from ociserver._core import ByteRange, __version__, build_profile
