@@ -8,6 +8,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -40,7 +41,7 @@ def main() -> int:
     if not arguments.report:
         for name, works in chosen(arguments.only).items():
             small = tuple(work.smaller() for work in works) if arguments.quick else works
-            _measure(name, small, arguments, folder)
+            _measure(name, [replace(work, hash=arguments.hash) for work in small], arguments, folder)
     report = load_all(folder, list(GROUPS))
     if not report.groups:
         print(f"there are no figures in {folder}: run this without --report first", file=sys.stderr)
@@ -74,7 +75,7 @@ def _measure(name: str, works: Sequence[Work], arguments: argparse.Namespace, re
                 everyone: list[Contender] = [*running, *elsewhere, *beside]
                 labels = {one.name: peers.PEERS[one.name].label for one in running}
                 labels |= {one.name: one.name for one in elsewhere} | {one.name: LABELS[one.name] for one in beside}
-                settings = {"rounds": arguments.rounds, "seconds": arguments.seconds}
+                settings = {"rounds": arguments.rounds, "seconds": arguments.seconds, "hash": arguments.hash}
                 group = Group(name, settings, labels, missing)
                 for reason in missing.items():
                     say("{}: {}".format(*reason))
@@ -105,6 +106,7 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--rounds", type=int, default=3, help="rounds of each figure (%(default)s)")
     parser.add_argument("--seconds", type=float, default=1.0, help="seconds of load in a round (%(default)s)")
+    parser.add_argument("--hash", action="store_true", help="let the client hash what it sends and receives")
     parser.add_argument("--quick", action="store_true", help="one registry and one short round, to check that it runs")
     parser.add_argument("--report", action="store_true", help="measure nothing, and show the existing figures")
     parser.add_argument(

@@ -13,12 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from ociserver.bench.server_cpu import process_tree
+
 START_TIMEOUT_S: Final = 30.0
 STOP_TIMEOUT_S: Final = 20.0
 _POLL_S: Final = 0.002
 """Seconds between two attempts to reach a server: the error of its start-up time."""
 
-_TICKS: Final = os.sysconf("SC_CLK_TCK")
 _LOG_TAIL: Final = 2000
 _ANSWERED: Final = (b"200", b"401")
 """Statuses of GET /v2/ of a running registry, without or with authentication."""
@@ -79,29 +80,10 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
-def tree(pid: int) -> list[int]:
-    """Return the ids of a process and of all its descendants."""
-    found = [pid]
-    for process in found:
-        for children in Path(f"/proc/{process}/task").glob("*/children"):
-            found += [int(child) for child in children.read_text().split()]
-    return found
-
-
-def cpu_seconds(pid: int) -> float:
-    """Return the processor time in seconds of a process and its descendants, in user and kernel mode."""
-    ticks = 0
-    for process in tree(pid):
-        # The fields follow the name, which may contain spaces and brackets. utime and stime are fields 14 and 15.
-        fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
-        ticks += int(fields[11]) + int(fields[12])
-    return ticks / _TICKS
-
-
 def peak_memory(pid: int) -> float:
     """Return the sum of the peak resident memory in MiB of a process and its descendants."""
     kib = 0
-    for process in tree(pid):
+    for process in process_tree(pid):
         for line in Path(f"/proc/{process}/status").read_text().splitlines():
             if line.startswith("VmHWM:"):
                 kib += int(line.split()[1])

@@ -8,11 +8,11 @@ from typing import Final
 
 from benches.compare.contenders import Contender, Measurable, shorten
 from benches.compare.memory import Filler
-from benches.compare.processes import cpu_seconds
 from benches.compare.results import Figure, Sample
 from benches.compare.works import Work
 from ociserver._core import cores_apart
 from ociserver.bench import BenchError
+from ociserver.bench.server_cpu import server_cpu_seconds
 
 Say = Callable[[str], None]
 
@@ -60,9 +60,11 @@ def _measure(work: Work, contender: Contender, measurable: Measurable, figure: F
     if work.sync:
         os.sync()
     apart = cores_apart()
-    before = cpu_seconds(contender.pid) if contender.pid else None
+    server = (contender.pid,) if contender.pid else ()
+    before = server_cpu_seconds(server)
     result = measurable.measure()
-    used = cpu_seconds(contender.pid) - before if contender.pid and before is not None else None
+    after = server_cpu_seconds(server)
+    used = after - before if before is not None and after is not None else None
     apart = max(filter(None, (apart, cores_apart())), default=None)
     figure.unit = result.unit
     if result.failed:

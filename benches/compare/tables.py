@@ -63,9 +63,9 @@ def group_section(group: Group) -> str:
     figures = [figure for figure in group.figures if figure.work != "start"]
     is_bytes = any(figure.unit == "bytes/s" for figure in figures)
     parts = [_table(group, figures, "GB/s" if is_bytes else "per second", rate)]
+    parts.append(_table(group, figures, "CPU s/GB" if is_bytes else "CPU µs each", cpu))
     if not is_bytes:
         parts.append(_table(group, figures, "p50 / p99, ms", _times))
-    parts.append(_table(group, figures, "CPU s/GB" if is_bytes else "CPU µs each", cpu))
     if is_bytes and any(figure.rates(is_near=False) for figure in figures):
         parts.append(_table(group, figures, "GB/s, cores near / apart", _apart))
     if group.name in ("tags", "lists"):

@@ -29,6 +29,7 @@ class Work:
         fill: fill free memory first; see `memory`.
         probe: try a few entries first, because pushing many takes long.
         collecting: run collection at the same time.
+        hash: the client hashes what it sends and receives.
     """
 
     name: str
@@ -42,9 +43,10 @@ class Work:
     fill: bool = False
     probe: bool = False
     collecting: bool = False
+    hash: bool = False
 
     def settings(self, seconds: float) -> Settings:
-        return Settings(f"{REPOSITORY}/{self.name}", 8, seconds, self.large, self.entries, SETUP_S)
+        return Settings(f"{REPOSITORY}/{self.name}", 8, seconds, self.large, self.entries, SETUP_S, self.hash)
 
     def smaller(self) -> Work:
         """Return the same work with so little content that it only checks that the work runs."""
@@ -87,6 +89,24 @@ GROUPS: Final[dict[str, tuple[Work, ...]]] = {
         Work("mount", "mount of a blob", "mount", entries=2000, sync=True),
         Work("start", "start-up to first answer", "start"),
     ),
+    "loaded": (
+        Work(
+            "manifest-get-tag-loaded",
+            "GET manifest, 16 large transfers running",
+            "manifest-get-tag-loaded",
+            large=32 * MIB,
+            sync=True,
+            clean=True,
+        ),
+        Work(
+            "image-push-loaded",
+            "push of a small image, 16 large transfers running",
+            "image-push-loaded",
+            large=32 * MIB,
+            sync=True,
+            clean=True,
+        ),
+    ),
     "uploads": (
         _upload("upload-put", "upload of 256 MiB in one PUT"),
         _upload("upload-chunked", "upload of 256 MiB in chunks of 5 MiB"),
@@ -126,6 +146,7 @@ GROUPS: Final[dict[str, tuple[Work, ...]]] = {
 TITLES: Final = {
     "reads": "Small reads",
     "images": "Small images, mounts, start-up",
+    "loaded": "Small requests during large transfers",
     "uploads": "Uploads, one client",
     "uploads-parallel": "Uploads, eight clients",
     "downloads": "Downloads",

@@ -662,6 +662,8 @@ class LoadReport:
     @property
     def p99_s(self) -> float: ...
     @property
+    def p999_s(self) -> float: ...
+    @property
     def errors(self) -> dict[str, int]:
         """Number of failed operations by status (`404`) or kind (`timeout`)."""
 
@@ -685,6 +687,7 @@ def run_load(
     threads: int,
     seconds: float | None,
     repeat: bool,
+    hash: bool,
     headers: Sequence[tuple[str, str]],
     progress: Callable[[int, int], None],
 ) -> LoadReport:
@@ -697,6 +700,7 @@ def run_load(
         threads: number of threads that run the clients.
         seconds: no operation starts after this time. None runs until all operations are done.
         repeat: start again with the first operation when all are done.
+        hash: the clients hash the bodies that they send and receive, as real clients do.
         headers: sent with every request.
         progress: called regularly, and after an interruption, with the numbers of operations that were started and that
             have ended. An exception from it, or Ctrl-C, stops the load.

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from ociserver.bench import WORKLOADS
+from ociserver.bench import NAMES
 from tests.cli.process import Serve, clean_environment, serving
 
 TIMEOUT_S = 60
@@ -71,23 +71,31 @@ def tags(running: Serve, repository: str) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("name", WORKLOADS)
+@pytest.mark.parametrize("name", NAMES)
 def test_each_workload_has_figures_and_leaves_nothing(server: Serve, name: str) -> None:
     result = figures(url_of(server), "--only", name)[name]
     assert result["failed"] is None
     assert result["errors"] == {}
     assert result["count"] > 0
     assert result["seconds"] > 0
-    assert 0 < result["p50_ms"] <= result["p99_ms"] <= result["seconds"] * 1000
+    assert 0 < result["p50_ms"] <= result["p99_ms"] <= result["p999_ms"] <= result["seconds"] * 1000
     amount = result["bytes"] if result["unit"] == "bytes/s" else result["count"]
     assert result["rate"] == pytest.approx(amount / result["seconds"])
     assert result["client_cpu_seconds"] > 0
+    assert result["server_cpu_seconds"] > 0
+    assert len(result["beside"]) == (2 if name.endswith("-loaded") else 0)
+    assert all(rate > 0 for rate in result["beside"].values())
     if name.startswith(("upload", "download")):
         size = 1024 * 1024 if name == "download-range" else 6 * 1024 * 1024
         assert result["bytes"] == result["count"] * size
     assert tags(server, "work/bench") == []
     for number in range(16):
         assert tags(server, f"work/bench/{number}") == []
+
+
+def test_the_client_hashes_what_it_sends_and_receives(server: Serve) -> None:
+    found = figures(url_of(server), "--only", "upload-put,download,manifest-get-tag", "--hash")
+    assert all(result["count"] > 0 and result["errors"] == {} for result in found.values())
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Processor time and memory of a server and all that it has started."""
+"""Memory of a server and all that it has started."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from benches.compare.processes import cpu_seconds, peak_memory, tree
+from benches.compare.processes import peak_memory
 
 MIB = 1024 * 1024
-WORK = f"import time; x = bytearray({64 * MIB}); end = time.process_time() + 0.3\nwhile time.process_time() < end: pass"
+WORK = f"x = bytearray({64 * MIB})"
 PARENT = (
     "import subprocess, sys\n"
     f"child = subprocess.Popen([sys.executable, '-c', {WORK!r} + \"\\nprint('done', flush=True); input()\"])\n"
@@ -21,7 +21,7 @@ PARENT = (
 
 @pytest.fixture
 def parent() -> Iterator[int]:
-    """A process whose child has worked for 0.3 s on 64 MiB, and waits."""
+    """A process whose child has used 64 MiB, and waits."""
     process = subprocess.Popen([sys.executable, "-c", PARENT], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert process.stdout
     assert process.stdout.readline() == b"done\n"
@@ -30,6 +30,4 @@ def parent() -> Iterator[int]:
 
 
 def test_what_a_child_uses_counts(parent: int) -> None:
-    assert len(tree(parent)) == 2
-    assert cpu_seconds(parent) >= 0.3
     assert 64 < peak_memory(parent) < 512

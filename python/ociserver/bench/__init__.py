@@ -4,9 +4,10 @@
 """
 
 from ociserver.bench.prepared import Prepared
-from ociserver.bench.runner import Bench
+from ociserver.bench.runner import NAMES, Bench
+from ociserver.bench.server_cpu import server_processes
 from ociserver.bench.target import BenchError, Target
 from ociserver.bench.workload import Result
 from ociserver.bench.workloads import WORKLOADS, Settings
 
-__all__ = ["WORKLOADS", "Bench", "BenchError", "Prepared", "Result", "Settings", "Target"]
+__all__ = ["NAMES", "WORKLOADS", "Bench", "BenchError", "Prepared", "Result", "Settings", "Target", "server_processes"]

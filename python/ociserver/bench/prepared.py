@@ -10,6 +10,7 @@ from itertools import groupby, islice
 from typing import Final
 
 from ociserver._core import LoadReport, LoadStep
+from ociserver.bench.server_cpu import server_cpu_seconds
 from ociserver.bench.target import BenchError, Target
 from ociserver.bench.workload import Operation, Result, Undo, Workload
 from ociserver.bench.workloads import Settings
@@ -161,7 +162,7 @@ class Prepared:
 
     def _measure(self, result: Result, progress: Progress) -> None:
         workload, settings = self._workload, self._settings
-        began, cpu = time.monotonic(), time.process_time()
+        began, cpu, server_cpu = time.monotonic(), time.process_time(), server_cpu_seconds(settings.server)
 
         def tell(*_: int) -> None:
             progress(min((time.monotonic() - began) / settings.seconds, 1.0))
@@ -171,6 +172,7 @@ class Prepared:
             repeat=workload.repeat, tell=tell,
         )  # fmt: skip
         result.client_cpu_seconds = time.process_time() - cpu
+        result.server_cpu_seconds = _since(server_cpu, server_cpu_seconds(settings.server))
         if not workload.repeat:
             # Operations that did not begin can be used next time.
             for _ in range(report.begun):
@@ -202,7 +204,7 @@ class Prepared:
         try:
             report = self._target.run(
                 [operation.steps for operation in operations], header, clients=clients, seconds=seconds,
-                repeat=repeat, progress=progress,
+                repeat=repeat, hash=self._settings.hash, progress=progress,
             )  # fmt: skip
             begun = report.begun
         finally:
@@ -247,8 +249,14 @@ def _fill(result: Result, report: LoadReport) -> None:
     result.errors = dict(report.errors)
     result.p50_ms = report.p50_s * 1000
     result.p99_ms = report.p99_s * 1000
+    result.p999_ms = report.p999_s * 1000
     amount = result.bytes if result.unit == "bytes/s" else result.count
     result.rate = amount / report.seconds if report.seconds else 0.0
+
+
+def _since(before: float | None, now: float | None) -> float | None:
+    # Less than before: a process has ended, and its time is lost.
+    return now - before if before is not None and now is not None and now >= before else None
 
 
 def _say(result: Result, report: LoadReport, workload: Workload, where: str = "") -> None:

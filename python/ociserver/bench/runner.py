@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import Final
 
+from ociserver.bench.loaded import LOADED, Loaded, background_settings
 from ociserver.bench.prepared import Prepared, Progress
 from ociserver.bench.pushes import Pushes
 from ociserver.bench.target import Target
 from ociserver.bench.workload import Result
 from ociserver.bench.workloads import WORKLOADS, Settings
 
-__all__ = ["Bench"]
+__all__ = ["NAMES", "Bench"]
+
+NAMES: Final = (*WORKLOADS, *LOADED)
+"""The names of all workloads, in the order in which they run."""
 
 
 class Bench:
@@ -30,9 +35,16 @@ class Bench:
         self.left: Counter[str] = Counter()
         """Deletions that failed, by status or kind."""
 
-    def prepare(self, name: str) -> Prepared:
+    def prepare(self, name: str) -> Prepared | Loaded:
         """Prepare one workload, to be measured in rounds."""
-        return Prepared(name, self._target, self._settings, WORKLOADS[name](self._settings, self._pushes))
+        if name in WORKLOADS:
+            return self._prepare(name, self._settings)
+        measured, background = LOADED[name]
+        beside = background_settings(self._settings)
+        return Loaded(name, self._prepare(measured, self._settings), [self._prepare(one, beside) for one in background])
+
+    def _prepare(self, name: str, settings: Settings) -> Prepared:
+        return Prepared(name, self._target, settings, WORKLOADS[name](settings, self._pushes))
 
     def run(self, name: str, progress: Progress = lambda done: None) -> Result:
         """Measure one workload. Errors of the registry are in the result."""

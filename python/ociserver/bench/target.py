@@ -46,6 +46,7 @@ class Target:
         self.url = url
         self._token_hosts = token_hosts
         self.host = parts.netloc
+        self.address = (parts.hostname or "", port)
         self.prefix = parts.path.rstrip("/").removesuffix("/v2")
         try:
             self._origin = LoadOrigin(parts.hostname or "", port, parts.netloc, https=parts.scheme == "https")
@@ -95,6 +96,7 @@ class Target:
         clients: int,
         seconds: float | None = None,
         repeat: bool = False,
+        hash: bool = False,
         progress: Callable[[int, int], None] = lambda begun, finished: None,
     ) -> LoadReport:
         """Execute the operations; see `run_load`."""
@@ -108,6 +110,7 @@ class Target:
             threads=min(clients, _THREADS),
             seconds=seconds,
             repeat=repeat,
+            hash=hash,
             headers=headers,
             progress=progress,
         )

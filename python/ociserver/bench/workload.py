@@ -76,10 +76,15 @@ class Result:
     rate: float = 0.0
     p50_ms: float = 0.0
     p99_ms: float = 0.0
+    p999_ms: float = 0.0
     count: int = 0
     seconds: float = 0.0
     bytes: int = 0
     client_cpu_seconds: float = 0.0
+    server_cpu_seconds: float | None = None
+    """None if the server's processes are not known."""
     errors: dict[str, int] = field(default_factory=dict)
+    beside: dict[str, float] = field(default_factory=dict)
+    """The rates of the workloads that ran at the same time, by name."""
     failed: str | None = None
     """Why there is no figure, or None."""

@@ -40,6 +40,8 @@ class Settings:
         large: size of a large blob in bytes.
         entries: length of the lists whose pages are read.
         setup_seconds: limit for pushing what is read later; None for no limit.
+        hash: the client hashes what it sends and receives, as real clients do.
+        server: ids of the server's processes, whose processor time is measured with that of their descendants.
     """
 
     repository: str
@@ -48,6 +50,8 @@ class Settings:
     large: int = 256 * 1024 * 1024
     entries: int = 1000
     setup_seconds: float | None = None
+    hash: bool = False
+    server: tuple[int, ...] = ()
 
 
 _Make = Callable[[Settings, Pushes], Workload]

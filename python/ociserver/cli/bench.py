@@ -65,6 +65,21 @@ _STEPS: Final = 100
     show_default="ociserver-bench/ and a random name",
     help="Repository to push to, and to others under it.",
 )
+@option(
+    "--hash",
+    section=_HOW,
+    is_flag=True,
+    help="Hash what is sent and received, as real clients do. It takes processor time of this machine.",
+)
+@option(
+    "--server-pid",
+    section=_HOW,
+    type=click.IntRange(min=1),
+    metavar="PID",
+    default=None,
+    show_default="the processes that listen at the port, on this machine",
+    help="Process of the server, whose processor time is reported with that of its descendants.",
+)
 @option("--keep", section=_HOW, is_flag=True, help="Keep the pushed contents, instead of deleting them.")
 @token_host_option
 @option("--json", "json_file", section=_HOW, metavar="FILE", help="Write the figures as JSON to a file; - is stdout.")
@@ -77,6 +92,8 @@ def bench(
     large: int,
     entries: int,
     repository: str | None,
+    hash: bool,
+    server_pid: int | None,
     keep: bool,
     json_file: str | None,
     token_hosts: tuple[str, ...],
@@ -88,22 +105,23 @@ def bench(
     """
     try:
         # aiohttp is installed with the extra `client`.
-        from ociserver.bench import WORKLOADS, Bench, BenchError, Settings, Target
+        from ociserver.bench import NAMES, Bench, BenchError, Settings, Target, server_processes
     except ImportError as error:
         raise missing_packages(error) from None
-    names = [name.strip() for name in only.split(",") if name.strip()] or list(WORKLOADS)
-    if unknown := [name for name in names if name not in WORKLOADS]:
-        raise click.UsageError(f"{unknown[0]!r} is not a workload; choose from {', '.join(WORKLOADS)}.")
+    names = [name.strip() for name in only.split(",") if name.strip()] or list(NAMES)
+    if unknown := [name for name in names if name not in NAMES]:
+        raise click.UsageError(f"{unknown[0]!r} is not a workload; choose from {', '.join(NAMES)}.")
     repository = repository or f"ociserver-bench/{secrets.token_hex(4)}"
     if not is_repository(repository):
         raise click.UsageError(f"{repository!r} is not the name of a repository.")
     if seconds <= 0 or large < 1:
         raise click.UsageError("--seconds and --large must be more than 0.")
-    settings = Settings(repository, clients, seconds, large, entries)
     try:
         # Ask once before anything is pushed, so that a wrong URL or password is reported at once.
         target = Target(url, token_hosts)
         target.header([f"repository:{repository}:pull,push"])
+        server = (server_pid,) if server_pid else server_processes(*target.address)
+        settings = Settings(repository, clients, seconds, large, entries, hash=hash, server=server)
         measuring = Bench(target, settings, keep=keep)
         results = _measured(measuring, names)
     except BenchError as error:
@@ -156,19 +174,28 @@ def _show(results: Sequence[Result]) -> None:
 
 
 def _rows(results: Sequence[Result]) -> list[tuple[str, ...]]:
-    head = ("workload", "clients", "rate", "p50", "p99", "count", "client CPU", "errors")
+    head = ("workload", "clients", "rate", "server CPU", "p50", "p99", "p99.9", "count", "client CPU", "errors")
     return [head, *map(_row, results)]
 
 
 def _row(result: Result) -> tuple[str, ...]:
     errors = ", ".join(f"{counted(count, 'time')} {what}" for what, count in result.errors.items()) or "-"
     if result.failed:
-        return (result.name, str(result.clients), "failed", "-", "-", str(result.count), "-", errors)
+        return (result.name, str(result.clients), "failed", "-", "-", "-", "-", str(result.count), "-", errors)
     rate = f"{format_size(int(result.rate))}/s" if result.unit == "bytes/s" else f"{result.rate:.0f} {result.unit}"
     # In percent of one core. At 100 %, the client may be the bottleneck.
     cpu = f"{result.client_cpu_seconds / result.seconds:.0%}"
-    times = (f"{result.p50_ms:.2f} ms", f"{result.p99_ms:.2f} ms")
-    return (result.name, str(result.clients), rate, *times, str(result.count), cpu, errors)
+    times = (f"{time:.2f} ms" for time in (result.p50_ms, result.p99_ms, result.p999_ms))
+    return (result.name, str(result.clients), rate, _server_cpu(result), *times, str(result.count), cpu, errors)
+
+
+def _server_cpu(result: Result) -> str:
+    used = result.server_cpu_seconds
+    if used is None or not result.count:
+        return "-"
+    if result.unit == "bytes/s":
+        return f"{used / result.bytes * 1e9:.2f} s/GB"
+    return f"{used / result.count * 1e6:.0f} µs each"
 
 
 def _write(name: str, text: str) -> None:

@@ -22,6 +22,7 @@ pub(crate) struct Counts {
     pub(crate) count: u64,
     pub(crate) sent: u64,
     pub(crate) received: u64,
+    pub(crate) hashed: u64,
     /// Times of operations that succeeded, in units of 100 ns.
     pub(crate) times: Histogram<u64>,
     pub(crate) errors: BTreeMap<String, u64>,
@@ -34,14 +35,24 @@ impl Counts {
     pub(crate) fn new() -> Self {
         #[allow(clippy::unwrap_used)] // The bounds are constants, and valid.
         let times = Histogram::new_with_bounds(1, MAX_TIME, 3).unwrap();
-        Self { count: 0, sent: 0, received: 0, times, errors: BTreeMap::new(), first_error: None, ended: None }
+        Self {
+            count: 0,
+            sent: 0,
+            received: 0,
+            hashed: 0,
+            times,
+            errors: BTreeMap::new(),
+            first_error: None,
+            ended: None,
+        }
     }
 
-    fn succeeded(&mut self, began: Instant, sent: u64, received: u64) {
+    fn succeeded(&mut self, began: Instant, sent: u64, received: u64, hashed: u64) {
         let now = Instant::now();
         self.count += 1;
         self.sent += sent;
         self.received += received;
+        self.hashed += hashed;
         let time = u64::try_from((now - began).as_nanos() / 100).unwrap_or(MAX_TIME);
         self.times.saturating_record(time.max(1));
         self.ended = Some(now);
@@ -61,6 +72,7 @@ impl Counts {
         self.count += other.count;
         self.sent += other.sent;
         self.received += other.received;
+        self.hashed += other.hashed;
         // This cannot fail: both histograms have the same bounds.
         let _ = self.times.add(&other.times);
         for (name, count) in &other.errors {
@@ -88,7 +100,7 @@ pub(crate) async fn run(load: Arc<Load>, mut connection: Connection, deadline: O
 
 /// Run one operation. Returns false if a step failed.
 async fn perform(load: &Load, connection: &mut Connection, steps: &[Arc<Step>], counts: &mut Counts) -> bool {
-    let (began, mut sent, mut received) = (Instant::now(), 0, 0);
+    let (began, mut sent, mut received, mut hashed) = (Instant::now(), 0, 0, 0);
     let mut location: Option<String> = None;
     for step in steps {
         let path = match &step.target {
@@ -100,6 +112,7 @@ async fn perform(load: &Load, connection: &mut Connection, steps: &[Arc<Step>], 
             Ok(response) => {
                 sent += step.body.length();
                 received += response.received;
+                hashed += response.hashed;
                 follow(load, response.location, &mut location)
             }
             Err(failure) => Err(failure),
@@ -112,7 +125,7 @@ async fn perform(load: &Load, connection: &mut Connection, steps: &[Arc<Step>], 
             return false;
         }
     }
-    counts.succeeded(began, sent, received);
+    counts.succeeded(began, sent, received, hashed);
     true
 }
 

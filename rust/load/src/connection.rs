@@ -1,8 +1,9 @@
 //! The connection of one client: it sends a request and reads the response, one after another.
 
+use std::hint::black_box;
 use std::sync::Arc;
 
-use ociserver_core::digest::Algorithm;
+use ociserver_core::digest::{Algorithm, Digest};
 use ociserver_core::hash::Hasher;
 
 use crate::content::Pieces;
@@ -25,6 +26,8 @@ pub(crate) struct Response {
     pub(crate) location: Option<String>,
     /// Size of the body in bytes.
     pub(crate) received: u64,
+    /// How many bytes of both bodies were hashed.
+    pub(crate) hashed: u64,
 }
 
 /// A client: its connection, which is opened again after it has ended, and its buffers.
@@ -32,6 +35,8 @@ pub(crate) struct Connection {
     origin: Arc<Origin>,
     /// The headers of every request.
     common: Arc<str>,
+    /// Whether to hash what is sent and received.
+    hash: bool,
     stream: Option<Stream>,
     out: Vec<u8>,
     buffer: Vec<u8>,
@@ -39,8 +44,8 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    pub(crate) fn new(origin: Arc<Origin>, common: Arc<str>) -> Self {
-        Self { origin, common, stream: None, out: Vec::new(), buffer: vec![0; READ_SIZE], pieces: None }
+    pub(crate) fn new(origin: Arc<Origin>, common: Arc<str>, hash: bool) -> Self {
+        Self { origin, common, hash, stream: None, out: Vec::new(), buffer: vec![0; READ_SIZE], pieces: None }
     }
 
     /// Connect, so that the first request does not have to.
@@ -68,7 +73,9 @@ impl Connection {
 
     /// Send a request on `stream`. Keeps the stream if it can serve another request.
     async fn attempt(&mut self, mut stream: Stream, step: &Step, path: &str) -> Result<Response, Attempt> {
-        let sent = self.send(&mut stream, step, path).await;
+        let mut sent_hash = BodyHash::new(self.hash);
+        let sent = self.send(&mut stream, step, path, &mut sent_hash).await;
+        sent_hash.digest();
         // A server that refuses a body may respond and stop reading before its end. Then the response counts, and not
         // the failed write.
         let (head, filled) = match (self.head(&mut stream, &step.method).await, sent) {
@@ -77,7 +84,7 @@ impl Connection {
             (Err(failure), _) => return Err(failure),
         };
         let expected = step.expect.contains(&head.status);
-        let mut taken = ReceivedBody::new(if expected { step.digest.as_deref() } else { None }, expected);
+        let mut taken = ReceivedBody::new(expected && (self.hash || step.digest.is_some()), expected);
         self.body(&mut stream, &head, filled, &mut taken).await.map_err(Attempt::Failed)?;
         if !head.closes {
             self.stream = Some(stream);
@@ -87,10 +94,11 @@ impl Connection {
             return Err(Attempt::Failed(Failure::Status(head.status, text)));
         }
         taken.check(step.digest.as_deref()).map_err(Attempt::Failed)?;
-        Ok(Response { location: head.location, received: taken.received })
+        let hashed = sent_hash.hashed + taken.hash.hashed;
+        Ok(Response { location: head.location, received: taken.received, hashed })
     }
 
-    async fn send(&mut self, stream: &mut Stream, step: &Step, path: &str) -> Result<(), Failure> {
+    async fn send(&mut self, stream: &mut Stream, step: &Step, path: &str, hash: &mut BodyHash) -> Result<(), Failure> {
         self.out.clear();
         step.write_head(path, &self.common, &mut self.out);
         let together = step.body.length() <= SMALL;
@@ -99,12 +107,19 @@ impl Connection {
         }
         match &step.body {
             Body::None => {}
-            Body::Bytes(bytes) if together => self.out.extend_from_slice(bytes),
-            Body::Bytes(bytes) => stream.write_all(bytes).await?,
+            Body::Bytes(bytes) => {
+                hash.update(bytes);
+                if together {
+                    self.out.extend_from_slice(bytes);
+                } else {
+                    stream.write_all(bytes).await?;
+                }
+            }
             Body::Content(content) => {
                 let pieces = self.pieces.get_or_insert_with(|| Pieces::new(*content));
                 pieces.restart(*content);
                 while let Some(piece) = pieces.next() {
+                    hash.update(piece);
                     if together {
                         self.out.extend_from_slice(piece);
                     } else {
@@ -193,32 +208,55 @@ enum Attempt {
     Failed(Failure),
 }
 
+/// Hashes a body, if asked to.
+struct BodyHash {
+    hasher: Option<Hasher>,
+    /// Number of bytes.
+    hashed: u64,
+}
+
+impl BodyHash {
+    fn new(hash: bool) -> Self {
+        Self { hasher: hash.then(|| Hasher::new(Algorithm::Sha256)), hashed: 0 }
+    }
+
+    fn update(&mut self, bytes: &[u8]) {
+        if let Some(hasher) = &mut self.hasher {
+            hasher.update(bytes);
+            self.hashed += bytes.len() as u64;
+        }
+    }
+
+    fn digest(&self) -> Option<Digest> {
+        // The compiler must not leave out a hash that nobody reads.
+        black_box(self.hasher.as_ref().map(Hasher::digest))
+    }
+}
+
 /// The body of a response as far as it is received.
 struct ReceivedBody {
     received: u64,
-    hasher: Option<Hasher>,
+    hash: BodyHash,
     wanted: bool,
     excerpt: Vec<u8>,
 }
 
 impl ReceivedBody {
-    fn new(digest: Option<&str>, wanted: bool) -> Self {
-        Self { received: 0, hasher: digest.map(|_| Hasher::new(Algorithm::Sha256)), wanted, excerpt: Vec::new() }
+    fn new(hash: bool, wanted: bool) -> Self {
+        Self { received: 0, hash: BodyHash::new(hash), wanted, excerpt: Vec::new() }
     }
 
     fn take(&mut self, bytes: &[u8]) {
         self.received += bytes.len() as u64;
-        if let Some(hasher) = &mut self.hasher {
-            hasher.update(bytes);
-        }
+        self.hash.update(bytes);
         if !self.wanted && self.excerpt.len() < EXCERPT {
             self.excerpt.extend_from_slice(&bytes[..bytes.len().min(EXCERPT - self.excerpt.len())]);
         }
     }
 
     fn check(&self, digest: Option<&str>) -> Result<(), Failure> {
-        match (&self.hasher, digest) {
-            (Some(hasher), Some(digest)) if hasher.digest().to_string() != digest => Err(Failure::WrongContent),
+        match (self.hash.digest(), digest) {
+            (Some(found), Some(digest)) if found.to_string() != digest => Err(Failure::WrongContent),
             _ => Ok(()),
         }
     }

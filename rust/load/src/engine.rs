@@ -30,10 +30,14 @@ pub struct Report {
     pub sent: u64,
     /// Bytes of response bodies of operations that succeeded.
     pub received: u64,
+    /// Bytes of both that the clients hashed.
+    pub hashed: u64,
     /// Median time of an operation that succeeded, in seconds.
     pub p50: f64,
     /// 99th percentile of these times, in seconds.
     pub p99: f64,
+    /// 99.9th percentile of these times, in seconds.
+    pub p999: f64,
     /// Number of failed operations by kind of failure.
     pub errors: Vec<(String, u64)>,
     /// The first request that failed, and why.
@@ -123,8 +127,10 @@ impl Load {
             seconds,
             sent: total.sent,
             received: total.received,
+            hashed: total.hashed,
             p50: time(0.5),
             p99: time(0.99),
+            p999: time(0.999),
             errors: total.errors.clone().into_iter().collect(),
             first_error: total.first_error.clone(),
         }

@@ -13,6 +13,7 @@ pub struct Load {
     common: Arc<str>,
     operations: Vec<Vec<Arc<Step>>>,
     repeat: bool,
+    hash: bool,
     begun: AtomicUsize,
     finished: AtomicU64,
     stopped: AtomicBool,
@@ -30,12 +31,14 @@ pub struct Progress {
 impl Load {
     /// Prepare a load.
     ///
-    /// Every request has `headers`. With `repeat`, the first operation follows the last.
+    /// Every request has `headers`. With `repeat`, the first operation follows the last. With `hash`, the clients hash
+    /// what they send and receive, as real clients do.
     pub fn new(
         origin: Arc<Origin>,
         headers: &[(String, String)],
         operations: Vec<Vec<Arc<Step>>>,
         repeat: bool,
+        hash: bool,
     ) -> Self {
         let mut common = format!("Host: {}\r\n", origin.authority);
         for (name, value) in headers {
@@ -46,6 +49,7 @@ impl Load {
             common: common.into(),
             operations,
             repeat,
+            hash,
             begun: AtomicUsize::new(0),
             finished: AtomicU64::new(0),
             stopped: AtomicBool::new(false),
@@ -77,7 +81,7 @@ impl Load {
 
     /// A connection for one client. It is not open yet.
     pub(crate) fn connection(&self) -> Connection {
-        Connection::new(self.origin.clone(), self.common.clone())
+        Connection::new(self.origin.clone(), self.common.clone(), self.hash)
     }
 
     pub(crate) fn done(&self) {

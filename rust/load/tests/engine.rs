@@ -68,9 +68,12 @@ fn get(path: &str) -> Arc<Step> {
     step("GET", Target::Path(path.into()), Body::None, 200)
 }
 
+fn origin(port: u16) -> Arc<Origin> {
+    Arc::new(Origin::new("127.0.0.1", port, &format!("127.0.0.1:{port}"), false).expect("is an address"))
+}
+
 fn load(port: u16, operations: Vec<Vec<Arc<Step>>>, repeat: bool) -> Arc<Load> {
-    let origin = Origin::new("127.0.0.1", port, &format!("127.0.0.1:{port}"), false).expect("is an address");
-    Arc::new(Load::new(Arc::new(origin), &[], operations, repeat))
+    Arc::new(Load::new(origin(port), &[], operations, repeat, false))
 }
 
 fn once(port: u16, operation: Vec<Arc<Step>>) -> Report {
@@ -123,6 +126,22 @@ fn an_upload_follows_the_location_and_sends_what_its_digest_says() {
     let asked = asked.lock().expect("held");
     assert_eq!(asked[1].0, "PUT /up/1?s=2&digest=x HTTP/1.1");
     assert_eq!(digest_of(Algorithm::Sha256, &asked[1].1), content.digest());
+}
+
+#[test]
+fn bodies_are_hashed_if_asked() {
+    let operation = |content| {
+        let small = step("PUT", Target::Path("/a".into()), Body::Bytes(vec![1; 70]), 200);
+        vec![small, step("PUT", Target::Path("/b".into()), Body::Content(content), 200), get("/c")]
+    };
+    for length in [1_000, 3_000_001] {
+        let (port, _) = server(|_| (OK, true));
+        for (hash, hashed) in [(false, 0), (true, 70 + length + 3 * "hello".len() as u64)] {
+            let steps = operation(Content { stamp: 4, offset: 0, length });
+            let report = Arc::new(Load::new(origin(port), &[], vec![steps], false, hash)).run(1, 1, None);
+            assert_eq!((report.count, report.hashed), (1, hashed));
+        }
+    }
 }
 
 #[test]

@@ -124,6 +124,11 @@ impl PyReport {
     }
 
     #[getter]
+    fn p999_s(&self) -> f64 {
+        self.0.p999
+    }
+
+    #[getter]
     fn errors(&self) -> HashMap<String, u64> {
         self.0.errors.iter().cloned().collect()
     }
@@ -149,7 +154,7 @@ impl PyOrigin {
 
 /// `progress` gets the numbers of operations that were started and that have ended. It may raise, and so may Ctrl-C.
 #[pyfunction]
-#[pyo3(signature = (origin, operations, *, clients, threads, seconds, repeat, headers, progress))]
+#[pyo3(signature = (origin, operations, *, clients, threads, seconds, repeat, hash, headers, progress))]
 // PyO3 passes new lists.
 #[allow(clippy::too_many_arguments, clippy::needless_pass_by_value)]
 pub(crate) fn run_load(
@@ -160,11 +165,12 @@ pub(crate) fn run_load(
     threads: usize,
     seconds: Option<f64>,
     repeat: bool,
+    hash: bool,
     headers: Vec<(String, String)>,
     progress: &Bound<'_, PyAny>,
 ) -> PyResult<PyReport> {
     let operations = operations.iter().map(|steps| steps.iter().map(|step| step.0.clone()).collect()).collect();
-    let load = Arc::new(Load::new(origin.0.clone(), &headers, operations, repeat));
+    let load = Arc::new(Load::new(origin.0.clone(), &headers, operations, repeat, hash));
     let duration = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
     let (ended, wait) = channel::<()>();
     let wait = Mutex::new(wait);
