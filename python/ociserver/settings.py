@@ -83,6 +83,9 @@ HELP: Final[Mapping[str, str]] = {
     "upload_timeout": "End an upload that received no data for this long.",
     "delete_untagged_after": "Delete a manifest if no tag, index or existing subject needs it and it was last pushed, "
     "requested by HEAD or untagged this long ago. Without this flag, no manifest is deleted.",
+    # Metrics.
+    "metrics_address": "Where to answer Prometheus' scrapes, at /metrics: 127.0.0.1:9100, or 9100 for a port of "
+    "127.0.0.1. Everybody who reaches this address can read the metrics. Without this flag there are none.",
     # The log.
     "log_level": "Lowest level of messages to log.",
     "log_format": "text: lines for people. json: one JSON object on each line. The log is written to stdout.",

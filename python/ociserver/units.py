@@ -14,6 +14,7 @@ __all__ = [
     "SIZE_PATTERN",
     "format_size",
     "machine_memory",
+    "parse_address",
     "parse_duration",
     "parse_port",
     "parse_size",
@@ -80,6 +81,19 @@ def parse_port(text: str) -> int:
     if not _PORT.fullmatch(text) or int(text) > MAX_PORT:
         raise ValueError(f"{text!r} is not a port; write a number from 0 to {MAX_PORT}.")
     return int(text)
+
+
+def parse_address(text: str) -> tuple[str, int]:
+    """A host and a port: `127.0.0.1:9100`, `[::1]:9100`; a port alone is one of 127.0.0.1.
+
+    Raises:
+        ValueError: the text is not an address.
+    """
+    host, colon, port = text.rpartition(":")
+    is_bracketed = host.startswith("[") and host.endswith("]")
+    if (colon and not host.strip("[]")) or (":" in host and not is_bracketed):
+        raise ValueError(f"{text!r} is not an address; write 127.0.0.1:9100, or 9100 for a port of 127.0.0.1.")
+    return host.strip("[]") or "127.0.0.1", parse_port(port)
 
 
 def format_size(size: int) -> str:

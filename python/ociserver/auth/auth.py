@@ -29,6 +29,7 @@ from ociserver.auth.tokens import LIFETIME_S, IssuedToken, Tokens
 from ociserver.auth.watched_file import CHECK_EVERY_S
 from ociserver.errors import OCIError
 from ociserver.interface import Backend
+from ociserver.meter import Meter
 
 if TYPE_CHECKING:
     from ociserver._core import Request
@@ -67,6 +68,7 @@ class Auth:
         service: the name of this registry in the token protocol.
         realm: the URL of the token endpoint. By default `/v2/token` at the host that the client has asked.
         check_every_s: seconds between two looks at the file of users.
+        meter: is told of sign-ins and tokens, for metrics.
         throttle: slows down the guessing of passwords; by default one with its own defaults.
         hashing_threads: passwords that are checked at the same time; by default half of the cores.
         clock: the time in seconds since the epoch.
@@ -97,11 +99,13 @@ class Auth:
         clock: Callable[[], float] = time.time,
         token_server: TokenServer | None = None,
         oidc: Sequence[OidcProvider] = (),
+        meter: Meter | None = None,
     ) -> None:
         keys = token_keys or TokenKeys([new_key().encode()])
         if not isinstance(rules, Rules):
             rules = Rules(rules, groups, unlimited=TOKEN_SERVER if token_server is not None and not rules else "")
         self._rules = rules
+        self._meter = meter or Meter()
         self._has_endpoint = token_server is None
         if token_server is None:
             self._challenges = Challenges(realm, service)
@@ -121,6 +125,7 @@ class Auth:
             clock,
             token_server=token_server,
             oidc=oidc,
+            meter=self._meter,
         )
 
     @property
@@ -146,6 +151,7 @@ class Auth:
         except InvalidCredentialsError as error:
             what = token_error(scope)
             if what is not None:
+                self._meter.signed_in("token", "refused")
                 audit.record("token-refused", reason=str(error), client=client_of(scope))
             raise self._challenges.unauthorized(scope, request, str(error), what) from None
 
@@ -272,6 +278,7 @@ class Auth:
             provided=self._rules.claims_of(identity),
             expires=identity.expires,
         )
+        self._meter.token_issued()
         self._record("token", scope, identity, scope=format_scope(grants))
         return token
 

@@ -19,7 +19,9 @@ from ociserver.auth.oidc import OidcProvider
 from ociserver.auth.origin import client_of
 from ociserver.auth.token_server import TokenServer
 from ociserver.auth.tokens import Tokens, is_ours
+from ociserver.errors import OCIError
 from ociserver.lru import LRU
+from ociserver.meter import Meter
 
 if TYPE_CHECKING:
     from ociserver.types import Scope
@@ -73,6 +75,7 @@ class Authenticator:
         clock: the time in seconds since the epoch.
         token_server: issues the tokens in place of this registry, whose own ones are then refused.
         oidc: providers whose tokens are accepted too.
+        meter: is told of sign-ins with a password.
 
     Raises:
         ValueError: two of them have the same issuer or name, so that it is not clear who verifies a token.
@@ -88,8 +91,10 @@ class Authenticator:
         *,
         token_server: TokenServer | None = None,
         oidc: Sequence[OidcProvider] = (),
+        meter: Meter | None = None,
     ) -> None:
         self._tokens = tokens
+        self._meter = meter or Meter()
         self._accounts = accounts
         self._authenticate = authenticate
         self._known: LRU[bytes, Known] = LRU(MAX_KNOWN)
@@ -167,6 +172,20 @@ class Authenticator:
             InvalidCredentialsError: the name or the password is wrong.
             OCIError: TOOMANYREQUESTS if the client has to wait; 503 if the keys of a provider cannot be fetched.
         """
+        via = OIDC if user in self._providers else "htpasswd"
+        try:
+            identity = await self._sign_in(user, password, client)
+        except InvalidCredentialsError:
+            self._meter.signed_in(via, "refused")
+            raise
+        except OCIError as error:
+            if error.code == "TOOMANYREQUESTS":
+                self._meter.signed_in(via, "throttled")
+            raise
+        self._meter.signed_in(identity.via, "accepted")
+        return identity
+
+    async def _sign_in(self, user: str, password: str, client: str) -> Identity:
         provider = self._providers.get(user)
         if provider is not None:
             try:

@@ -16,6 +16,7 @@ from ociserver.cli.errors import WrongConfigError
 from ociserver.cli.messages import PUSH, Trial
 from ociserver.cli.parameters import option
 from ociserver.interface import Backend
+from ociserver.meter import Meter
 from ociserver.serve.errors import CannotServeError
 from ociserver.serve.stores import Store
 from ociserver.settings import TOKEN_KEY_VARIABLE
@@ -98,7 +99,7 @@ def _read_defaults(context: click.Context, _: click.Parameter, path: Path | None
         return None
     config = read(path)
     stores = config.leaves()
-    context.default_map = _flags(config.server) | _flags(config.options)
+    context.default_map = _flags(config.server) | _flags(config.options) | _flags(config.metrics, "metrics_")
     if len(stores) == 1:
         # If there is only one store, flags apply to it, as without a file.
         context.default_map |= _flags(stores[0])
@@ -145,13 +146,19 @@ def cached(values: Values) -> list[bool]:
     return [False] if config is None or config.registry is None else list(config.cached())
 
 
-def together(values: Values, stores: Sequence[Store]) -> Backend:
-    """The stores with the backends that the file puts in front of them."""
+def together(values: Values, stores: Sequence[Store], meter: Meter | None = None) -> Backend:
+    """The stores with the backends that the file puts in front of them.
+
+    Args:
+        values: the flags.
+        stores: one for each of `leaves`.
+        meter: is told of what caches do.
+    """
     config: Config | None = values["config"]
     if config is None or config.registry is None:
         return stores[0].backend
     remaining = iter(stores)
-    return config.backend(lambda _: next(remaining).backend)
+    return config.backend(lambda _: next(remaining).backend, meter)
 
 
 def has_users(values: Values) -> bool:
@@ -160,8 +167,12 @@ def has_users(values: Values) -> bool:
     return config is not None and config.auth is not None
 
 
-def authority(values: Values) -> Auth | None:
+def authority(values: Values, meter: Meter | None = None) -> Auth | None:
     """Who may do what, as the file says. None: everybody may do everything.
+
+    Args:
+        values: the flags.
+        meter: is told of sign-ins and tokens.
 
     Raises:
         CannotServeError: the file of users or the key of tokens cannot be used.
@@ -181,7 +192,7 @@ def authority(values: Values) -> Auth | None:
         )
 
     try:
-        return auth_of(config.auth, kept, values["workers"])
+        return auth_of(config.auth, kept, values["workers"], meter)
     except (ImportError, OSError, ValueError) as error:
         raise CannotServeError(f"auth: {error}") from error
 
@@ -221,9 +232,9 @@ def trial(values: Values) -> Trial:
     return Trial("pull", next(registry.to_pull(), ""))
 
 
-def _flags(part: Any) -> Values:
-    """The values of a table of the file, as texts of flags."""
-    table = {field.name: getattr(part, field.name) for field in fields(part)}
+def _flags(part: Any, prefix: str = "") -> Values:
+    """The values of a table of the file, as texts of flags, whose names begin with the prefix."""
+    table = {prefix + field.name: getattr(part, field.name) for field in fields(part)}
     kind = table.pop("kind", None)
     if kind:
         table["memory"] = kind == "memory"

@@ -8,10 +8,11 @@ from typing import Any, Final, TypeVar
 import click
 
 from ociserver.proxies import parse_networks
-from ociserver.units import parse_duration, parse_port, parse_size
+from ociserver.units import parse_address, parse_duration, parse_port, parse_size
 from ociserver.urls import check_host
 
 __all__ = [
+    "ADDRESS",
     "DURATION",
     "HOST",
     "NETWORKS",
@@ -55,6 +56,7 @@ class Parsed(click.ParamType[Any]):
             self.fail(str(error), param, ctx)
 
 
+ADDRESS: Final = Parsed(parse_address)
 DURATION: Final = Parsed(parse_duration)
 NETWORKS: Final = Parsed(parse_networks)
 HOST: Final = Parsed(check_host)

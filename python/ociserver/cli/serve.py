@@ -13,7 +13,7 @@ from ociserver.cli import options as handler_options
 from ociserver.cli.collect import policy_options
 from ociserver.cli.data import default_folder
 from ociserver.cli.errors import CommandError, serving_errors
-from ociserver.cli.parameters import DURATION, NETWORKS, PORT, SIZE, Command, option
+from ociserver.cli.parameters import ADDRESS, DURATION, NETWORKS, PORT, SIZE, Command, option
 from ociserver.proxies import PROXY_HEADERS
 from ociserver.settings import HELP, LOG_FORMATS, LOG_LEVELS
 from ociserver.store.sqlite import Durability
@@ -26,6 +26,7 @@ _PROXIES: Final = "Proxies in front"
 _KEEP: Final = "Where to keep contents, and what to accept"
 _COLLECT: Final = "When to collect"
 _LOG: Final = "Log"
+_METRICS: Final = "Metrics"
 _LIMITS: Final = "Limits"
 
 _EPILOG: Final = """\
@@ -120,6 +121,7 @@ file of --config again. /healthz says whether the process is alive, /readyz whet
 @option("--log-level", section=_LOG, type=click.Choice(LOG_LEVELS), default="info", help=HELP["log_level"])
 @option("--log-format", section=_LOG, type=click.Choice(LOG_FORMATS), default="text", help=HELP["log_format"])
 @option("--access-log/--no-access-log", section=_LOG, default=True, help=HELP["access_log"])
+@option("--metrics-address", section=_METRICS, type=ADDRESS, metavar="HOST:PORT", help=HELP["metrics_address"])
 def serve(**values: Any) -> None:
     """Serve a registry over HTTP.
 

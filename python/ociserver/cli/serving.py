@@ -19,9 +19,11 @@ from ociserver import __version__, build_profile
 from ociserver.cli import configured, messages
 from ociserver.cli import options as handler_options
 from ociserver.cli.certificates import certificate_from
+from ociserver.cli.metering import metering_from
 from ociserver.cli.reread import Rereader
 from ociserver.cli.table import counted
 from ociserver.handler import Handler
+from ociserver.meter import Meter
 from ociserver.proxies import TrustedProxies
 from ociserver.serve import run, sockets, tls
 from ociserver.serve.granian import check as check_granian
@@ -30,7 +32,7 @@ from ociserver.serve.notify import Notifier
 from ociserver.serve.open_files import connections_within_limits, descriptors_for
 from ociserver.serve.reload import Reload
 from ociserver.serve.replaceable import Kept, Replaceable
-from ociserver.serve.schedule import Schedule
+from ociserver.serve.schedule import CollectionMeter, Schedule
 from ociserver.serve.stores import Store, claim, folder, memory
 from ociserver.serve.tuning import tune_process
 from ociserver.serve.workers import Worker, supervise
@@ -68,7 +70,9 @@ def start(values: dict[str, Any]) -> NoReturn:
     # All workers, and all handlers of reloads, share the key, so that they can resume each other's uploads.
     os.environ.setdefault(UPLOAD_KEY_VARIABLE, secrets.token_hex(32))
     os.environ.setdefault(TOKEN_KEY_VARIABLE, secrets.token_hex(32))
-    stores = [_store(leaf) for leaf in leaves]
+    metering = metering_from(values, worker)
+    meter = None if metering is None else metering.recorder
+    stores = [_store(leaf, meter) for leaf in leaves]
     if worker is None:
         claimed = [claim(leaf["data"], group_readable=leaf["group_readable"]) for leaf in leaves if not leaf["memory"]]
         listeners = sockets.listen(values["host"], values["port"], configured.called("host", values["host"]))
@@ -82,13 +86,19 @@ def start(values: dict[str, Any]) -> NoReturn:
     def on_ready() -> None:
         _warn(log, values["max_connections"], limits.max_connections)
         _welcome(log, values, port, configured.place(stores), is_tls=certificate is not None)
+        if metering is not None:
+            metering.say_where()
         notifier.ready()
 
-    served, reload = _served(values, leaves, stores, functools.partial(_handler, log, worker), is_worker=bool(worker))
-    with ExitStack() as collections:
+    served, reload = _served(
+        values, leaves, stores, functools.partial(_handler, log, worker, meter), is_worker=bool(worker)
+    )
+    with ExitStack() as beside:
+        if metering is not None:
+            beside.enter_context(metering.served(stores))
         if worker is None:
             for leaf in leaves:
-                collections.enter_context(_collection(leaf))
+                beside.enter_context(_collection(leaf, meter))
         if worker is None and values["workers"] > 1:
             status = supervise(
                 listeners,
@@ -97,6 +107,7 @@ def start(values: dict[str, Any]) -> NoReturn:
                 None if reload is None else reload.check,
                 notifier,
                 graceful_timeout_s=values["graceful_timeout"],
+                shared=None if metering is None else metering.shared.descriptor,
             )
             outcome = run.Outcome(status, clean=True)
         else:
@@ -121,19 +132,21 @@ def start(values: dict[str, Any]) -> NoReturn:
     sys.exit(outcome.status)
 
 
-def _handler(log: Log, worker: Worker | None, values: dict[str, Any], stores: Sequence[Store]) -> Handler:
+def _handler(
+    log: Log, worker: Worker | None, meter: Meter | None, values: dict[str, Any], stores: Sequence[Store]
+) -> Handler:
     options = handler_options.options_from(values)
     if worker:
         # Each process counts its own requests. The worker's number makes their ids unique.
         options = replace(options, debug_id=f"{options.debug_id or 'ociserver'}{worker.number}")
-    backend = configured.together(values, stores)
     networks = values["trusted_proxies"]
     return Handler(
-        backend,
+        configured.together(values, stores, meter),
         options,
-        auth=configured.authority(values),
+        auth=configured.authority(values, meter),
         observe=log.access if values["access_log"] else None,
         proxies=TrustedProxies(networks, values["proxy_headers"]) if networks else None,
+        meter=meter,
     )
 
 
@@ -191,7 +204,7 @@ def _refuse_workers(count: int, leaves: list[dict[str, Any]]) -> None:
         )
 
 
-def _store(values: dict[str, Any]) -> Store:
+def _store(values: dict[str, Any], meter: Meter | None = None) -> Store:
     accepts = {name: values[name] for name in ("immutable_tags", "lax_child_references")}
     if values["memory"]:
         return memory(max_bytes=values["memory_limit"], **accepts)
@@ -200,6 +213,7 @@ def _store(values: dict[str, Any]) -> Store:
         durability=values["durability"],
         group_readable=values["group_readable"],
         renew_after_s=_renew_after(values),
+        meter=meter,
         **accepts,
     )
 
@@ -211,7 +225,7 @@ def _renew_after(values: dict[str, Any]) -> float:
 
 
 @contextmanager
-def _collection(values: dict[str, Any]) -> Iterator[None]:
+def _collection(values: dict[str, Any], meter: CollectionMeter | None) -> Iterator[None]:
     """Scheduled collection of a store. With several workers, their parent does it for all of them."""
     if values["memory"] or not values["collect_every"]:
         yield
@@ -220,7 +234,7 @@ def _collection(values: dict[str, Any]) -> Iterator[None]:
     for name in ("unreferenced_after", "grace", "upload_timeout", "delete_untagged_after"):
         if values[name] is not None:
             arguments += [f"--{name.replace('_', '-')}", f"{values[name]}s"]
-    schedule = Schedule(arguments, values["collect_every"])
+    schedule = Schedule(arguments, values["collect_every"], meter=meter)
     schedule.start()
     try:
         yield

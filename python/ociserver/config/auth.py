@@ -19,6 +19,7 @@ from ociserver.auth.tokens import LIFETIME_S, MAX_LIFETIME_S, MIN_LIFETIME_S
 from ociserver.config.auth_providers import PROVIDERS_SCHEMA, Oidc, ProviderName, TokenServer
 from ociserver.config.auth_values import Name, NamePattern, NamePatterns
 from ociserver.config.values import Duration, File, Flag, Part, Text, Url
+from ociserver.meter import Meter
 from ociserver.units import parse_duration
 
 __all__ = ["Auth", "AuthRule", "Htpasswd", "auth_of", "rules_of"]
@@ -181,13 +182,16 @@ def rules_of(auth: Auth) -> Rules:
     return Rules([rule.built() for rule in auth.rules], auth.groups or {}, unlimited=VIA if auth.is_unruled else "")
 
 
-def auth_of(auth: Auth, kept_keys: Callable[[], TokenKeys], processes: int) -> auth_package.Auth:
+def auth_of(
+    auth: Auth, kept_keys: Callable[[], TokenKeys], processes: int, meter: Meter | None = None
+) -> auth_package.Auth:
     """What the table describes, for a handler.
 
     Args:
         auth: the table.
         kept_keys: the keys of tokens if the table has none.
         processes: that serve the same registry on this machine.
+        meter: is told of sign-ins and tokens.
 
     Raises:
         ValueError: the file of users, a key or a file of keys is wrong.
@@ -204,4 +208,5 @@ def auth_of(auth: Auth, kept_keys: Callable[[], TokenKeys], processes: int) -> a
         hashing_threads=usable_threads(processes),
         token_server=None if auth.token_server is None else auth.token_server.built(),
         oidc=[provider.built(name) for name, provider in (auth.oidc or {}).items()],
+        meter=meter,
     )

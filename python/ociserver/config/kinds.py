@@ -21,6 +21,7 @@ from ociserver import compose, memory, store
 from ociserver.config.lines import Key
 from ociserver.config.values import HOSTS_SCHEMA, Duration, File, Flag, Host, Part, Prefix, Size, Text, TokenHost, Url
 from ociserver.interface import Backend
+from ociserver.meter import Meter
 from ociserver.settings import EXAMPLE_IMAGE, UPLOAD_KEY_VARIABLE
 from ociserver.store.sqlite import Durability
 from ociserver.units import parse_duration, parse_size
@@ -343,7 +344,7 @@ class Cache(Kind):
     def places(self) -> Sequence[Sequence[Key]]:
         return [("local",), *(("hosts", host) if host else ("upstream",) for host in self._upstreams())]
 
-    def build(self, *inner: Backend) -> Backend:
+    def build(self, *inner: Backend, meter: Meter | None = None) -> Backend:
         local, *upstreams = inner
         if not upstreams:
             raise ValueError("the cache has neither `upstream` nor `hosts`; set at least one")
@@ -356,7 +357,8 @@ class Cache(Kind):
         if self.local_repositories is not None:
             pattern = _pattern(self.local_repositories)
             settings["is_local"] = lambda name: bool(pattern.match(name))
-        return compose.Cache(dict(zip(self._upstreams(), upstreams, strict=True)), local, **settings)
+        upstreams_by_host = dict(zip(self._upstreams(), upstreams, strict=True))
+        return compose.Cache(upstreams_by_host, local, meter=meter, **settings)
 
     def takes_push(self, repository: str) -> bool:
         patterns = self.local_repositories

@@ -11,10 +11,11 @@ from ociserver.config.kinds import Cache, Kind, Memory, Registry, Store
 from ociserver.config.lines import Key
 from ociserver.config.values import Bound, Count, Duration, File, Flag, Networks, Part, Port, Text
 from ociserver.interface import Backend
+from ociserver.meter import Meter
 from ociserver.proxies import ProxyHeaders
 from ociserver.settings import LogFormat, LogLevel
 
-__all__ = ["BuildError", "Config", "Options", "Server"]
+__all__ = ["BuildError", "Config", "Metrics", "Options", "Server"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +35,14 @@ class Server(Part):
     log_level: LogLevel | None = None
     log_format: LogFormat | None = None
     access_log: Flag | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metrics(Part):
+    """The table `[metrics]`: figures for Prometheus."""
+
+    address: Text | None = None
+    """Where to answer scrapes: "127.0.0.1:9100", or a port of 127.0.0.1 alone, "9100". By default nowhere."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +80,8 @@ class Config(Part):
 
     server: Server = field(default_factory=Server)
     """Where to listen, the limits and the log."""
+    metrics: Metrics = field(default_factory=Metrics)
+    """Figures for Prometheus. By default there are none."""
     options: Options = field(default_factory=Options)
     """How to answer, to behave as other registries do."""
     auth: Auth | None = None
@@ -86,18 +97,21 @@ class Config(Part):
         """For each of `leaves`, whether a cache keeps its contents there."""
         return iter(()) if self.registry is None else _cached(self.registry, within=False)
 
-    def backend(self, leaf: Callable[[Any], Backend] = lambda leaf: leaf.build()) -> Backend:
+    def backend(
+        self, leaf: Callable[[Any], Backend] = lambda leaf: leaf.build(), meter: Meter | None = None
+    ) -> Backend:
         """The backend that the file describes, not yet open.
 
         Args:
             leaf: makes the backend of each of `leaves`.
+            meter: is told of what caches do.
 
         Raises:
             ValueError: the file describes no registry, or one that cannot be built: then a `BuildError`.
         """
         if self.registry is None:
             raise ValueError("the configuration has no [registry] table")
-        return _build(self.registry, leaf, ("registry",))
+        return _build(self.registry, leaf, meter, ("registry",))
 
 
 def _leaves(kind: Kind) -> Iterator[Store | Memory]:
@@ -115,11 +129,17 @@ def _cached(kind: Kind, *, within: bool) -> Iterator[bool]:
         yield from _cached(each, within=within or (isinstance(kind, Cache) and number == 0))
 
 
-def _build(kind: Kind, leaf: Callable[[Any], Backend], at: tuple[Key, ...]) -> Backend:
+def _build(kind: Kind, leaf: Callable[[Any], Backend], meter: Meter | None, at: tuple[Key, ...]) -> Backend:
     places = zip(kind.inner, kind.places, strict=True)
-    inner = [_build(each, leaf, (*at, *place)) for each, place in places]
+    inner = [_build(each, leaf, meter, (*at, *place)) for each, place in places]
     try:
-        return leaf(kind) if isinstance(kind, (Store, Memory)) else kind.build(*inner)
+        match kind:
+            case Store() | Memory():
+                return leaf(kind)
+            case Cache():
+                return kind.build(*inner, meter=meter)
+            case _:
+                return kind.build(*inner)
     except ImportError as error:
         raise BuildError(
             at, f"needs packages that are not installed ({error}). Install them: pip install 'ociserver[client]'"

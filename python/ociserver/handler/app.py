@@ -26,6 +26,7 @@ from ociserver.handler.pace import Pace
 from ociserver.handler.responses import Answer, empty
 from ociserver.handler.site import Site
 from ociserver.interface import Backend
+from ociserver.meter import Meter
 from ociserver.options import Options
 from ociserver.proxies import TrustedProxies
 from ociserver.types import Receive, Scope, Send
@@ -79,6 +80,7 @@ class Handler:
         body_limits: limits on the time that the body of a request may take.
         proxies: the proxies that are believed about the address of a client, and about the scheme and host that it has
             asked. Without it, the client is whoever has opened the connection.
+        meter: is told of requests and errors, for metrics.
 
     It belongs at the root of a site, where clients look for `/v2/`. If it is mounted below a prefix, it adds the prefix
     to each Location and Link, and a reverse proxy has to map `/v2/` to the prefix.
@@ -99,6 +101,7 @@ class Handler:
         observe: Callable[[Event], None] | None = None,
         body_limits: BodyLimits | None = None,
         proxies: TrustedProxies | None = None,
+        meter: Meter | None = None,
     ) -> None:
         options = options or Options()
         if given := options.debug_id:
@@ -116,9 +119,11 @@ class Handler:
             Pace(TINY_EVENTS_PER_S),
             body_limits or BodyLimits(),
             auth,
+            meter,
         )
         self._observe = observe
         self._proxies = proxies
+        self._meter = meter
         self._opened = False
         self._opening = asyncio.Lock()
         self._nowait: NowaitReader | None = None
@@ -150,9 +155,9 @@ class Handler:
         if scope["type"] != "http":
             await self._other(scope, receive, send)
             return
-        began = time.perf_counter() if self._observe else 0.0
         call = Call(self.site, scope, receive, send)
         token = request_context.set(call)
+        began = self._begin()
         try:
             answer = await self._answer(call)
             if call.identity is not None:
@@ -174,8 +179,8 @@ class Handler:
                 if call.body.pending:
                     await call.body.drain()
                 call.body.close()
-            if self._observe:
-                self._observe(self._event(call, time.perf_counter() - began))
+            if began is not None:
+                self._report(call, time.perf_counter() - began)
 
     async def _answer(self, call: Call) -> Answer | None:
         """The answer to a request. None: it was sent, piece by piece."""
@@ -277,6 +282,21 @@ class Handler:
             await send({"type": "lifespan.shutdown.failed", "message": f"the backend could not be closed: {error}"})
             return
         await send({"type": "lifespan.shutdown.complete"})
+
+    def _begin(self) -> float | None:
+        """When a request begins; None if nobody wants to know."""
+        if self._meter is not None:
+            self._meter.request_began()
+        elif self._observe is None:
+            return None
+        return time.perf_counter()
+
+    def _report(self, call: Call, duration: float) -> None:
+        event = self._event(call, duration)
+        if self._meter is not None:
+            self._meter.request_ended(event)
+        if self._observe is not None:
+            self._observe(event)
 
     def _event(self, call: Call, duration: float) -> Event:
         request = getattr(call, "request", None)

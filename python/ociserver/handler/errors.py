@@ -30,6 +30,8 @@ async def fail(call: Call, error: Exception) -> None:
     """
     request_id = call.request_id
     wire = marshal_error(error)
+    if call.site.meter:
+        call.site.meter.request_failed(wire.code)
     if wire.status >= 500 and not (isinstance(error, OCIError) and error.is_logged):
         ours = _is_ours(error)
         if not ours:

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from ociserver.handler.responses import Answer
     from ociserver.handler.site import Site
     from ociserver.interface import Backend
+    from ociserver.meter import Meter
+
+    Observe = Callable[[Event], None]
 
 __all__ = ["nowait_reader"]
 
@@ -38,7 +41,7 @@ def nowait_reader(site: Site, backend: Backend, observe: Callable[[Event], None]
         backend: the backend without its guard, which `admit_nowait` stands for here.
         observe: called with an `Event` after each request.
     """
-    read_nowait, options = read_nowait_of(backend), site.options
+    read_nowait, options, meter = read_nowait_of(backend), site.options, site.meter
     if read_nowait is None:
         return None
 
@@ -47,14 +50,31 @@ def nowait_reader(site: Site, backend: Backend, observe: Callable[[Event], None]
         if options.write_error or _log.isEnabledFor(logging.DEBUG):
             return None
         wire = marshal_error(error)
-        return None if wire.status >= 500 else whole(response_of(wire))
+        if wire.status >= 500:
+            return None
+        if meter:
+            meter.request_failed(wire.code)
+        return whole(response_of(wire))
 
     return NowaitReader(
         read_nowait,
         refusal,
         blobs=not options.locations_for_descriptor and not options.redirect_pulls,
         tag_digest=not options.omit_digest_from_tag_get_response,
-        observe=observe,
+        observe=_reporting(meter, observe),
         ids=site.request_ids,
         admit=None if site.auth is None else site.auth.admit_nowait,
     )
+
+
+def _reporting(meter: Meter | None, observe: Observe | None) -> Observe | None:
+    """Reports an answered read to both."""
+    if meter is None or observe is None:
+        return observe if meter is None else meter.request_answered
+    count = meter.request_answered
+
+    def report(event: Event) -> None:
+        count(event)
+        observe(event)
+
+    return report

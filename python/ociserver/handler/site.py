@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from ociserver.handler.deadlines import Deadlines
     from ociserver.handler.pace import Pace
     from ociserver.interface import Backend
+    from ociserver.meter import Meter
     from ociserver.options import Options
 
 __all__ = ["Site"]
@@ -29,6 +30,7 @@ class Site:
         pace: bounds the events in a second of bodies in tiny pieces.
         body_limits: limits on the time that a body may take.
         auth: knows the clients and their rights; None: everybody may do everything.
+        meter: is told of requests and errors; None: nobody counts them.
     """
 
     backend: Backend
@@ -38,3 +40,4 @@ class Site:
     pace: Pace
     body_limits: BodyLimits
     auth: Authority | None
+    meter: Meter | None

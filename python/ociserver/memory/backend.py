@@ -23,6 +23,7 @@ from ociserver.memory.content import Blob, Reader
 from ociserver.memory.repository import Repository, SortedNames, Stored
 from ociserver.memory.sessions import Session, Sessions
 from ociserver.memory.upload import Upload
+from ociserver.meter import Figures
 
 __all__ = ["Memory"]
 
@@ -83,6 +84,12 @@ class Memory(Backend, reads_nowait=True):
     def content_bytes(self) -> int:
         """The part of `size_bytes` that is contents, including unfinished uploads."""
         return self._books.contents
+
+    def figures(self) -> Figures:
+        """What the registry holds. Any thread may call it."""
+        blobs, repositories = list(self._blobs.values()), list(self._repositories.values())
+        sizes = sum(blob.size for blob in blobs)
+        return Figures(len(blobs), sizes, sum(len(each.manifests) for each in repositories), len(self._sessions))
 
     # Reader
 

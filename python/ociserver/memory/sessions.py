@@ -55,6 +55,9 @@ class Sessions:
         self._by_id[session.id] = session
         return session
 
+    def __len__(self) -> int:
+        return len(self._by_id)
+
     def find(self, repository: str, upload_id: str) -> Session:
         """The session of an id. Raises BLOB_UPLOAD_UNKNOWN."""
         session = self._by_id.get(upload_id)

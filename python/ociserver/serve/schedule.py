@@ -7,18 +7,29 @@ import logging
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, Protocol
 
 from ociserver.units import format_size
 
-__all__ = ["Schedule"]
+__all__ = ["CollectionMeter", "Schedule"]
 
 _log = logging.getLogger("ociserver.collect")
 
 STOP_S: Final = 5.0
 """How long a running collection may take to end when the server stops, before it is killed. It can be interrupted at
 any point."""
+
+
+class CollectionMeter(Protocol):
+    """Is told of collections, for metrics."""
+
+    def collected(self, seconds: float, freed_bytes: int, at: float) -> None:
+        """A collection has succeeded."""
+
+    def collection_failed(self) -> None:
+        """A collection has failed."""
 
 
 class Schedule:
@@ -30,9 +41,18 @@ class Schedule:
         arguments: for `ociserver collect`.
         interval_s: seconds between the end of one collection and the start of the next.
         stop_s: how long a collection may take to end before it is killed.
+        meter: is told of collections.
     """
 
-    def __init__(self, arguments: Sequence[str], interval_s: float, stop_s: float = STOP_S) -> None:
+    def __init__(
+        self,
+        arguments: Sequence[str],
+        interval_s: float,
+        stop_s: float = STOP_S,
+        *,
+        meter: CollectionMeter | None = None,
+    ) -> None:
+        self._meter = meter
         self._command = [sys.executable, "-m", "ociserver", "collect", "--json", *arguments]
         self._interval_s = interval_s
         self._stop_s = stop_s
@@ -63,8 +83,14 @@ class Schedule:
                 self._collect()
             except OSError:
                 _log.exception("collection could not be started; the next attempt is in %g s", self._interval_s)
+                self._failed()
+
+    def _failed(self) -> None:
+        if self._meter:
+            self._meter.collection_failed()
 
     def _collect(self) -> None:
+        began = time.monotonic()
         with subprocess.Popen(  # noqa: S603 - our own program
             self._command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         ) as process:
@@ -78,8 +104,11 @@ class Schedule:
         if process.returncode != 0:
             reason = errors.strip() or f"it exited with status {process.returncode}"
             _log.warning("collection failed: %s; the next attempt is in %g s", reason, self._interval_s)
+            self._failed()
             return
         report = json.loads(output)
+        if self._meter:
+            self._meter.collected(time.monotonic() - began, report["freed_bytes"], time.time())
         if report["counts"]:
             counts = ", ".join(f"{count} {reason}" for reason, count in report["counts"].items())
             _log.info("collected %s: %s freed", counts, format_size(report["freed_bytes"]))

@@ -11,6 +11,7 @@ from pathlib import Path
 from ociserver import store
 from ociserver.interface import Backend
 from ociserver.memory import Memory
+from ociserver.meter import Meter
 from ociserver.serve.errors import CannotServeError
 from ociserver.store.folder import check_folder
 from ociserver.store.modes import GROUP_READABLE, PRIVATE
@@ -52,6 +53,7 @@ def folder(
     immutable_tags: bool,
     lax_child_references: bool,
     renew_after_s: float,
+    meter: Meter | None = None,
 ) -> Store:
     """A durable registry in one folder."""
     backend = store.Store(
@@ -61,6 +63,7 @@ def folder(
         immutable_tags=immutable_tags,
         lax_child_references=lax_child_references,
         renew_after_s=renew_after_s,
+        meter=meter,
     )
     return Store(backend, f"in {path}")
 

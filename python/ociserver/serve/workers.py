@@ -28,8 +28,9 @@ __all__ = ["Worker", "supervise"]
 _log = logging.getLogger("ociserver.workers")
 
 _VARIABLE: Final = "_OCISERVER_WORKER"
-"""Environment variable that makes a process a worker: its number, which no other worker has or had, and the descriptors
-of its ends of two pipes and of its sockets, separated by commas."""
+"""Environment variable that makes a process a worker: its number, which no other worker has or had; its place, which
+it has from the worker that it replaces; and the descriptors of its ends of two pipes, of the memory that all processes
+share (-1: none) and of its sockets. They are separated by commas."""
 
 RESTART_S: Final = 1.0
 """Pause before a worker is replaced, so that one that fails at once does not use up the machine."""
@@ -49,14 +50,20 @@ class Worker:
 
     Args:
         number: of the worker, from 1.
+        place: of the worker, from 0. A worker that replaces another has its place.
         listeners: the listening sockets.
         ready: descriptor of the pipe for heartbeats.
         life: descriptor of the pipe that ends when the parent does.
+        shared: descriptor of the memory that all processes share; None: there is none.
     """
 
-    def __init__(self, number: int, listeners: list[socket.socket], ready: int, life: int) -> None:
+    def __init__(
+        self, number: int, place: int, listeners: list[socket.socket], ready: int, life: int, shared: int | None
+    ) -> None:
         self.number = number
+        self.place = place
         self.listeners = listeners
+        self.shared = shared
         self._heart = Heart(ready)
         threading.Thread(target=self._watch, args=(life,), name="ociserver-parent", daemon=True).start()
 
@@ -66,8 +73,9 @@ class Worker:
         value = os.environ.pop(_VARIABLE, None)
         if value is None:
             return None
-        number, ready, life, *descriptors = (int(part) for part in value.split(","))
-        return cls(number, [socket.socket(fileno=descriptor) for descriptor in descriptors], ready, life)
+        number, place, ready, life, shared, *descriptors = (int(part) for part in value.split(","))
+        listeners = [socket.socket(fileno=descriptor) for descriptor in descriptors]
+        return cls(number, place, listeners, ready, life, shared if shared >= 0 else None)
 
     def tell(self) -> None:
         """Tell the parent that this worker serves requests."""
@@ -95,6 +103,7 @@ def supervise(
     silence_s: float = SILENCE_S,
     stop_margin_s: float = STOP_MARGIN_S,
     restart_s: float = RESTART_S,
+    shared: int | None = None,
 ) -> int:
     """Run `count` workers until a signal.
 
@@ -108,13 +117,21 @@ def supervise(
         silence_s: how long a worker may send no heartbeat before it is killed and replaced.
         stop_margin_s: how long after `graceful_timeout_s` a worker that has not ended is killed.
         restart_s: pause before a worker is replaced.
+        shared: descriptor of memory that the workers share, which they inherit.
 
     Returns:
         The exit status: the highest of those of the workers.
     """
     stop_s = graceful_timeout_s + stop_margin_s
     supervisor = _Supervisor(
-        listeners, count, check, notifier or Notifier(), stop_s=stop_s, silence_s=silence_s, restart_s=restart_s
+        listeners,
+        count,
+        check,
+        notifier or Notifier(),
+        stop_s=stop_s,
+        silence_s=silence_s,
+        restart_s=restart_s,
+        shared=shared,
     )
     return asyncio.run(supervisor.run(on_ready))
 
@@ -139,6 +156,7 @@ class _Supervisor:
         stop_s: float,
         silence_s: float,
         restart_s: float,
+        shared: int | None,
     ) -> None:
         self._listeners = listeners
         self._count = count
@@ -147,6 +165,7 @@ class _Supervisor:
         self._stop_s = stop_s
         self._silence_s = silence_s
         self._restart_s = restart_s
+        self._shared = shared
         self._numbers = itertools.count(1)
         self._reloads = 0
         self._serving: set[int] = set()
@@ -164,7 +183,7 @@ class _Supervisor:
         if self._check is not None:
             loop.add_signal_handler(signal.SIGHUP, self._on_hangup)
         started = [loop.create_future() for _ in range(self._count)]
-        keepers = [asyncio.create_task(self._keep(each)) for each in started]
+        keepers = [asyncio.create_task(self._keep(place, each)) for place, each in enumerate(started)]
         ready = asyncio.create_task(self._tell(started, on_ready))
         watching = asyncio.create_task(self._watch())
         keeping_alive = asyncio.create_task(self._notifier.keep_alive())
@@ -178,14 +197,14 @@ class _Supervisor:
         await asyncio.gather(*started)
         on_ready()
 
-    async def _keep(self, started: asyncio.Future[None]) -> int:
+    async def _keep(self, place: int, started: asyncio.Future[None]) -> int:
         """Start a worker, and another one each time it ends by itself; returns the status of the last."""
         starts = 0
         while True:
             starts += 1
             number = next(self._numbers)
             reloads = self._reloads
-            worker = await self._start(number)
+            worker = await self._start(number, place)
             if await worker.pulse.serving:
                 self._serving.add(number)
                 if reloads != self._reloads:
@@ -232,16 +251,18 @@ class _Supervisor:
                     _log.error("worker %d has not responded for %g s; %s", number, silent_s, then)
                     _send(worker, signal.SIGKILL)
 
-    async def _start(self, number: int) -> _Running:
+    async def _start(self, number: int, place: int) -> _Running:
         ready, ready_of_worker = os.pipe()
-        descriptors = [ready_of_worker, self._life_of_workers, *(each.fileno() for each in self._listeners)]
+        sockets = [each.fileno() for each in self._listeners]
+        shared = [] if self._shared is None else [self._shared]
+        described = (number, place, ready_of_worker, self._life_of_workers, *(shared or [-1]), *sockets)
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
             "ociserver",
             *sys.argv[1:],
-            pass_fds=descriptors,
-            env={**os.environ, _VARIABLE: ",".join(map(str, (number, *descriptors)))},
+            pass_fds=[ready_of_worker, self._life_of_workers, *shared, *sockets],
+            env={**os.environ, _VARIABLE: ",".join(map(str, described))},
             # A Ctrl-C in a terminal goes to the whole process group, and only the parent must get it.
             start_new_session=True,
         )

@@ -13,10 +13,12 @@ from typing import Final, Self, TypeVar
 from ociserver.errors import OCIError
 from ociserver.interface import Descriptor, PushedManifest
 from ociserver.manifests import read_pushed
+from ociserver.meter import Figures, Meter
 from ociserver.store import manifests, reads, writes
 from ociserver.store.directory import Directory
 from ociserver.store.disk_reserve import Reserve
 from ociserver.store.errors import StoreError, is_full_below, of_disk
+from ociserver.store.figures import read_figures
 from ociserver.store.folder import BLOBS, DATABASE, check_folder
 from ociserver.store.modes import GROUP_READABLE, PRIVATE
 from ociserver.store.opening import resume_upload, start_upload
@@ -52,6 +54,7 @@ class Store(Reading, reads_nowait=True):
             After a HEAD, a client can rely on the content for the time of the collection's policy, minus this.
         group_readable: the group of the files may read them (modes 0750 and 0640). Without it, only their user may.
             Existing files keep their modes.
+        meter: is told of commits, for metrics.
 
     Raises:
         StoreError: when the store is opened, if the folder cannot be used. The message says what to do.
@@ -66,12 +69,13 @@ class Store(Reading, reads_nowait=True):
         durability: Durability = "full",
         renew_after_s: float = RENEW_AFTER_S,
         group_readable: bool = False,
+        meter: Meter | None = None,
     ) -> None:
         self.path = Path(path)
         self.modes = GROUP_READABLE if group_readable else PRIVATE
         self._immutable_tags = immutable_tags
         self._lax = lax_child_references
-        database = SQLite(self.path / DATABASE, durability, self.modes)
+        database = SQLite(self.path / DATABASE, durability, self.modes, meter=meter)
         blobs = Directory(self.path / BLOBS, sync=durability != "off", settle=database.settle, modes=self.modes)
         super().__init__(database, blobs, renew_after_s)
         self.room = Room(self.path, Reserve(self.path / "registry.reserve", self.modes), database.owed)
@@ -123,6 +127,14 @@ class Store(Reading, reads_nowait=True):
             return False
         self.upkeep.start()
         return True
+
+    def figures(self) -> Figures:
+        """What the store holds. Any thread may call it, and the store need not be open.
+
+        Raises:
+            sqlite3.Error: the database cannot be read, or does not exist yet.
+        """
+        return read_figures(self.path / DATABASE)
 
     # Writer
 

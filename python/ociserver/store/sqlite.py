@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from ociserver.errors import OCIError
+from ociserver.meter import Meter
 from ociserver.store.checkpoint import Checkpointer
 from ociserver.store.disk import sync_folder
 from ociserver.store.errors import StoreError, damaged, of_database, of_disk
@@ -66,6 +67,7 @@ class SQLite:
         lock_wait_s: seconds that a write waits for other processes before it is refused with 503.
         convert_bytes: the most bytes in a file of an older version that is rewritten when it is opened, so that free
             pages can be removed from it.
+        meter: is told of commits.
     """
 
     def __init__(
@@ -77,11 +79,13 @@ class SQLite:
         *,
         lock_wait_s: float = LOCK_WAIT_S,
         convert_bytes: int = CONVERT_BYTES,
+        meter: Meter | None = None,
     ) -> None:
         self._path = path
         self._lock_wait_s = lock_wait_s
         self._convert_bytes = convert_bytes
         self._durability = durability
+        self._meter = meter
         self._modes = modes
         self._schema = schema
         self._lock_path = path.with_suffix(".lock")
@@ -120,7 +124,12 @@ class SQLite:
         assert self._writer is not None
         assert self._lock is not None
         self._writing = SQLiteWriter(
-            self._writer, self._lock, self._durability, str(self._path), lock_wait_s=self._lock_wait_s
+            self._writer,
+            self._lock,
+            self._durability,
+            str(self._path),
+            lock_wait_s=self._lock_wait_s,
+            meter=self._meter,
         )
         self._writing.start()
 

@@ -14,10 +14,12 @@ import contextlib
 import logging
 import sqlite3
 import threading
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeVar
 
+from ociserver.meter import Meter
 from ociserver.store.errors import of_database, of_disk, unavailable
 from ociserver.store.failpoint import reach
 from ociserver.store.group_commit import GroupQueue
@@ -71,6 +73,7 @@ class SQLiteWriter:
         durability: see `SQLite`.
         where: the path of the database, for messages.
         lock_wait_s: seconds that a transaction waits for other processes before it is refused with 503.
+        meter: is told of commits.
     """
 
     def __init__(
@@ -81,12 +84,14 @@ class SQLiteWriter:
         where: str,
         *,
         lock_wait_s: float,
+        meter: Meter | None = None,
     ) -> None:
         self._connection = connection
         self._lock = lock
         self._durability = durability
         self._where = where
         self._lock_wait_s = lock_wait_s
+        self._meter = meter
         self._jobs: GroupQueue[_Job] = GroupQueue()
         # Transactions that wait for the lock. The thread that takes them out, under the mutex, has to answer them.
         self._batch: list[_Job] = []
@@ -158,6 +163,7 @@ class SQLiteWriter:
                 continue
             with self._mutex:
                 self._batch = batch
+            began = time.monotonic() if self._meter else 0.0
             try:
                 if not self._lock.acquire():
                     return
@@ -167,6 +173,8 @@ class SQLiteWriter:
                     self._connection.execute(f"PRAGMA synchronous = {wanted}")
                     synchronous = wanted
                 self._commit(batch)
+                if batch and self._meter:
+                    self._meter.committed(len(batch), time.monotonic() - began)
             except Exception as error:
                 # The group itself failed (a full disk, an I/O error), so nothing is committed. All transactions get
                 # this error, also one that failed by itself: another one may have caused that.

@@ -32,6 +32,7 @@ from ociserver.interface import (
 )
 from ociserver.iterators import closing
 from ociserver.media_types import is_media_type
+from ociserver.meter import CacheContent, Meter
 from ociserver.single_flight import SingleFlight
 
 __all__ = ["Cache"]
@@ -79,6 +80,7 @@ class Cache(Backend, reads_nowait=True):
             cache answers 504.
         retry_after: seconds for which the cache does not ask an upstream that failed about tags and lists that it has
             itself. After that, one request tries upstream.
+        meter: is told of reads and of failures of upstream, for metrics.
         use_after: seconds after which the cache records another use of a content, for the order of eviction.
 
     Raises:
@@ -98,14 +100,17 @@ class Cache(Backend, reads_nowait=True):
         answer_timeout: float = ANSWER_TIMEOUT_S,
         retry_after: float = RETRY_AFTER_S,
         use_after: float = USE_AFTER_S,
+        meter: Meter | None = None,
     ) -> None:
         seconds = (tag_lifetime, upstream_timeout, list_timeout, answer_timeout, retry_after, use_after)
         if min(*seconds, max_bytes or 0) < 0:
             raise ValueError("max_bytes, lifetimes, timeouts, retry_after and use_after must not be negative")
         given = upstream if isinstance(upstream, Mapping) else {"": upstream}
         self._upstreams = {
-            host: Upstream(complete(backend), host, retry_after, answer_timeout) for host, backend in given.items()
+            host: Upstream(complete(backend), host, retry_after, answer_timeout, meter)
+            for host, backend in given.items()
         }
+        self._meter = meter
         self._routes = Routes(self._upstreams)
         self._local = complete(local)
         self._is_local = is_local
@@ -149,16 +154,21 @@ class Cache(Backend, reads_nowait=True):
         try:
             reader = await self._local.get_blob(route.repository, digest, range)
         except OCIError as error:
-            return await self._otherwise(route, error, lambda _: self._blobs.get(route, digest, range))
+            return await self._otherwise(route, "blob", error, lambda _: self._blobs.get(route, digest, range))
+        self._count("blob", is_hit=True)
         self._eviction.use(Content("blob", digest))
         return reader
 
     async def resolve_blob(self, repository: str, digest: str) -> Descriptor:
         route = self._routes.find(repository)
         try:
-            return await self._local.resolve_blob(route.repository, digest)
+            found = await self._local.resolve_blob(route.repository, digest)
         except OCIError as error:
-            return await self._otherwise(route, error, lambda upstream: upstream.resolve_blob(route.name, digest))
+            return await self._otherwise(
+                route, "blob", error, lambda upstream: upstream.resolve_blob(route.name, digest)
+            )
+        self._count("blob", is_hit=True)
+        return found
 
     async def get_manifest(self, repository: str, digest: str) -> Manifest:
         route = self._routes.find(repository)
@@ -196,9 +206,13 @@ class Cache(Backend, reads_nowait=True):
         elif kind == "manifest_get":
             used = Content("manifest", found[0].digest, route.repository)
         else:
-            return found
-        # A use must be recorded from time to time. The other code path does that.
-        return found if self._eviction.was_just_used(used) else None
+            used = None
+        if used is not None and not self._eviction.was_just_used(used):
+            # A use must be recorded from time to time. The other code path does that.
+            return None
+        if self._meter:
+            self._meter.cache_read("blob" if kind.startswith("blob") else "manifest", is_hit=True)
+        return found
 
     # Writer
 
@@ -291,9 +305,11 @@ class Cache(Backend, reads_nowait=True):
 
     async def _list(self, route: Route, ask: Ask[Item]) -> AsyncIterator[Item]:
         if await self._is_upstreams(route):
+            self._count("list", is_hit=False)
             is_known = await self._index.owner(route.repository) is not None
             items = self._lists.upstreams(route, ask, is_known=is_known)
         else:
+            self._count("list", is_hit=True)
             items = self._lists.locals(route, ask)
         async with closing(items) as found:
             async for item in found:
@@ -319,16 +335,23 @@ class Cache(Backend, reads_nowait=True):
             return False
         return await self._index.owner(repository) == "upstream"
 
-    async def _otherwise(self, route: Route, error: OCIError, ask: Callable[[Upstream], Awaitable[Item]]) -> Item:
+    async def _otherwise(
+        self, route: Route, content: CacheContent, error: OCIError, ask: Callable[[Upstream], Awaitable[Item]]
+    ) -> Item:
         """Ask upstream, if the local error only says that the content is missing."""
         if error.code not in CONTENT_UNKNOWN or not await self._is_upstreams(route):
             raise error
         assert route.upstream
+        self._count(content, is_hit=False)
         try:
             return await ask(route.upstream)
         except OCIError as other:
             # If upstream does not even know the repository, the local error is more specific.
             raise error if other.code == "NAME_UNKNOWN" else other from None
+
+    def _count(self, content: CacheContent, *, is_hit: bool) -> None:
+        if self._meter:
+            self._meter.cache_read(content, is_hit=is_hit)
 
     async def _is_tagged(self, repository: str) -> bool:
         try:
@@ -349,15 +372,21 @@ class Cache(Backend, reads_nowait=True):
     # Manifests
 
     async def _by_digest(self, route: Route, digest: str, read: Callable[[str, str], Awaitable[Found]]) -> Found:
-        for _ in range(ATTEMPTS):
+        for attempt in range(ATTEMPTS):
             try:
-                return usable(await read(route.repository, digest))
+                found = usable(await read(route.repository, digest))
             except OCIError as error:
-                await self._otherwise(route, error, lambda _: self._manifests.fetch(route, digest))
+                await self._otherwise(route, "manifest", error, lambda _: self._manifests.fetch(route, digest))
+            else:
+                if not attempt:
+                    self._count("manifest", is_hit=True)
+                return found
         return usable(await read(route.repository, digest))
 
     async def _by_tag(self, route: Route, tag: str, read: Callable[[str, str], Awaitable[Found]]) -> Found:
-        if not await self._manifests.is_fresh(route, tag) and await self._is_upstreams(route):
+        is_hit = await self._manifests.is_fresh(route, tag) or not await self._is_upstreams(route)
+        self._count("manifest", is_hit=is_hit)
+        if not is_hit:
             try:
                 await self._manifests.refresh(route, tag)
             except OCIError as error:

@@ -68,7 +68,9 @@ class Fetching:
                 file = await self._make_file(route, digest, lock, is_kept=is_kept)
                 try:
                     await self._write(download, route, ahead, file, lock, is_kept=is_kept)
-                except BaseException:
+                except BaseException as error:
+                    if isinstance(error, OCIError) and error.code == "DIGEST_INVALID":
+                        upstream.count(error)
                     with contextlib.suppress(Exception):
                         await finish(file.discard())
                     raise

@@ -23,8 +23,9 @@ from typing import Final
 from ociserver.context import request_context, retry_until
 from ociserver.errors import HTTPError, OCIError, UnreachableError, marshal_error
 from ociserver.lru import LRU
+from ociserver.meter import UpstreamFailure
 
-__all__ = ["Breaker", "Health", "NotAskedError", "RefusedError", "State", "briefly", "is_down", "warn"]
+__all__ = ["Breaker", "Health", "NotAskedError", "RefusedError", "State", "briefly", "failure_of", "is_down", "warn"]
 
 RETRY_FOR_S: Final = 0.6
 """Seconds in which a client may retry a request that has another answer or is a probe: enough for one retry."""
@@ -225,6 +226,24 @@ def is_down(error: BaseException) -> bool:
         return False
     status = marshal_error(error).status
     return status >= 500 or status in (408, 429)
+
+
+def failure_of(error: Exception) -> UpstreamFailure | None:
+    """How a request to upstream has failed. None: it was answered, or not made."""
+    if isinstance(error, NotAskedError):
+        return None
+    if isinstance(error, RefusedError):
+        return "refused"
+    if isinstance(error, OCIError) and error.code == "DIGEST_INVALID":
+        return "wrong_content"
+    if not is_down(error):
+        return None
+    status = marshal_error(error).status
+    if isinstance(error, TimeoutError) or status in (408, 504):
+        return "slow"
+    if status == 429:
+        return "throttled"
+    return "unreachable" if isinstance(error, UnreachableError) else "server_error"
 
 
 def warn(text: str) -> None:

@@ -9,11 +9,12 @@ from dataclasses import replace
 from typing import Any, Final, TypeVar
 
 from ociserver._core import digest_of
-from ociserver.compose.cache.health import Health, RefusedError
+from ociserver.compose.cache.health import Health, RefusedError, failure_of
 from ociserver.errors import HTTPError, OCIError, RegistryError, marshal_error
 from ociserver.interface import Backend, BlobReader, Descriptor, Manifest
 from ociserver.iterators import closing
 from ociserver.media_types import fetched_type, is_media_type
+from ociserver.meter import Meter
 
 __all__ = ["Upstream", "wrong_content"]
 
@@ -36,13 +37,17 @@ class Upstream:
         host: the host that it stands for, for messages; "" for the registry's own host.
         retry_after: see `Health`.
         answer_timeout: seconds that upstream has to begin an answer, including retries.
+        meter: is told of requests that failed.
     """
 
-    def __init__(self, backend: Backend, host: str, retry_after: float, answer_timeout: float) -> None:
+    def __init__(
+        self, backend: Backend, host: str, retry_after: float, answer_timeout: float, meter: Meter | None = None
+    ) -> None:
         self.backend = backend
         self.host = host or _host_of(backend)
         self.health = Health(self.host, retry_after)
         self._answer_timeout = answer_timeout
+        self._meter = meter
 
     async def get_blob(self, name: str, digest: str) -> BlobReader:
         """Open a blob. Its size is known. Read it with `read`."""
@@ -57,7 +62,7 @@ class Upstream:
 
     async def read(self, name: str, reader: BlobReader) -> AsyncIterator[bytes]:
         """The pieces of a blob, with errors translated."""
-        with self._translated(name):
+        with self._metered(), self._translated(name):
             async for piece in reader:
                 yield piece
 
@@ -86,9 +91,15 @@ class Upstream:
             if first is None:
                 return
             yield first
-            with self._translated(name):
+            with self._metered(), self._translated(name):
                 async for item in open_items:
                     yield item
+
+    def count(self, error: Exception) -> None:
+        """Report a failure of upstream to the meter."""
+        failure = failure_of(error)
+        if failure is not None and self._meter:
+            self._meter.upstream_failed(failure)
 
     @asynccontextmanager
     async def _asking(self, name: str) -> AsyncIterator[None]:
@@ -98,7 +109,7 @@ class Upstream:
             NotAskedError: upstream failed recently.
             HTTPError: 504 if it does not answer in time.
         """
-        with self.health.asking(name), self._translated(name):
+        with self._metered(), self.health.asking(name), self._translated(name):
             try:
                 async with asyncio.timeout(self._answer_timeout):
                     yield
@@ -106,6 +117,14 @@ class Upstream:
                 raise HTTPError(
                     504, f"upstream ({self.host}) did not answer within {self._answer_timeout:g} seconds"
                 ) from None
+
+    @contextmanager
+    def _metered(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            self.count(error)
+            raise
 
     @contextmanager
     def _translated(self, name: str) -> Iterator[None]:
