@@ -1,0 +1,1 @@
+"""`ociserver.testing` as its users have it: the fixtures of the plugin, in this run and in runs of their own."""
