@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         Manifest,
         PushedManifest,
         Reader,
+        SpoolLimits,
         Url,
         Writer,
     )
@@ -64,6 +65,7 @@ __all__ = [
     "RegistryError",
     "RequestContext",
     "Response",
+    "SpoolLimits",
     "Store",
     "StoreError",
     "TrustedProxies",
@@ -109,6 +111,7 @@ _MODULES: Final = {
         "Manifest",
         "PushedManifest",
         "Reader",
+        "SpoolLimits",
         "Url",
         "Writer",
     ),

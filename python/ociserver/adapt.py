@@ -3,34 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Final
 
-from ociserver.interface import Backend, BlobWriter, Deleter, Lister, OpenSink, Reader, ReadNowait, Writer
+from ociserver.backend_like import BackendLike
+from ociserver.checked import METHODS, Checked, is_ours
+from ociserver.interface import Backend, BlobWriter, OpenSink, ReadNowait
 
 __all__ = ["complete", "if_any", "read_nowait_of", "refresh", "write_all"]
-
-_METHODS: Final = tuple(
-    name
-    for part in (Reader, Writer, Deleter, Lister)
-    for name, value in vars(part).items()
-    if name[0] != "_" and callable(value)
-)
 
 _READS: Final = frozenset({"get_blob", "get_manifest", "get_tag", "resolve_blob", "resolve_manifest", "resolve_tag"})
 
 
-def complete(backend: Any) -> Backend:
+def complete(backend: BackendLike) -> Backend:
     """A backend with the methods of `backend`, which may be any object. Missing methods raise UNSUPPORTED.
 
+    A backend of one's own is called with checks (`ociserver.checked`). Ours are returned as they are.
+
     Raises:
-        TypeError: the object has none of the methods.
+        TypeError: the object is a class, has none of the methods, or has one that cannot be called as it should.
     """
+    given: object = backend
+    if isinstance(given, type):
+        name = given.__qualname__
+        raise TypeError(f"the class {name} is not a backend: pass an object of it, such as {name}()")
     if isinstance(backend, Backend):
-        return backend
-    if not any(hasattr(backend, name) for name in _METHODS):
+        if isinstance(backend, Checked) or all(is_ours(getattr(backend, name)) for name in METHODS):
+            return backend
+    elif not any(hasattr(backend, name) for name in METHODS):
         raise TypeError(f"{backend!r} is not a backend: it has no method of ociserver.Backend, such as get_manifest")
-    return _Completed(backend)
+    checked = Checked(backend)
+    if isinstance(backend, Backend) and read_nowait_of(backend) is not None:
+        checked.reads_nowait = True
+    return checked
 
 
 def read_nowait_of(backend: Backend) -> ReadNowait | None:
@@ -82,23 +86,3 @@ async def write_all(writer: BlobWriter, content: AsyncIterator[bytes]) -> None:
     async for data in content:
         await writer.write(data)
         await give(open_sink)
-
-
-class _Completed(Backend):
-    def __init__(self, inner: Any) -> None:
-        self._inner = inner
-        for name in _METHODS:
-            method = getattr(inner, name, None)
-            if method is not None:
-                setattr(self, name, method)
-
-    async def __aenter__(self) -> Self:
-        if hasattr(self._inner, "__aenter__"):
-            await self._inner.__aenter__()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        if hasattr(self._inner, "__aexit__"):
-            await self._inner.__aexit__(kind, error, traceback)

@@ -57,6 +57,11 @@ CODES: Final[Mapping[str, tuple[int, str]]] = {
 """Status and default message by code: the spec's table of error codes, and Docker's RANGE_INVALID."""
 
 
+def _check_status(status: object) -> None:
+    if status is not None and not isinstance(status, int):
+        raise TypeError(f"the status of an error is an int such as 404, and not {status!r}")
+
+
 class RegistryError(Exception):
     """The base of all errors that this package raises on purpose."""
 
@@ -65,7 +70,7 @@ class OCIError(RegistryError):
     """An error with a code of the distribution spec.
 
     Args:
-        code: one of `CODES`, or your own code.
+        code: one of `CODES`, or your own code, which needs a status.
         message: for people; by default the message of the code.
         detail: any JSON value, which is sent to the client.
         status: HTTP status instead of that in the table (413 with SIZE_INVALID, 507 with UNKNOWN).
@@ -86,6 +91,10 @@ class OCIError(RegistryError):
         headers: Mapping[str, str] | None = None,
         is_logged: bool = False,
     ) -> None:
+        given: object = code
+        if not isinstance(given, str):
+            raise TypeError(f"the code of an OCIError is a str such as 'BLOB_UNKNOWN', and not {code!r}")
+        _check_status(status)
         super().__init__(code, message)
         self.code = code
         self.message = message or CODES.get(code, (0, ""))[1]
@@ -106,6 +115,7 @@ class HTTPError(RegistryError):
     """A status without a code of the spec. `str()` is `<status> <reason>[: message]`."""
 
     def __init__(self, status: int, message: str = "", *, headers: Mapping[str, str] | None = None) -> None:
+        _check_status(status)
         super().__init__(status, message)
         self.status = status
         self.message = message

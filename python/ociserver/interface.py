@@ -16,6 +16,8 @@ from typing import Any, Final, NoReturn, Protocol, Self
 
 from ociserver._core import ByteRange
 from ociserver.errors import OCIError
+from ociserver.spool import Spool, SpoolLimits
+from ociserver.spooled_upload import SpooledUpload
 from ociserver.values import UNKNOWN_SIZE, Descriptor, File, Manifest, PushedManifest, Url
 
 __all__ = [
@@ -34,8 +36,10 @@ __all__ = [
     "ReadNowait",
     "Reader",
     "Sink",
+    "SpoolLimits",
     "Url",
     "Writer",
+    "end_spool",
 ]
 
 CHUNK_SIZE: Final = 8 * 1024
@@ -242,7 +246,15 @@ class Reader:
 
 
 class Writer:
-    """Writes contents. The first blob, manifest or upload creates a repository."""
+    """Writes contents. The first blob, manifest or upload creates a repository.
+
+    A backend with `push_blob` need not have uploads in chunks. They then wait in temporary files (`ociserver.spool`),
+    and `push_blob` gets all bytes at the end. One process has such an upload: with several workers, the next request
+    of the upload fails in another worker, BLOB_UPLOAD_UNKNOWN.
+    """
+
+    spool_limits: SpoolLimits = SpoolLimits()
+    """Limits on uploads that wait for `push_blob`."""
 
     async def push_blob(self, repository: str, descriptor: Descriptor, chunks: AsyncIterable[bytes]) -> Descriptor:
         """Store a blob in one request.
@@ -264,8 +276,12 @@ class Writer:
             repository: the repository to push to.
             chunk_size: bytes that the caller intends to send at a time; 0: not known.
             algorithm: the algorithm that the digest of the commit will probably have (spec: `digest-algorithm`).
+
+        Raises:
+            OCIError: by default also SIZE_INVALID and TOOMANYREQUESTS, for a limit of `spool_limits`.
         """
-        _unsupported("push_blob_chunked")
+        spool = _spool_of(self, "push_blob_chunked")
+        return SpooledUpload(spool, spool.start(repository), 0, self.push_blob)
 
     async def push_blob_chunked_resume(
         self, repository: str, upload_id: str, *, offset: int | None, digest: str | None = None
@@ -282,7 +298,8 @@ class Writer:
         Raises:
             OCIError: BLOB_UPLOAD_UNKNOWN. A writer over the network may raise it later.
         """
-        _unsupported("push_blob_chunked_resume")
+        spool = _spool_of(self, "push_blob_chunked_resume")
+        return SpooledUpload(spool, spool.find(repository, upload_id), offset, self.push_blob)
 
     async def locate_upload(self, repository: str, upload_id: str) -> Url | None:
         """A URL where a client can continue an upload, without credentials. None: it continues here.
@@ -331,6 +348,23 @@ class Writer:
                 it keeps; MANIFEST_BLOB_UNKNOWN; DENIED.
         """
         _unsupported("push_manifest")
+
+
+def _spool_of(writer: Writer, method: str) -> Spool:
+    """The spool of a backend, which is made at the first upload: a subclass need not call `__init__`."""
+    if getattr(writer.push_blob, "__func__", None) is Writer.push_blob:
+        _unsupported(method)
+    spool: Spool | None = vars(writer).get("_spool")
+    if spool is None:
+        spool = vars(writer)["_spool"] = Spool(writer.spool_limits)
+    return spool
+
+
+def end_spool(backend: object) -> None:
+    """End the uploads that wait for `push_blob` of this object. A later upload makes a new spool."""
+    spool: Spool | None = getattr(backend, "__dict__", {}).pop("_spool", None)
+    if spool is not None:
+        spool.close()
 
 
 class Deleter:
@@ -397,4 +431,4 @@ class Backend(Reader, Writer, Deleter, Lister):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        return None
+        end_spool(self)

@@ -1,18 +1,24 @@
-"""Checks of a pushed manifest that all our registries make."""
+"""Checks of what is pushed, for all registries."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Final
 
-from ociserver._core import ManifestInfo, Reference, is_tag, read_manifest
+from ociserver._core import ManifestInfo, Reference, is_repository, is_tag, read_manifest
 from ociserver.digests import content_digest
 from ociserver.errors import OCIError
 from ociserver.interface import Descriptor
 
-__all__ = ["check_tags", "missing_reference", "read_pushed", "refused_retype"]
+__all__ = ["check_repository", "check_tags", "missing_reference", "read_pushed", "refused_retype"]
 
 _KINDS: Final = {"blob": "blob", "manifest": "manifest", "unknown": "blob or manifest"}
+
+
+def check_repository(repository: str) -> None:
+    """Raises NAME_INVALID if this is not a valid name of a repository."""
+    if not is_repository(repository):
+        raise OCIError("NAME_INVALID")
 
 
 def check_tags(tags: Sequence[str]) -> None:

@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 import jwt
 import pytest
 
-from ociserver import Handler
+from ociserver import Handler, Manifest
 from tests.auth.registry import PASSWORDS, basic, bearer, handler, token
 from tests.handler.driver import Reply, request
 
@@ -155,5 +155,5 @@ async def test_without_authentication_there_is_no_endpoint() -> None:
 
 
 class _Empty:
-    async def get_tag(self, repository: str, tag: str) -> None:
+    async def get_tag(self, repository: str, tag: str) -> Manifest:
         raise AssertionError

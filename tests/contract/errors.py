@@ -1,27 +1,3 @@
-"""Expecting an error by its code."""
+"""The names of `ociserver.testing.contract.errors`, for all tests."""
 
-from __future__ import annotations
-
-from collections.abc import Awaitable, Iterator
-from contextlib import contextmanager
-
-import pytest
-
-from ociserver import OCIError
-
-
-@contextmanager
-def refused(*codes: str) -> Iterator[pytest.ExceptionInfo[OCIError]]:
-    """The block has to raise an `OCIError` with one of these codes."""
-    with pytest.raises(OCIError) as caught:
-        yield caught
-    assert caught.value.code in codes
-
-
-async def code_of(work: Awaitable[object]) -> str | None:
-    """The code of the error that something raises, or None where it raises none."""
-    try:
-        await work
-    except OCIError as error:
-        return error.code
-    return None
+from ociserver.testing.contract.errors import *  # noqa: F403 - the names are those of its `__all__`

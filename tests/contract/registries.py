@@ -3,50 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterable, Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ociserver import Backend, Memory, Store, compose
+from ociserver import Backend, Descriptor, Memory, PushedManifest, Store, compose
+from ociserver.adapt import if_any
+from ociserver.compose.wrapper import DeleterOf, ListerOf, ReaderOf, Wrapper
+from ociserver.testing.contract.capabilities import Capabilities, Settings, Subject
 from tests.support.remote import Remote
 
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """Settings of a registry, as in `Memory`."""
-
-    immutable_tags: bool = False
-    lax_child_references: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Capabilities:
-    """What a backend can do by its nature. Where it cannot, `test_refusals` demands the refusal.
-
-    Args:
-        writes: pushes, uploads, mounts; else UNSUPPORTED.
-        deletes: deletions, and tags that move; else `refusal`.
-        refusal: the code of a refused deletion.
-        mounts_from_anywhere: `mount_blob` without a source; else UNSUPPORTED.
-        remote: reached by the protocol, which says less. A failed mount is an upload that has begun; the answer
-            to a HEAD has no code; no referrers and no repository are the same; and a write is acknowledged, or
-            refused, when its request ends: with `aclose` or `commit`.
-    """
-
-    writes: bool = True
-    deletes: bool = True
-    refusal: str = "DENIED"
-    mounts_from_anywhere: bool = True
-    remote: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Subject:
-    """A backend under test, and the registry that is filled for it: itself, unless it cannot be written to."""
-
-    backend: Backend
-    filled: Backend
-    can: Capabilities
+__all__ = ["BACKENDS", "CLIENTS", "REGISTRIES", "WRAPPERS", "Capabilities", "Registry", "Settings", "Subject"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +59,30 @@ async def _allow(repository: str, access: compose.Access) -> None:
     await asyncio.sleep(0)
 
 
+class Spooled(ReaderOf, DeleterOf, ListerOf, Wrapper):
+    """Takes blobs in one request. Uploads in chunks are those of `Backend`."""
+
+    async def push_blob(self, repository: str, descriptor: Descriptor, chunks: AsyncIterable[bytes]) -> Descriptor:
+        return await self.inner.push_blob(repository, descriptor, chunks)
+
+    async def mount_blob(self, from_repository: str | None, to_repository: str, digest: str) -> Descriptor:
+        return await self.inner.mount_blob(from_repository, to_repository, digest)
+
+    async def push_manifest(
+        self,
+        repository: str,
+        content: bytes,
+        media_type: str,
+        *,
+        digest: str | None = None,
+        tags: Sequence[str] = (),
+        create_only: Collection[str] = (),
+    ) -> PushedManifest:
+        return await self.inner.push_manifest(
+            repository, content, media_type, digest=digest, tags=tags, **if_any(create_only)
+        )
+
+
 BACKENDS = (Registry("memory", _memory), Registry("store", _store))
 """Registries of their own."""
 
@@ -114,6 +105,7 @@ WRAPPERS = (
         "sub", _memory, lambda inner: compose.Sub(inner, "team/project"), Capabilities(mounts_from_anywhere=False)
     ),
     Registry("debug", _memory, compose.Debug),
+    Registry("spooled", _memory, Spooled, Capabilities(starts_repositories=False)),
     Registry("cache", _memory, lambda inner: compose.Cache(Memory(), inner)),
     Registry("cache over store", _store, lambda inner: compose.Cache(Memory(), inner)),
     Registry("unify", _memories, None),

@@ -10,9 +10,9 @@ from ociserver import OCIError
 from ociserver.store import Store
 from ociserver.store.check import check
 from ociserver.store.collect import Policy, collect
+from ociserver.testing.contract.media_types import JSON, NONE, SUBJECT, document
 from tests.contract.contents import DOCKER_IMAGE, DOCKER_LIST, IMAGE, INDEX, REPOSITORY, digest_of, read_blob
 from tests.contract.contents import collect as listed
-from tests.contract.test_media_types import JSON, NONE, SUBJECT, document
 
 pytestmark = pytest.mark.anyio
 

@@ -7,11 +7,12 @@ guard: `Auth.admit_nowait` asks the rules for them.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Collection, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from ociserver.adapt import if_any
 from ociserver.auth.identity import ANONYMOUS, Action, Identity
 from ociserver.auth.owned_uploads import OwnedUpload, UploadOwners
+from ociserver.backend_like import BackendLike
 from ociserver.compose.gate import Access, Gate
 from ociserver.context import request_context
 from ociserver.errors import OCIError
@@ -43,7 +44,7 @@ class Guard(Gate):
         owners: bind the ids of uploads to users.
     """
 
-    def __init__(self, backend: Any, rules: Rules, owners: UploadOwners) -> None:
+    def __init__(self, backend: BackendLike, rules: Rules, owners: UploadOwners) -> None:
         super().__init__(backend)
         self._rules = rules
         self._owners = owners

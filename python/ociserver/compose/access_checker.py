@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any, Final
+from typing import Final
 
+from ociserver.backend_like import BackendLike
 from ociserver.compose.gate import Access, Gate
 from ociserver.errors import OCIError
 from ociserver.iterators import closing
@@ -34,7 +35,7 @@ class AccessChecker(Gate):
         check: see above.
     """
 
-    def __init__(self, backend: Any, check: Check) -> None:
+    def __init__(self, backend: BackendLike, check: Check) -> None:
         super().__init__(backend)
         self._check = check
 

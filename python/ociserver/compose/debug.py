@@ -11,6 +11,7 @@ from typing import Any, Final, TypeVar
 
 from ociserver._core import ByteRange
 from ociserver.adapt import if_any, refresh
+from ociserver.backend_like import BackendLike
 from ociserver.compose.wrapper import Wrapper
 from ociserver.context import request_context
 from ociserver.errors import OCIError
@@ -40,7 +41,7 @@ class Debug(Wrapper):
         name: begins each message, to distinguish several backends.
     """
 
-    def __init__(self, backend: Any, name: str = "debug") -> None:
+    def __init__(self, backend: BackendLike, name: str = "debug") -> None:
         super().__init__(backend)
         self._name = name
         self._writers = itertools.count(1)

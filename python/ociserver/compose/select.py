@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
+from ociserver.backend_like import BackendLike
 from ociserver.compose.access_checker import CATALOG, Access, AccessChecker
 from ociserver.errors import OCIError
 
@@ -22,7 +22,7 @@ class Select(AccessChecker):
         allow: called with the repository's name for each request. It should be fast.
     """
 
-    def __init__(self, backend: Any, allow: Callable[[str], bool]) -> None:
+    def __init__(self, backend: BackendLike, allow: Callable[[str], bool]) -> None:
         def check(repository: str, access: Access) -> None:
             if repository != CATALOG and not allow(repository):
                 raise OCIError("DENIED" if access == "write" else "NAME_UNKNOWN")

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import Any
 
 from ociserver._core import is_repository
+from ociserver.backend_like import BackendLike
 from ociserver.compose.gate import Access, Gate
 from ociserver.errors import OCIError
 from ociserver.interface import Url
@@ -27,7 +27,7 @@ class Sub(Gate):
         ValueError: the prefix is not valid.
     """
 
-    def __init__(self, backend: Any, prefix: str) -> None:
+    def __init__(self, backend: BackendLike, prefix: str) -> None:
         if prefix and not is_repository(prefix):
             raise ValueError(f"{prefix!r} is not a prefix of repositories; write parts of a name, such as team/project")
         super().__init__(backend)

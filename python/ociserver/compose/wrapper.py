@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterable, AsyncIterator, Collection, Sequence
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from ociserver._core import ByteRange
 from ociserver.adapt import complete, if_any, read_nowait_of
+from ociserver.backend_like import BackendLike
 from ociserver.interface import (
     Backend,
     BlobReader,
@@ -21,6 +22,7 @@ from ociserver.interface import (
     ReadNowait,
     Url,
     Writer,
+    end_spool,
 )
 
 __all__ = ["DeleterOf", "ListerOf", "ReaderOf", "Wrapper", "WriterOf"]
@@ -29,7 +31,7 @@ __all__ = ["DeleterOf", "ListerOf", "ReaderOf", "Wrapper", "WriterOf"]
 class Wrapper(Backend):
     """Wraps a backend, `inner`. On its own it supports no call. Mix in the classes below to pass calls on."""
 
-    def __init__(self, backend: Any) -> None:
+    def __init__(self, backend: BackendLike) -> None:
         self.inner: Backend = complete(backend)
         self.inner_read_nowait = read_nowait_of(self.inner)
 
@@ -40,7 +42,11 @@ class Wrapper(Backend):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        await self.inner.__aexit__(kind, error, traceback)
+        try:
+            await self.inner.__aexit__(kind, error, traceback)
+        finally:
+            # A wrapper may have `push_blob` alone.
+            end_spool(self)
 
 
 class ReaderOf(Reader):

@@ -8,10 +8,11 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Final, Self
 
 from ociserver._core import NowaitReader, RequestIds, parse_request
 from ociserver.adapt import complete
+from ociserver.backend_like import BackendLike
 from ociserver.context import request_context
 from ociserver.errors import OCIError
 from ociserver.event import Event
@@ -73,7 +74,8 @@ class Handler:
     """An OCI registry as an ASGI application (Go: `ociserver.New`).
 
     Args:
-        backend: holds the contents. Any object with some of the methods of `Backend`.
+        backend: holds the contents. Any object with some of the methods of `Backend`. If it is not one of ours, each
+            call is checked: what it returns by mistake is a 500, and the log names the method.
         options: how the handler behaves; by default as the spec says.
         auth: who is asking, and what they may do: an `ociserver.auth.Auth`. Without it everybody may do everything.
         observe: called with an `Event` after each request, in the thread that answered it. It must be quick.
@@ -89,12 +91,12 @@ class Handler:
     backend, and `aclose` closes it. `async with handler` does both.
 
     Raises:
-        TypeError: the backend has none of the methods.
+        TypeError: the backend is a class, has none of the methods, or has one that cannot be called as it should.
     """
 
     def __init__(
         self,
-        backend: Any,
+        backend: BackendLike,
         options: Options | None = None,
         *,
         auth: Authority | None = None,
@@ -111,6 +113,7 @@ class Handler:
             self.debug_id = f"ociserver{next(_debug_ids)}"
             request_ids = RequestIds(self.debug_id)
         self._backend = complete(backend)
+        self._given = backend if isinstance(backend, Backend) else self._backend
         self.site = Site(
             self._backend if auth is None else auth.guard(self._backend),
             options,
@@ -131,7 +134,7 @@ class Handler:
     @property
     def backend(self) -> Backend:
         """The backend, which holds the contents."""
-        return self._backend
+        return self._given
 
     @property
     def options(self) -> Options:
@@ -254,14 +257,14 @@ class Handler:
         if self._opened:
             self._opened = False
             self._nowait = None
-            await self.backend.__aexit__(None, None, None)
+            await self._backend.__aexit__(None, None, None)
             if self.site.auth is not None:
                 await self.site.auth.aclose()
 
     async def _open(self) -> None:
         async with self._opening:
             if not self._opened:
-                await self.backend.__aenter__()
+                await self._backend.__aenter__()
                 self._opened = True
                 self._nowait = nowait_reader(self.site, self._backend, self._observe)
 

@@ -6,6 +6,7 @@ import inspect
 import logging
 from typing import TYPE_CHECKING, Final
 
+from ociserver.checked_results import wrong_error
 from ociserver.errors import HTTPError, OCIError, WireError, marshal_error
 from ociserver.handler.body import ClientDisconnectedError
 from ociserver.handler.responses import Answer, text
@@ -37,15 +38,22 @@ async def fail(call: Call, error: Exception) -> None:
         if not ours:
             # The text of this error was not written for clients. The log has it.
             wire.message = f"{_INTERNAL_ERROR} (request {request_id})"
-        traceback = None if ours else error
-        _log.error("%s: %s %r: %s", request_id, call.scope["method"], call.scope["path"], error, exc_info=traceback)
+        is_expected = ours and wrong_error(error) is None
+        text = "; ".join([str(error) if ours else f"{type(error).__name__}: {error}", *_notes(error)])
+        traceback = None if is_expected else error
+        _log.error("%s: %s %r: %s", request_id, call.scope["method"], call.scope["path"], text, exc_info=traceback)
     else:
         _log.debug("%s: %s", request_id, error)
     if call.status:
         if isinstance(error, ClientDisconnectedError):
             return
         raise error
-    status, headers, content = whole(await _response(call, error, wire))
+    try:
+        status, headers, content = whole(await _response(call, error, wire))
+    except Exception as cause:
+        text = "; ".join(_notes(error)) or wrong_error(error) or str(cause)
+        _log.error("%s: the error cannot be sent: %s", request_id, text, exc_info=error)
+        status, headers, content = whole(_internal_error(request_id))
     if call.has_body and call.body.abandoned and call.scope["http_version"].startswith("1"):
         headers.append((b"connection", b"close"))
     await call.start(status, headers)
@@ -58,10 +66,17 @@ async def _response(call: Call, error: Exception, wire: WireError) -> Response:
             response = call.site.options.write_error(call.scope, error)
             return await response if inspect.isawaitable(response) else response
         except Exception:
-            request_id = call.request_id
-            _log.exception("%s: write_error failed", request_id)
-            wire = WireError(500, "UNKNOWN", f"{_INTERNAL_ERROR} (request {request_id})", None, {})
+            _log.exception("%s: write_error failed", call.request_id)
+            return _internal_error(call.request_id)
     return response_of(wire)
+
+
+def _notes(error: Exception) -> list[str]:
+    return getattr(error, "__notes__", [])
+
+
+def _internal_error(request_id: str) -> Response:
+    return response_of(WireError(500, "UNKNOWN", f"{_INTERNAL_ERROR} (request {request_id})", None, {}))
 
 
 def response_of(wire: WireError) -> Response:

@@ -7,6 +7,8 @@ from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING, Final
 
 from ociserver._core import next_link
+from ociserver.checked import place_of
+from ociserver.checked_results import wrong_name, wrong_referrer
 from ociserver.errors import HTTPError, OCIError
 from ociserver.handler.referrers import INDEX, PIECE, ReferrersPage
 from ociserver.handler.responses import Answer, Headers, document
@@ -42,7 +44,7 @@ async def tags(call: Call) -> Answer | None:
     def names(after: str, limit: int | None) -> AsyncIterator[str]:
         return backend.tags(repository, start_after=after, limit=limit)
 
-    return await _list(call, names, b'{"name":%s,"tags":[' % json.dumps(repository).encode())
+    return await _list(call, "tags", names, b'{"name":%s,"tags":[' % json.dumps(repository).encode())
 
 
 async def catalog(call: Call) -> Answer | None:
@@ -52,10 +54,10 @@ async def catalog(call: Call) -> Answer | None:
     def names(after: str, limit: int | None) -> AsyncIterator[str]:
         return backend.repositories(start_after=after, limit=limit)
 
-    return await _list(call, names, b'{"repositories":[')
+    return await _list(call, "repositories", names, b'{"repositories":[')
 
 
-async def _list(call: Call, names: Names, head: bytes) -> Answer | None:
+async def _list(call: Call, method: str, names: Names, head: bytes) -> Answer | None:
     options = call.site.options
     n, last = (None, "") if options.ignore_pagination else (call.request.n, call.request.last or "")
     if n == 0:
@@ -63,11 +65,11 @@ async def _list(call: Call, names: Names, head: bytes) -> Answer | None:
     if n is not None and 0 < options.max_list_page_size < n:
         raise OCIError("UNSUPPORTED", f"query parameter n is too large (n={n}, max={options.max_list_page_size})")
     if n is None:
-        return await _send_all(call, names(last, None), head)
-    return await _send_page(call, names, head, min(n, MAX_PAGE), last)
+        return await _send_all(call, method, names(last, None), head)
+    return await _send_page(call, method, names, head, min(n, MAX_PAGE), last)
 
 
-async def _send_page(call: Call, names: Names, head: bytes, size: int, last: str) -> Answer:
+async def _send_page(call: Call, method: str, names: Names, head: bytes, size: int, last: str) -> Answer:
     # One more name is read, to know whether there is a next page: a full last page has no Link.
     page: list[str] = []
     async with closing(names(last, size + 1)) as found:
@@ -76,13 +78,15 @@ async def _send_page(call: Call, names: Names, head: bytes, size: int, last: str
             if len(page) > size:
                 break
     headers: Headers = [_JSON]
-    if len(page) > size:
-        del page[size:]
+    has_next = len(page) > size
+    del page[size:]
+    items = _items(call, method, page)
+    if has_next:
         _link(call, headers, page[-1])
-    return document(headers, head + _items(page) + b"]}")
+    return document(headers, head + items + b"]}")
 
 
-async def _send_all(call: Call, names: AsyncIterator[str], head: bytes) -> Answer | None:
+async def _send_all(call: Call, method: str, names: AsyncIterator[str], head: bytes) -> Answer | None:
     """Send a whole list: in one answer if it is short, else piece by piece with bounded memory."""
     piece: list[str] = []
     prefix = head
@@ -91,11 +95,11 @@ async def _send_all(call: Call, names: AsyncIterator[str], head: bytes) -> Answe
             if len(piece) == STREAM_PIECE:
                 if not call.status:
                     await call.start(200, [_JSON])
-                await call.write(prefix + _items(piece), more=True)
+                await call.write(prefix + _items(call, method, piece), more=True)
                 prefix = b","
                 piece.clear()
             piece.append(name)
-    end = prefix + _items(piece) + b"]}"
+    end = prefix + _items(call, method, piece) + b"]}"
     if not call.status:
         return document([_JSON], end)
     await call.write(end, more=False)
@@ -135,7 +139,12 @@ async def _referrers_page(call: Call, artifact_type: str | None) -> ReferrersPag
     try:
         async with closing(found) as descriptors:
             async for descriptor in descriptors:
-                if not page.add(descriptor):
+                try:
+                    is_added = page.add(descriptor)
+                except (AttributeError, TypeError) as error:
+                    place = place_of(call.site.backend, "referrers")
+                    raise TypeError(f"{place} gave {wrong_referrer(descriptor) or error}") from error
+                if not is_added:
                     break
     except OCIError as error:
         # Spec: a registry with this API must not answer 404. An unknown repository has no referrers.
@@ -145,7 +154,13 @@ async def _referrers_page(call: Call, artifact_type: str | None) -> ReferrersPag
     return page
 
 
-def _items(names: list[str]) -> bytes:
+def _items(call: Call, method: str, names: list[str]) -> bytes:
+    try:
+        # JSON has other values than texts. This notices them, and costs less than a look at the type of each.
+        "".join(names)
+    except TypeError:
+        wrong = next(wrong for name in names if (wrong := wrong_name(name)) is not None)
+        raise TypeError(f"{place_of(call.site.backend, method)} gave {wrong}") from None
     return json.dumps(names, ensure_ascii=False, separators=(",", ":")).encode(errors="replace")[1:-1]
 
 

@@ -6,10 +6,11 @@ import contextlib
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Collection, Hashable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from types import TracebackType
-from typing import Any, Final, Self, TypeVar
+from typing import Final, Self, TypeVar
 
 from ociserver._core import ByteRange
 from ociserver.adapt import complete, if_any, read_nowait_of
+from ociserver.backend_like import BackendLike
 from ociserver.compose.cache.blobs import Blobs
 from ociserver.compose.cache.eviction import USE_AFTER_S, Eviction
 from ociserver.compose.cache.index import Index
@@ -89,8 +90,8 @@ class Cache(Backend, reads_nowait=True):
 
     def __init__(
         self,
-        upstream: Any,
-        local: Any,
+        upstream: BackendLike | Mapping[str, BackendLike],
+        local: BackendLike,
         *,
         is_local: Callable[[str], bool] | None = None,
         tag_lifetime: float = TAG_LIFETIME_S,

@@ -13,6 +13,7 @@ from weakref import WeakValueDictionary
 
 from ociserver._core import ByteRange
 from ociserver.adapt import complete, if_any
+from ociserver.backend_like import BackendLike
 from ociserver.compose.unify.merge import merged
 from ociserver.compose.unify.outcomes import UNKNOWN, everywhere, most_telling, settle
 from ociserver.compose.unify.reads import at_once, in_turn
@@ -53,7 +54,7 @@ class Unify(Backend):
 
     def __init__(
         self,
-        *backends: Any,
+        *backends: BackendLike,
         reads: Literal["sequential", "concurrent"] = "sequential",
         writes: Literal["all", "first"] = "all",
     ) -> None:
