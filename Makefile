@@ -14,6 +14,10 @@ WHEEL  ?= $(if $(filter Linux,$(shell uname)),--zig --compatibility manylinux201
 # Arguments for the comparison with other registries: make bench-compare COMPARE='--only reads --binary zot=/usr/bin/zot'
 COMPARE ?=
 
+# The name of the container image, and arguments for buildah, such as another base: make image IMAGE='--build-arg BASE=...'
+TAG    ?= localhost/ociserver
+IMAGE  ?=
+
 VENV := .venv
 # An absolute path, so that programs in other folders find it too.
 BIN  := $(CURDIR)/$(VENV)/bin
@@ -112,6 +116,10 @@ test-full: dev .tools/installed-full
 test-package: wheel
 	tests/packaging/check $(BIN)/python
 
+.PHONY: test-image  ## Build the image, and push to it and pull from it, as root (TAG=NAME, IMAGE='--build-arg BASE=...')
+test-image: dev tools image
+	OCISERVER_IMAGE=$(TAG) $(BIN)/pytest --timeout 300 tests/deploy/image_checks.py
+
 .PHONY: bench  ## Run the benchmarks: parts of the server, then whole servers (BENCH='--help')
 bench: dev tools
 	$(if $(wildcard benches/bench_*.py),$(BIN)/pytest --benchmark-enable --benchmark-only --timeout 0 benches)
@@ -173,6 +181,11 @@ wheel: $(VENV)/package
 		CARGO_ZIGBUILD_ZIG_PATH="$$($(BIN)/python -c 'import ziglang; print(*ziglang.__path__)')/zig" \
 		$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist dist/*.tar.gz
 	@ls -l dist
+
+.PHONY: image  ## Build the container image with buildah (TAG=NAME, IMAGE='--build-arg BASE=...')
+image: wheel
+# The format of Docker, because that of OCI has no health checks.
+	buildah build --format docker --layers=false $(IMAGE) --tag $(TAG) --file deploy/container/Containerfile .
 
 .PHONY: clean  ## Remove everything that was built
 clean:

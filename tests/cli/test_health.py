@@ -155,7 +155,7 @@ def test_it_loads_little(server: Serve) -> None:
     script = (
         "import sys; from ociserver.cli import main\n"
         f"main(['health', 'http://127.0.0.1:{server.port}'], standalone_mode=False)\n"
-        "heavy = {'asyncio', 'pydantic', 'granian', 'ssl', 'http.client', 'email', 'ociserver._core', 'ociserver.store'}\n"
+        "heavy = {'asyncio', 'pydantic', 'granian', 'ssl', 'http.client', 'ociserver._core', 'ociserver.store'}\n"
         "print(sorted(heavy & set(sys.modules)))"
     )
     done = subprocess.run(

@@ -33,6 +33,7 @@ class Endless(Backend):
 
 WRAPPERS: dict[str, Callable[[Backend], Backend]] = {
     "read-only": compose.ReadOnly,
+    "no-delete": compose.NoDelete,
     "immutable": compose.Immutable,
     "select": lambda inner: compose.Select(inner, lambda _: True),
     "access-checker": lambda inner: compose.AccessChecker(inner, lambda *_: None),

@@ -18,6 +18,7 @@ RIGHT: Final[dict[str, str]] = {
     "options": "[options]\nmax-list-page-size = 0\nignore-pagination = true",
     "a text from elsewhere": '[server]\nhost = { env = "PATH" }',
     "read-only": '[registry]\nkind = "read-only"\nbackend = { kind = "memory" }',
+    "no-delete": '[registry]\nkind = "no-delete"\nbackend = { kind = "memory" }',
     "select": '[registry]\nkind = "select"\ninclude = ["a/*"]\nexclude = []\nbackend = { kind = "memory" }',
     "sub": '[registry]\nkind = "sub"\nprefix = "a/b-c"\nbackend = { kind = "memory" }',
     "debug": '[registry]\nkind = "debug"\nname = "x"\nbackend = { kind = "memory" }',

@@ -12,6 +12,7 @@ import click
 from click.core import ParameterSource
 
 from ociserver._core import is_repository
+from ociserver.cli import container
 from ociserver.cli.errors import WrongConfigError
 from ociserver.cli.messages import PUSH, Trial
 from ociserver.cli.parameters import option
@@ -39,6 +40,7 @@ __all__ = [
     "read",
     "together",
     "trial",
+    "users_file",
 ]
 
 Values = dict[str, Any]
@@ -95,11 +97,13 @@ def read(path: Path) -> Config:
 
 
 def _read_defaults(context: click.Context, _: click.Parameter, path: Path | None) -> Config | None:
-    if path is None:
+    path = container.file(path)
+    config = container.config() if path is None else read(path)
+    if config is None:
         return None
-    config = read(path)
     stores = config.leaves()
-    context.default_map = _flags(config.server) | _flags(config.options) | _flags(config.metrics, "metrics_")
+    context.default_map = container.defaults() | _flags(config.server) | _flags(config.options)
+    context.default_map |= _flags(config.metrics, "metrics_")
     if len(stores) == 1:
         # If there is only one store, flags apply to it, as without a file.
         context.default_map |= _flags(stores[0])
@@ -165,6 +169,12 @@ def has_users(values: Values) -> bool:
     """Whether the file says who may do what."""
     config: Config | None = values["config"]
     return config is not None and config.auth is not None
+
+
+def users_file(values: Values) -> Path | None:
+    """The file of users. None: there is none."""
+    config: Config | None = values["config"]
+    return None if config is None or config.auth is None or config.auth.htpasswd is None else config.auth.htpasswd.file
 
 
 def authority(values: Values, meter: Meter | None = None) -> Auth | None:

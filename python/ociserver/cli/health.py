@@ -7,8 +7,9 @@ from typing import Any, Final
 
 import click
 
+from ociserver.cli import container
 from ociserver.cli.errors import CommandError
-from ociserver.cli.health_address import server_table
+from ociserver.cli.health_address import address_of, server_table
 from ociserver.cli.parameters import DURATION, PORT, Command, option
 from ociserver.serve.asking import Target, Unhealthy, ask, target_of
 
@@ -22,7 +23,9 @@ TIMEOUT: Final = "5s"
 
 
 def _read_defaults(context: click.Context, _: click.Parameter, path: Path | None) -> Path | None:
-    context.default_map = server_table(path)
+    path = container.file(path)
+    table = server_table(path) if path is not None else address_of(container.address(), Path("/"))
+    context.default_map = container.defaults() | table
     return path
 
 

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from ociserver.cli.errors import CommandError
 
-__all__ = ["server_table"]
+__all__ = ["address_of", "server_table"]
 
 MAX_VALUE: Final = 64 * 1024
 """Maximum bytes of a file that contains a value, as for the server."""
@@ -21,14 +21,12 @@ MAX_VALUE: Final = 64 * 1024
 _KEYS: Final = ("host", "port", "tls-cert", "tls-client-ca")
 
 
-def server_table(path: Path | None) -> dict[str, str]:
-    """The address in a configuration file, as texts of flags. Nothing without a file.
+def server_table(path: Path) -> dict[str, str]:
+    """The address in a configuration file, as texts of flags.
 
     Raises:
         CommandError: the file, or one with a value, cannot be read.
     """
-    if path is None:
-        return {}
     try:
         with path.open("rb") as file:
             document = tomllib.load(file)

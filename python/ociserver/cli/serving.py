@@ -16,7 +16,7 @@ import click
 from click.core import ParameterSource
 
 from ociserver import __version__, build_profile
-from ociserver.cli import configured, messages
+from ociserver.cli import configured, container, messages
 from ociserver.cli import options as handler_options
 from ociserver.cli.certificates import certificate_from
 from ociserver.cli.metering import metering_from
@@ -66,6 +66,8 @@ def start(values: dict[str, Any]) -> NoReturn:
     if certificate:
         tls.check(certificate)
     worker = Worker.from_environment()
+    if worker is None:
+        container.wait_for_users(configured.users_file(values))
     notifier = Notifier.from_environment()
     # All workers, and all handlers of reloads, share the key, so that they can resume each other's uploads.
     os.environ.setdefault(UPLOAD_KEY_VARIABLE, secrets.token_hex(32))
@@ -85,6 +87,8 @@ def start(values: dict[str, Any]) -> NoReturn:
 
     def on_ready() -> None:
         _warn(log, values["max_connections"], limits.max_connections)
+        for note in container.notes():
+            log.say(note)
         _welcome(log, values, port, configured.place(stores), is_tls=certificate is not None)
         if metering is not None:
             metering.say_where()

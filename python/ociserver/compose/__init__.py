@@ -4,6 +4,7 @@ from ociserver.compose.access_checker import CATALOG, Access, AccessChecker, Che
 from ociserver.compose.cache import Cache
 from ociserver.compose.debug import Debug
 from ociserver.compose.immutable import Immutable
+from ociserver.compose.no_delete import NoDelete
 from ociserver.compose.read_only import ReadOnly
 from ociserver.compose.select import Select
 from ociserver.compose.sub import Sub
@@ -17,6 +18,7 @@ __all__ = [
     "Check",
     "Debug",
     "Immutable",
+    "NoDelete",
     "ReadOnly",
     "Select",
     "Sub",

@@ -4,8 +4,8 @@
 `ociserver serve` that does the same. With `schema.json`, in this folder, editors complete keys.
 """
 
-from ociserver.config.load import load, load_to_build, parse
+from ociserver.config.load import from_document, load, load_to_build, parse
 from ociserver.config.model import Config
 from ociserver.config.problems import ConfigError, Problem
 
-__all__ = ["Config", "ConfigError", "Problem", "load", "load_to_build", "parse"]
+__all__ = ["Config", "ConfigError", "Problem", "from_document", "load", "load_to_build", "parse"]

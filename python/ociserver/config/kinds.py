@@ -34,6 +34,7 @@ __all__ = [
     "Immutable",
     "Kind",
     "Memory",
+    "NoDelete",
     "ReadOnly",
     "Registry",
     "Select",
@@ -153,6 +154,16 @@ class ReadOnly(Wrapper):
 
     def takes_push(self, repository: str) -> bool:
         return False
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoDelete(Wrapper):
+    """Nothing can be deleted: UNSUPPORTED. Tags can be moved."""
+
+    kind: Literal["no-delete"]
+
+    def build(self, *inner: Backend) -> Backend:
+        return compose.NoDelete(*inner)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -378,7 +389,7 @@ class Cache(Kind):
 
 
 Registry = Annotated[
-    Store | Memory | ReadOnly | Immutable | Select | Sub | Unify | Debug | Client | Cache,
+    Store | Memory | ReadOnly | NoDelete | Immutable | Select | Sub | Unify | Debug | Client | Cache,
     Field(discriminator="kind"),
 ]
 """Any of them."""

@@ -7,6 +7,7 @@ import re
 import tomllib
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -15,7 +16,7 @@ from ociserver.config.model import BuildError, Config
 from ociserver.config.problems import ConfigError, Problem, dotted, problem_of
 from ociserver.interface import Backend
 
-__all__ = ["adapter", "load", "load_to_build", "parse"]
+__all__ = ["adapter", "from_document", "load", "load_to_build", "parse"]
 
 _AT = re.compile(r" \(at (?:line (\d+), column \d+|end of document)\)$")
 
@@ -69,6 +70,26 @@ def parse(text: str, file: Path) -> Config:
         found = _AT.search(message)
         line = int(found[1]) if found and found[1] else len(text.splitlines())
         raise ConfigError([Problem(file, line, "", f"is not valid TOML: {_AT.sub('', message)}")]) from None
+    return _validated(document, file, text)
+
+
+def from_document(document: dict[str, Any], folder: Path) -> Config:
+    """A configuration whose content comes from elsewhere, in the form of a file; see `load_to_build`.
+
+    Args:
+        document: tables by name.
+        folder: where relative paths start.
+    """
+    config = _validated(document, folder / "registry.toml", "")
+    try:
+        if config.registry is not None:
+            config.backend(lambda _: Backend())
+    except BuildError as error:
+        raise ConfigError([Problem(folder, 1, dotted(error.at), str(error))]) from None
+    return config
+
+
+def _validated(document: dict[str, Any], file: Path, text: str) -> Config:
     try:
         return adapter().validate_python(document, context={"folder": file.parent})
     except ValidationError as error:
