@@ -66,8 +66,7 @@ def start(values: dict[str, Any]) -> NoReturn:
     if certificate:
         tls.check(certificate)
     worker = Worker.from_environment()
-    if worker is None:
-        container.wait_for_users(configured.users_file(values))
+    container.wait_for_users(configured.users_file(values))
     notifier = Notifier.from_environment()
     # All workers, and all handlers of reloads, share the key, so that they can resume each other's uploads.
     os.environ.setdefault(UPLOAD_KEY_VARIABLE, secrets.token_hex(32))
@@ -87,8 +86,6 @@ def start(values: dict[str, Any]) -> NoReturn:
 
     def on_ready() -> None:
         _warn(log, values["max_connections"], limits.max_connections)
-        for note in container.notes():
-            log.say(note)
         _welcome(log, values, port, configured.place(stores), is_tls=certificate is not None)
         if metering is not None:
             metering.say_where()
@@ -247,6 +244,8 @@ def _collection(values: dict[str, Any], meter: CollectionMeter | None) -> Iterat
 
 
 def _warn(log: Log, wanted: int, allowed: int) -> None:
+    for note in container.notes():
+        log.say(note)
     if build_profile == "debug":
         log.say("this is a debug build, many times slower than a release build; see CONTRIBUTING.md")
     if allowed < wanted:

@@ -68,6 +68,7 @@ def translated(environ: Mapping[str, str]) -> Translation:
     result.effective = [PREFIX + name for name in read]
     if not result.problems:
         _server(result, read)
+        _metrics(result, read)
         _lists(result, read)
         _auth(result, read)
         _registry(result, read)
@@ -122,6 +123,20 @@ def _server(result: Translation, read: Mapping[str, Any]) -> None:
         result.refuse("HTTP_TLS_CLIENTCAS", "put all authorities into one file, and name only that")
     if read.get("HTTP_H2C_ENABLED"):
         result.refuse("HTTP_H2C_ENABLED", "the server speaks HTTP/1.1; let a proxy in front speak HTTP/2")
+
+
+def _metrics(result: Translation, read: Mapping[str, Any]) -> None:
+    if read.get("HTTP_DEBUG_PROMETHEUS_ENABLED"):
+        if "HTTP_DEBUG_ADDR" not in read:
+            result.refuse("HTTP_DEBUG_ADDR", "is missing: where to answer Prometheus")
+            return
+        host, port = read["HTTP_DEBUG_ADDR"]
+        host = host or any_address()
+        result.put("metrics.address", f"[{host}]:{port}" if ":" in host else f"{host}:{port}", "HTTP_DEBUG_ADDR")
+    elif "HTTP_DEBUG_ADDR" in read:
+        result.note(
+            "HTTP_DEBUG_ADDR", "there is no debug server. Set REGISTRY_HTTP_DEBUG_PROMETHEUS_ENABLED for metrics"
+        )
 
 
 def _lists(result: Translation, read: Mapping[str, Any]) -> None:
