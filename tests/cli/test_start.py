@@ -38,9 +38,13 @@ def has_ipv6() -> bool:
 def test_the_first_lines(tmp_path: Path) -> None:
     with serving(tmp_path, "--memory-limit", "2GiB") as server:
         image = f"localhost:{server.port}/hello-world"
-        assert server.wait_for("docker push").splitlines()[:3] == [
+        assert server.wait_for("docker push").splitlines()[:4] == [
             f"ociserver {ociserver.__version__} listens on http://localhost:{server.port}",
             "  data is kept in memory, 2 GiB at most, and is lost when this process ends",
+            (
+                "  not protected: everybody on this machine may push, pull and delete; "
+                "[auth] of a configuration file sets users and rights"
+            ),
             f"  try it: docker pull hello-world && docker tag hello-world {image} && docker push {image}",
         ]
         assert server.get("/v2/") == (200, b""), "it is said when it is so"
@@ -55,6 +59,36 @@ def test_the_first_line_as_json(tmp_path: Path) -> None:
     assert first["version"] == ociserver.__version__
     assert first["data"].startswith("in memory")
     assert first["push"].startswith("docker pull")
+
+
+@pytest.mark.parametrize(
+    "host, tls, client_certificates, users, found",
+    [
+        ("localhost", False, False, False, ["everybody on this machine may push, pull and delete"]),
+        ("127.0.0.5", False, False, False, ["everybody on this machine may push, pull and delete"]),
+        ("::1", False, False, True, []),
+        (EVERYWHERE, False, False, False, ["everybody who reaches this port may push", "nothing is encrypted"]),
+        ("registry.example", False, False, True, ["nothing is encrypted"]),
+        ("registry.example", True, False, False, ["everybody who reaches this port may push"]),
+        ("registry.example", True, True, False, ["everybody with a client certificate may push"]),
+        ("registry.example", True, False, True, []),
+    ],
+)
+def test_what_is_not_protected(host: str, tls: bool, client_certificates: bool, users: bool, found: list[str]) -> None:  # noqa: FBT001
+    lines = messages.unprotected(messages.PUSH, host, tls=tls, client_certificates=client_certificates, users=users)
+    assert len(lines) == len(found)
+    for line, text in zip(lines, found, strict=True):
+        assert line.startswith(text)
+
+
+def test_a_registry_with_users_warns_only_of_missing_encryption(tmp_path: Path) -> None:
+    config = tmp_path / "registry.toml"
+    config.write_text(
+        f"registry = {MEMORY}\n[auth]\nrules = [{{ anonymous = true, repositories = ['*'], allow = ['pull'] }}]\n"
+    )
+    with serving(tmp_path, "--config", str(config), "--host", EVERYWHERE, "--log-format", "json") as server:
+        first = json.loads(server.wait_for('"push"').splitlines()[0])
+    assert [text.partition(",")[0] for text in first["unprotected"]] == ["nothing is encrypted"]
 
 
 def test_localhost_is_both_loopback_addresses(tmp_path: Path) -> None:
@@ -237,7 +271,8 @@ def test_a_pull_is_proposed_if_the_registry_accepts_no_push(
     with serving(tmp_path, "--config", str(config)) as server:
         lines = server.wait_for("try it").splitlines()
         assert lines[1].startswith(f"  data is kept {kept}")
-        assert lines[2] == "  try it: " + proposed.format(address=f"localhost:{server.port}")
+        assert lines[2].startswith("  not protected: everybody on this machine may pull;")
+        assert lines[3] == "  try it: " + proposed.format(address=f"localhost:{server.port}")
 
 
 def test_a_pull_as_json(tmp_path: Path) -> None:

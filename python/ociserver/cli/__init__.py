@@ -15,6 +15,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "bench": "ociserver.cli.bench",
     "check": "ociserver.cli.check",
     "collect": "ociserver.cli.collect",
+    "completion": "ociserver.cli.completion",
     "config": "ociserver.cli.config",
     "copy": "ociserver.cli.copy",
     "delete": "ociserver.cli.delete",

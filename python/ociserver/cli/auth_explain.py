@@ -14,6 +14,7 @@ from ociserver.cli.configured import read
 from ociserver.cli.parameters import Command, option
 from ociserver.cli.references import quoted
 from ociserver.cli.table import printable
+from ociserver.cli.terminal import paint
 
 if TYPE_CHECKING:
     from ociserver.config.auth import Auth
@@ -99,7 +100,7 @@ def _tell(auth: Auth, identity: Identity, action: Action, repository: str, tag: 
     who = "a client without credentials" if identity.is_anonymous else printable(identity.name)
     target = repository if tag is None else f"{repository}:{tag}"
     decision, may = ("allowed", "may") if found.is_allowed else ("denied", "may not")
-    click.echo(f"{decision}: {who} {may} {action} {target}")
+    click.echo(f"{paint(decision, 'good' if found.is_allowed else 'bad')}: {who} {may} {action} {target}")
     if found.groups:
         click.echo(f"  {who} is in {', '.join(map(printable, found.groups))}")
     places = dict(enumerate(_places(auth, file), 1))

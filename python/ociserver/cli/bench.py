@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import secrets
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -17,6 +16,7 @@ from ociserver.cli.errors import CommandError, missing_packages
 from ociserver.cli.parameters import DURATION, SIZE, Command, option
 from ociserver.cli.registries import token_host_option
 from ociserver.cli.table import counted, rows_of
+from ociserver.cli.terminal import progress
 from ociserver.units import format_size
 
 if TYPE_CHECKING:
@@ -26,7 +26,6 @@ __all__ = ["bench"]
 
 _WHAT: Final = "What to measure"
 _HOW: Final = "How to go about it"
-_STEPS: Final = 100
 
 
 @click.command(cls=Command, short_help="Measure how fast a registry is.")
@@ -147,17 +146,11 @@ def bench(
 
 def _measured(measuring: Bench, names: Sequence[str]) -> list[Result]:
     results = []
-    with click.progressbar(
-        length=len(names) * _STEPS,
-        file=sys.stderr,
-        hidden=not sys.stderr.isatty(),
-        item_show_func=lambda name: name,
-        show_eta=False,
-    ) as bar:
+    with progress("measuring") as advance:
         for done, name in enumerate(names):
 
             def on_progress(part: float, done: int = done, name: str = name) -> None:
-                bar.update(int((done + part) * _STEPS) - bar.pos, name)
+                advance(done + part, len(names), name)
 
             on_progress(0.0)
             results.append(measuring.run(name, on_progress))

@@ -16,6 +16,7 @@ import click
 from ociserver.cli.data import data_option, default_folder, with_store
 from ociserver.cli.parameters import Command, option
 from ociserver.cli.table import counted, rows_of
+from ociserver.cli.terminal import Style, paint, progress
 from ociserver.store import Store
 from ociserver.store.check import HARMLESS, Checked, Finding
 from ociserver.store.check import check as check_store
@@ -35,6 +36,9 @@ MAX_TAGS: Final = 5
 
 MAX_DANGLING: Final = 10
 """Maximum number of missing contents that are shown for one manifest. The JSON has all of them."""
+
+_STYLES: Final[dict[str, Style]] = {"note": "faint", "marked": "doubtful", "repaired": "good", "FAULT": "bad"}
+"""How the states of findings are shown."""
 
 _HOW: Final = "How to go about it"
 
@@ -65,11 +69,10 @@ def check(*, data: Path, content: bool, repair: bool, as_json: bool) -> None:
     """Compare the records of a store with the contents that it has. A server may be running on it."""
 
     async def work(store: Store) -> Checked:
-        with click.progressbar(length=1, label="checking", file=sys.stderr, hidden=not sys.stderr.isatty()) as bar:
+        with progress("checking") as advance:
 
             def on_progress(done: int, total: int) -> None:
-                bar.length = max(total, 1)
-                bar.update(done - bar.pos)
+                advance(done, total, "")
 
             return await check_store(store, content=content, repair=repair, on_progress=on_progress)
 
@@ -90,8 +93,9 @@ def _repairing(data: Path, *, content: bool) -> str:
 
 
 def _show(checked: Checked, repairing: str, *, content: bool, repair: bool) -> None:
-    for line in rows_of(list(_rows(checked.findings))):
-        click.echo(line)
+    rows = list(_rows(checked.findings))
+    for (state, *_), line in zip(rows, rows_of(rows), strict=True):
+        click.echo(paint(state, _STYLES[state]) + line.removeprefix(state))
     hashed = f", {format_size(checked.bytes_hashed)} hashed" if content else ""
     counts = (
         f"{counted(checked.copies, 'blob')}, {counted(checked.manifests, 'manifest')}, {counted(checked.files, 'file')}"

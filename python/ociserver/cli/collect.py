@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
@@ -13,6 +12,7 @@ import click
 from ociserver.cli.data import data_option, with_store
 from ociserver.cli.parameters import DURATION, Command, option
 from ociserver.cli.table import counted, rows_of
+from ociserver.cli.terminal import progress
 from ociserver.settings import HELP
 from ociserver.store import Store
 from ociserver.store.collect import Freed, Policy, Reason, Report
@@ -99,11 +99,11 @@ def collect(*, data: Path, dry_run: bool, verbose: bool, as_json: bool, **values
     """
 
     async def work(store: Store) -> Report:
-        with click.progressbar(length=1, label="collecting", file=sys.stderr, hidden=not sys.stderr.isatty()) as bar:
+        # A bar would be drawn into the lines of --verbose.
+        with progress("collecting", hidden=verbose) as advance:
 
             def on_progress(done: int, total: int) -> None:
-                bar.length = max(total, 1)
-                bar.update(done - bar.pos)
+                advance(done, total, "")
 
             def on_freed(freed: Freed) -> None:
                 if verbose:

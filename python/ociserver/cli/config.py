@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ociserver.cli.config_lints import warnings
-from ociserver.cli.configured import read
+from ociserver.cli.errors import WrongConfigError
+from ociserver.cli.parameters import Command
+from ociserver.cli.registries import json_option
+from ociserver.cli.terminal import paint
+
+if TYPE_CHECKING:
+    from ociserver.config.problems import Problem
 
 __all__ = ["config"]
 
@@ -17,17 +27,39 @@ def config() -> None:
     """Check a file for `ociserver serve --config FILE`, or print the JSON Schema of such files."""
 
 
-@config.command(short_help="Check a file.")
+@config.command(cls=Command, short_help="Check a file.")
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
-def check(file: Path) -> None:
+@json_option("mistakes and warnings")
+@click.pass_context
+def check(context: click.Context, *, file: Path, as_json: bool) -> None:
     """Check FILE, and print a line for each mistake, with its place and how to correct it.
 
     Environment variables and other files that FILE names must exist. Warnings are about what is allowed, but probably a
     mistake. Exit status: 0 no mistake; 2 one or more.
     """
-    for warning in warnings(read(file), file):
-        click.echo(warning, err=True)
-    click.echo(f"{file}: no mistakes")
+    from ociserver.config import ConfigError, load_to_build  # late, as in `configured.read`
+
+    try:
+        found = warnings(load_to_build(file), file)
+    except ConfigError as error:
+        if not as_json:
+            raise WrongConfigError(str(error)) from error
+        click.echo(json.dumps(_report(file, mistakes=error.problems, warned=[])))
+        context.exit(WrongConfigError.exit_code)
+    if as_json:
+        click.echo(json.dumps(_report(file, mistakes=[], warned=found)))
+        return
+    for warning in found:
+        click.echo(replace(warning, text=f"warning: {warning.text}"), err=True)
+    click.echo(f"{file}: {paint('no mistakes', 'good')}")
+
+
+def _report(file: Path, *, mistakes: Sequence[Problem], warned: Sequence[Problem]) -> dict[str, Any]:
+    return {"file": str(file), "mistakes": list(map(_described, mistakes)), "warnings": list(map(_described, warned))}
+
+
+def _described(problem: Problem) -> dict[str, Any]:
+    return {"file": str(problem.file), "line": problem.line, "key": problem.key, "message": problem.text}
 
 
 @config.command(short_help="Print the JSON Schema.")

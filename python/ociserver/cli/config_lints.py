@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ociserver.config import Config
     from ociserver.config.auth import Htpasswd
+    from ociserver.config.problems import Problem
 
 __all__ = ["warnings"]
 
 
-def warnings(config: Config, file: Path) -> Iterator[str]:
-    """Lines for people, in the form of the messages about mistakes. They read the file of passwords.
+def warnings(config: Config, file: Path) -> list[Problem]:
+    """What is probably a mistake, in the order of the file. Reads the file of passwords.
 
     Args:
         config: without mistakes.
@@ -31,8 +31,8 @@ def warnings(config: Config, file: Path) -> Iterator[str]:
         found += [auth_lints.Lint(("auth", "htpasswd", "file"), error)] if error else []
         found += auth_lints.lints(config.auth, users)
     text = file.read_text(encoding="utf-8")
-    problems = [Problem(file, line_of(text, lint.at), dotted(lint.at), f"warning: {lint.text}") for lint in found]
-    yield from map(str, sorted(problems, key=lambda problem: problem.line))
+    problems = [Problem(file, line_of(text, lint.at), dotted(lint.at), lint.text) for lint in found]
+    return sorted(problems, key=lambda problem: problem.line)
 
 
 def _users(table: Htpasswd) -> tuple[frozenset[str] | None, str]:

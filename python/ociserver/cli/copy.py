@@ -24,6 +24,7 @@ from ociserver.cli.registries import (
     words,
 )
 from ociserver.cli.table import printable, rows_of
+from ociserver.cli.terminal import progress as progress_bar
 from ociserver.copy.copier import Copied, Copy, Settings
 from ociserver.copy.ends import CopyError, Ends, MissingPartError
 from ociserver.copy.platforms import PlatformError
@@ -141,19 +142,11 @@ def copy(
 @contextmanager
 def _bar(progress: Progress) -> Iterator[None]:
     """A progress bar of the known bytes. Their number grows while manifests are read."""
-    bar: Any
-    with click.progressbar(
-        length=1,
-        label="copying",
-        file=sys.stderr,
-        hidden=not sys.stderr.isatty(),
-        item_show_func=lambda _: f"{format_size(progress.bytes_done)} of {format_size(progress.bytes_total)}",
-        show_eta=False,
-    ) as bar:
+    with progress_bar("copying") as advance:
 
         def show() -> None:
-            bar.length = max(progress.bytes_total, 1)
-            bar.update(progress.bytes_done - bar.pos)
+            done, total = progress.bytes_done, progress.bytes_total
+            advance(done, total, f"{format_size(done)} of {format_size(total)}")
 
         progress.on_change = show
         try:

@@ -6,12 +6,14 @@ but something else prevents the command from doing its work.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import IO, Any
 
 import click
 
+from ociserver.cli.terminal import paint
 from ociserver.serve.errors import CannotServeError
 
 __all__ = ["CommandError", "WrongConfigError", "missing_packages", "serving_errors"]
@@ -23,7 +25,8 @@ class CommandError(click.ClickException):
     exit_code = 1
 
     def show(self, file: IO[Any] | None = None) -> None:
-        click.echo(f"ociserver: {self.format_message()}", file=file, err=file is None)
+        name = paint("ociserver:", "bad", sys.stderr if file is None else file)
+        click.echo(f"{name} {self.format_message()}", file=file, err=file is None)
 
 
 class WrongConfigError(CommandError):

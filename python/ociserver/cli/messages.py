@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
 from ociserver.settings import EXAMPLE_IMAGE
 
-__all__ = ["PUSH", "Trial", "address", "client_certificate", "command", "pull_command", "push_command", "welcome"]
+__all__ = [
+    "NOT_PROTECTED",
+    "PUSH",
+    "Trial",
+    "address",
+    "client_certificate",
+    "command",
+    "pull_command",
+    "push_command",
+    "unprotected",
+    "welcome",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +35,9 @@ class Trial:
     action: Literal["push", "pull"]
     repository: str
 
+
+NOT_PROTECTED: Final = "not protected:"
+"""How a line about what is not protected begins."""
 
 PUSH: Final = Trial("push", EXAMPLE_IMAGE)
 """What to try with a store."""
@@ -64,7 +79,35 @@ def client_certificate(host: str, port: int) -> str:
     return f"first give docker the certificate that each client needs: client.cert and client.key in {folder}"
 
 
-def welcome(version: str, url: str, place: str, trial: str, first: str = "") -> str:
+def unprotected(trial: Trial, host: str, *, tls: bool, client_certificates: bool, users: bool) -> list[str]:
+    """What the configuration does not protect, with what to set.
+
+    Args:
+        trial: what the server accepts.
+        host: where it listens.
+        tls: whether it serves HTTPS.
+        client_certificates: whether clients need a certificate.
+        users: whether the configuration says who may do what.
+    """
+    is_local = _is_loopback(host)
+    if client_certificates:
+        everybody = "everybody with a client certificate"
+    elif is_local:
+        everybody = "everybody on this machine"
+    else:
+        everybody = "everybody who reaches this port"
+    found = []
+    if not users:
+        rights = "push, pull and delete" if trial.action == "push" else "pull"
+        found.append(f"{everybody} may {rights}; [auth] of a configuration file sets users and rights")
+    if not tls and not is_local:
+        found.append("nothing is encrypted, not even passwords; --tls-cert and --tls-key serve HTTPS")
+    return found
+
+
+def welcome(
+    version: str, url: str, place: str, trial: str, first: str = "", unprotected: Sequence[str] = ()
+) -> list[str]:
     """The first lines that `serve` prints, for people.
 
     Args:
@@ -73,14 +116,16 @@ def welcome(version: str, url: str, place: str, trial: str, first: str = "") -> 
         place: where the data is kept.
         trial: a command to try it.
         first: what to do before that; "" for nothing.
+        unprotected: what the configuration does not protect.
     """
-    lines = [f"ociserver {version} listens on {url}", f"data is kept {place}", first, f"try it: {trial}"]
-    return "\n  ".join(line for line in lines if line)
+    warnings = [f"{NOT_PROTECTED} {text}" for text in unprotected]
+    lines = [f"data is kept {place}", *warnings, first, f"try it: {trial}"]
+    return [f"ociserver {version} listens on {url}", *(f"  {line}" for line in lines if line)]
 
 
 def _docker_trusts(host: str, *, tls: bool) -> bool:
     """Whether Docker uses this registry without configuration: it uses plain HTTP only for loopback addresses."""
-    return tls or _is_loopback(host)
+    return tls or _is_wildcard(host) or _is_loopback(host)
 
 
 def _for_clients(host: str) -> str:
@@ -93,7 +138,7 @@ def _is_wildcard(host: str) -> bool:
 
 
 def _is_loopback(host: str) -> bool:
-    if host == "localhost" or _is_wildcard(host):
+    if host == "localhost":
         return True
     try:
         return ipaddress.ip_address(host).is_loopback

@@ -22,6 +22,7 @@ from ociserver.cli.certificates import certificate_from
 from ociserver.cli.metering import metering_from
 from ociserver.cli.reread import Rereader
 from ociserver.cli.table import counted
+from ociserver.cli.terminal import paint
 from ociserver.handler import Handler
 from ociserver.meter import Meter
 from ociserver.proxies import TrustedProxies
@@ -260,9 +261,25 @@ def _welcome(log: Log, values: dict[str, Any], port: int, place: str, *, is_tls:
     trial = configured.trial(values)
     command = messages.command(trial, values["host"], port, tls=is_tls)
     first = messages.client_certificate(values["host"], port) if values["tls_client_ca"] is not None else ""
+    unprotected = messages.unprotected(
+        trial,
+        values["host"],
+        tls=is_tls,
+        client_certificates=values["tls_client_ca"] is not None,
+        users=configured.has_users(values),
+    )
     if values["log_format"] == "json":
         # The key of the command is `push` or `pull`.
-        facts = {trial.action: command} | ({"first": first} if first else {})
+        facts = {"unprotected": unprotected, trial.action: command} | ({"first": first} if first else {})
         log.say(f"listening on {url}", version=__version__, url=url, data=place, **facts)
     else:
-        log.show(messages.welcome(__version__, url, place, command, first))
+        log.show("\n".join(_painted(messages.welcome(__version__, url, place, command, first, unprotected))))
+
+
+def _painted(lines: Sequence[str]) -> Iterator[str]:
+    """The first lines for a terminal that shows colours."""
+    for line in lines:
+        if messages.NOT_PROTECTED in line:
+            yield line.replace(messages.NOT_PROTECTED, paint(messages.NOT_PROTECTED, "doubtful"), 1)
+        else:
+            yield line
