@@ -170,6 +170,7 @@ class Spool:
         self._stop()
 
     def _wait(self, seconds: float) -> None:
+        self._stop()
         self._timer = asyncio.get_running_loop().call_later(seconds, self._expire)
 
     def _stop(self) -> None:
