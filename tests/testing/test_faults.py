@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import subprocess
 import time
-from collections.abc import Iterator
 from contextlib import closing
 from http.client import HTTPConnection, IncompleteRead
 from pathlib import Path
@@ -18,13 +17,6 @@ from ociserver.testing import Registry, faults
 from ociserver.testing.globs import overlap
 from tests.support.images import digest_of, random_bytes
 from tests.support.tools import require_tool
-
-
-@pytest.fixture
-def client(oci_registry: Registry) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=oci_registry.url, trust_env=False, timeout=10) as client:
-        yield client
-
 
 CONTENT = random_bytes(100_000, seed=22)
 BLOB = f"/v2/app/blobs/{digest_of(CONTENT)}"
@@ -218,7 +210,7 @@ def test_no_ranges(oci_registry: Registry, client: httpx.Client, blob: bytes) ->
         (faults.Truncate(), {"kind": "blob_head"}, "which HEAD has not"),
         (faults.Truncate(), {"method": "HEAD"}, "never HEAD"),
         (faults.NoRanges(), {"method": "PUT"}, "never PUT, but GET"),
-        (faults.ExpiredToken(), {}, "without users: make it with auth=True"),
+        (faults.ExpiredToken(), {}, "no token endpoint: make it with auth=True"),
     ],
     ids=str,
 )

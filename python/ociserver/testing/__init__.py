@@ -6,13 +6,13 @@ import importlib
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from ociserver.testing import faults
+    from ociserver.testing import faults, profiles
     from ociserver.testing.accounts import Credentials
     from ociserver.testing.pushed import Pushed
     from ociserver.testing.registry import Registry
     from ociserver.testing.requests import Request
 
-__all__ = ["Credentials", "Pushed", "Registry", "Request", "faults"]
+__all__ = ["Credentials", "Pushed", "Registry", "Request", "faults", "profiles"]
 
 _MODULES: Final = {"Credentials": "accounts", "Pushed": "pushed", "Registry": "registry", "Request": "requests"}
 """Where the names are defined. They are imported when they are used, because pytest imports this package in every run

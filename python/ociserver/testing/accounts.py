@@ -13,7 +13,7 @@ from ociserver.auth.identity import Identity
 if TYPE_CHECKING:
     from ociserver.auth import Auth
 
-__all__ = ["Access", "Credentials", "authority", "credentials_for"]
+__all__ = ["USER", "Access", "Credentials", "authority", "credentials_for"]
 
 USER: Final = "user"
 PASSWORD_BYTES: Final = 12

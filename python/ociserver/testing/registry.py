@@ -2,45 +2,40 @@
 
 from __future__ import annotations
 
-import json
 import ssl
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Final, Self
 
 from ociserver.handler import Handler
-from ociserver.interface import Backend, Descriptor
+from ociserver.interface import Backend
 from ociserver.memory import Memory
 from ociserver.options import Options
-from ociserver.testing import contents
-from ociserver.testing.accounts import Credentials, authority, credentials_for
+from ociserver.testing.accounts import USER, Credentials, authority, credentials_for
 from ociserver.testing.application import Application
 from ociserver.testing.certificates import Certificates
-from ociserver.testing.contents import Content, Files
 from ociserver.testing.faults import ExpiredToken, Fault, Status
+from ociserver.testing.holding import Holding
 from ociserver.testing.patterns import RequestPattern
 from ociserver.testing.plan import Plan, PlannedFault
-from ociserver.testing.pushed import Pushed
+from ociserver.testing.profiles import BasicOnly, Profile, profile_named
+from ociserver.testing.profiles.application import Profiled
 from ociserver.testing.requests import Recorder, Request
 
 __all__ = ["Registry"]
 
-ARTIFACT_TYPE: Final = "application/vnd.ociserver.test"
-PLATFORM: Final = "linux/amd64"
-FILES: Final[Files] = {"hello.txt": "hello\n"}
-"""What is pushed if a test does not say what."""
-
 TOKEN_PATH: Final = "/v2/token"  # noqa: S105  (a path)
 
 
-class Registry:
+class Registry(Holding):
     """A registry in memory on a free port of 127.0.0.1, in a thread with its own event loop.
 
     Use it as a context manager, or call `start` and `stop`. All methods wait until the registry has done what they ask,
     also in asynchronous tests. They take no request to the port, so `requests` has only what clients have asked.
 
     Args:
+        profile: the registry to behave like, or its name: "ecr", "ghcr", ...; see `ociserver.testing.profiles`.
         auth: True: every request needs to be signed in, with a token or with the user name and password in
             `credentials`. "push": only pushes and deletions do. A pair: all, with this user name and password.
         tls: serve HTTPS, with a certificate of a new authority (`ca_file`).
@@ -55,6 +50,7 @@ class Registry:
     def __init__(
         self,
         *,
+        profile: Profile | str | None = None,
         auth: bool | str | tuple[str, str] = False,
         tls: bool = False,
         options: Options | None = None,
@@ -62,16 +58,18 @@ class Registry:
     ) -> None:
         from ociserver.testing.server import Server
 
-        self._users = credentials_for(auth)
+        self._profile = profile_named(profile) if isinstance(profile, str) else profile
+        self._users = credentials_for(auth, self._profile.user if self._profile else USER)
         self._certificates = Certificates() if tls else None
         self._options = options or Options()
         self._make_backend = backend
         self._backend: Backend = backend()
-        self._token_paths = [TOKEN_PATH] if self._users else []
+        self._token_path, self._service = _token_endpoint(self._profile)
+        self._token_paths = [self._token_path] if self._users and self._token_path else []
         self._recorder = Recorder(self._token_paths)
         self._plan = Plan()
         self._server = Server(self._certificates.server if self._certificates else None)
-        self._application = Application(self._recorder, self._plan, self._handler())
+        self._application = Application(self._recorder, self._plan, self._answering())
 
     def start(self) -> None:
         """Serve. When this returns, the registry answers."""
@@ -102,11 +100,6 @@ class Registry:
     def port(self) -> int:
         """The TCP port."""
         return self._server.port
-
-    @property
-    def host(self) -> str:
-        """`127.0.0.1:PORT`, as in the names of images."""
-        return f"127.0.0.1:{self.port}"
 
     @property
     def url(self) -> str:
@@ -176,7 +169,9 @@ class Registry:
         if (times is not None and times < 1) or skip < 0:
             raise ValueError(f"times={times} must be 1 or more, or None for all; skip={skip} must be 0 or more")
         if isinstance(fault, ExpiredToken) and not self._token_paths:
-            raise ValueError("no token can expire in a registry without users: make it with auth=True")
+            raise ValueError(
+                "no token can expire in this registry, as it has no token endpoint: make it with auth=True"
+            )
         pattern = RequestPattern(method, kind, repository, reference, path)
         pattern.check(fault, self._token_paths)
         planned = PlannedFault(fault, pattern, times, skip)
@@ -191,155 +186,25 @@ class Registry:
         """
         self._plan.check(self.requests)
 
-    # Contents
-
-    def push(
-        self,
-        repository: str,
-        tag: str | None = None,
-        files: Files | None = None,
-        *,
-        artifact_type: str = ARTIFACT_TYPE,
-        media_type: str = contents.OCTETS,
-        annotations: Mapping[str, str] | None = None,
-        subject: Pushed | Descriptor | None = None,
-    ) -> Pushed:
-        """Put an artifact into the registry: a manifest with one blob for each file.
-
-        Args:
-            repository: where to put it.
-            tag: that points at it; None: no tag.
-            files: contents by name, which becomes the title of the blob; by default one file.
-            artifact_type: of the manifest.
-            media_type: of the files.
-            annotations: of the manifest.
-            subject: the manifest that the artifact refers to, as a signature does.
-
-        Raises:
-            OCIError: the registry refuses it.
-        """
-        described = subject.descriptor if isinstance(subject, Pushed) else subject
-        manifest = contents.artifact(
-            FILES if files is None else files,
-            artifact_type=artifact_type,
-            media_type=media_type,
-            annotations=annotations,
-            subject=described,
-        )
-        return self._put(repository, tag, manifest)
-
-    def image(
-        self,
-        repository: str,
-        tag: str | None = None,
-        files: Files | None = None,
-        *,
-        layers: Sequence[Files] | None = None,
-        platform: str = PLATFORM,
-        platforms: Iterable[str] | None = None,
-        config: Mapping[str, Any] | None = None,
-        annotations: Mapping[str, str] | None = None,
-    ) -> Pushed:
-        """Put an image into the registry, with a configuration and compressed layers.
-
-        Args:
-            repository: where to put it.
-            tag: that points at it; None: no tag.
-            files: contents by path, for an image of one layer; by default one file.
-            layers: the files of each layer, instead of `files`.
-            platform: `os/architecture[/variant]` of the image.
-            platforms: push an index instead, with an image for each of these platforms (`Pushed.manifests`). All have
-                the same layers.
-            config: how to run the image: `Env`, `Entrypoint`, `Labels`, ...
-            annotations: of the image, or of the index.
-
-        Raises:
-            ValueError: `files` and `layers` are both given, or a platform is malformed.
-            OCIError: the registry refuses it.
-        """
-        if files is not None and layers is not None:
-            raise ValueError("give either `files`, for one layer, or `layers`")
-        made = [FILES if files is None else files] if layers is None else list(layers)
-        if platforms is None:
-            manifest = contents.image(made, platform=platform, config=config, annotations=annotations)
-            return self._put(repository, tag, manifest)
-        images = {name: contents.image(made, platform=name, config=config) for name in platforms}
-        children = {name: self._put(repository, None, each) for name, each in images.items()}
-        return self._put(repository, tag, contents.index(images, annotations), children)
-
-    def push_blob(self, repository: str, content: Content, *, media_type: str = contents.OCTETS) -> Descriptor:
-        """Put a blob into the registry. Returns its descriptor."""
-        blob = contents.Blob(contents.read(content), media_type)
-        return self._server.call(self._push_blob(repository, blob))
-
-    def push_manifest(
-        self, repository: str, tag: str | None, document: Mapping[str, Any] | bytes, *, media_type: str | None = None
-    ) -> Pushed:
-        """Put any manifest into the registry.
-
-        Args:
-            repository: where to put it.
-            tag: that points at it; None: no tag.
-            document: the manifest, or its bytes.
-            media_type: its type; by default its `mediaType`.
-
-        Raises:
-            ValueError: it has no type.
-            OCIError: the registry refuses it.
-        """
-        content = document if isinstance(document, bytes) else json.dumps(document).encode()
-        kind = media_type or json.loads(content).get("mediaType")
-        if not kind:
-            raise ValueError("the manifest has no `mediaType`: give `media_type`")
-        return self._put(repository, tag, contents.Manifest(content, kind))
-
-    def repositories(self) -> list[str]:
-        """The repositories that hold something."""
-        return self._server.call(_listed(self._backend.repositories()))
-
-    def tags(self, repository: str) -> list[str]:
-        """The tags of a repository; none if it does not exist."""
-        if repository not in self.repositories():
-            return []
-        return self._server.call(_listed(self._backend.tags(repository)))
-
-    def manifest(self, repository: str, reference: str) -> Any:
-        """A manifest, decoded, by tag or digest.
-
-        Raises:
-            OCIError: there is none.
-        """
-        get = self._backend.get_manifest if ":" in reference else self._backend.get_tag
-        return json.loads(self._server.call(get(repository, reference)).content)
-
-    def digest(self, repository: str, tag: str) -> str:
-        """The digest of the manifest that a tag points at.
-
-        Raises:
-            OCIError: there is none.
-        """
-        return self._server.call(self._backend.resolve_tag(repository, tag)).digest
-
-    def blob(self, repository: str, digest: str) -> bytes:
-        """The bytes of a blob.
-
-        Raises:
-            OCIError: there is none.
-        """
-        return self._server.call(self._read_blob(repository, digest))
-
     # Shared
 
-    def _handler(self) -> Handler:
+    def _answering(self) -> Handler | Profiled:
+        """What answers. It decides how the test itself pushes, too: `_writer`."""
         auth = None
         if self._users is not None:
             credentials, access = self._users
-            auth = authority(credentials, access, realm=f"{self.url}{TOKEN_PATH}", service=self.host)
-        return Handler(self._backend, self._options, auth=auth)
+            realm = f"{self.url}{self._token_path or TOKEN_PATH}"
+            auth = authority(credentials, access, realm=realm, service=self._service or self.host)
+        if self._profile is None:
+            self._writer: Backend = self._backend
+            return Handler(self._backend, self._options, auth=auth)
+        profiled = Profiled(self._profile, self._backend, realm=f"{self.url}/", options=self._options, auth=auth)
+        self._writer = profiled.emulated
+        return profiled
 
     async def _reset(self) -> None:
         self._backend = self._make_backend()
-        self._application.registry = self._handler()
+        self._application.registry = self._answering()
         self._recorder.clear()
         self._plan.clear()
 
@@ -348,35 +213,11 @@ class Registry:
             raise ValueError("this registry serves HTTP: make it with tls=True")
         return self._certificates
 
-    def _put(
-        self, repository: str, tag: str | None, manifest: contents.Manifest, children: dict[str, Pushed] | None = None
-    ) -> Pushed:
-        descriptor = self._server.call(self._push(repository, tag, manifest))
-        blobs = tuple(blob.descriptor for blob in manifest.blobs)
-        return Pushed(self.host, repository, tag, descriptor, manifest.content, blobs, children or {})
 
-    async def _push(self, repository: str, tag: str | None, manifest: contents.Manifest) -> Descriptor:
-        for blob in manifest.blobs:
-            await self._push_blob(repository, blob)
-        pushed = await self._backend.push_manifest(
-            repository, manifest.content, manifest.media_type, tags=() if tag is None else (tag,)
-        )
-        return pushed.descriptor
-
-    async def _push_blob(self, repository: str, blob: contents.Blob) -> Descriptor:
-        async def pieces() -> AsyncIterator[bytes]:
-            yield blob.content
-
-        await self._backend.push_blob(repository, blob.descriptor, pieces())
-        return blob.descriptor
-
-    async def _read_blob(self, repository: str, digest: str) -> bytes:
-        reader = await self._backend.get_blob(repository, digest)
-        try:
-            return b"".join([piece async for piece in reader])
-        finally:
-            await reader.aclose()
-
-
-async def _listed(names: AsyncIterator[str]) -> list[str]:
-    return [name async for name in names]
+def _token_endpoint(profile: Profile | None) -> tuple[str, str | None]:
+    """The path of the token endpoint, "" if there is none, and the name of the service, None for the host."""
+    if profile is None:
+        return TOKEN_PATH, None
+    if isinstance(profile.sign_in, BasicOnly):
+        return "", None
+    return profile.sign_in.path, profile.sign_in.service

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import socket
 import ssl
 import struct
@@ -43,6 +44,8 @@ _TURNS: Final = 5
 
 _NO_LINGER: Final = struct.pack("ii", 1, 0)
 
+_log = logging.getLogger("ociserver.testing")
+
 _Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 _Result = TypeVar("_Result")
 
@@ -55,6 +58,7 @@ class Connection(H11Protocol):
         self._closed = asyncio.Event()
         # Whatever the tests of a user have set up for the loggers of uvicorn is not for this server.
         self.access_log = False
+        self.logger = _log
         application: Any = self.app
 
         async def with_connection(scope: Any, receive: Any, send: Any) -> None:
