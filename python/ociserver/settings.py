@@ -18,6 +18,7 @@ __all__ = [
     "HELP",
     "LOG_FORMATS",
     "LOG_LEVELS",
+    "PROFILES",
     "TOKEN_KEY_VARIABLE",
     "UPLOAD_KEY_VARIABLE",
     "LogFormat",
@@ -30,6 +31,9 @@ LOG_LEVELS: Final[tuple[LogLevel, ...]] = ("debug", "info", "warning", "error")
 
 LogFormat = Literal["text", "json"]
 LOG_FORMATS: Final[tuple[LogFormat, ...]] = ("text", "json")
+
+PROFILES: Final = ("distribution2", "dockerhub", "ecr", "gcr", "ghcr", "gitlab", "harbor", "quay")
+"""The names of `ociserver.testing.profiles`, which a server without a profile does not import."""
 
 EXAMPLE_IMAGE: Final = "hello-world"
 """The smallest image that everybody can pull: from Docker Hub, where its repository is `library/hello-world`."""

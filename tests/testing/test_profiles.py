@@ -17,6 +17,8 @@ from ociserver.testing.profiles import PROFILES, RateLimit, Tokens, profile_name
 from tests.registries.kinds import KINDS
 from tests.testing.clients import Clients
 
+DOCUMENT = Path(__file__).parents[2] / "docs" / "testing.md"
+
 HUB_LIMIT = RateLimit(2, 21600, PROFILES["dockerhub"].rate_limit.message)  # type: ignore[union-attr]
 
 
@@ -30,12 +32,14 @@ def errors_of(answer: httpx.Response) -> dict[str, Any]:
     return error
 
 
-def test_each_profile_has_sources() -> None:
+def test_each_difference_has_a_source_and_is_documented() -> None:
     assert set(PROFILES) == {"distribution2", "dockerhub", "ecr", "gcr", "ghcr", "gitlab", "harbor", "quay"}
+    document = DOCUMENT.read_text(encoding="utf-8")
     for profile in PROFILES.values():
         assert profile.differences
         for difference in profile.differences:
             assert urlsplit(difference.source).scheme == "https"
+            assert f"{difference.what.rstrip('.')} ([source]({difference.source}))" in document
     with pytest.raises(ValueError, match="no profile 'acr': the profiles are distribution2, dockerhub, ecr"):
         profile_named("acr")
 

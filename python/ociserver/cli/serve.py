@@ -13,9 +13,9 @@ from ociserver.cli import options as handler_options
 from ociserver.cli.collect import policy_options
 from ociserver.cli.data import default_folder
 from ociserver.cli.errors import CommandError, serving_errors
-from ociserver.cli.parameters import ADDRESS, DURATION, NETWORKS, PORT, SIZE, Command, option
+from ociserver.cli.parameters import ADDRESS, DURATION, NETWORKS, PORT, SIZE, Command, Option, option
 from ociserver.proxies import PROXY_HEADERS
-from ociserver.settings import HELP, LOG_FORMATS, LOG_LEVELS
+from ociserver.settings import HELP, LOG_FORMATS, LOG_LEVELS, PROFILES
 from ociserver.store.sqlite import Durability
 
 __all__ = ["serve"]
@@ -47,6 +47,12 @@ file of --config again. /healthz says whether the process is alive, /readyz whet
 @configured.config_option(_CONFIG)
 @option("--host", section=_WHERE, default="localhost", metavar="HOST", help=HELP["host"])
 @option("--port", section=_WHERE, type=PORT, default="5000", metavar="PORT", help=HELP["port"])
+@option(
+    "--print-address",
+    section=_WHERE,
+    is_flag=True,
+    help="Print only the URL, on the first line of stdout, when requests are answered. For programs, with --port 0.",
+)
 @option("--tls-cert", section=_WHERE, type=click.Path(path_type=Path), metavar="FILE", help=HELP["tls_cert"])
 @option("--tls-key", section=_WHERE, type=click.Path(path_type=Path), metavar="FILE", help=HELP["tls_key"])
 @option("--tls-client-ca", section=_WHERE, type=click.Path(path_type=Path), metavar="FILE", help=HELP["tls_client_ca"])
@@ -130,6 +136,7 @@ def serve(**values: Any) -> None:
     ociserver serve --memory                 the same, but in memory
     ociserver serve --data DIR --workers 2   two processes, one folder
     ociserver serve --config registry.toml   as the file says
+    ociserver serve --memory --port 0 --print-address --profile ecr
     ociserver serve --host 0.0.0.0 --tls-cert cert.pem --tls-key key.pem
     """
     # If stdout is closed, the next file that is opened would get its descriptor.
@@ -144,4 +151,12 @@ def serve(**values: Any) -> None:
         start(values)
 
 
-serve.params += handler_options.flags()
+serve.params += [
+    Option(
+        ["--profile"],
+        section=handler_options.SECTION,
+        type=click.Choice(PROFILES),
+        help="For tests: behave as this registry. The other flags of this section count more. See docs/testing.md.",
+    ),
+    *handler_options.flags(),
+]

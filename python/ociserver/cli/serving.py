@@ -20,6 +20,7 @@ from ociserver.cli import configured, container, messages
 from ociserver.cli import options as handler_options
 from ociserver.cli.certificates import certificate_from
 from ociserver.cli.metering import metering_from
+from ociserver.cli.profiles import profiled, refuse_profile
 from ociserver.cli.reread import Rereader
 from ociserver.cli.table import counted
 from ociserver.cli.terminal import paint
@@ -62,6 +63,7 @@ def start(values: dict[str, Any]) -> NoReturn:
     _refuse_folder(values)
     leaves = configured.leaves(values)
     _refuse_workers(values["workers"], leaves)
+    refuse_profile(values)
     # Check the options before anything is opened.
     handler_options.options_from(values)
     if certificate:
@@ -86,14 +88,16 @@ def start(values: dict[str, Any]) -> NoReturn:
     limits = run.Limits(connections_within_limits(values["max_connections"]), values["graceful_timeout"])
 
     def on_ready() -> None:
-        _warn(log, values["max_connections"], limits.max_connections)
+        # The address comes first, so that a program has to read only one line.
+        if not values["print_address"]:
+            _warn(log, values["max_connections"], limits.max_connections)
         _welcome(log, values, port, configured.place(stores), is_tls=certificate is not None)
         if metering is not None:
             metering.say_where()
         notifier.ready()
 
     served, reload = _served(
-        values, leaves, stores, functools.partial(_handler, log, worker, meter), is_worker=bool(worker)
+        values, leaves, stores, functools.partial(_arguments, log, worker, meter), is_worker=bool(worker)
     )
     with ExitStack() as beside:
         if metering is not None:
@@ -134,34 +138,41 @@ def start(values: dict[str, Any]) -> NoReturn:
     sys.exit(outcome.status)
 
 
-def _handler(
+def _arguments(
     log: Log, worker: Worker | None, meter: Meter | None, values: dict[str, Any], stores: Sequence[Store]
-) -> Handler:
+) -> dict[str, Any]:
+    """The arguments of a `Handler`."""
     options = handler_options.options_from(values)
     if worker:
         # Each process counts its own requests. The worker's number makes their ids unique.
         options = replace(options, debug_id=f"{options.debug_id or 'ociserver'}{worker.number}")
     networks = values["trusted_proxies"]
-    return Handler(
-        configured.together(values, stores, meter),
-        options,
-        auth=configured.authority(values, meter),
-        observe=log.access if values["access_log"] else None,
-        proxies=TrustedProxies(networks, values["proxy_headers"]) if networks else None,
-        meter=meter,
-    )
+    return {
+        "backend": configured.together(values, stores, meter),
+        "options": options,
+        "auth": configured.authority(values, meter),
+        "observe": log.access if values["access_log"] else None,
+        "proxies": TrustedProxies(networks, values["proxy_headers"]) if networks else None,
+        "meter": meter,
+    }
 
 
 def _served(
     values: dict[str, Any],
     leaves: list[dict[str, Any]],
     stores: list[Store],
-    make: Callable[[dict[str, Any], Sequence[Store]], Handler],
+    arguments: Callable[[dict[str, Any], Sequence[Store]], dict[str, Any]],
     *,
     is_worker: bool,
-) -> tuple[Handler | Replaceable, Reload | None]:
+) -> tuple[run.Served, Reload | None]:
     """The application, and with a configuration file also the object that reloads it."""
+
+    def make(values: dict[str, Any], stores: Sequence[Store]) -> Handler:
+        return Handler(**arguments(values, stores))
+
     if values["config"] is None:
+        if values["profile"] is not None:
+            return profiled(values["profile"], arguments(values, stores)), None
         return make(values, stores), None
     kept = [Store(Kept(each.backend), each.place) for each in stores]
     rereader = Rereader(
@@ -258,6 +269,9 @@ def _warn(log: Log, wanted: int, allowed: int) -> None:
 
 def _welcome(log: Log, values: dict[str, Any], port: int, place: str, *, is_tls: bool) -> None:
     url = f"{'https' if is_tls else 'http'}://{messages.address(values['host'], port)}"
+    if values["print_address"]:
+        log.show(url)
+        return
     trial = configured.trial(values)
     command = messages.command(trial, values["host"], port, tls=is_tls)
     first = messages.client_certificate(values["host"], port) if values["tls_client_ca"] is not None else ""

@@ -18,9 +18,8 @@ import signal
 import socket
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
-from ociserver.handler import Handler
 from ociserver.serve.errors import CannotServeError
 from ociserver.serve.event_loop import Loop
 from ociserver.serve.granian import GranianServer, request_tasks
@@ -31,8 +30,9 @@ from ociserver.serve.reload import Reload
 from ociserver.serve.replaceable import Replaceable
 from ociserver.serve.tls import Certificate
 from ociserver.store import StoreError
+from ociserver.types import Receive, Scope, Send
 
-__all__ = ["Limits", "Outcome", "run"]
+__all__ = ["Limits", "Outcome", "Served", "run"]
 
 _log = logging.getLogger("ociserver.serve")
 
@@ -43,6 +43,24 @@ NOTICE_S: Final = 0.25
 """A stop that takes longer than this logs what it waits for."""
 
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+
+
+class Served(Protocol):
+    """What is served: a `Handler`, or an application around one."""
+
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        """Answer a request."""
+        ...
+
+    def answer_nowait(self, scope: Scope, send: Send) -> bool:
+        """See `Handler.answer_nowait`."""
+        ...
+
+    async def __aenter__(self) -> Any:
+        """Open the backend."""
+
+    async def aclose(self) -> None:
+        """Close the backend."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +92,7 @@ class Outcome:
 
 
 def run(
-    handler: Handler | Replaceable,
+    handler: Served,
     listeners: list[socket.socket],
     limits: Limits,
     certificate: Certificate | None,
@@ -116,7 +134,7 @@ class _Run:
 
     def __init__(
         self,
-        handler: Handler | Replaceable,
+        handler: Served,
         listeners: list[socket.socket],
         limits: Limits,
         certificate: Certificate | None,
