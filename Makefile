@@ -59,7 +59,7 @@ $(VENV)/dev: $(VENV)/built pyproject.toml
 	$(PIP) --group dev
 	@touch $@
 
-TOOLS := $(wildcard $(addprefix tests/tools/,install go.* linters/go.* clients/go.* clients/*/* clients/*/src/* peers/build peers/*/*))
+TOOLS := $(wildcard $(addprefix tests/tools/,install go.* linters/go.* helm/go.* clients/go.* clients/*/* clients/*/src/* peers/build peers/*/*))
 
 # Exit code 3: a program is missing and was reported. The tests that need it are skipped.
 .tools/installed: $(TOOLS)
@@ -110,7 +110,7 @@ test-clients: dev tools
 
 .PHONY: test-full  ## Run the tests that take an hour: 500 kills, power cuts, collection under load (TESTS='...')
 test-full: dev .tools/installed-full
-	FULL_TESTS=1 $(BIN)/pytest --durations 20 $(or $(TESTS),tests/store tests/faults tests/compose/cache tests/memory tests/clients)
+	FULL_TESTS=1 $(BIN)/pytest --durations 20 $(or $(TESTS),tests/store tests/faults tests/compose/cache tests/memory tests/clients tests/deploy)
 
 .PHONY: test-package  ## Build sdist and wheel, install the wheel into an empty environment, push and pull
 test-package: wheel
