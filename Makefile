@@ -163,9 +163,9 @@ format: dev
 
 # --- packages and documents ------------------------------------------------------------------------
 
-.PHONY: docs  ## Render the reference of the Python API into target/docs
+.PHONY: docs  ## Build the documentation site into target/docs; a broken link is an error
 docs: dev
-	$(BIN)/python -W error -m pdoc --docformat google --output-directory target/docs ociserver
+	$(BIN)/sphinx-build --fail-on-warning --keep-going --quiet -c docs/site -d target/doctrees . target/docs
 	@echo "target/docs/index.html"
 
 $(VENV)/package: $(VENV)/created pyproject.toml

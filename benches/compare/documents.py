@@ -96,10 +96,12 @@ def _measured(report: Report) -> str:
         commits.setdefault(group.machine["commit"], []).append(group.name)
     names = [f"{commit} ({', '.join(those)})" if len(commits) > 1 else commit for commit, those in commits.items()]
     rounds = min(group.settings["rounds"] for group in groups)
+    versions = sorted({str(group.machine["granian"]) for group in groups})
+    mixed = " A table of several groups compares figures of several commits." if len(commits) > 1 else ""
     return (
         f"Measured at commit {', '.join(names)} on {machine['cores']} cores ({machine['processor']}), which ran the "
         f"load too; {machine['system'].partition('-with')[0]}, CPython {machine['python']}, granian "
-        f"{machine['granian']}. Medians of {rounds} alternating rounds, lowest and highest round in brackets."
+        f"{', '.join(versions)}. Medians of {rounds} alternating rounds, lowest and highest round in brackets.{mixed}"
     )
 
 

@@ -17,6 +17,23 @@ from benches.compare.works import GROUPS
 SUMMARY: Final = ("manifest-get-tag", "image-pull", "image-push", "upload-put", "download", "tags-page-5000")
 
 _COLOURS: Final = {OURS: "#c2410c", "disk": "#4b6a88", "memory": "#a9bccd", "bound": "#d4d4d4"}
+_DARK: Final = {"#c2410c": "#ea580c", "#4b6a88": "#7596b6", "#a9bccd": "#4f6478", "#d4d4d4": "#5c5c5c"}
+"""The colours of bars on a dark background."""
+
+_STYLE: Final = "\n".join(
+    (
+        "text{fill: #1f2328}",
+        "@media (prefers-color-scheme: dark){",
+        "text{fill: #e6edf3}",
+        '[style*="stroke: #000000"]{stroke: #e6edf3 !important}',
+        '[style*="stroke: #555555"]{stroke: #b0b0b0 !important}',
+        *(f'[style*="fill: {light}"]{{fill: {dark} !important}}' for light, dark in _DARK.items()),
+        "}",
+        "</style>",
+    )
+)
+"""The background is that of the page, so lines and texts follow it."""
+
 _PANEL: Final = (4.6, 2.4)
 """Size of a panel in inches."""
 
@@ -37,9 +54,10 @@ def plot(report: Report, works: Sequence[str], path: Path) -> None:
         for panel in panels[len(shown) :]:
             panel.set_visible(False)
         path.parent.mkdir(parents=True, exist_ok=True)
-        canvas.savefig(path, metadata={"Date": None, "Creator": None})
+        canvas.savefig(path, metadata={"Date": None, "Creator": None}, transparent=True)
     # matplotlib ends many lines with a space, which is removed.
-    path.write_text("".join(f"{line.rstrip()}\n" for line in path.read_text().splitlines()))
+    text = path.read_text().replace("</style>", _STYLE, 1)
+    path.write_text("".join(f"{line.rstrip()}\n" for line in text.splitlines()))
 
 
 def _panel(axes: Axes, figures: Sequence[Figure], report: Report) -> None:
@@ -51,7 +69,8 @@ def _panel(axes: Axes, figures: Sequence[Figure], report: Report) -> None:
     high = [figure.spread[1] / scale - middle for middle, figure in zip(middles, figures, strict=True)]
     labels = [report.labels[figure.server] for figure in figures]
     axes.barh(labels, middles, color=[_colour(figure.server) for figure in figures], xerr=(low, high), ecolor="#555")
-    axes.set_title(f"{figures[0].text}, {'GB/s' if is_bytes else 'per second'}", fontsize=9)
+    # A long title begins above the labels.
+    axes.set_title(f"{figures[0].text}, {'GB/s' if is_bytes else 'per second'}", fontsize=9, loc="right")
     axes.spines[["top", "right", "bottom"]].set_visible(False)
     axes.tick_params(left=False)
     # Each bar is annotated with its value.

@@ -1,9 +1,8 @@
 """Errors of the protocol: the classes, the table of codes, and the function that makes an answer of an error.
 
-* RegistryError
-  x OCIError        a code of the spec: BLOB_UNKNOWN, DENIED, ...
-    + ParseError    a request that could not be parsed; `err` says why
-  x HTTPError       a status without a code, for example the answer of another server
+Each is a `RegistryError`. An `OCIError` has a code of the spec, such as BLOB_UNKNOWN or DENIED. A `ParseError` is an
+OCIError about a request that could not be parsed; `err` says why. An `HTTPError` has a status without a code, for
+example the answer of another server.
 
 What a client sees of an error depends on its whole chain of causes (`raise ... from ...`, and the members of an
 ExceptionGroup, depth first): the first code, the status of this code, and the texts of the chain joined with colons.

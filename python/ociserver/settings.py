@@ -56,7 +56,7 @@ HELP: Final[Mapping[str, str]] = {
     "tls_client_ca": "Certificates (PEM) of the authorities (CAs) that sign the certificates of clients. A client "
     "without such a certificate gets no connection. Requires --tls-cert.",
     # The proxies in front.
-    "trusted_proxies": "Addresses and networks of proxies in front of this server, with commas between them. They say "
+    "trusted_proxies": "Addresses and networks of proxies in front of this server, such as 10.0.0.0/8. They say "
     "which address a client has, and which scheme and host it has asked. No other client is believed.",
     "proxy_headers": "The headers that these proxies set. x-forwarded: X-Forwarded-For, -Proto and -Host. forwarded: "
     "Forwarded (RFC 7239).",

@@ -138,7 +138,11 @@ def test_the_same_figures_give_the_same_picture(tmp_path: Path, works: list[str]
     for name in ("a.svg", "b.svg"):
         plot(measured, works, tmp_path / name)
     assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()
-    assert all(work in (tmp_path / "a.svg").read_text() for work in works)
+    picture = (tmp_path / "a.svg").read_text()
+    assert all(work in picture for work in works)
+    # It has no background of its own, and other colours on a dark page.
+    assert "#ffffff" not in picture
+    assert "prefers-color-scheme: dark" in picture
 
 
 def test_rounds_in_which_the_cores_share_no_cache_are_told_from_the_others() -> None:

@@ -62,7 +62,7 @@ file of --config again. /healthz says whether the process is alive, /readyz whet
     type=NETWORKS,
     default="",
     show_default="none",
-    metavar="NETWORKS",
+    metavar="NETWORK,...",
     help=HELP["trusted_proxies"],
 )
 @option(
