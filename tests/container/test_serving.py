@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import bcrypt
@@ -103,6 +105,14 @@ def test_the_folder_of_distribution_is_left_alone(tmp_path: Path) -> None:
         assert "it holds the data of distribution" in server.printed()
         assert "ociserver copy" in server.printed()
     assert sorted(tmp_path.joinpath("data").rglob("*")) == before
+
+
+def test_commands_find_the_volume() -> None:
+    command = [sys.executable, "-m", "ociserver", "check"]
+    environment = clean_environment({"OCISERVER_CONTAINER": "1"})
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert "/var/lib/registry" in done.stderr
 
 
 def test_outside_the_image_these_variables_have_no_effect(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -13,6 +14,7 @@ from platformdirs import user_data_path
 from ociserver.cli.errors import CommandError
 from ociserver.cli.parameters import option
 from ociserver.compose.cache.accounts import settle_folder
+from ociserver.container import DATA, is_container
 from ociserver.errors import OCIError
 from ociserver.store import Store, StoreError
 from ociserver.store.folder import DATABASE, check_folder
@@ -25,8 +27,8 @@ _WHERE: Final = "Which store"
 
 
 def default_folder() -> Path:
-    """The folder of the store by default: the user's data directory."""
-    return user_data_path("ociserver")
+    """The folder of the store by default: the user's data directory, or the volume of the container image."""
+    return Path(DATA) if is_container(os.environ) else user_data_path("ociserver")
 
 
 def data_option(command: Callable[..., Any]) -> Callable[..., Any]:
