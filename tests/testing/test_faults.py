@@ -116,6 +116,17 @@ def test_a_fault_that_could_not_be_shown_is_not_met(oci_registry: Registry, clie
     oci_registry.assert_faults_met()
 
 
+def test_a_reset_or_a_change_that_cannot_be_shown(oci_registry: Registry, client: httpx.Client, blob: bytes) -> None:
+    oci_registry.fail(faults.Reset(after=100_000), kind="upload_blob")
+    assert client.post(f"/v2/app/blobs/uploads/?digest={digest_of(b'x')}", content=b"x").status_code == 201
+    oci_registry.fail(faults.Corrupt())
+    assert client.get("/v2/app/manifests/absent").status_code == 404
+    assert [request.fault for request in oci_registry.requests] == [None, None]
+    with pytest.raises(AssertionError, match=r"Reset.after=100000. .* met 0\n  Corrupt.. .* met 0"):
+        oci_registry.assert_faults_met()
+    assert client.get(BLOB).content != blob
+
+
 def test_a_slow_answer(oci_registry: Registry, client: httpx.Client, blob: bytes) -> None:
     oci_registry.fail(faults.Slow(delay_s=0.2, bytes_per_s=500_000), kind="blob_get")
     began = time.monotonic()

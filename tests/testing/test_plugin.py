@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 from typing import Final
 
+import pytest
+
 PROJECT: Final = Path(__file__).parent / "project"
 TIMEOUT_S: Final = 60
 
@@ -77,3 +79,10 @@ def test_a_run_that_uses_no_registry_imports_next_to_nothing() -> None:
     )
     output = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
     assert output.split() == ["[]", "0"]
+
+
+@pytest.mark.parametrize("missing,made", [("uvicorn", "Registry()"), ("trustme", "Registry(tls=True)")])
+def test_a_missing_package_is_named_with_what_to_install(missing: str, made: str) -> None:
+    script = f"import sys; sys.modules[{missing!r}] = None\nfrom ociserver.testing import Registry; {made}"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert "pip install 'ociserver[testing]'" in done.stderr.splitlines()[-1]

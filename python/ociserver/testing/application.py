@@ -55,6 +55,9 @@ class Application:
         if isinstance(planned.fault, ExpiredToken):
             plan.expired.add(entry.request.headers["authorization"])
         entry.met(planned.fault)
-        if not await answer_with_fault(planned.fault, registry, scope, receive, send, scope[CONNECTION]):
+
+        def missed() -> None:
             plan.give_back(planned)
             entry.met(None)
+
+        await answer_with_fault(planned.fault, registry, scope, receive, send, scope[CONNECTION], missed)

@@ -27,7 +27,10 @@ class Certificates:
 
     def __init__(self) -> None:
         # Imported late: only tests with TLS need it, and it imports a cryptography library.
-        import trustme
+        try:
+            import trustme
+        except ImportError as error:
+            raise ImportError(f"{error}. Install what TLS in tests needs: pip install 'ociserver[testing]'") from error
 
         authority = trustme.CA()
         self.server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

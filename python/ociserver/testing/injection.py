@@ -26,9 +26,15 @@ Answering = Callable[["Scope", "Receive", "Send"], Awaitable[None]]
 
 
 async def answer_with_fault(
-    fault: Fault, registry: Answering, scope: Scope, receive: Receive, send: Send, connection: Connection
-) -> bool:
-    """Answer a request, with a fault. Whether the fault could be shown.
+    fault: Fault,
+    registry: Answering,
+    scope: Scope,
+    receive: Receive,
+    send: Send,
+    connection: Connection,
+    missed: Callable[[], None],
+) -> None:
+    """Answer a request, with a fault.
 
     Args:
         fault: what goes wrong.
@@ -37,28 +43,22 @@ async def answer_with_fault(
         receive: the ASGI `receive`.
         send: the ASGI `send`.
         connection: of the request.
+        missed: called if the answer cannot show the fault, before its end is sent: it has no body, or too short a one.
     """
     match fault:
         case Status():
             await _refuse(fault, receive, send)
         case Reset() if has_body(scope):
-            upload = _CutUpload(fault.after, receive, send, connection)
+            upload = _CutUpload(fault.after, receive, send, connection, missed)
             await registry(scope, upload.receive, upload.send)
-            return upload.is_cut
         case Reset():
-            cut = _Cut(fault.after, send, connection.reset, before_start=True)
-            await registry(scope, receive, cut)
-            return cut.is_cut
+            await registry(scope, receive, _Cut(fault.after, send, connection.reset, missed, before_start=True))
         case Truncate():
-            cut = _Cut(fault.after, send, connection.close)
-            await registry(scope, receive, cut)
-            return cut.is_cut
+            await registry(scope, receive, _Cut(fault.after, send, connection.close, missed))
         case Slow():
             await registry(scope, receive, _slow(fault, send, connection))
         case Corrupt():
-            corrupting = _Corrupting(send)
-            await registry(scope, receive, corrupting)
-            return corrupting.is_done
+            await registry(scope, receive, _Corrupting(send, missed))
         case ExpiredToken():
             await registry(with_expired_token(scope), receive, send)
         case NoRanges():
@@ -66,7 +66,6 @@ async def answer_with_fault(
             await registry({**scope, "headers": headers}, receive, _without_accept_ranges(send))
         case _:
             raise TypeError(f"{type(fault).__name__} is no fault of ociserver.testing")
-    return True
 
 
 def with_expired_token(scope: Scope) -> Scope:
@@ -101,26 +100,34 @@ class _Cut:
         after: bytes of the body that are passed on; None: half of them.
         send: the ASGI `send`.
         cut: ends the connection.
+        missed: called before the end of an answer that was not cut off.
         before_start: whether no bytes of the body means no answer at all.
     """
 
     def __init__(
-        self, after: int | None, send: Send, cut: Callable[[], Awaitable[None]], *, before_start: bool = False
+        self,
+        after: int | None,
+        send: Send,
+        cut: Callable[[], Awaitable[None]],
+        missed: Callable[[], None],
+        *,
+        before_start: bool = False,
     ) -> None:
-        self.is_cut = False
+        self._is_cut = False
+        self._missed = missed
         self._before_start = before_start
         self._left = after
         self._send = send
         self._cut = cut
 
     async def __call__(self, message: Message) -> None:
-        if self.is_cut:
+        if self._is_cut:
             return
         if message["type"] == "http.response.start":
             if self._left is None:
                 self._left = int(dict(message["headers"]).get(b"content-length", b"2")) // 2
             elif self._left == 0 and self._before_start:
-                self.is_cut = True
+                self._is_cut = True
                 await self._cut()
                 return
             await self._send(message)
@@ -128,9 +135,11 @@ class _Cut:
         body = message.get("body", b"")
         if self._left is None or len(body) <= self._left:
             self._left = (self._left or 0) - len(body)
+            if not message.get("more_body"):
+                self._missed()
             await self._send(message)
             return
-        self.is_cut = True
+        self._is_cut = True
         await self._send({"type": "http.response.body", "body": body[: self._left], "more_body": True})
         await self._cut()
 
@@ -138,12 +147,15 @@ class _Cut:
 class _CutUpload:
     """Passes the body of a request on, and resets the connection in the middle of it."""
 
-    def __init__(self, after: int, receive: Receive, send: Send, connection: Connection) -> None:
-        self.is_cut = False
+    def __init__(
+        self, after: int, receive: Receive, send: Send, connection: Connection, missed: Callable[[], None]
+    ) -> None:
+        self._is_cut = False
         self._left = after
         self._receive = receive
         self._send = send
         self._connection = connection
+        self._missed = missed
 
     async def receive(self) -> Message:
         if self._left == 0:
@@ -160,31 +172,37 @@ class _CutUpload:
 
     async def send(self, message: Message) -> None:
         # The registry may refuse the request before it has read the body.
-        if not self.is_cut and self._left == 0:
+        if not self._is_cut and self._left == 0:
             await self._end()
-        if not self.is_cut:
-            await self._send(message)
+        if self._is_cut:
+            return
+        if message["type"] == "http.response.start":
+            self._missed()
+        await self._send(message)
 
     async def _end(self) -> None:
-        if not self.is_cut:
-            self.is_cut = True
+        if not self._is_cut:
+            self._is_cut = True
             await self._connection.reset()
 
 
 class _Corrupting:
     """Changes one byte of a content."""
 
-    def __init__(self, send: Send) -> None:
-        self.is_done = False
+    def __init__(self, send: Send, missed: Callable[[], None]) -> None:
+        self._is_done = False
+        self._missed = missed
         self._is_content = False
         self._send = send
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self._is_content = message["status"] in (200, 206)
-        elif self._is_content and not self.is_done and (body := message.get("body", b"")):
-            self.is_done = True
+        elif self._is_content and not self._is_done and (body := message.get("body", b"")):
+            self._is_done = True
             message = {**message, "body": bytes([body[0] ^ 0xFF]) + body[1:]}
+        if message["type"] == "http.response.body" and not message.get("more_body") and not self._is_done:
+            self._missed()
         await self._send(message)
 
 

@@ -96,6 +96,8 @@ class Plan:
 
 
 def _concerns(fault: Fault, request: Request) -> bool:
+    if fault.needs_body and request.method == "HEAD":
+        return False
     if isinstance(fault, NoRanges):
         return "range" in request.headers
     if isinstance(fault, ExpiredToken):

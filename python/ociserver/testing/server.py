@@ -14,11 +14,14 @@ from concurrent.futures import Future
 from email.utils import formatdate
 from typing import Any, Final, TypeVar
 
-from uvicorn.config import Config
-from uvicorn.protocols.http.h11_impl import H11Protocol
-from uvicorn.server import ServerState
-
 from ociserver.types import Receive, Scope, Send
+
+try:
+    from uvicorn.config import Config
+    from uvicorn.protocols.http.h11_impl import H11Protocol
+    from uvicorn.server import ServerState
+except ImportError as error:
+    raise ImportError(f"{error}. Install what `ociserver.testing` needs: pip install 'ociserver[testing]'") from error
 
 __all__ = ["CONNECTION", "Connection", "Server"]
 
