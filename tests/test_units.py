@@ -48,13 +48,23 @@ def test_shares_of_the_memory_that_this_process_can_have() -> None:
 
 @pytest.mark.parametrize(
     "text, seconds",
-    [("0", 0), ("30", 30), ("30s", 30), ("1.5s", 1.5), ("500ms", 0.5), ("5m", 300), ("1h", 3600), ("2 H", 7200)],
+    [
+        ("0", 0),
+        ("30", 30),
+        ("30s", 30),
+        ("1.5s", 1.5),
+        ("500ms", 0.5),
+        ("5m", 300),
+        ("1h", 3600),
+        ("2 H", 7200),
+        ("90d", 7_776_000),
+    ],
 )
 def test_durations(text: str, seconds: float) -> None:
     assert parse_duration(text) == pytest.approx(seconds)
 
 
-@pytest.mark.parametrize("text", ["", "soon", "-1", "1d", "1:30", "inf", "nan", "1_0", "1\n", "9" * 400])
+@pytest.mark.parametrize("text", ["", "soon", "-1", "1w", "1:30", "inf", "nan", "1_0", "1\n", "9" * 400])
 def test_no_durations(text: str) -> None:
     with pytest.raises(ValueError, match="is not a duration"):
         parse_duration(text)

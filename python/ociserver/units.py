@@ -24,13 +24,13 @@ __all__ = [
 SIZE_PATTERN: Final = r"([0-9]{1,15}(?:\.[0-9]{1,9})?) ?(?:([KMGT])(iB|B)?|B)?"
 """As for dd: a letter alone and KiB are powers of 1024, KB is a power of 1000."""
 PERCENT_PATTERN: Final = r"(100|[0-9]{1,2}) ?%"
-DURATION_PATTERN: Final = r"([0-9]{1,9}(?:\.[0-9]{1,9})?) ?(ms|s|m|h)?"
+DURATION_PATTERN: Final = r"([0-9]{1,9}(?:\.[0-9]{1,9})?) ?(ms|s|m|h|d)?"
 
 _SIZE: Final = re.compile(SIZE_PATTERN, re.IGNORECASE | re.ASCII)
 _PERCENT: Final = re.compile(PERCENT_PATTERN)
 _DURATION: Final = re.compile(DURATION_PATTERN, re.IGNORECASE | re.ASCII)
 _PORT: Final = re.compile(r"[0-9]{1,5}")
-_SECONDS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+_SECONDS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 _UNITS: Final = ("B", "KiB", "MiB", "GiB", "TiB")
 
 MAX_PORT: Final = 65535
@@ -56,7 +56,7 @@ def parse_size(text: str) -> int:
 
 
 def parse_duration(text: str) -> float:
-    """Seconds of `30`, `30s`, `5m`, `1h`, `500ms`.
+    """Seconds of `30`, `30s`, `5m`, `1h`, `90d`, `500ms`.
 
     Raises:
         ValueError: the text is not a duration; the message gives examples.

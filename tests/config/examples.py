@@ -32,6 +32,11 @@ RIGHT: Final[dict[str, str]] = {
     "unify": '[registry]\nkind = "unify"\nreads = "concurrent"\nwrites = "first"\n'
     'backends = [{ kind = "memory" }, { kind = "immutable", backend = { kind = "memory" } }]',
     "users and rules": f"{USERS}{RULE}",
+    "API keys": '[auth]\napi-keys = true\n[registry]\nkind = "store"\ndata = "x"',
+    "API keys of the default store": "[auth]\napi-keys = true",
+    "API keys of a cache": '[auth]\napi-keys = true\n[registry]\nkind = "cache"\nupstream = { kind = "memory" }\n'
+    'local = { kind = "store", data = "x" }',
+    "API keys, users and rules": f"[auth]\napi-keys = true\n{USERS}{RULE}",
     "a registry for everybody": '[[auth.rules]]\nanonymous = true\nrepositories = ["*"]\nallow = ["pull"]',
     "all keys of auth": '[auth]\nrealm = "https://a.example/v2/token"\nservice = { env = "PATH" }\n'
     'token-lifetime = "1h"\ntoken-keys = ["q8Zk1mN4vR7xT0wY3bF6hJ9sD2gL5pCe"]\n'
@@ -308,6 +313,7 @@ WRONG: Final[dict[str, tuple[str, int, str, str]]] = {
         "must be an address or a network",
     ),
     "a realm that is not a URL": (f"[auth]\nrealm = '/v2/token'\n{USERS}{RULE}", 2, "auth.realm", "write https://"),
+    "API keys that are off": ("[auth]\napi-keys = false", 1, "auth", "has no rules, so nobody may do anything"),
     "no keys of tokens": (f"[auth]\ntoken-keys = []\n{USERS}{RULE}", 2, "auth.token-keys", "there is no key"),
     "with dots": ("server.host = 'a'\nserver.port = -1", 2, "server.port", "must be 0 or more"),
 }

@@ -15,6 +15,7 @@ from ociserver.auth.credentials import MAX_MEMO, Authenticate, Authenticator
 from ociserver.auth.guard import Guard, denied
 from ociserver.auth.hashing import Hashing, usable_threads
 from ociserver.auth.identity import CATALOG, Action, Grants, Identity
+from ociserver.auth.key_accounts import KeyAccounts, KeyStore
 from ociserver.auth.keys import TokenKeys, new_key
 from ociserver.auth.needs import NEEDS
 from ociserver.auth.oidc import OidcProvider
@@ -76,6 +77,8 @@ class Auth:
             tokens only narrow them. Without rules its tokens decide alone, and nobody else may do anything.
         oidc: identity providers whose tokens are accepted, as a token on every endpoint, and as the password of a user
             with the name of the provider.
+        api_keys: the API keys of a store, `Store.api_keys`, as passwords of users with the names of the keys. The
+            rights of a key are its own: no rule adds to them. None: keys are not accepted.
 
     Raises:
         ValueError: a setting or the file is wrong.
@@ -100,6 +103,7 @@ class Auth:
         token_server: TokenServer | None = None,
         oidc: Sequence[OidcProvider] = (),
         meter: Meter | None = None,
+        api_keys: KeyStore | None = None,
     ) -> None:
         keys = token_keys or TokenKeys([new_key().encode()])
         if not isinstance(rules, Rules):
@@ -126,6 +130,7 @@ class Auth:
             token_server=token_server,
             oidc=oidc,
             meter=self._meter,
+            keys=None if api_keys is None else KeyAccounts(api_keys, clock),
         )
 
     @property
@@ -234,7 +239,10 @@ class Auth:
         )
 
     async def aclose(self) -> None:
-        """Refuse the sign-ins that wait for their password to be checked. Later ones are served again."""
+        """Refuse the sign-ins that wait for their password to be checked. Later ones are served again.
+
+        The store with the API keys must be open: the last uses of keys are recorded.
+        """
         await self._authenticator.aclose()
 
     # Tokens

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hmac
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 from ociserver.auth import audit
@@ -14,6 +14,9 @@ from ociserver.auth.authorization import Basic, InvalidCredentialsError, authori
 from ociserver.auth.identity import ANONYMOUS, Identity
 from ociserver.auth.jose import InvalidTokenError
 from ociserver.auth.jwt_verifier import issuer_of
+from ociserver.auth.key_accounts import PROVIDER as API_KEYS
+from ociserver.auth.key_accounts import VIA as API_KEY
+from ociserver.auth.key_accounts import KeyAccounts
 from ociserver.auth.oidc import VIA as OIDC
 from ociserver.auth.oidc import OidcProvider
 from ociserver.auth.origin import client_of
@@ -76,6 +79,7 @@ class Authenticator:
         token_server: issues the tokens in place of this registry, whose own ones are then refused.
         oidc: providers whose tokens are accepted too.
         meter: is told of sign-ins with a password.
+        keys: API keys; None: there are none.
 
     Raises:
         ValueError: two of them have the same issuer or name, so that it is not clear who verifies a token.
@@ -92,9 +96,11 @@ class Authenticator:
         token_server: TokenServer | None = None,
         oidc: Sequence[OidcProvider] = (),
         meter: Meter | None = None,
+        keys: KeyAccounts | None = None,
     ) -> None:
         self._tokens = tokens
         self._meter = meter or Meter()
+        self._keys = keys
         self._accounts = accounts
         self._authenticate = authenticate
         self._known: LRU[bytes, Known] = LRU(MAX_KNOWN)
@@ -111,6 +117,8 @@ class Authenticator:
             self._issuers[token_server.issuer] = token_server
         if len(self._providers) < len(oidc) or len(self._issuers) < len(oidc) + (token_server is not None):
             raise ValueError("two providers of tokens have the same name or the same issuer")
+        if keys is not None and API_KEYS in self._providers:
+            raise ValueError(f"a provider has the name {API_KEYS}, with which the users of API keys begin")
 
     async def identify(self, scope: Scope, credentials: Basic | None = None) -> Identity:
         """Who sends a request. Without credentials `ANONYMOUS`.
@@ -136,13 +144,13 @@ class Authenticator:
         if sent is None:
             return ANONYMOUS
         known = None if value is None or credentials is not None else self._known.get(value)
-        if known is not None and known.until > self._clock():
+        if known is not None and known.until > self._clock() and await self._still(known.identity):
             return known.identity
         client = client_of(scope)
         if isinstance(sent, Basic):
             identity = await self.sign_in(sent.user, sent.password, client)
-            # A token cannot be guessed, so it is remembered. Real passwords are not.
-            if identity.via == OIDC and value == sent.header.encode():
+            # A token or a key cannot be guessed, so it is remembered. Real passwords are not.
+            if identity.via in (OIDC, API_KEY) and value == sent.header.encode():
                 self._known.put(value, self._for_a_while(identity))
             return identity
         assert value is not None
@@ -163,7 +171,11 @@ class Authenticator:
         if value is None:
             return self._anonymous
         known = self._known.peek(value)
-        return None if known is None or known.until <= self._clock() else known
+        if known is None or known.until <= self._clock():
+            return None
+        if known.identity.own is not None and (self._keys is None or not self._keys.is_current_nowait(known.identity)):
+            return None
+        return known
 
     async def sign_in(self, user: str, password: str, client: str) -> Identity:
         """The identity of a user with a password.
@@ -172,7 +184,8 @@ class Authenticator:
             InvalidCredentialsError: the name or the password is wrong.
             OCIError: TOOMANYREQUESTS if the client has to wait; 503 if the keys of a provider cannot be fetched.
         """
-        via = OIDC if user in self._providers else "htpasswd"
+        is_key = self._keys is not None and self._keys.takes(password)
+        via = API_KEY if is_key else OIDC if user in self._providers else "htpasswd"
         try:
             identity = await self._sign_in(user, password, client)
         except InvalidCredentialsError:
@@ -186,6 +199,8 @@ class Authenticator:
         return identity
 
     async def _sign_in(self, user: str, password: str, client: str) -> Identity:
+        if self._keys is not None and self._keys.takes(password):
+            return await self._with_key(self._keys, user, password, client)
         provider = self._providers.get(user)
         if provider is not None:
             try:
@@ -202,13 +217,25 @@ class Authenticator:
         self._record(account, client)
         return account
 
+    async def _with_key(self, keys: KeyAccounts, user: str, secret: str, client: str) -> Identity:
+        identity = await keys.sign_in(user, secret)
+        if identity is None:
+            audit.record("sign-in-refused", user=user, via=API_KEY, client=client)
+            raise InvalidCredentialsError("the user name or the password is wrong")
+        self._record(identity, client)
+        return identity
+
     async def aclose(self) -> None:
-        """Refuse the sign-ins that wait."""
+        """Refuse the sign-ins that wait, and record the last uses of keys, for which the store must be open."""
         if self._accounts is not None:
             await self._accounts.aclose()
+        if self._keys is not None:
+            await self._keys.aclose()
 
     def stamp(self, identity: Identity) -> str:
         """The stamp of the account of an identity, for its tokens; "" if there is no account."""
+        if identity.own is not None:
+            return identity.own.key.stamp
         if identity.via == OIDC:
             return next((each.stamp for each in self._providers.values() if each.owns(identity.name)), "")
         if self._accounts is None or identity.via != self._accounts.via:
@@ -224,6 +251,10 @@ class Authenticator:
         current = self._accounts.stamp(identity.name)
         return current is not None and hmac.compare_digest(current, stamp)
 
+    async def _still(self, identity: Identity) -> bool:
+        """Whether an identity that is remembered counts at this moment: that of a key may have been revoked."""
+        return identity.own is None or (self._keys is not None and await self._keys.is_current(identity))
+
     def _record(self, identity: Identity, client: str) -> None:
         """Write a sign-in into the audit log, unless it was written recently."""
         user, now = identity.name, time.monotonic()
@@ -238,6 +269,8 @@ class Authenticator:
         if now < self._look_at:
             return
         self._look_at = now + self._check_every_s
+        if self._keys is not None:
+            self._keys.look()
         version = None if self._accounts is None else self._accounts.version()
         if version is not self._version:
             self._version = version
@@ -252,6 +285,11 @@ class Authenticator:
             claims = self._tokens.verify(token)
         except InvalidTokenError as error:
             raise InvalidCredentialsError(str(error)) from None
+        if claims.via == API_KEY and claims.stamp:
+            key = None if self._keys is None else await self._keys.of_token(claims.subject, claims.stamp)
+            if key is None:
+                raise InvalidCredentialsError("the API key of the token was revoked or changed")
+            return Known(replace(key, grants=claims.grants, expires=claims.expires), claims.expires)
         identity = Identity(
             claims.subject, claims.groups, claims.via, claims.grants, claims.expires, claims=claims.provided
         )

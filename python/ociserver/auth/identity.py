@@ -4,21 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal, get_args
+from typing import Any, Final
+
+from ociserver.auth.actions import ACTIONS, CATALOG, Action, Grants
+from ociserver.auth.rights import OwnRights
 
 __all__ = ["ACTIONS", "ANONYMOUS", "CATALOG", "Action", "Grants", "Identity"]
-
-Action = Literal["pull", "push", "create", "delete"]
-"""What a rule may allow. `push` includes `create`, which is a push that never moves a tag that exists."""
-
-ACTIONS: Final[tuple[Action, ...]] = get_args(Action)
-
-CATALOG: Final = "*"
-"""The key of the list of repositories in `Grants`. No repository has this name."""
-
-Grants = Mapping[str, frozenset[str]]
-"""What a token may be used for: by repository, the actions `pull`, `push` and `delete` of its scopes. For the list of
-repositories the key is `CATALOG`. The value there does not matter."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +25,7 @@ class Identity:
             has no token, so everything that the rules allow.
         expires: time (`time.time`) after which the credentials must not be used. None: unlimited.
         claims: of the identity provider, for rules about them.
+        own: its own rights, which count instead of all rules. None: it has the rights that the rules give it.
     """
 
     name: str
@@ -42,6 +34,7 @@ class Identity:
     grants: Grants | None = None
     expires: float | None = None
     claims: Mapping[str, Any] = field(default_factory=dict)
+    own: OwnRights | None = None
 
     @property
     def is_anonymous(self) -> bool:
@@ -51,9 +44,12 @@ class Identity:
     def answers_to(self, account: str) -> bool:
         """Whether a client may give a name as its account: its own, or the one that it sent with its password.
 
-        A client of an identity provider sends the name of the provider, with which its name begins.
+        A client of an identity provider sends the name of the provider, with which its name begins, and one with an API
+        key the name of the key, with which its name ends.
         """
-        return account == self.name or (self.via == "oidc" and account == self.name.partition(":")[0])
+        provider, _, name = self.name.partition(":")
+        sent = {"oidc": provider, "api-key": name}.get(self.via, self.name)
+        return account in (self.name, sent)
 
     def permits(self, action: Action, repository: str) -> bool:
         """Whether the token of the request may be used for this. The rules decide too, see `Rules.allows`.

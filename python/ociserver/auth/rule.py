@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import Any, Final
 
+from ociserver.auth.actions import ACTIONS, Action
 from ociserver.auth.claim_patterns import ClaimPatterns
-from ociserver.auth.identity import ACTIONS, Action
 from ociserver.auth.patterns import Patterns
 
 __all__ = ["Rule"]

@@ -6,14 +6,14 @@ order. A token narrows them: a request needs the rules and the token.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
 
 from ociserver.auth.claim_patterns import texts_of
-from ociserver.auth.identity import ACTIONS, CATALOG, Action, Identity
-from ociserver.auth.patterns import Patterns
+from ociserver.auth.identity import CATALOG, Action, Identity
+from ociserver.auth.rights import EVERYTHING, Rights
 from ociserver.auth.rule import Rule
 
 __all__ = ["MAX_IDENTITIES", "Explanation", "Rule", "Rules"]
@@ -39,36 +39,6 @@ class Explanation:
     groups: tuple[str, ...]
     allowing: tuple[int, ...]
     others: Mapping[int, str]
-
-
-@dataclass(frozen=True, slots=True)
-class _Allowed:
-    """Where an identity may do one action."""
-
-    anywhere: Patterns
-    """The repositories of rules without tags."""
-    limited: tuple[tuple[Patterns, Patterns], ...]
-    """The repositories and tags of rules with tags."""
-
-    def matches(self, repository: str, tag: str | None, *, without_tag: bool) -> bool:
-        """Whether it is allowed in a repository. `without_tag`: whether rules with tags allow it if no tag is named."""
-        if self.anywhere.matches(repository):
-            return True
-        for repositories, tags in self.limited:
-            if repositories.matches(repository) and (without_tag if tag is None else tags.matches(tag)):
-                return True
-        return False
-
-    def matches_some_tag(self, repository: str) -> bool:
-        return self.matches(repository, None, without_tag=True)
-
-
-@dataclass(frozen=True, slots=True)
-class _Rights:
-    """What all rules together allow an identity."""
-
-    allowed: Mapping[Action, _Allowed]
-    prefixes: tuple[str, ...]
 
 
 class Rules:
@@ -165,11 +135,14 @@ class Rules:
         return self._of(identity).prefixes
 
     def explain(self, identity: Identity, action: Action, repository: str, tag: str | None = None) -> Explanation:
-        """Why `allows` says what it says. It asks every rule, so it is slower."""
+        """Why `allows` says what it says. It asks every rule, so it is slower.
+
+        An identity with rights of its own has one rule, with the number 1.
+        """
         groups = self._groups_of(identity.name, identity.groups)
         reasons = {
             number: rule.why_not(identity.name, groups, identity.claims, action, repository, tag)
-            for number, rule in enumerate(self.rules, 1)
+            for number, rule in enumerate(self.rules if identity.own is None else [identity.own.rule], 1)
         }
         return Explanation(
             self.allows(identity, action, repository, tag),
@@ -191,9 +164,11 @@ class Rules:
         """All groups of an identity. A client without credentials has none."""
         return groups | self._groups.get(user, frozenset()) if user else frozenset()
 
-    def _of(self, identity: Identity) -> _Rights:
+    def _of(self, identity: Identity) -> Rights:
+        if identity.own is not None:
+            return identity.own.rights
         if self._unlimited and identity.via == self._unlimited and identity.grants is not None:
-            return _EVERYTHING
+            return EVERYTHING
         return self._rights(identity.name, identity.groups, self._matching(identity.claims))
 
     def _matching(self, claims: Mapping[str, Any]) -> frozenset[int]:
@@ -202,51 +177,14 @@ class Rules:
             return _NO_RULES
         return frozenset(number for number, patterns in self._by_claims if patterns.matches(claims))
 
-    def _rights_of(self, user: str, groups: frozenset[str], matching: frozenset[int]) -> _Rights:
+    def _rights_of(self, user: str, groups: frozenset[str], matching: frozenset[int]) -> Rights:
         every = self._groups_of(user, groups)
         mine = [
             rule
             for number, rule in enumerate(self.rules)
             if rule.is_for(user, every) and (not rule.claims or number in matching)
         ]
-        allowed = {action: _allowed([rule for rule in mine if action in rule.actions]) for action in ACTIONS}
-        return _Rights(
-            {action: each for action, each in allowed.items() if each is not None},
-            _distinct(
-                pattern.prefix for rule in mine if "pull" in rule.actions for pattern in rule.for_repositories.patterns
-            ),
-        )
+        return Rights.of(mine)
 
 
 _NO_RULES: Final[frozenset[int]] = frozenset()
-_ANYWHERE: Final = _Allowed(Patterns.of(["*"]), ())
-_EVERYTHING: Final = _Rights(dict.fromkeys(ACTIONS, _ANYWHERE), ("",))
-
-
-def _allowed(rules: Sequence[Rule]) -> _Allowed | None:
-    """Where rules allow an action that all of them have."""
-    if not rules:
-        return None
-    # Several rules often have the same tags, such as `v*`. Together they cost less.
-    limited: dict[tuple[str, ...], tuple[Patterns, list[Rule]]] = {}
-    for rule in rules:
-        if rule.for_tags is not None:
-            limited.setdefault(rule.for_tags.texts, (rule.for_tags, []))[1].append(rule)
-    return _Allowed(
-        _repositories(rule for rule in rules if rule.for_tags is None),
-        tuple((_repositories(same), tags) for tags, same in limited.values()),
-    )
-
-
-def _repositories(rules: Iterable[Rule]) -> Patterns:
-    return Patterns(pattern for rule in rules for pattern in rule.for_repositories.patterns)
-
-
-def _distinct(prefixes: Iterable[str]) -> tuple[str, ...]:
-    """Sorted, without those that begin with another one."""
-    kept: list[str] = []
-    for prefix in sorted(prefixes):
-        # Whatever is between a prefix and a longer one in order begins with the prefix too.
-        if not (kept and prefix.startswith(kept[-1])):
-            kept.append(prefix)
-    return tuple(kept)

@@ -20,6 +20,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "copy": "ociserver.cli.copy",
     "delete": "ociserver.cli.delete",
     "health": "ociserver.cli.health",
+    "key": "ociserver.cli.key",
     "ls": "ociserver.cli.ls",
     "manifest": "ociserver.cli.manifest",
     "referrers": "ociserver.cli.manifest",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -11,15 +12,22 @@ import click
 from ociserver._core import is_repository, is_tag
 from ociserver.auth.identity import ACTIONS, ANONYMOUS, Action, Identity
 from ociserver.cli.configured import read
+from ociserver.cli.errors import CommandError
+from ociserver.cli.key_folder import folder_in
 from ociserver.cli.parameters import Command, option
 from ociserver.cli.references import quoted
 from ociserver.cli.table import printable
 from ociserver.cli.terminal import paint
 
 if TYPE_CHECKING:
+    from ociserver.api_keys import ApiKey
     from ociserver.config.auth import Auth
+    from ociserver.store import Store
 
 __all__ = ["explain"]
+
+API_KEY: Final = "api-key"
+"""The argument USER for the API key X is `api-key:X`."""
 
 NOBODY: Final = "-"
 """The argument USER for a client without credentials."""
@@ -52,7 +60,7 @@ def explain(
 
     \b
     USER    name of a user, with its provider if it has one (github:repo:org/app:...);
-            - for a client without credentials
+            api-key:NAME for an API key; - for a client without credentials
     ACTION  pull; push; create: a push that moves no tag; delete
     TAG     without it: a blob, or a manifest by its digest
 
@@ -61,16 +69,40 @@ def explain(
     repository, tag = _target(target)
     if not user:
         raise click.UsageError(f"USER is empty; write {NOBODY} for a client without credentials.")
-    auth = read(config).auth
+    found = read(config)
+    auth = found.auth
     if auth is None:
         click.echo("allowed: the configuration has no [auth] table, so everybody may do everything")
         return
+    if user.startswith(f"{API_KEY}:") and auth.api_keys:
+        identity = _key(user.partition(":")[2], folder_in(found, config))
+        context.exit(0 if _tell(auth, identity, action, repository, tag, config) else 1)
     if auth.is_unruled:
         click.echo("the configuration has no rules: the tokens of its token server decide alone")
         context.exit(1)
     identity = ANONYMOUS if user == NOBODY else Identity(user, claims=_claims(claim))
     is_allowed = _tell(auth, identity, action, repository, tag, config)
     context.exit(0 if is_allowed else 1)
+
+
+def _key(name: str, folder: Path) -> Identity:
+    """The identity of a key of a store.
+
+    Raises:
+        CommandError: there is no such key, or it has expired.
+    """
+    from ociserver.auth.key_accounts import identity_of
+    from ociserver.cli.data import with_store
+
+    async def work(store: Store) -> ApiKey | None:
+        return await store.api_keys.find(name)
+
+    key = with_store(folder, work)
+    if key is None:
+        raise CommandError(f"{folder} has no API key {quoted(name)}. See `ociserver key ls`.")
+    if key.expires is not None and key.expires <= time.time():
+        raise CommandError(f"the API key {name} has expired.")
+    return identity_of(key)
 
 
 def _claims(texts: tuple[str, ...]) -> dict[str, list[str]]:
@@ -103,7 +135,7 @@ def _tell(auth: Auth, identity: Identity, action: Action, repository: str, tag: 
     click.echo(f"{paint(decision, 'good' if found.is_allowed else 'bad')}: {who} {may} {action} {target}")
     if found.groups:
         click.echo(f"  {who} is in {', '.join(map(printable, found.groups))}")
-    places = dict(enumerate(_places(auth, file), 1))
+    places = {1: "the key itself"} if identity.own is not None else dict(enumerate(_places(auth, file), 1))
     for number in found.allowing:
         click.echo(f"  {places[number]} allows it")
     for number, reason in found.others.items():

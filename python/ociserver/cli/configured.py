@@ -19,6 +19,7 @@ from ociserver.cli.parameters import option
 from ociserver.interface import Backend
 from ociserver.meter import Meter
 from ociserver.serve.errors import CannotServeError
+from ociserver.serve.replaceable import api_keys_of
 from ociserver.serve.stores import Store
 from ociserver.settings import TOKEN_KEY_VARIABLE
 from ociserver.store.folder import TOKEN_KEY
@@ -177,11 +178,12 @@ def users_file(values: Values) -> Path | None:
     return None if config is None or config.auth is None or config.auth.htpasswd is None else config.auth.htpasswd.file
 
 
-def authority(values: Values, meter: Meter | None = None) -> Auth | None:
+def authority(values: Values, stores: Sequence[Store], meter: Meter | None = None) -> Auth | None:
     """Who may do what, as the file says. None: everybody may do everything.
 
     Args:
         values: the flags.
+        stores: those of `leaves`.
         meter: is told of sign-ins and tokens.
 
     Raises:
@@ -201,8 +203,9 @@ def authority(values: Values, meter: Meter | None = None) -> Auth | None:
             TokenKeys.generate(folder / TOKEN_KEY) if folder else TokenKeys([parse_key(os.environ[TOKEN_KEY_VARIABLE])])
         )
 
+    keepers = [keys for store in stores if (keys := api_keys_of(store.backend)) is not None]
     try:
-        return auth_of(config.auth, kept, values["workers"], meter)
+        return auth_of(config.auth, kept, values["workers"], meter, api_keys=keepers[0] if len(keepers) == 1 else None)
     except (ImportError, OSError, ValueError) as error:
         raise CannotServeError(f"auth: {error}") from error
 

@@ -21,6 +21,7 @@ __all__ = [
     "SIZE",
     "Command",
     "Option",
+    "Parsed",
     "environment_variable",
     "option",
 ]

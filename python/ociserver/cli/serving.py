@@ -150,7 +150,7 @@ def _arguments(
     return {
         "backend": configured.together(values, stores, meter),
         "options": options,
-        "auth": configured.authority(values, meter),
+        "auth": configured.authority(values, stores, meter),
         "observe": log.access if values["access_log"] else None,
         "proxies": TrustedProxies(networks, values["proxy_headers"]) if networks else None,
         "meter": meter,

@@ -12,6 +12,7 @@ from pydantic.config import JsonDict
 from ociserver.auth import auth as auth_package
 from ociserver.auth.hashing import usable_threads
 from ociserver.auth.identity import Action
+from ociserver.auth.key_accounts import PROVIDER, KeyStore
 from ociserver.auth.keys import TokenKeys, parse_key
 from ociserver.auth.rules import Rule, Rules
 from ociserver.auth.token_server import VIA
@@ -113,6 +114,7 @@ class Auth(Part):
                 {"required": ["rules", "htpasswd"]},
                 {"required": ["rules", "oidc"]},
                 {"required": ["rules", "token-server"]},
+                _with("api-keys", {"const": True}),
                 _with("rules", {"contains": _with("anonymous", {"const": True})}),
                 {"required": ["token-server"], "not": {"anyOf": [{"required": [key]} for key in ("htpasswd", "oidc")]}},
             ],
@@ -141,6 +143,9 @@ class Auth(Part):
     """Another program that issues the tokens, in place of this registry."""
     oidc: Annotated[dict[ProviderName, Oidc], Field(min_length=1, json_schema_extra=PROVIDERS_SCHEMA)] | None = None
     """Identity providers whose tokens are accepted, by name, such as "github"."""
+    api_keys: Flag | None = None
+    """Accept the API keys of the store, which `ociserver key create` makes. The registry needs exactly one store in a
+    folder. By default they are refused."""
     groups: dict[Name, list[Name]] | None = None
     """The users of each group. A change has effect on tokens that exist."""
     rules: Annotated[list[AuthRule], Field(json_schema_extra={"minItems": 1})] = field(default_factory=list)
@@ -152,9 +157,11 @@ class Auth(Part):
             issuers.append(self.token_server.issuer)
         if len(set(issuers)) < len(issuers):
             raise ValueError("two providers of tokens have the same issuer, so it is not clear who verifies a token")
-        if not self.rules and not self.is_unruled:
+        if self.api_keys and PROVIDER in (self.oidc or {}):
+            raise ValueError(f"the provider {PROVIDER} has the name with which the users of API keys begin; rename it")
+        if not self.rules and not self.is_unruled and not self.api_keys:
             raise ValueError(f"has no rules, so nobody may do anything; add [[auth.rules]] with {_EXAMPLE}")
-        if not self.has_users and not any(rule.anonymous for rule in self.rules):
+        if not self.has_users and not self.api_keys and not any(rule.anonymous for rule in self.rules):
             raise ValueError(
                 "nobody can sign in, and no rule is for clients without credentials, so nobody may do anything; add "
                 '[auth.htpasswd] with file = "htpasswd", or a rule with anonymous = true'
@@ -162,7 +169,7 @@ class Auth(Part):
 
     @property
     def has_users(self) -> bool:
-        """Whether there is a way to sign in."""
+        """Whether there is a way to sign in for those whom rules are for. They are not for API keys."""
         return self.htpasswd is not None or not self.is_closed
 
     @property
@@ -183,7 +190,12 @@ def rules_of(auth: Auth) -> Rules:
 
 
 def auth_of(
-    auth: Auth, kept_keys: Callable[[], TokenKeys], processes: int, meter: Meter | None = None
+    auth: Auth,
+    kept_keys: Callable[[], TokenKeys],
+    processes: int,
+    meter: Meter | None = None,
+    *,
+    api_keys: KeyStore | None = None,
 ) -> auth_package.Auth:
     """What the table describes, for a handler.
 
@@ -192,12 +204,19 @@ def auth_of(
         kept_keys: the keys of tokens if the table has none.
         processes: that serve the same registry on this machine.
         meter: is told of sign-ins and tokens.
+        api_keys: where the API keys are, if the table accepts some.
 
     Raises:
-        ValueError: the file of users, a key or a file of keys is wrong.
+        ValueError: API keys are accepted, but there is no place for them; or the file of users, a key or a file of keys
+            is wrong.
         OSError: the file with the key, or a file of keys, cannot be used.
         ImportError: the packages for password hashes, for signatures or for requests are not installed.
     """
+    if auth.api_keys and api_keys is None:
+        raise ValueError(
+            "api-keys needs exactly one store in a folder, which keeps the keys. This registry has none, or several: "
+            "remove api-keys, or serve one store"
+        )
     return auth_package.Auth(
         rules_of(auth),
         htpasswd=None if auth.htpasswd is None else auth.htpasswd.file,
@@ -209,4 +228,5 @@ def auth_of(
         token_server=None if auth.token_server is None else auth.token_server.built(),
         oidc=[provider.built(name) for name, provider in (auth.oidc or {}).items()],
         meter=meter,
+        api_keys=api_keys if auth.api_keys else None,
     )

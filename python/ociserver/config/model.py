@@ -111,7 +111,18 @@ class Config(Part):
         """
         if self.registry is None:
             raise ValueError("the configuration has no [registry] table")
+        stores = sum(isinstance(each, Store) for each in self.leaves())
+        if self.auth is not None and self.auth.api_keys and stores != 1:
+            raise BuildError(
+                ("auth", "api-keys"),
+                f"needs exactly one registry of the kind store, which keeps the keys, but there {_are(stores)}; remove "
+                "api-keys, or change the registry",
+            )
         return _build(self.registry, leaf, meter, ("registry",))
+
+
+def _are(count: int) -> str:
+    return f"are {count}" if count else "is none"
 
 
 def _leaves(kind: Kind) -> Iterator[Store | Memory]:

@@ -193,6 +193,9 @@ class Handler:
             # Imported late: it needs most of `ociserver.auth`, which a registry without users does not load.
             from ociserver.handler.token import token
 
+            if not self._opened:
+                # The backend may have the API keys.
+                await self._open()
             return await token(call, auth)
         path = scope.get("raw_path") or raw_path(scope)
         request = call.request = parse_request(scope["method"], path, scope["query_string"], call.root.encode())
@@ -257,9 +260,11 @@ class Handler:
         if self._opened:
             self._opened = False
             self._nowait = None
-            await self._backend.__aexit__(None, None, None)
-            if self.site.auth is not None:
-                await self.site.auth.aclose()
+            try:
+                if self.site.auth is not None:
+                    await self.site.auth.aclose()
+            finally:
+                await self._backend.__aexit__(None, None, None)
 
     async def _open(self) -> None:
         async with self._opening:

@@ -34,7 +34,7 @@ OTHER: Final = "_OTHER"
 METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", OTHER)
 ROUTES: Final = (*REQUEST_KINDS, OTHER)
 """The kinds of requests. The last one is for requests that are none of the distribution API, and for tokens."""
-VIAS: Final = ("htpasswd", "oidc", "token", OTHER)
+VIAS: Final = ("htpasswd", "oidc", "api-key", "token", OTHER)
 ERROR_CODES: Final = (*CODES, "UNKNOWN", OTHER)
 
 

@@ -11,9 +11,11 @@ from typing import Any, Final, Self
 
 from ociserver.handler import Handler
 from ociserver.interface import Backend, Deleter, Lister, Reader, Writer
+from ociserver.store import Store
+from ociserver.store.api_keys import ApiKeys
 from ociserver.types import Receive, Scope, Send
 
-__all__ = ["Kept", "Replaceable", "UnderWay"]
+__all__ = ["Kept", "Replaceable", "UnderWay", "api_keys_of"]
 
 _log = logging.getLogger("ociserver.serve")
 
@@ -21,6 +23,11 @@ UnderWay = Callable[[], Collection[asyncio.Task[Any]]]
 """Returns the tasks of the requests that are being served."""
 
 _METHODS: Final = [name for part in (Reader, Writer, Deleter, Lister) for name in vars(part) if name[0] != "_"]
+
+
+def api_keys_of(backend: Backend) -> ApiKeys | None:
+    """The API keys of a store; None if it keeps none."""
+    return backend.api_keys if isinstance(backend, (Store, Kept)) else None
 
 
 class Kept(Backend):
@@ -35,6 +42,7 @@ class Kept(Backend):
         # The store's own bound methods, so that requests do not pass through this object.
         for name in _METHODS:
             setattr(self, name, getattr(inner, name))
+        self.api_keys = api_keys_of(inner)
 
 
 class Replaceable:

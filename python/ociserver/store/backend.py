@@ -15,6 +15,7 @@ from ociserver.interface import Descriptor, PushedManifest
 from ociserver.manifests import read_pushed
 from ociserver.meter import Figures, Meter
 from ociserver.store import manifests, reads, writes
+from ociserver.store.api_keys import ApiKeys
 from ociserver.store.directory import Directory
 from ociserver.store.disk_reserve import Reserve
 from ociserver.store.errors import StoreError, is_full_below, of_disk
@@ -81,6 +82,7 @@ class Store(Reading, reads_nowait=True):
         self.room = Room(self.path, Reserve(self.path / "registry.reserve", self.modes), database.owed)
         self.upkeep = Upkeep(database, self.room)
         self.uploads = Uploads(self.database, self.blobs, self.room, self.upkeep, self._read_cache)
+        self.api_keys = ApiKeys(self.database, self.upkeep, self._read_cache)
         self._opening = asyncio.Lock()
         self._openings = 0
 

@@ -110,6 +110,19 @@ MIGRATIONS: Final[tuple[Migration, ...]] = (
         "ALTER TABLE manifests RENAME COLUMN pushed TO renewed",
         reread_manifests,
     ),
+    (
+        # An API key. `hash` is the SHA-256 of its secret; `rights` is a JSON object: repositories, allow, tags. `used`
+        # is recorded to the minute.
+        (
+            "CREATE TABLE api_keys (name TEXT PRIMARY KEY, hash TEXT NOT NULL UNIQUE, rights TEXT NOT NULL,"
+            " expires BIGINT, created BIGINT NOT NULL, used BIGINT){without_rowid}"
+        ),
+        # Changes of the keys, until a server writes them into its audit log.
+        (
+            "CREATE TABLE api_key_events (id {identity}, at BIGINT NOT NULL, event TEXT NOT NULL, name TEXT NOT NULL,"
+            " by_user TEXT NOT NULL, facts TEXT NOT NULL)"
+        ),
+    ),
 )
 """See `Schema.migrations`."""
 

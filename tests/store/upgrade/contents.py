@@ -1,7 +1,9 @@
-"""What was pushed to an older version, whose folder is `b727552.tar.gz`: images, and the same bytes under other types.
+"""What was pushed to older versions, whose folders are `b727552.tar.gz` (images, and the same bytes under other types)
+and `5bccebe.tar.gz` (without the other types, which that version refuses).
 
-To write such a folder again: `git checkout b727552`, `ociserver serve --data FOLDER`, and with this file beside it
-`python contents.py http://localhost:5000`; then stop the server and pack FOLDER.
+To write such a folder again: `git checkout b727552`, `ociserver serve --data FOLDER --lax-child-references`, and with
+this file beside it `python contents.py http://localhost:5000`, or for the other one `python contents.py
+http://localhost:5000 accepted`; then stop the server and pack FOLDER as `data`.
 """
 
 from __future__ import annotations
@@ -83,14 +85,17 @@ PUSHES: Final = [
     (TEAM, "list-as-octets", "application/octet-stream", LIST),
     (TEAM, "signature-as-form", "application/x-www-form-urlencoded", SIGNATURE),
 ]
+ACCEPTED: Final = [push for push in PUSHES if "-as-" not in push[1]]
+"""Those that newer versions accept."""
+
 TAGS: Final = {
     repository: sorted(tag for where, tag, _, _ in PUSHES if where == repository and ":" not in tag)
     for repository in (TEAM, OTHER)
 }
 
 
-def write(server: str) -> None:
-    """Push all of it."""
+def write(server: str, pushes: list[tuple[str, str, str, bytes]]) -> None:
+    """Push all of it, with these manifests."""
 
     def send(method: str, path: str, body: bytes = b"", **headers: str) -> str:
         request = urllib.request.Request(server + path, body, headers, method=method)  # noqa: S310 - http
@@ -104,7 +109,7 @@ def write(server: str) -> None:
         for content in (*BLOBS.values(), CONFIG):
             push_blob(repository, content)
     push_blob(TEAM, UNREFERENCED)
-    for repository, reference, media_type, content in PUSHES:
+    for repository, reference, media_type, content in pushes:
         send("PUT", f"/v2/{repository}/manifests/{reference}", content, **{"Content-Type": media_type})
     upload = send("POST", f"/v2/{EMPTY}/blobs/uploads/")
     send("PATCH", upload, UNREFERENCED[:30_000])
@@ -113,4 +118,4 @@ def write(server: str) -> None:
 
 
 if __name__ == "__main__":
-    write(sys.argv[1])
+    write(sys.argv[1], ACCEPTED if sys.argv[2:] == ["accepted"] else PUSHES)
