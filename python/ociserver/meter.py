@@ -59,8 +59,8 @@ class Meter:
         """A client has sent credentials, and they were checked.
 
         Args:
-            via: the kind of credentials: `htpasswd`, `oidc`, `api-key` or `token`. Accepted tokens are not reported, since
-                a client sends its token with each request.
+            via: the kind of credentials: `htpasswd`, `oidc`, `api-key` or `token`. Accepted tokens are not reported,
+                since a client sends its token with each request.
             result: `throttled` if they were not checked, because too many failed before.
         """
 
