@@ -61,25 +61,32 @@ html_additional_pages = {"index": "redirect.html"}
 html_theme_options: dict[str, Any] = {"navigation_with_keys": False}
 
 _LOADED: Final = re.compile(r"""<(?:script|img|link|iframe)\b[^>]*\b(?:src|href)=["'](?:https?:|/)[^>]*>""")
+_EXAMPLE: Final = re.compile(r"\n\n((?: {4}[^\n]*(?:\n+|$))+)")
 _CODE: Final = re.compile(r"`([^`]+)`(\w?)")
 _MARKUP: Final = re.compile(r"([*|\\]|_(?=\W|$))")
 
 
 def _marked_up(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
-    """Turn the text of a docstring, which has code in backticks and no other markup, into reStructuredText."""
-    text = "\n".join(lines)
+    """Turn a docstring into reStructuredText. Ours are text with code in backticks, and no other markup."""
+    if what != "module":
+        lines[:] = _text("\n".join(lines)).split("\n")
+        return
+    # The docstrings of modules have examples, which are indented.
+    parts = _EXAMPLE.split(str(obj.__doc__))
+    parts[::2] = map(_text, parts[::2])
+    parts[1::2] = [f"\n\n.. code-block:: python\n\n{example}\n\n" for example in parts[1::2]]
+    lines[:] = "".join(parts).split("\n")
+
+
+def _text(text: str) -> str:
     parts: list[str] = []
     at = 0
     for code in _CODE.finditer(text):
         # A letter directly after code, as in a plural, needs a separator.
-        parts += (
-            _MARKUP.sub(r"\\\1", text[at : code.start()]),
-            f"``{code[1].strip()}``",
-            "\\ " if code[2] else "",
-            code[2],
-        )
+        separator = "\\ " if code[2] else ""
+        parts += _MARKUP.sub(r"\\\1", text[at : code.start()]), f"``{code[1].strip()}``{separator}{code[2]}"
         at = code.end()
-    lines[:] = "".join([*parts, _MARKUP.sub(r"\\\1", text[at:])]).split("\n")
+    return "".join([*parts, _MARKUP.sub(r"\\\1", text[at:])])
 
 
 def _check_addresses(app: Sphinx, failure: Exception | None) -> None:

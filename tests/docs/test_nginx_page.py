@@ -55,9 +55,8 @@ def test_a_large_layer_through_nginx(tmp_path: Path) -> None:
                 connection.request("GET", "/v2/", headers={"X-Forwarded-For": "1.2.3.4", "X-Forwarded-Host": "evil"})
                 challenge = connection.getresponse().headers["WWW-Authenticate"]
         assert f'realm="https://localhost:{port}/v2/token"' in challenge
-        written = [file for folder in ("body", "proxy") for file in (own / folder).rglob("*") if file.is_file()]
-        assert not written
-        assert "temporary file" not in (own / "error.log").read_text()
+        # nginx warns of each body that it writes to its disk.
+        assert "buffered to a temporary file" not in (own / "error.log").read_text()
         server.signal(signal.SIGTERM)
         server.exit_status()
     lines = [json.loads(line) for line in server.printed().splitlines()]

@@ -22,7 +22,7 @@ _CONFIGURATION: Final = """\
 {user}
 daemon off;
 pid {folder}/nginx.pid;
-error_log {folder}/error.log;
+error_log {folder}/error.log warn;
 worker_processes 1;
 events {{ worker_connections 512; }}
 http {{
