@@ -12,6 +12,7 @@ __all__ = ["COMMANDS", "main"]
 
 COMMANDS: Final[Mapping[str, str]] = {
     "auth": "ociserver.cli.auth",
+    "backup": "ociserver.cli.backup",
     "bench": "ociserver.cli.bench",
     "check": "ociserver.cli.check",
     "collect": "ociserver.cli.collect",

@@ -23,6 +23,7 @@ from ociserver.store import collecting
 from ociserver.store.backend import Store
 from ociserver.store.directory import FAN_OUT, Found
 from ociserver.store.errors import StoreError
+from ociserver.store.folder import COLLECTION_LOCK
 from ociserver.store.transaction import Row, Transaction
 from ociserver.store.upkeep import Compacted
 
@@ -294,12 +295,14 @@ def _before(age_s: float) -> int:
 
 @contextlib.contextmanager
 def _alone(store: Store) -> Iterator[None]:
-    fd = os.open(store.path / "collect.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, store.modes.file)
+    fd = os.open(store.path / COLLECTION_LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, store.modes.file)
     try:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise StoreError(f"{store.path}: another collection is running; wait until it has ended") from None
+            raise StoreError(
+                f"{store.path}: another collection is running, or a backup; wait until it has ended"
+            ) from None
         yield
     finally:
         os.close(fd)

@@ -18,10 +18,16 @@ from urllib.parse import quote
 
 from ociserver.store.errors import StoreError
 
-__all__ = ["BLOBS", "DATABASE", "TOKEN_KEY", "check_folder"]
+__all__ = ["BACKUP_MARKER", "BLOBS", "COLLECTION_LOCK", "DATABASE", "TOKEN_KEY", "check_folder"]
 
 DATABASE: Final = "registry.db"
 BLOBS: Final = "blobs"
+COLLECTION_LOCK: Final = "collect.lock"
+"""A collection holds it, and a backup while no collection may begin."""
+
+BACKUP_MARKER: Final = ".ociserver-backup.json"
+"""The file that makes a folder a backup."""
+
 TOKEN_KEY: Final = "token.key"  # noqa: S105  (a name)
 """The key of tokens, which a server with users keeps here unless its configuration has one."""
 
@@ -35,7 +41,7 @@ OURS: Final = frozenset(
         "registry.lock",
         "registry.reserve",
         "server.lock",
-        "collect.lock",
+        COLLECTION_LOCK,
         TOKEN_KEY,
         BLOBS,
     }
@@ -73,6 +79,11 @@ def check_folder(path: Path) -> None:
         # With the database of a store, the other files do not matter.
         _refuse_other_database(path / DATABASE)
         return
+    if os.path.lexists(path / BACKUP_MARKER):
+        raise StoreError(
+            f"{path} is a backup that was interrupted before it was complete. Nothing was changed. Complete it with "
+            "`ociserver backup`, or give the store another folder"
+        )
     try:
         names = {name for name in os.listdir(path) if not _is_nobodys(name)}
     except FileNotFoundError:
