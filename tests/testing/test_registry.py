@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import gzip
 import hashlib
 import io
@@ -66,6 +67,15 @@ def test_nothing_is_left_of_it() -> None:
     with pytest.raises(RuntimeError, match="does not run"):
         registry.push("app", "v1")
     registry.stop()
+
+
+@pytest.mark.parametrize("tls", [False, True])
+def test_a_connection_that_has_just_arrived_is_closed(*, tls: bool) -> None:
+    """Otherwise the next garbage collection would warn of an open socket, which is an error here."""
+    for _ in range(30):
+        with Registry(tls=tls) as registry, socket_of(registry):
+            pass
+    gc.collect()
 
 
 def socket_of(registry: Registry) -> socket.socket:

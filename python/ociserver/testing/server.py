@@ -187,10 +187,10 @@ class Server:
 
         self._listener.settimeout(0)
         self._listener.listen(BACKLOG)
-        accepting = loop.create_task(self._accept(connection, arriving))
+        loop.add_reader(self._listener, self._accept, connection, arriving)
         started.set_result(None)
         await self._stop.wait()
-        await _cancel(accepting)
+        loop.remove_reader(self._listener)
         for task, accepted in list(arriving.items()):
             await _cancel(task)
             # A task that never ran has not closed it.
@@ -204,16 +204,17 @@ class Server:
         for _ in range(_TURNS):
             await asyncio.sleep(0)
 
-    async def _accept(
-        self, connection: Callable[[], Connection], arriving: dict[asyncio.Task[None], socket.socket]
-    ) -> None:
-        """Accept connections. Those with an unfinished TLS handshake are in `arriving`, so that they can be ended."""
-        loop = asyncio.get_running_loop()
-        while True:
-            accepted, _ = await loop.sock_accept(self._listener)
-            task = loop.create_task(self._connect(connection, accepted))
-            arriving[task] = accepted
-            task.add_done_callback(arriving.pop)
+    def _accept(self, connection: Callable[[], Connection], arriving: dict[asyncio.Task[None], socket.socket]) -> None:
+        """Accept a connection. It is in `arriving` until its TLS handshake is finished, so that it can be ended."""
+        # Not `loop.sock_accept`: if that is cancelled, it may lose a connection that it has just accepted.
+        try:
+            accepted, _ = self._listener.accept()
+        except (BlockingIOError, ConnectionError):
+            return
+        accepted.setblocking(False)  # noqa: FBT003 - the name of the method says it
+        task = asyncio.get_running_loop().create_task(self._connect(connection, accepted))
+        arriving[task] = accepted
+        task.add_done_callback(arriving.pop)
 
     async def _connect(self, connection: Callable[[], Connection], accepted: socket.socket) -> None:
         loop = asyncio.get_running_loop()
