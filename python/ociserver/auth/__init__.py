@@ -3,11 +3,13 @@
 See docs/auth.md.
 """
 
+from ociserver.api_keys import ApiKey
 from ociserver.auth.auth import Auth
 from ociserver.auth.credentials import Authenticate
 from ociserver.auth.fetching import Fetch
 from ociserver.auth.identity import Action, Identity
 from ociserver.auth.jwks import DiscoveredJwks, JwksFile, JwksUrl
+from ociserver.auth.key_accounts import new_api_key
 from ociserver.auth.keys import TokenKeys
 from ociserver.auth.oidc import OidcProvider
 from ociserver.auth.rules import Rule, Rules
@@ -15,6 +17,7 @@ from ociserver.auth.token_server import TokenServer
 
 __all__ = [
     "Action",
+    "ApiKey",
     "Auth",
     "Authenticate",
     "DiscoveredJwks",
@@ -27,4 +30,5 @@ __all__ = [
     "Rules",
     "TokenKeys",
     "TokenServer",
+    "new_api_key",
 ]

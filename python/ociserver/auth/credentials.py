@@ -58,11 +58,13 @@ class Known:
         identity: whose it is.
         until: time (`time.time`) after which it is not valid.
         pulls: by repository, whether the identity may pull all of it: what a reader without the event loop has to know.
+        state: of the API keys when that of the identity was last found; see `KeyAccounts.state`.
     """
 
     identity: Identity
     until: float
     pulls: dict[str, bool] = field(default_factory=dict)
+    state: object = None
 
 
 class Authenticator:
@@ -173,9 +175,22 @@ class Authenticator:
         known = self._known.peek(value)
         if known is None or known.until <= self._clock():
             return None
-        if known.identity.own is not None and (self._keys is None or not self._keys.is_current_nowait(known.identity)):
+        if known.identity.own is not None and not self._is_current_nowait(known):
             return None
         return known
+
+    def _is_current_nowait(self, known: Known) -> bool:
+        """Whether the key of a client is still there. False: ask `identify`."""
+        if self._keys is None:
+            return False
+        # Taken before the key is read: if something is committed meanwhile, the key is read again.
+        state = self._keys.state()
+        if state is not None and state == known.state:
+            return True
+        if not self._keys.is_current_nowait(known.identity):
+            return False
+        known.state = state
+        return True
 
     async def sign_in(self, user: str, password: str, client: str) -> Identity:
         """The identity of a user with a password.

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final, Protocol, cast
 
-from ociserver.api_keys import ApiKey, hash_of, is_secret
+from ociserver.api_keys import ApiKey, check_key_name, hash_of, is_secret, new_secret
 from ociserver.auth import audit
 from ociserver.auth.actions import Action
 from ociserver.auth.identity import Identity
@@ -21,7 +21,7 @@ from ociserver.lru import LRU
 if TYPE_CHECKING:
     from ociserver.store.key_rows import KeyEvent
 
-__all__ = ["PROVIDER", "VIA", "KeyAccounts", "KeyStore", "identity_of", "rule_of"]
+__all__ = ["PROVIDER", "VIA", "KeyAccounts", "KeyStore", "identity_of", "new_api_key", "rule_of"]
 
 VIA: Final = "api-key"
 """`Identity.via` of identities with an API key, also if they come back with a token of it."""
@@ -121,6 +121,11 @@ class KeyAccounts:
         self._note(key)
         return True
 
+    def state(self) -> object:
+        """A value that differs after every change of the keys, and in every minute. None: that is not known."""
+        version = self._keys.version()
+        return None if version is None else (version, self._minute())
+
     def is_current_nowait(self, identity: Identity) -> bool:
         """The same, in any thread, without a read of the database as long as nothing was committed.
 
@@ -214,6 +219,40 @@ def _own(key: ApiKey) -> OwnRights:
 def _of(own: OwnRights) -> Identity:
     expires = None if own.key.expires is None else float(own.key.expires)
     return Identity(f"{PROVIDER}:{own.key.name}", via=VIA, expires=expires, own=own)
+
+
+def new_api_key(
+    name: str,
+    *,
+    repositories: Sequence[str],
+    allow: Sequence[str],
+    tags: Sequence[str] | None = None,
+    lifetime_s: float | None = None,
+) -> tuple[ApiKey, str]:
+    """A new key for `Store.api_keys.create`, and its secret, which is kept nowhere.
+
+    Args:
+        name: of the key, which clients send as their user name.
+        repositories: patterns of the repositories that it is for.
+        allow: the actions, as in a `Rule`.
+        tags: patterns of the tags that it is limited to. None: no limit.
+        lifetime_s: seconds that it is valid. None: for ever.
+
+    Raises:
+        ValueError: no key can have this name, or a rule with these rights is wrong.
+    """
+    secret, now = new_secret(), int(time.time())
+    key = ApiKey(
+        check_key_name(name),
+        hash_of(secret),
+        tuple(repositories),
+        tuple(allow),
+        None if tags is None else tuple(tags),
+        None if lifetime_s is None else now + int(lifetime_s),
+        now,
+    )
+    rule_of(key)
+    return key, secret
 
 
 def rule_of(key: ApiKey) -> Rule:

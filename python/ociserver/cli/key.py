@@ -12,8 +12,8 @@ from typing import Any, Final
 
 import click
 
-from ociserver.api_keys import ApiKey, check_key_name, hash_of, new_secret
-from ociserver.auth.key_accounts import rule_of
+from ociserver.api_keys import ApiKey, check_key_name
+from ociserver.auth.key_accounts import new_api_key
 from ociserver.cli.data import data_option, with_store
 from ociserver.cli.errors import CommandError
 from ociserver.cli.key_folder import config_of_store, folder_of
@@ -114,18 +114,14 @@ def create(
     ociserver key create ci-app --repositories 'team/*' --allow pull,push > ci-app.key
     docker login registry.example -u ci-app --password-stdin < ci-app.key
     """
-    secret, now = new_secret(), int(time.time())
-    made = ApiKey(
-        name,
-        hash_of(secret),
-        _split(repositories),
-        _split(allow),
-        _split(tags) or None,
-        None if expires is None else now + int(expires),
-        now,
-    )
     try:
-        rule_of(made)
+        made, secret = new_api_key(
+            name,
+            repositories=_split(repositories),
+            allow=_split(allow),
+            tags=_split(tags) or None,
+            lifetime_s=expires,
+        )
     except ValueError as error:
         raise click.UsageError(f"{error}.") from None
 
