@@ -1,6 +1,8 @@
 """An OCI registry as a library: an ASGI handler over any backend.
 
-app = ociserver.Handler(ociserver.Memory())
+For example:
+
+    app = ociserver.Handler(ociserver.Memory())
 """
 
 from __future__ import annotations

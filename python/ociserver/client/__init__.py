@@ -1,7 +1,9 @@
 """A remote registry, as a backend. Needs the extra `client`: `pip install 'ociserver[client]'`.
 
-async with ociserver.client.Client("https://registry.example") as registry:
-    manifest = await registry.get_tag("group/project", "latest")
+For example:
+
+    async with ociserver.client.Client("https://registry.example") as registry:
+        manifest = await registry.get_tag("group/project", "latest")
 """
 
 from ociserver.client.auth import (

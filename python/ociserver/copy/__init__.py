@@ -1,8 +1,10 @@
 """Copies images from one backend to another: `ociserver copy` as a library.
 
-async with Client("https://registry.example") as source, Store("a-folder") as target:
-    async with Copy(Ends(source, "group/project", target, "group/project")) as copy:
-        await copy.tag("v1", "v1", "latest")
+For example:
+
+    async with Client("https://registry.example") as source, Store("a-folder") as target:
+        async with Copy(Ends(source, "group/project", target, "group/project")) as copy:
+            await copy.tag("v1", "v1", "latest")
 """
 
 from ociserver.copy.copier import Copied, Copy, Settings
