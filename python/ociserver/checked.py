@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 import logging
 from collections.abc import AsyncIterable, AsyncIterator, Callable
-from types import TracebackType
+from types import CoroutineType, TracebackType
 from typing import Any, Final, Self
 
 from ociserver.checked_blobs import CheckedReader, CheckedWriter
@@ -154,7 +154,9 @@ def _checked(method: Callable[..., Any], name: str, place: str) -> Callable[...,
 
     async def call(*args: Any, **keywords: Any) -> Any:
         try:
-            result = await awaited(method(*args, **keywords), place)
+            given = method(*args, **keywords)
+            # The usual result. To go through `awaited` would cost another coroutine for each call.
+            result = await (given if given.__class__ is CoroutineType else awaited(given, place))
         except Exception as error:
             note(error, place)
             raise

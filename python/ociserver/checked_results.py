@@ -45,6 +45,9 @@ def _descriptor(value: object) -> str | None:
 
 
 def _fields(value: Descriptor, of: str = "a Descriptor") -> str | None:
+    if value.media_type.__class__ is str and value.digest.__class__ is str and value.size.__class__ is int:
+        # The usual values, quickly.
+        return None
     if not _is(value.media_type, str):
         return f"{of} whose media_type is {shown(value.media_type)}; it must be a str"
     if not _is(value.digest, str):
@@ -55,6 +58,8 @@ def _fields(value: Descriptor, of: str = "a Descriptor") -> str | None:
 
 
 def _manifest(value: object) -> str | None:
+    if value.__class__ is Manifest and value.content.__class__ is bytes and value.descriptor.__class__ is Descriptor:
+        return _fields(value.descriptor, "a Manifest with a Descriptor")
     if not isinstance(value, Manifest):
         return f"{shown(value)}; it must return an ociserver.Manifest"
     if not _is(value.content, bytes):
