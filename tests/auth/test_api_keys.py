@@ -320,6 +320,15 @@ async def test_the_last_use_is_recorded_to_the_minute(tmp_path: Path) -> None:
         assert len(writes) == 2
 
 
+async def test_a_store_that_is_closed_first(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    registry = Registry(tmp_path)
+    async with registry.store as store:
+        accounts = KeyAccounts(store.api_keys, registry.clock)
+        await accounts.sign_in("ci", await registry.key())
+    await accounts.aclose()
+    assert "the last use of API keys was not recorded" in caplog.text
+
+
 async def test_the_audit_log(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     registry = Registry(tmp_path, check_every_s=0.0)
     with caplog.at_level(logging.DEBUG):

@@ -230,3 +230,20 @@ def test_values_from_the_environment_and_from_files(tmp_path: Path, monkeypatch:
 def test_a_missing_file(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"no-such.toml:1: cannot be read: No such file or directory"):
         load(tmp_path / "no-such.toml")
+
+
+@pytest.mark.parametrize(
+    "registry, words",
+    [
+        ('kind = "memory"', "there is none"),
+        ('kind = "unify"\nbackends = [{ kind = "store", data = "a" }, { kind = "store", data = "b" }]', "there are 2"),
+    ],
+)
+def test_api_keys_need_one_store(registry: str, words: str, tmp_path: Path) -> None:
+    file = tmp_path / "registry.toml"
+    file.write_text(f"[auth]\napi-keys = true\n[registry]\n{registry}\n")
+    with pytest.raises(ConfigError) as caught:
+        load_to_build(file)
+    (problem,) = caught.value.problems
+    assert (problem.line, problem.key) == (2, "auth.api-keys")
+    assert words in problem.text

@@ -193,15 +193,15 @@ class KeyAccounts:
             return
         try:
             await self._keys.record_use(due)
-        except RegistryError as error:
-            # The disk is full, for example. The next minute in which a key is used is another try.
-            _log.warning("the last use of %d API keys was not recorded: %s", len(due), error)
+        except (RegistryError, RuntimeError) as error:
+            # The disk is full, or the store was closed. The next minute in which a key is used is another try.
+            _log.warning("the last use of API keys was not recorded: %s", error)
 
     async def _audit(self) -> None:
         try:
             for event in await self._keys.take_events():
                 audit.record(event.event, key=event.name, by=event.by, at=event.at, **event.facts)
-        except RegistryError as error:
+        except (RegistryError, RuntimeError) as error:
             _log.warning("the changes of API keys are not in the audit log yet: %s", error)
             self._version = None
 
