@@ -36,7 +36,9 @@ __all__ = [
     "NowaitReader",
     "Reference",
     "Request",
+    "RequestCounter",
     "RequestIds",
+    "RequestRow",
     "__version__",
     "access_line",
     "build_profile",
@@ -306,6 +308,41 @@ def digest_of(data: bytes, algorithm: str = "sha256") -> str:
     """Return `algorithm:hex` of the bytes. Raises ValueError for an unknown algorithm."""
 
 @final
+class RequestRow:
+    """The numbers of the requests of one kind with one status, in memory that other processes may read.
+
+    Args:
+        cells: a buffer of doubles: a key, the positions below, and one bucket for each bound and for larger values.
+        bounds: upper bounds of the buckets in seconds, ascending.
+
+    Raises:
+        ValueError: the buffer has another size, or cannot be written to.
+    """
+
+    RECEIVED: Final[int]
+    """Position of the bytes that were received."""
+    SENT: Final[int]
+    """Position of the bytes that were sent."""
+    SUM: Final[int]
+    """Position of the total of all durations."""
+    BUCKETS: Final[int]
+    """Position of the first bucket."""
+
+    def __new__(cls, cells: memoryview[float], bounds: Sequence[float]) -> Self: ...
+    def add(self, received: int, sent: int, duration: float) -> None:
+        """Count a request. Any thread may call it."""
+
+@final
+class RequestCounter:
+    """Counts the reads that `NowaitReader` has answered.
+
+    Args:
+        row: gives the row of a method, a kind and a status. It is called once for each.
+    """
+
+    def __new__(cls, row: Callable[[str, str, int], RequestRow]) -> Self: ...
+
+@final
 class RequestIds:
     """Request IDs for logs and responses.
 
@@ -339,6 +376,7 @@ class NowaitReader:
         admit: gets the Authorization header and the repository of a read. It returns the `Identity` of a client that
             may read all of the repository, or None: the event loop handles the request. Without this function,
             everybody may read.
+        counter: counts the answered reads.
     """
 
     def __new__(
@@ -351,6 +389,7 @@ class NowaitReader:
         observe: Callable[[Event], None] | None,
         ids: RequestIds,
         admit: Callable[[bytes | None, str], Identity | None] | None = None,
+        counter: RequestCounter | None = None,
     ) -> Self: ...
     def answer(self, scope: Scope) -> tuple[Message, Message, Answered | None] | None:
         """Return the two ASGI messages of the response, and an object that reports the request to `observe`.

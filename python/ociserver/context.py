@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextvars import ContextVar
 from typing import Any, Final
 
-__all__ = ["MAX_WARNINGS", "RequestContext", "request_context", "retry_until"]
+__all__ = ["MAX_WARNINGS", "RequestContext", "request_context", "retry_until", "trace_headers"]
 
 MAX_WARNINGS: Final = 16
 """The most Warning headers in one response: every client must be able to read the headers."""
@@ -50,3 +51,6 @@ retry_until: ContextVar[float | None] = ContextVar("ociserver_retry_until", defa
 
 A caller that has another answer sets it. None: the backend's own settings apply.
 """
+
+trace_headers: ContextVar[Mapping[str, str] | None] = ContextVar("ociserver_trace", default=None)
+"""Headers such as `traceparent` that a backend sends to a registry elsewhere, so that both are in one trace."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
+    from ociserver._core import RequestCounter
     from ociserver.event import Event
 
 __all__ = ["CacheContent", "Figures", "Meter", "SignInResult", "UpstreamFailure"]
@@ -39,6 +40,9 @@ class Meter:
     and must not raise.
     """
 
+    counter: RequestCounter | None = None
+    """Counts the reads that are answered without the event loop, in place of `request_answered`."""
+
     def request_began(self) -> None:
         """The event loop has begun to serve a request."""
 
@@ -46,7 +50,10 @@ class Meter:
         """A request for which `request_began` was called has ended."""
 
     def request_answered(self, event: Event) -> None:
-        """A request was answered without the event loop. `request_began` was not called for it."""
+        """A request was answered without the event loop. `request_began` was not called for it.
+
+        With a `counter` it is not called.
+        """
 
     def request_failed(self, code: str) -> None:
         """A request was answered with an error.

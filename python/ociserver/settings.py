@@ -90,6 +90,11 @@ HELP: Final[Mapping[str, str]] = {
     # Metrics.
     "metrics_address": "Where to answer Prometheus' scrapes, at /metrics: 127.0.0.1:9100, or 9100 for a port of "
     "127.0.0.1. Everybody who reaches this address can read the metrics. Without this flag there are none.",
+    # Traces.
+    "traces": "Export a trace of each request to an OpenTelemetry collector, over OTLP and HTTP. The standard OTEL_ "
+    "variables apply, but without this flag nothing is exported.",
+    "traces_endpoint": "URL of the collector, such as http://localhost:4318. By default that of "
+    "OTEL_EXPORTER_OTLP_ENDPOINT.",
     # The log.
     "log_level": "Lowest level of messages to log.",
     "log_format": "text: lines for people. json: one JSON object on each line. The log is written to stdout.",

@@ -7,6 +7,8 @@ from collections.abc import Callable, Coroutine, Hashable
 from contextvars import Context
 from typing import Any, Generic, TypeVar
 
+from ociserver.context import trace_headers
+
 __all__ = ["SingleFlight"]
 
 Key = TypeVar("Key", bound=Hashable)
@@ -33,7 +35,7 @@ class SingleFlight(Generic[Key, Result]):
         """The task of a key, which is started unless it is running. A caller that waits for it has to shield it."""
         task = self._tasks.get(key)
         if task is None:
-            context = Context() if self._own_context else None
+            context = _own_context() if self._own_context else None
             task = asyncio.get_running_loop().create_task(make(), context=context)
             self._tasks[key] = task
             task.add_done_callback(lambda task: self._end(key, task))
@@ -54,3 +56,10 @@ class SingleFlight(Generic[Key, Result]):
         del self._tasks[key]
         if not task.cancelled():
             task.exception()  # retrieved, because every caller that waited may have been cancelled
+
+
+def _own_context() -> Context:
+    context = Context()
+    # The work is in the trace of the request that started it.
+    context.run(trace_headers.set, trace_headers.get())
+    return context

@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 import ociserver
+from ociserver._core import RequestRow
 from ociserver.metrics import recorder
-from ociserver.metrics.shared import BUCKETS, MAX_ROWS, ROW_WIDTH, SUM, Shared, rows_of
+from ociserver.metrics.shared import MAX_ROWS, ROW_WIDTH, Shared, rows_of
 from tests.cli.process import clean_environment, run_to_end
 from tests.metrics.generated import LARGE, Generator, digest_of
 from tests.metrics.scraping import eventually, scrape
@@ -174,6 +175,6 @@ def test_statuses_without_end_have_one_row_in_the_end() -> None:
     again.request_answered(ociserver.Event("", "", "GET", b"", "ping", None, 200, 0, 1, 0.01))
     rows = rows_of(place)
     assert len(rows) == MAX_ROWS
-    assert sum(sum(place[at + BUCKETS : at + ROW_WIDTH]) for _, at in rows) == 1501
-    assert sum(place[at + SUM] for _, at in rows) == pytest.approx(15.01)
-    assert sum(place[at + BUCKETS + 1] for _, at in rows) == 1501, "0.01 is in the bucket that ends with it"
+    assert sum(sum(place[at + RequestRow.BUCKETS : at + ROW_WIDTH]) for _, at in rows) == 1501
+    assert sum(place[at + RequestRow.SUM] for _, at in rows) == pytest.approx(15.01)
+    assert sum(place[at + RequestRow.BUCKETS + 1] for _, at in rows) == 1501, "0.01 is in the bucket that ends with it"

@@ -104,6 +104,7 @@ def _read_defaults(context: click.Context, _: click.Parameter, path: Path | None
         return None
     stores = config.leaves()
     context.default_map = container.defaults() | _flags(config.server) | _flags(config.options)
+    context.default_map |= _flags(config.telemetry)
     context.default_map |= _flags(config.metrics, "metrics_")
     if len(stores) == 1:
         # If there is only one store, flags apply to it, as without a file.

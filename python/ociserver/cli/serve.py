@@ -26,7 +26,7 @@ _PROXIES: Final = "Proxies in front"
 _KEEP: Final = "Where to keep contents, and what to accept"
 _COLLECT: Final = "When to collect"
 _LOG: Final = "Log"
-_METRICS: Final = "Metrics"
+_METRICS: Final = "Metrics and traces"
 _LIMITS: Final = "Limits"
 
 _EPILOG: Final = """\
@@ -128,6 +128,8 @@ file of --config again. /healthz says whether the process is alive, /readyz whet
 @option("--log-format", section=_LOG, type=click.Choice(LOG_FORMATS), default="text", help=HELP["log_format"])
 @option("--access-log/--no-access-log", section=_LOG, default=True, help=HELP["access_log"])
 @option("--metrics-address", section=_METRICS, type=ADDRESS, metavar="HOST:PORT", help=HELP["metrics_address"])
+@option("--traces", section=_METRICS, is_flag=True, help=HELP["traces"])
+@option("--traces-endpoint", section=_METRICS, metavar="URL", help=HELP["traces_endpoint"])
 def serve(**values: Any) -> None:
     """Serve a registry over HTTP.
 

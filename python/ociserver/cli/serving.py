@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from typing import Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import click
 from click.core import ParameterSource
@@ -24,7 +24,8 @@ from ociserver.cli.profiles import profiled, refuse_profile
 from ociserver.cli.reread import Rereader
 from ociserver.cli.table import counted
 from ociserver.cli.terminal import paint
-from ociserver.handler import Handler
+from ociserver.cli.traces import tracing
+from ociserver.handler import Event, Handler
 from ociserver.meter import Meter
 from ociserver.proxies import TrustedProxies
 from ociserver.serve import run, sockets, tls
@@ -41,6 +42,9 @@ from ociserver.serve.workers import Worker, supervise
 from ociserver.settings import TOKEN_KEY_VARIABLE, UPLOAD_KEY_VARIABLE
 from ociserver.store.backend import RENEW_AFTER_S
 from ociserver.store.upload_file import MOST_OF_FEW
+
+if TYPE_CHECKING:
+    from ociserver.tracing import Tracing
 
 __all__ = ["start"]
 
@@ -96,16 +100,17 @@ def start(values: dict[str, Any]) -> NoReturn:
             metering.say_where()
         notifier.ready()
 
-    served, reload = _served(
-        values, leaves, stores, functools.partial(_arguments, log, worker, meter), is_worker=bool(worker)
-    )
+    is_supervisor = worker is None and values["workers"] > 1
     with ExitStack() as beside:
+        traces = None if is_supervisor else beside.enter_context(tracing(values))
+        make = functools.partial(_arguments, log, worker, meter, traces)
+        served, reload = _served(values, leaves, stores, make, is_worker=bool(worker))
         if metering is not None:
             beside.enter_context(metering.served(stores))
         if worker is None:
             for leaf in leaves:
                 beside.enter_context(_collection(leaf, meter))
-        if worker is None and values["workers"] > 1:
+        if is_supervisor:
             status = supervise(
                 listeners,
                 values["workers"],
@@ -128,6 +133,7 @@ def start(values: dict[str, Any]) -> NoReturn:
                 unavailable=functools.partial(_unavailable, stores),
                 heartbeat=worker.beat if worker else notifier.keep_alive,
                 notifier=notifier,
+                wrap=None if traces is None else traces.wrap,
             )
     log.close()
     for descriptor in claimed:
@@ -139,7 +145,12 @@ def start(values: dict[str, Any]) -> NoReturn:
 
 
 def _arguments(
-    log: Log, worker: Worker | None, meter: Meter | None, values: dict[str, Any], stores: Sequence[Store]
+    log: Log,
+    worker: Worker | None,
+    meter: Meter | None,
+    traces: Tracing | None,
+    values: dict[str, Any],
+    stores: Sequence[Store],
 ) -> dict[str, Any]:
     """The arguments of a `Handler`."""
     options = handler_options.options_from(values)
@@ -147,14 +158,29 @@ def _arguments(
         # Each process counts its own requests. The worker's number makes their ids unique.
         options = replace(options, debug_id=f"{options.debug_id or 'ociserver'}{worker.number}")
     networks = values["trusted_proxies"]
+    observers = [log.access] if values["access_log"] else []
+    if traces is not None:
+        observers.append(traces.observe)
     return {
         "backend": configured.together(values, stores, meter),
         "options": options,
         "auth": configured.authority(values, stores, meter),
-        "observe": log.access if values["access_log"] else None,
+        "observe": _observe(observers),
         "proxies": TrustedProxies(networks, values["proxy_headers"]) if networks else None,
         "meter": meter,
     }
+
+
+def _observe(observers: Sequence[Callable[[Event], None]]) -> Callable[[Event], None] | None:
+    """All observers as one."""
+    if len(observers) < 2:
+        return observers[0] if observers else None
+
+    def observe(event: Event) -> None:
+        for each in observers:
+            each(event)
+
+    return observe
 
 
 def _served(

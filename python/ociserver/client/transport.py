@@ -37,7 +37,7 @@ from ociserver.client.requests import (
     UnreachableError,
     UntrustedError,
 )
-from ociserver.context import retry_until
+from ociserver.context import retry_until, trace_headers
 from ociserver.errors import HTTPError
 from ociserver.interface import Url
 
@@ -305,7 +305,7 @@ class Transport:
     async def _exchange(self, request: Request, url: URL, headers: Mapping[str, str]) -> Answer:
         if self._session is None:
             raise RuntimeError("the client is not open: use it in `async with`")
-        sent = {**self._headers, **request.headers, **headers}
+        sent = {**self._headers, **(trace_headers.get() or {}), **request.headers, **headers}
         body = request.body
         if body is not None and body.length is not None:
             sent["Content-Length"] = str(body.length)

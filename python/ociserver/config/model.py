@@ -15,7 +15,7 @@ from ociserver.meter import Meter
 from ociserver.proxies import ProxyHeaders
 from ociserver.settings import LogFormat, LogLevel
 
-__all__ = ["BuildError", "Config", "Metrics", "Options", "Server"]
+__all__ = ["BuildError", "Config", "Metrics", "Options", "Server", "Telemetry"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +43,16 @@ class Metrics(Part):
 
     address: Text | None = None
     """Where to answer scrapes: "127.0.0.1:9100", or a port of 127.0.0.1 alone, "9100". By default nowhere."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Telemetry(Part):
+    """The table `[telemetry]`: traces of OpenTelemetry."""
+
+    traces: Flag | None = None
+    """Whether to export a trace of each request."""
+    traces_endpoint: Text | None = None
+    """URL of the collector. By default that of OTEL_EXPORTER_OTLP_ENDPOINT."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +92,8 @@ class Config(Part):
     """Where to listen, the limits and the log."""
     metrics: Metrics = field(default_factory=Metrics)
     """Figures for Prometheus. By default there are none."""
+    telemetry: Telemetry = field(default_factory=Telemetry)
+    """Traces of OpenTelemetry. By default there are none."""
     options: Options = field(default_factory=Options)
     """How to answer, to behave as other registries do."""
     auth: Auth | None = None

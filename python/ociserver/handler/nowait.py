@@ -64,13 +64,16 @@ def nowait_reader(site: Site, backend: Backend, observe: Callable[[Event], None]
         observe=_reporting(meter, observe),
         ids=site.request_ids,
         admit=None if site.auth is None else site.auth.admit_nowait,
+        **({} if meter is None or meter.counter is None else {"counter": meter.counter}),
     )
 
 
 def _reporting(meter: Meter | None, observe: Observe | None) -> Observe | None:
-    """Reports an answered read to both."""
-    if meter is None or observe is None:
-        return observe if meter is None else meter.request_answered
+    """Reports an answered read to both, unless the meter has a counter."""
+    if meter is None or meter.counter is not None:
+        return observe
+    if observe is None:
+        return meter.request_answered
     count = meter.request_answered
 
     def report(event: Event) -> None:

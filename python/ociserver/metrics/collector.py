@@ -17,12 +17,12 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
-from ociserver import __version__, build_profile
+from ociserver._core import RequestRow, __version__, build_profile
 from ociserver.metrics.declared import COUNTED, DURATION_BUCKETS
 from ociserver.metrics.declared import Metric as Declared
 from ociserver.metrics.processes import Processes
 from ociserver.metrics.recorder import labels_of
-from ociserver.metrics.shared import BUCKETS, OFFSETS, PID, RECEIVED, ROW_WIDTH, SENT, SUM, Shared, rows_of
+from ociserver.metrics.shared import OFFSETS, PID, ROW_WIDTH, Shared, rows_of
 from ociserver.metrics.stored import Stored
 
 __all__ = ["Totals"]
@@ -84,9 +84,10 @@ def _requests(places: Sequence[memoryview[float]]) -> Families:
     bytes_of: dict[str, tuple[float, float]] = {}
     for key, row in sorted(rows.items()):
         method, route, status = labels_of(key)
-        durations.add_metric([method, route, status], _cumulative(DURATION_BUCKETS, row[BUCKETS:]), row[SUM])
+        buckets = _cumulative(DURATION_BUCKETS, row[RequestRow.BUCKETS :])
+        durations.add_metric([method, route, status], buckets, row[RequestRow.SUM])
         before = bytes_of.get(route, (0.0, 0.0))
-        bytes_of[route] = before[0] + row[RECEIVED], before[1] + row[SENT]
+        bytes_of[route] = before[0] + row[RequestRow.RECEIVED], before[1] + row[RequestRow.SENT]
     for route, (came, went) in bytes_of.items():
         received.add_metric([route], came)
         sent.add_metric([route], went)

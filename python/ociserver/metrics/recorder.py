@@ -7,19 +7,16 @@ import threading
 from bisect import bisect_left
 from typing import TYPE_CHECKING, Final
 
+from ociserver._core import RequestCounter, RequestRow
 from ociserver.meter import CacheContent, Meter, SignInResult, UpstreamFailure
 from ociserver.metrics.declared import DURATION_BUCKETS, METHODS, OTHER, ROUTES, VIAS, by_name
 from ociserver.metrics.shared import (
-    BUCKETS,
     KEY,
     LAST_ROW,
     OFFSETS,
     PID,
-    RECEIVED,
     ROW_WIDTH,
     ROWS,
-    SENT,
-    SUM,
     rows_of,
 )
 
@@ -62,8 +59,9 @@ class Recorder(Meter):
         # Two threads answer requests: granian's, and the event loop's.
         self._lock = threading.Lock()
         rows = rows_of(cells)
-        self._rows = {_event_fields(key): at for key, at in rows if at != LAST_ROW}
+        self._rows = {_event_fields(key): self._at(at) for key, at in rows if at != LAST_ROW}
         self._next = min(ROWS + len(rows) * ROW_WIDTH, LAST_ROW)
+        self.counter = RequestCounter(self._row)
         self._active = OFFSETS["http_server_active_requests", ()]
         # The requests of the last process in this place have ended with it.
         cells[self._active] = 0.0
@@ -83,17 +81,9 @@ class Recorder(Meter):
         self.request_answered(event)
 
     def request_answered(self, event: Event) -> None:
-        cells, duration = self._cells, event.duration
         fields = event.method, event.kind, event.status
-        at = self._rows.get(fields) or self._row(*fields)
-        bucket = at + BUCKETS + bisect_left(DURATION_BUCKETS, duration)
-        with self._lock:
-            cells[bucket] += 1.0
-            cells[at + SUM] += duration
-            if event.sent:
-                cells[at + SENT] += event.sent
-            if event.received:
-                cells[at + RECEIVED] += event.received
+        row = self._rows.get(fields) or self._row(*fields)
+        row.add(event.received, event.sent, event.duration)
 
     def request_failed(self, code: str) -> None:
         self._add("ociserver_errors", code if ("ociserver_errors", (code,)) in OFFSETS else OTHER)
@@ -146,22 +136,25 @@ class Recorder(Meter):
             self._cells[at + bisect_left(buckets, value)] += 1.0
             self._cells[at + len(buckets) + 1] += value
 
-    def _row(self, method: str, kind: str | None, status: int) -> int:
-        """The position of the row of a request. It is made if there is none, and the last one is for all that do not
-        fit."""
+    def _at(self, at: int) -> RequestRow:
+        return RequestRow(self._cells[at : at + ROW_WIDTH], DURATION_BUCKETS)
+
+    def _row(self, method: str, kind: str | None, status: int) -> RequestRow:
+        """The row of a request. It is made if there is none. The last row is for all that do not fit."""
         key = key_of(method, kind, status)
         fields = _event_fields(key)
         with self._lock:
-            at = self._rows.get(fields)
-            if at is None:
+            row = self._rows.get(fields)
+            if row is None:
                 at = self._next
+                row = self._at(at)
                 if at == LAST_ROW:
                     self._cells[at + KEY] = key_of(OTHER, OTHER, 0)
                 else:
                     self._cells[at + KEY] = key
-                    self._rows[fields] = at
+                    self._rows[fields] = row
                     self._next += ROW_WIDTH
-            return at
+            return row
 
 
 def _event_fields(key: int) -> tuple[str, str | None, int]:

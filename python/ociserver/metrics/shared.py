@@ -4,8 +4,8 @@ Each process has a place in it, and only that process writes there. A worker tha
 place and continues its numbers. So a counter never goes back, also after a `kill -9`, and a scrape costs the same
 however many workers have been replaced. Whoever answers a scrape adds up the places.
 
-prometheus_client's own mode for several processes leaves a file for each process that ever ran, and takes 3 times as
-long to count a request (`benches/NOTES.md`).
+prometheus_client's own mode for several processes leaves a file for each process that ever ran, and takes 7 µs to count
+a request, instead of 0.4 (`benches/NOTES.md`).
 
 All numbers are doubles: exact for counters up to 2^53, and aligned, so that a reader never sees half of one.
 """
@@ -17,19 +17,16 @@ import os
 import tempfile
 from typing import Final
 
+from ociserver._core import RequestRow
 from ociserver.metrics.declared import COUNTED, DURATION_BUCKETS
 
 __all__ = [
-    "BUCKETS",
     "KEY",
     "LAST_ROW",
     "OFFSETS",
     "PID",
-    "RECEIVED",
     "ROWS",
     "ROW_WIDTH",
-    "SENT",
-    "SUM",
     "Shared",
     "rows_of",
 ]
@@ -39,12 +36,8 @@ MAX_ROWS: Final = 512
 is for all further ones, which only a `write_error` of one's own could cause."""
 
 KEY: Final = 0
-RECEIVED: Final = 1
-SENT: Final = 2
-SUM: Final = 3
-BUCKETS: Final = 4
-"""Positions in a row: its key, bytes received and sent, seconds in total, and the first bucket."""
-ROW_WIDTH: Final = BUCKETS + len(DURATION_BUCKETS) + 1
+"""Position of the key of a row. `RequestRow` has the other positions."""
+ROW_WIDTH: Final = RequestRow.BUCKETS + len(DURATION_BUCKETS) + 1
 
 PID: Final = 0
 """Position of the process id of a place; 0: nobody has it."""

@@ -23,7 +23,7 @@ from typing import Any, Final, Protocol
 from ociserver.serve.errors import CannotServeError
 from ociserver.serve.event_loop import Loop
 from ociserver.serve.granian import GranianServer, request_tasks
-from ociserver.serve.health import Readiness, with_health
+from ociserver.serve.health import Application, Readiness, with_health
 from ociserver.serve.notify import Notifier
 from ociserver.serve.probe import wait_until_ready, wait_until_ready_and_refusing
 from ociserver.serve.reload import Reload
@@ -101,6 +101,7 @@ def run(
     *,
     unavailable: Callable[[], str | None] = lambda: None,
     heartbeat: Callable[[], Awaitable[None]] | None = None,
+    wrap: Callable[[Application], Application] | None = None,
     notifier: Notifier | None = None,
 ) -> Outcome:
     """Serve until a signal, or until the server ends by itself.
@@ -113,13 +114,16 @@ def run(
         on_ready: called when the server answers requests.
         reload: what SIGHUP does, if the handler is a `Replaceable`.
         unavailable: returns why the stores cannot be written to at present, for `/readyz`, or None.
+        wrap: puts an application in front of the handler, which then gets all requests on the event loop.
         heartbeat: runs on the event loop for as long as that runs, and tells the parent of several workers so.
         notifier: told of reloads and of the stop. `on_ready` tells it of the start.
     """
     loop = Loop()
-    loop.answer_nowait = handler.answer_nowait
+    if wrap is None:
+        loop.answer_nowait = handler.answer_nowait
     runner = asyncio.Runner(loop_factory=lambda: loop)
-    server = _Run(handler, listeners, limits, certificate, unavailable, notifier or Notifier())
+    app = handler if wrap is None else wrap(handler)
+    server = _Run(handler, app, listeners, limits, certificate, unavailable, notifier or Notifier())
     server.heartbeat = heartbeat
     if reload is not None and isinstance(handler, Replaceable):
         server.reload = functools.partial(reload.replace, handler, request_tasks)
@@ -135,6 +139,7 @@ class _Run:
     def __init__(
         self,
         handler: Served,
+        app: Application,
         listeners: list[socket.socket],
         limits: Limits,
         certificate: Certificate | None,
@@ -152,10 +157,10 @@ class _Run:
         self._stop = asyncio.Event()
         self._hurry = asyncio.Event()
         self._addresses = [(listener.family, *listener.getsockname()[:2]) for listener in listeners]
-        app = with_health(handler, self._readiness)
+        healthy = with_health(app, self._readiness)
         self._servers = [
             GranianServer(
-                app,
+                healthy,
                 listener,
                 max_connections=limits.max_connections,
                 certificate=certificate,

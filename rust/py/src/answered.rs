@@ -1,15 +1,18 @@
-//! Reports answered reads to the observer of the handler.
+//! Reports answered reads to the observer of the handler, and to its counter.
 
 use std::borrow::Cow;
 use std::time::Instant;
 
+use ociserver_core::kind::Kind;
 use ociserver_core::request_id::RequestIds;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyDict, PyString};
 use pyo3::{PyTraverseError, PyVisit, intern};
 
+use crate::counter::PyRequestCounter;
 use crate::log::Text;
+use crate::request::kind_name;
 
 #[pyclass(frozen, name = "RequestIds", module = "ociserver._core")]
 pub(crate) struct PyRequestIds(RequestIds);
@@ -43,10 +46,11 @@ impl Observer {
 /// A read that was answered, and the result.
 #[pyclass(frozen, name = "Answered", module = "ociserver._core")]
 pub(crate) struct PyAnswered {
-    pub(crate) observer: Observer,
+    pub(crate) observer: Option<Observer>,
+    pub(crate) counter: Option<Py<PyRequestCounter>>,
     pub(crate) scope: Py<PyDict>,
     pub(crate) request_id: Option<Py<PyBytes>>,
-    pub(crate) kind: &'static Py<PyString>,
+    pub(crate) kind: Kind,
     pub(crate) repository: Py<PyString>,
     pub(crate) status: u16,
     pub(crate) sent: usize,
@@ -61,20 +65,30 @@ impl PyAnswered {
         let duration = self.began.elapsed().as_secs_f64();
         let scope = self.scope.bind(py).as_any();
         let method = scope.get_item(intern!(py, "method"))?;
+        if let Some(counter) = &self.counter {
+            counter.get().answered(&method, self.kind, self.status, self.sent, duration)?;
+        }
+        let Some(observer) = &self.observer else { return Ok(()) };
         let path = scope.get_item(intern!(py, "raw_path"))?;
         let client = match self.scope.bind(py).get_item(intern!(py, "client"))? {
             Some(client) if client.is_truthy()? => client.get_item(0)?,
             _ => intern!(py, "").clone().into_any(),
         };
         let (user, via) = self.user(py)?;
-        let request_id = self.observer.ids.get().0.of(self.request_id.as_ref().map(|id| id.as_bytes(py)));
-        let Self { kind, repository, status, sent, .. } = self;
+        let request_id = observer.ids.get().0.of(self.request_id.as_ref().map(|id| id.as_bytes(py)));
+        let Self { repository, status, sent, .. } = self;
+        let kind = kind_name(py, self.kind);
         let fields = (request_id, client, method, path, kind, repository, status, 0, sent, duration, user, via);
-        self.observer.observe.call1(py, (event_class(py)?.call1(fields)?,)).map(drop)
+        observer.observe.call1(py, (event_class(py)?.call1(fields)?,)).map(drop)
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        visit.call(&self.observer.observe)?;
+        if let Some(observer) = &self.observer {
+            visit.call(&observer.observe)?;
+        }
+        if let Some(counter) = &self.counter {
+            visit.call(counter)?;
+        }
         if let Some(identity) = &self.identity {
             visit.call(identity)?;
         }

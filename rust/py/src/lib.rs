@@ -1,7 +1,8 @@
 //! `ociserver._core`: the other crates for Python. Most modules only convert types and errors. `headers` makes
-//! header fields, and `nowait` and `answered` answer plain reads.
+//! header fields, `nowait` and `answered` answer plain reads, and `counter` counts requests.
 
 mod answered;
+mod counter;
 mod errors;
 mod file;
 mod grammar;
@@ -21,6 +22,8 @@ mod _core {
 
     #[pymodule_export]
     use crate::answered::{PyAnswered, PyRequestIds};
+    #[pymodule_export]
+    use crate::counter::{PyRequestCounter, PyRequestRow};
     #[pymodule_export]
     use crate::file::{PyAppender, hash_range, read_at, read_cached};
     #[pymodule_export]

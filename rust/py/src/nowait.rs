@@ -12,6 +12,7 @@ use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple};
 use pyo3::{PyTraverseError, PyVisit, intern};
 
 use crate::answered::{Observer, PyAnswered, PyRequestIds};
+use crate::counter::PyRequestCounter;
 use crate::headers::{content_headers, fields, is_etag, not_modified_headers};
 use crate::request::kind_name;
 
@@ -26,6 +27,7 @@ pub(crate) struct PyNowaitReader {
     blobs: bool,
     tag_digest: bool,
     observer: Option<Observer>,
+    counter: Option<Py<PyRequestCounter>>,
     admit: Option<Py<PyAny>>,
 }
 
@@ -36,13 +38,14 @@ struct Whole<'py> {
     content: Option<Bound<'py, PyBytes>>,
 }
 
-/// The start and the body of a response, and the report for the observer, if there is one.
+/// The start and the body of a response, and the report, if there is an observer or a counter.
 type Messages<'py> = (Bound<'py, PyDict>, Bound<'py, PyDict>, Option<PyAnswered>);
 
 #[pymethods]
 impl PyNowaitReader {
     #[new]
-    #[pyo3(signature = (read_nowait, refusal, *, blobs, tag_digest, observe, ids, admit=None))]
+    #[pyo3(signature = (read_nowait, refusal, *, blobs, tag_digest, observe, ids, admit=None, counter=None))]
+    #[allow(clippy::too_many_arguments)] // They are keywords in Python.
     fn new(
         read_nowait: Py<PyAny>,
         refusal: Py<PyAny>,
@@ -51,9 +54,10 @@ impl PyNowaitReader {
         observe: Option<Py<PyAny>>,
         ids: Py<PyRequestIds>,
         admit: Option<Py<PyAny>>,
+        counter: Option<Py<PyRequestCounter>>,
     ) -> Self {
         let observer = observe.map(|observe| Observer { observe, ids });
-        Self { read_nowait, refusal, blobs, tag_digest, observer, admit }
+        Self { read_nowait, refusal, blobs, tag_digest, observer, counter, admit }
     }
 
     fn answer<'py>(&self, scope: &Bound<'py, PyAny>) -> PyResult<Option<Messages<'py>>> {
@@ -67,7 +71,7 @@ impl PyNowaitReader {
         if is_blob(&request) && !self.blobs {
             return Ok(None);
         }
-        let (kind, repository) = (kind_name(py, request.kind), PyString::new(py, repository.as_str()));
+        let repository = PyString::new(py, repository.as_str());
         let identity = match &self.admit {
             None => None,
             Some(admit) => {
@@ -78,7 +82,11 @@ impl PyNowaitReader {
                 Some(identity.unbind())
             }
         };
-        let whole = match self.read_nowait.bind(py).call1((kind, &repository, PyString::new(py, reference))) {
+        let whole = match self.read_nowait.bind(py).call1((
+            kind_name(py, request.kind),
+            &repository,
+            PyString::new(py, reference),
+        )) {
             Ok(found) if found.is_none() => None,
             Ok(found) => self.found(&request, condition, &found.cast_into()?)?,
             Err(error) if error.is_instance_of::<PyException>(py) => self.refused(&request, &error, py)?,
@@ -95,11 +103,13 @@ impl PyNowaitReader {
         body.set_item(intern!(py, "type"), intern!(py, "http.response.body"))?;
         body.set_item(intern!(py, "body"), content)?;
         body.set_item(intern!(py, "more_body"), false)?;
-        let answered = self.observer.as_ref().map(|observer| PyAnswered {
-            observer: observer.clone_ref(py),
+        let is_reported = self.observer.is_some() || self.counter.is_some();
+        let answered = is_reported.then(|| PyAnswered {
+            observer: self.observer.as_ref().map(|observer| observer.clone_ref(py)),
+            counter: self.counter.as_ref().map(|counter| counter.clone_ref(py)),
             scope: scope.clone().unbind(),
             request_id: request_id.map(Bound::unbind),
-            kind,
+            kind: request.kind,
             repository: repository.unbind(),
             status,
             sent,
@@ -115,6 +125,9 @@ impl PyNowaitReader {
         visit.call(&self.refusal)?;
         if let Some(admit) = &self.admit {
             visit.call(admit)?;
+        }
+        if let Some(counter) = &self.counter {
+            visit.call(counter)?;
         }
         self.observer.as_ref().map_or(Ok(()), |observer| visit.call(&observer.observe))
     }
