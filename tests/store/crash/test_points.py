@@ -180,7 +180,9 @@ def _some(points: list[tuple[str, int]], name: str) -> list[tuple[str, int]]:
 
 def _points_of_the_store() -> set[str]:
     points, kinds = set(), set()
-    for path in Path(ociserver.store.__path__[0]).glob("*.py"):
+    # tests/store/test_backup.py kills a backup, which changes nothing of the store.
+    paths = [path for path in Path(ociserver.store.__path__[0]).glob("*.py") if path.stem != "backup"]
+    for path in paths:
         for call in (node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)):
             if isinstance(call.func, ast.Name) and call.func.id == "reach":
                 point = ast.literal_eval(call.args[0])
