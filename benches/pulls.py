@@ -56,6 +56,7 @@ def _run(site: Site, operations: Sequence[Sequence[LoadStep]], clients: int) -> 
         threads=1,
         seconds=None,
         repeat=False,
+        hash=False,
         headers=_ACCEPT,
         progress=lambda begun, ended: None,
     )
