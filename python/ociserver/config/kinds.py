@@ -1,31 +1,28 @@
 """The kinds of registries that a file can describe, each a table with its `kind`.
 
-A new kind is a dataclass here and a line in `Registry`. Its `inner` names the registries behind it, and its `build`
-makes its backend from theirs. Parser, schema, messages and nesting follow from that. The command that `serve` proposes
-to try follows from `takes_push`, `to_push` and `to_pull`, which by default pass on what the registries behind it say.
+A new kind is a dataclass here, or in `holders` if there is none behind it, and a line in `Registry`. Its `inner` names
+the registries behind it, and its `build` makes its backend from theirs. Parser, schema, messages and nesting follow from
+that. The command that `serve` proposes to try follows from `takes_push`, `to_push` and `to_pull`, which by default pass
+on what the registries behind it say.
 """
 
 from __future__ import annotations
 
-import fnmatch
-import os
-import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Annotated, Any, ClassVar, Literal
-from urllib.parse import urlsplit
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
-from ociserver import compose, memory, store
+from ociserver import compose
+from ociserver.config.holders import Client, Memory, Store
+from ociserver.config.kind import Kind, given, pattern_of
 from ociserver.config.lines import Key
-from ociserver.config.values import HOSTS_SCHEMA, Duration, File, Flag, Host, Part, Prefix, Size, Text, TokenHost, Url
+from ociserver.config.values import HOSTS_SCHEMA, Duration, Host, Prefix, Size, Text
 from ociserver.interface import Backend
 from ociserver.meter import Meter
-from ociserver.settings import EXAMPLE_IMAGE, UPLOAD_KEY_VARIABLE
-from ociserver.store.sqlite import Durability
+from ociserver.settings import EXAMPLE_IMAGE
 from ociserver.units import parse_duration, parse_size
-from ociserver.urls import HUB_HOSTS
 
 __all__ = [
     "Cache",
@@ -42,89 +39,6 @@ __all__ = [
     "Sub",
     "Unify",
 ]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Kind(Part):
-    """What all kinds have in common."""
-
-    @property
-    def inner(self) -> Sequence[Registry]:
-        """The registries behind it, in order."""
-        return ()
-
-    @property
-    def places(self) -> Sequence[Sequence[Key]]:
-        """For each of `inner`, the keys from this table to its table."""
-        return ()
-
-    def build(self, *inner: Backend) -> Backend:
-        """Its backend, not yet open.
-
-        Args:
-            inner: the backends of the registries behind it.
-
-        Raises:
-            ValueError: no backend can be built; the message says what to do.
-        """
-        raise NotImplementedError
-
-    def takes_push(self, repository: str) -> bool:
-        """Whether it accepts a push to a repository, as far as the file says."""
-        return all(each.takes_push(repository) for each in self.inner)
-
-    def to_push(self) -> Iterator[str]:
-        """Repositories to try a push to. Not all of them need to accept it."""
-        for each in self.inner:
-            yield from each.to_push()
-
-    def to_pull(self) -> Iterator[str]:
-        """Repositories that are known to contain an image."""
-        for each in self.inner:
-            yield from each.to_pull()
-
-
-@dataclass(frozen=True, kw_only=True)
-class Store(Kind):
-    """A durable registry in a folder."""
-
-    kind: Literal["store"]
-    data: File | None = None
-    durability: Durability | None = None
-    group_readable: Flag | None = None
-    immutable_tags: Flag | None = None
-    lax_child_references: Flag | None = None
-    collect_every: Duration | None = None
-    unreferenced_after: Duration | None = None
-    grace: Duration | None = None
-    upload_timeout: Duration | None = None
-    delete_untagged_after: Duration | None = None
-
-    def build(self, *inner: Backend) -> Backend:
-        if self.data is None:
-            raise ValueError("the store has no `data`; set it to the folder of the store")
-        names = ("durability", "group_readable", "immutable_tags", "lax_child_references")
-        return store.Store(self.data, **_given(self, *names))
-
-    def to_push(self) -> Iterator[str]:
-        yield EXAMPLE_IMAGE
-
-
-@dataclass(frozen=True, kw_only=True)
-class Memory(Kind):
-    """A registry in memory, which is lost when the server stops."""
-
-    kind: Literal["memory"]
-    memory_limit: Size | None = None
-    immutable_tags: Flag | None = None
-    lax_child_references: Flag | None = None
-
-    def build(self, *inner: Backend) -> Backend:
-        limit = None if self.memory_limit is None else parse_size(self.memory_limit)
-        return memory.Memory(max_bytes=limit, **_given(self, "immutable_tags", "lax_child_references"))
-
-    def to_push(self) -> Iterator[str]:
-        yield EXAMPLE_IMAGE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -201,7 +115,7 @@ class Select(Wrapper):
         return filter(self._shows(), super().to_pull())
 
     def _shows(self) -> Callable[[str], bool]:
-        include, exclude = _pattern(self.include or ["*"]), _pattern(self.exclude or [])
+        include, exclude = pattern_of(self.include or ["*"]), pattern_of(self.exclude or [])
         return lambda name: bool(include.match(name)) and not exclude.match(name)
 
 
@@ -238,7 +152,7 @@ class Debug(Wrapper):
 
     def build(self, *inner: Backend) -> Backend:
         (backend,) = inner
-        return compose.Debug(backend, **_given(self, "name"))
+        return compose.Debug(backend, **given(self, "name"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -262,60 +176,11 @@ class Unify(Kind):
         return [("backends", number) for number in range(len(self.backends))]
 
     def build(self, *inner: Backend) -> Backend:
-        return compose.Unify(*inner, **_given(self, "reads", "writes"))
+        return compose.Unify(*inner, **given(self, "reads", "writes"))
 
     def takes_push(self, repository: str) -> bool:
         written = self.backends[:1] if self.writes == "first" else self.backends
         return all(each.takes_push(repository) for each in written)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Client(Kind):
-    """A remote registry. Without `username`, its credentials are those of `docker login`."""
-
-    __pydantic_config__: ClassVar[ConfigDict] = Kind.__pydantic_config__ | ConfigDict(
-        json_schema_extra={"dependentRequired": {"username": ["password"], "password": ["username"]}}
-    )
-
-    kind: Literal["client"]
-    url: Url
-    """Its URL, with the scheme: "https://registry.example"."""
-    username: Text | None = field(default=None, repr=False)
-    """The user name for the registry. Requires `password`."""
-    password: Text | None = field(default=None, repr=False)
-    """The password of `username`. Take it from the environment or from a file, if possible."""
-    token_hosts: Annotated[list[TokenHost], Field(min_length=1)] | None = None
-    """Other hosts whose token servers may get the credentials, such as "auth.example". The host of the registry, and
-    the token servers of public registries, are known."""
-
-    def __post_init__(self) -> None:
-        if (self.username is None) != (self.password is None):
-            given, missing = ("username", "password") if self.password is None else ("password", "username")
-            raise ValueError(
-                f"`{given}` is set without `{missing}`: set both, or neither to use the credentials of `docker login`"
-            )
-        if self.username == "":
-            raise ValueError("`username` is empty: set it, or remove `username` and `password`")
-
-    def build(self, *inner: Backend) -> Backend:
-        from ociserver import client  # an extra
-
-        find: Any = client.docker_credentials
-        if self.username is not None:
-            find = client.Credentials(self.username, self.password or "")
-        key = os.environ.get(UPLOAD_KEY_VARIABLE)
-        upload_key = bytes.fromhex(key) if key else None
-        return client.Client(
-            self.url, credentials=find, upload_key=upload_key, token_hosts=tuple(self.token_hosts or ())
-        )
-
-    def takes_push(self, repository: str) -> bool:
-        # Only the remote registry knows.
-        return False
-
-    def to_pull(self) -> Iterator[str]:
-        if urlsplit(self.url).hostname in HUB_HOSTS:
-            yield f"library/{EXAMPLE_IMAGE}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -361,19 +226,21 @@ class Cache(Kind):
             raise ValueError("the cache has neither `upstream` nor `hosts`; set at least one")
         settings: dict[str, Any] = {
             name: parse_duration(value)
-            for name, value in _given(self, "tag_lifetime", "upstream_timeout", "retry_after").items()
+            for name, value in given(self, "tag_lifetime", "upstream_timeout", "retry_after").items()
         }
         if self.max_size is not None:
             settings["max_bytes"] = parse_size(self.max_size)
         if self.local_repositories is not None:
-            pattern = _pattern(self.local_repositories)
+            pattern = pattern_of(self.local_repositories)
             settings["is_local"] = lambda name: bool(pattern.match(name))
         upstreams_by_host = dict(zip(self._upstreams(), upstreams, strict=True))
         return compose.Cache(upstreams_by_host, local, meter=meter, **settings)
 
     def takes_push(self, repository: str) -> bool:
         patterns = self.local_repositories
-        return patterns is not None and bool(_pattern(patterns).match(repository)) and self.local.takes_push(repository)
+        return (
+            patterns is not None and bool(pattern_of(patterns).match(repository)) and self.local.takes_push(repository)
+        )
 
     def to_push(self) -> Iterator[str]:
         # A cache is for pulls.
@@ -393,13 +260,3 @@ Registry = Annotated[
     Field(discriminator="kind"),
 ]
 """Any of them."""
-
-
-def _given(kind: Kind, *names: str) -> dict[str, Any]:
-    """The fields that the file sets. The backend has defaults for the others."""
-    return {name: value for name in names if (value := getattr(kind, name)) is not None}
-
-
-def _pattern(patterns: list[str]) -> re.Pattern[str]:
-    # Without a pattern nothing matches: `(?!)` never does.
-    return re.compile("|".join(map(fnmatch.translate, patterns)) or "(?!)")

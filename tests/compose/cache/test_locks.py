@@ -14,7 +14,7 @@ import pytest
 
 from ociserver import Store
 from ociserver.compose import Cache
-from ociserver.compose.cache.backend import FOLDER
+from ociserver.compose.cache.limits import FOLDER
 from ociserver.compose.cache.locks import Lock, Locks
 from ociserver.compose.cache.notes import Note
 from tests.compose.cache.upstream import REPOSITORY, Upstream, until

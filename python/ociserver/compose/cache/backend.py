@@ -6,11 +6,12 @@ import contextlib
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Collection, Hashable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from types import TracebackType
-from typing import Final, Self, TypeVar
+from typing import Self, TypeVar
 
 from ociserver._core import ByteRange
 from ociserver.adapt import complete, if_any, read_nowait_of
 from ociserver.backend_like import BackendLike
+from ociserver.compose.cache import limits
 from ociserver.compose.cache.blobs import Blobs
 from ociserver.compose.cache.eviction import USE_AFTER_S, Eviction
 from ociserver.compose.cache.index import Index
@@ -39,22 +40,6 @@ from ociserver.single_flight import SingleFlight
 __all__ = ["Cache"]
 
 Item = TypeVar("Item")
-
-TAG_LIFETIME_S: Final = 60.0
-UPSTREAM_TIMEOUT_S: Final = 5.0
-RETRY_AFTER_S: Final = 10.0
-
-LIST_TIMEOUT_S: Final = 0.8
-"""For a list with another answer. With the limits below, the client gets that answer within a second."""
-
-ANSWER_TIMEOUT_S: Final = 15.0
-"""For a request without another answer. A registry that fetches the content itself needs time; clients wait longer."""
-
-FOLDER: Final = "downloads"
-"""Name of the folder of lock files in the folder of a store."""
-
-ATTEMPTS: Final = 3
-"""Attempts to fetch a manifest that is evicted before it can be read."""
 
 
 class Cache(Backend, reads_nowait=True):
@@ -94,12 +79,12 @@ class Cache(Backend, reads_nowait=True):
         local: BackendLike,
         *,
         is_local: Callable[[str], bool] | None = None,
-        tag_lifetime: float = TAG_LIFETIME_S,
+        tag_lifetime: float = limits.TAG_LIFETIME_S,
         max_bytes: int | None = None,
-        upstream_timeout: float = UPSTREAM_TIMEOUT_S,
-        list_timeout: float = LIST_TIMEOUT_S,
-        answer_timeout: float = ANSWER_TIMEOUT_S,
-        retry_after: float = RETRY_AFTER_S,
+        upstream_timeout: float = limits.UPSTREAM_TIMEOUT_S,
+        list_timeout: float = limits.LIST_TIMEOUT_S,
+        answer_timeout: float = limits.ANSWER_TIMEOUT_S,
+        retry_after: float = limits.RETRY_AFTER_S,
         use_after: float = USE_AFTER_S,
         meter: Meter | None = None,
     ) -> None:
@@ -118,7 +103,7 @@ class Cache(Backend, reads_nowait=True):
         self._local_read_nowait = read_nowait_of(self._local)
         store = store_of(self._local)
         self._index = Index.of(store)
-        self._locks = Locks(None) if store is None else Locks(store.path / FOLDER, store.modes)
+        self._locks = Locks(None) if store is None else Locks(store.path / limits.FOLDER, store.modes)
         self._flights: SingleFlight[Hashable, None] = SingleFlight(own_context=True)
         self._eviction = Eviction(self._local, store, self._index, max_bytes, use_after)
         shared = (self._index, self._eviction, self._flights, self._locks)
@@ -373,7 +358,7 @@ class Cache(Backend, reads_nowait=True):
     # Manifests
 
     async def _by_digest(self, route: Route, digest: str, read: Callable[[str, str], Awaitable[Found]]) -> Found:
-        for attempt in range(ATTEMPTS):
+        for attempt in range(limits.ATTEMPTS):
             try:
                 found = usable(await read(route.repository, digest))
             except OCIError as error:
@@ -398,7 +383,7 @@ class Cache(Backend, reads_nowait=True):
         except OCIError:
             if not await self._manifests.is_fresh(route, tag) or not await self._is_upstreams(route):
                 raise
-        for _ in range(ATTEMPTS):
+        for _ in range(limits.ATTEMPTS):
             # The manifest was evicted or deleted after upstream was asked.
             await self._manifests.forget(route.repository, tag)
             await self._manifests.refresh(route, tag)

@@ -1,0 +1,21 @@
+"""The default limits of a cache. Times are in seconds."""
+
+from __future__ import annotations
+
+from typing import Final
+
+TAG_LIFETIME_S: Final = 60.0
+UPSTREAM_TIMEOUT_S: Final = 5.0
+RETRY_AFTER_S: Final = 10.0
+
+LIST_TIMEOUT_S: Final = 0.8
+"""For a list with another answer. With the limits below, the client gets that answer within a second."""
+
+ANSWER_TIMEOUT_S: Final = 15.0
+"""For a request without another answer. A registry that fetches the content itself needs time; clients wait longer."""
+
+FOLDER: Final = "downloads"
+"""Name of the folder of lock files in the folder of a store."""
+
+ATTEMPTS: Final = 3
+"""Attempts to fetch a manifest that is evicted before it can be read."""
