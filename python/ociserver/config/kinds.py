@@ -1,9 +1,9 @@
 """The kinds of registries that a file can describe, each a table with its `kind`.
 
 A new kind is a dataclass here, or in `holders` if there is none behind it, and a line in `Registry`. Its `inner` names
-the registries behind it, and its `build` makes its backend from theirs. Parser, schema, messages and nesting follow from
-that. The command that `serve` proposes to try follows from `takes_push`, `to_push` and `to_pull`, which by default pass
-on what the registries behind it say.
+the registries behind it, and its `build` makes its backend from theirs. Parser, schema, messages and nesting follow
+from that. The command that `serve` proposes to try follows from `takes_push`, `to_push` and `to_pull`, which by default
+pass on what the registries behind it say.
 """
 
 from __future__ import annotations
