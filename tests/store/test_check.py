@@ -257,14 +257,14 @@ async def test_a_copy_that_is_healed_while_it_is_judged(store: Store) -> None:
     os.truncate(file_of(store, digest), 10)
     ((copy_id, key),) = rows(store, "SELECT id, key FROM copies")
     await push_blob(store, content)
-    await store.database.write(checking.mark(copy_id, key, bad=True))
+    await store.database.write(lambda: checking.mark(copy_id, key, bad=True))
     assert await read_blob(store, digest) == content
 
 
 async def test_a_manifest_that_is_healed_while_it_is_judged(store: Store) -> None:
     manifest = await push_image(store, "latest")
     ((manifest_id,),) = rows(store, "SELECT id FROM manifests")
-    await store.database.write(checking.delete_bad_manifest(manifest_id, b"what it was when it was read"))
+    await store.database.write(lambda: checking.delete_bad_manifest(manifest_id, b"what it was when it was read"))
     assert (await store.get_tag(REPOSITORY, "latest")).content == manifest
 
 
@@ -272,5 +272,5 @@ async def test_a_manifest_that_is_gone_while_its_references_are_recorded(store: 
     from ociserver._core import read_manifest
 
     info = read_manifest(image(b"{}"), IMAGE)
-    await store.database.write(checking.record(77, 77, image(b"{}"), info))
+    await store.database.write(lambda: checking.record(77, 77, image(b"{}"), info))
     assert rows(store, "SELECT * FROM refs") == []

@@ -554,11 +554,11 @@ class Meanwhile:
         self._store, self._kind, self._deed = store, kind, deed
         self._write = store.database.write
 
-    async def write(self, transaction: Any, *, durable: bool = True) -> Any:
-        if transaction.__name__ == self._kind:
+    async def write(self, make: Any, *, durable: bool = True) -> Any:
+        if make().__name__ == self._kind:
             self._store.database.write = self._write  # type: ignore[method-assign]
             await self._deed()
-        return await self._write(transaction, durable=durable)
+        return await self._write(make, durable=durable)
 
 
 async def collect_while(store: Store, kind: str, deed: Any, policy: Policy) -> Report:

@@ -118,14 +118,14 @@ def test_what_takes_room_is_refused(disk: Disk, room: Room) -> None:
     with pytest.raises(OCIError, match="disk is full") as caught:
         room.check()
     assert caught.value.status == 507
-    admitted = room.admitted(work())
+    admitted = room.admitted(work)
     assert admitted.__name__ == "work"  # type: ignore[attr-defined]
     with pytest.raises(OCIError, match="disk is full"):
         next(admitted)
     assert ran == []
     disk.make_room()
     room.check()
-    admitted = room.admitted(work())
+    admitted = room.admitted(work)
     assert next(admitted) == ("SELECT 1", ())
     with pytest.raises(StopIteration) as end:
         admitted.send([])

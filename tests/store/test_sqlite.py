@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -61,7 +62,7 @@ class Batch:
         self._database = database
         self._at_work = threading.Event()
         self._go = threading.Event()
-        self._first = asyncio.ensure_future(database.write(self._wait()))
+        self._first = asyncio.ensure_future(database.write(self._wait))
         self.tasks: list[asyncio.Future[object]] = []
 
     @classmethod
@@ -75,8 +76,8 @@ class Batch:
         assert self._go.wait(30)
         yield "SELECT 1", ()
 
-    async def write(self, transaction: Transaction[object], *, durable: bool = True) -> asyncio.Future[object]:
-        task = asyncio.ensure_future(self._database.write(transaction, durable=durable))
+    async def write(self, make: Callable[[], Transaction[object]], *, durable: bool = True) -> asyncio.Future[object]:
+        task = asyncio.ensure_future(self._database.write(make, durable=durable))
         self.tasks.append(task)
         await asyncio.sleep(0)
         return task
@@ -93,7 +94,7 @@ async def test_many_works_share_one_commit(database: SQLite) -> None:
     statements: list[str] = []
     batch = await Batch.begin(database)
     for number in range(100):
-        await batch.write(insert(f"name-{number:03}"))
+        await batch.write(partial(insert, f"name-{number:03}"))
     database._writer.set_trace_callback(statements.append)
     results = await batch.commit()
     assert sorted(results) == list(range(1, 101))  # type: ignore[type-var]
@@ -106,7 +107,7 @@ async def test_a_batch_is_bounded(database: SQLite) -> None:
     statements: list[str] = []
     batch = await Batch.begin(database)
     for number in range(MAX_GROUP + 1):
-        await batch.write(insert(f"name-{number}"))
+        await batch.write(partial(insert, f"name-{number}"))
     database._writer.set_trace_callback(statements.append)
     await batch.commit()
     assert statements.count("COMMIT") == 3
@@ -114,11 +115,11 @@ async def test_a_batch_is_bounded(database: SQLite) -> None:
 
 async def test_a_work_that_fails_does_not_undo_its_neighbours(database: SQLite) -> None:
     batch = await Batch.begin(database)
-    await batch.write(insert("before"))
-    await batch.write(insert_and_fail("failed", OCIError("DENIED")))
-    await batch.write(insert("before"))  # taken already
-    await batch.write(insert_and_fail("broken", ZeroDivisionError()))
-    await batch.write(insert("after"))
+    await batch.write(partial(insert, "before"))
+    await batch.write(partial(insert_and_fail, "failed", OCIError("DENIED")))
+    await batch.write(partial(insert, "before"))  # taken already
+    await batch.write(partial(insert_and_fail, "broken", ZeroDivisionError()))
+    await batch.write(partial(insert, "after"))
     before, denied, taken, broken, after = await batch.commit()
     assert isinstance(denied, OCIError)
     assert isinstance(taken, sqlite3.IntegrityError)
@@ -130,24 +131,24 @@ async def test_a_work_that_fails_does_not_undo_its_neighbours(database: SQLite) 
 
 async def test_a_commit_that_fails_fails_all(database: SQLite) -> None:
     batch = await Batch.begin(database)
-    await batch.write(insert("one"))
-    await batch.write(fail_the_commit())
-    await batch.write(insert_and_fail("two", OCIError("DENIED")))
-    await batch.write(insert("three"))
+    await batch.write(partial(insert, "one"))
+    await batch.write(fail_the_commit)
+    await batch.write(partial(insert_and_fail, "two", OCIError("DENIED")))
+    await batch.write(partial(insert, "three"))
     results = await batch.commit()
     # The one that failed by itself too: what it saw may have been a neighbour's transaction.
     assert [type(result) for result in results] == [sqlite3.IntegrityError] * 4
     assert len({id(result) for result in results}) == 4, "one error raised by many gathers all their tracebacks"
     assert await database.read(names()) == []
-    await database.write(insert("next"))
+    await database.write(partial(insert, "next"))
     assert await database.read(names()) == ["next"]
 
 
 async def test_a_caller_that_is_cancelled_undoes_nothing(database: SQLite) -> None:
     batch = await Batch.begin(database)
-    cancelled = await batch.write(insert("cancelled"))
-    failed = await batch.write(insert_and_fail("failed", OCIError("DENIED")))
-    await batch.write(insert("other"))
+    cancelled = await batch.write(partial(insert, "cancelled"))
+    failed = await batch.write(partial(insert_and_fail, "failed", OCIError("DENIED")))
+    await batch.write(partial(insert, "other"))
     cancelled.cancel()
     failed.cancel()
     await batch.commit()
@@ -157,11 +158,11 @@ async def test_a_caller_that_is_cancelled_undoes_nothing(database: SQLite) -> No
 async def test_close_lets_everything_finish(database: SQLite, tmp_path: Path) -> None:
     batch = await Batch.begin(database)
     for number in range(MAX_GROUP + 10):
-        await batch.write(insert(f"name-{number}"))
+        await batch.write(partial(insert, f"name-{number}"))
     closing = asyncio.ensure_future(database.close())
     await asyncio.sleep(0)
     with pytest.raises(RuntimeError, match="not open"):
-        await database.write(insert("late"))
+        await database.write(partial(insert, "late"))
     results = await batch.commit()
     await closing
     assert not [result for result in results if isinstance(result, BaseException)]
@@ -174,17 +175,17 @@ async def test_close_lets_everything_finish(database: SQLite, tmp_path: Path) ->
 
 
 async def test_it_can_be_opened_again(database: SQLite) -> None:
-    await database.write(insert("first"))
+    await database.write(partial(insert, "first"))
     await database.close()
     await database.open()
-    await database.write(insert("second"))
+    await database.write(partial(insert, "second"))
     assert await database.read(names()) == ["first", "second"]
 
 
 async def test_reads_see_what_was_committed_and_wait_for_nobody(database: SQLite) -> None:
-    await database.write(insert("committed"))
+    await database.write(partial(insert, "committed"))
     batch = await Batch.begin(database)
-    await batch.write(insert("waiting"))
+    await batch.write(partial(insert, "waiting"))
     began = time.perf_counter()
     assert await database.read(names()) == ["committed"]
     assert time.perf_counter() - began < 0.05
@@ -195,7 +196,7 @@ async def test_two_processes_take_turns(database: SQLite, tmp_path: Path) -> Non
     other = SQLite(tmp_path / "registry.db")
     await other.open()
     both = (database, other)
-    await asyncio.gather(*(both[number % 2].write(insert(str(number))) for number in range(600)))
+    await asyncio.gather(*(both[number % 2].write(partial(insert, str(number))) for number in range(600)))
     await other.close()
     assert len(await database.read(names())) == 600
 
@@ -217,12 +218,12 @@ async def test_a_database_that_another_program_has_locked(
     blocker = sqlite3.connect(tmp_path / "registry.db", isolation_level=None)
     blocker.execute("BEGIN IMMEDIATE")
     with pytest.raises(OCIError, match="locked by another program") as caught:
-        await database.write(insert("locked out"))
+        await database.write(partial(insert, "locked out"))
     assert caught.value.status == 503
     assert await database.read(names()) == []
     blocker.execute("ROLLBACK")
     blocker.close()
-    await database.write(insert("again"))
+    await database.write(partial(insert, "again"))
     assert await database.read(names()) == ["again"]
 
 
@@ -241,13 +242,13 @@ def why_not(database: SQLite) -> str | None:
 
 async def test_a_process_that_stands_still_with_the_lock(impatient: SQLite, tmp_path: Path) -> None:
     """Waiting transactions are refused in time, and new ones at once. Both are undone. Then writes continue."""
-    await impatient.write(insert("before"))
+    await impatient.write(partial(insert, "before"))
     other = ProcessLock(tmp_path / "registry.lock", 0o600)
     assert other.acquire()
-    first = asyncio.ensure_future(impatient.write(insert("first")))
+    first = asyncio.ensure_future(impatient.write(partial(insert, "first")))
     await asyncio.sleep(0)
     assert why_not(impatient) is None
-    for write in (first, impatient.write(insert("second"))):
+    for write in (first, impatient.write(partial(insert, "second"))):
         with pytest.raises(OCIError, match="another process holds the lock") as caught:
             await write
         assert (caught.value.status, caught.value.headers["Retry-After"]) == (503, "10")
@@ -257,7 +258,7 @@ async def test_a_process_that_stands_still_with_the_lock(impatient: SQLite, tmp_
     async with asyncio.timeout(10):
         while why_not(impatient):  # noqa: ASYNC110  # of a thread
             await asyncio.sleep(0.001)
-    await impatient.write(insert("after"))
+    await impatient.write(partial(insert, "after"))
     assert await impatient.read(names()) == ["after", "before"]
     other.close()
 
@@ -266,7 +267,7 @@ async def test_closing_while_a_process_stands_still_with_the_lock(database: SQLi
     """Writes that it blocks are refused, and the database can be opened again."""
     other = ProcessLock(tmp_path / "registry.lock", 0o600)
     assert other.acquire()
-    writing = [asyncio.ensure_future(database.write(insert(str(number)))) for number in range(3)]
+    writing = [asyncio.ensure_future(database.write(partial(insert, str(number)))) for number in range(3)]
     await asyncio.sleep(0)
     writing[0].cancel()
     await database.close()
@@ -275,7 +276,7 @@ async def test_closing_while_a_process_stands_still_with_the_lock(database: SQLi
     other.close()
     await database.open()
     assert await database.read(names()) == []
-    await database.write(insert("again"))
+    await database.write(partial(insert, "again"))
 
 
 # Space that it gives back
@@ -303,14 +304,14 @@ def contents() -> Transaction[list[Row]]:
 async def test_pages_are_taken_out(database: SQLite, tmp_path: Path) -> None:
     """So many at a time, and of those that are left each is what it was."""
     for number in range(100):
-        await database.write(insert_blob(number, 16_000), durable=False)
-    await database.write(delete_blobs(90))
+        await database.write(partial(insert_blob, number, 16_000), durable=False)
+    await database.write(partial(delete_blobs, 90))
     kept = await database.read(contents())
     free = await database.read(pages.count_free())
     assert free >= 90 * 3
-    await database.write(pages.take_out(10))
+    await database.write(partial(pages.take_out, 10))
     assert await database.read(pages.count_free()) == free - 10
-    await database.write(pages.take_out(free))
+    await database.write(partial(pages.take_out, free))
     assert await database.read(pages.count_free()) == 0
     assert await database.read(contents()) == kept
     assert database.log_size() > 0
@@ -319,21 +320,21 @@ async def test_pages_are_taken_out(database: SQLite, tmp_path: Path) -> None:
     assert database.owed() == 0
     assert (tmp_path / "registry.db").stat().st_size < 11 * 2 * 16_000 + 40 * pages.PAGE_SIZE
     assert await database.problems() == []
-    await database.write(insert_blob(0, 10))
+    await database.write(partial(insert_blob, 0, 10))
 
 
 async def test_pages_are_taken_out_beside_other_transactions(database: SQLite) -> None:
     """In one group, in which one of them fails."""
     for number in range(20):
-        await database.write(insert_blob(number, 16_000), durable=False)
-    await database.write(delete_blobs(15))
+        await database.write(partial(insert_blob, number, 16_000), durable=False)
+    await database.write(partial(delete_blobs, 15))
     free = await database.read(pages.count_free())
     batch = await Batch.begin(database)
     for transaction in (
-        insert("before"),
-        pages.take_out(5),
-        insert_and_fail("failed", OCIError("DENIED")),
-        insert("after"),
+        partial(insert, "before"),
+        partial(pages.take_out, 5),
+        partial(insert_and_fail, "failed", OCIError("DENIED")),
+        partial(insert, "after"),
     ):
         await batch.write(transaction)
     await batch.commit()
@@ -346,11 +347,11 @@ async def test_the_log_is_not_cut_while_a_reader_needs_it(database: SQLite, tmp_
     with closing(sqlite3.connect(tmp_path / "registry.db", isolation_level=None)) as reader:
         reader.execute("BEGIN")
         reader.execute("SELECT COUNT(*) FROM repositories").fetchone()
-        await database.write(insert("new"))
+        await database.write(partial(insert, "new"))
         assert not await database.shrink_log()
         assert reader.execute("SELECT COUNT(*) FROM repositories").fetchone() == (0,)
         assert await database.read(names()) == ["new"]
-        await database.write(insert("newer"))
+        await database.write(partial(insert, "newer"))
     assert await database.shrink_log()
     assert database.log_size() == 0
     assert await database.read(names()) == ["new", "newer"]
@@ -365,7 +366,7 @@ async def test_the_log_is_cut_beside_writers(database: SQLite, tmp_path: Path) -
         nonlocal written
         while written < 300:
             written += 1
-            await both[written % 2].write(insert(f"{written:04}"), durable=False)
+            await both[written % 2].write(partial(insert, f"{written:04}"), durable=False)
 
     writing = asyncio.gather(*(write() for _ in range(4)))
     cut = 0
@@ -388,14 +389,14 @@ def as_an_older_version_made_it(path: Path) -> None:
 async def test_an_older_file_is_rewritten_if_it_is_small(database: SQLite, tmp_path: Path) -> None:
     path = tmp_path / "registry.db"
     for number in range(50):
-        await database.write(insert_blob(number, 16_000), durable=False)
+        await database.write(partial(insert_blob, number, 16_000), durable=False)
     kept = await database.read(contents())
     await database.close()
     as_an_older_version_made_it(path)
     larger = SQLite(path, convert_bytes=50 * 16_000)
     await larger.open()
     assert used_pages(path)[0] == 0
-    await larger.write(delete_blobs(10))
+    await larger.write(partial(delete_blobs, 10))
     assert used_pages(path)[2] > 0
     assert await larger.read(pages.count_free()) == 0, "none that could be taken out"
     await larger.close()
@@ -452,7 +453,7 @@ async def test_a_damaged_database(tmp_path: Path, spoil: Callable[[bytes], bytes
     database = SQLite(path)
     await database.open()
     for number in range(200):
-        await database.write(insert(f"name-{number}"), durable=False)
+        await database.write(partial(insert, f"name-{number}"), durable=False)
     await database.close()
     path.write_bytes(spoil(path.read_bytes()))
     said = await refusal(path)
@@ -463,7 +464,7 @@ async def test_a_damaged_database(tmp_path: Path, spoil: Callable[[bytes], bytes
 async def test_damage_that_is_met_later(database: SQLite, tmp_path: Path) -> None:
     """A start does not look for it, because that would read the whole database. `check` does, and reads report it."""
     for number in range(200):
-        await database.write(insert(f"name-{number:0100}"), durable=False)
+        await database.write(partial(insert, f"name-{number:0100}"), durable=False)
     await database.close()
     path = tmp_path / "registry.db"
     data = path.read_bytes()
@@ -489,7 +490,7 @@ def newer(*migrations: tuple[str, ...]) -> Schema:
 
 
 async def test_an_older_folder_is_brought_up_to_date(database: SQLite, tmp_path: Path) -> None:
-    await database.write(insert("kept"))
+    await database.write(partial(insert, "kept"))
     await database.close()
     schema = newer(("ALTER TABLE repositories ADD COLUMN extra {bytes}",), ("CREATE TABLE more (x)",))
     # Many processes of one server start together; each step is made once.
@@ -504,7 +505,7 @@ async def test_an_older_folder_is_brought_up_to_date(database: SQLite, tmp_path:
 
 
 async def test_a_migration_that_fails_changes_nothing(database: SQLite, tmp_path: Path) -> None:
-    await database.write(insert("kept"))
+    await database.write(partial(insert, "kept"))
     await database.close()
     schema = newer(("CREATE TABLE more (x)", "CREATE TABLE more (x)"))
     assert "table more already exists" in await refusal(tmp_path / "registry.db", schema)

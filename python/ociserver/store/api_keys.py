@@ -9,7 +9,7 @@ from ociserver.api_keys import ApiKey, check_key_name
 from ociserver.store import key_rows
 from ociserver.store.key_rows import KeyEvent
 from ociserver.store.read_cache import ReadCache
-from ociserver.store.transaction import Database
+from ociserver.store.transaction import Metadata
 from ociserver.store.upkeep import Upkeep
 
 __all__ = ["ApiKeys"]
@@ -21,7 +21,7 @@ class ApiKeys:
     A key that was found is found again without the database, until any process commits something.
     """
 
-    def __init__(self, database: Database, upkeep: Upkeep, read_cache: ReadCache) -> None:
+    def __init__(self, database: Metadata, upkeep: Upkeep, read_cache: ReadCache) -> None:
         self._database = database
         self._upkeep = upkeep
         self._read_cache = read_cache
@@ -38,7 +38,7 @@ class ApiKeys:
             OCIError: the disk or the database fails.
         """
         check_key_name(key.name)
-        return await self._upkeep.take(key_rows.create(key, by))
+        return await self._upkeep.take(lambda: key_rows.create(key, by))
 
     async def revoke(self, name: str, *, by: str = "") -> bool:
         """Remove a key, so that it and all tokens of it are refused. False if there is none with this name.
@@ -86,7 +86,7 @@ class ApiKeys:
         Raises:
             OCIError: the disk or the database fails.
         """
-        await self._upkeep.take(key_rows.record_use(used), durable=False)
+        await self._upkeep.take(lambda: key_rows.record_use(used), durable=False)
 
     async def take_events(self) -> list[KeyEvent]:
         """The changes that no process has taken yet, oldest first. Only one process gets each.

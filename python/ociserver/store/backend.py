@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-import time
 from collections.abc import AsyncIterable, Callable, Collection, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self, TypeVar
@@ -28,7 +28,7 @@ from ociserver.store.reading import Reading
 from ociserver.store.reads import BLOB_TYPE
 from ociserver.store.room import Room
 from ociserver.store.sqlite import Durability, SQLite
-from ociserver.store.transaction import Transaction
+from ociserver.store.transaction import Metadata, Transaction
 from ociserver.store.upkeep import Upkeep
 from ociserver.store.upload import Upload
 from ociserver.store.uploads import Uploads
@@ -56,6 +56,8 @@ class Store(Reading, reads_nowait=True):
         group_readable: the group of the files may read them (modes 0750 and 0640). Without it, only their user may.
             Existing files keep their modes.
         meter: is told of commits, for metrics.
+        database: has the metadata, instead of a database in the folder. Not for production yet: only SQLite in the
+            folder keeps metadata and files together.
 
     Raises:
         StoreError: when the store is opened, if the folder cannot be used. The message says what to do.
@@ -71,12 +73,14 @@ class Store(Reading, reads_nowait=True):
         renew_after_s: float = RENEW_AFTER_S,
         group_readable: bool = False,
         meter: Meter | None = None,
+        database: Metadata | None = None,
     ) -> None:
         self.path = Path(path)
         self.modes = GROUP_READABLE if group_readable else PRIVATE
         self._immutable_tags = immutable_tags
         self._lax = lax_child_references
-        database = SQLite(self.path / DATABASE, durability, self.modes, meter=meter)
+        self._has_own_database = database is None
+        database = database or SQLite(self.path / DATABASE, durability, self.modes, meter=meter)
         blobs = Directory(self.path / BLOBS, sync=durability != "off", settle=database.settle, modes=self.modes)
         super().__init__(database, blobs, renew_after_s)
         self.room = Room(self.path, Reserve(self.path / "registry.reserve", self.modes), database.owed)
@@ -106,7 +110,8 @@ class Store(Reading, reads_nowait=True):
         try:
             check_folder(self.path)
             self.modes.make_folder(self.path)
-            self._check_complete()
+            if self._has_own_database:
+                self._check_complete()
             while not await self._try_to_open():
                 # The disk is full. Each try has given up a slice of the reserve.
                 pass
@@ -157,7 +162,8 @@ class Store(Reading, reads_nowait=True):
         copy = await self.database.read(reads.copy_of(digest))
         if copy is not None and not self._is_whole(copy):
             raise OCIError("BLOB_UNKNOWN")
-        size = await self.upkeep.take(writes.mount(from_repository, to_repository, digest, int(time.time())))
+        now = self._now()
+        size = await self.upkeep.take(lambda: writes.mount(from_repository, to_repository, digest, now))
         return Descriptor(BLOB_TYPE, digest, size)
 
     async def push_manifest(
@@ -172,7 +178,8 @@ class Store(Reading, reads_nowait=True):
     ) -> PushedManifest:
         descriptor, info = read_pushed(content, media_type, digest=digest, tags=tags, lax=self._lax)
         await self.upkeep.take(
-            manifests.push_manifest(
+            partial(
+                manifests.push_manifest,
                 repository,
                 descriptor,
                 content,
@@ -181,7 +188,7 @@ class Store(Reading, reads_nowait=True):
                 create_only,
                 immutable_tags=self._immutable_tags,
                 lax=self._lax,
-                now=int(time.time()),
+                now=self._now(),
             )
         )
         return PushedManifest(descriptor, tuple(tags), info.subject)
@@ -189,14 +196,14 @@ class Store(Reading, reads_nowait=True):
     # Deleter
 
     async def delete_blob(self, repository: str, digest: str) -> None:
-        now = int(time.time())
+        now = self._now()
         await self.free(lambda: writes.delete_blob(repository, digest, immutable_tags=self._immutable_tags, now=now))
 
     async def delete_manifest(self, repository: str, digest: str) -> None:
         await self.free(lambda: manifests.delete_manifest(repository, digest, immutable_tags=self._immutable_tags))
 
     async def delete_tag(self, repository: str, tag: str) -> None:
-        now = int(time.time())
+        now = self._now()
         await self.free(lambda: manifests.delete_tag(repository, tag, immutable_tags=self._immutable_tags, now=now))
 
     async def delete_repository(self, repository: str) -> None:
@@ -207,7 +214,7 @@ class Store(Reading, reads_nowait=True):
         Raises:
             OCIError: NAME_UNKNOWN; DENIED if tags are immutable and the repository has a tag.
         """
-        now = int(time.time())
+        now = self._now()
         await self.free(lambda: writes.delete_repository(repository, immutable_tags=self._immutable_tags, now=now))
 
     # Transactions that free space
@@ -226,7 +233,8 @@ class Store(Reading, reads_nowait=True):
         Raises:
             OCIError: the disk or the database fails.
         """
-        keys = await self.free(lambda: writes.drop_blobs(blobs))
+        wanted = {digest: list(repositories) for digest, repositories in blobs.items()}
+        keys = await self.free(lambda: writes.drop_blobs(wanted))
         # The transaction is synced before the files are deleted: after a power cut no row may name a missing file.
         await self.blobs.delete(keys)
 
@@ -245,6 +253,9 @@ class Store(Reading, reads_nowait=True):
                 f"{database} is missing, but there are blobs beside it: restore it from a backup, or move "
                 f"{self.path / BLOBS} away and let clients push again"
             )
+
+    def _now(self) -> int:
+        return int(self.database.now())
 
     async def _close(self) -> None:
         await self.upkeep.stop()

@@ -6,6 +6,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Final, Literal
 
 from ociserver._core import Hasher, ManifestInfo, digest_of, hash_range, read_stored_manifest
@@ -123,12 +124,12 @@ async def _database(store: Store, *, repair: bool) -> Step:
         yield Finding("database", "registry.db", None, problem)
     orphaned = await store.database.read(checking.orphaned_rows())
     if orphaned and repair:
-        await store.database.write(checking.drop_orphaned_rows())
+        await store.database.write(checking.drop_orphaned_rows)
     for rows, count in orphaned.items():
         yield Finding("database", "registry.db", None, f"{count} rows of {rows} that do not exist", repair)
     unlisted = await store.database.read(checking.wrongly_listed())
     if unlisted and repair:
-        await store.database.write(checking.list_rightly())
+        await store.database.write(checking.list_rightly)
     for name in unlisted:
         message = "the catalog does not agree with what this repository holds"
         yield Finding("database", "registry.db", name, message, repair)
@@ -159,7 +160,7 @@ async def _copies(store: Store, checked: Checked, *, content: bool, repair: bool
         # A marked copy is correct again only if all of it has just been read: it may have been restored from a backup.
         mends = repair and (content or kind != "blob marked")
         if mends:
-            await store.database.write(checking.mark(copy_id, key, bad=kind != "blob marked"))
+            await store.database.write(partial(checking.mark, copy_id, key, bad=kind != "blob marked"))
         is_marked = bool(bad) and kind != "blob marked"
         if is_marked:
             message += "; it is marked, and the next push replaces it"
@@ -225,7 +226,7 @@ async def _look_at_manifest(store: Store, row: Row, *, repair: bool) -> list[Fin
     if len(found.content) != size or digest_of(found.content, digest.partition(":")[0]) != digest:
         affected = await store.database.read(checking.affected_by(repo_id, repository, digest))
         if repair:
-            await store.database.write(checking.delete_bad_manifest(manifest_id, found.content))
+            await store.database.write(partial(checking.delete_bad_manifest, manifest_id, found.content))
         message = "its bytes do not match its digest"
         return [
             Finding(
@@ -245,7 +246,7 @@ async def _look_at_manifest(store: Store, row: Row, *, repair: bool) -> list[Fin
         info = read_stored_manifest(found.content, found.media_type)
         if not _is_recorded(found, info):
             if repair:
-                await store.database.write(checking.record(manifest_id, repo_id, found.content, info))
+                await store.database.write(partial(checking.record, manifest_id, repo_id, found.content, info))
             if found.media_type != info.media_type:
                 message = f"it is recorded as {found.media_type}, but its bytes say {info.media_type}"
                 findings.append(Finding("manifest type", digest, repository, message, repair))

@@ -162,8 +162,8 @@ def record(manifest_id: int, repo_id: int, content: bytes, info: ManifestInfo) -
 
 
 _LISTED: Final = (
-    "(EXISTS (SELECT 1 FROM links WHERE repository_id = repositories.id)"
-    " OR EXISTS (SELECT 1 FROM manifests WHERE repository_id = repositories.id))"
+    "CASE WHEN EXISTS (SELECT 1 FROM links WHERE repository_id = repositories.id)"
+    " OR EXISTS (SELECT 1 FROM manifests WHERE repository_id = repositories.id) THEN 1 ELSE 0 END"
 )
 
 
@@ -175,7 +175,7 @@ def wrongly_listed() -> Transaction[list[str]]:
 
 def list_rightly() -> Transaction[None]:
     """Have the catalog list the repositories that hold something."""
-    yield f"UPDATE repositories SET listed = {_LISTED} WHERE listed <> {_LISTED}", ()
+    yield f"UPDATE repositories SET listed = 1 - listed WHERE listed <> {_LISTED}", ()
 
 
 def orphaned_rows() -> Transaction[dict[str, int]]:

@@ -10,11 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import itertools
-import os
-import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Final, Literal
@@ -23,8 +20,8 @@ from ociserver.store import collecting
 from ociserver.store.backend import Store
 from ociserver.store.directory import FAN_OUT, Found
 from ociserver.store.errors import StoreError
-from ociserver.store.folder import COLLECTION_LOCK
-from ociserver.store.transaction import Row, Transaction
+from ociserver.store.folder import COLLECTION
+from ociserver.store.transaction import LeaseHeldError, Row, Transaction
 from ociserver.store.upkeep import Compacted
 
 __all__ = ["Freed", "Policy", "Report", "collect", "unknown_files"]
@@ -137,13 +134,16 @@ async def collect(
         StoreError: another collection is running.
     """
     report = Report()
-    with _alone(store):
-        sweeping = _Sweep(store, policy or Policy(), dry_run=dry_run, on_progress=on_progress, page_size=page_size)
-        async for freed in sweeping.run():
-            report.add(freed)
-            if on_freed:
-                on_freed(freed)
-        report.compacted = sweeping.compacted
+    try:
+        async with store.database.lease(COLLECTION):
+            sweeping = _Sweep(store, policy or Policy(), dry_run=dry_run, on_progress=on_progress, page_size=page_size)
+            async for freed in sweeping.run():
+                report.add(freed)
+                if on_freed:
+                    on_freed(freed)
+            report.compacted = sweeping.compacted
+    except LeaseHeldError:
+        raise StoreError(f"{store.path}: another collection is running, or a backup; wait until it has ended") from None
     return report
 
 
@@ -166,15 +166,15 @@ class _Sweep:
         self._done = self._total = 0
         self.compacted = Compacted()
         untagged = policy.delete_untagged_after_s
-        self._manifests_before = None if untagged is None else _before(untagged)
-        self._uploads_before = _before(policy.upload_timeout_s)
-        self._links_before = _before(policy.unreferenced_after_s)
+        self._manifests_before = None if untagged is None else self._before(untagged)
+        self._uploads_before = self._before(policy.upload_timeout_s)
+        self._links_before = self._before(policy.unreferenced_after_s)
         self._grace_s = policy.grace_s
 
     async def run(self) -> AsyncIterator[Freed]:
         if self._on_progress:
             rows = await self._store.database.read(
-                collecting.count_candidates(self._uploads_before, self._links_before, _before(self._grace_s))
+                collecting.count_candidates(self._uploads_before, self._links_before, self._before(self._grace_s))
             )
             self._total = rows + FAN_OUT
         for part in (self._manifests(), self._uploads(), self._links(), self._copies(), self._files()):
@@ -242,7 +242,7 @@ class _Sweep:
                 after = (renewed, repo_id, copy_id)
                 if referenced:
                     continue
-                unlink = partial(collecting.unlink_unreferenced, repo_id, copy_id, before, int(time.time()))
+                unlink = partial(collecting.unlink_unreferenced, repo_id, copy_id, before, int(store.database.now()))
                 if self._dry_run or await store.free(unlink):
                     yield Freed("unreferenced", digest, repository, size)
             self._progress(self._done + len(rows))
@@ -250,7 +250,7 @@ class _Sweep:
     async def _copies(self) -> AsyncIterator[Freed]:
         # The grace period is counted from now and not from the start: with a grace of 0, what this collection has
         # unlinked may be deleted.
-        store, before, after = self._store, _before(self._grace_s), 0
+        store, before, after = self._store, self._before(self._grace_s), 0
         while rows := await self._page(collecting.idle_copies(before, after, self._page_size)):
             for copy_id, digest, size in rows:
                 after = copy_id
@@ -275,6 +275,12 @@ class _Sweep:
                 self.compacted += await self._store.upkeep.compact_when_full()
             self._progress(self._total - FAN_OUT + page[-1].folder)
 
+    def _before(self, age_s: float) -> int:
+        """The time before which a record has this age. Times are recorded in whole seconds, rounded down."""
+        now = self._store.database.now()
+        # With an age of 0, everything counts, including what was recorded in this second.
+        return int(now - age_s) if age_s > 0 else int(now) + 1
+
 
 async def unknown_files(store: Store, page_size: int = PAGE) -> AsyncIterator[tuple[list[Found], list[Found]]]:
     """Pages of all files, each with those of them that neither an upload nor a copy has."""
@@ -284,25 +290,3 @@ async def unknown_files(store: Store, page_size: int = PAGE) -> AsyncIterator[tu
         # neither has the file after it was seen in the folder, nothing needs it.
         known = await store.database.read(collecting.known_keys([file.key for file in batch]))
         yield batch, [file for file in batch if file.key not in known]
-
-
-def _before(age_s: float) -> int:
-    """The time before which a record has this age. Times are recorded in whole seconds, rounded down."""
-    now = time.time()
-    # With an age of 0, everything counts, including what was recorded in this second.
-    return int(now - age_s) if age_s > 0 else int(now) + 1
-
-
-@contextlib.contextmanager
-def _alone(store: Store) -> Iterator[None]:
-    fd = os.open(store.path / COLLECTION_LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, store.modes.file)
-    try:
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise StoreError(
-                f"{store.path}: another collection is running, or a backup; wait until it has ended"
-            ) from None
-        yield
-    finally:
-        os.close(fd)

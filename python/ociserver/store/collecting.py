@@ -60,6 +60,7 @@ def untagged_manifests(before: int, after: int, limit: int) -> Transaction[list[
 
 def drop_manifest(manifest_id: int, before: int) -> Transaction[bool]:
     """Delete a manifest, if nothing keeps it yet. Returns whether it was deleted."""
+    yield "{SELECT 1 FROM manifests WHERE id = ? FOR UPDATE}", (manifest_id,)
     rows = yield (
         f"DELETE FROM manifests AS m WHERE m.id = ? AND m.renewed < ? AND NOT ({_KEPT}) RETURNING repository_id",
         (manifest_id, before),
@@ -102,6 +103,8 @@ def old_links(before: int, after: tuple[int, int, int], limit: int) -> Transacti
 
 def unlink_unreferenced(repo_id: int, copy_id: int, before: int, now: int) -> Transaction[bool]:
     """Remove a link, if it is still old and no manifest of its repository references the blob."""
+    yield "{SELECT 1 FROM copies WHERE id = ? FOR UPDATE}", (copy_id,)
+    yield "{SELECT 1 FROM links WHERE repository_id = ? AND copy_id = ? FOR UPDATE}", (repo_id, copy_id)
     rows = yield (
         "SELECT 1 FROM links l JOIN copies c ON c.id = l.copy_id WHERE l.repository_id = ? AND l.copy_id = ?"
         f" AND l.renewed < ? AND NOT ({_REFERENCED})",
@@ -129,6 +132,7 @@ def drop_copy(copy_id: int, before: int) -> Transaction[list[str] | None]:
     Returns:
         The keys of the files that nothing needs now; None if the copy stays.
     """
+    yield "{SELECT 1 FROM copies WHERE id = ? FOR UPDATE}", (copy_id,)
     rows = yield (
         "DELETE FROM copies WHERE id = ? AND idle_since < ?"
         " AND NOT EXISTS (SELECT 1 FROM links WHERE copy_id = ?) RETURNING key",

@@ -18,11 +18,14 @@ from urllib.parse import quote
 
 from ociserver.store.errors import StoreError
 
-__all__ = ["BACKUP_MARKER", "BLOBS", "COLLECTION_LOCK", "DATABASE", "TOKEN_KEY", "check_folder"]
+__all__ = ["BACKUP_MARKER", "BLOBS", "COLLECTION", "COLLECTION_LOCK", "DATABASE", "TOKEN_KEY", "check_folder"]
 
 DATABASE: Final = "registry.db"
 BLOBS: Final = "blobs"
-COLLECTION_LOCK: Final = "collect.lock"
+COLLECTION: Final = "collect"
+"""The lease that a collection has."""
+
+COLLECTION_LOCK: Final = f"{COLLECTION}.lock"
 """A collection holds it, and a backup while no collection may begin."""
 
 BACKUP_MARKER: Final = ".ociserver-backup.json"

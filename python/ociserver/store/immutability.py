@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from ociserver.errors import OCIError
 from ociserver.manifests import refused_move
+from ociserver.store.reads import repository_id
 from ociserver.store.transaction import Transaction
 
-__all__ = ["check_deletable", "check_repository_deletable", "check_tags", "is_held_by_tag"]
+__all__ = ["check_deletable", "check_repository_deletable", "check_tags", "is_held_by_tag", "repository_to_empty"]
+
+
+def repository_to_empty(repository: str, *, immutable_tags: bool) -> Transaction[int]:
+    """The id of a repository from which something is about to be deleted.
+
+    With immutable tags, nobody pushes to it meanwhile: a tag might reach what is deleted, over any number of manifests.
+    """
+    if immutable_tags:
+        yield "{SELECT 1 FROM repositories WHERE name = ? FOR UPDATE}", (repository,)
+    return (yield from repository_id(repository))
 
 
 def check_repository_deletable(repo_id: int) -> Transaction[None]:
@@ -18,11 +29,17 @@ def check_repository_deletable(repo_id: int) -> Transaction[None]:
         raise OCIError("DENIED", "the repository has tags, and tags are immutable in this registry")
 
 
-def check_tags(repo_id: int, manifest_id: int | None, tags: Sequence[str], *, is_immutable: bool) -> Transaction[None]:
-    """Raises DENIED if one of the tags points at another manifest."""
+def check_tags(tagged: Mapping[str, int], manifest_id: int | None, tags: Sequence[str], *, is_immutable: bool) -> None:
+    """Raises DENIED if one of the tags points at another manifest.
+
+    Args:
+        tagged: the manifests of tags that exist.
+        manifest_id: the manifest that gets the tags; None if it does not exist yet.
+        tags: the tags that must not move.
+        is_immutable: whether that is so in the whole registry.
+    """
     for tag in tags:
-        rows = yield "SELECT manifest_id FROM tags WHERE repository_id = ? AND name = ?", (repo_id, tag)
-        if rows and rows[0][0] != manifest_id:
+        if tag in tagged and tagged[tag] != manifest_id:
             raise refused_move(tag, is_immutable=is_immutable)
 
 

@@ -40,4 +40,4 @@ def inventory(repository: str) -> Transaction[Inventory]:
         (repo_id,),
     )
     own_blobs, own_bytes = rows[0]
-    return Inventory(tags, manifests, uploads, blobs, own_blobs, own_bytes)
+    return Inventory(tags, manifests, uploads, blobs, own_blobs, int(own_bytes))

@@ -106,7 +106,7 @@ def revoke(name: str, by: str, now: int) -> Transaction[bool]:
 
 def record_use(used: Mapping[str, int]) -> Transaction[None]:
     """Record when keys were used, by name. A key that was removed stays removed."""
-    for name, at in used.items():
+    for name, at in sorted(used.items()):
         yield "UPDATE api_keys SET used = ? WHERE name = ? AND (used IS NULL OR used < ?)", (at, name, at)
 
 

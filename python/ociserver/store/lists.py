@@ -9,7 +9,7 @@ from ociserver.annotations import Annotations
 from ociserver.interface import Backend, Descriptor
 from ociserver.iterators import paged
 from ociserver.store import reads
-from ociserver.store.transaction import Database, Transaction
+from ociserver.store.transaction import Metadata, Transaction
 
 __all__ = ["Lists"]
 
@@ -20,7 +20,7 @@ PAGE: Final = 1_000
 class Lists(Backend):
     """The `Lister` of the store. It reads the metadata."""
 
-    database: Database
+    database: Metadata
 
     async def repositories(self, *, start_after: str = "", limit: int | None = None) -> AsyncIterator[str]:
         async for name in self._pages(reads.repositories_after, start_after, limit):

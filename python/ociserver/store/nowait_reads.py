@@ -10,7 +10,7 @@ from ociserver.interface import Manifest
 from ociserver.store import reads
 from ociserver.store.read_cache import ReadCache
 from ociserver.store.reads import Link, Resolved
-from ociserver.store.transaction import Database, Row, Statement
+from ociserver.store.transaction import Metadata, Row, Statement
 
 __all__ = ["NowaitReads"]
 
@@ -24,7 +24,7 @@ class NowaitReads:
     Results go into the read cache. Each method raises NAME_UNKNOWN, and MANIFEST_UNKNOWN or BLOB_UNKNOWN.
     """
 
-    def __init__(self, database: Database, read_cache: ReadCache) -> None:
+    def __init__(self, database: Metadata, read_cache: ReadCache) -> None:
         self._database = database
         self._read_cache = read_cache
         # Hashes of digests. Each can be in one slot only; if another hash has replaced it, the database is read again.

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
+from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 from ociserver._core import ByteRange
@@ -17,7 +18,7 @@ from ociserver.store.nowait_reads import NowaitReads
 from ociserver.store.read_cache import ReadCache
 from ociserver.store.reader import FileReader, InlineReader
 from ociserver.store.reads import Link, Resolved, StoredContent
-from ociserver.store.transaction import Database, Transaction
+from ociserver.store.transaction import Metadata, Transaction
 
 __all__ = ["Reading"]
 
@@ -39,7 +40,7 @@ class Reading(Lists, reads_nowait=True):
         renew_after_s: a HEAD renews a blob or a manifest at most this often, in seconds.
     """
 
-    def __init__(self, database: Database, blobs: Directory, renew_after_s: float) -> None:
+    def __init__(self, database: Metadata, blobs: Directory, renew_after_s: float) -> None:
         self.database = database
         self.blobs = blobs
         self.renew_after_s = renew_after_s
@@ -96,8 +97,8 @@ class Reading(Lists, reads_nowait=True):
             if again.copy.key == link.copy.key or not self._is_whole(again.copy):
                 raise OCIError("BLOB_UNKNOWN")
             link = again  # a push has replaced the copy
-        now = int(time.time())
-        if self._is_due(link.renewed) and not await self._renew(writes.renew(link.repository_id, link.copy.id, now)):
+        renewal = partial(writes.renew, link.repository_id, link.copy.id, int(self.database.now()))
+        if self._is_due(link.renewed) and not await self._renew(renewal):
             raise OCIError("BLOB_UNKNOWN")
         return link.descriptor
 
@@ -108,10 +109,8 @@ class Reading(Lists, reads_nowait=True):
             generation = self._read_cache.begin()
             resolved = await self.database.read(reads.resolve_manifest(repository, digest))
             generation.put(key, resolved, None)
-        now = int(time.time())
-        if self._is_due(resolved.renewed) and not await self._renew(
-            manifests.renew_manifest(resolved.manifest_id, now)
-        ):
+        renewal = partial(manifests.renew_manifest, resolved.manifest_id, int(self.database.now()))
+        if self._is_due(resolved.renewed) and not await self._renew(renewal):
             raise OCIError("MANIFEST_UNKNOWN")
         return resolved.descriptor
 
@@ -158,13 +157,13 @@ class Reading(Lists, reads_nowait=True):
 
     def _is_due(self, renewed: int) -> bool:
         """Whether a HEAD has to renew a content that was last renewed at this time."""
-        return time.time() - renewed > self.renew_after_s
+        return self.database.now() - renewed > self.renew_after_s
 
-    async def _renew(self, renewal_work: Transaction[bool]) -> bool:
+    async def _renew(self, make: Callable[[], Transaction[bool]]) -> bool:
         """Renew a link or a manifest. False if it was deleted meanwhile."""
         if self.unavailable:
             return True
-        renewal = asyncio.ensure_future(self.database.write(renewal_work, durable=False))
+        renewal = asyncio.ensure_future(self.database.write(make, durable=False))
         await asyncio.wait([renewal], timeout=RENEWAL_WAIT_S)
         if not renewal.done():
             renewal.add_done_callback(_log_failure)

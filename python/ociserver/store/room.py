@@ -66,8 +66,9 @@ class Room:
             raise disk_full()
         self._ample_until = now + CHECK_S
 
-    def admitted(self, transaction: Transaction[Result]) -> Transaction[Result]:
-        """The same transaction, with another `check` when the writer thread runs it: it may have waited."""
+    def admitted(self, make: Callable[[], Transaction[Result]]) -> Transaction[Result]:
+        """A transaction, with another `check` when it runs: it may have waited."""
+        transaction = make()
 
         def take() -> Transaction[Result]:
             self.check()

@@ -26,6 +26,8 @@ class Schema:
     Args:
         migrations: one for each version, in order. The version of a database is the number of its migrations.
         table: a table that every version has. A database without it belongs to another program.
+        oldest_reader: the oldest version whose programs can use tables of the newest version, beside newer programs:
+            while nodes are upgraded one after another. 0: only the newest one can.
         unversioned: the version of a database that has this table but no version number, because it was written before
             there were version numbers. 0: no such database exists.
     """
@@ -33,6 +35,7 @@ class Schema:
     migrations: tuple[Migration, ...]
     table: str
     unversioned: int = 0
+    oldest_reader: int = 0
 
     @property
     def version(self) -> int:
@@ -42,13 +45,13 @@ class Schema:
 
 MIGRATIONS: Final[tuple[Migration, ...]] = (
     (
-        "CREATE TABLE repositories (id {identity}, name TEXT NOT NULL UNIQUE)",
+        "CREATE TABLE repositories (id {identity}, name {text} NOT NULL UNIQUE)",
         # A stored copy of a content. A small one is in `content`, others are in the file named by `key`. A key is never
         # used again. `idle_since` is when the last link to the copy was removed. `bad` marks a corrupt copy, which the
         # next push replaces.
         (
-            "CREATE TABLE copies (id {identity}, digest TEXT NOT NULL UNIQUE, size BIGINT NOT NULL, key TEXT UNIQUE,"
-            " idle_since BIGINT, bad INTEGER NOT NULL DEFAULT 0, content {bytes},"
+            "CREATE TABLE copies (id {identity}, digest {text} NOT NULL UNIQUE, size BIGINT NOT NULL,"
+            " key {text} UNIQUE, idle_since BIGINT, bad INTEGER NOT NULL DEFAULT 0, content {bytes},"
             " CHECK ((key IS NULL) <> (content IS NULL)))"
         ),
         "CREATE INDEX copies_idle ON copies (idle_since) WHERE idle_since IS NOT NULL",
@@ -63,9 +66,9 @@ MIGRATIONS: Final[tuple[Migration, ...]] = (
         # referenced.
         (
             "CREATE TABLE manifests (id {identity}, repository_id BIGINT NOT NULL REFERENCES repositories,"
-            " digest TEXT NOT NULL, media_type TEXT NOT NULL, kind TEXT NOT NULL, size BIGINT NOT NULL,"
-            " pushed BIGINT NOT NULL, subject TEXT, artifact_type TEXT, annotations TEXT, content {bytes} NOT NULL,"
-            " UNIQUE (repository_id, digest))"
+            " digest {text} NOT NULL, media_type {text} NOT NULL, kind {text} NOT NULL, size BIGINT NOT NULL,"
+            " pushed BIGINT NOT NULL, subject {text}, artifact_type {text}, annotations {json},"
+            " content {bytes} NOT NULL, UNIQUE (repository_id, digest))"
         ),
         "CREATE INDEX manifests_subject ON manifests (repository_id, subject, digest) WHERE subject IS NOT NULL",
         (
@@ -77,11 +80,11 @@ MIGRATIONS: Final[tuple[Migration, ...]] = (
         # integrity check of SQLite 3.40 takes them for NULL.
         (
             "CREATE TABLE refs (manifest_id BIGINT NOT NULL REFERENCES manifests ON DELETE CASCADE,"
-            " digest TEXT NOT NULL, repository_id BIGINT NOT NULL, PRIMARY KEY (manifest_id, digest)){without_rowid}"
+            " digest {text} NOT NULL, repository_id BIGINT NOT NULL, PRIMARY KEY (manifest_id, digest)){without_rowid}"
         ),
         "CREATE INDEX refs_digest ON refs (repository_id, digest)",
         (
-            "CREATE TABLE tags (repository_id BIGINT NOT NULL REFERENCES repositories, name TEXT NOT NULL,"
+            "CREATE TABLE tags (repository_id BIGINT NOT NULL REFERENCES repositories, name {text} NOT NULL,"
             " manifest_id BIGINT NOT NULL REFERENCES manifests ON DELETE CASCADE, PRIMARY KEY (repository_id, name))"
             "{without_rowid}"
         ),
@@ -89,8 +92,8 @@ MIGRATIONS: Final[tuple[Migration, ...]] = (
         # An upload. Its id is also the key of its file. `state` is the state of the hash over the first `size` bytes of
         # the file, which may have more bytes; or all bytes of the upload, while these are few.
         (
-            "CREATE TABLE uploads (id TEXT PRIMARY KEY, repository_id BIGINT NOT NULL REFERENCES repositories,"
-            " algorithm TEXT NOT NULL, size BIGINT NOT NULL, state {bytes} NOT NULL, touched BIGINT NOT NULL)"
+            "CREATE TABLE uploads (id {text} PRIMARY KEY, repository_id BIGINT NOT NULL REFERENCES repositories,"
+            " algorithm {text} NOT NULL, size BIGINT NOT NULL, state {bytes} NOT NULL, touched BIGINT NOT NULL)"
             "{without_rowid}"
         ),
         "CREATE INDEX uploads_touched ON uploads (touched)",
@@ -114,13 +117,13 @@ MIGRATIONS: Final[tuple[Migration, ...]] = (
         # An API key. `hash` is the SHA-256 of its secret; `rights` is a JSON object: repositories, allow, tags. `used`
         # is recorded to the minute.
         (
-            "CREATE TABLE api_keys (name TEXT PRIMARY KEY, hash TEXT NOT NULL UNIQUE, rights TEXT NOT NULL,"
+            "CREATE TABLE api_keys (name {text} PRIMARY KEY, hash {text} NOT NULL UNIQUE, rights {text} NOT NULL,"
             " expires BIGINT, created BIGINT NOT NULL, used BIGINT){without_rowid}"
         ),
         # Changes of the keys, until a server writes them into its audit log.
         (
-            "CREATE TABLE api_key_events (id {identity}, at BIGINT NOT NULL, event TEXT NOT NULL, name TEXT NOT NULL,"
-            " by_user TEXT NOT NULL, facts TEXT NOT NULL)"
+            "CREATE TABLE api_key_events (id {identity}, at BIGINT NOT NULL, event {text} NOT NULL, name {text} NOT NULL,"
+            " by_user {text} NOT NULL, facts {text} NOT NULL)"
         ),
     ),
 )

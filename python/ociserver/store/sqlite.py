@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import fcntl
 import os
 import sqlite3
 import threading
+import time
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -17,11 +21,11 @@ from ociserver.store.disk import sync_folder
 from ociserver.store.errors import StoreError, damaged, of_database, of_disk
 from ociserver.store.failpoint import reach
 from ociserver.store.modes import PRIVATE, Modes
-from ociserver.store.pages import CONVERT_BYTES, PAGE_SIZE, convert
+from ociserver.store.pages import CONVERT_BYTES, PAGE_SIZE, convert, count_free, take_out
 from ociserver.store.process_lock import ProcessLock
 from ociserver.store.schema import REGISTRY, Schema
 from ociserver.store.sqlite_writer import LOCK_WAIT_S, SYNCHRONOUS, Durability, SQLiteWriter
-from ociserver.store.transaction import Row, Transaction, drive
+from ociserver.store.transaction import LeaseHeldError, Row, Transaction, drive
 from ociserver.store.wal_index import WalIndex
 
 __all__ = ["Durability", "SQLite"]
@@ -49,7 +53,13 @@ a short one."""
 START_WAIT_S: Final = 30.0
 """Seconds that a start waits for another process, which may be running migrations."""
 
-_TYPES: Final = {"identity": "INTEGER PRIMARY KEY", "bytes": "BLOB", "without_rowid": " WITHOUT ROWID"}
+_TYPES: Final = {
+    "identity": "INTEGER PRIMARY KEY",
+    "bytes": "BLOB",
+    "text": "TEXT",
+    "json": "TEXT",
+    "without_rowid": " WITHOUT ROWID",
+}
 _MINIMUM: Final = (3, 35, 0)
 
 
@@ -192,10 +202,27 @@ class SQLite:
         finally:
             self._nowait_lock.release()
 
-    async def write(self, transaction: Transaction[Result], *, durable: bool = True) -> Result:
+    async def write(self, make: Callable[[], Transaction[Result]], *, durable: bool = True) -> Result:
         if self._writing is None:
             raise RuntimeError("the store is not open")
-        return await self._writing.write(transaction, durable=durable)
+        # Once: no other transaction runs at the same time, so there is no conflict.
+        return await self._writing.write(make(), durable=durable)
+
+    def now(self) -> float:
+        return time.time()
+
+    @contextlib.asynccontextmanager
+    async def lease(self, name: str) -> AsyncIterator[None]:
+        # A lock on a file beside the database, which ends with the process.
+        fd = os.open(self._path.parent / f"{name}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, self._modes.file)
+        try:
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise LeaseHeldError(name) from None
+            yield
+        finally:
+            os.close(fd)
 
     async def problems(self) -> list[str]:
         def check() -> Transaction[list[str]]:
@@ -228,15 +255,18 @@ class SQLite:
         except sqlite3.Error as error:
             raise of_database(error) from None
 
+    async def count_free(self) -> int:
+        return await self.read(count_free())
+
+    async def take_out(self, pages: int) -> None:
+        await self.write(lambda: take_out(pages), durable=False)
+
     def version(self) -> bytes | None:
         index = self._index  # read once: another thread may be closing it
         return None if index is None else index.header()
 
     def settle(self) -> None:
-        """Sync the commits that no longer name files, before these files are deleted. This blocks.
-
-        With `full`, each such commit was synced already. With `off`, nothing is synced.
-        """
+        # With `full`, each such commit was synced already. With `off`, nothing is synced.
         if self._durability == "normal":
             fd = os.open(f"{self._path}-wal", os.O_RDONLY | os.O_CLOEXEC)
             try:

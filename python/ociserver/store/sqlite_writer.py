@@ -113,7 +113,7 @@ class SQLiteWriter:
         return _STUCK if self._is_stuck else None
 
     async def write(self, transaction: Transaction[Result], *, durable: bool) -> Result:
-        """`Database.write`.
+        """`Metadata.write`, without another try.
 
         Raises:
             OCIError: 503 if another process holds the lock for too long.

@@ -11,17 +11,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Final, TypeVar
 
 from ociserver.errors import OCIError
-from ociserver.store import pages
 from ociserver.store.errors import is_full
 from ociserver.store.pages import PAGE_SIZE
 from ociserver.store.room import MARGIN, Room, State
-from ociserver.store.transaction import Database, Transaction
+from ociserver.store.transaction import Metadata, Transaction
 
 __all__ = ["Compacted", "Upkeep"]
 
@@ -87,7 +86,7 @@ class Upkeep:
         room: the space on the disk.
     """
 
-    def __init__(self, database: Database, room: Room) -> None:
+    def __init__(self, database: Metadata, room: Room) -> None:
         self._database = database
         self._room = room
         self._making_way = asyncio.Lock()
@@ -105,19 +104,24 @@ class Upkeep:
             task.cancel()
             await asyncio.wait([task])
 
-    async def take(self, transaction: Transaction[Result], *, durable: bool = True) -> Result:
-        """Run a transaction that needs space. Raises OCIError (507) while the disk is full."""
+    async def take(self, make: Callable[[], Transaction[Result]], *, durable: bool = True) -> Result:
+        """Run a transaction that needs space. Raises OCIError (507) while the disk is full.
+
+        Args:
+            make: makes the transaction, for each try.
+            durable: see `Metadata.write`.
+        """
         self._room.check()
-        return await self._database.write(self._room.admitted(transaction), durable=durable)
+        return await self._database.write(lambda: self._room.admitted(make), durable=durable)
 
     async def free(self, make: Callable[[], Transaction[Result]], *, durable: bool = True) -> Result:
         """Run a transaction that frees space, now or at the next collection. On a full disk it uses the reserve.
 
         Args:
             make: makes the transaction, for each try.
-            durable: see `Database.write`.
+            durable: see `Metadata.write`.
         """
-        result = await self._free(make, durable=durable)
+        result = await self._free(lambda: self._database.write(make, durable=durable))
         await self.refill()
         return result
 
@@ -141,8 +145,7 @@ class Upkeep:
         taken = 0
         with contextlib.suppress(OCIError):  # if there is no space even for this, the next collection continues
             while count := await self._most_to_take_out():
-                # Not durable: a power cut would only undo the removal of these pages.
-                await self._free(partial(pages.take_out, count), durable=False)
+                await self._free(partial(self._database.take_out, count))
                 taken += count
                 if self._room.state() is not State.AMPLE:
                     # The space that this step has used in the log is returned before the next one.
@@ -157,13 +160,13 @@ class Upkeep:
         left = self._room.left()
         keep = SPARE_PAGES if left is None or left >= LOW else 0
         most = STEP_PAGES if self._room.state() is State.AMPLE else STEP_PAGES_WHEN_FULL
-        return max(min(await self._database.read(pages.count_free()) - keep, most), 0)
+        return max(min(await self._database.count_free() - keep, most), 0)
 
-    async def _free(self, make: Callable[[], Transaction[Result]], *, durable: bool) -> Result:
+    async def _free(self, work: Callable[[], Awaitable[Result]]) -> Result:
         pauses = iter(PAUSES_S)
         while True:
             try:
-                return await self._database.write(make(), durable=durable)
+                return await work()
             except OCIError as error:
                 pause = next(pauses, None)
                 if not is_full(error) or pause is None:
@@ -174,7 +177,7 @@ class Upkeep:
                 await asyncio.to_thread(self._room.give_slice)
 
     async def _shrink_log(self) -> bool:
-        """`Database.shrink_log`. On a full disk it uses the reserve: the log takes more space than copying it needs."""
+        """`Metadata.shrink_log`. On a full disk it uses the reserve: the log takes more space than copying it needs."""
         while True:
             try:
                 return await self._database.shrink_log()

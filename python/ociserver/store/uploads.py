@@ -7,7 +7,6 @@ import logging
 import os
 import re
 import secrets
-import time
 from functools import partial
 from typing import Final
 
@@ -21,7 +20,7 @@ from ociserver.store.hash_cache import HashCache
 from ociserver.store.read_cache import ReadCache
 from ociserver.store.reads import UploadRow
 from ociserver.store.room import Room
-from ociserver.store.transaction import Database
+from ociserver.store.transaction import Metadata
 from ociserver.store.upkeep import Upkeep
 from ociserver.store.upload_file import RECORD_EVERY, UploadFile
 from ociserver.store.writes import CheckedCopy, UncheckedCopyError
@@ -87,7 +86,7 @@ class Uploads:
 
     def __init__(
         self,
-        database: Database,
+        database: Metadata,
         blobs: Directory,
         room: Room,
         upkeep: Upkeep,
@@ -128,7 +127,7 @@ class Uploads:
         """Record a new upload."""
         row = UploadRow(secrets.token_hex(16), algorithm, 0, b"")
         # Not synced: after a power cut the client starts again.
-        await self._upkeep.take(writes.start_upload(repository, row.id, algorithm, int(time.time())), durable=False)
+        await self._upkeep.take(partial(writes.start_upload, repository, row.id, algorithm, self._now()), durable=False)
         self.remember(repository, row)
         return row
 
@@ -243,7 +242,7 @@ class Uploads:
             OCIError: RANGE_INVALID if another writer has recorded another size since, BLOB_UPLOAD_UNKNOWN if the upload
                 has ended.
         """
-        await self._upkeep.take(writes.suspend_upload(row, size, state, int(time.time())), durable=False)
+        await self._upkeep.take(partial(writes.suspend_upload, row, size, state, self._now()), durable=False)
         return UploadRow(row.id, row.algorithm, size, state)
 
     async def record_content(self, repository: str, row: UploadRow, content: bytes) -> UploadRow:
@@ -254,7 +253,7 @@ class Uploads:
 
     async def touch(self, upload_id: str) -> None:
         """Record that an upload is being written to, so that collection keeps it. Raises BLOB_UPLOAD_UNKNOWN."""
-        await self._database.write(writes.touch_upload(upload_id, int(time.time())), durable=False)
+        await self._database.write(partial(writes.touch_upload, upload_id, self._now()), durable=False)
 
     async def commit(
         self, repository: str, digest: str, size: int, *, upload: UploadRow | None, content: bytes | None
@@ -274,10 +273,10 @@ class Uploads:
         """
         finish = partial(writes.finish_blob, repository, digest, size, upload=upload, content=content)
         try:
-            linked = await self._upkeep.take(finish(checked=None, now=int(time.time())))
+            linked = await self._upkeep.take(partial(finish, checked=None, now=self._now()))
         except UncheckedCopyError as found:
             checked = CheckedCopy(found.key, is_whole=self._blobs.is_whole(found.key, size))
-            linked = await self._upkeep.take(finish(checked=checked, now=int(time.time())))
+            linked = await self._upkeep.take(partial(finish, checked=checked, now=self._now()))
         try:
             await self._blobs.delete(linked.dropped)
         except (OSError, OCIError) as error:
@@ -300,3 +299,6 @@ class Uploads:
         if not await self._database.read(collecting.known_keys([upload_id])):
             self.hashes.drop(upload_id)
             await self._blobs.delete([upload_id])
+
+    def _now(self) -> int:
+        return int(self._database.now())

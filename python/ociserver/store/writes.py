@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from ociserver._core import is_repository
 from ociserver.errors import OCIError
 from ociserver.interface import Descriptor
-from ociserver.store.immutability import check_deletable, check_repository_deletable
-from ociserver.store.reads import BLOB_TYPE, StoredContent, UploadRow, copy_of, repository_id
-from ociserver.store.transaction import Transaction
+from ociserver.store.immutability import check_deletable, check_repository_deletable, repository_to_empty
+from ociserver.store.reads import BLOB_TYPE, StoredContent, UploadRow, repository_id
+from ociserver.store.transaction import RunAgainError, Transaction
 
 __all__ = [
     "CheckedCopy",
@@ -59,11 +59,20 @@ class UncheckedCopyError(Exception):
 
 
 def ensure_repository(repository: str) -> Transaction[int]:
-    rows = yield "SELECT id FROM repositories WHERE name = ?", (repository,)
+    """The id of a repository, which is created if it does not exist."""
+    find = "SELECT id FROM repositories WHERE name = ? {FOR KEY SHARE}"
+    rows = yield find, (repository,)
     if not rows:
         if not is_repository(repository):
             raise OCIError("NAME_INVALID")
-        rows = yield "INSERT INTO repositories (name) VALUES (?) RETURNING id", (repository,)
+        rows = yield (
+            "INSERT INTO repositories (name) VALUES (?) ON CONFLICT (name) DO NOTHING RETURNING id",
+            (repository,),
+        )
+    if not rows:
+        rows = yield find, (repository,)  # another transaction has just created it
+    if not rows:
+        raise RunAgainError  # and a third one has just deleted it
     repo_id: int = rows[0][0]
     return repo_id
 
@@ -75,6 +84,14 @@ def list_repository(repository: str) -> Transaction[None]:
 
 def unlist_if_empty(repo_id: int) -> Transaction[None]:
     """Remove a repository from the catalog if it is empty."""
+    # If two transactions remove the last two things, one of them must see what the other has done.
+    yield "{SELECT 1 FROM repositories WHERE id = ? FOR NO KEY UPDATE}", (repo_id,)
+    # If it looks empty, a transaction may be adding something. That one must end first, or wait.
+    yield (
+        "{SELECT 1 FROM repositories WHERE id = ? AND NOT EXISTS (SELECT 1 FROM links WHERE repository_id = ?)"
+        " AND NOT EXISTS (SELECT 1 FROM manifests WHERE repository_id = ?) FOR UPDATE}",
+        (repo_id, repo_id, repo_id),
+    )
     yield (
         "UPDATE repositories SET listed = 0 WHERE id = ?"
         " AND NOT EXISTS (SELECT 1 FROM links WHERE repository_id = ?)"
@@ -165,8 +182,9 @@ def finish_blob(
     if rows:
         copy_id: int = rows[0][0]
     else:
-        copy = yield from copy_of(digest)
-        assert copy is not None
+        copy = yield from _lock_copy(digest)
+        if copy is None:
+            raise RunAgainError  # collection has just deleted it
         copy_id = copy.id
         if _is_kept(copy, checked, is_small=content is not None):
             if key is not None:
@@ -181,6 +199,15 @@ def finish_blob(
         yield from _wake(copy_id)
     yield from _link(repository, copy_id, now)
     return Linked(Descriptor(BLOB_TYPE, digest, size), dropped)
+
+
+def _lock_copy(digest: str) -> Transaction[StoredContent | None]:
+    """The stored copy of a content, which nobody else changes, links for the first time or deletes meanwhile."""
+    rows = yield (
+        "SELECT id, size, bad, key, content FROM copies WHERE digest = ? {FOR NO KEY UPDATE}",
+        (digest,),
+    )
+    return StoredContent(*rows[0]) if rows else None
 
 
 def _is_kept(copy: StoredContent, checked: CheckedCopy | None, *, is_small: bool) -> bool:
@@ -211,6 +238,7 @@ def _refuse(upload: UploadRow) -> Transaction[None]:
 
 def mount(from_repository: str | None, to_repository: str, digest: str, now: int) -> Transaction[int]:
     """Link a blob of another repository. Both repositories then link the same copy. Returns its size."""
+    yield "{SELECT 1 FROM copies WHERE digest = ? FOR KEY SHARE}", (digest,)
     if from_repository is None:
         rows = yield (
             (
@@ -247,7 +275,8 @@ def renew(repo_id: int, copy_id: int, now: int) -> Transaction[bool]:
 
 def delete_blob(repository: str, digest: str, *, immutable_tags: bool, now: int) -> Transaction[None]:
     """Unlink a blob from its repository. Collection deletes the copy later, if no repository links it."""
-    repo_id = yield from repository_id(repository)
+    repo_id = yield from repository_to_empty(repository, immutable_tags=immutable_tags)
+    yield "{SELECT 1 FROM copies WHERE digest = ? FOR UPDATE}", (digest,)
     rows = yield (
         "SELECT c.id FROM copies c JOIN links l ON l.copy_id = c.id WHERE c.digest = ? AND l.repository_id = ?",
         (digest, repo_id),
@@ -261,18 +290,20 @@ def delete_blob(repository: str, digest: str, *, immutable_tags: bool, now: int)
 
 def delete_repository(repository: str, *, immutable_tags: bool, now: int) -> Transaction[None]:
     """Delete a repository and all that it holds. Its uploads end. The grace period of copies without a link begins."""
+    # Nobody adds anything to it until it is gone.
+    yield "{SELECT 1 FROM repositories WHERE name = ? FOR UPDATE}", (repository,)
     repo_id = yield from repository_id(repository)
     if immutable_tags:
         yield from check_repository_deletable(repo_id)
     yield "DELETE FROM manifests WHERE repository_id = ?", (repo_id,)
-    rows = yield "SELECT copy_id FROM links WHERE repository_id = ?", (repo_id,)
+    rows = yield "SELECT copy_id FROM links WHERE repository_id = ? ORDER BY copy_id", (repo_id,)
     for (copy_id,) in rows:
         yield from unlink(repo_id, copy_id, now)
     yield "DELETE FROM uploads WHERE repository_id = ?", (repo_id,)
     yield "DELETE FROM repositories WHERE id = ?", (repo_id,)
 
 
-def drop_blobs(blobs: Mapping[str, Iterable[str]]) -> Transaction[list[str]]:
+def drop_blobs(blobs: Mapping[str, Collection[str]]) -> Transaction[list[str]]:
     """Unlink blobs, and delete the copies that nothing links any more.
 
     Args:
@@ -282,8 +313,8 @@ def drop_blobs(blobs: Mapping[str, Iterable[str]]) -> Transaction[list[str]]:
         The keys of files that no row names any more.
     """
     keys: list[str] = []
-    for digest, repositories in blobs.items():
-        rows = yield "SELECT id FROM copies WHERE digest = ?", (digest,)
+    for digest, repositories in sorted(blobs.items()):
+        rows = yield "SELECT id FROM copies WHERE digest = ? {FOR UPDATE}", (digest,)
         if not rows:
             continue
         copy_id = rows[0][0]
@@ -305,6 +336,7 @@ def drop_blobs(blobs: Mapping[str, Iterable[str]]) -> Transaction[list[str]]:
 
 def unlink(repo_id: int, copy_id: int, now: int) -> Transaction[None]:
     """Remove a link. If it was the last one, the grace period of the copy begins."""
+    yield "{SELECT 1 FROM copies WHERE id = ? FOR UPDATE}", (copy_id,)
     yield "DELETE FROM links WHERE repository_id = ? AND copy_id = ?", (repo_id, copy_id)
     yield (
         "UPDATE copies SET idle_since = ? WHERE id = ? AND NOT EXISTS (SELECT 1 FROM links WHERE copy_id = ?)",

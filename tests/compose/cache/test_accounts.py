@@ -70,7 +70,7 @@ async def test_collection(store: Store, upstream: Upstream) -> None:
         for digest in (digest_of(referenced), loose):
             await read(cache.get_blob(REPOSITORY, digest))
         assert await total(store) == 2 * SIZE + len(manifest.content)
-        await store.database.write(aged())
+        await store.database.write(aged)
         await run(store, "collect", "--unreferenced-after", "0s", "--dry-run")
         assert await total(store) == 2 * SIZE + len(manifest.content)
         await run(store, "collect", "--unreferenced-after", "0s")
@@ -206,7 +206,7 @@ async def test_dropping_a_missing_blob(store: Store) -> None:
         for asking in (store.get_blob("a", digest), store.resolve_blob("a", digest)):
             with pytest.raises(OCIError, match="blob unknown"):
                 await asking
-        assert await store.database.write(writes.drop_blobs({digest: ["a"]})) == []
+        assert await store.database.write(lambda: writes.drop_blobs({digest: ["a"]})) == []
 
 
 async def test_a_repository_without_its_last_blob_leaves_the_catalog(store: Store) -> None:

@@ -106,7 +106,7 @@ async def test_an_invalid_type_of_an_older_version_is_corrected(
     async with Cache(upstream, local, tag_lifetime=0) as cache:
         for ask in (cache.get_tag, cache.get_manifest, cache.resolve_tag, cache.resolve_manifest):
             await cache.get_tag(REPOSITORY, "latest")
-            await local.database.write(retype(digest, kind))
+            await local.database.write(lambda: retype(digest, kind))
             read_nowait = read_nowait_of(cache)
             assert read_nowait
             assert read_nowait("manifest_get", REPOSITORY, digest) is None
@@ -126,7 +126,7 @@ async def test_a_type_that_contradicts_the_bytes_is_corrected_at_the_next_read(t
     local = Store(tmp_path / "data", lax_child_references=True)
     async with Cache(upstream, local, tag_lifetime=0) as cache:
         await cache.get_tag(REPOSITORY, "latest")
-        await local.database.write(retype(digest_of(TYPED), INDEX))
+        await local.database.write(lambda: retype(digest_of(TYPED), INDEX))
         assert (await cache.get_tag(REPOSITORY, "latest")).descriptor.media_type == MANIFEST
 
 

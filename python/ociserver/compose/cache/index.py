@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Final, Self, TypeVar
 
@@ -74,13 +75,13 @@ class Index:
         if known is not None:
             return known, False
         # Durable: without an owner, fetched contents would look pushed after a power cut, and would never be refreshed.
-        found, is_new = await self._database.write(queries.claim(repository, owner))
+        found, is_new = await self._database.write(partial(queries.claim, repository, owner))
         self._remember(repository, found)
         return found, is_new
 
     async def release(self, repositories: Iterable[str]) -> None:
         """Remove the owner of local repositories."""
-        await self._write(queries.release(repositories))
+        await self._write(partial(queries.release, repositories))
 
     async def owned(self, owner: Owner, after: str, limit: int) -> list[str]:
         """Repositories of an owner, in order, after a name."""
@@ -91,27 +92,27 @@ class Index:
     async def add(self, content: Content, repository: str, size: int) -> None:
         """Record that a repository has a content, which takes `size` bytes."""
         now = time.time_ns()
-        await self._write(queries.add(content, repository, size, now / 1e9, now))
+        await self._write(partial(queries.add, content, repository, size, now / 1e9, now))
 
     async def forget(self, kept: Iterable[Kept]) -> None:
         """Remove contents, except those that were added again since they were read."""
-        await self._write(queries.forget(kept))
+        await self._write(partial(queries.forget, kept))
 
     async def leave(self, kept: Kept, repositories: Iterable[str]) -> None:
         """Remove a content from some repositories, unless it was added again since it was read."""
-        await self._write(queries.leave(kept, repositories))
+        await self._write(partial(queries.leave, kept, repositories))
 
     async def remove(self, content: Content, repositories: Iterable[str]) -> bool:
         """Remove a content from some repositories. Returns whether it was in no other."""
-        return await self._write(queries.remove(content, repositories))
+        return await self._write(partial(queries.remove, content, repositories))
 
     async def leave_alone(self, repository: str) -> None:
         """Remove all records of a repository's contents."""
-        await self._write(queries.leave_alone(repository))
+        await self._write(partial(queries.leave_alone, repository))
 
     async def note_uses(self, uses: Mapping[Content, float]) -> None:
         """Record the last uses of contents."""
-        await self._write(queries.note_uses(uses))
+        await self._write(partial(queries.note_uses, uses))
 
     async def total(self) -> int:
         """Bytes of all contents that are kept."""
@@ -141,15 +142,15 @@ class Index:
 
     async def check_tag(self, repository: str, tag: str, digest: str, now: float) -> None:
         """Record upstream's answer about a tag."""
-        await self._write(queries.check_tag(repository, tag, digest, now))
+        await self._write(partial(queries.check_tag, repository, tag, digest, now))
 
     async def forget_tag(self, repository: str, tag: str) -> None:
         """Forget upstream's answer about a tag."""
-        await self._write(queries.forget_tag(repository, tag))
+        await self._write(partial(queries.forget_tag, repository, tag))
 
-    async def _write(self, transaction: Transaction[Result]) -> Result:
+    async def _write(self, make: Callable[[], Transaction[Result]]) -> Result:
         # Not synced: after a power cut, lost entries are restored when the cache is opened.
-        return await self._database.write(transaction, durable=False)
+        return await self._database.write(make, durable=False)
 
     def _remember(self, repository: str, owner: Owner | None) -> Owner | None:
         if owner == "upstream":
@@ -181,11 +182,11 @@ class InMemory:
     async def read(self, transaction: Transaction[Result]) -> Result:
         return drive(self._opened(), transaction)
 
-    async def write(self, transaction: Transaction[Result], *, durable: bool = True) -> Result:
+    async def write(self, make: Callable[[], Transaction[Result]], *, durable: bool = True) -> Result:
         connection = self._opened()
         connection.execute("BEGIN")
         try:
-            result = drive(connection, transaction)
+            result = drive(connection, make())
         except BaseException:
             connection.execute("ROLLBACK")
             raise
