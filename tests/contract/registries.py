@@ -10,7 +10,9 @@ from pathlib import Path
 from ociserver import Backend, Descriptor, Memory, PushedManifest, Store, compose
 from ociserver.adapt import if_any
 from ociserver.compose.wrapper import DeleterOf, ListerOf, ReaderOf, Wrapper
+from ociserver.store.postgres import PostgreSQL
 from ociserver.testing.contract.capabilities import Capabilities, Settings, Subject
+from tests.support import postgres
 from tests.support.remote import Remote
 
 __all__ = ["BACKENDS", "CLIENTS", "REGISTRIES", "WRAPPERS", "Capabilities", "Registry", "Settings", "Subject"]
@@ -40,6 +42,15 @@ def _store(folder: Path, settings: Settings) -> Backend:
         folder / "data",
         immutable_tags=settings.immutable_tags,
         lax_child_references=settings.lax_child_references,
+    )
+
+
+def _store_over_postgresql(folder: Path, settings: Settings) -> Backend:
+    return Store(
+        folder / "data",
+        immutable_tags=settings.immutable_tags,
+        lax_child_references=settings.lax_child_references,
+        database=PostgreSQL(postgres.emptied()),
     )
 
 
@@ -83,7 +94,7 @@ class Spooled(ReaderOf, DeleterOf, ListerOf, Wrapper):
         )
 
 
-BACKENDS = (Registry("memory", _memory), Registry("store", _store))
+BACKENDS = (Registry("memory", _memory), Registry("store", _store), Registry("postgresql", _store_over_postgresql))
 """Registries of their own."""
 
 WRAPPERS = (

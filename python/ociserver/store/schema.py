@@ -122,8 +122,8 @@ MIGRATIONS: Final[tuple[Migration, ...]] = (
         ),
         # Changes of the keys, until a server writes them into its audit log.
         (
-            "CREATE TABLE api_key_events (id {identity}, at BIGINT NOT NULL, event {text} NOT NULL, name {text} NOT NULL,"
-            " by_user {text} NOT NULL, facts {text} NOT NULL)"
+            "CREATE TABLE api_key_events (id {identity}, at BIGINT NOT NULL, event {text} NOT NULL,"
+            " name {text} NOT NULL, by_user {text} NOT NULL, facts {text} NOT NULL)"
         ),
     ),
 )

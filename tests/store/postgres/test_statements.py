@@ -1,0 +1,85 @@
+"""How many statements an operation takes: each one is a round trip to the database."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from ociserver import Store
+from ociserver._core import digest_of
+from ociserver.store.postgres import PostgreSQL
+from tests.contract.contents import IMAGE, image, push_blob
+from tests.support.postgres import Cluster
+
+pytestmark = pytest.mark.anyio
+
+_names = itertools.count()
+
+
+@pytest.fixture(scope="module")
+def logging_cluster() -> Iterator[Cluster]:
+    cluster = Cluster("fsync=off", "log_statement=all")
+    yield cluster
+    cluster.close()
+
+
+class Statements:
+    """The statements that the server has logged since the last call."""
+
+    def __init__(self, log: Path) -> None:
+        self._log = log
+        self._read = 0
+
+    def __call__(self) -> list[str]:
+        lines = self._log.read_text().splitlines()
+        new, self._read = lines[self._read :], len(lines)
+        return [line.split(": ", 1)[1] for line in new if "LOG:  statement:" in line or "LOG:  execute" in line]
+
+
+@pytest.fixture
+async def store(logging_cluster: Cluster, tmp_path: Path) -> AsyncIterator[Store]:
+    database = PostgreSQL(logging_cluster.create(f"s{next(_names)}"), max_connections=1)
+    async with Store(tmp_path / "data", database=database) as store:
+        yield store
+
+
+@pytest.fixture
+def statements(logging_cluster: Cluster) -> Statements:
+    return Statements(logging_cluster.folder / "log")
+
+
+async def test_a_read_takes_one(store: Store, statements: Statements) -> None:
+    blob = await push_blob(store, b"{}", "r")
+    manifest = image(b"{}")
+    await store.push_manifest("r", manifest, IMAGE, tags=["v1"])
+    for read in (
+        lambda: store.get_tag("r", "v1"),
+        lambda: store.resolve_tag("r", "v1"),
+        lambda: store.get_manifest("r", digest_of(manifest)),
+        lambda: store.resolve_manifest("r", digest_of(manifest)),
+        lambda: store.get_blob("r", blob),
+        lambda: store.resolve_blob("r", blob),
+    ):
+        statements()
+        await read()
+        assert len(statements()) == 1
+
+
+async def test_the_push_of_a_manifest(store: Store, statements: Statements) -> None:
+    """Look what exists, lock the blobs, store the manifest, its references, its tags; and BEGIN and COMMIT."""
+    await push_blob(store, b"{}", "r")
+    for tags, count in (([], 4), (["v1"], 5), (["v1", "v2", "v3"], 5)):
+        statements()
+        await store.push_manifest("r", image(b"{}"), IMAGE, tags=tags)
+        assert len(statements()) == count + 2
+
+
+async def test_the_push_of_a_small_blob(store: Store, statements: Statements) -> None:
+    """The copy, the link, the catalog; and BEGIN and COMMIT."""
+    await push_blob(store, b"1", "r")
+    statements()
+    await push_blob(store, b"2", "r")
+    assert len(statements()) == 5

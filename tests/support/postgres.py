@@ -1,0 +1,187 @@
+"""PostgreSQL for tests: a cluster of our own in a temporary folder, reached by a socket in it."""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import contextlib
+import functools
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Coroutine, Iterator
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import asyncpg
+
+from ociserver.store.postgres import PostgreSQL
+from tests.support.tools import require_tool
+
+Result = TypeVar("Result")
+
+_URL: Final = "OCISERVER_TEST_POSTGRESQL"
+"""Tells servers that a test starts where the cluster of the test run is."""
+
+_TABLES: Final = ("refs", "tags", "manifests", "links", "uploads", "copies", "repositories", "ociserver_leases")
+
+_FAST: Final = ("fsync=off", "full_page_writes=off", "synchronous_commit=off")
+"""For tests that are not about what a crash of the machine leaves."""
+
+
+class Cluster:
+    """A running server of PostgreSQL.
+
+    Args:
+        settings: lines of `postgresql.conf`.
+    """
+
+    def __init__(self, *settings: str) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="ociserver-pg-"))
+        self._settings = settings
+        self._bin = _programs()
+        # PostgreSQL refuses to run as root.
+        self._user = "postgres" if os.getuid() == 0 else None
+        if self._user:
+            shutil.chown(self.folder, self._user)
+        try:
+            self._run(
+                "initdb",
+                "--pgdata",
+                "data",
+                "--no-sync",
+                "--auth=trust",
+                "--username=registry",
+                "--encoding=UTF8",
+                "--locale=C",
+            )
+            self.start()
+        except BaseException:
+            shutil.rmtree(self.folder)
+            raise
+
+    def start(self) -> None:
+        """Start the server, and wait until it answers."""
+        options = ["listen_addresses=", f"unix_socket_directories={self.folder}", "max_connections=60", *self._settings]
+        arguments = [part for option in options for part in ("-c", option)]
+        with (self.folder / "log").open("ab") as log:
+            self._server = subprocess.Popen(
+                [self._bin / "postgres", "-D", self.folder / "data", *arguments],
+                user=self._user,
+                stdout=log,
+                stderr=log,
+                cwd=self.folder,
+            )
+        deadline = time.monotonic() + 60
+        while subprocess.run([self._bin / "pg_isready", "-q", "-h", self.folder], check=False).returncode:
+            if self._server.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"PostgreSQL does not start: {(self.folder / 'log').read_text()[-2000:]}")
+            time.sleep(0.02)
+
+    def stop(self) -> None:
+        """Stop the server at once, and break all connections, as a restart does."""
+        self._server.send_signal(signal.SIGINT)
+        self._server.wait(60)
+
+    def kill(self) -> None:
+        """Kill all processes of the server, so that the next start recovers from the log."""
+        self._server.send_signal(signal.SIGQUIT)  # its children exit without any clean-up
+        self._server.wait(60)
+
+    def url(self, database: str = "postgres") -> str:
+        return f"postgresql://registry@/{database}?host={self.folder}"
+
+    def create(self, name: str) -> str:
+        """A new database without tables. Returns its URL."""
+        run_aside(_execute(self.url(), f'CREATE DATABASE "{name}"'))
+        return self.url(name)
+
+    def close(self) -> None:
+        if self._server.poll() is None:
+            self.stop()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _run(self, program: str, *arguments: str) -> None:
+        subprocess.run(
+            [self._bin / program, *arguments], user=self._user, cwd=self.folder, check=True, capture_output=True
+        )
+
+
+@contextlib.contextmanager
+def unprivileged_folder() -> Iterator[Path]:
+    """A temporary folder for a server that refuses to run as root."""
+    folder = Path(tempfile.mkdtemp(prefix="ociserver-pg-"))
+    try:
+        if os.getuid() == 0:
+            shutil.chown(folder, "postgres")
+        yield folder
+    finally:
+        shutil.rmtree(folder)
+
+
+@functools.cache
+def shared() -> str:
+    """The URL of a database with empty tables, which tests share one after another."""
+    if url := os.environ.get(_URL):
+        return url
+    cluster = Cluster(*_FAST)
+    atexit.register(cluster.close)
+    os.environ[_URL] = url = cluster.create("registry")
+    run_aside(_make_tables(url))
+    return url
+
+
+def emptied() -> str:
+    """The shared database, without rows."""
+    url = shared()
+    run_aside(_execute(url, "; ".join(f"DELETE FROM {table}" for table in _TABLES)))  # noqa: S608
+    return url
+
+
+def run_aside(work: Coroutine[Any, Any, Result]) -> Result:
+    """Run a coroutine on an event loop of its own, also inside of another one."""
+    results: list[Result] = []
+    errors: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            results.append(asyncio.run(work))
+        except BaseException as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    if errors:
+        raise errors[0]
+    return results[0]
+
+
+async def _execute(url: str, statements: str) -> None:
+    connection = await asyncpg.connect(url)
+    try:
+        await connection.execute(statements)
+    finally:
+        await connection.close()
+
+
+async def _make_tables(url: str) -> None:
+    database = PostgreSQL(url)
+    await database.open()
+    await database.close()
+
+
+def _programs() -> Path:
+    """The folder of the newest PostgreSQL. Debian has a folder for each version, which is not in PATH."""
+    versions = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: float(path.parent.name))
+    if versions:
+        return versions[-1]
+    found: Path = require_tool("postgres")
+    return found.parent
+
+
+__all__ = ["Cluster", "emptied", "run_aside", "shared", "unprivileged_folder"]
