@@ -102,7 +102,7 @@ class Cluster:
 
     def close(self) -> None:
         if self._server.poll() is None:
-            self.stop()
+            self.kill()  # nothing of it is needed any more, and a usual stop would sync all files
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _run(self, program: str, *arguments: str) -> None:
