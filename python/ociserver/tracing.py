@@ -1,6 +1,7 @@
 """Traces of OpenTelemetry: one span for each request. They need the extra `ociserver[otel]`.
 
-tracing = Tracing(provider); app = tracing.wrap(ociserver.Handler(backend, observe=tracing.observe))
+    tracing = Tracing(provider)
+    app = tracing.wrap(ociserver.Handler(backend, observe=tracing.observe))
 
 The attributes are those of the semantic conventions for HTTP servers. Queries are left out, because they may have the
 state of an upload.
