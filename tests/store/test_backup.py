@@ -66,6 +66,10 @@ def files(folder: Path) -> dict[str, int]:
     return {path.name: path.stat().st_ino for path in (folder / "blobs").glob("??/*")}
 
 
+def modes_in(folder: Path) -> set[int]:
+    return {path.stat().st_mode & 0o777 for path in folder.rglob("*")}
+
+
 async def test_a_backup_is_a_store(store: Store, to: Path) -> None:
     one = await layers(store, "one")
     report = await backup(store, to)
@@ -277,6 +281,29 @@ async def test_folders_that_are_refused(store: Store, folder: Path, to: Path, tm
     async with Store(tmp_path / "another") as another:
         with pytest.raises(StoreError, match="is not a backup"):
             await backup(store, another.path)
+
+
+async def test_a_new_store_does_not_replace_a_backup(store: Store, to: Path, tmp_path: Path) -> None:
+    one = await layers(store, "one")
+    await backup(store, to)
+    async with Store(tmp_path / "new") as new:
+        with pytest.raises(StoreError, match="is a backup of another store"):
+            await backup(new, to)
+        await push_image(new, "other", config=b"other", layers=[b"first", one[0]])  # with a content of the backup
+        with pytest.raises(StoreError, match="is a backup of another store"):
+            await backup(new, to)
+    assert not [name for name in os.listdir(to) if "new" in name]
+    await holds(to, {"one": one})
+    two = await layers(store, "two")
+    await backup(store, to)
+    await holds(to, {"one": one, "two": two})
+
+
+async def test_only_the_user_can_read_it(store: Store, to: Path) -> None:
+    await layers(store, "one")
+    os.mkdir(to, 0o755)
+    await backup(store, to)
+    assert modes_in(to) == {0o700, 0o600}
 
 
 async def test_a_second_backup_at_the_same_time_is_refused(store: Store, to: Path) -> None:

@@ -49,6 +49,12 @@ COLLECTION_WAIT_S: Final = 600.0
 _NEW_DATABASE: Final = ".registry.db.new"
 _PARTIAL: Final = ".partial"
 
+_COMPARE: Final = """
+SELECT EXISTS (SELECT 1 FROM earlier.copies),
+    EXISTS (SELECT 1 FROM earlier.copies AS old JOIN main.copies AS new ON new.id = old.id AND new.digest = old.digest)
+"""
+"""With the id, because other stores may have the same base images."""
+
 Result = TypeVar("Result")
 
 Progress = Callable[[int, int], None]
@@ -84,7 +90,8 @@ async def backup(store: Store, destination: Path, *, on_progress: Progress | Non
         on_progress: called with (checked files, all files), in another thread.
 
     Raises:
-        StoreError: the folder is something else, or the disk is full. An earlier backup in it is unchanged.
+        StoreError: the folder is something else, such as a backup of another store, or the disk is full. An earlier
+            backup in it is unchanged.
     """
     work = _Backup(store.path, destination, store.modes, on_progress)
     with work.alone():
@@ -94,6 +101,7 @@ async def backup(store: Store, destination: Path, *, on_progress: Progress | Non
                 if number == UNDISTURBED:
                     await work.run(work.hold_collections)
                 await work.run(work.copy_database)
+                await work.run(work.compare)
                 absent = await work.run(work.copy_files)
                 # What the live database does not name either was deleted after the copy of the database was made.
                 live = await store.database.read(collecting.known_keys(list(absent))) if absent else set[str]()
@@ -159,6 +167,8 @@ class _Backup:
         self.clean()
         if not (self._destination / BACKUP_MARKER).exists():
             write_marker(self._destination, self._modes, None)
+        # By itself first: a folder that is made for one in it would get default permissions.
+        self._modes.make_folder(self._destination / BLOBS)
         for number in range(FAN_OUT):
             self._modes.make_folder(self._destination / BLOBS / f"{number:02x}")
         self._settle()
@@ -206,6 +216,23 @@ class _Backup:
             copy.execute("DELETE FROM uploads")
         self.report.database_bytes = path.stat().st_size
         reach("backup database copied")
+
+    def compare(self) -> None:
+        """Refuse to replace a backup by that of a store that has nothing of it, such as a new and empty one.
+
+        A nightly backup would otherwise delete everything after the store was lost, or after a mistake in `--data`.
+        """
+        database = self._destination / DATABASE
+        if not database.exists():
+            return
+        with contextlib.closing(sqlite3.connect(self._destination / _NEW_DATABASE)) as copy:
+            copy.execute("ATTACH ? AS earlier", (str(database),))
+            ((has_contents, has_common),) = copy.execute(_COMPARE)
+        if has_contents and not has_common:
+            raise StoreError(
+                f"{self._destination} is a backup of another store: {self._source} has nothing of what is in it. "
+                "Nothing was changed. Back up to another folder"
+            )
 
     def copy_files(self) -> dict[str, str]:
         """Copy the files that the copy of the database names. Returns the digests of absent ones, by key."""
