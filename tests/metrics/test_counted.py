@@ -72,6 +72,14 @@ def test_errors_are_counted_by_their_codes(tmp_path: Path) -> None:
         assert "BREW" not in page.text
 
 
+def test_every_address_is_also_every_one_of_ipv4(tmp_path: Path) -> None:
+    """The container image listens there if REGISTRY_HTTP_DEBUG_ADDR has only a port."""
+    port = free_port()
+    host = "[::]" if socket.has_dualstack_ipv6() else "0.0.0.0"  # noqa: S104
+    with serve(["--memory", "--metrics-address", f"{host}:{port}"], tmp_path):
+        assert scrape(port).total("ociserver_worker_starts_total") == 1
+
+
 def test_active_requests_are_those_that_have_not_ended(tmp_path: Path) -> None:
     port = free_port()
     with serve(["--memory", "--metrics-address", str(port)], tmp_path) as server:

@@ -32,7 +32,7 @@ def listen(host: str, port: int) -> socket.socket:
     """A listening socket.
 
     Args:
-        host: an address, or a name.
+        host: an address, or a name. `::` is every address, of IPv4 too, as for the server itself.
         port: 0 for any free one.
 
     Raises:
@@ -40,7 +40,8 @@ def listen(host: str, port: int) -> socket.socket:
     """
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     family, _, _, _, address = found[0]
-    return socket.create_server(address[:2], family=family)
+    both = family == socket.AF_INET6 and address[0] == "::" and socket.has_dualstack_ipv6()
+    return socket.create_server(address[:2], family=family, dualstack_ipv6=both)
 
 
 class Listener:
