@@ -86,7 +86,7 @@ def metering_from(values: Values, worker: Worker | None) -> Metering | None:
         from ociserver.metrics.listener import listen
         from ociserver.metrics.recorder import Recorder
         from ociserver.metrics.shared import Shared
-    except ImportError as error:
+    except ModuleNotFoundError as error:
         raise CannotServeError(
             f"--metrics-address needs a package that is not installed ({error}). Install it: "
             "pip install 'ociserver[metrics]'"

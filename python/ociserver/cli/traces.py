@@ -43,7 +43,7 @@ def tracing(values: Values) -> Iterator[Tracing | None]:
         from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
         from ociserver.tracing import Tracing
-    except ImportError as error:
+    except ModuleNotFoundError as error:
         raise CannotServeError(
             f"--traces needs packages that are not installed ({error}). Install them: pip install 'ociserver[otel]'"
         ) from error
