@@ -142,7 +142,9 @@ def test_no_answer() -> None:
     assert "Connection refused" in unhealthy(f"http://127.0.0.1:{free_port()}")
 
 
-@pytest.mark.parametrize("url", ["http://user:secret@localhost:5000", "ftp://localhost", "http://", "http://a:99999"])
+@pytest.mark.parametrize(
+    "url", ["http://user:secret@localhost:5000", "ftp://localhost", "http://", "http://a:99999", "http://a:0"]
+)
 def test_a_wrong_url_is_not_repeated(url: str) -> None:
     done = run(url)
     assert done.returncode == 2

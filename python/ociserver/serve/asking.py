@@ -75,6 +75,8 @@ def target_of(url: str) -> Target:
         raise ValueError("must be a URL such as http://localhost:5000")
     if parts.username is not None or parts.password is not None:
         raise ValueError("must not contain a user or a password: health checks need none")
+    if parts.port == 0:
+        raise ValueError("must not have port 0: give the port that the server prints")
     path = parts.path if parts.path not in ("", "/") else READY
     if not (path + parts.query).isascii() or any(character <= " " for character in path + parts.query):
         raise ValueError("contains characters that must be percent-encoded")
