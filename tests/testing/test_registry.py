@@ -224,6 +224,12 @@ def test_tls(oci_registry_factory: RegistryFactory) -> None:
         _ = oci_registry_factory().ca_file
 
 
+def test_a_registry_that_cannot_be_made_keeps_no_port() -> None:
+    with pytest.raises(TypeError, match="is not a backend"):
+        Registry(backend=dict)  # type: ignore[arg-type]
+    gc.collect()  # warns of a socket that is open, and warnings are errors
+
+
 def test_options_and_backend(oci_registry_factory: RegistryFactory) -> None:
     registry = oci_registry_factory(
         options=Options(disable_referrers_api=True), backend=lambda: Memory(immutable_tags=True)

@@ -69,7 +69,14 @@ class Registry(Holding):
         self._recorder = Recorder(self._token_paths)
         self._plan = Plan()
         self._server = Server(self._certificates.server if self._certificates else None)
-        self._application = Application(self._recorder, self._plan, self._answering())
+        try:
+            self._application = Application(self._recorder, self._plan, self._answering())
+        except BaseException:
+            self.stop()
+            raise
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.url}>"
 
     def start(self) -> None:
         """Serve. When this returns, the registry answers."""
