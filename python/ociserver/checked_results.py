@@ -44,6 +44,14 @@ def _descriptor(value: object) -> str | None:
     return _fields(value)
 
 
+def _sized(value: object) -> str | None:
+    wrong = _descriptor(value)
+    if wrong is None and isinstance(value, Descriptor) and value.size < 0:
+        # Each answer with a resolved content has its length.
+        return f"a Descriptor whose size is {value.size}; it must be the number of bytes"
+    return wrong
+
+
 def _fields(value: Descriptor, of: str = "a Descriptor") -> str | None:
     if value.media_type.__class__ is str and value.digest.__class__ is str and value.size.__class__ is int:
         # The usual values, quickly.
@@ -122,9 +130,9 @@ CHECKS: Final[dict[str, Check]] = {
     "get_blob": _reader,
     "get_manifest": _manifest,
     "get_tag": _manifest,
-    "resolve_blob": _descriptor,
-    "resolve_manifest": _descriptor,
-    "resolve_tag": _descriptor,
+    "resolve_blob": _sized,
+    "resolve_manifest": _sized,
+    "resolve_tag": _sized,
     "locate_blob": _url,
     "push_blob": _descriptor,
     "push_blob_chunked": _writer,

@@ -106,6 +106,12 @@ RESULTS: list[tuple[Backend, str, str, str]] = [
         BLOB,
         "Mine.resolve_blob returned a Descriptor whose size is a str; it must be an int, in bytes",
     ),
+    (
+        returning("resolve_tag", Descriptor(IMAGE, DIGEST, -1)),
+        "HEAD",
+        TAG,
+        "Mine.resolve_tag returned a Descriptor whose size is -1; it must be the number of bytes",
+    ),
     (returning("get_blob", b"text"), "GET", BLOB, "Mine.get_blob returned a bytes, which has no __aiter__; it must"),
     (returning("get_blob", lambda: pieces(b"text")), "GET", BLOB, "Mine.get_blob returned an async_generator, which"),
     (returning("get_blob", reader(range=4)), "GET", BLOB, "Mine.get_blob returned a reader whose range is an int"),
@@ -270,6 +276,8 @@ def test_what_is_no_backend() -> None:
         Handler(3)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="is not a backend"):
         ReadOnly("memory")  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="options is a dict; it must be an"):
+        Handler(Memory(), {"max_list_page_size": 10})  # type: ignore[arg-type]
 
 
 async def coroutine(self: Any, *_: Any, **__: Any) -> Any:

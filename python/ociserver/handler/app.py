@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, Self
 from ociserver._core import NowaitReader, RequestIds, parse_request
 from ociserver.adapt import complete
 from ociserver.backend_like import BackendLike
+from ociserver.checked_results import shown
 from ociserver.context import request_context
 from ociserver.errors import OCIError
 from ociserver.event import Event
@@ -91,7 +92,8 @@ class Handler:
     backend, and `aclose` closes it. `async with handler` does both.
 
     Raises:
-        TypeError: the backend is a class, has none of the methods, or has one that cannot be called as it should.
+        TypeError: the backend is a class, has none of the methods, or has one that cannot be called as it should;
+            or the options are something else.
     """
 
     def __init__(
@@ -105,7 +107,9 @@ class Handler:
         proxies: TrustedProxies | None = None,
         meter: Meter | None = None,
     ) -> None:
-        options = options or Options()
+        options = Options() if options is None else options
+        if not isinstance(options, Options):
+            raise TypeError(f"options is {shown(options)}; it must be an ociserver.Options")
         if given := options.debug_id:
             self.debug_id = given
             request_ids = _request_ids.setdefault(given, RequestIds(given))
