@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import socket
 import subprocess
 import sys
+import time
 import urllib.error
 import urllib.request
 from pathlib import Path
 
 import pytest
+from prometheus_client import CollectorRegistry
 
 import ociserver
 from ociserver._core import RequestRow
 from ociserver.metrics import recorder
+from ociserver.metrics.listener import MAX_SCRAPES, Listener, listen
 from ociserver.metrics.shared import MAX_ROWS, ROW_WIDTH, Shared, rows_of
 from tests.cli.process import clean_environment, run_to_end
 from tests.metrics.generated import LARGE, Generator, digest_of
-from tests.metrics.scraping import eventually, scrape
+from tests.metrics.scraping import WAIT_S, eventually, scrape
 from tests.support.http import send
 from tests.support.server import free_port, serve
 
@@ -78,6 +82,30 @@ def test_every_address_is_also_every_one_of_ipv4(tmp_path: Path) -> None:
     host = "[::]" if socket.has_dualstack_ipv6() else "0.0.0.0"  # noqa: S104
     with serve(["--memory", "--metrics-address", f"{host}:{port}"], tmp_path):
         assert scrape(port).total("ociserver_worker_starts_total") == 1
+
+
+def test_slow_clients_do_not_keep_prometheus_out() -> None:
+    listening = listen("127.0.0.1", 0)
+    port = listening.getsockname()[1]
+    listener = Listener(listening, CollectorRegistry(), max_scrape_s=0.5)
+    listener.start()
+    slow = [socket.create_connection(("127.0.0.1", port)) for _ in range(MAX_SCRAPES)]
+    try:
+        deadline = time.monotonic() + WAIT_S
+        while True:
+            for each in slow:
+                with contextlib.suppress(OSError):
+                    each.send(b"G")
+            try:
+                scrape(port)
+                break
+            except OSError:
+                assert time.monotonic() < deadline
+                time.sleep(0.1)
+    finally:
+        for each in slow:
+            each.close()
+        listener.stop()
 
 
 def test_active_requests_are_those_that_have_not_ended(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import socket
 import threading
@@ -24,6 +25,9 @@ MAX_SCRAPES: Final = 8
 
 TIMEOUT_S: Final = 10.0
 """Seconds that a client may take to send or to receive anything."""
+
+MAX_SCRAPE_S: Final = 30.0
+"""Seconds that a connection may last. Otherwise a few slow clients could keep Prometheus out. It waits 10 s itself."""
 
 _Application = Callable[[WSGIEnvironment, StartResponse], Iterable[bytes]]
 
@@ -50,10 +54,13 @@ class Listener:
     Args:
         socket: listens already. It is closed here.
         registry: what a scrape collects.
+        max_scrape_s: see `MAX_SCRAPE_S`.
     """
 
-    def __init__(self, socket: socket.socket, registry: CollectorRegistry) -> None:
-        self._server = _Server(socket, _only_metrics(make_wsgi_app(registry)))
+    def __init__(
+        self, socket: socket.socket, registry: CollectorRegistry, *, max_scrape_s: float = MAX_SCRAPE_S
+    ) -> None:
+        self._server = _Server(socket, _only_metrics(make_wsgi_app(registry)), max_scrape_s)
         self._thread = threading.Thread(target=self._server.serve_forever, name="ociserver-metrics", daemon=True)
 
     def start(self) -> None:
@@ -81,7 +88,7 @@ class _Server(ThreadingMixIn, WSGIServer):
     daemon_threads = True
     block_on_close = False
 
-    def __init__(self, listening: socket.socket, app: _Application) -> None:
+    def __init__(self, listening: socket.socket, app: _Application, max_scrape_s: float) -> None:
         address = listening.getsockname()[:2]
         super().__init__(address, _Handler, bind_and_activate=False)
         self.socket.close()
@@ -90,6 +97,7 @@ class _Server(ThreadingMixIn, WSGIServer):
         self.setup_environ()
         self.set_app(app)
         self._scrapes = threading.BoundedSemaphore(MAX_SCRAPES)
+        self._max_scrape_s = max_scrape_s
 
     def process_request(self, request: Any, client_address: Any) -> None:
         if self._scrapes.acquire(blocking=False):
@@ -98,13 +106,22 @@ class _Server(ThreadingMixIn, WSGIServer):
             self.shutdown_request(request)
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
+        ending = threading.Timer(self._max_scrape_s, _cut_off, [request])
+        ending.daemon = True
         try:
+            ending.start()
             super().process_request_thread(request, client_address)
         finally:
+            ending.cancel()
             self._scrapes.release()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         _log.debug("a scrape ended early", exc_info=True)
+
+
+def _cut_off(connection: socket.socket) -> None:
+    with contextlib.suppress(OSError):  # it has just ended
+        connection.shutdown(socket.SHUT_RDWR)
 
 
 class _Handler(WSGIRequestHandler):
