@@ -213,7 +213,7 @@ def test_no_ranges(oci_registry: Registry, client: httpx.Client, blob: bytes) ->
         (429, {"path": "/v2/other/*", "repository": "team/*"}, "the path would be "),
         (429, {"kind": "token"}, "no token endpoint"),
         (429, {"repository": ""}, "must not be empty"),
-        (200, {}, "200 is no status of an error"),
+        (200, {}, "200 is not the status of an error"),
         (429, {"times": 0}, "times=0 must be 1 or more"),
         (429, {"skip": -1}, "skip=-1 must be 0 or more"),
         (faults.Reset(), {"retry_after": 1}, "belongs to a status"),

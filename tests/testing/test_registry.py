@@ -128,7 +128,7 @@ def test_an_image_for_several_platforms(oci_registry: Registry, tmp_path: Path) 
         require_tool("crane"), "digest", "--insecure", "--platform", "linux/arm64/v8", index.reference,
         HOME=str(tmp_path),
     ).strip() == index.manifests["linux/arm64/v8"].digest  # fmt: skip
-    with pytest.raises(ValueError, match="'linux' is no platform"):
+    with pytest.raises(ValueError, match="'linux' is not a platform"):
         oci_registry.image("app", platform="linux")
     with pytest.raises(ValueError, match="either `files`"):
         oci_registry.image("app", files={}, layers=[])

@@ -2,7 +2,7 @@
 
 Each process has a place in it, and only that process writes there. A worker that replaces one that ended takes over its
 place and continues its numbers. So a counter never goes back, also after a `kill -9`, and a scrape costs the same
-however many workers have been replaced. Whoever answers a scrape adds up the places.
+however many workers have been replaced. The process that answers a scrape adds up the places.
 
 prometheus_client's own mode for several processes leaves a file for each process that ever ran, and takes 7 µs to count
 a request, instead of 0.4 (`benches/NOTES.md`).

@@ -163,7 +163,7 @@ def index(images: Mapping[str, Manifest], annotations: Mapping[str, str] | None 
 def _platform(text: str) -> dict[str, str]:
     parts = text.split("/")
     if len(parts) not in (2, 3) or not all(parts):
-        raise ValueError(f"{text!r} is no platform; write os/architecture or os/architecture/variant")
+        raise ValueError(f"{text!r} is not a platform; write os/architecture or os/architecture/variant")
     return dict(zip(("os", "architecture", "variant"), parts, strict=False))
 
 

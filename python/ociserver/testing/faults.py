@@ -40,7 +40,7 @@ class Status(Fault):
 
     def __post_init__(self) -> None:
         if not 400 <= self.status <= 599:
-            raise ValueError(f"{self.status} is no status of an error: use 400 to 599")
+            raise ValueError(f"{self.status} is not the status of an error: use 400 to 599")
 
     def __str__(self) -> str:
         try:
@@ -54,7 +54,7 @@ class Reset(Fault):
     """A TCP reset. What the client has not read by then is lost.
 
     Args:
-        after: bytes of the body that pass before: of the request, if it has a body, else of the answer.
+        after: bytes of the body that pass before: of the request if it has a body, otherwise of the answer.
     """
 
     after: int = 0

@@ -65,7 +65,7 @@ async def answer_with_fault(
             headers = [each for each in scope["headers"] if each[0] not in (b"range", b"if-range")]
             await registry({**scope, "headers": headers}, receive, _without_accept_ranges(send))
         case _:
-            raise TypeError(f"{type(fault).__name__} is no fault of ociserver.testing")
+            raise TypeError(f"{type(fault).__name__} is not a fault of ociserver.testing")
 
 
 def with_expired_token(scope: Scope) -> Scope:

@@ -26,17 +26,17 @@ class Capabilities:
     """What a backend can do. The suite demands what is True.
 
     Args:
-        writes: pushes, uploads, mounts; else they must be UNSUPPORTED.
-        deletes: deletions, and tags that move; else they must be refused with `refusal`.
+        writes: pushes, uploads, mounts; otherwise they must be UNSUPPORTED.
+        deletes: deletions, and tags that move; otherwise they must be refused with `refusal`.
         refusal: the code of a refused deletion.
-        mounts: `mount_blob`; else it is not tested.
-        mounts_from_anywhere: `mount_blob` without a source; else UNSUPPORTED.
-        lists: `repositories` and `tags`; else they are not tested.
-        referrers: `referrers`; else it is not tested.
+        mounts: `mount_blob`; otherwise it is not tested.
+        mounts_from_anywhere: `mount_blob` without a source; otherwise UNSUPPORTED.
+        lists: `repositories` and `tags`; otherwise they are not tested.
+        referrers: `referrers`; otherwise it is not tested.
         validates: manifests are read: they must have the form of their media type, and name contents that exist; and a
-            digest keeps its media type. Else this is not tested.
-        create_only: the argument `create_only` of `push_manifest`; else it is not tested.
-        settings: the registry can be made with any `Settings`; else tests that need others are left out.
+            digest keeps its media type. Otherwise this is not tested.
+        create_only: the argument `create_only` of `push_manifest`; otherwise it is not tested.
+        settings: the registry can be made with any `Settings`; otherwise tests that need others are left out.
         starts_repositories: starting an upload makes the repository. Not so with uploads that wait for `push_blob`.
         remote: reached by the protocol, which says less. A failed mount is an upload that has begun; the answer to a
             HEAD has no code; no referrers and no repository are the same; and a write is acknowledged, or refused,

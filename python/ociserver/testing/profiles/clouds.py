@@ -25,7 +25,7 @@ ECR: Final = Profile(
             "https://github.com/plexsystems/sinker/issues/55",
         ),
         Difference(
-            "A blob is mounted only if the account has switched that on; else an upload begins.",
+            "A blob is mounted only if the account has switched that on; otherwise an upload begins.",
             "https://docs.aws.amazon.com/AmazonECR/latest/userguide/blob-mounting.html",
         ),
         Difference(

@@ -163,7 +163,7 @@ class Profile:
 
 
 def _is_no_endpoint(error: Exception) -> bool:
-    """Whether a path is no endpoint, or one that an option has switched off."""
+    """Whether a path is not an endpoint, or is one that an option has switched off."""
     if isinstance(error, ParseError):
         return error.err is PAGE_NOT_FOUND
     return isinstance(error, HTTPError) and error.status == 404
