@@ -54,6 +54,16 @@ def test_work_on_a_store_shows_a_progress_bar(command: str, tmp_path: Path) -> N
     assert "ing " not in drawn(command, *folder, TERM="dumb").raw.replace("nothing ", "")
 
 
+def test_a_backup_shows_the_same_bar(tmp_path: Path) -> None:
+    with serving(tmp_path, "--data", str(tmp_path / "data")):
+        pass
+    arguments = ("backup", str(tmp_path / "to"), "--data", str(tmp_path / "data"))
+    screen = drawn(*arguments)
+    assert re.search(r"copying +━+ +(\d+%)? *\d:\d\d:\d\d", screen.text), screen.raw
+    assert screen.raw.rpartition("\x1b[2K")[2].strip().endswith("is complete")
+    assert "copying" not in drawn(*arguments, TERM="dumb").raw
+
+
 def test_json_is_not_coloured(tmp_path: Path) -> None:
     file = tmp_path / "registry.toml"
     file.write_text("")

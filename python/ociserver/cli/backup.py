@@ -13,6 +13,7 @@ import click
 from ociserver.cli.data import data_option, with_store
 from ociserver.cli.parameters import Command, option
 from ociserver.cli.table import counted
+from ociserver.cli.terminal import progress
 from ociserver.store import Store
 from ociserver.store.backup import BackupReport
 from ociserver.store.backup import backup as back_up
@@ -46,11 +47,10 @@ def backup(*, destination: Path, data: Path, as_json: bool) -> None:
     """
 
     async def work(store: Store) -> BackupReport:
-        with click.progressbar(length=1, label="copying", file=sys.stderr, hidden=not sys.stderr.isatty()) as bar:
+        with progress("copying") as advance:
 
             def on_progress(done: int, total: int) -> None:
-                bar.length = max(total, 1)
-                bar.update(done - bar.pos)
+                advance(done, total, "")
 
             return await back_up(store, destination, on_progress=on_progress)
 
