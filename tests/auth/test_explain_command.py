@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Final
 
@@ -27,6 +28,13 @@ groups = ["developers"]
 repositories = ["team/*"]
 allow = ["push", "delete"]
 tags = ["v*"]
+"""
+TOKEN_SERVER: Final = """\
+[auth.token-server]
+realm = "https://a.example"
+service = "a"
+issuer = "b"
+jwks-url = "https://a.example/keys"
 """
 FIRST: Final = 7
 SECOND: Final = 12
@@ -127,6 +135,43 @@ def test_a_file_without_the_table(file: Path) -> None:
     )
 
 
+def test_json(file: Path) -> None:
+    done = run(file, "alice", "create", "team/app:v1", "--json")
+    assert (done.exit_code, json.loads(done.stdout)) == (
+        0,
+        {
+            "allowed": True,
+            "user": "alice",
+            "action": "create",
+            "repository": "team/app",
+            "tag": "v1",
+            "groups": ["developers"],
+            "rules": [
+                {"rule": 1, "line": FIRST, "allows": False, "reason": "allows only pull"},
+                {"rule": 2, "line": SECOND, "allows": True, "reason": None},
+            ],
+            "reason": None,
+        },
+    )
+    denied = run(file, "-", "push", "team/app", "--json")
+    found = json.loads(denied.stdout)
+    assert (denied.exit_code, found["allowed"], found["user"], found["tag"]) == (1, False, None, None)
+    assert [rule["allows"] for rule in found["rules"]] == [False, False]
+
+
+def test_json_without_rules(file: Path) -> None:
+    file.write_text("")
+    done = run(file, "alice", "pull", "a", "--json")
+    found = json.loads(done.stdout)
+    assert (done.exit_code, found["allowed"], found["rules"]) == (0, True, [])
+    assert "no [auth] table" in found["reason"]
+    file.write_text(TOKEN_SERVER)
+    done = run(file, "alice", "pull", "a", "--json")
+    found = json.loads(done.stdout)
+    assert (done.exit_code, found["allowed"]) == (1, None)
+    assert "decide alone" in found["reason"]
+
+
 def test_no_text_controls_the_terminal(file: Path) -> None:
     file.write_text(CONFIG.replace("public/*", "\\bx"))
     printed = run(file, "a\bb", "pull", "a").stdout
@@ -154,8 +199,6 @@ def test_claims_of_a_user(tmp_path: Path) -> None:
 
 def test_a_token_server_that_decides_alone(tmp_path: Path) -> None:
     path = tmp_path / "registry.toml"
-    path.write_text(
-        '[auth.token-server]\nrealm = "https://a.example"\nservice = "a"\nissuer = "b"\njwks-url = "https://a.example/keys"'
-    )
+    path.write_text(TOKEN_SERVER)
     done = run(path, "alice", "pull", "a")
     assert (done.exit_code, "decide alone" in done.stdout) == (1, True)

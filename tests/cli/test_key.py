@@ -138,6 +138,9 @@ def test_why(server: Server, folder: Path) -> None:
     ]
     denied = run(folder, "auth", "explain", "api-key:why", "delete", "team/app")
     assert (denied.exit_code, denied.stdout.splitlines()[1]) == (1, "  the key itself allows only pull, create")
+    found = json.loads(run(folder, "auth", "explain", "api-key:why", "delete", "team/app", "--json").stdout)
+    assert (found["allowed"], found["user"]) == (False, "api-key:why")
+    assert found["rules"] == [{"rule": None, "line": None, "allows": False, "reason": "allows only pull, create"}]
     unknown = run(folder, "auth", "explain", "api-key:nobody", "pull", "team/app")
     assert unknown.exit_code not in (0, 2)
     assert "no API key" in unknown.stderr

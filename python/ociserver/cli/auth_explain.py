@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -11,17 +10,16 @@ import click
 
 from ociserver._core import is_repository, is_tag
 from ociserver.auth.identity import ACTIONS, ANONYMOUS, Action, Identity
+from ociserver.cli.auth_decision import Question, tell, tell_as_json, tell_without_rules
 from ociserver.cli.configured import read
 from ociserver.cli.errors import CommandError
 from ociserver.cli.key_folder import folder_in
 from ociserver.cli.parameters import Command, option
 from ociserver.cli.references import quoted
-from ociserver.cli.table import printable
-from ociserver.cli.terminal import paint
+from ociserver.cli.registries import json_option
 
 if TYPE_CHECKING:
     from ociserver.api_keys import ApiKey
-    from ociserver.config.auth import Auth
     from ociserver.store import Store
 
 __all__ = ["explain"]
@@ -31,6 +29,9 @@ API_KEY: Final = "api-key"
 
 NOBODY: Final = "-"
 """The argument USER for a client without credentials."""
+
+_NO_TABLE: Final = "the configuration has no [auth] table, so everybody may do everything"
+_NO_RULES: Final = "the configuration has no rules: the tokens of its token server decide alone"
 
 
 @click.command(cls=Command, short_help="Say who may do what, and why.")
@@ -52,9 +53,17 @@ NOBODY: Final = "-"
     metavar="NAME=VALUE",
     help="Claim of the user's identity provider, for rules with `claims`; repeat the flag for each claim.",
 )
+@json_option("the decision and its reasons")
 @click.pass_context
 def explain(
-    context: click.Context, *, user: str, action: Action, target: str, config: Path, claim: tuple[str, ...]
+    context: click.Context,
+    *,
+    user: str,
+    action: Action,
+    target: str,
+    config: Path,
+    claim: tuple[str, ...],
+    as_json: bool,
 ) -> None:
     """Say whether USER may do ACTION, which rules allow it, and why the other rules do not.
 
@@ -71,18 +80,23 @@ def explain(
         raise click.UsageError(f"USER is empty; write {NOBODY} for a client without credentials.")
     found = read(config)
     auth = found.auth
-    if auth is None:
-        click.echo("allowed: the configuration has no [auth] table, so everybody may do everything")
-        return
-    if user.startswith(f"{API_KEY}:") and auth.api_keys:
+    is_key = auth is not None and auth.api_keys and user.startswith(f"{API_KEY}:")
+    if is_key:
         identity = _key(user.partition(":")[2], folder_in(found, config))
-        context.exit(0 if _tell(auth, identity, action, repository, tag, config) else 1)
-    if auth.is_unruled:
-        click.echo("the configuration has no rules: the tokens of its token server decide alone")
+    else:
+        identity = ANONYMOUS if user == NOBODY else Identity(user, claims=_claims(claim))
+    question = Question(identity, action, repository, tag)
+    if auth is None:
+        tell_without_rules(question, _NO_TABLE, is_allowed=True, as_json=as_json)
+        return
+    if auth.is_unruled and not is_key:
+        tell_without_rules(question, _NO_RULES, is_allowed=None, as_json=as_json)
         context.exit(1)
-    identity = ANONYMOUS if user == NOBODY else Identity(user, claims=_claims(claim))
-    is_allowed = _tell(auth, identity, action, repository, tag, config)
-    context.exit(0 if is_allowed else 1)
+    from ociserver.config.auth import rules_of  # late, as in `configured.read`
+
+    explanation = rules_of(auth).explain(identity, action, repository, tag)
+    (tell_as_json if as_json else tell)(question, explanation, auth, config)
+    context.exit(0 if explanation.is_allowed else 1)
 
 
 def _key(name: str, folder: Path) -> Identity:
@@ -122,31 +136,3 @@ def _target(text: str) -> tuple[str, str | None]:
     if not is_repository(repository) or (colon and not is_tag(tag)):
         raise click.UsageError(f"{quoted(text)} is not REPOSITORY or REPOSITORY:TAG, such as team/app:v1.")
     return repository, tag if colon else None
-
-
-def _tell(auth: Auth, identity: Identity, action: Action, repository: str, tag: str | None, file: Path) -> bool:
-    """Print the decision with its reasons. Returns whether it is allowed."""
-    from ociserver.config.auth import rules_of  # late, as in `configured.read`
-
-    found = rules_of(auth).explain(identity, action, repository, tag)
-    who = "a client without credentials" if identity.is_anonymous else printable(identity.name)
-    target = repository if tag is None else f"{repository}:{tag}"
-    decision, may = ("allowed", "may") if found.is_allowed else ("denied", "may not")
-    click.echo(f"{paint(decision, 'good' if found.is_allowed else 'bad')}: {who} {may} {action} {target}")
-    if found.groups:
-        click.echo(f"  {who} is in {', '.join(map(printable, found.groups))}")
-    places = {1: "the key itself"} if identity.own is not None else dict(enumerate(_places(auth, file), 1))
-    for number in found.allowing:
-        click.echo(f"  {places[number]} allows it")
-    for number, reason in found.others.items():
-        click.echo(f"  {places[number]} {printable(reason)}")
-    return found.is_allowed
-
-
-def _places(auth: Auth, file: Path) -> Iterator[str]:
-    """Each rule, as messages name it: its number, and where it is in the file."""
-    from ociserver.config.lines import line_of  # late, for the same reason
-
-    text = file.read_text(encoding="utf-8")
-    for number in range(len(auth.rules)):
-        yield f"rule {number + 1} ({file}:{line_of(text, ('auth', 'rules', number))})"
