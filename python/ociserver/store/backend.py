@@ -14,12 +14,11 @@ from ociserver.errors import OCIError
 from ociserver.interface import Descriptor, PushedManifest
 from ociserver.manifests import read_pushed
 from ociserver.meter import Figures, Meter
-from ociserver.store import manifests, reads, writes
+from ociserver.store import figures, manifests, reads, writes
 from ociserver.store.api_keys import ApiKeys
 from ociserver.store.directory import Directory
 from ociserver.store.disk_reserve import Reserve
 from ociserver.store.errors import StoreError, is_full_below, of_disk
-from ociserver.store.figures import read_figures
 from ociserver.store.folder import BLOBS, DATABASE, check_folder
 from ociserver.store.modes import GROUP_READABLE, PRIVATE
 from ociserver.store.opening import resume_upload, start_upload
@@ -79,7 +78,8 @@ class Store(Reading, reads_nowait=True):
         self.modes = GROUP_READABLE if group_readable else PRIVATE
         self._immutable_tags = immutable_tags
         self._lax = lax_child_references
-        self._has_own_database = database is None
+        self.has_own_database: Final = database is None
+        """Whether the database is in the folder."""
         database = database or SQLite(self.path / DATABASE, durability, self.modes, meter=meter)
         blobs = Directory(self.path / BLOBS, sync=durability != "off", settle=database.settle, modes=self.modes)
         super().__init__(database, blobs, renew_after_s)
@@ -110,7 +110,7 @@ class Store(Reading, reads_nowait=True):
         try:
             check_folder(self.path)
             self.modes.make_folder(self.path)
-            if self._has_own_database:
+            if self.has_own_database:
                 self._check_complete()
             while not await self._try_to_open():
                 # The disk is full. Each try has given up a slice of the reserve.
@@ -139,9 +139,9 @@ class Store(Reading, reads_nowait=True):
         """What the store holds. Any thread may call it, and the store need not be open.
 
         Raises:
-            sqlite3.Error: the database cannot be read, or does not exist yet.
+            StoreError: the database cannot be read, or does not exist yet.
         """
-        return read_figures(self.path / DATABASE)
+        return self.database.read_apart(figures.figures())
 
     # Writer
 

@@ -91,8 +91,14 @@ async def backup(store: Store, destination: Path, *, on_progress: Progress | Non
 
     Raises:
         StoreError: the folder is something else, such as a backup of another store, or the disk is full. An earlier
-            backup in it is unchanged.
+            backup in it is unchanged. Or the database of the store is not in its folder.
     """
+    if not store.has_own_database:
+        raise StoreError(
+            f"{store.path} has its metadata in another database, which this backup does not include. While no "
+            "collection runs, first save that database with its own tool (PostgreSQL: pg_dump), and then copy "
+            f"{store.path / BLOBS}: every content that the saved database names must be in the copy"
+        )
     work = _Backup(store.path, destination, store.modes, on_progress)
     with work.alone():
         try:

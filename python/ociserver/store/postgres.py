@@ -17,6 +17,7 @@ import re
 import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache, partial
 from typing import Any, Final, TypeVar
 
@@ -63,6 +64,9 @@ _CLOCK: Final = "extract(epoch FROM clock_timestamp())::float8"
 
 _FOR_NUL: Final = "\ufffe"
 """Stands for the character 0. Unicode promises that it is no character, so no other text has it."""
+
+_WRONG_URL: Final = "the URL of the database is not valid: postgresql://user@host/database"
+"""Without the error of asyncpg, which may repeat a part of the password."""
 
 _log = logging.getLogger("ociserver")
 
@@ -114,8 +118,7 @@ class PostgreSQL:
                 await migrate(connection, self._schema, partial(self._drive, connection.fetch))
         except ValueError:
             await self.close()
-            # The error may repeat a part of the password.
-            raise StoreError("the URL of the database is not valid: postgresql://user@host/database") from None
+            raise StoreError(_WRONG_URL) from None
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
             await self.close()
             raise StoreError(f"the database cannot be used: {_reason(error)}") from error
@@ -152,6 +155,26 @@ class PostgreSQL:
 
     async def read_aside(self, transaction: Transaction[Result]) -> Result:
         return await self.read(transaction)
+
+    def read_apart(self, transaction: Transaction[Result]) -> Result:
+        # In a thread of its own, because that of the caller may have an event loop.
+        with ThreadPoolExecutor(1) as thread:
+            return thread.submit(asyncio.run, self._read_apart(transaction)).result()
+
+    async def _read_apart(self, transaction: Transaction[Result]) -> Result:
+        try:
+            connection = await asyncpg.connect(
+                self._url, timeout=CONNECT_WAIT_S, command_timeout=self._statement_wait_s, statement_cache_size=0
+            )
+            try:
+                async with connection.transaction(readonly=True):
+                    return await self._drive(connection.fetch, transaction)
+            finally:
+                await connection.close(timeout=CONNECT_WAIT_S)
+        except ValueError:
+            raise StoreError(_WRONG_URL) from None
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            raise StoreError(f"the database cannot be read: {_reason(error)}") from error
 
     def read_nowait(self, statement: str, parameters: tuple[Any, ...]) -> list[Row] | None:
         return None

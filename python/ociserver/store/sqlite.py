@@ -50,6 +50,9 @@ READER_CACHE_KIB: Final = 8192
 each row is on another page. SQLite's default of 2 MiB could not hold them, so a long list took twice as long to read as
 a short one."""
 
+APART_WAIT_S: Final = 1.0
+"""Seconds that a read over a connection of its own waits for a program that has locked the database."""
+
 START_WAIT_S: Final = 30.0
 """Seconds that a start waits for another process, which may be running migrations."""
 
@@ -187,6 +190,15 @@ class SQLite:
             return await loop.run_in_executor(self._large_reads, drive, self._aside, transaction)
         except sqlite3.Error as error:
             raise of_database(error) from None
+
+    def read_apart(self, transaction: Transaction[Result]) -> Result:
+        url = f"{self._path.absolute().as_uri()}?mode=ro"
+        try:
+            connection = sqlite3.connect(url, uri=True, timeout=APART_WAIT_S, isolation_level=None)
+            with contextlib.closing(connection):
+                return drive(connection, transaction)
+        except sqlite3.Error as error:
+            raise StoreError(f"{self._path} cannot be read: {error}") from error
 
     def read_nowait(self, statement: str, parameters: tuple[Any, ...]) -> list[Row] | None:
         connection = self._nowait_connection

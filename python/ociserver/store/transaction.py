@@ -107,6 +107,15 @@ class Metadata(TransactionRunner, Protocol):
     async def read_aside(self, transaction: Transaction[Result]) -> Result:
         """Run a transaction that reads megabytes, like `read`, but so that other reads need not wait for it."""
 
+    def read_apart(self, transaction: Transaction[Result]) -> Result:
+        """Run a transaction that only reads, over a connection of its own, and wait until it has ended.
+
+        Any thread may call it, and this need not be open.
+
+        Raises:
+            StoreError: the database cannot be read, or does not exist yet.
+        """
+
     def read_nowait(self, statement: str, parameters: tuple[Any, ...]) -> list[Row] | None:
         """The rows of one statement, in any thread other than the event loop's. It sees what was committed before.
 

@@ -55,6 +55,7 @@ async def test_a_registry_behind_a_pooler(pooled: str, tmp_path: Path) -> None:
         layers = [os.urandom(30_000) for _ in range(16)]
         await asyncio.gather(*(push_image(store, f"v{number}", layers=[layer]) for number, layer in enumerate(layers)))
         assert len([tag async for tag in store.tags(REPOSITORY)]) == 16
+        assert store.figures().manifests == 16
         contents = await asyncio.gather(*(read_blob(store, digest_of(layer)) for layer in layers))
         assert contents == layers
         for number in range(16):
