@@ -4,26 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from functools import lru_cache
-from itertools import islice
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
-from ociserver._core import ManifestInfo, Reference, read_stored_manifest
+from ociserver._core import ManifestInfo, read_stored_manifest
 from ociserver.errors import OCIError
 from ociserver.interface import Descriptor
-from ociserver.manifests import missing_reference, refused_move, refused_retype
+from ociserver.manifests import refused_move, refused_retype
+from ociserver.store.existing import check_references, look, required_references
 from ociserver.store.immutability import check_deletable, check_tags, is_held_by_tag, repository_to_empty
 from ociserver.store.reads import repository_id
-from ociserver.store.rereading import MAX_DIGESTS, add_references, record
+from ociserver.store.rereading import add_references, record
 from ociserver.store.transaction import MAX_TEXTS, RunAgainError, Transaction
-from ociserver.store.writes import ensure_repository, list_repository, unlist_if_empty
+from ociserver.store.writes import list_repository, unlist_if_empty
 
 __all__ = ["delete_manifest", "delete_tag", "push_manifest", "renew_manifest"]
-
-_BLOBS: Final = (
-    "SELECT c.digest FROM copies c JOIN links l ON l.copy_id = c.id AND l.repository_id = ?"
-    " WHERE c.digest IN ({}) AND c.bad = 0 {{FOR KEY SHARE OF l}}"
-)
-_MANIFESTS: Final = "SELECT digest FROM manifests WHERE repository_id = ? AND digest IN ({}) {{FOR KEY SHARE}}"
 
 _LOCK_MANIFESTS: Final = "{{SELECT 1 FROM manifests WHERE id IN ({}) ORDER BY id FOR NO KEY UPDATE}}"
 _RENEW: Final = "UPDATE manifests SET renewed = ? WHERE id = ?"
@@ -44,7 +38,8 @@ def push_manifest(
     """Store a manifest and set its tags. A manifest that is stored already keeps its type, and what is recorded."""
     tags = list(dict.fromkeys(tags))
     fixed = [tag for tag in tags if immutable_tags or tag in create_only]
-    found = yield from _look(repository, descriptor.digest, tags)
+    required = [] if lax else required_references(info)
+    found = yield from look(repository, descriptor.digest, tags, required)
     if found.manifest_id is not None and found.media_type.lower() != info.media_type.lower():
         if read_stored_manifest(content, found.media_type).media_type == found.media_type:
             is_immutable = immutable_tags and (yield from is_held_by_tag(found.repo_id, descriptor.digest))
@@ -52,8 +47,7 @@ def push_manifest(
         # An older version has recorded a type that the content cannot have.
         yield from record(found.manifest_id, found.repo_id, info)
     check_tags(found.tagged, found.manifest_id, fixed, is_immutable=immutable_tags)
-    if not lax:
-        yield from _check_references(found.repo_id, info)
+    check_references(found, required)
     untagged = sorted({*found.tagged.values()} - {found.manifest_id})
     if found.manifest_id is not None and untagged:
         # In order: another push may move the same tag the other way.
@@ -93,36 +87,6 @@ def push_manifest(
         raise refused_move(moved[0], is_immutable=immutable_tags)
 
 
-class _Found(NamedTuple):
-    """What exists of what a push names."""
-
-    repo_id: int
-    is_listed: bool
-    manifest_id: int | None
-    media_type: str
-    tagged: dict[str, int]
-    """The manifests of the tags that exist."""
-
-
-def _look(repository: str, digest: str, tags: Sequence[str]) -> Transaction[_Found]:
-    """Find out what exists, in one statement, and keep the repository until the end of the transaction."""
-    rows = yield (
-        _filled(_LOOK, len(tags)),
-        (digest, *tags, repository),
-    )
-    if not rows:
-        repo_id = yield from ensure_repository(repository)
-        return _Found(repo_id, is_listed=False, manifest_id=None, media_type="", tagged={})
-    repo_id, listed, manifest_id, media_type = rows[0][:4]
-    return _Found(repo_id, bool(listed), manifest_id, media_type or "", {row[4]: row[5] for row in rows if row[4]})
-
-
-_LOOK: Final = (
-    "SELECT r.id, r.listed, m.id, m.media_type, t.name, t.manifest_id FROM repositories r"
-    " LEFT JOIN manifests m ON m.repository_id = r.id AND m.digest = ?"
-    " LEFT JOIN tags t ON t.repository_id = r.id AND t.name IN ({})"
-    " WHERE r.name = ? {{FOR KEY SHARE OF r}}"
-)
 _SET_TAGS: Final = (
     "INSERT INTO tags (repository_id, name, manifest_id) VALUES {}"
     " ON CONFLICT (repository_id, name) DO UPDATE SET manifest_id = excluded.manifest_id"
@@ -193,26 +157,3 @@ def delete_tag(repository: str, tag: str, *, immutable_tags: bool, now: int) -> 
     )
     if not rows:
         raise RunAgainError  # another transaction has just moved or deleted it
-
-
-def _check_references(repo_id: int, info: ManifestInfo) -> Transaction[None]:
-    required: dict[tuple[str, str], Reference] = {}
-    for one in info.references:
-        if one.required:
-            required.setdefault((one.digest, one.kind), one)
-    each = iter(required.values())
-    while group := list(islice(each, MAX_DIGESTS)):
-        blobs = yield from _known(_BLOBS, repo_id, [one.digest for one in group if one.kind != "manifest"])
-        manifests = yield from _known(_MANIFESTS, repo_id, [one.digest for one in group if one.kind != "blob"])
-        for reference in group:
-            is_blob = reference.kind != "manifest" and reference.digest in blobs
-            if not is_blob and (reference.kind == "blob" or reference.digest not in manifests):
-                raise missing_reference(reference)
-
-
-def _known(statement: str, repo_id: int, digests: Sequence[str]) -> Transaction[set[str]]:
-    """The digests that a repository has, of those that are given."""
-    if not digests:
-        return set()
-    rows = yield _filled(statement, len(digests)), (repo_id, *sorted(digests))
-    return {row[0] for row in rows}

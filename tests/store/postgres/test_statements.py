@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from ociserver import Store
+from ociserver import OCIError, Store
 from ociserver._core import digest_of
 from ociserver.store.postgres import PostgreSQL
-from tests.contract.contents import IMAGE, image, push_blob
+from tests.contract.contents import IMAGE, INDEX, image, index, push_blob
 from tests.support.postgres import Cluster
 
 pytestmark = pytest.mark.anyio
@@ -69,12 +69,37 @@ async def test_a_read_takes_one(store: Store, statements: Statements) -> None:
 
 
 async def test_the_push_of_a_manifest(store: Store, statements: Statements) -> None:
-    """Look what exists, lock the blobs, store the manifest, its references, its tags; and BEGIN and COMMIT."""
+    """Look what exists, store the manifest, its references, its tags; and BEGIN and COMMIT."""
     await push_blob(store, b"{}", "r")
-    for tags, count in (([], 4), (["v1"], 5), (["v1", "v2", "v3"], 5)):
+    contents = image(b"{}"), image(b"{}", artifactType="a"), image(b"{}", artifactType="b")
+    pushes: list[tuple[bytes, list[str], int]] = [
+        (contents[0], [], 3),
+        (contents[1], ["v1"], 4),
+        (contents[2], ["v2", "v3"], 4),
+        (contents[2], ["v3"], 4),
+    ]
+    for content, tags, count in pushes:
         statements()
-        await store.push_manifest("r", image(b"{}"), IMAGE, tags=tags)
+        await store.push_manifest("r", content, IMAGE, tags=tags)
         assert len(statements()) == count + 2
+    statements()
+    await store.push_manifest("r", index(*contents), INDEX, tags=["all"])
+    assert len(statements()) == 6
+
+
+async def test_a_manifest_with_many_layers(store: Store, statements: Statements) -> None:
+    """What is missing is found in each group of references."""
+    layers = [str(number).encode() for number in range(150)]
+    for layer in (b"{}", *layers[:-1]):
+        await push_blob(store, layer, "r")
+    with pytest.raises(OCIError) as caught:
+        await store.push_manifest("r", image(b"{}", *layers), IMAGE)
+    assert caught.value.code == "MANIFEST_BLOB_UNKNOWN"
+    await push_blob(store, layers[-1], "r")
+    statements()
+    await store.push_manifest("r", image(b"{}", *layers), IMAGE, tags=["v1"])
+    # Two groups to look for, and two to record; the manifest, its tag; BEGIN and COMMIT.
+    assert len(statements()) == 8
 
 
 async def test_the_push_of_a_small_blob(store: Store, statements: Statements) -> None:
