@@ -48,7 +48,9 @@ class Requests:
 
     def _noting(self, store: Store, run: Any) -> Any:
         async def noting(work: Any, **options: Any) -> Any:
-            self._works.append({"take": "write"}.get(work.__name__, work.__name__))
+            # `read` gets a transaction, and `write` what makes one.
+            name = (work() if callable(work) else work).__name__
+            self._works.append(name)
             result = await run(work, **options)
             # Another client's: what was read is not cached any more.
             rows(store, "INSERT INTO repositories (name) VALUES (?)", f"others/{next(self._numbers)}")
