@@ -42,6 +42,6 @@ async def connection(url: str) -> AsyncIterator[asyncpg.Connection]:
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
     """A cluster that a test may stop and kill."""
-    cluster = Cluster()
+    cluster = Cluster("fsync=off")  # only a crash of the machine needs it
     yield cluster
     cluster.close()

@@ -29,12 +29,26 @@ Make = Callable[[], Transaction[Any]]
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What two transactions have returned or raised, and how long both have taken after the barrier."""
+    """What two transactions have returned or raised, and how often they ran in total: twice without a conflict."""
 
     stopped_before: int
     first: Any
     second: Any
-    seconds: float
+    runs: int
+
+
+class Runs:
+    """Counts how often transactions run."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def counted(self, make: Make) -> Make:
+        def run() -> Transaction[Any]:
+            self.count += 1
+            return make()
+
+        return run
 
 
 async def interleaved(
@@ -53,7 +67,8 @@ async def interleaved(
     try:
         number, was_stopped = 0, True
         while was_stopped:
-            first, second = (make if row_locks else unlocked(make) for make in await prepare())
+            runs = Runs()
+            first, second = (runs.counted(make if row_locks else unlocked(make)) for make in await prepare())
             await observer.execute("SELECT pg_advisory_lock($1)", BARRIER)
             one = asyncio.ensure_future(database.write(stopping(first, number)))
             await until(observer, one, waiting=1)
@@ -61,10 +76,9 @@ async def interleaved(
             other = asyncio.ensure_future(database.write(second))
             if was_stopped:
                 await until(observer, other, waiting=2)
-            start = time.monotonic()
             await observer.execute("SELECT pg_advisory_unlock($1)", BARRIER)
             results = await asyncio.gather(one, other, return_exceptions=True)
-            yield Outcome(number, *results, time.monotonic() - start)
+            yield Outcome(number, *results, runs.count)
             number += 1
     finally:
         await database.close()

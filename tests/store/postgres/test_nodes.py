@@ -6,7 +6,7 @@ import asyncio
 import itertools
 import os
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -24,24 +24,17 @@ from ociserver.store.postgres import PostgreSQL
 from ociserver.store.schema import REGISTRY
 from ociserver.store.transaction import LeaseHeldError
 from tests.contract.contents import IMAGE, REPOSITORY, descriptor, image, push_image, read_blob
-from tests.support.postgres import Cluster
+from tests.support import postgres
 
 pytestmark = pytest.mark.anyio
 
 _names = itertools.count()
 
 
-@pytest.fixture(scope="module")
-def fast() -> Iterator[Cluster]:
-    cluster = Cluster("fsync=off")
-    yield cluster
-    cluster.close()
-
-
 @pytest.fixture
-def fresh(fast: Cluster) -> str:
+def fresh() -> str:
     """A database without tables."""
-    return fast.create(f"n{next(_names)}")
+    return postgres.create(f"n{next(_names)}")
 
 
 async def opened(database: PostgreSQL) -> None:

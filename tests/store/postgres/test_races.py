@@ -24,7 +24,7 @@ async def failures(
     """The orders in which a race is lost."""
 
     async def prepare() -> tuple[Make, Make]:
-        postgres.emptied()
+        await registry.run(postgres.EMPTY)
         first, second = await race.prepare(registry)
         return (second, first) if swapped else (first, second)
 
