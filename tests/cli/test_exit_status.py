@@ -62,11 +62,18 @@ def test_the_exit_status(command: str, status: int, tmp_path: Path) -> None:
         assert done.stderr
 
 
+def _as_in_a_terminal() -> None:
+    """A shell lets its background jobs ignore Ctrl-C, and so all processes that they start."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_a_command_that_is_interrupted_has_status_1() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
         command = [sys.executable, "-m", "ociserver", "health", "--timeout", "60s", url]
-        with subprocess.Popen(command, env=clean_environment(None), stderr=subprocess.PIPE, text=True) as process:
+        with subprocess.Popen(
+            command, env=clean_environment(None), stderr=subprocess.PIPE, text=True, preexec_fn=_as_in_a_terminal
+        ) as process:
             silent.settimeout(60)
             connection, _ = silent.accept()
             process.send_signal(signal.SIGINT)

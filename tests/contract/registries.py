@@ -100,7 +100,7 @@ BACKENDS = (Registry("memory", _memory), Registry("store", _store), Registry("po
 WRAPPERS = (
     Registry("read-only", _memory, compose.ReadOnly, Capabilities(writes=False, deletes=False, refusal="UNSUPPORTED")),
     Registry("no-delete", _memory, compose.NoDelete, Capabilities(deletes=False, refusal="UNSUPPORTED")),
-    Registry("immutable", _memory, compose.Immutable, Capabilities(deletes=False)),
+    Registry("immutable", _memory, compose.Immutable, Capabilities(deletes=False, moves_tags=False)),
     Registry(
         "select",
         _memory,

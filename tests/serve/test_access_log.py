@@ -97,7 +97,7 @@ def test_no_access_log(tmp_path: Path) -> None:
     with serving(tmp_path, "--no-access-log") as server:
         assert server.get("/v2/")[0] == 200
         assert server.get("/v2/a/tags/list")[0] == 404
-        assert len(stop(server).splitlines()) == 3, "the first lines and no others"
+        assert len(stop(server).splitlines()) == 4, "the first lines and no others"
 
 
 def test_health_checks_are_not_logged(tmp_path: Path) -> None:

@@ -161,9 +161,10 @@ def test_a_refused_client_leaves_nothing_in_the_log(server: Serve, parties: Part
 def test_the_first_lines_name_the_certificate(server: Serve, parties: Parties, tmp_path: Path) -> None:
     said = f"client.cert and client.key in /etc/docker/certs.d/localhost:{server.port}"
     lines = server.wait_for("try it").splitlines()
-    assert lines[2].startswith("  first give docker the certificate")
-    assert lines[2].endswith(said)
-    assert lines[3].startswith("  try it: docker pull")
+    assert lines[2].startswith("  not protected: everybody with a client certificate")
+    assert lines[3].startswith("  first give docker the certificate")
+    assert lines[3].endswith(said)
+    assert lines[4].startswith("  try it: docker pull")
     with verifying(tmp_path, parties, "--log-format", "json") as other:
         first = json.loads(other.wait_for("docker push").splitlines()[0])
     assert first["first"].endswith(f"/etc/docker/certs.d/localhost:{other.port}")

@@ -24,7 +24,7 @@ sys.exit(workers.supervise([], int(sys.argv[2]), all_serve, lambda: True, **limi
 WORKER = """#!{python} -IS
 import os, signal, sys, time
 
-number, ready, life = (int(part) for part in os.environ["_OCISERVER_WORKER"].split(","))
+number, place, ready, life, *_ = (int(part) for part in os.environ["_OCISERVER_WORKER"].split(","))
 parent = os.getppid()
 
 

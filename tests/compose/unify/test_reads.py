@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from contextlib import aclosing
 from typing import Any, Literal
 
@@ -128,6 +129,9 @@ async def test_a_late_reader_is_closed() -> None:
         def __init__(self, reader: Any, aclose: Any) -> None:
             self._reader = reader
             self.aclose = aclose
+
+        def __aiter__(self) -> AsyncIterator[bytes]:
+            return aiter(self._reader)
 
         def __getattr__(self, name: str) -> Any:
             return getattr(self._reader, name)

@@ -79,16 +79,15 @@ async def test_a_repetition_repairs_a_write_that_failed_in_part(method: str, bro
     backends = await three()
     working = getattr(backends[broken], method)
     failing(backends[broken], method, OCIError("TOOMANYREQUESTS", headers={"Retry-After": "7"}))
-    backend = Unify(*backends)
     with refused("TOOMANYREQUESTS") as caught:
-        await WRITES[method](backend)
+        await WRITES[method](Unify(*backends))
     wire = marshal_error(caught.value)
     assert (wire.status, wire.headers) == (429, {"Retry-After": "7"})
     assert f"registry {broken + 1} of 3 failed where another did not" in wire.message
     for number, each in enumerate(backends):
         assert (await code_of(HAS[method](each)) is None) == (number != broken)
     setattr(backends[broken], method, working)
-    await WRITES[method](backend)
+    await WRITES[method](Unify(*backends))
     await HAS[method](backends[broken])
 
 

@@ -27,8 +27,9 @@ class Capabilities:
 
     Args:
         writes: pushes, uploads, mounts; otherwise they must be UNSUPPORTED.
-        deletes: deletions, and tags that move; otherwise they must be refused with `refusal`.
-        refusal: the code of a refused deletion.
+        deletes: deletions; otherwise they must be refused with `refusal`.
+        moves_tags: pushes that move a tag to another manifest; otherwise they must be refused with `refusal`.
+        refusal: the code of a refused deletion, and of a refused move of a tag.
         mounts: `mount_blob`; otherwise it is not tested.
         mounts_from_anywhere: `mount_blob` without a source; otherwise UNSUPPORTED.
         lists: `repositories` and `tags`; otherwise they are not tested.
@@ -45,6 +46,7 @@ class Capabilities:
 
     writes: bool = True
     deletes: bool = True
+    moves_tags: bool = True
     refusal: str = "DENIED"
     mounts: bool = True
     mounts_from_anywhere: bool = True
