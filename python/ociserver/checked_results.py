@@ -102,35 +102,6 @@ def _reader(value: Any) -> str | None:
         if not hasattr(place, name):
             return f"{shown(value)}, which has no {name}; it must return an ociserver.BlobReader"
     if not _is(value.descriptor, Descriptor):
-        return f"a Manifest whose descriptor is {shown(value.descriptor)}; it must be an ociserver.Descriptor"
-    return _fields(value.descriptor, "a Manifest with a Descriptor")
-
-
-def _pushed(value: object) -> str | None:
-    if not isinstance(value, PushedManifest):
-        return f"{shown(value)}; it must return an ociserver.PushedManifest"
-    if not _is(value.descriptor, Descriptor):
-        return f"a PushedManifest whose descriptor is {shown(value.descriptor)}; it must be an ociserver.Descriptor"
-    if not _is(value.tags, (tuple, list)) or not all(_is(tag, str) for tag in value.tags):
-        return f"a PushedManifest whose tags are {shown(value.tags)}; they must be a tuple of str"
-    if value.subject is not None and not _is(value.subject, str):
-        return f"a PushedManifest whose subject is {shown(value.subject)}; it must be a digest (str) or None"
-    return _fields(value.descriptor, "a PushedManifest with a Descriptor")
-
-
-def _url(value: object) -> str | None:
-    if value is None or (isinstance(value, Url) and isinstance(value.url, str)):
-        return None
-    return f"{shown(value)}; it must return an ociserver.Url or None"
-
-
-def _reader(value: Any) -> str | None:
-    # `async for` looks for its method in the class.
-    is_iterable = hasattr(type(value), "__aiter__")
-    for name in ("__aiter__", "aclose", "descriptor", "range"):
-        if not (is_iterable if name == "__aiter__" else hasattr(value, name)):
-            return f"{shown(value)}, which has no {name}; it must return an ociserver.BlobReader"
-    if not _is(value.descriptor, Descriptor):
         return f"a reader whose descriptor is {shown(value.descriptor)}; it must be an ociserver.Descriptor"
     span = value.range
     if not isinstance(span, tuple) or len(span) != 2 or not all(_is(end, int) for end in span):
