@@ -26,7 +26,7 @@ def files(store: Store) -> dict[str, Path]:
 def file_of(store: Store, digest: str) -> Path:
     """The file of a blob that is in one."""
     ((key,),) = rows(store, "SELECT key FROM copies WHERE digest = ?", digest)
-    return store.blobs.path(key)
+    return store.blob_folder.path(key)
 
 
 def age(store: Store, seconds: float, *tables: str) -> None:

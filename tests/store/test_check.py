@@ -98,7 +98,7 @@ async def test_a_file_that_cannot_be_read(store: Store, monkeypatch: pytest.Monk
     def fail(*_: Any) -> None:
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr("ociserver.store.check.hash_range", fail)
+    monkeypatch.setattr("ociserver.store.blob_folder.hash_range", fail)
     assert await found(store, content=True) == [("blob digest", digest, False)]
 
 
@@ -187,7 +187,7 @@ async def test_a_blob_that_a_manifest_lacks(store: Store) -> None:
 async def test_bytes_that_nothing_links(store: Store) -> None:
     digest = await push_blob(store, os.urandom(LARGE))
     await store.delete_blob(REPOSITORY, digest)
-    store.blobs.path("ab" * 16).write_bytes(b"orphan")
+    store.blob_folder.path("ab" * 16).write_bytes(b"orphan")
     checked = await check(store)
     assert sorted((one.kind, one.what) for one in checked.findings) == sorted(
         [("unlinked bytes", digest), ("unlinked bytes", "ab" * 16)]

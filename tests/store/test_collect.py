@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from ociserver.store import Store, StoreError
+from ociserver.store.blobs import HeldError
 from ociserver.store.check import check
 from ociserver.store.collect import Freed, Policy, Report, collect
 from ociserver.store.upload import INLINE_SIZE
@@ -83,7 +84,7 @@ async def test_an_unreferenced_blob_goes_in_two_steps(store: Store, size: int) -
 async def test_all_at_once_with_no_time_to_wait(store: Store) -> None:
     digest = await push_blob(store, os.urandom(LARGE))
     upload_id = await start(store, os.urandom(LARGE))
-    store.blobs.path("ff" * 16).write_bytes(b"nobody's")
+    store.blob_folder.path("ff" * 16).write_bytes(b"nobody's")
     age(store, 2 * HOUR)
     report = await collect(store, NOW)
     assert report.counts == {"unreferenced": 1, "unlinked": 1, "abandoned": 1, "unknown": 1}
@@ -110,7 +111,7 @@ async def test_it_tells_how_far_it_is(store: Store) -> None:
 
 
 async def test_a_file_whose_name_is_no_key_is_left_alone(store: Store) -> None:
-    stray = store.blobs.path("ab" * 16).with_name("lost+found")
+    stray = store.blob_folder.path("ab" * 16).with_name("lost+found")
     stray.write_bytes(b"somebody's")
     assert await freed(store, NOW) == {}
     assert stray.exists()
@@ -326,14 +327,14 @@ async def test_nobody_writes_to_an_upload_while_it_is_ended(store: Store, other:
     upload_id = await start(store, os.urandom(LARGE))
     with store.blobs.closed_to_writers(upload_id) as status:
         assert status
-        assert status.st_size == LARGE
+        assert status.size == LARGE
         assert not other.blobs.is_held(upload_id), "whoever only asks is in nobody's way"
         async with aclosing(await resume(other, upload_id)) as upload:
             with refused("RANGE_INVALID"):
                 await upload.write(b"x")
     async with aclosing(await resume(other, upload_id)) as upload:
         await upload.write(b"x")
-        with pytest.raises(BlockingIOError), store.blobs.closed_to_writers(upload_id):
+        with pytest.raises(HeldError), store.blobs.closed_to_writers(upload_id):
             pass
     with store.blobs.closed_to_writers("0" * 32) as status:
         assert status is None

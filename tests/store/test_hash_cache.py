@@ -85,7 +85,7 @@ def recorded(store: Store, upload_id: str) -> tuple[int, int]:
 
 
 def kept(store: Store) -> list[str]:
-    return list(store.uploads.hashes._entries)
+    return list(store.blob_folder.hashes._entries)
 
 
 async def test_a_request_ends_before_its_bytes_are_hashed(store: Store, read: list[tuple[int, int]]) -> None:
@@ -190,7 +190,7 @@ async def test_what_is_acknowledged_and_not_recorded_outlives_its_process(
 
 async def test_after_another_boot_all_is_read(store: Store, other: Store, read: list[tuple[int, int]]) -> None:
     content = os.urandom(WHOLE)
-    other.blobs._boot = os.urandom(BOOT_SIZE)
+    other.blob_folder.directory._boot = os.urandom(BOOT_SIZE)
     with no_hashing():
         upload_id = await start(store, content)
         await append(other, upload_id, content[FIRST + SECOND :])
@@ -285,7 +285,7 @@ async def test_what_a_request_that_was_broken_off_records_late(
     """Nobody writes other bytes into the file as long as it may still be recorded what is in it."""
     content, begun = os.urandom(WHOLE), asyncio.Event()
     upload_id = await start(store, content if commits else content[: FIRST + SECOND])
-    store.uploads.hashes.drop(upload_id)  # as then there is something to record
+    store.blob_folder.hashes.drop(upload_id)  # as then there is something to record
     if commits:
         await append(store, upload_id, content[FIRST + SECOND :])
     write = store.database.write
@@ -391,7 +391,7 @@ async def test_a_request_that_is_broken_off_while_it_records(store: Store, monke
     content = os.urandom(WHOLE)
     with no_hashing():
         upload_id = await start(store, content)
-        store.uploads.hashes.drop(upload_id)  # then it records the state, for the next request
+        store.blob_folder.hashes.drop(upload_id)  # then it records the state, for the next request
         upload = await resume(store, upload_id)
         await upload.write(content[FIRST + SECOND :])
         begun = asyncio.Event()
@@ -428,14 +428,14 @@ async def test_a_store_is_closed_while_it_hashes(folder: Path, read: list[tuple[
 
 async def test_with_many_at_work_a_request_waits_for_its_own(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     refusals = asyncio.Event()
-    has_room = store.uploads.hashes.has_room
+    has_room = store.blob_folder.hashes.has_room
 
     def noted() -> bool:
         if not has_room():
             refusals.set()
         return not refusals.is_set()
 
-    monkeypatch.setattr(store.uploads.hashes, "has_room", noted)
+    monkeypatch.setattr(store.blob_folder.hashes, "has_room", noted)
     contents = [os.urandom(WHOLE) for _ in range(MAX_UNFINISHED + 1)]
     with no_hashing():
         uploads = [await start(store, content) for content in contents[:-1]]
@@ -455,7 +455,7 @@ async def test_those_that_are_done_are_kept_beside(store: Store, read: list[tupl
     contents = [os.urandom(WHOLE) for _ in range(MAX_UNFINISHED + 1)]
     with no_hashing():
         uploads = [await start(store, content) for content in contents[:-1]]
-    for _, hashing in list(store.uploads.hashes._entries.values()):
+    for _, hashing in list(store.blob_folder.hashes._entries.values()):
         await wait_until_below(hashing, 0)
     with no_hashing():
         uploads.append(await start(store, contents[-1]))
@@ -466,7 +466,7 @@ async def test_those_that_are_done_are_kept_beside(store: Store, read: list[tupl
 
 
 async def test_of_many_the_first_is_forgotten(store: Store, read: list[tuple[int, int]]) -> None:
-    store.uploads.hashes = HashCache(max_entries=2)
+    store.blob_folder.hashes = HashCache(max_entries=2)
     contents = [os.urandom(WHOLE) for _ in range(3)]
     with no_hashing():
         uploads = [await start(store, content) for content in contents]
@@ -477,7 +477,7 @@ async def test_of_many_the_first_is_forgotten(store: Store, read: list[tuple[int
 
 
 async def test_what_would_be_long_to_read_again_is_recorded(store: Store) -> None:
-    store.uploads.record_every = 2 * THIRD
+    store.blob_folder.record_every = 2 * THIRD
     content = os.urandom(WHOLE)
     upload_id = await start(store, content)
     for end, size in (

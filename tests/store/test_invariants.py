@@ -183,7 +183,7 @@ async def test_any_process_goes_on_and_the_state_vouches_for_what_is_there(store
     """(test_uploads: any process, one writer)"""
     content = os.urandom(LARGE)
     upload_id = await start(store, content[:30_000])
-    os.truncate(store.blobs.path(upload_id), 20_000)
+    os.truncate(store.blob_folder.path(upload_id), 20_000)
     async with aclosing(await resume(other, upload_id)) as upload:
         assert upload.size == 20_000
         await upload.write(content[20_000:])

@@ -91,21 +91,21 @@ async def test_a_copy_that_is_replaced_between_two_looks(
     """Its row names a file that a re-push, in another process, has just deleted."""
     content = os.urandom(LARGE)
     digest = await push_blob(store, content)
-    look = store.blobs.open_file if how == "get" else store.blobs.size
+    look = store.blob_folder.directory.open_file if how == "get" else store.blob_folder.directory.size
 
     def replaced_meanwhile(key: str, *arguments: Any) -> Any:
         monkeypatch.undo()
         new = "0" * 32
-        path = store.blobs.path(key)
+        path = store.blob_folder.path(key)
         if small:
             rows(store, "UPDATE copies SET key = NULL, content = ?", content)
         else:
-            path.rename(store.blobs.path(new))
+            path.rename(store.blob_folder.path(new))
             rows(store, "UPDATE copies SET key = ?", new)
         path.unlink(missing_ok=True)
         return look(key, *arguments)
 
-    monkeypatch.setattr(store.blobs, "open_file" if how == "get" else "size", replaced_meanwhile)
+    monkeypatch.setattr(store.blob_folder.directory, "open_file" if how == "get" else "size", replaced_meanwhile)
     if how == "get":
         assert await read_blob(store, digest) == content
     else:
@@ -158,10 +158,10 @@ async def test_an_open_blob_says_where_it_is(store: Store, folder: Path) -> None
         assert isinstance(blob.location, File)
         assert os.pread(blob.location.descriptor, blob.location.length, blob.location.offset) == content[100:200]
         assert len(list(open_files(folder))) == 1
-        assert store.blobs.readers == 1
+        assert store.blob_folder.directory.readers == 1
     await blob.aclose()
     assert list(open_files(folder)) == []
-    assert store.blobs.readers == 0
+    assert store.blob_folder.directory.readers == 0
     async with aclosing(await store.get_blob(REPOSITORY, await push_blob(store, b"small"))) as small:
         assert small.location == b"small"
 
@@ -177,7 +177,7 @@ async def test_a_reader_that_is_cancelled_closes_its_file(store: Store, folder: 
     await asyncio.gather(task, return_exceptions=True)
     await asyncio.sleep(0.05)
     assert list(open_files(folder)) == []
-    assert store.blobs.readers == 0
+    assert store.blob_folder.directory.readers == 0
 
 
 @pytest.mark.usefixtures("in_memory")

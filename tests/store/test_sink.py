@@ -77,7 +77,7 @@ async def test_what_comes_first_is_recorded_whatever_was_kept(store: Store, othe
     content = os.urandom(LARGE)
     upload_id = await start(store)
     store.uploads.forget(upload_id)
-    store.blobs.path(upload_id).write_bytes(b"of a process that was killed")
+    store.blob_folder.path(upload_id).write_bytes(b"of a process that was killed")
     for _ in range(2):
         async with aclosing(await resume(store, upload_id, 0)) as upload:
             assert await upload.open_sink()

@@ -132,14 +132,14 @@ async def test_another_process_goes_on_without_reading_again(store: Store, other
 async def test_after_another_boot_it_is_read_again(store: Store, other: Store, hashed: list[int]) -> None:
     content = os.urandom(LARGE)
     upload_id = await start(store, content[:20_000])
-    other.blobs._boot = os.urandom(16)
+    other.blob_folder.directory._boot = os.urandom(16)
     await finish(other, upload_id, content[20_000:], digest_of(content))
     assert hashed == [20_000]
 
 
 async def test_where_boots_have_no_name_it_is_read_again(store: Store, other: Store, hashed: list[int]) -> None:
     content = os.urandom(LARGE)
-    store.blobs._boot = other.blobs._boot = NO_BOOT
+    store.blob_folder.directory._boot = other.blob_folder.directory._boot = NO_BOOT
     upload_id = await start(store, content[:20_000])
     await finish(other, upload_id, content[20_000:], digest_of(content))
     assert hashed == [20_000]
@@ -153,7 +153,11 @@ async def test_where_boots_have_no_name_it_is_read_again(store: Store, other: St
 async def test_a_state_that_means_nothing(store: Store, hashed: list[int], state: bytes | None) -> None:
     content = os.urandom(LARGE)
     upload_id = await start(store, content[:20_000])
-    rows(store, "UPDATE uploads SET state = ?", store.blobs.boot + b"\xff" * 50 if state is None else state)
+    rows(
+        store,
+        "UPDATE uploads SET state = ?",
+        store.blob_folder.directory.boot + b"\xff" * 50 if state is None else state,
+    )
     await finish(store, upload_id, content[20_000:], digest_of(content))
     assert hashed == [20_000]
 
@@ -164,7 +168,7 @@ async def test_a_state_of_other_bytes_is_not_taken(store: Store, hashed: list[in
     upload_id = await start(store, content[:20_000])
     hasher = Hasher(algorithm)
     hasher.update(content[:size])
-    rows(store, "UPDATE uploads SET state = ?", store.blobs.boot + hasher.save() + bytes(STAMP_SIZE))
+    rows(store, "UPDATE uploads SET state = ?", store.blob_folder.directory.boot + hasher.save() + bytes(STAMP_SIZE))
     await finish(store, upload_id, content[20_000:], digest_of(content))
     assert hashed == [20_000]
 
@@ -174,7 +178,7 @@ async def test_a_state_of_fewer_bytes_needs_the_others(store: Store, hashed: lis
     upload_id = await start(store, content[:20_000])
     hasher = Hasher()
     hasher.update(content[:12_345])
-    rows(store, "UPDATE uploads SET state = ?", store.blobs.boot + hasher.save() + bytes(STAMP_SIZE))
+    rows(store, "UPDATE uploads SET state = ?", store.blob_folder.directory.boot + hasher.save() + bytes(STAMP_SIZE))
     await finish(store, upload_id, content[20_000:], digest_of(content))
     assert hashed == [20_000 - 12_345]
 
@@ -184,7 +188,7 @@ async def test_a_state_of_a_version_that_stamped_none(store: Store, hashed: list
     upload_id = await start(store, content[:20_000])
     hasher = Hasher()
     hasher.update(content[:20_000])
-    rows(store, "UPDATE uploads SET state = ?", store.blobs.boot + hasher.save())
+    rows(store, "UPDATE uploads SET state = ?", store.blob_folder.directory.boot + hasher.save())
     await finish(store, upload_id, content[20_000:], digest_of(content))
     assert hashed == [20_000]
 
@@ -192,7 +196,7 @@ async def test_a_state_of_a_version_that_stamped_none(store: Store, hashed: list
 async def test_bytes_that_a_power_cut_took_are_not_vouched_for(store: Store) -> None:
     content = os.urandom(LARGE)
     upload_id = await start(store, content[:20_000])
-    os.truncate(store.blobs.path(upload_id), 12_345)
+    os.truncate(store.blob_folder.path(upload_id), 12_345)
     async with aclosing(await resume(store, upload_id)) as upload:
         assert upload.size == 12_345
     async with aclosing(await resume(store, upload_id, 20_000)) as upload:
@@ -209,9 +213,9 @@ async def test_bytes_that_a_power_cut_took_are_not_vouched_for(store: Store) -> 
 async def test_bytes_that_became_others_are_found_after_a_boot(store: Store, other: Store) -> None:
     content = os.urandom(LARGE)
     upload_id = await start(store, content)
-    with store.blobs.path(upload_id).open("r+b") as file:
+    with store.blob_folder.path(upload_id).open("r+b") as file:
         file.write(bytes(4096))
-    other.blobs._boot = os.urandom(16)
+    other.blob_folder.directory._boot = os.urandom(16)
     async with aclosing(await resume(other, upload_id)) as upload:
         with refused("DIGEST_INVALID"):
             await upload.commit(digest_of(content))
@@ -222,7 +226,7 @@ async def test_bytes_that_became_others_are_found_after_a_boot(store: Store, oth
 async def test_a_file_that_is_gone(store: Store) -> None:
     content = os.urandom(LARGE)
     upload_id = await start(store, content)
-    store.blobs.path(upload_id).unlink()
+    store.blob_folder.path(upload_id).unlink()
     async with aclosing(await resume(store, upload_id)) as upload:
         assert upload.size == 0
     await finish(store, upload_id, content, digest_of(content))
@@ -235,7 +239,7 @@ async def test_bytes_that_go_while_they_are_written(store: Store) -> None:
         await upload.write(content)
         while files(store)[upload.id].stat().st_size < LARGE:  # noqa: ASYNC110 - a file tells nobody
             await asyncio.sleep(0.001)
-        os.truncate(store.blobs.path(upload.id), 10)
+        os.truncate(store.blob_folder.path(upload.id), 10)
         with refused("BLOB_UPLOAD_INVALID"):
             await upload.commit(digest_of(content))
     with refused("BLOB_UNKNOWN"):
@@ -260,7 +264,7 @@ async def test_what_was_never_acknowledged_counts(store: Store, other: Store) ->
 async def test_a_file_without_a_record(store: Store) -> None:
     """The process died before the first PATCH ended: there is a file, and the row counts nothing."""
     upload_id = await start(store)
-    store.blobs.path(upload_id).write_bytes(b"never acknowledged")
+    store.blob_folder.path(upload_id).write_bytes(b"never acknowledged")
     await finish(store, upload_id, b"small", digest_of(b"small"))
     assert await read_blob(store, digest_of(b"small")) == b"small"
     assert set(files(store)) <= {upload_id}
@@ -700,10 +704,10 @@ async def test_few_bytes_that_become_many(store: Store, other: Store) -> None:
 async def test_few_bytes_beside_what_a_process_has_left_in_a_file(store: Store) -> None:
     """It died before it recorded that the bytes are in a file now."""
     upload_id = await start(store, b"few bytes")
-    store.blobs.path(upload_id).write_bytes(b"never acknowledged")
+    store.blob_folder.path(upload_id).write_bytes(b"never acknowledged")
     await finish(store, upload_id, b"", digest_of(b"few bytes"))
     upload_id = await start(store, b"few bytes")
-    store.blobs.path(upload_id).write_bytes(b"never acknowledged")
+    store.blob_folder.path(upload_id).write_bytes(b"never acknowledged")
     more = os.urandom(LARGE)
     await finish(store, upload_id, more, digest_of(b"few bytes" + more))
 
@@ -724,9 +728,9 @@ async def test_few_bytes_survive_that_their_file_cannot_be_written(
     restore = UploadFile.restore
     with ExitStack() as stack:
 
-        async def restore_on_full_disk(file: UploadFile, size: int, state: bytes) -> None:
+        async def restore_on_full_disk(file: UploadFile, size: int, state: bytes, algorithm: str) -> bytes | None:
             stack.enter_context(full_disk(store))
-            await restore(file, size, state)
+            return await restore(file, size, state, algorithm)
 
         stack.enter_context(busy_disk(tmp_path))
         stack.enter_context(monkeypatch.context()).setattr(UploadFile, "restore", restore_on_full_disk)

@@ -16,6 +16,7 @@ from ociserver.manifests import read_pushed
 from ociserver.meter import Figures, Meter
 from ociserver.store import figures, manifests, reads, writes
 from ociserver.store.api_keys import ApiKeys
+from ociserver.store.blob_folder import BlobFolder
 from ociserver.store.directory import Directory
 from ociserver.store.disk_reserve import Reserve
 from ociserver.store.errors import StoreError, is_full_below, of_disk
@@ -81,8 +82,11 @@ class Store(Reading, reads_nowait=True):
         self.has_own_database: Final = database is None
         """Whether the database is in the folder."""
         database = database or SQLite(self.path / DATABASE, durability, self.modes, meter=meter)
-        blobs = Directory(self.path / BLOBS, sync=durability != "off", settle=database.settle, modes=self.modes)
-        super().__init__(database, blobs, renew_after_s)
+        self.blob_folder = BlobFolder(
+            Directory(self.path / BLOBS, sync=durability != "off", settle=database.settle, modes=self.modes)
+        )
+        """`blobs`, for what needs their files."""
+        super().__init__(database, self.blob_folder, renew_after_s)
         self.room = Room(self.path, Reserve(self.path / "registry.reserve", self.modes), database.owed)
         self.upkeep = Upkeep(database, self.room)
         self.uploads = Uploads(self.database, self.blobs, self.room, self.upkeep, self._read_cache)
@@ -260,7 +264,6 @@ class Store(Reading, reads_nowait=True):
     async def _close(self) -> None:
         await self.upkeep.stop()
         await self.database.close()
-        await self.uploads.close()
         await self.blobs.close()
 
 

@@ -9,9 +9,10 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Final, Literal
 
-from ociserver._core import Hasher, ManifestInfo, digest_of, hash_range, read_stored_manifest
+from ociserver._core import ManifestInfo, digest_of, read_stored_manifest
 from ociserver.store import checking, collecting
 from ociserver.store.backend import Store
+from ociserver.store.blobs import UnreadableError
 from ociserver.store.collect import unknown_files
 from ociserver.store.transaction import Row
 
@@ -192,18 +193,12 @@ async def _verdict(
         return "blob missing", f"its file {key} does not exist"
     if there != size:
         return "blob size", f"its file {key} has {there} bytes, and should have {size}"
-    fd = store.blobs.open_file(key, size) if content else None
-    if fd is None:
-        return None, ""
-    hasher = Hasher(algorithm)
     try:
-        await store.blobs.read(lambda: hash_range(fd, 0, size, hasher))
-    except OSError as error:
+        found = await store.blobs.digest(key, size, algorithm) if content else None
+    except UnreadableError as error:
         return "blob digest", f"its file {key} cannot be read: {error}"
-    finally:
-        os.close(fd)
-    if hasher.digest() != digest:
-        return "blob digest", f"its file {key} hashes to {hasher.digest()}"
+    if found not in (None, digest):
+        return "blob digest", f"its file {key} hashes to {found}"
     return None, ""
 
 

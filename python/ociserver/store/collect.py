@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -18,7 +17,7 @@ from typing import Final, Literal
 
 from ociserver.store import collecting
 from ociserver.store.backend import Store
-from ociserver.store.directory import FAN_OUT, Found
+from ociserver.store.blobs import Found, HeldError
 from ociserver.store.errors import StoreError
 from ociserver.store.folder import COLLECTION
 from ociserver.store.transaction import LeaseHeldError, Row, Transaction
@@ -176,7 +175,7 @@ class _Sweep:
             rows = await self._store.database.read(
                 collecting.count_candidates(self._uploads_before, self._links_before, self._before(self._grace_s))
             )
-            self._total = rows + FAN_OUT
+            self._total = rows + self._store.blobs.scan_steps
         for part in (self._manifests(), self._uploads(), self._links(), self._copies(), self._files()):
             async for freed in part:
                 yield freed
@@ -222,8 +221,8 @@ class _Sweep:
         """End an upload. Returns what this frees; None if a client has written to the upload meanwhile."""
         store, before = self._store, self._uploads_before
         # The row does not record every write, but the modification time of the file shows it.
-        with contextlib.suppress(BlockingIOError), store.blobs.closed_to_writers(upload_id) as file:
-            if file and file.st_mtime >= before:
+        with contextlib.suppress(HeldError), store.blobs.closed_to_writers(upload_id) as file:
+            if file and file.modified >= before:
                 return None
             if not self._dry_run:
                 # First the row, so that a commit of the upload fails. From then on nothing needs the file.
@@ -231,7 +230,7 @@ class _Sweep:
                     return None
                 await store.blobs.delete([upload_id])
             if file:
-                return Freed("abandoned", upload_id, repository, file.st_size)
+                return Freed("abandoned", upload_id, repository, file.size)
             return Freed("abandoned", upload_id, repository, size, in_database=not self._dry_run)
         return None
 
@@ -273,7 +272,7 @@ class _Sweep:
                 yield Freed("unknown", file.key, None, file.size)
             if not self._dry_run:
                 self.compacted += await self._store.upkeep.compact_when_full()
-            self._progress(self._total - FAN_OUT + page[-1].folder)
+            self._progress(self._total - self._store.blobs.scan_steps + page[-1].step)
 
     def _before(self, age_s: float) -> int:
         """The time before which a record has this age. Times are recorded in whole seconds, rounded down."""
@@ -284,8 +283,7 @@ class _Sweep:
 
 async def unknown_files(store: Store, page_size: int = PAGE) -> AsyncIterator[tuple[list[Found], list[Found]]]:
     """Pages of all files, each with those of them that neither an upload nor a copy has."""
-    found = iter(store.blobs.keys())
-    while batch := await store.blobs.read(lambda: list(itertools.islice(found, page_size))):
+    async for batch in store.blobs.scan(page_size):
         # The row of an upload exists before its file, and one transaction replaces it by the row of a copy. So if
         # neither has the file after it was seen in the folder, nothing needs it.
         known = await store.database.read(collecting.known_keys([file.key for file in batch]))

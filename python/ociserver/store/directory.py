@@ -12,19 +12,19 @@ import fcntl
 import os
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeVar
 
 from ociserver._core import Appender
 from ociserver.backlog import wait_until_called
 from ociserver.errors import OCIError
+from ociserver.store.blobs import Found, HeldError, Status
 from ociserver.store.disk import boot_id, sync_folders_above
 from ociserver.store.errors import of_disk
 from ociserver.store.failpoint import reach
 from ociserver.store.modes import PRIVATE, Modes
 
-__all__ = ["FAN_OUT", "Directory", "Found"]
+__all__ = ["FAN_OUT", "Directory"]
 
 Result = TypeVar("Result")
 
@@ -38,18 +38,8 @@ FAN_OUT: Final = 256
 """The number of folders. Each is named by the first two digits of the keys of its files."""
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
-    """A file that a scan has found. `folder` is the number of its folder, below `FAN_OUT`."""
-
-    folder: int
-    key: str
-    size: int
-    modified: float
-
-
 class Directory:
-    """The blob part of a store, on a file system.
+    """The files that hold the contents of a store, with the threads that use them.
 
     Args:
         root: a folder that nothing else uses.
@@ -176,15 +166,15 @@ class Directory:
         try:
             with self.closed_to_writers(key):
                 return False
-        except BlockingIOError:
+        except HeldError:
             return True
 
     @contextlib.contextmanager
-    def closed_to_writers(self, key: str) -> Iterator[os.stat_result | None]:
+    def closed_to_writers(self, key: str) -> Iterator[Status | None]:
         """Keep every process from writing to the file of an upload. Yields its status; None if there is no file.
 
         Raises:
-            BlockingIOError: a process is writing to it.
+            HeldError: a process is writing to it.
         """
         try:
             fd = os.open(self._name(key), os.O_RDONLY | os.O_CLOEXEC)
@@ -193,8 +183,12 @@ class Directory:
             return
         try:
             # A shared lock keeps out writers, but not other calls of this method.
-            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            yield os.fstat(fd)
+            try:
+                fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise HeldError from None
+            there = os.fstat(fd)
+            yield Status(there.st_size, there.st_mtime)
         finally:
             os.close(fd)
 
@@ -206,10 +200,6 @@ class Directory:
             return None
         except OSError as error:
             raise of_disk(error) from None
-
-    def is_whole(self, key: str, size: int) -> bool:
-        """Whether a file exists and has this size."""
-        return self.size(key) == size
 
     def open_file(self, key: str, size: int) -> int | None:
         """Open a copy for reading; None if the file is missing or has another size."""
@@ -242,7 +232,7 @@ class Directory:
                 raise of_disk(error) from None
 
     def keys(self) -> Iterator[Found]:
-        """All files, in no order. This blocks, so call it in a thread."""
+        """All files, folder by folder, which are the steps. This blocks, so call it in a thread."""
         for number in range(FAN_OUT):
             with os.scandir(self._root / f"{number:02x}") as entries:
                 for entry in entries:
@@ -252,7 +242,7 @@ class Directory:
                         status = entry.stat()
                     except FileNotFoundError:
                         continue
-                    yield Found(number, entry.name, status.st_size, status.st_mtime)
+                    yield Found(number, entry.name, status.st_size)
 
     def is_empty(self) -> bool:
         """Whether there is no file at all."""

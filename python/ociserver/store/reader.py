@@ -1,4 +1,4 @@
-"""Readers of a blob: from its row in the database, or from its file."""
+"""Reads a blob from its file."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ociserver._core import read_at, read_cached
 from ociserver.interface import Descriptor, File
 from ociserver.store.directory import Directory
 
-__all__ = ["FileReader", "InlineReader"]
+__all__ = ["FileReader"]
 
 READ_SIZE: Final = 256 * 1024
 """Bytes of one read. The reason for this size is in `BlobReader.__aiter__`."""
@@ -22,27 +22,6 @@ reached 3.2 GB/s instead of 2.7, and for a few downloads twice the memory does n
 
 FEW: Final = 8
 """The most open files that count as few."""
-
-
-class InlineReader:
-    """A small blob, or a part of it, which is in memory already."""
-
-    def __init__(self, descriptor: Descriptor, content: bytes, start: int, stop: int) -> None:
-        self.descriptor = descriptor
-        self.range = (start, stop)
-        self.location = content if stop - start == len(content) else content[start:stop]
-        self._content = content
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        if self.location:
-            yield self.location
-
-    async def part(self, start: int, stop: int) -> AsyncIterator[bytes]:
-        """Any part of the blob."""
-        yield self._content[start:stop]
-
-    async def aclose(self) -> None:
-        """Do nothing: there is nothing to release."""
 
 
 class FileReader:

@@ -12,11 +12,11 @@ from ociserver._core import ByteRange
 from ociserver.errors import OCIError
 from ociserver.interface import BlobReader, Descriptor, Manifest
 from ociserver.store import manifests, reads, writes
-from ociserver.store.directory import Directory
+from ociserver.store.blobs import Blobs
+from ociserver.store.inline_reader import InlineReader
 from ociserver.store.lists import Lists
 from ociserver.store.nowait_reads import NowaitReads
 from ociserver.store.read_cache import ReadCache
-from ociserver.store.reader import FileReader, InlineReader
 from ociserver.store.reads import Link, Resolved, StoredContent
 from ociserver.store.transaction import Metadata, Transaction
 
@@ -36,11 +36,11 @@ class Reading(Lists, reads_nowait=True):
 
     Args:
         database: has the metadata, and small contents.
-        blobs: has the files.
+        blobs: has large contents.
         renew_after_s: a HEAD renews a blob or a manifest at most this often, in seconds.
     """
 
-    def __init__(self, database: Metadata, blobs: Directory, renew_after_s: float) -> None:
+    def __init__(self, database: Metadata, blobs: Blobs, renew_after_s: float) -> None:
         self.database = database
         self.blobs = blobs
         self.renew_after_s = renew_after_s
@@ -64,9 +64,9 @@ class Reading(Lists, reads_nowait=True):
             if copy.content is not None:
                 return InlineReader(descriptor, copy.content, *span)
             assert copy.key is not None
-            fd = self.blobs.open_file(copy.key, copy.size)
-            if fd is not None:
-                return FileReader(self.blobs, descriptor, fd, *span)
+            reader = self.blobs.read(copy.key, descriptor, *span)
+            if reader is not None:
+                return reader
             if copy.key == seen:
                 raise OCIError("BLOB_UNKNOWN")
             # A push may have replaced the copy since it was found. Then the next search finds another key.

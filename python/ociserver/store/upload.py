@@ -11,9 +11,9 @@ from ociserver._core import digest_of
 from ociserver.digests import check_digest
 from ociserver.errors import OCIError
 from ociserver.interface import CHUNK_SIZE, Descriptor
+from ociserver.store.blobs import UploadContent
 from ociserver.store.errors import is_full
 from ociserver.store.reads import UploadRow
-from ociserver.store.upload_file import UploadFile
 from ociserver.store.upload_state import TRANSITIONS, UNCLAIMED, Event, State
 from ociserver.store.uploads import INLINE_SIZE, Claim, Uploads, content_of, is_in_file
 
@@ -44,7 +44,7 @@ class Upload:
         row: UploadRow,
         offset: int | None = None,
         state: State = State.OPENED,
-        locked: tuple[Claim, UploadFile] | None = None,
+        locked: tuple[Claim, UploadContent] | None = None,
     ) -> None:
         self._uploads = uploads
         self._repository = repository
@@ -57,7 +57,7 @@ class Upload:
         self._claim: Claim | None = None
         # All bytes of the upload, while there is no file.
         self._buffer = content_of(row) or b""
-        self._file: UploadFile | None = None
+        self._file: UploadContent | None = None
         # Size of the file before this request.
         self._acknowledged = 0
         self._touched = time.monotonic()
@@ -102,7 +102,7 @@ class Upload:
                 self._file.check()
         return self.size
 
-    async def open_sink(self) -> UploadFile | None:
+    async def open_sink(self) -> UploadContent | None:
         """The file, for bytes that are about to come; None if there is no file yet: `write` creates it."""
         if self._state is State.ENDED:
             return None
@@ -208,13 +208,13 @@ class Upload:
         """Whether a file must be locked before anything is written."""
         return is_in_file(self._row) or (not self._file_unchecked and self._uploads.has_file(self.id))
 
-    def _take(self, claim: Claim, held: tuple[UploadFile, UploadRow] | None) -> None:
+    def _take(self, claim: Claim, held: tuple[UploadContent, UploadRow] | None) -> None:
         self._change(Event.CLAIM)
         self._claim = claim
         if held is not None:
             self._use_file(*held)
 
-    def _use_file(self, file: UploadFile, row: UploadRow) -> None:
+    def _use_file(self, file: UploadContent, row: UploadRow) -> None:
         self._file, self._row, self._buffer = file, row, b""
         self._acknowledged = file.size if is_in_file(row) else 0
 
@@ -266,7 +266,7 @@ class Upload:
             self._touched = now
             await self._uploads.touch(self.id)
 
-    async def _move_to_file(self) -> UploadFile:
+    async def _move_to_file(self) -> UploadContent:
         """Create the file, and write to it what is in memory."""
         try:
             held = await self._uploads.hold(self._repository, self.id, make=True)
@@ -300,7 +300,7 @@ class Upload:
             await self._look_again()
         return digest_of(self._buffer, algorithm) if self._file is None else await self._file.digest(algorithm)
 
-    async def _finish_file(self, file: UploadFile) -> None:
+    async def _finish_file(self, file: UploadContent) -> None:
         try:
             await file.finish()
         except Exception:

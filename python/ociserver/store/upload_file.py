@@ -98,14 +98,13 @@ class _Restored:
 
 
 class UploadFile:
-    """A `Sink` over an open and locked file. The lock ends with the descriptor, or the process.
+    """An `UploadContent` over an open and locked file. The lock ends with the descriptor, or the process.
 
     Args:
         blobs: the folder that the file is in.
         hashes: the hashes of uploads between two requests.
         key: the key of the file.
         fd: the descriptor, open for writing and locked. `close` closes it.
-        algorithm: the algorithm of the hash.
         record_every: bytes after which the state is recorded again.
     """
 
@@ -115,7 +114,6 @@ class UploadFile:
         hashes: HashCache,
         key: str,
         fd: int,
-        algorithm: str,
         *,
         record_every: int = RECORD_EVERY,
     ) -> None:
@@ -123,7 +121,7 @@ class UploadFile:
         self._hashes = hashes
         self._key = key
         self._fd = fd
-        self._algorithm = algorithm
+        self._algorithm = ""
         self._record_every = record_every
         self._state = State.LOCKED
         self._restored = _Restored(0, (b"", 0), has_hash=False)
@@ -142,17 +140,14 @@ class UploadFile:
         """The state; see "Theory of operation"."""
         return self._state
 
-    async def restore(self, size: int, state: bytes) -> None:
-        """Continue where the file ends.
+    async def restore(self, size: int, state: bytes, algorithm: str) -> bytes | None:
+        """`UploadContent.restore`.
 
         Bytes behind the recorded ones were sent in this order, by a process that may have been killed before it
         acknowledged them: they count. After a power cut the file may be shorter than was recorded, or have other bytes:
         then the digest is wrong at commit.
-
-        Args:
-            size: bytes that were recorded. 0: nothing was recorded, so the file is emptied.
-            state: the state that was recorded with them.
         """
+        self._algorithm = algorithm
         fd, there = self._fd, os.fstat(self._fd)
         self.size = there.st_size if size else 0
         if there.st_size > self.size:
@@ -165,6 +160,8 @@ class UploadFile:
             hasher = self._trusted(size, state) if self.size >= size else None
             hashing = BackgroundHasher.resume(await self._read(hasher or Hasher(self._algorithm)))
         self._grow_with(hashing)
+        # The recorded hash must not be used for other bytes in the place of those that are missing.
+        return NO_BOOT if self.size < size else None
 
     async def write(self, data: bytes) -> None:
         """Append bytes, and wait while more than the high-water mark waits to be written and hashed.

@@ -4,7 +4,7 @@ Theory of operation
 ===================
 An upload outlives its requests: its row in the database says that it exists. Each request opens an `Upload`, writes,
 and either suspends it (`aclose`), commits it or cancels it. `Uploads` does what concerns the database and other
-requests; `UploadFile` does what concerns the file. `Upload` decides which comes when.
+requests; `UploadContent` (`blobs`) does what concerns the file. `Upload` decides which comes when.
 
 Where the bytes are
 -------------------

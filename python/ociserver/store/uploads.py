@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import re
 import secrets
 from functools import partial
@@ -14,15 +13,12 @@ from ociserver.errors import OCIError
 from ociserver.interface import Descriptor
 from ociserver.lru import LRU
 from ociserver.store import collecting, reads, writes
-from ociserver.store.directory import Directory
-from ociserver.store.disk import BOOT_SIZE, NO_BOOT
-from ociserver.store.hash_cache import HashCache
+from ociserver.store.blobs import Blobs, UploadContent
 from ociserver.store.read_cache import ReadCache
 from ociserver.store.reads import UploadRow
 from ociserver.store.room import Room
 from ociserver.store.transaction import Metadata
 from ociserver.store.upkeep import Upkeep
-from ociserver.store.upload_file import RECORD_EVERY, UploadFile
 from ociserver.store.writes import CheckedCopy, UncheckedCopyError
 
 __all__ = ["INLINE_SIZE", "Claim", "Uploads", "content_of", "is_in_file", "is_upload_id"]
@@ -30,9 +26,8 @@ __all__ = ["INLINE_SIZE", "Claim", "Uploads", "content_of", "is_in_file", "is_up
 INLINE_SIZE: Final = 16 * 1024
 """The most bytes of a blob that is kept in the database: one commit, instead of a file and two syncs."""
 
-_IN_ROW: Final = b"\xff" * BOOT_SIZE
-"""Begins the state of an upload whose bytes are all in its row, behind this. The other states begin with the id of a
-boot."""
+_IN_ROW: Final = b"\xff" * 16
+"""Begins the state of an upload whose bytes are all in its row, behind this. The states of `UploadContent` do not."""
 
 MAX_REMEMBERED: Final = 256
 """Rows that are remembered, some 0.5 KiB each and up to 16 KiB of content."""
@@ -43,13 +38,13 @@ _log = logging.getLogger("ociserver")
 
 
 def is_upload_id(text: str) -> bool:
-    """Whether an upload can have this id. An id is the name of a file, so check each id that a client sends."""
+    """Whether an upload can have this id. An id is a key of `Blobs`, so check each id that a client sends."""
     return _ID.fullmatch(text) is not None
 
 
 def content_of(row: UploadRow) -> bytes | None:
     """All bytes of an upload, if they are in its row and not in a file."""
-    content = row.state[BOOT_SIZE:]
+    content = row.state[len(_IN_ROW) :]
     return content if row.state.startswith(_IN_ROW) and len(content) == row.size else None
 
 
@@ -79,7 +74,6 @@ class Uploads:
         upkeep: runs transactions that need space, and those that free space.
         read_cache: caches rows until anything is committed.
         inline_size: the most bytes of an upload that are kept in its row.
-        record_every: see `UploadFile`.
         max_remembered: rows that are remembered.
 
     """
@@ -87,19 +81,15 @@ class Uploads:
     def __init__(
         self,
         database: Metadata,
-        blobs: Directory,
+        blobs: Blobs,
         room: Room,
         upkeep: Upkeep,
         read_cache: ReadCache,
         *,
         inline_size: int = INLINE_SIZE,
-        record_every: int = RECORD_EVERY,
         max_remembered: int = MAX_REMEMBERED,
     ) -> None:
         self.inline_size = inline_size
-        self.record_every = record_every
-        self.hashes = HashCache()
-        """The hashes of uploads between two requests."""
         self._database = database
         self._blobs = blobs
         self._room = room
@@ -109,10 +99,6 @@ class Uploads:
         self._claims: dict[str, Claim] = {}
         # Repository and row, by the id of the upload.
         self._remembered: LRU[str, tuple[str, UploadRow]] = LRU(max_remembered)
-
-    async def close(self) -> None:
-        """Drop the hashes, and wait for the threads that hash."""
-        await self.hashes.close()
 
     @property
     def claimed(self) -> frozenset[str]:
@@ -184,7 +170,7 @@ class Uploads:
         if self._claims.get(claim.upload_id) is claim:
             del self._claims[claim.upload_id]
 
-    async def hold(self, repository: str, upload_id: str, *, make: bool) -> tuple[UploadFile, UploadRow] | None:
+    async def hold(self, repository: str, upload_id: str, *, make: bool) -> tuple[UploadContent, UploadRow] | None:
         """Lock the file of an upload, and only then read how far the upload is.
 
         Before it has the lock, another process may have committed the upload: then the file belongs to a blob.
@@ -200,31 +186,29 @@ class Uploads:
         Raises:
             OCIError: RANGE_INVALID while another process writes to it; BLOB_UPLOAD_UNKNOWN if it has ended.
         """
-        fd = await self._blobs.lock(upload_id) if make else self._blobs.lock_existing(upload_id)
-        if fd is None:
+        file = await self._blobs.hold(upload_id, make=make)
+        if file is None:
             return None
         try:
             row = await self.find(repository, upload_id)
         except BaseException as error:
-            os.close(fd)
+            file.close()
             if make and isinstance(error, OCIError) and error.code == "BLOB_UPLOAD_UNKNOWN":
-                # The upload has ended, and `lock` may just have created its file again.
+                # The upload has ended, and `Blobs.hold` may just have created its file again.
                 await asyncio.shield(self.discard(upload_id))
             raise
-        file = UploadFile(self._blobs, self.hashes, upload_id, fd, row.algorithm, record_every=self.record_every)
         try:
             content = content_of(row)
             if content is None:
-                await file.restore(row.size, row.state)
+                state = await file.restore(row.size, row.state, row.algorithm)
+                if state is not None:
+                    row = await self.record(row, file.size, state)
             else:
-                await file.restore(0, b"")
+                await file.restore(0, b"", row.algorithm)
                 await file.write(content)
                 # The content was acknowledged: it must be in the file before a record replaces it in the row.
                 await file.written()
                 file.check()
-            if file.size < row.size:
-                # Bytes are missing. The recorded hash must not be used for other bytes in their place.
-                row = await self.record(row, file.size, NO_BOOT)
         except BaseException:
             file.close()
             raise
@@ -236,7 +220,7 @@ class Uploads:
         Args:
             row: as the caller knows the upload.
             size: bytes that it has now.
-            state: of its file (`UploadFile.suspend`).
+            state: of its content (`UploadContent.suspend`).
 
         Raises:
             OCIError: RANGE_INVALID if another writer has recorded another size since, BLOB_UPLOAD_UNKNOWN if the upload
@@ -291,13 +275,11 @@ class Uploads:
         if await self._upkeep.free(partial(writes.end_upload, upload_id), durable=False):
             if upload_id in self._claims:
                 self._claims[upload_id].has_ended = True
-            self.hashes.drop(upload_id)
             await self._blobs.delete([upload_id])
 
     async def discard(self, upload_id: str) -> None:
         """Delete the file of an upload that has ended, unless it has become the file of a blob."""
         if not await self._database.read(collecting.known_keys([upload_id])):
-            self.hashes.drop(upload_id)
             await self._blobs.delete([upload_id])
 
     def _now(self) -> int:

@@ -159,7 +159,7 @@ async def test_collection_and_check_beside_another_node(
     checked = await check(two, content=True)
     assert (checked.findings, checked.manifests) == ([], 1)
     key = await connection.fetchval("SELECT key FROM copies WHERE key IS NOT NULL")
-    one.blobs.path(key).write_bytes(b"x" * 50_000)
+    one.blob_folder.path(key).write_bytes(b"x" * 50_000)
     await check(two, content=True, repair=True)
     with pytest.raises(OCIError):
         await one.get_blob(REPOSITORY, digest_of(kept))

@@ -189,7 +189,7 @@ class Fetching:
 
     def _path_of(self, note: Note, lock: Lock) -> Path:
         """The file that the other process writes."""
-        path = self._store.blobs.path(note.upload) if note.upload and self._store else lock.spool
+        path = self._store.blob_folder.path(note.upload) if note.upload and self._store else lock.spool
         assert path
         return path
 

@@ -48,7 +48,7 @@ class Index:
         """The index in the folder of a store, which several processes may share. Without a store, it is in memory."""
         if store is None:
             return cls(InMemory())
-        return cls(SQLite(store.path / FILE, "full" if store.blobs.syncs else "off", store.modes, INDEX))
+        return cls(SQLite(store.path / FILE, "full" if store.blob_folder.syncs else "off", store.modes, INDEX))
 
     @staticmethod
     def exists(folder: Path) -> bool:

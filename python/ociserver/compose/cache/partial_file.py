@@ -101,7 +101,7 @@ class StoreUpload:
     """
 
     def __init__(self, store: Store, writer: BlobWriter) -> None:
-        self._path = store.blobs.path(writer.id)
+        self._path = store.blob_folder.path(writer.id)
         self._writer = writer
         self._given = False
 
