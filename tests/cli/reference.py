@@ -28,11 +28,18 @@ def options(command: click.Command) -> list[Option]:
 
 
 def table(command: click.Command) -> str:
-    """The flags of a command: one table for each section of its help."""
+    """The flags of a command, or of the commands of a group: one table for each section of their help."""
+    if isinstance(command, click.Group):
+        tables = [_sections(inner, f"`{name}`: ") for name, inner in sorted(command.commands.items())]
+        return "".join(tables) + "\n"
+    return _sections(command) + "\n"
+
+
+def _sections(command: click.Command, prefix: str = "") -> str:
     sections: dict[str, list[Option]] = {}
     for option in options(command):
         sections.setdefault(option.section, []).append(option)
-    return "".join(_section(name, members) for name, members in sections.items()) + "\n"
+    return "".join(_section(prefix + name, members) for name, members in sections.items())
 
 
 def _section(name: str, members: list[Option]) -> str:
