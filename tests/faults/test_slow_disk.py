@@ -64,6 +64,7 @@ def registry(library: Path, faults: Faults, tmp_path: Path) -> Iterator[Registry
         yield registry
 
 
+@pytest.mark.alone
 def test_reads_do_not_wait_for_pushes(registry: Registry, faults: Faults) -> None:
     """Of small blobs, of files and of lists, while more pushes wait than there are threads."""
     faults.set(delay_s=DELAY_S)

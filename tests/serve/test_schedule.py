@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import signal
@@ -21,9 +22,11 @@ from tests.serve.test_workers import is_gone
 def child_of_this_process() -> int:
     """The process id of the running collection; 0 if there is none."""
     for task in Path("/proc/self/task").iterdir():
-        for pid in (task / "children").read_text().split():
-            if b"collect" in Path(f"/proc/{pid}/cmdline").read_bytes():
-                return int(pid)
+        # A thread or a process may end meanwhile.
+        with contextlib.suppress(OSError):
+            for pid in (task / "children").read_text().split():
+                if b"collect" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                    return int(pid)
     return 0
 
 
