@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sys
-import time
 from dataclasses import dataclass
 from typing import Final
+
+from ociserver.bench import server_cpu
 
 CONNECTIONS: Final = 32
 """Number of persistent connections, each with one request at a time."""
@@ -34,5 +35,4 @@ class Load:
 
 def cpu_seconds(pid: int | None) -> float:
     """Return the processor time of a process in seconds, as the scheduler counts it (Linux; 0 elsewhere)."""
-    # The clock of another process (clock_getcpuclockid(3)) includes threads that have ended.
-    return 0.0 if pid is None or sys.platform != "linux" else time.clock_gettime((~pid << 3) | 2)
+    return 0.0 if pid is None or sys.platform != "linux" else server_cpu.cpu_seconds(pid)

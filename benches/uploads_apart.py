@@ -22,8 +22,8 @@ from benches.connection import Connection
 from benches.contents import digest_of
 from benches.durable import serve_store
 from benches.figures import Figure, machine, save, table
-from benches.load import cpu_seconds
 from benches.transfers import MIB, Content, patches
+from ociserver.bench.server_cpu import server_cpu_seconds
 from tests.serving.site import Site
 from tests.support.threads import together
 
@@ -114,8 +114,7 @@ def _program(folder: Path) -> Sequence[str]:
 
 def _cpu(site: Site) -> float:
     """Of the server and its workers, in seconds."""
-    children = Path(f"/proc/{site.pid}/task/{site.pid}/children").read_text()
-    return sum(cpu_seconds(pid) for pid in (site.pid, *map(int, children.split())))
+    return server_cpu_seconds((site.pid,) if site.pid else ()) or 0.0
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Final
 
-__all__ = ["process_tree", "server_cpu_seconds", "server_processes"]
+__all__ = ["cpu_seconds", "process_tree", "server_cpu_seconds", "server_processes"]
 
 _PROC: Final = Path("/proc")
 _LISTENING: Final = "0A"
@@ -32,8 +32,17 @@ def server_processes(host: str, port: int) -> tuple[int, ...]:
 
 def server_cpu_seconds(pids: Iterable[int]) -> float | None:
     """Return the processor time in seconds of processes and their descendants; None if there is none of them."""
-    times = [_cpu_seconds(pid) for pid in {found for pid in pids for found in process_tree(pid)}]
+    times = [cpu_seconds(pid) for pid in {found for pid in pids for found in process_tree(pid)}]
     return sum(times) if times else None
+
+
+def cpu_seconds(pid: int) -> float:
+    """Return the processor time in seconds of one process, as the scheduler counts it; 0 if it has ended."""
+    try:
+        # The clock of another process; see clock_getcpuclockid(3). It includes threads that have ended.
+        return time.clock_gettime((~pid << 3) | 2)
+    except OSError:
+        return 0.0
 
 
 def process_tree(pid: int) -> list[int]:
@@ -74,14 +83,6 @@ def _open_files(pid: int) -> set[str]:
             with suppress(FileNotFoundError):  # closed meanwhile
                 files.add(os.readlink(link))
     return files
-
-
-def _cpu_seconds(pid: int) -> float:
-    try:
-        # The clock of another process; see clock_getcpuclockid(3). It includes threads that have ended.
-        return time.clock_gettime((~pid << 3) | 2)
-    except OSError:
-        return 0.0
 
 
 def _read(path: Path) -> str:
