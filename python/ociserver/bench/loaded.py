@@ -67,7 +67,7 @@ class Loaded:
         """Measure once. The result has the rates of the other workloads in `beside`."""
         self.make_ready()
         if self.failed:
-            return dataclasses.replace(self._measured.measure(), name=self._name, failed=self.failed)
+            return dataclasses.replace(self._measured.result(), name=self._name, failed=self.failed)
         with ThreadPoolExecutor(len(self._background)) as threads:
             running = [threads.submit(one.measure) for one in self._background]
             time.sleep(_LEAD_S)

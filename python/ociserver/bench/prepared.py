@@ -83,7 +83,7 @@ class Prepared:
             self.make_ready()
         if self._failed:
             return self._failed
-        result = self._result()
+        result = self.result()
         if not self._operations:
             result.failed = "no operations are left"
             return result
@@ -116,10 +116,11 @@ class Prepared:
         try:
             do()
         except BenchError as error:
-            self._failed = self._result()
+            self._failed = self.result()
             self._failed.failed = str(error)
 
-    def _result(self) -> Result:
+    def result(self) -> Result:
+        """A result without figures."""
         return Result(self._name, self._workload.unit, self._workload.clients)
 
     def _set_up(self) -> None:
@@ -215,7 +216,7 @@ class Prepared:
         return report
 
     def _fail(self, report: LoadReport, where: str = "") -> None:
-        self._failed = self._result()
+        self._failed = self.result()
         _say(self._failed, report, self._workload, where)
 
 
