@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
 
-__all__ = ["Target", "Unhealthy", "ask", "target_of"]
+from ociserver.serve.health import READY
 
-READY: Final = "/readyz"
+__all__ = ["REFUSED", "Target", "Unhealthy", "ask", "target_of"]
 
 MAX_ANSWER: Final = 8 * 1024
 """Bytes of an answer that are read. Ours have less than 1 KiB."""
@@ -20,7 +20,7 @@ MAX_ANSWER: Final = 8 * 1024
 MAX_REASON: Final = 200
 """Characters of a reason that a message shows."""
 
-_REFUSED: Final = "CERTIFICATE_REQUIRED"
+REFUSED: Final = "CERTIFICATE_REQUIRED"
 """End of OpenSSL's name for the alert to a client without a certificate (RFC 8446, section 6.2)."""
 
 _WILDCARDS: Final = {"0.0.0.0": "127.0.0.1", "::": "localhost", "": "localhost"}  # noqa: S104 - compared, not bound
@@ -118,7 +118,7 @@ def _ask(target: Target, deadline: float, *, verify: bool) -> None:
             try:
                 connection = opened.enter_context(_encrypted(connection, target, verify=verify))
             except ssl.SSLError as error:
-                if target.demands_certificates and (error.reason or "").endswith(_REFUSED):
+                if target.demands_certificates and (error.reason or "").endswith(REFUSED):
                     return
                 raise Unhealthy(f"TLS failed: {_reason_of(error)}") from None
             if target.demands_certificates:

@@ -11,6 +11,7 @@ import socket
 import ssl
 from typing import Final
 
+from ociserver.serve.asking import REFUSED
 from ociserver.serve.errors import CannotServeError
 from ociserver.serve.health import READY, Readiness
 
@@ -19,9 +20,6 @@ __all__ = ["wait_until_ready", "wait_until_ready_and_refusing"]
 INTERVAL_S: Final = 0.02
 
 _REQUEST: Final = f"GET {READY} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode()
-
-_REFUSED: Final = "CERTIFICATE_REQUIRED"
-"""End of the name that OpenSSL gives to the alert for a client without a certificate (RFC 8446, section 6.2)."""
 
 
 async def wait_until_ready(listeners: list[tuple[socket.AddressFamily, str, int]], *, tls: bool) -> None:
@@ -71,7 +69,7 @@ async def _refuses(family: socket.AddressFamily, host: str, port: int) -> bool:
     except ssl.SSLEOFError:
         return False
     except ssl.SSLError as error:
-        if (error.reason or "").endswith(_REFUSED):
+        if (error.reason or "").endswith(REFUSED):
             return True
         raise CannotServeError(
             f"whether {host} port {port} refuses clients without a certificate cannot be found out: {error}"
