@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterable, Callable, Collection, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ociserver import Backend, Descriptor, Memory, PushedManifest, Store, compose
-from ociserver.adapt import if_any
-from ociserver.compose.wrapper import DeleterOf, ListerOf, ReaderOf, Wrapper
+from ociserver import Backend, Memory, Store, Writer, compose
+from ociserver.compose.wrapper import DeleterOf, ListerOf, ReaderOf, Wrapper, WriterOf
 from ociserver.store.postgres import PostgreSQL
 from ociserver.testing.contract.capabilities import Capabilities, Settings, Subject
 from tests.support import postgres
@@ -37,21 +36,17 @@ def _memory(folder: Path, settings: Settings) -> Backend:
     return Memory(immutable_tags=settings.immutable_tags, lax_child_references=settings.lax_child_references)
 
 
-def _store(folder: Path, settings: Settings) -> Backend:
+def _store(folder: Path, settings: Settings, database: PostgreSQL | None = None) -> Backend:
     return Store(
         folder / "data",
         immutable_tags=settings.immutable_tags,
         lax_child_references=settings.lax_child_references,
+        database=database,
     )
 
 
 def _store_over_postgresql(folder: Path, settings: Settings) -> Backend:
-    return Store(
-        folder / "data",
-        immutable_tags=settings.immutable_tags,
-        lax_child_references=settings.lax_child_references,
-        database=PostgreSQL(postgres.emptied()),
-    )
+    return _store(folder, settings, PostgreSQL(postgres.emptied()))
 
 
 def _memories(folder: Path, settings: Settings) -> Backend:
@@ -70,28 +65,12 @@ async def _allow(repository: str, access: compose.Access) -> None:
     await asyncio.sleep(0)
 
 
-class Spooled(ReaderOf, DeleterOf, ListerOf, Wrapper):
+class Spooled(ReaderOf, WriterOf, DeleterOf, ListerOf, Wrapper):
     """Takes blobs in one request. Uploads in chunks are those of `Backend`."""
 
-    async def push_blob(self, repository: str, descriptor: Descriptor, chunks: AsyncIterable[bytes]) -> Descriptor:
-        return await self.inner.push_blob(repository, descriptor, chunks)
-
-    async def mount_blob(self, from_repository: str | None, to_repository: str, digest: str) -> Descriptor:
-        return await self.inner.mount_blob(from_repository, to_repository, digest)
-
-    async def push_manifest(
-        self,
-        repository: str,
-        content: bytes,
-        media_type: str,
-        *,
-        digest: str | None = None,
-        tags: Sequence[str] = (),
-        create_only: Collection[str] = (),
-    ) -> PushedManifest:
-        return await self.inner.push_manifest(
-            repository, content, media_type, digest=digest, tags=tags, **if_any(create_only)
-        )
+    push_blob_chunked = Writer.push_blob_chunked
+    push_blob_chunked_resume = Writer.push_blob_chunked_resume
+    locate_upload = Writer.locate_upload
 
 
 BACKENDS = (Registry("memory", _memory), Registry("store", _store), Registry("postgresql", _store_over_postgresql))

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterable, AsyncIterator, Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ociserver.adapt import if_any
 from ociserver.compose.wrapper import DeleterOf, ListerOf, ReaderOf, Wrapper, WriterOf
 from ociserver.errors import OCIError
 from ociserver.iterators import closing
@@ -65,7 +64,7 @@ class Emulated(ReaderOf, WriterOf, DeleterOf, ListerOf, Wrapper):
     ) -> PushedManifest:
         self._check_repository(repository)
         pushed = await super().push_manifest(
-            repository, content, media_type, digest=digest, tags=tags, **if_any(create_only)
+            repository, content, media_type, digest=digest, tags=tags, create_only=create_only
         )
         order = self._order.setdefault(repository, [])
         order.extend(tag for tag in tags if tag not in order)
