@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import httpx
 import pytest
 
-from ociserver.bench import Bench, Settings, Target
+from ociserver.bench import WORKLOADS, Bench, Prepared, Settings, Target
+from ociserver.bench.loaded import Loaded
+from ociserver.bench.pushes import Pushes
 from tests.cli.process import Serve, serving
 
 CLIENTS = 2
@@ -77,3 +80,22 @@ def test_a_workload_without_operations_left_says_so(server: Serve) -> None:
     assert prepared.measure().count == 2 * 16 - TRIED
     assert prepared.measure().failed == "no operations are left"
     assert prepared.clean() == {}
+
+
+def test_nothing_is_measured_if_what_should_run_meanwhile_has_failed(server: Serve) -> None:
+    target = Target(url_of(server))
+    settings = Settings("work/loaded", CLIENTS, 0.1, 1 << 20, 50)
+    # Its preparation may take no time.
+    failing = replace(settings, repository="work/loaded/beside", setup_seconds=0.0)
+
+    def prepared(name: str, settings: Settings) -> Prepared:
+        return Prepared(name, target, settings, WORKLOADS[name](settings, Pushes(target.prefix)))
+
+    loaded = Loaded("tags-put-loaded", prepared("tags-put", settings), [prepared("tags-page", failing)])
+    result = loaded.measure()
+    assert (result.name, result.count) == ("tags-put-loaded", 0)
+    assert result.failed is not None
+    assert result.failed.endswith("pushes were finished within 0 s")
+    # Only those of the trial before the measurement.
+    assert len([tag for tag in tags(server, "work/loaded") if tag.startswith("tag-")]) == TRIED
+    assert loaded.clean() == {}
