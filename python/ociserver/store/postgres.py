@@ -13,12 +13,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import re
 import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any, Final, TypeVar
 
 import asyncpg
@@ -28,6 +27,7 @@ from ociserver.errors import OCIError
 from ociserver.store.errors import StoreError
 from ociserver.store.postgres_errors import is_conflict, is_lost, of_postgres
 from ociserver.store.postgres_schema import migrate
+from ociserver.store.postgres_text import drive
 from ociserver.store.schema import REGISTRY, Schema
 from ociserver.store.transaction import MAX_TEXTS, LeaseHeldError, Row, Transaction
 
@@ -58,12 +58,7 @@ PROBE_S: Final = 1.0
 
 _BEGIN: Final = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"
 _BEGIN_READ: Final = "BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY"
-_LOCK: Final = re.compile(r"[{}]")
-_MARK: Final = re.compile(r"\?")
 _CLOCK: Final = "extract(epoch FROM clock_timestamp())::float8"
-
-_FOR_NUL: Final = "\ufffe"
-"""Stands for the character 0. Unicode promises that it is no character, so no other text has it."""
 
 _WRONG_URL: Final = "the URL of the database is not valid: postgresql://user@host/database"
 """Without the error of asyncpg, which may repeat a part of the password."""
@@ -115,7 +110,7 @@ class PostgreSQL:
                 reset=_leave,
             )
             async with self._pool.acquire() as connection:
-                await migrate(connection, self._schema, partial(self._drive, connection.fetch))
+                await migrate(connection, self._schema, partial(drive, connection.fetch))
         except ValueError:
             await self.close()
             raise StoreError(_WRONG_URL) from None
@@ -139,7 +134,7 @@ class PostgreSQL:
 
     async def read(self, transaction: Transaction[Result]) -> Result:
         # Each statement is a transaction of its own, so it can be repeated on another connection.
-        return await self._drive(self._fetch_aside, transaction)
+        return await drive(self._fetch_aside, transaction)
 
     async def _fetch_aside(self, text: str, *parameters: Any) -> list[Any]:
         async def fetch() -> list[Any]:
@@ -168,7 +163,7 @@ class PostgreSQL:
             )
             try:
                 async with connection.transaction(readonly=True):
-                    return await self._drive(connection.fetch, transaction)
+                    return await drive(connection.fetch, transaction)
             finally:
                 await connection.close(timeout=CONNECT_WAIT_S)
         except ValueError:
@@ -201,7 +196,7 @@ class PostgreSQL:
     async def _write(self, make: Callable[[], Transaction[Result]]) -> Result:
         async with self._connection() as connection:
             await connection.execute(_BEGIN)
-            result = await self._drive(connection.fetch, make())
+            result = await drive(connection.fetch, make())
             try:
                 await connection.execute("COMMIT")
             except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
@@ -226,16 +221,6 @@ class PostgreSQL:
             with contextlib.suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
                 await self._pool.release(connection)
         self._unavailable = None
-
-    async def _drive(self, fetch: Callable[..., Awaitable[list[Any]]], transaction: Transaction[Result]) -> Result:
-        try:
-            statement, parameters = next(transaction)
-            while True:
-                rows = await fetch(_text(statement), *map(_storable, parameters))
-                statement, parameters = transaction.send([tuple(map(_restored, row)) for row in rows])
-        except StopIteration as end:
-            result: Result = end.value
-            return result
 
     # Whether it can be reached
 
@@ -336,28 +321,6 @@ def _take_lease(name: str, holder: str) -> Transaction[bool]:
 
 def _end_lease(name: str, holder: str) -> Transaction[None]:
     yield "DELETE FROM ociserver_leases WHERE name = ? AND holder = ?", (name, holder)
-
-
-@lru_cache(MAX_TEXTS)
-def _text(statement: str) -> str:
-    """A statement with its locks, and with the placeholders of PostgreSQL."""
-    number = 0
-
-    def next_mark(_: re.Match[str]) -> str:
-        nonlocal number
-        number += 1
-        return f"${number}"
-
-    return _MARK.sub(next_mark, _LOCK.sub("", statement))
-
-
-def _storable(value: Any) -> Any:
-    """A parameter as PostgreSQL can have it. A text cannot have the character 0, which a manifest may have."""
-    return value.replace("\0", _FOR_NUL) if isinstance(value, str) else value
-
-
-def _restored(value: Any) -> Any:
-    return value.replace(_FOR_NUL, "\0") if isinstance(value, str) else value
 
 
 async def _undo(connection: Any, error: BaseException) -> None:

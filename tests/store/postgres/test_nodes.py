@@ -23,7 +23,7 @@ from ociserver.store.collect import Policy, collect
 from ociserver.store.postgres import PostgreSQL
 from ociserver.store.schema import REGISTRY
 from ociserver.store.transaction import LeaseHeldError
-from tests.contract.contents import IMAGE, REPOSITORY, descriptor, image, push_image, read_blob
+from tests.contract.contents import REPOSITORY, push_image, read_blob
 from tests.support import postgres
 
 pytestmark = pytest.mark.anyio
@@ -165,17 +165,6 @@ async def test_collection_and_check_beside_another_node(
         await one.get_blob(REPOSITORY, digest_of(kept))
     await push_image(one, "kept", layers=[kept])
     assert await read_blob(two, digest_of(kept)) == kept
-
-
-async def test_a_text_with_the_character_0(nodes: tuple[Store, Store]) -> None:
-    """PostgreSQL cannot have it, and a manifest may."""
-    one, two = nodes
-    subject = await push_image(one, "subject")
-    where = descriptor(IMAGE, subject)
-    await one.push_manifest(REPOSITORY, image(b"{}", artifactType="a\0b", subject=where), IMAGE)
-    for wanted in (None, "a\0b"):
-        found = [one.artifact_type async for one in two.referrers(REPOSITORY, digest_of(subject), wanted)]
-        assert found == ["a\0b"]
 
 
 async def test_api_keys_of_another_node(nodes: tuple[Store, Store]) -> None:
