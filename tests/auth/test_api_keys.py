@@ -19,7 +19,7 @@ from ociserver.api_keys import SECRET_PREFIX, ApiKey, hash_of, is_secret, new_se
 from ociserver.auth import Auth, OidcProvider, Rule
 from ociserver.auth.key_accounts import KeyAccounts
 from tests.auth.clocks import Clock
-from tests.auth.registry import EMPTY, KEYS, basic, bearer, htpasswd, put_blob, put_manifest
+from tests.auth.registry import EMPTY, KEYS, basic, bearer, digest_of, htpasswd, put_blob, put_manifest
 from tests.handler.driver import Reply, make_scope, request
 
 pytestmark = pytest.mark.anyio
@@ -101,6 +101,26 @@ async def test_a_key_has_its_own_rights_and_no_others(registry: Registry) -> Non
     # The rule for all users is not for keys.
     assert (await registry.get("/v2/other/app/manifests/v1", mine)).status == 403
     assert (await registry.get("/v2/_catalog", mine)).json()["repositories"] == ["team/app"]
+
+
+async def test_a_mount_with_a_token_of_a_key(registry: Registry) -> None:
+    secret = await registry.key()
+    push = "repository:team/new:pull,push"
+    narrow = bearer((await registry.token("ci", secret, push)).json()["token"])
+    wide = bearer((await registry.token("ci", secret, push, "repository:team/app:pull")).json()["token"])
+    target = f"/v2/team/new/blobs/uploads/?mount={digest_of(EMPTY)}&from="
+    # The rule lets all users pull from other/app, but it is not for keys.
+    for source, headers, status in (
+        ("other/app", narrow, 202),
+        ("other/app", basic("ci", secret), 202),
+        ("team/app", narrow, 401),
+        ("team/app", wide, 201),
+        ("team/app", basic("ci", secret), 201),
+    ):
+        reply = await registry.get(target + source, headers, "POST")
+        assert reply.status == status, (source, headers)
+        if status == 401:
+            assert f'scope="repository:team/app:pull {push}",error="insufficient_scope"' in reply["www-authenticate"]
 
 
 def mine_of(headers: dict[str, str]) -> str:

@@ -20,6 +20,7 @@ from tests.auth.registry import (
     RULES,
     basic,
     bearer,
+    digest_of,
     handler,
     htpasswd,
     put_blob,
@@ -164,8 +165,19 @@ async def test_an_authenticator_of_ones_own() -> None:
         assert (await request(app, "GET", "/v2/app/manifests/v1")).status == 401
         assert (await request(app, "GET", "/v2/app/manifests/v1", headers={"X-Api-Key": "wrong"})).status == 401
     assert (await request(app, "GET", "/v2/", headers={"X-Api-Key": "slow down"})).status == 429
+    # Its tokens are its own: nobody knows whether it would give a wider one, so an upload begins.
+    assert (await put_blob(app, "app", EMPTY, key)).status == 201
+    narrow = Identity("robot", frozenset({"robots"}), grants={"new": frozenset({"push"})})
+    own = Handler(app.backend, auth=Auth(rules, authenticate=lambda _: _given(narrow), token_keys=KEYS))
+    for source in ("app", "absent"):
+        target = f"/v2/new/blobs/uploads/?mount={digest_of(EMPTY)}&from={source}"
+        assert (await request(own, "POST", target)).status == 202
     # It can sign in at the token endpoint too, and the token keeps its groups.
     reply = await request(app, "GET", "/v2/token?scope=repository:app:pull", headers=key)
     mine = bearer(reply.json()["token"])
     assert (await request(app, "GET", "/v2/app/manifests/v1", headers=mine)).status == 200
     assert (await put_manifest(app, "app", "v2", mine)).status == 401
+
+
+async def _given(identity: Identity) -> Identity:
+    return identity

@@ -10,6 +10,7 @@ import pytest
 
 from ociserver import UNKNOWN_SIZE, Backend, Descriptor, Memory, OCIError
 from ociserver.auth import Auth, Identity, Rule
+from ociserver.auth.guard import MAX_SOURCES
 from ociserver.auth.identity import ANONYMOUS
 from ociserver.context import RequestContext, request_context
 from ociserver.interface import Url
@@ -166,6 +167,39 @@ async def test_a_mount_of_what_may_not_be_read(guarded: Backend, source: str | N
     with asked_by(PUSHER), pytest.raises(OCIError) as refused:
         await guarded.mount_blob(source, "team/new", BLOB)
     assert refused.value.code in ("UNSUPPORTED", "NAME_UNKNOWN")
+
+
+async def test_a_mount_without_a_source(guarded: Backend, inner: Backend) -> None:
+    def named(*names: str) -> Identity:
+        return Identity("pusher", grants={name: frozenset({"pull", "push"}) for name in (*names, "team/new")})
+
+    # The token names another repository with the blob, but no rule allows to pull from there.
+    with asked_by(named(THERE)), pytest.raises(OCIError, match="cannot be mounted"):
+        await guarded.mount_blob(None, "team/new", BLOB)
+    # The first names count: of repositories that do not exist, and of one that exists without the blob.
+    await inner.push_blob("team/0", Descriptor(BINARY, TEXT, 4), pieces_of(b"text"))
+    others = [f"team/{number}" for number in range(MAX_SOURCES)]
+    with asked_by(named(HERE, *others)), pytest.raises(OCIError, match="cannot be mounted"):
+        await guarded.mount_blob(None, "team/new", BLOB)
+    with asked_by(named(HERE, *others[1:])):
+        assert (await guarded.mount_blob(None, "team/new", BLOB)).digest == BLOB
+    assert (await inner.resolve_blob("team/new", BLOB)).size == 4
+
+
+async def test_a_backend_that_mounts_nothing_is_asked_once() -> None:
+    class MountsNothing(Memory):
+        asked = 0
+
+        async def mount_blob(self, from_repository: str | None, to_repository: str, digest: str) -> Descriptor:
+            self.asked += 1
+            raise OCIError("UNSUPPORTED")
+
+    backend = MountsNothing()
+    guarded = Auth(RULES, token_keys=KEYS).guard(backend)
+    names = {f"team/{number}": frozenset({"pull"}) for number in range(MAX_SOURCES)}
+    with asked_by(Identity("pusher", grants={**names, "team/new": frozenset({"push"})})), pytest.raises(OCIError):
+        await guarded.mount_blob(None, "team/new", BLOB)
+    assert backend.asked == 1
 
 
 async def test_a_mount(guarded: Backend) -> None:

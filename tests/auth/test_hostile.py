@@ -34,6 +34,8 @@ METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE")
 SECRET = b"the content of another team"
 UNKNOWN = digest_of(b"what nobody has pushed")
 
+MINE = "repository:mine/app:pull,push"
+"""The scope of a push into a repository of mallory's."""
 FULL, EMPTY_REPOSITORY, ABSENT = "secret/app", "secret/other", "secret/nothing"
 ODD_NAMES = ("team/apps", "team/app/sub", "team", "teams/app", "team/ap")
 """Names beside that of the token, team/app (CVE-2019-12825)."""
@@ -135,25 +137,59 @@ async def test_an_encoded_slash_is_the_same_name_for_rights_and_contents(app: Ha
     assert (await request(app, "GET", "/v2/secret%2Fapp/tags/list", headers=mine)).status == 403
 
 
+@pytest.mark.parametrize("who", ["token", "token of all scopes", "password"])
 @pytest.mark.parametrize("source", [FULL, EMPTY_REPOSITORY, ABSENT])
-async def test_a_mount_of_what_the_client_may_not_pull_starts_an_upload(app: Handler, source: str) -> None:
-    """CVE-2026-117685: the rights of the token count, and not only those of the user."""
+async def test_a_mount_of_what_the_client_may_not_pull_starts_an_upload(app: Handler, source: str, who: str) -> None:
+    headers = {
+        "token": bearer(await token(app, "mallory", MINE)),
+        "token of all scopes": bearer(await token(app, "mallory", MINE, f"repository:{source}:pull")),
+        "password": basic("mallory"),
+    }[who]
     answers = set()
     for digest in (digest_of(SECRET), UNKNOWN):
         for from_ in (f"&from={source}", ""):
             target = f"/v2/mine/app/blobs/uploads/?mount={digest}{from_}"
-            reply = await request(app, "POST", target, headers=basic("mallory"))
+            reply = await request(app, "POST", target, headers=headers)
             answers.add((reply.status, re.sub(r"/[^/]*$", "", reply["location"]), reply["range"]))
             assert (await request(app, "HEAD", f"/v2/mine/app/blobs/{digest}", headers=basic("mallory"))).status == 404
     assert answers == {(202, "/v2/mine/app/blobs/uploads", "0-0")}
 
 
 async def test_a_mount_needs_the_scope_of_the_source(app: Handler) -> None:
-    target = f"/v2/mine/app/blobs/uploads/?mount={digest_of(SECRET)}&from={FULL}"
-    narrow = bearer(await token(app, "alice", "repository:mine/app:pull,push"))
-    assert (await request(app, "POST", target, headers=narrow)).status == 202
-    both = bearer(await token(app, "alice", "repository:mine/app:pull,push", f"repository:{FULL}:pull"))
-    assert (await request(app, "POST", target, headers=both)).status == 201
+    """CVE-2026-117685: the rights of the token count, and not only those of the user."""
+    narrow = bearer(await token(app, "alice", MINE))
+    told = []
+    for source, digest in product((FULL, EMPTY_REPOSITORY, ABSENT), (UNKNOWN, digest_of(SECRET))):
+        target = f"/v2/mine/app/blobs/uploads/?mount={digest}&from={source}"
+        reply = await request(app, "POST", target, headers=narrow)
+        assert (reply.status, reply.code) == (401, "UNAUTHORIZED")
+        told.append(shown(reply, source))
+        (challenge,) = reply.all("www-authenticate")
+        assert 'error="insufficient_scope"' in challenge
+        (scope,) = re.findall(r'scope="([^"]*)"', challenge)
+        assert sorted(scope.split()) == [MINE, f"repository:{source}:pull"]
+        # With the token that the client has been told to get, the blob is mounted if it is there.
+        both = bearer(await token(app, "alice", scope))
+        is_there = source == FULL and digest != UNKNOWN
+        assert (await request(app, "POST", target, headers=both)).status == (201 if is_there else 202)
+    assert told.count(told[0]) == len(told)
+
+
+async def test_a_mount_without_a_source_is_from_where_the_token_may_pull(app: Handler) -> None:
+    target = f"/v2/mine/app/blobs/uploads/?mount={digest_of(SECRET)}"
+    absent = [f"repository:{name}:pull" for name in (ABSENT, EMPTY_REPOSITORY)]
+    for scopes, status in (
+        ([], 202),
+        ([f"repository:{FULL}:push,delete"], 202),
+        (absent, 202),
+        ([*absent, f"repository:{FULL}:pull"], 201),
+        # Now it is in the target itself.
+        ([], 201),
+    ):
+        headers = bearer(await token(app, "alice", MINE, *scopes))
+        assert (await request(app, "POST", target, headers=headers)).status == status, scopes
+    # A client without a token has named no repository.
+    assert (await request(app, "POST", target, headers=basic("alice"))).status == 202
 
 
 async def test_uploads_belong_to_a_user_and_a_repository(app: Handler) -> None:

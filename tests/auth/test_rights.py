@@ -64,7 +64,9 @@ async def test_reads(app: Handler, method: str, target: str) -> None:
 @pytest.mark.parametrize("method, target", WRITES.values(), ids=WRITES)
 async def test_writes(app: Handler, method: str, target: str) -> None:
     for user in ("alice", "ci-1"):
-        allowed = bearer(await token(app, user, "repository:team/app:push"))
+        # A mount needs the source too.
+        scopes = ("repository:team/app:push", "repository:team/base:pull")
+        allowed = bearer(await token(app, user, *scopes))
         for headers in (basic(user), allowed):
             assert (await request(app, method, target, LAYER, headers)).status in (201, 202)
     for user in ("bob", "mallory"):

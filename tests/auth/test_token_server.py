@@ -13,7 +13,7 @@ import pytest
 from ociserver import Handler, Memory
 from ociserver.auth import Auth, Fetch, JwksFile, JwksUrl, OidcProvider, Rule, TokenServer
 from tests.auth.provider import JWKS, Provider, new_key, public_jwk, running, signed
-from tests.auth.registry import KEYS, basic, bearer, handler, put_blob, put_manifest, token
+from tests.auth.registry import EMPTY, KEYS, basic, bearer, digest_of, handler, put_blob, put_manifest, token
 from tests.handler.driver import Reply, request
 
 pytestmark = pytest.mark.anyio
@@ -126,6 +126,22 @@ async def test_rules_narrow_the_token(tmp_path: Path, provider: Provider) -> Non
     nobody = of(provider, *everything, sub="")
     assert (await request(app, "GET", "/v2/public/app/manifests/v1", headers=nobody)).status == 404
     assert (await request(app, "GET", "/v2/team/app/manifests/v1", headers=nobody)).status == 401
+
+
+async def test_a_mount_from_where_the_token_does_not_allow_to_pull(tmp_path: Path, provider: Provider) -> None:
+    """Only the token server knows whether it would give a wider token, so an upload begins."""
+    rules = [Rule(users=("alice",), repositories=("*",), allow=("pull", "push"))]
+    target = f"/v2/app/blobs/uploads/?mount={digest_of(EMPTY)}"
+    for app in (alone(provider), handler(tmp_path, rules=rules, token_server=server(provider))):
+        assert (await put_blob(app, "base", EMPTY, of(provider, grant("base", "push")))).status == 201
+        narrow = of(provider, grant("app", "pull", "push"))
+        wide = of(provider, grant("app", "pull", "push"), grant("base", "pull"))
+        for headers, status in ((narrow, 202), (wide, 201)):
+            assert (await request(app, "POST", f"{target}&from=base", headers=headers)).status == status
+        other = target.replace("/app/", "/new/")
+        for access, status in (([], 202), ([grant("base", "pull")], 201)):
+            headers = of(provider, grant("new", "push"), *access)
+            assert (await request(app, "POST", other, headers=headers)).status == status
 
 
 @pytest.mark.parametrize(

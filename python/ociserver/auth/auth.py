@@ -318,7 +318,10 @@ class Auth:
                 return self._check(scope, request, identity, "delete", (request.tag,))
             case "write":
                 tags = (request.tag, *request.tags) if request.tag else request.tags or (None,)
-                return self._check(scope, request, identity, "create", tags)
+                refusal = self._check(scope, request, identity, "create", tags)
+                if refusal is None and self._needs_source(identity, request.from_repository):
+                    refusal = self._challenges.insufficient(scope, request)
+                return refusal
 
     def _check(
         self, scope: Scope, request: Request, identity: Identity, action: Action, tags: Sequence[str | None]
@@ -334,6 +337,16 @@ class Auth:
         if identity.is_anonymous:
             return self._challenges.unauthorized(scope, request, error=token_error(scope, "insufficient_scope"))
         return denied("push" if action == "create" else action, repository, wrong[0])
+
+    def _needs_source(self, identity: Identity, source: str | None) -> bool:
+        """Whether a client should get a wider token, so that it can mount from a repository.
+
+        If nobody knows that it would get one, `Guard` answers as if the repository did not have the blob: a client
+        that gets no wider token would fail, but it can upload the blob.
+        """
+        if source is None or not identity.issued_here or identity.permits("pull", source):
+            return False
+        return self._rules.policy_allows(identity, "pull", source)
 
     def _may_list(self, identity: Identity) -> bool:
         return not identity.is_anonymous or self._rules.may_pull_anything(identity)

@@ -304,9 +304,16 @@ class Authenticator:
             key = None if self._keys is None else await self._keys.of_token(claims.subject, claims.stamp)
             if key is None:
                 raise InvalidCredentialsError("the API key of the token was revoked or changed")
-            return Known(replace(key, grants=claims.grants, expires=claims.expires), claims.expires)
+            narrowed = replace(key, grants=claims.grants, expires=claims.expires, issued_here=True)
+            return Known(narrowed, claims.expires)
         identity = Identity(
-            claims.subject, claims.groups, claims.via, claims.grants, claims.expires, claims=claims.provided
+            claims.subject,
+            claims.groups,
+            claims.via,
+            claims.grants,
+            claims.expires,
+            claims=claims.provided,
+            issued_here=True,
         )
         # A token ends with its account, and with the password that it was obtained with, or with its provider.
         if not self._is_current(identity, claims.stamp):

@@ -7,6 +7,7 @@ guard: `Auth.admit_nowait` asks the rules for them.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Collection, Sequence
+from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from ociserver.adapt import if_any
@@ -30,6 +31,13 @@ _ACTIONS: Final[dict[Access, Action]] = {"read": "pull", "list": "pull", "write"
 _BEFORE: Final = "\x7f"
 """Sorts after every character of a repository name."""
 
+MAX_SOURCES: Final = 8
+"""The most repositories in which a mount without a source looks for the blob. The token of a push names its target, and
+the repositories that it mounts from."""
+
+_NOT_THERE: Final = frozenset({"NAME_UNKNOWN", "BLOB_UNKNOWN"})
+"""Errors of a mount whose source does not have the blob."""
+
 
 class Guard(Gate):
     """Passes on what the rules allow to the client of the current request, `request_context.auth`.
@@ -42,12 +50,16 @@ class Guard(Gate):
         backend: the whole registry.
         rules: who may do what.
         owners: bind the ids of uploads to users.
+        max_sources: the most repositories in which a mount without a source looks for the blob.
     """
 
-    def __init__(self, backend: BackendLike, rules: Rules, owners: UploadOwners) -> None:
+    def __init__(
+        self, backend: BackendLike, rules: Rules, owners: UploadOwners, *, max_sources: int = MAX_SOURCES
+    ) -> None:
         super().__init__(backend)
         self._rules = rules
         self._owners = owners
+        self._max_sources = max_sources
 
     async def enter(self, access: Access, repository: str) -> str:
         self._check(_ACTIONS[access], repository)
@@ -88,10 +100,22 @@ class Guard(Gate):
     # Blobs and uploads
 
     async def mount_blob(self, from_repository: str | None, to_repository: str, digest: str) -> Descriptor:
+        """Without a source, the repositories of the client's token are the sources, in order of their names.
+
+        Other repositories are not searched: that would cost more in a registry with more of them, and the time would
+        tell whether others have the blob.
+        """
         self._check("create", to_repository)
-        if from_repository is None or not self._rules.allows(_client(), "pull", from_repository):
-            raise OCIError("UNSUPPORTED", "the blob cannot be mounted")
-        return await self.inner.mount_blob(from_repository, to_repository, digest)
+        identity = _client()
+        named = sorted(identity.grants or ()) if from_repository is None else [from_repository]
+        allowed = (name for name in named if self._rules.allows(identity, "pull", name))
+        for source in islice(allowed, self._max_sources):
+            try:
+                return await self.inner.mount_blob(source, to_repository, digest)
+            except OCIError as error:
+                if error.code not in _NOT_THERE:
+                    raise
+        raise OCIError("UNSUPPORTED", "the blob cannot be mounted")
 
     async def locate_blob(self, repository: str, digest: str) -> Url | None:
         self._check("pull", repository)

@@ -26,6 +26,8 @@ class Identity:
         expires: time (`time.time`) after which the credentials must not be used. None: unlimited.
         claims: of the identity provider, for rules about them.
         own: its own rights, which count instead of all rules. None: it has the rights that the rules give it.
+        issued_here: the token of the request is from our token endpoint, which gives the client another one for all
+            that the rules allow.
     """
 
     name: str
@@ -35,6 +37,7 @@ class Identity:
     expires: float | None = None
     claims: Mapping[str, Any] = field(default_factory=dict)
     own: OwnRights | None = None
+    issued_here: bool = False
 
     @property
     def is_anonymous(self) -> bool:
