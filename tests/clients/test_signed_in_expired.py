@@ -79,6 +79,26 @@ def test_a_push(one: Server, folder: Path, tool: Tool, outcome: object, tmp_path
     assert exists(one, repository, tool.content.tag) == (outcome == "works")
 
 
+# containers/image mounts only what it has pushed to the same address. regctl takes the challenge of a mount for a new
+# one, because it names two repositories.
+@pytest.mark.parametrize("name", ["crane", "oras", "regctl", "containerd"])
+def test_a_mount(one: Server, folder: Path, name: str, tmp_path: Path) -> None:
+    source, target = "team/v1/example", f"team/mounted-{name}/example"
+    exchanges = _run(one, folder, TOOLS[name], "copy", "works", source, r"POST /v2/\S+mount=", tmp_path, target)
+    mounts = [each.status for each in exchanges if "mount=" in each.target]
+    assert mounts.count(201) == TOOLS[name].mounts, mounts
+    assert exists(one, target, "v1")
+
+
+# regctl gets its first token when it deletes.
+@pytest.mark.parametrize("name", ["skopeo", "podman", "crane", "oras"])
+def test_a_delete(one: Server, folder: Path, name: str, tmp_path: Path) -> None:
+    repository, outcome = f"team/deleted-{name}/example", OUTCOMES[name]
+    push(one, repository, IMAGE)
+    _run(one, folder, TOOLS[name], "delete", outcome, repository, r"DELETE /v2/\S+/manifests/", tmp_path)
+    assert exists(one, repository, "v1") == (outcome != "works")
+
+
 def test_ociserver_copy(one: Server, folder: Path, tmp_path: Path) -> None:
     with (
         tapped(one) as tap,
@@ -100,14 +120,15 @@ def _run(
     repository: str,
     request: str,
     home: Path,
+    target: str = "",
 ) -> list[Exchange]:
-    """Run a client as alice. Before a certain request passes, all tokens end."""
+    """Run a client as alice. Before a certain request passes, all tokens end. `target` is where a copy goes."""
     with (
         tapped(server) as tap,
         interposed(tap.address, request, lambda: _end_all_tokens(server, folder)) as address,
     ):
         trial = Trial(tool, tap, home, address)
-        exchanges = trial.run("alice", operation, outcome, image=trial.image(repository))
+        exchanges = trial.run("alice", operation, outcome, image=trial.image(repository), target=trial.image(target))
     told = [each for each in exchanges if 'error="invalid_token"' in each.answer.get("www-authenticate", "")]
     assert {each.status for each in told} == (set() if tool.program in KEEPS_NO_TOKEN else {401})
     return exchanges

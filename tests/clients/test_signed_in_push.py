@@ -8,10 +8,10 @@ from typing import Final
 import pytest
 
 from tests.clients.contents import IMAGE, OTHER_IMAGE
-from tests.clients.signed_in import Trial, cells, digest, exists, push
+from tests.clients.signed_in import WHO, Trial, cells, digest, exists, push
 from tests.clients.signed_in_tools import TOOLS, Tool
 from tests.support.server import Server
-from tests.support.signed_in import reload
+from tests.support.signed_in import reload, signed_in_server
 from tests.support.tap import Exchange, tapped
 
 WRITES: Final = {"POST", "PUT", "PATCH", "DELETE"}
@@ -60,6 +60,24 @@ def test_copy_within_the_registry(users: Server, tool: Tool, who: str, outcome: 
     assert len(granted) == (tool.mounts if outcome == "works" else 0), mounts
     sent = [each for each in exchanges if "/blobs/" in each.target and each.method == "PUT" and each.status == 201]
     assert len(granted) + len(sent) == (2 if outcome == "works" else 0), sent
+
+
+def test_a_push_of_what_is_where_the_user_has_no_right(tmp_path: Path) -> None:
+    """containers/image remembers where it has pushed what, and asks there. Others mount only what they have read."""
+    skopeo, folder = TOOLS["skopeo"], tmp_path / "server"
+    folder.mkdir()
+    with signed_in_server(folder) as server, tapped(server) as tap:
+        trial = Trial(skopeo, tap, tmp_path)
+        trial.run("alice", "push", "works", image=trial.image("team/from/example"))
+        config = folder / "registry.toml"
+        config.write_text(config.read_text().replace('["team/*"]', '["team/to/*"]', 1))
+        reload(server)
+        before, target = len(tap.exchanges()), trial.image("team/to/example")
+        client = skopeo.client(tmp_path / "home", tap.address, WHO["alice"])
+        client.run(*skopeo.words("push", layout=tmp_path / "layout", image=target))
+        asked = [each for each in tap.exchanges()[before:] if each.target.startswith("/v2/team/from/")]
+        assert {each.status for each in asked} == {403}
+        assert exists(server, "team/to/example", "v1")
 
 
 @pytest.mark.parametrize("tool, who, outcome", cells("delete"))

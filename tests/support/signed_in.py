@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import re
 import signal
 import time
 from collections.abc import Iterator
@@ -22,17 +23,29 @@ FORGETFUL: Final = "ci-2"
 
 RELOAD_TIMEOUT_S: Final = 20.0
 
+_TOKEN: Final = re.compile(r"eyJ[\w-]{8,}\.eyJ")
+"""The beginning of a JSON Web Token."""
+
 _KEY: Final = "token.key"
 _FIRST_KEY: Final = "the first key of these tests, of 32 bytes and more"
 
 
 @contextmanager
 def signed_in_server(folder: Path, *arguments: str) -> Iterator[Server]:
-    """Serve a store in `folder` until the block ends. `FORGETFUL` is one more user."""
-    htpasswd(folder, PASSWORDS | {FORGETFUL: "forgotten"})
+    """Serve a store in `folder` until the block ends. `FORGETFUL` is one more user.
+
+    The test fails if the server's log has a password, a token or the key, whatever the clients have sent.
+    """
+    passwords = PASSWORDS | {FORGETFUL: "forgotten"}
+    htpasswd(folder, passwords)
     write_config(folder)
     with serve(["--config", str(folder / "registry.toml"), *arguments], folder) as server:
         yield server
+    log = server.log.read_text(errors="replace")
+    sent = [base64.b64encode(":".join(each).encode()).decode() for each in passwords.items()]
+    for secret in (*passwords.values(), *sent, (folder / _KEY).read_text()):
+        assert secret not in log
+    assert not _TOKEN.search(log)
 
 
 def write_config(folder: Path, key: str = _FIRST_KEY) -> None:
