@@ -6,6 +6,7 @@ from collections.abc import Generator, Iterator
 
 import pytest
 
+from tests.support.bucket import Versity, versity
 from tests.support.server import Server
 from tests.support.servers import SETUPS, Setup
 from tests.support.summary import lines
@@ -17,6 +18,13 @@ def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     setup: Setup = request.param
     with setup.start(tmp_path_factory.mktemp(f"server-{setup.name}")) as server:
         yield server
+
+
+@pytest.fixture
+def bucket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Versity]:
+    """An object store of the test's own, with an empty bucket."""
+    with versity(tmp_path_factory.mktemp("bucket")) as store:
+        yield store
 
 
 @pytest.hookimpl(wrapper=True)
