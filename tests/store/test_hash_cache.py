@@ -22,7 +22,7 @@ from ociserver.store import Store, upload_file
 from ociserver.store.disk import BOOT_SIZE, NO_BOOT
 from ociserver.store.hash_cache import MAX_UNFINISHED, HashCache
 from ociserver.store.upload import Upload
-from ociserver.store.upload_file import STAMP_SIZE
+from ociserver.store.upload_file import STAMP_SIZE, UploadFile
 from tests.contract.contents import REPOSITORY, digest_of, read_blob
 from tests.contract.errors import refused
 from tests.store.full_disk import full_disk
@@ -261,7 +261,7 @@ async def test_a_piece_that_could_not_be_written_is_not_vouched_for(store: Store
         upload = await resume(store, upload_id)
         await upload.write(content[FIRST + SECOND :][:1])
         sink = await upload.open_sink()
-        assert sink
+        assert isinstance(sink, UploadFile)
         await sink.written()
         with full_disk(store):
             sink.add(content[FIRST + SECOND + 1 :])

@@ -15,6 +15,7 @@ from ociserver import ByteRange, File, OCIError
 from ociserver._core import read_at
 from ociserver.store import Store, reader
 from ociserver.store.upload import INLINE_SIZE
+from ociserver.store.writes import Stored
 from tests.contract.contents import REPOSITORY, digest_of, push_blob, read_blob
 from tests.contract.errors import refused
 from tests.store.looking import file_of, files, open_files, rows
@@ -69,7 +70,7 @@ async def test_a_copy_that_is_not_whole_is_missing_until_it_is_pushed_again(stor
     elif by == "chunks":
         await finish(store, await start(store, content), b"", digest)
     else:
-        await store.uploads.commit(REPOSITORY, digest, LARGE, upload=None, content=content)
+        await store.uploads.commit(REPOSITORY, digest, LARGE, upload=None, stored=Stored(content=content))
     assert await read_blob(store, digest) == content
     assert (await store.resolve_blob(REPOSITORY, digest)).size == LARGE
     assert path not in files(store).values(), "the old file has no use any more"

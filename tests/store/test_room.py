@@ -11,7 +11,7 @@ import pytest
 from ociserver import OCIError
 from ociserver.store.disk_reserve import SIZE, SLICE, Reserve
 from ociserver.store.modes import PRIVATE
-from ociserver.store.room import LEAST, MARGIN, Room, State
+from ociserver.store.room import LEAST, MARGIN, DiskRoom, State
 from ociserver.store.transaction import Transaction
 from tests.faults.disk import Disk, small_disk
 
@@ -38,8 +38,8 @@ def owed() -> Owed:
 
 
 @pytest.fixture
-def room(disk: Disk, owed: Owed) -> Room:
-    room = Room(disk.data, Reserve(disk.data / "reserve", PRIVATE), owed)
+def room(disk: Disk, owed: Owed) -> DiskRoom:
+    room = DiskRoom(disk.data, Reserve(disk.data / "reserve", PRIVATE), owed)
     room.refill()
     return room
 
@@ -76,7 +76,7 @@ def test_it_takes_what_there_is(disk: Disk) -> None:
     assert status.st_blocks * 512 == status.st_size == 2 * SLICE
 
 
-def test_states(disk: Disk, room: Room, owed: Owed) -> None:
+def test_states(disk: Disk, room: DiskRoom, owed: Owed) -> None:
     assert room.state() is State.AMPLE
     disk.fill(leave=2 * LEAST)
     assert room.state() is State.AMPLE
@@ -93,7 +93,7 @@ def test_states(disk: Disk, room: Room, owed: Owed) -> None:
     assert room.reserve.missing() == 0
 
 
-def test_what_a_deletion_has_given_up_is_not_taken_back(disk: Disk, room: Room) -> None:
+def test_what_a_deletion_has_given_up_is_not_taken_back(disk: Disk, room: DiskRoom) -> None:
     """A check does not refill it. A completed deletion does."""
     disk.fill()
     assert room.give_slice()
@@ -106,7 +106,7 @@ def test_what_a_deletion_has_given_up_is_not_taken_back(disk: Disk, room: Room) 
     assert disk.left() == 0
 
 
-def test_what_takes_room_is_refused(disk: Disk, room: Room) -> None:
+def test_what_takes_room_is_refused(disk: Disk, room: DiskRoom) -> None:
     ran = []
 
     def work() -> Transaction[str]:
@@ -132,7 +132,7 @@ def test_what_takes_room_is_refused(disk: Disk, room: Room) -> None:
     assert end.value.value == "done"
 
 
-def test_a_reserve_that_cannot_be_written_is_no_full_disk(disk: Disk, room: Room) -> None:
+def test_a_reserve_that_cannot_be_written_is_no_full_disk(disk: Disk, room: DiskRoom) -> None:
     """The next write reports what is wrong."""
     (disk.data / "reserve").unlink()
     (disk.data / "reserve").mkdir()
@@ -140,7 +140,7 @@ def test_a_reserve_that_cannot_be_written_is_no_full_disk(disk: Disk, room: Room
     assert room.state() is State.AMPLE
 
 
-def test_how_much_the_log_may_owe(disk: Disk, room: Room, owed: Owed) -> None:
+def test_how_much_the_log_may_owe(disk: Disk, room: DiskRoom, owed: Owed) -> None:
     disk.fill(leave=SLICE)
     owed.count = disk.left() + SIZE
     assert room.is_enough_for_log()

@@ -27,7 +27,18 @@ Result = TypeVar("Result")
 _URL: Final = "OCISERVER_TEST_POSTGRESQL"
 """Tells servers that a test starts where the cluster of the test run is."""
 
-_TABLES: Final = ("refs", "tags", "manifests", "links", "uploads", "copies", "repositories", "ociserver_leases")
+_TABLES: Final = (
+    "holds",
+    "objects",
+    "refs",
+    "tags",
+    "manifests",
+    "links",
+    "uploads",
+    "copies",
+    "repositories",
+    "ociserver_leases",
+)
 
 EMPTY: Final = "; ".join(f"DELETE FROM {table}" for table in _TABLES)  # noqa: S608
 """Deletes all rows."""

@@ -30,6 +30,7 @@ _REASONS: Final[dict[Reason, tuple[str, str]]] = {
     "unreferenced": ("blob", "removed from a repository"),
     "unlinked": ("content", "that no repository has"),
     "unknown": ("file", "that nothing names"),
+    "recorded": ("object", "of the bucket that nothing needs"),
 }
 
 

@@ -1,4 +1,4 @@
-"""The durable backend: metadata in a database, large contents in files."""
+"""The durable backend: metadata in a database, large contents in files or in a bucket."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from ociserver.meter import Figures, Meter
 from ociserver.store import figures, manifests, reads, writes
 from ociserver.store.api_keys import ApiKeys
 from ociserver.store.blob_folder import BlobFolder
+from ociserver.store.blobs import Blobs, ContentStorage
 from ociserver.store.directory import Directory
 from ociserver.store.disk_reserve import Reserve
 from ociserver.store.errors import StoreError, is_full_below, of_disk
@@ -26,7 +27,7 @@ from ociserver.store.opening import resume_upload, start_upload
 from ociserver.store.pushing import push_blob
 from ociserver.store.reading import Reading
 from ociserver.store.reads import BLOB_TYPE
-from ociserver.store.room import Room
+from ociserver.store.room import DiskRoom, EndlessRoom, Room
 from ociserver.store.sqlite import Durability, SQLite
 from ociserver.store.transaction import Metadata, Transaction
 from ociserver.store.upkeep import Upkeep
@@ -44,9 +45,12 @@ RENEW_AFTER_S: Final = 3600
 class Store(Reading, reads_nowait=True):
     """A registry in one folder: SQLite and files. Any number of processes may use the folder at the same time.
 
+    The metadata may be in PostgreSQL instead, and large contents in a bucket. With both, there is no folder, and any
+    number of nodes may use the registry at the same time.
+
     Args:
         path: the folder, which is created if it does not exist. A folder that holds anything else, for example the data
-            of another registry, is refused.
+            of another registry, is refused. None: there is no folder, because `database` and `objects` are given.
         immutable_tags: a tag keeps its manifest, and nothing that a tag reaches can be deleted: DENIED.
         lax_child_references: accept manifests whose blobs or child manifests do not exist.
         durability: how much of what was acknowledged a power cut may destroy. `full`: nothing. `normal`: the last
@@ -56,16 +60,17 @@ class Store(Reading, reads_nowait=True):
         group_readable: the group of the files may read them (modes 0750 and 0640). Without it, only their user may.
             Existing files keep their modes.
         meter: is told of commits, for metrics.
-        database: has the metadata, instead of a database in the folder. Not for production yet: only SQLite in the
-            folder keeps metadata and files together.
+        database: has the metadata, instead of a database in the folder.
+        objects: keeps large contents, instead of files in the folder.
 
     Raises:
+        ValueError: there is no folder, and no database or no bucket.
         StoreError: when the store is opened, if the folder cannot be used. The message says what to do.
     """
 
     def __init__(
         self,
-        path: str | os.PathLike[str],
+        path: str | os.PathLike[str] | None = None,
         *,
         immutable_tags: bool = False,
         lax_child_references: bool = False,
@@ -74,25 +79,61 @@ class Store(Reading, reads_nowait=True):
         group_readable: bool = False,
         meter: Meter | None = None,
         database: Metadata | None = None,
+        objects: ContentStorage | None = None,
     ) -> None:
-        self.path = Path(path)
+        if path is None and (database is None or objects is None):
+            raise ValueError("a store without a folder needs both a database and a bucket")
+        self._path = None if path is None else Path(path)
         self.modes = GROUP_READABLE if group_readable else PRIVATE
         self._immutable_tags = immutable_tags
         self._lax = lax_child_references
         self.has_own_database: Final = database is None
         """Whether the database is in the folder."""
         database = database or SQLite(self.path / DATABASE, durability, self.modes, meter=meter)
-        self.blob_folder = BlobFolder(
-            Directory(self.path / BLOBS, sync=durability != "off", settle=database.settle, modes=self.modes)
-        )
-        """`blobs`, for what needs their files."""
-        super().__init__(database, self.blob_folder, renew_after_s)
-        self.room = Room(self.path, Reserve(self.path / "registry.reserve", self.modes), database.owed)
+        self._blob_folder: BlobFolder | None = None
+        if objects is None:
+            directory = Directory(self.path / BLOBS, sync=durability != "off", settle=database.settle, modes=self.modes)
+            self._blob_folder = BlobFolder(directory)
+            blobs: Blobs = self._blob_folder
+        else:
+            blobs = objects.blobs(database)
+        super().__init__(database, blobs, renew_after_s)
+        if path is None:
+            self.room: Room = EndlessRoom()
+        else:
+            self.room = DiskRoom(self.path, Reserve(self.path / "registry.reserve", self.modes), database.owed)
         self.upkeep = Upkeep(database, self.room)
         self.uploads = Uploads(self.database, self.blobs, self.room, self.upkeep, self._read_cache)
         self.api_keys = ApiKeys(self.database, self.upkeep, self._read_cache)
         self._opening = asyncio.Lock()
         self._openings = 0
+
+    @property
+    def path(self) -> Path:
+        """The folder.
+
+        Raises:
+            StoreError: there is none.
+        """
+        if self._path is None:
+            raise StoreError("this registry has no folder: it is in a database and a bucket")
+        return self._path
+
+    @property
+    def name(self) -> str:
+        """The store in messages for people."""
+        return "the registry" if self._path is None else str(self._path)
+
+    @property
+    def blob_folder(self) -> BlobFolder:
+        """`blobs`, for what needs their files.
+
+        Raises:
+            StoreError: the contents are in a bucket.
+        """
+        if self._blob_folder is None:
+            raise StoreError("the contents of this registry are in a bucket, and not in files")
+        return self._blob_folder
 
     async def __aenter__(self) -> Self:
         # Several handlers may share a store, and the owner of a store may have opened it before a handler does.
@@ -112,16 +153,17 @@ class Store(Reading, reads_nowait=True):
 
     async def _open(self) -> None:
         try:
-            check_folder(self.path)
-            self.modes.make_folder(self.path)
-            if self.has_own_database:
-                self._check_complete()
+            if self._path is not None:
+                check_folder(self._path)
+                self.modes.make_folder(self._path)
+            if self.has_own_database and self._blob_folder is not None:
+                self._check_complete(self._blob_folder)
             while not await self._try_to_open():
                 # The disk is full. Each try has given up a slice of the reserve.
                 pass
         except OSError as error:
             await self._close()
-            raise StoreError(f"{self.path} cannot be used: {_reason(error)}") from error
+            raise StoreError(f"{self.name} cannot be used: {_reason(error)}") from error
         except BaseException:
             await self._close()
             raise
@@ -129,8 +171,8 @@ class Store(Reading, reads_nowait=True):
     async def _try_to_open(self) -> bool:
         """Open all parts. False if the disk was full, and a slice of the reserve was given up for the next try."""
         try:
-            await self.blobs.open()
             await self.database.open()
+            await self.blobs.open()
         except (OSError, StoreError) as error:
             if not is_full_below(error) or not self.room.give_slice():
                 raise
@@ -238,7 +280,8 @@ class Store(Reading, reads_nowait=True):
             OCIError: the disk or the database fails.
         """
         wanted = {digest: list(repositories) for digest, repositories in blobs.items()}
-        keys = await self.free(lambda: writes.drop_blobs(wanted))
+        now, is_recorded = self._now(), self.blobs.records is not None
+        keys = await self.free(lambda: writes.drop_blobs(wanted, is_recorded=is_recorded, now=now))
         # The transaction is synced before the files are deleted: after a power cut no row may name a missing file.
         await self.blobs.delete(keys)
 
@@ -248,11 +291,11 @@ class Store(Reading, reads_nowait=True):
 
     # Shared
 
-    def _check_complete(self) -> None:
+    def _check_complete(self, blobs: BlobFolder) -> None:
         """Refuse a folder with blobs but without a database: a new database would make collection delete every file."""
         database = self.path / DATABASE
         # Looked at twice: another process may create both between the first look and the second.
-        if not database.exists() and not self.blobs.is_empty() and not database.exists():
+        if not database.exists() and not blobs.is_empty() and not database.exists():
             raise StoreError(
                 f"{database} is missing, but there are blobs beside it: restore it from a backup, or move "
                 f"{self.path / BLOBS} away and let clients push again"

@@ -15,7 +15,7 @@ from ociserver.store.directory import FAN_OUT, Directory
 from ociserver.store.hash_cache import HashCache
 from ociserver.store.reader import FileReader
 from ociserver.store.upload_file import RECORD_EVERY, UploadFile
-from ociserver.values import Descriptor
+from ociserver.values import Descriptor, Url
 
 __all__ = ["BlobFolder"]
 
@@ -41,14 +41,24 @@ class BlobFolder:
         await self.hashes.close()
         await self.directory.close()
 
-    def read(self, key: str, descriptor: Descriptor, start: int, stop: int) -> BlobReader | None:
+    @property
+    def unavailable(self) -> None:
+        return None
+
+    async def read(self, key: str, descriptor: Descriptor, start: int, stop: int) -> BlobReader | None:
         fd = self.directory.open_file(key, descriptor.size)
         return None if fd is None else FileReader(self.directory, descriptor, fd, start, stop)
 
-    def size(self, key: str) -> int | None:
+    async def locate(self, key: str, descriptor: Descriptor) -> Url | None:
+        return None
+
+    async def size(self, key: str) -> int | None:
         return self.directory.size(key)
 
-    def is_whole(self, key: str, size: int) -> bool:
+    def seems_whole(self, key: str, size: int) -> bool:
+        return self.directory.size(key) == size
+
+    async def is_whole(self, key: str, size: int) -> bool:
         return self.directory.size(key) == size
 
     async def digest(self, key: str, size: int, algorithm: str) -> str | None:
@@ -64,6 +74,13 @@ class BlobFolder:
             os.close(fd)
         return hasher.digest()
 
+    def upload_size(self, upload_id: str, recorded: int) -> int:
+        # The file may have more than was recorded, or less after a power cut.
+        return self.directory.size(upload_id) or 0
+
+    def is_begun(self, upload_id: str) -> bool:
+        return self.directory.size(upload_id) is not None
+
     async def hold(self, key: str, *, make: bool) -> UploadFile | None:
         fd = await self.directory.lock(key) if make else self.directory.lock_existing(key)
         return None if fd is None else UploadFile(self.directory, self.hashes, key, fd, record_every=self.record_every)
@@ -73,6 +90,10 @@ class BlobFolder:
 
     def closed_to_writers(self, key: str) -> AbstractContextManager[Status | None]:
         return self.directory.closed_to_writers(key)
+
+    @property
+    def records(self) -> None:
+        return None
 
     async def delete(self, keys: Collection[str]) -> None:
         for key in keys:

@@ -188,7 +188,7 @@ async def _verdict(
         right = len(inline) == size and digest_of(inline, algorithm) == digest
         return (None, "") if right else ("blob digest", "its bytes in the database do not match its digest")
     assert key is not None
-    there = store.blobs.size(key)
+    there = await store.blobs.size(key)
     if there is None:
         return "blob missing", f"its file {key} does not exist"
     if there != size:

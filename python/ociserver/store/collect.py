@@ -3,7 +3,8 @@
 Two periods make it safe. After `unreferenced_after`, a blob that no manifest of its repository references is unlinked.
 This period has to be longer than a push takes; a push, a mount and a HEAD of the blob start it again. After `grace`, a
 copy that no repository links is deleted. This period may be zero: a client that pushes the content at that moment makes
-a new copy with a new key, and a client that reads the old copy has its file open.
+a new copy with a new key, and a client that reads the old copy has its file open. An object in a bucket is deleted
+later, when no client can have a URL of it any more (`Records.delete_after_s`).
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import Final, Literal
 
 from ociserver.store import collecting
 from ociserver.store.backend import Store
-from ociserver.store.blobs import Found, HeldError
+from ociserver.store.blobs import Found, HeldError, Recorded, Records
 from ociserver.store.errors import StoreError
 from ociserver.store.folder import COLLECTION
 from ociserver.store.transaction import LeaseHeldError, Row, Transaction
@@ -28,7 +29,7 @@ __all__ = ["Freed", "Policy", "Report", "collect", "unknown_files"]
 PAGE: Final = 256
 """Rows in one read, which takes about a millisecond. Between two reads, the event loop serves requests."""
 
-Reason = Literal["untagged", "abandoned", "unreferenced", "unlinked", "unknown"]
+Reason = Literal["untagged", "abandoned", "unreferenced", "unlinked", "unknown", "recorded"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,8 +57,8 @@ class Freed:
     """One thing that was deleted, or would be with `dry_run`.
 
     Args:
-        reason: `untagged` manifest, `abandoned` upload, `unreferenced` blob (a link), `unlinked` copy,
-            `unknown` file.
+        reason: `untagged` manifest, `abandoned` upload, `unreferenced` blob (a link), `unlinked` copy, `unknown` file,
+            `recorded` object. The bytes of an object are counted when its copy or upload ends.
         what: a digest, the id of an upload or the key of a file.
         repository: the repository that it belonged to; None if there was none.
         size: bytes. A link alone frees none.
@@ -142,7 +143,7 @@ async def collect(
                     on_freed(freed)
             report.compacted = sweeping.compacted
     except LeaseHeldError:
-        raise StoreError(f"{store.path}: another collection is running, or a backup; wait until it has ended") from None
+        raise StoreError(f"{store.name}: another collection is running, or a backup; wait until it has ended") from None
     return report
 
 
@@ -176,7 +177,9 @@ class _Sweep:
                 collecting.count_candidates(self._uploads_before, self._links_before, self._before(self._grace_s))
             )
             self._total = rows + self._store.blobs.scan_steps
-        for part in (self._manifests(), self._uploads(), self._links(), self._copies(), self._files()):
+        records = self._store.blobs.records
+        contents = self._files() if records is None else self._objects(records)
+        for part in (self._manifests(), self._uploads(), self._links(), self._copies(), contents):
             async for freed in part:
                 yield freed
         if not self._dry_run:
@@ -210,14 +213,14 @@ class _Sweep:
     async def _uploads(self) -> AsyncIterator[Freed]:
         before, after = self._uploads_before, (-1, "")
         while rows := await self._page(collecting.abandoned_uploads(before, after, self._page_size)):
-            for touched, upload_id, repository, size in rows:
+            for touched, upload_id, repository, size, is_in_row in rows:
                 after = (touched, upload_id)
-                freed = await self._end_upload(upload_id, repository, size)
+                freed = await self._end_upload(upload_id, repository, size, is_in_row=bool(is_in_row))
                 if freed is not None:
                     yield freed
             self._progress(self._done + len(rows))
 
-    async def _end_upload(self, upload_id: str, repository: str, size: int) -> Freed | None:
+    async def _end_upload(self, upload_id: str, repository: str, size: int, *, is_in_row: bool) -> Freed | None:
         """End an upload. Returns what this frees; None if a client has written to the upload meanwhile."""
         store, before = self._store, self._uploads_before
         # The row does not record every write, but the modification time of the file shows it.
@@ -231,7 +234,7 @@ class _Sweep:
                 await store.blobs.delete([upload_id])
             if file:
                 return Freed("abandoned", upload_id, repository, file.size)
-            return Freed("abandoned", upload_id, repository, size, in_database=not self._dry_run)
+            return Freed("abandoned", upload_id, repository, size, in_database=is_in_row and not self._dry_run)
         return None
 
     async def _links(self) -> AsyncIterator[Freed]:
@@ -257,12 +260,30 @@ class _Sweep:
                     yield Freed("unlinked", digest, None, size)
                     continue
                 # Synced before the file is deleted: after a power cut no row may name a missing file.
-                keys = await store.free(partial(collecting.drop_copy, copy_id, before))
+                drop = partial(
+                    collecting.drop_copy,
+                    copy_id,
+                    before,
+                    is_recorded=store.blobs.records is not None,
+                    now=int(store.database.now()),
+                )
+                keys = await store.free(drop)
                 if keys is None:
                     continue
                 await store.blobs.delete(keys)
                 yield Freed("unlinked", digest, None, size, in_database=not keys)
             self._progress(self._done + len(rows))
+
+    async def _objects(self, records: Records) -> AsyncIterator[Freed]:
+        store, before, after = self._store, self._before(records.delete_after_s), ""
+        while rows := await self._page(collecting.recorded_objects(before, after, self._page_size)):
+            after = rows[-1][0]
+            if not self._dry_run:
+                # Nothing makes an object with one of these keys any more, so this may be done twice, and by two nodes.
+                await records.delete([Recorded(*row) for row in rows])
+                await store.free(partial(collecting.forget_objects, [key for key, _ in rows]), durable=False)
+            for key, _ in rows:
+                yield Freed("recorded", key, None, 0)
 
     async def _files(self) -> AsyncIterator[Freed]:
         async for page, files in unknown_files(self._store, self._page_size):

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from ociserver.store.blobs import IN_ROW
 from ociserver.store.transaction import Row, Transaction
-from ociserver.store.writes import unlink, unlist_if_empty
+from ociserver.store.writes import record_dropped, unlink, unlist_if_empty
 
 __all__ = [
     "abandoned_uploads",
@@ -19,9 +20,11 @@ __all__ = [
     "drop_copy",
     "drop_manifest",
     "drop_upload",
+    "forget_objects",
     "idle_copies",
     "known_keys",
     "old_links",
+    "recorded_objects",
     "unlink_unreferenced",
     "untagged_manifests",
 ]
@@ -71,12 +74,13 @@ def drop_manifest(manifest_id: int, before: int) -> Transaction[bool]:
 
 
 def abandoned_uploads(before: int, after: tuple[int, str], limit: int) -> Transaction[list[Row]]:
-    """(touched, id, repository, size) of uploads for which nothing was recorded since `before`."""
+    """(touched, id, repository, size, whether the bytes are in its row) of uploads without a record since `before`."""
     return (
         yield (
-            "SELECT u.touched, u.id, r.name, u.size FROM uploads u JOIN repositories r ON r.id = u.repository_id"
+            f"SELECT u.touched, u.id, r.name, u.size, CASE WHEN substr(u.state, 1, {len(IN_ROW)}) = ? THEN 1 ELSE 0 END"
+            " FROM uploads u JOIN repositories r ON r.id = u.repository_id"
             " WHERE u.touched < ? AND (u.touched, u.id) > (?, ?) ORDER BY u.touched, u.id LIMIT ?",
-            (before, *after, limit),
+            (IN_ROW, before, *after, limit),
         )
     )
 
@@ -126,8 +130,14 @@ def idle_copies(before: int, after: int, limit: int) -> Transaction[list[Row]]:
     )
 
 
-def drop_copy(copy_id: int, before: int) -> Transaction[list[str] | None]:
+def drop_copy(copy_id: int, before: int, *, is_recorded: bool, now: int) -> Transaction[list[str] | None]:
     """Delete the row of a copy, if no repository links it yet.
+
+    Args:
+        copy_id: the row.
+        before: the copy has to be without links since then.
+        is_recorded: whether keys that no copy names are recorded (`Blobs.records`).
+        now: seconds since the epoch.
 
     Returns:
         The keys of the files that nothing needs now; None if the copy stays.
@@ -138,18 +148,40 @@ def drop_copy(copy_id: int, before: int) -> Transaction[list[str] | None]:
         " AND NOT EXISTS (SELECT 1 FROM links WHERE copy_id = ?) RETURNING key",
         (copy_id, before, copy_id),
     )
-    return [row[0] for row in rows if row[0] is not None] if rows else None
+    if not rows:
+        return None
+    keys = [row[0] for row in rows if row[0] is not None]
+    if is_recorded:
+        yield from record_dropped(keys, now)
+    return keys
 
 
 def known_keys(keys: Sequence[str]) -> Transaction[set[str]]:
-    """The keys that a copy or an upload has, all read at one moment."""
+    """The keys that a copy or an upload has, or that are recorded, all read at one moment."""
     marks = ", ".join("?" * len(keys))
-    parameters: tuple[Any, ...] = (*keys, *keys)
+    parameters: tuple[Any, ...] = (*keys, *keys, *keys)
     rows = yield (
-        f"SELECT key FROM copies WHERE key IN ({marks}) UNION SELECT id FROM uploads WHERE id IN ({marks})",
+        f"SELECT key FROM copies WHERE key IN ({marks}) UNION SELECT id FROM uploads WHERE id IN ({marks})"
+        f" UNION SELECT key FROM objects WHERE key IN ({marks})",
         parameters,
     )
     return {row[0] for row in rows}
+
+
+def recorded_objects(before: int, after: str, limit: int) -> Transaction[list[Row]]:
+    """(key, multipart upload) of the objects that nothing needs since `before`, with larger keys than `after`."""
+    return (
+        yield (
+            "SELECT key, multipart FROM objects WHERE upload_id IS NULL AND since < ? AND key > ? ORDER BY key LIMIT ?",
+            (before, after, limit),
+        )
+    )
+
+
+def forget_objects(keys: Sequence[str]) -> Transaction[None]:
+    """Delete the records of objects that were deleted."""
+    marks = ", ".join("?" * len(keys))
+    yield f"DELETE FROM objects WHERE upload_id IS NULL AND key IN ({marks})", tuple(keys)
 
 
 def copy_key(copy_id: int) -> Transaction[list[str | None]]:

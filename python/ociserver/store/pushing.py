@@ -12,6 +12,7 @@ from ociserver.interface import UNKNOWN_SIZE, Descriptor
 from ociserver.store.opening import start_upload
 from ociserver.store.upload import Upload
 from ociserver.store.uploads import Uploads
+from ociserver.store.writes import Stored
 
 __all__ = ["push_blob"]
 
@@ -52,7 +53,7 @@ async def push_blob(
         if upload:
             return await upload.commit(descriptor.digest)
         return await uploads.commit(
-            repository, content_digest(head, descriptor.digest), size, upload=None, content=head
+            repository, content_digest(head, descriptor.digest), size, upload=None, stored=Stored(content=head)
         )
     except BaseException:
         if upload:

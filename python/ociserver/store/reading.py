@@ -10,7 +10,7 @@ from typing import Final
 
 from ociserver._core import ByteRange
 from ociserver.errors import OCIError
-from ociserver.interface import BlobReader, Descriptor, Manifest
+from ociserver.interface import BlobReader, Descriptor, Manifest, Url
 from ociserver.store import manifests, reads, writes
 from ociserver.store.blobs import Blobs
 from ociserver.store.inline_reader import InlineReader
@@ -50,7 +50,7 @@ class Reading(Lists, reads_nowait=True):
     @property
     def unavailable(self) -> str | None:
         """Why nothing can be written at present, as a text without paths; None if, as far as is known, it can."""
-        return self.database.unavailable
+        return self.database.unavailable or self.blobs.unavailable
 
     async def get_blob(self, repository: str, digest: str, range: ByteRange | None = None) -> BlobReader:
         seen: str | None = None
@@ -64,13 +64,17 @@ class Reading(Lists, reads_nowait=True):
             if copy.content is not None:
                 return InlineReader(descriptor, copy.content, *span)
             assert copy.key is not None
-            reader = self.blobs.read(copy.key, descriptor, *span)
+            reader = await self.blobs.read(copy.key, descriptor, *span)
             if reader is not None:
                 return reader
             if copy.key == seen:
                 raise OCIError("BLOB_UNKNOWN")
             # A push may have replaced the copy since it was found. Then the next search finds another key.
             seen = copy.key
+
+    async def locate_blob(self, repository: str, digest: str) -> Url | None:
+        descriptor, copy, _, _ = await self._find_blob(repository, digest)
+        return None if copy.bad or copy.key is None else await self.blobs.locate(copy.key, descriptor)
 
     async def get_manifest(self, repository: str, digest: str) -> Manifest:
         key = (repository, digest, "manifest")
@@ -153,7 +157,7 @@ class Reading(Lists, reads_nowait=True):
         return link
 
     def _is_whole(self, copy: StoredContent) -> bool:
-        return not copy.bad and (copy.key is None or self.blobs.is_whole(copy.key, copy.size))
+        return not copy.bad and (copy.key is None or self.blobs.seems_whole(copy.key, copy.size))
 
     def _is_due(self, renewed: int) -> bool:
         """Whether a HEAD has to renew a content that was last renewed at this time."""

@@ -97,6 +97,8 @@ class UploadRow:
     algorithm: str
     size: int
     state: bytes
+    holder: str | None = None
+    """Who has to hold the upload when it is recorded or ended: see `UploadContent.holder`."""
 
 
 _TAG: Final = (

@@ -12,13 +12,13 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final, Protocol, TypeVar
 
 from ociserver.store.disk_reserve import SLICE, Reserve
 from ociserver.store.errors import disk_full
 from ociserver.store.transaction import Transaction
 
-__all__ = ["LEAST", "MARGIN", "Room", "State"]
+__all__ = ["LEAST", "MARGIN", "DiskRoom", "EndlessRoom", "Room", "State"]
 
 Result = TypeVar("Result")
 
@@ -42,8 +42,64 @@ class State(enum.Enum):
     DRAWN = "a part of the reserve was given up, and must be refilled before pushes are accepted"
 
 
-class Room:
-    """The free space on the disk of a store. Any thread may use it.
+class Room(Protocol):
+    """Whether there is space for what needs space. Any thread may use it."""
+
+    def check(self) -> None:
+        """Raises OCIError (507) if there is no space for work that needs space."""
+
+    def admitted(self, make: Callable[[], Transaction[Result]]) -> Transaction[Result]:
+        """A transaction, with another `check` when it runs: it may have waited."""
+
+    def state(self) -> State:
+        """Check the disk. An incomplete reserve is refilled, if there is much more space than that needs."""
+
+    def is_enough_for_log(self) -> bool:
+        """Whether the contents of the log fit on the disk, if the whole reserve is given up."""
+
+    def left(self) -> int | None:
+        """Free bytes on the disk; None if they are not known."""
+
+    def is_complete(self) -> bool:
+        """Whether nothing is missing from the reserve."""
+
+    def give_slice(self) -> bool:
+        """Give up a slice of the reserve. False if there is none. Until it is refilled, `check` refuses."""
+
+    def refill(self, margin: int = 0) -> None:
+        """Refill the reserve from the free space, except for a margin."""
+
+
+class EndlessRoom:
+    """The `Room` of a store that keeps nothing on a disk of this machine."""
+
+    def check(self) -> None:
+        pass
+
+    def admitted(self, make: Callable[[], Transaction[Result]]) -> Transaction[Result]:
+        return make()
+
+    def state(self) -> State:
+        return State.AMPLE
+
+    def is_enough_for_log(self) -> bool:
+        return True
+
+    def left(self) -> int | None:
+        return None
+
+    def is_complete(self) -> bool:
+        return True
+
+    def give_slice(self) -> bool:
+        return False
+
+    def refill(self, margin: int = 0) -> None:
+        pass
+
+
+class DiskRoom:
+    """The `Room` of a store with a folder.
 
     Args:
         folder: the folder of the store.
@@ -58,7 +114,6 @@ class Room:
         self.reserve = reserve
 
     def check(self) -> None:
-        """Raises OCIError (507) if there is no space for work that needs space."""
         now = time.monotonic()
         if now < self._ample_until:
             return
@@ -67,7 +122,6 @@ class Room:
         self._ample_until = now + CHECK_S
 
     def admitted(self, make: Callable[[], Transaction[Result]]) -> Transaction[Result]:
-        """A transaction, with another `check` when it runs: it may have waited."""
         transaction = make()
 
         def take() -> Transaction[Result]:
@@ -79,7 +133,6 @@ class Room:
         return taking
 
     def state(self) -> State:
-        """Check the disk. An incomplete reserve is refilled, if there is much more space than that needs."""
         left = self.left()
         if left is None:
             return State.AMPLE
@@ -97,25 +150,25 @@ class Room:
         return State.AMPLE if left >= owed + LEAST else State.SHORT
 
     def is_enough_for_log(self) -> bool:
-        """Whether the contents of the log fit on the disk, if the whole reserve is given up."""
         left = self.left()
         return left is None or self._owed() <= left + self.reserve.size - self.reserve.missing()
 
     def left(self) -> int | None:
-        """Free bytes on the disk; None if the file system does not report them."""
+        # Some file systems do not report it.
         try:
             status = os.statvfs(self._folder)
         except OSError:
             return None
         return status.f_bavail * status.f_frsize if status.f_blocks else None
 
+    def is_complete(self) -> bool:
+        return not self.reserve.missing()
+
     def give_slice(self) -> bool:
-        """Give up a slice of the reserve. False if there is none. Until it is refilled, `check` refuses."""
         self._ample_until = 0.0
         return self.reserve.give_slice()
 
     def refill(self, margin: int = 0) -> None:
-        """Refill the reserve from the free space, except for a margin."""
         left = self.left()
         with contextlib.suppress(OSError):
             self.reserve.refill(self.reserve.size if left is None else left - margin)

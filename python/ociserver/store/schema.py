@@ -126,6 +126,21 @@ MIGRATIONS: Final[tuple[Migration, ...]] = (
             " name {text} NOT NULL, by_user {text} NOT NULL, facts {text} NOT NULL)"
         ),
     ),
+    (
+        # Who writes to an upload, where a file lock cannot say it, and until when without a renewal.
+        (
+            "CREATE TABLE holds (upload_id {text} PRIMARY KEY REFERENCES uploads ON DELETE CASCADE,"
+            " holder {text} NOT NULL, until BIGINT NOT NULL){without_rowid}"
+        ),
+        # An object in a bucket that no copy names. It is recorded before it is made. While its upload exists, the
+        # upload may need it. Afterwards nothing does, and collection deletes it. `multipart` is its multipart upload.
+        (
+            "CREATE TABLE objects (key {text} PRIMARY KEY, multipart {text},"
+            " upload_id {text} REFERENCES uploads ON DELETE SET NULL, since BIGINT NOT NULL){without_rowid}"
+        ),
+        "CREATE INDEX objects_upload ON objects (upload_id) WHERE upload_id IS NOT NULL",
+        "CREATE INDEX objects_unneeded ON objects (since, key) WHERE upload_id IS NULL",
+    ),
 )
 """See `Schema.migrations`."""
 

@@ -127,7 +127,7 @@ class Upkeep:
 
     async def refill(self) -> None:
         """Refill the reserve from the free space, including that of the log, before pushes may use it."""
-        if not self._room.reserve.missing():
+        if self._room.is_complete():
             return
         await self._shrink_log()
         await asyncio.to_thread(self._room.refill)

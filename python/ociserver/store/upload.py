@@ -10,12 +10,13 @@ from typing import Final
 from ociserver._core import digest_of
 from ociserver.digests import check_digest
 from ociserver.errors import OCIError
-from ociserver.interface import CHUNK_SIZE, Descriptor
+from ociserver.interface import CHUNK_SIZE, Descriptor, Sink
 from ociserver.store.blobs import UploadContent
 from ociserver.store.errors import is_full
 from ociserver.store.reads import UploadRow
 from ociserver.store.upload_state import TRANSITIONS, UNCLAIMED, Event, State
 from ociserver.store.uploads import INLINE_SIZE, Claim, Uploads, content_of, is_in_file
+from ociserver.store.writes import Stored
 
 __all__ = ["INLINE_SIZE", "Upload"]
 
@@ -102,7 +103,7 @@ class Upload:
                 self._file.check()
         return self.size
 
-    async def open_sink(self) -> UploadContent | None:
+    async def open_sink(self) -> Sink | None:
         """The file, for bytes that are about to come; None if there is no file yet: `write` creates it."""
         if self._state is State.ENDED:
             return None
@@ -113,9 +114,11 @@ class Upload:
             # This request keeps out no other one before its first bytes come.
             return None
         await self._ensure_claimed()
-        if self._file is not None:
-            await self._begin()
-        return self._file
+        if self._file is None:
+            return None
+        await self._begin()
+        with self._noting_full_disk():
+            return await self._file.open_sink()
 
     async def commit(self, digest: str) -> Descriptor:
         check_digest(digest)
@@ -127,11 +130,10 @@ class Upload:
                 raise OCIError("DIGEST_INVALID", detail={"digest": digest, "content": found})
             if self._file is not None:
                 await self._finish_file(self._file)
-            content = self._buffer if self._file is None else None
+            stored = Stored(content=self._buffer) if self._file is None else Stored(key=self._file.key)
             self._change(Event.COMMIT)
-            committed = await self._uploads.commit(
-                self._repository, digest, self.size, upload=self._row, content=content
-            )
+            committed = await self._uploads.commit(self._repository, digest, self.size, upload=self._row, stored=stored)
+        self._upload_ended()
         self._end()
         return committed
 
@@ -145,6 +147,7 @@ class Upload:
                 # First, so that there is space to record that the upload has ended.
                 await self._cut(0)
             await self._uploads.end(self.id)
+            self._upload_ended()
         except Exception:
             # Not even that can be recorded. At least the bytes are deleted, unless they may have become a blob.
             if state is not State.COMMITTING:
@@ -301,9 +304,14 @@ class Upload:
         return digest_of(self._buffer, algorithm) if self._file is None else await self._file.digest(algorithm)
 
     async def _finish_file(self, file: UploadContent) -> None:
+        state = await file.seal()
+        if state is not None:
+            self._row = await self._uploads.record(self._row, file.size, state)
         try:
             await file.finish()
         except Exception:
+            if file.can_finish_again:
+                raise
             # After a failed sync, the contents of the disk are unknown, and the next sync would not report that.
             with contextlib.suppress(Exception):
                 await self.cancel()
@@ -329,6 +337,7 @@ class Upload:
             recordable = None if is_nothing else await file.suspend()
             if recordable is not None:
                 self._row = await self._uploads.record(self._row, file.size, recordable)
+                await file.recorded()
             elif file.is_deleted():
                 raise OCIError("BLOB_UPLOAD_UNKNOWN")
         except OCIError as error:
@@ -364,6 +373,10 @@ class Upload:
             # If this fails, the bytes count, as after a cancelled request.
             with contextlib.suppress(OSError, OCIError):
                 await self._file.cut(size)
+
+    def _upload_ended(self) -> None:
+        if self._file is not None:
+            self._file.ended()
 
     @contextlib.contextmanager
     def _noting_full_disk(self) -> Iterator[None]:

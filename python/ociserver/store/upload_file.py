@@ -140,6 +140,20 @@ class UploadFile:
         """The state; see "Theory of operation"."""
         return self._state
 
+    can_finish_again = False
+
+    @property
+    def key(self) -> str:
+        return self._key
+
+    @property
+    def holder(self) -> None:
+        """Nobody but the system: it knows who has locked the file."""
+        return None
+
+    async def open_sink(self) -> UploadFile:
+        return self
+
     async def restore(self, size: int, state: bytes, algorithm: str) -> bytes | None:
         """`UploadContent.restore`.
 
@@ -252,6 +266,15 @@ class UploadFile:
                 return state if is_due else None
         # The recorded state covers bytes that still exist. But without any record, the file would not count.
         return None if self._restored.size else NO_BOOT
+
+    async def recorded(self) -> None:
+        """`UploadContent.recorded`: an older record needs nothing."""
+
+    def ended(self) -> None:
+        """`UploadContent.ended`: the lock ends with `close`."""
+
+    async def seal(self) -> None:
+        """`UploadContent.seal`: the length of the file says how far the upload is."""
 
     def put_back(self) -> None:
         """End without a write: put the hash that `restore` has found back into the cache for the next request."""

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import re
 import secrets
+from dataclasses import replace
 from functools import partial
 from typing import Final
 
@@ -13,21 +14,18 @@ from ociserver.errors import OCIError
 from ociserver.interface import Descriptor
 from ociserver.lru import LRU
 from ociserver.store import collecting, reads, writes
-from ociserver.store.blobs import Blobs, UploadContent
+from ociserver.store.blobs import IN_ROW, Blobs, UploadContent
 from ociserver.store.read_cache import ReadCache
 from ociserver.store.reads import UploadRow
 from ociserver.store.room import Room
 from ociserver.store.transaction import Metadata
 from ociserver.store.upkeep import Upkeep
-from ociserver.store.writes import CheckedCopy, UncheckedCopyError
+from ociserver.store.writes import CheckedCopy, Stored, UncheckedCopyError
 
 __all__ = ["INLINE_SIZE", "Claim", "Uploads", "content_of", "is_in_file", "is_upload_id"]
 
 INLINE_SIZE: Final = 16 * 1024
 """The most bytes of a blob that is kept in the database: one commit, instead of a file and two syncs."""
-
-_IN_ROW: Final = b"\xff" * 16
-"""Begins the state of an upload whose bytes are all in its row, behind this. The states of `UploadContent` do not."""
 
 MAX_REMEMBERED: Final = 256
 """Rows that are remembered, some 0.5 KiB each and up to 16 KiB of content."""
@@ -44,8 +42,8 @@ def is_upload_id(text: str) -> bool:
 
 def content_of(row: UploadRow) -> bytes | None:
     """All bytes of an upload, if they are in its row and not in a file."""
-    content = row.state[len(_IN_ROW) :]
-    return content if row.state.startswith(_IN_ROW) and len(content) == row.size else None
+    content = row.state[len(IN_ROW) :]
+    return content if row.state.startswith(IN_ROW) and len(content) == row.size else None
 
 
 def is_in_file(row: UploadRow) -> bool:
@@ -142,12 +140,11 @@ class Uploads:
 
     def size(self, row: UploadRow) -> int:
         """Bytes that an upload has, while nobody writes to it."""
-        # The length of the file counts. It may have more than was recorded, or less after a power cut.
-        return (self._blobs.size(row.id) or 0) if is_in_file(row) else row.size
+        return self._blobs.upload_size(row.id, row.size) if is_in_file(row) else row.size
 
     def has_file(self, upload_id: str) -> bool:
         """Whether the upload has a file, recorded or not."""
-        return self._blobs.size(upload_id) is not None
+        return self._blobs.is_begun(upload_id)
 
     def is_held(self, upload_id: str) -> bool:
         """Whether a process is writing to the file of the upload."""
@@ -190,7 +187,7 @@ class Uploads:
         if file is None:
             return None
         try:
-            row = await self.find(repository, upload_id)
+            row = replace(await self.find(repository, upload_id), holder=file.holder)
         except BaseException as error:
             file.close()
             if make and isinstance(error, OCIError) and error.code == "BLOB_UPLOAD_UNKNOWN":
@@ -227,11 +224,11 @@ class Uploads:
                 has ended.
         """
         await self._upkeep.take(partial(writes.suspend_upload, row, size, state, self._now()), durable=False)
-        return UploadRow(row.id, row.algorithm, size, state)
+        return replace(row, size=size, state=state)
 
     async def record_content(self, repository: str, row: UploadRow, content: bytes) -> UploadRow:
         """Record all bytes of an upload in its row. Raises what `record` does."""
-        recorded = await self.record(row, len(content), _IN_ROW + content)
+        recorded = await self.record(row, len(content), IN_ROW + content)
         self.remember(repository, recorded)
         return recorded
 
@@ -240,7 +237,7 @@ class Uploads:
         await self._database.write(partial(writes.touch_upload, upload_id, self._now()), durable=False)
 
     async def commit(
-        self, repository: str, digest: str, size: int, *, upload: UploadRow | None, content: bytes | None
+        self, repository: str, digest: str, size: int, *, upload: UploadRow | None, stored: Stored
     ) -> Descriptor:
         """Make verified and synced bytes a blob, and end their upload.
 
@@ -249,17 +246,25 @@ class Uploads:
             digest: the digest of the bytes.
             size: the number of bytes.
             upload: the upload that has brought them, as its writer knows it; None if there was none.
-            content: the bytes; None if they are in the file of the upload.
+            stored: the bytes, or the key that they are stored under.
 
         Raises:
             OCIError: RANGE_INVALID if another writer has recorded another size since, BLOB_UPLOAD_UNKNOWN if the upload
                 has ended.
         """
-        finish = partial(writes.finish_blob, repository, digest, size, upload=upload, content=content)
+        finish = partial(
+            writes.finish_blob,
+            repository,
+            digest,
+            size,
+            upload=upload,
+            stored=stored,
+            is_recorded=self._blobs.records is not None,
+        )
         try:
             linked = await self._upkeep.take(partial(finish, checked=None, now=self._now()))
         except UncheckedCopyError as found:
-            checked = CheckedCopy(found.key, is_whole=self._blobs.is_whole(found.key, size))
+            checked = CheckedCopy(found.key, is_whole=await self._blobs.is_whole(found.key, size))
             linked = await self._upkeep.take(partial(finish, checked=checked, now=self._now()))
         try:
             await self._blobs.delete(linked.dropped)

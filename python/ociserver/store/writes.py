@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +16,7 @@ from ociserver.store.transaction import RunAgainError, Transaction
 __all__ = [
     "CheckedCopy",
     "Linked",
+    "Stored",
     "UncheckedCopyError",
     "delete_blob",
     "delete_repository",
@@ -25,6 +26,7 @@ __all__ = [
     "finish_blob",
     "list_repository",
     "mount",
+    "record_dropped",
     "renew",
     "start_upload",
     "suspend_upload",
@@ -48,6 +50,14 @@ class CheckedCopy:
 
     key: str
     is_whole: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """Where the bytes of a blob are: in `content` if they are few, otherwise under `key`."""
+
+    content: bytes | None = None
+    key: str | None = None
 
 
 class UncheckedCopyError(Exception):
@@ -121,9 +131,10 @@ def suspend_upload(upload: UploadRow, size: int, state: bytes, now: int) -> Tran
     Raises:
         OCIError: BLOB_UPLOAD_UNKNOWN if the upload has ended, RANGE_INVALID if another writer has written to it.
     """
+    held, holder = _held(upload)
     rows = yield (
-        "UPDATE uploads SET size = ?, state = ?, touched = ? WHERE id = ? AND size = ? RETURNING id",
-        (size, state, now, upload.id, upload.size),
+        f"UPDATE uploads SET size = ?, state = ?, touched = ? WHERE id = ? AND size = ?{held} RETURNING id",
+        (size, state, now, upload.id, upload.size, *holder),
     )
     if not rows:
         yield from _refuse(upload)
@@ -148,8 +159,9 @@ def finish_blob(
     size: int,
     *,
     upload: UploadRow | None,
-    content: bytes | None,
+    stored: Stored,
     checked: CheckedCopy | None,
+    is_recorded: bool,
     now: int,
 ) -> Transaction[Linked]:
     """Make verified bytes a blob.
@@ -158,21 +170,21 @@ def finish_blob(
         repository: the repository that gets the blob.
         digest: the verified digest of the bytes.
         size: the number of bytes.
-        upload: the upload that ends with this, if there is one, as its writer knows it. Its bytes are in the file with
-            its id as key, unless `content` has them.
-        content: the bytes of a small blob. They replace a copy in a file, whether that is complete or not.
-        checked: a copy in a file that the caller has checked; None if it has checked none. An incomplete copy is
+        upload: the upload that ends with this, if there is one, as its writer knows it.
+        stored: where its bytes are. Those of a small blob replace a copy with a key, whether that is complete or not.
+        checked: a copy with a key that the caller has checked; None if it has checked none. An incomplete copy is
             replaced by the new bytes: so a push repairs it.
+        is_recorded: whether keys that no copy names are recorded (`Blobs.records`).
         now: seconds since the epoch.
 
     Raises:
         OCIError: BLOB_UPLOAD_UNKNOWN if the upload has ended, RANGE_INVALID if another writer has written to it.
-        UncheckedCopyError: there is a copy in a file, and the caller has checked none.
+        UncheckedCopyError: there is a copy with a key, and the caller has checked none.
     """
     if upload is not None:
         yield from _end_unchanged(upload)
-    key = upload.id if upload is not None and content is None else None
-    dropped: list[str] = []
+    key, content = stored.key, stored.content
+    named, dropped = key, None
     # Most contents are new, so there is no SELECT first: each statement releases and takes the GIL.
     rows = yield (
         "INSERT INTO copies (digest, size, key, content) VALUES (?, ?, ?, ?) ON CONFLICT (digest) DO NOTHING"
@@ -187,18 +199,28 @@ def finish_blob(
             raise RunAgainError  # collection has just deleted it
         copy_id = copy.id
         if _is_kept(copy, checked, is_small=content is not None):
-            if key is not None:
-                dropped.append(key)
+            # Its record, if there is one, belongs to no upload now.
+            named, dropped = None, key
         else:
             yield (
                 "UPDATE copies SET size = ?, bad = 0, key = ?, content = ? WHERE id = ?",
                 (size, key, content, copy_id),
             )
-            if copy.key is not None:
-                dropped.append(copy.key)
+            dropped = copy.key
+            if is_recorded:
+                yield from record_dropped([dropped], now)
         yield from _wake(copy_id)
+    if is_recorded and named is not None:
+        yield "DELETE FROM objects WHERE key = ?", (named,)
     yield from _link(repository, copy_id, now)
-    return Linked(Descriptor(BLOB_TYPE, digest, size), dropped)
+    return Linked(Descriptor(BLOB_TYPE, digest, size), [] if dropped is None else [dropped])
+
+
+def record_dropped(keys: Iterable[str | None], now: int) -> Transaction[None]:
+    """Record objects that no copy names any more, so that collection deletes them."""
+    for key in keys:
+        if key is not None:
+            yield "INSERT INTO objects (key, since) VALUES (?, ?) ON CONFLICT (key) DO NOTHING", (key, now)
 
 
 def _lock_copy(digest: str) -> Transaction[StoredContent | None]:
@@ -223,9 +245,20 @@ def _is_kept(copy: StoredContent, checked: CheckedCopy | None, *, is_small: bool
 
 
 def _end_unchanged(upload: UploadRow) -> Transaction[None]:
-    rows = yield "DELETE FROM uploads WHERE id = ? AND size = ? RETURNING id", (upload.id, upload.size)
+    held, holder = _held(upload)
+    rows = yield (
+        f"DELETE FROM uploads WHERE id = ? AND size = ?{held} RETURNING id",
+        (upload.id, upload.size, *holder),
+    )
     if not rows:
         yield from _refuse(upload)
+
+
+def _held(upload: UploadRow) -> tuple[str, tuple[str, ...]]:
+    """The condition that the writer still holds an upload, with its parameters, if the metadata knows who holds it."""
+    if upload.holder is None:
+        return "", ()
+    return " AND EXISTS (SELECT 1 FROM holds h WHERE h.upload_id = uploads.id AND h.holder = ?)", (upload.holder,)
 
 
 def _refuse(upload: UploadRow) -> Transaction[None]:
@@ -303,11 +336,13 @@ def delete_repository(repository: str, *, immutable_tags: bool, now: int) -> Tra
     yield "DELETE FROM repositories WHERE id = ?", (repo_id,)
 
 
-def drop_blobs(blobs: Mapping[str, Collection[str]]) -> Transaction[list[str]]:
+def drop_blobs(blobs: Mapping[str, Collection[str]], *, is_recorded: bool, now: int) -> Transaction[list[str]]:
     """Unlink blobs, and delete the copies that nothing links any more.
 
     Args:
         blobs: by digest, the repositories to unlink the blob from. Links that do not exist are skipped.
+        is_recorded: whether keys that no copy names are recorded (`Blobs.records`).
+        now: seconds since the epoch.
 
     Returns:
         The keys of files that no row names any more.
@@ -331,6 +366,8 @@ def drop_blobs(blobs: Mapping[str, Collection[str]]) -> Transaction[list[str]]:
             (copy_id, copy_id),
         )
         keys += [key for (key,) in rows if key is not None]
+    if is_recorded:
+        yield from record_dropped(keys, now)
     return keys
 
 

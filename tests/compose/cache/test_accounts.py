@@ -206,7 +206,7 @@ async def test_dropping_a_missing_blob(store: Store) -> None:
         for asking in (store.get_blob("a", digest), store.resolve_blob("a", digest)):
             with pytest.raises(OCIError, match="blob unknown"):
                 await asking
-        assert await store.database.write(lambda: writes.drop_blobs({digest: ["a"]})) == []
+        assert await store.database.write(lambda: writes.drop_blobs({digest: ["a"]}, is_recorded=False, now=1)) == []
 
 
 async def test_a_repository_without_its_last_blob_leaves_the_catalog(store: Store) -> None:

@@ -14,6 +14,7 @@ from ociserver import Descriptor
 from ociserver._core import digest_of, read_manifest
 from ociserver.store import collecting, manifests, writes
 from ociserver.store.postgres import PostgreSQL
+from ociserver.store.writes import Stored
 from tests.store.postgres.interleaving import Make, Outcome
 
 IMAGE: Final = "application/vnd.oci.image.manifest.v1+json"
@@ -43,7 +44,17 @@ def index(*children: tuple[str, bytes]) -> bytes:
 
 def blob(repository: str, content: bytes = LAYER, now: int = NOW) -> Make:
     digest, size = digest_of(content), len(content)
-    return partial(writes.finish_blob, repository, digest, size, upload=None, content=content, checked=None, now=now)
+    return partial(
+        writes.finish_blob,
+        repository,
+        digest,
+        size,
+        upload=None,
+        stored=Stored(content=content),
+        checked=None,
+        is_recorded=False,
+        now=now,
+    )
 
 
 def manifest(
@@ -158,7 +169,7 @@ async def _push_and_drop(registry: Registry) -> tuple[Make, Make]:
     copy = await registry.one("SELECT id FROM copies")
     await registry.run("DELETE FROM links")
     await registry.run("UPDATE copies SET idle_since = $1", OLD)
-    return blob("b"), partial(collecting.drop_copy, copy, BEFORE)
+    return blob("b"), partial(collecting.drop_copy, copy, BEFORE, is_recorded=False, now=NOW)
 
 
 async def _mount_and_unlink(registry: Registry) -> tuple[Make, Make]:

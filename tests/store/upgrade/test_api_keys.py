@@ -15,6 +15,7 @@ from ociserver import Store
 from ociserver.api_keys import ApiKey, hash_of
 from ociserver.store.check import check
 from ociserver.store.failpoint import VARIABLE
+from ociserver.store.schema import REGISTRY
 from tests.contract.contents import collect as listed
 from tests.store.looking import rows
 from tests.store.upgrade.contents import ACCEPTED, EMPTIED, EMPTY, OTHER, TAGS, TEAM, digest_of
@@ -46,7 +47,7 @@ async def assert_whole(store: Store) -> None:
 
 async def test_it_is_opened(old: Path) -> None:
     async with Store(old) as store:
-        assert rows(store, "PRAGMA user_version") == [(3,)]
+        assert rows(store, "PRAGMA user_version") == [(REGISTRY.version,)]
         await assert_whole(store)
         assert await store.api_keys.all() == []
         assert await store.api_keys.create(ApiKey("ci", hash_of("x"), ("*",), ("pull",)))
@@ -64,6 +65,6 @@ async def test_a_kill_during_the_migration(old: Path, tmp_path: Path, point: str
     )
     assert await process.wait() == -signal.SIGKILL
     async with Store(old) as store:
-        assert rows(store, "PRAGMA user_version") == [(3,)]
+        assert rows(store, "PRAGMA user_version") == [(REGISTRY.version,)]
         await assert_whole(store)
         assert await store.api_keys.all() == []
