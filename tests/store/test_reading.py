@@ -14,6 +14,7 @@ import pytest
 from ociserver import ByteRange, File, OCIError
 from ociserver._core import read_at
 from ociserver.store import Store, reader
+from ociserver.store.reads import StoredContent
 from ociserver.store.upload import INLINE_SIZE
 from ociserver.store.writes import Stored
 from tests.contract.contents import REPOSITORY, digest_of, push_blob, read_blob
@@ -50,6 +51,28 @@ async def is_missing(store: Store, digest: str) -> bool:
     with refused("BLOB_UNKNOWN"):
         await store.mount_blob(None, "elsewhere", digest)
     return True
+
+
+async def test_a_mount_looks_only_at_what_its_source_has(tmp_path: Path) -> None:
+    """Otherwise the time of a mount that fails would tell that another repository has the blob."""
+
+    class Watched(Store):
+        looks = 0
+
+        def _is_whole(self, copy: StoredContent) -> bool:
+            self.looks += 1
+            return super()._is_whole(copy)
+
+    async with Watched(tmp_path / "data") as store:
+        digest = await push_blob(store, os.urandom(LARGE), repository="other")
+        await push_blob(store, b"mine", repository="mine")
+        store.looks = 0
+        for source in ("mine", "absent"):
+            with refused("BLOB_UNKNOWN", "NAME_UNKNOWN"):
+                await store.mount_blob(source, "target", digest)
+        assert store.looks == 0
+        await store.mount_blob("other", "target", digest)
+        assert store.looks == 1
 
 
 @pytest.mark.parametrize("harm", ["delete", "truncate", "lengthen", "mark"])

@@ -205,7 +205,11 @@ class Store(Reading, reads_nowait=True):
         return await resume_upload(self.uploads, repository, upload_id, offset, is_writer=is_writer)
 
     async def mount_blob(self, from_repository: str | None, to_repository: str, digest: str) -> Descriptor:
-        copy = await self.database.read(reads.copy_of(digest))
+        if from_repository is None:
+            copy = await self.database.read(reads.copy_of(digest))
+        else:
+            # Only what the source has: the time must not tell what others have. And a mount that fails writes nothing.
+            copy = (await self.database.read(reads.find_blob(from_repository, digest))).copy
         if copy is not None and not self._is_whole(copy):
             raise OCIError("BLOB_UNKNOWN")
         now = self._now()
