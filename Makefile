@@ -27,7 +27,8 @@ PIP  := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 export VIRTUAL_ENV := $(CURDIR)/$(VENV)
 unexport CONDA_PREFIX PYTHONPATH PYTHONHOME
 
-RUST_FILES := Cargo.toml $(wildcard Cargo.lock) $(shell find rust -name '*.rs' -o -name Cargo.toml)
+RUST_FILES := Cargo.toml $(wildcard Cargo.lock) $(shell find rust/core rust/io rust/load rust/py -name '*.rs' -o -name Cargo.toml)
+OBJECTS_FILES := Cargo.toml $(wildcard Cargo.lock) $(shell find rust/core rust/objects rust/objects-py -type f)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -55,7 +56,14 @@ $(VENV)/built: $(VENV)/created pyproject.toml $(RUST_FILES)
 	PIP_QUIET=1 $(BIN)/maturin develop --release --quiet --group build
 	@touch $@
 
-$(VENV)/dev: $(VENV)/built pyproject.toml
+# The extension for object storage is a package of its own, with its own profile, because it depends on some 150 crates.
+$(VENV)/objects: $(VENV)/created $(OBJECTS_FILES)
+	@command -v cargo >/dev/null || { echo "cargo is missing: install Rust from https://rustup.rs"; exit 1; }
+	$(PIP) --group build
+	PIP_QUIET=1 $(BIN)/maturin develop --profile objects --quiet --manifest-path rust/objects-py/Cargo.toml
+	@touch $@
+
+$(VENV)/dev: $(VENV)/built $(VENV)/objects pyproject.toml
 	$(PIP) --group dev
 	@touch $@
 
@@ -69,8 +77,8 @@ TOOLS := $(wildcard $(addprefix tests/tools/,install go.* linters/go.* helm/go.*
 .tools/installed-full: $(TOOLS)
 	@FULL_TESTS=1 tests/tools/install && touch .tools/installed $@ || [ $$? = 3 ]
 
-.PHONY: build  ## Build the package into .venv
-build: $(VENV)/built
+.PHONY: build  ## Build the packages into .venv
+build: $(VENV)/built $(VENV)/objects
 
 .PHONY: dev  ## Build, and install all that tests and lint need into .venv
 dev: $(VENV)/dev
@@ -79,7 +87,7 @@ dev: $(VENV)/dev
 tools: .tools/installed
 
 .PHONY: serve  ## Build, and serve a registry on localhost:5000 (SERVE='--port 5001 ...')
-serve: build
+serve: $(VENV)/built
 	@exec $(BIN)/ociserver serve $(SERVE)
 
 # --- tests -----------------------------------------------------------------------------------------
@@ -93,8 +101,10 @@ test: dev tools test-rust
 
 .PHONY: test-rust  ## Run the tests of the Rust crates
 test-rust:
-# rust/py needs a Python interpreter. The tests in Python cover it.
+# rust/py and rust/objects-py need a Python interpreter. The tests in Python cover them.
 	cargo test --locked --quiet --package ociserver-core --package ociserver-io --package ociserver-load
+# With the profile of `make build`, which has compiled the many dependencies already.
+	cargo test --locked --quiet --profile objects --package ociserver-objects
 
 .PHONY: test-python  ## Run the Python tests without the conformance suite and the clients (TESTS='-k ...')
 test-python: dev
@@ -151,7 +161,7 @@ lint-python: dev
 	$(BIN)/ruff check --quiet
 	$(BIN)/ruff format --quiet --check
 	$(BIN)/mypy
-	$(BIN)/stubtest --mypy-config-file pyproject.toml ociserver._core
+	$(BIN)/stubtest --mypy-config-file pyproject.toml --allowlist rust/objects-py/stubtest.txt ociserver._core ociserver_objects
 	$(BIN)/lint-imports --no-cache --no-logo
 
 .PHONY: format  ## Format Rust and Python, and fix what can be fixed automatically
@@ -172,10 +182,11 @@ $(VENV)/package: $(VENV)/created pyproject.toml
 	$(PIP) --group build --group package
 	@touch $@
 
-.PHONY: wheel  ## Build an sdist, and from it a wheel, into dist (WHEEL='--help')
+.PHONY: wheel  ## Build the sdists, and from each a wheel, into dist (WHEEL='--help')
 wheel: $(VENV)/package
 	rm -rf dist
 	$(BIN)/maturin sdist --out dist
+	$(BIN)/maturin sdist --out dist --manifest-path rust/objects-py/Cargo.toml
 # From the sdist, so that one build checks both. As pip builds it: in an environment with the build requirements alone.
 	CARGO_TARGET_DIR=$(CURDIR)/target MATURIN_PEP517_ARGS="$(WHEEL)" \
 		CARGO_ZIGBUILD_ZIG_PATH="$$($(BIN)/python -c 'import ziglang; print(*ziglang.__path__)')/zig" \

@@ -21,10 +21,14 @@ PLATFORMS: Final = (
 """The platform tags of the wheels of a release."""
 
 
+PACKAGES: Final = ("ociserver", "ociserver_objects")
+"""The packages of a release."""
+
+
 def expected(version: str) -> set[str]:
     """The names of the files of a release."""
-    wheels = {f"ociserver-{version}-cp311-abi3-{platform}.whl" for platform in PLATFORMS}
-    return {f"ociserver-{version}.tar.gz"} | wheels
+    wheels = {f"{name}-{version}-cp311-abi3-{platform}.whl" for name in PACKAGES for platform in PLATFORMS}
+    return {f"{name}-{version}.tar.gz" for name in PACKAGES} | wheels
 
 
 def mistakes(names: Iterable[str], version: str) -> Iterator[str]:

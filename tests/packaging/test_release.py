@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Final
 
 import pytest
 
+import ociserver
 from tests.packaging.complete import PLATFORMS, expected, mistakes
 from tests.support.tools import ROOT, require_tool
 
@@ -27,6 +29,12 @@ def test_a_missing_platform_and_another_version_are_mistakes() -> None:
         "ociserver-1.2.3.tar.gz is missing",
         "ociserver-1.2.2.tar.gz does not belong to the release",
     ]
+
+
+def test_the_extra_wants_the_extension_of_the_same_version() -> None:
+    """The two share Rust code and a state on disk. pyproject.toml cannot take the version from Cargo.toml here."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert project["optional-dependencies"]["objects"] == [f"ociserver-objects=={ociserver.__version__}"]
 
 
 def test_an_incomplete_release_fails_its_job(tmp_path: Path) -> None:
