@@ -291,7 +291,10 @@ class Store(Reading, reads_nowait=True):
 
     async def free(self, make: Callable[[], Transaction[Result]], *, durable: bool = True) -> Result:
         """`Upkeep.free`."""
-        return await self.upkeep.free(make, durable=durable)
+        try:
+            return await self.upkeep.free(make, durable=durable)
+        finally:
+            self._recent_manifests.clear()  # also after an error: it may have been committed
 
     # Shared
 

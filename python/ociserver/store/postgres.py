@@ -53,6 +53,9 @@ PAUSES_S: Final = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4)
 LEASE_S: Final = 30
 """Seconds after which a lease ends that its holder does not renew. It is renewed three times as often."""
 
+CACHE_MANIFESTS_S: Final = 1.0
+"""Default of `cache_manifests_s`: the pulls of one image by many nodes of a cluster come within seconds."""
+
 PROBE_S: Final = 1.0
 """Seconds between two tries to reach a database that was lost."""
 
@@ -76,6 +79,9 @@ class PostgreSQL:
         is_pooled: whether a pooler such as PgBouncer, in transaction mode, is in front of the database. Then nothing
             is prepared, and each read is a transaction.
         statement_wait_s: seconds that a statement may take.
+        cache_manifests_s: seconds for which a process serves a manifest by digest without another look. For so long, it
+            may serve one that another process or node has deleted. Nothing else is cached: a tag, a HEAD, an upload
+            and an API key are read each time. 0: manifests too.
     """
 
     def __init__(
@@ -86,12 +92,14 @@ class PostgreSQL:
         max_connections: int = MAX_CONNECTIONS,
         is_pooled: bool = False,
         statement_wait_s: float = STATEMENT_WAIT_S,
+        cache_manifests_s: float = CACHE_MANIFESTS_S,
     ) -> None:
         self._url = url
         self._schema = schema
         self._max_connections = max_connections
         self._is_pooled = is_pooled
         self._statement_wait_s = statement_wait_s
+        self.cache_manifests_s: Final = cache_manifests_s
         self._pool: Any = None
         self._clock_offset = 0.0
         self._unavailable: str | None = None

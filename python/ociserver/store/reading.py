@@ -18,6 +18,7 @@ from ociserver.store.lists import Lists
 from ociserver.store.nowait_reads import NowaitReads
 from ociserver.store.read_cache import ReadCache
 from ociserver.store.reads import Link, Resolved, StoredContent
+from ociserver.store.recent_manifests import RecentManifests
 from ociserver.store.transaction import Metadata, Transaction
 
 __all__ = ["Reading"]
@@ -45,6 +46,7 @@ class Reading(Lists, reads_nowait=True):
         self.blobs = blobs
         self.renew_after_s = renew_after_s
         self._read_cache = ReadCache(database.version)
+        self._recent_manifests = RecentManifests(database.cache_manifests_s)
         self._nowait_reads = NowaitReads(database, self._read_cache)
 
     @property
@@ -78,11 +80,12 @@ class Reading(Lists, reads_nowait=True):
 
     async def get_manifest(self, repository: str, digest: str) -> Manifest:
         key = (repository, digest, "manifest")
-        manifest: Manifest | None = self._read_cache.get(key)
+        manifest: Manifest | None = self._read_cache.get(key) or self._recent_manifests.get(repository, digest)
         if manifest is None:
-            generation = self._read_cache.begin()
+            generation, begun = self._read_cache.begin(), self._recent_manifests.begin()
             manifest = await self.database.read(reads.find_manifest(repository, digest))
             generation.put(key, manifest, manifest.content)
+            self._recent_manifests.put(begun, repository, manifest)
         return manifest
 
     async def get_tag(self, repository: str, tag: str) -> Manifest:
@@ -131,6 +134,7 @@ class Reading(Lists, reads_nowait=True):
     def read_nowait(self, kind: str, repository: str, reference: str) -> tuple[Descriptor, bytes | None] | None:
         if kind == "manifest_get":
             manifest: Manifest | None = self._read_cache.get((repository, reference, "manifest"))
+            manifest = manifest or self._recent_manifests.get(repository, reference)
             manifest = manifest or self._nowait_reads.manifest(repository, reference)
             return None if manifest is None else (manifest.descriptor, manifest.content)
         if kind == "manifest_head":

@@ -277,6 +277,10 @@ class SQLite:
         index = self._index  # read once: another thread may be closing it
         return None if index is None else index.header()
 
+    @property
+    def cache_manifests_s(self) -> float:
+        return 0  # `version` tells when to look again
+
     def settle(self) -> None:
         # With `full`, each such commit was synced already. With `off`, nothing is synced.
         if self._durability == "normal":

@@ -126,6 +126,10 @@ class Metadata(TransactionRunner, Protocol):
     def version(self) -> bytes | None:
         """A value that differs after every commit of any process; None if that is not known without a read."""
 
+    @property
+    def cache_manifests_s(self) -> float:
+        """Seconds for which a manifest that was read by digest may be served without another look. 0: not at all."""
+
     def now(self) -> float:
         """Seconds since 1970, by the clock that all users of this database share: not by that of one node."""
 

@@ -66,6 +66,8 @@ async def test_a_read_takes_one(store: Store, statements: Statements) -> None:
         statements()
         await read()
         assert len(statements()) == 1
+    await store.get_manifest("r", digest_of(manifest))
+    assert statements() == []  # it was read a moment ago
 
 
 async def test_the_push_of_a_manifest(store: Store, statements: Statements) -> None:
