@@ -141,11 +141,15 @@ def _pair(text: str) -> tuple[str, str]:
 
 
 def _peers(text: str, binaries: dict[str, Path]) -> list[str]:
-    """Return the named registries, or else all that are built here or have a binary."""
+    """Return the named registries, or else all over a folder or memory that are built here or have a binary."""
     names = [name for name in text.split(",") if name]
     if unknown := [name for name in [*names, *binaries] if name not in peers.PEERS]:
         raise ValueError(f"{unknown[0]!r} is not a known registry; known are {', '.join(peers.PEERS)}")
-    by_default = [name for name, peer in peers.PEERS.items() if peer.binary or name.partition("+")[0] in binaries]
+    by_default = [
+        name
+        for name, peer in peers.PEERS.items()
+        if peer.keeps != "objects" and (peer.binary or name.partition("+")[0] in binaries)
+    ]
     return names or by_default
 
 

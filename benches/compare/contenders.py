@@ -199,10 +199,14 @@ def started(peer: Peer, binary: Path, folder: Path) -> Iterator[tuple[processes.
     port = free_port()
     # The settings of the caller must not change what is measured.
     environment = {name: "" for name in os.environ if name.startswith(("OCISERVER_", "REGISTRY_"))}
-    with processes.running(
-        peer.command(binary, folder, port), port, folder / "log", {**environment, **peer.environment}
-    ) as process:
-        yield process, port
+    with ExitStack() as stack:
+        if peer.beside:
+            environment |= stack.enter_context(peer.beside(folder / "beside"))
+        command = peer.command(binary, folder, port)
+        yield (
+            stack.enter_context(processes.running(command, port, folder / "log", {**environment, **peer.environment})),
+            port,
+        )
 
 
 @contextmanager

@@ -5,10 +5,13 @@ from __future__ import annotations
 import base64
 import json
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 from typing import Final, Literal
+
+from tests.support.bucket import BUCKET, REGION, versity
 
 _TOOLS: Final = Path(__file__).parents[2] / ".tools" / "bin"
 
@@ -20,6 +23,9 @@ OURS: Final = "ociserver"
 
 Command = Callable[[Path, Path, int], Sequence[str]]
 """Takes the binary, an empty folder and a port. Writes a configuration into the folder, and returns the command."""
+
+Beside = Callable[[Path], AbstractContextManager[Mapping[str, str]]]
+"""Runs what a registry needs beside it, with its files in a new folder. Provides environment variables for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +44,14 @@ class Peer:
         collect_reason: why collection cannot be measured beside pushes.
         login: whether it requires the credentials of `write_logins`.
         environment: further environment variables.
+        beside: runs what it needs beside it, which is not part of its memory and processor time.
     """
 
     name: str
     label: str
     command: Command
     _: KW_ONLY
-    keeps: Literal["disk", "memory"] = "disk"
+    keeps: Literal["disk", "memory", "objects"] = "disk"
     syncs: bool = False
     switch: str
     binary: str | None = None
@@ -52,6 +59,7 @@ class Peer:
     collect_reason: str = ""
     login: bool = False
     environment: Mapping[str, str] = field(default_factory=dict)
+    beside: Beside | None = None
 
     def path(self, binaries: Mapping[str, Path]) -> Path | None:
         """Return the path of its program. None if there is none."""
@@ -72,7 +80,29 @@ def _ours_collect(python: Path, folder: Path, port: int) -> Sequence[str]:
 
 
 def _distribution(binary: Path, folder: Path, port: int) -> Sequence[str]:
-    # The configuration of its image and of Debian's package, except for folder, address and deletion.
+    return _distribution_over(f"filesystem: {{rootdirectory: {folder}/data}}", binary, folder, port)
+
+
+def _distribution_s3(binary: Path, folder: Path, port: int) -> Sequence[str]:
+    # Keys and endpoint are in the environment. By default it redirects, and the load generator does not follow.
+    storage = "s3: {secure: false, forcepathstyle: true}\n  redirect: {disable: true}"
+    return _distribution_over(storage, binary, folder, port)
+
+
+@contextmanager
+def _distribution_beside(folder: Path) -> Iterator[Mapping[str, str]]:
+    with versity(folder) as store:
+        yield {
+            "REGISTRY_STORAGE_S3_BUCKET": BUCKET,
+            "REGISTRY_STORAGE_S3_REGION": REGION,
+            "REGISTRY_STORAGE_S3_REGIONENDPOINT": store.endpoint,
+            "REGISTRY_STORAGE_S3_ACCESSKEY": store.access_key,
+            "REGISTRY_STORAGE_S3_SECRETKEY": store.secret_key,
+        }
+
+
+def _distribution_over(storage: str, binary: Path, folder: Path, port: int) -> Sequence[str]:
+    # The configuration of its image and of Debian's package, except for storage, address and deletion.
     file = _write(
         folder / "config.yml",
         f"""\
@@ -80,7 +110,7 @@ version: 0.1
 log: {{fields: {{service: registry}}}}
 storage:
   cache: {{blobdescriptor: inmemory}}
-  filesystem: {{rootdirectory: {folder}/data}}
+  {storage}
   delete: {{enabled: true}}
 http:
   addr: 127.0.0.1:{port}
@@ -179,6 +209,9 @@ _NEVER: Final = "no collection: contents stay in memory until the process stops"
 _BY_ITSELF: Final = "it schedules collection itself, and no command starts it"
 _ALWAYS: Final = "none: always"
 _NOTHING: Final = "none: nothing to sync"
+_GATEWAY: Final = "none: versitygw never syncs"
+_NO_TRACES: Final = {"OTEL_TRACES_EXPORTER": "none"}
+"""Otherwise distribution waits for a trace collector that does not exist."""
 
 PEERS: Final = {
     peer.name: peer
@@ -192,8 +225,18 @@ PEERS: Final = {
             switch=_ALWAYS,
             binary="distribution3",
             collect_reason=_READ_ONLY,
-            # Otherwise it waits for a trace collector that does not exist.
-            environment={"OTEL_TRACES_EXPORTER": "none"},
+            environment=_NO_TRACES,
+        ),
+        Peer(
+            "distribution3+s3",
+            "distribution 3.1.2 over versitygw",
+            _distribution_s3,
+            keeps="objects",
+            switch=_GATEWAY,
+            binary="distribution3-s3",
+            collect_reason=_READ_ONLY,
+            environment=_NO_TRACES,
+            beside=_distribution_beside,
         ),
         Peer(
             "distribution2",

@@ -16,8 +16,14 @@ from benches.compare.works import GROUPS
 
 SUMMARY: Final = ("manifest-get-tag", "image-pull", "image-push", "upload-put", "download", "tags-page-5000")
 
-_COLOURS: Final = {OURS: "#c2410c", "disk": "#4b6a88", "memory": "#a9bccd", "bound": "#d4d4d4"}
-_DARK: Final = {"#c2410c": "#ea580c", "#4b6a88": "#7596b6", "#a9bccd": "#4f6478", "#d4d4d4": "#5c5c5c"}
+_COLOURS: Final = {OURS: "#c2410c", "disk": "#4b6a88", "memory": "#a9bccd", "objects": "#6b8f71", "bound": "#d4d4d4"}
+_DARK: Final = {
+    "#c2410c": "#ea580c",
+    "#4b6a88": "#7596b6",
+    "#a9bccd": "#4f6478",
+    "#6b8f71": "#8fb996",
+    "#d4d4d4": "#5c5c5c",
+}
 """The colours of bars on a dark background."""
 
 _STYLE: Final = "\n".join(

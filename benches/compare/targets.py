@@ -27,7 +27,7 @@ def _on_disk(peer: Peer) -> bool:
 
 
 def _any(peer: Peer) -> bool:
-    return True
+    return peer.keeps != "objects"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ TARGETS: Final = (
     Target(_MANIFESTS, "best on disk", 1.8, _on_disk, unless_bound=True),
     Target(_MANIFESTS, "Go's ociserver, in memory", 1.1, names=("ociregistry",)),
     Target(("blob-get-4k",), "best on disk", 1.5, _on_disk),
-    Target(("image-push",), "distribution", 6, lambda peer: peer.name.startswith("distribution")),
+    Target(("image-push",), "distribution", 6, lambda peer: _on_disk(peer) and peer.name.startswith("distribution")),
     Target(("image-push",), "best on disk without sync", 1.5, lambda peer: _on_disk(peer) and not peer.syncs),
     Target(("image-pull",), "best on disk", 1.3, _on_disk),
     Target(_PUTS, "best on disk", 1.6, _on_disk),

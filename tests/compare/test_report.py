@@ -19,6 +19,7 @@ from benches.compare.works import GROUPS
 LABELS = {
     "ociserver": "ociserver",
     "distribution3": "distribution 3",
+    "distribution3+s3": "distribution 3 over S3",
     "distribution2": "distribution 2.8",
     "ociregistry": "Go",
     "constant": "constant",
@@ -59,8 +60,14 @@ def test_the_best_peer_counts_and_one_in_memory_is_not_on_disk() -> None:
         figure("image-pull", "distribution3", 100),
         figure("image-pull", "distribution2", 200),
         figure("image-pull", "ociregistry", 9000),
+        figure("image-pull", "distribution3+s3", 300),
     )
     assert [ratio for _, ratio, _ in found] == ["2.00"]
+
+
+def test_ours_over_a_folder_is_not_compared_with_one_over_objects() -> None:
+    found = reached(figure("image-push", "ociserver", 400), figure("image-push", "distribution3+s3", 100))
+    assert {answer for *_, answer in found} == {"-"}
 
 
 def test_without_a_peer_of_that_kind_nothing_is_claimed() -> None:

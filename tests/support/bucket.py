@@ -48,6 +48,10 @@ class ObjectStore(ABC):
     def port(self) -> int:
         return self.process.port
 
+    @property
+    def endpoint(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
     @abstractmethod
     def options(self, port: int | None = None) -> dict[str, str]:
         """Options of the crate `object_store`. `port` is that of a proxy in front of the store."""
