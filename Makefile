@@ -182,15 +182,18 @@ $(VENV)/package: $(VENV)/created pyproject.toml
 	$(PIP) --group build --group package
 	@touch $@
 
-.PHONY: wheel  ## Build the sdists, and from each a wheel, into dist (WHEEL='--help')
+.PHONY: wheel  ## Build an sdist, and from it the wheels, into dist (WHEEL='--help')
 wheel: $(VENV)/package
-	rm -rf dist
+	rm -rf dist target/sdist
 	$(BIN)/maturin sdist --out dist
-	$(BIN)/maturin sdist --out dist --manifest-path rust/objects-py/Cargo.toml
-# From the sdist, so that one build checks both. As pip builds it: in an environment with the build requirements alone.
+	mkdir -p target/sdist
+	tar -xzf dist/*.tar.gz -C target/sdist --strip-components 1
+# From the sdist, so that one build checks both. It has the sources of both packages: an sdist of the extension alone would
+# have another Cargo.lock than the one that is tested. As pip builds it: in an environment with the build requirements alone.
 	CARGO_TARGET_DIR=$(CURDIR)/target MATURIN_PEP517_ARGS="$(WHEEL)" \
 		CARGO_ZIGBUILD_ZIG_PATH="$$($(BIN)/python -c 'import ziglang; print(*ziglang.__path__)')/zig" \
-		$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist dist/*.tar.gz
+		$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist \
+			dist/*.tar.gz ./target/sdist/rust/objects-py
 	@ls -l dist
 
 .PHONY: image  ## Build the container image with buildah (TAG=NAME, IMAGE='--build-arg BASE=...')

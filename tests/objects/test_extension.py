@@ -21,6 +21,7 @@ import pytest
 
 import ociserver
 import ociserver_objects
+from ociserver.blob_io import Sink
 from ociserver_objects import Bucket, Denied, NotFound, ObjectError, PartWriter, Unavailable
 from tests.objects.calls import kept, read, rest_of, result_of
 from tests.objects.other_process import PART_SIZE
@@ -222,6 +223,16 @@ def test_the_etag_of_a_part_that_was_replaced_does_not_complete(bucket: Bucket, 
     result_of(partial(bucket.complete, key, made, new))
 
 
+@pytest.mark.parametrize("algorithm", ["sha256", "crc64nvme"])
+def test_the_store_checks_each_part(store: Versity, key: str, algorithm: str) -> None:
+    bucket = Bucket(store.url, store.options() | {"checksum_algorithm": algorithm})
+    data = random_bytes(PART_SIZE + 5)
+    made = begin(bucket, key)
+    etags = parts_of(bucket, key, made, data)
+    result_of(partial(bucket.complete, key, made, etags))
+    assert read(bucket, key, 0, len(data)) == data
+
+
 def test_another_process_continues(store: Versity, bucket: Bucket, key: str) -> None:
     data = random_bytes(3 * PART_SIZE + 17)
     here, there = data[: PART_SIZE + 1000], data[PART_SIZE + 1000 :]
@@ -297,6 +308,11 @@ def test_a_tail_needs_an_upload(bucket: Bucket) -> None:
     writer.add(b"x")
     with pytest.raises(ObjectError, match="no multipart upload was begun"):
         result_of(writer.flush_tail)
+
+
+def test_a_writer_is_a_sink(bucket: Bucket) -> None:
+    sink: Sink = writer_to(bucket)
+    assert sink.add(b"x") == sink.high_water_mark == 0
 
 
 def test_a_state_that_does_not_fit_is_refused(bucket: Bucket, key: str) -> None:
@@ -499,6 +515,28 @@ def test_a_closed_reading_ends_with_an_error(bucket: Bucket, key: str) -> None:
     reading.close()
     with pytest.raises(ObjectError, match="read: it was closed"):
         rest_of(reading)
+
+
+# --- settings ---------------------------------------------------------------------------------------
+
+
+def test_credentials_come_from_the_environment(store: Versity, key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in store.environment().items():
+        monkeypatch.setenv(name, value)
+    bucket = Bucket(store.url, {"endpoint": store.options()["aws_endpoint"]})
+    result_of(partial(bucket.put, key, b"x"))
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "a-wrong-secret-key")
+    with pytest.raises(Denied):
+        result_of(partial(Bucket(store.url, {"endpoint": store.options()["aws_endpoint"]}).size, key))
+    assert result_of(partial(Bucket(store.url, store.options()).size, key)) == 1, "options override the environment"
+
+
+def test_a_fork_needs_a_bucket_of_its_own(store: Versity, key: str) -> None:
+    """The threads do not survive a fork, so without an error a call would wait forever."""
+    given = json.dumps({"url": store.url, "options": store.options(), "key": key})
+    command = [sys.executable, "-W", "ignore", "-m", "tests.objects.forked"]
+    done = subprocess.run(command, input=given, capture_output=True, text=True, cwd=ROOT, timeout=60, check=False)
+    assert (done.returncode, done.stdout) == (0, "opened before a fork; None\n"), done.stderr
 
 
 # --- the module -------------------------------------------------------------------------------------

@@ -22,13 +22,13 @@ PLATFORMS: Final = (
 
 
 PACKAGES: Final = ("ociserver", "ociserver_objects")
-"""The packages of a release."""
+"""The packages of a release. The sdist of the first has the sources of both."""
 
 
 def expected(version: str) -> set[str]:
     """The names of the files of a release."""
     wheels = {f"{name}-{version}-cp311-abi3-{platform}.whl" for name in PACKAGES for platform in PLATFORMS}
-    return {f"{name}-{version}.tar.gz" for name in PACKAGES} | wheels
+    return {f"ociserver-{version}.tar.gz"} | wheels
 
 
 def mistakes(names: Iterable[str], version: str) -> Iterator[str]:
