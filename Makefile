@@ -67,7 +67,7 @@ $(VENV)/dev: $(VENV)/built $(VENV)/objects pyproject.toml
 	$(PIP) --group dev
 	@touch $@
 
-TOOLS := $(wildcard $(addprefix tests/tools/,install go.* linters/go.* helm/go.* stores/go.* clients/go.* clients/*/* clients/*/src/* peers/build peers/*/*))
+TOOLS := $(wildcard $(addprefix tests/tools/,install go.* linters/go.* helm/go.* stores/go.* stores/*/* clients/go.* clients/*/* clients/*/src/* peers/build peers/*/*))
 
 # Exit code 3: a program is missing and was reported. The tests that need it are skipped.
 .tools/installed: $(TOOLS)

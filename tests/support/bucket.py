@@ -74,7 +74,7 @@ class ObjectStore(ABC):
 
 
 class Versity(ObjectStore):
-    """versitygw, which offers a folder as S3.
+    """versitygw, which offers a folder as S3 (`tests/tools/stores/s3-server`).
 
     In the folder of the bucket, the object `a/b` is the file `a/b`. `.sgwtmp` belongs to versitygw: it has the parts of
     multipart uploads as `multipart/SHA256-OF-KEY/ID/NUMBER`, and the key in an attribute of the second folder.
@@ -90,18 +90,9 @@ class Versity(ObjectStore):
         self.secret_key = secrets.token_hex(16)
         port = free_port()
         self.process = Process(
-            # Without `--keep-alive`, each request would need a new connection, as no real store demands.
-            [
-                str(require_tool("versitygw")),
-                "--quiet",
-                "--keep-alive",
-                "--port",
-                f"127.0.0.1:{port}",
-                "posix",
-                str(root),
-            ],
+            [str(require_tool("s3-server")), f"127.0.0.1:{port}", str(root)],
             port,
-            folder / "versitygw.log",
+            folder / "s3-server.log",
             {"ROOT_ACCESS_KEY": self.access_key, "ROOT_SECRET_KEY": self.secret_key},
         )
 
