@@ -78,6 +78,8 @@ HELP: Final[Mapping[str, str]] = {
     "max_connections": "Maximum number of open connections of each process, idle ones included. Further clients wait "
     "until one closes.",
     "graceful_timeout": "How long requests may continue after SIGINT or SIGTERM before they are cut off.",
+    "shutdown_delay": "How long to go on accepting requests after SIGINT or SIGTERM, while /readyz answers 503, so "
+    "that load balancers send new requests elsewhere. --graceful-timeout begins after it.",
     # Collection.
     "collect_every": "How often to delete what is no longer needed, while requests are served; 0 is never. See "
     "`ociserver collect`.",

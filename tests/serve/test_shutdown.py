@@ -154,3 +154,33 @@ def test_a_killed_server_leaves_nothing_behind(tmp_path: Path) -> None:
         assert refuses_connections(server)
         with pytest.raises(ProcessLookupError):
             os.killpg(server.pid, 0)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_load_balancers_have_time_to_notice_a_stop(workers: int, tmp_path: Path) -> None:
+    arguments = ("--workers", str(workers), "--data", str(tmp_path / "data")) if workers > 1 else ()
+    with serving(tmp_path, "--shutdown-delay", "1s", "--graceful-timeout", "1s", *arguments) as server:
+        kept = server.http()
+        kept.request("GET", "/readyz")
+        assert kept.getresponse().read() == b"ok\n"
+        upload = SlowUpload(server)
+
+        server.signal(signal.SIGTERM)
+        eventually(lambda: server.get("/readyz")[0] == 503, "503 at /readyz", server.printed)
+        assert server.get("/readyz") == (503, b"the server is shutting down\n")
+        kept.request("GET", "/readyz")
+        assert kept.getresponse().read() == b"the server is shutting down\n"
+        assert server.get("/v2/")[0] == 200
+        push(server, "late", b"a request of a client that was sent here meanwhile")
+        assert upload.finish() == b"HTTP/1.1 201 Created\r\n"
+
+        eventually(lambda: refuses_connections(server), "connections to be refused", server.printed)
+        assert server.exit_status() == 0
+
+
+def test_a_second_signal_ends_the_delay(tmp_path: Path) -> None:
+    with serving(tmp_path, "--shutdown-delay", "1h") as server:
+        server.signal(signal.SIGTERM)
+        server.wait_for("accepting requests for 3600 s")
+        server.signal(signal.SIGTERM)
+        assert server.exit_status() == 0

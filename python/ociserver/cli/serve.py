@@ -116,6 +116,14 @@ file of --config again. /healthz says whether the process is alive, /readyz whet
     help=HELP["graceful_timeout"],
 )
 @option(
+    "--shutdown-delay",
+    section=_LIMITS,
+    type=DURATION,
+    default="0s",
+    metavar="DURATION",
+    help=HELP["shutdown_delay"],
+)
+@option(
     "--collect-every",
     section=_COLLECT,
     type=DURATION,

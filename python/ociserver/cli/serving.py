@@ -89,7 +89,9 @@ def start(values: dict[str, Any]) -> NoReturn:
     port: int = listeners[0].getsockname()[1]
 
     log = Log(sys.stdout.fileno(), values["log_format"], values["log_level"])
-    limits = run.Limits(connections_within_limits(values["max_connections"]), values["graceful_timeout"])
+    limits = run.Limits(
+        connections_within_limits(values["max_connections"]), values["graceful_timeout"], values["shutdown_delay"]
+    )
 
     def on_ready() -> None:
         # The address comes first, so that a program has to read only one line.
@@ -117,7 +119,7 @@ def start(values: dict[str, Any]) -> NoReturn:
                 on_ready,
                 None if reload is None else reload.check,
                 notifier,
-                graceful_timeout_s=values["graceful_timeout"],
+                graceful_timeout_s=values["graceful_timeout"] + values["shutdown_delay"],
                 shared=None if metering is None else metering.shared.descriptor,
             )
             outcome = run.Outcome(status, clean=True)

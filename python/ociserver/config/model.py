@@ -32,6 +32,7 @@ class Server(Part):
     workers: Count | None = None
     max_connections: Count | None = None
     graceful_timeout: Duration | None = None
+    shutdown_delay: Duration | None = None
     log_level: LogLevel | None = None
     log_format: LogFormat | None = None
     access_log: Flag | None = None

@@ -4,14 +4,16 @@ One process: granian's embedded server, in an event loop of ours. granian's own 
 used: from the third signal on (Ctrl-C twice in a terminal) its workers hang with the GIL held, in the middle of the
 requests that they should finish (granian 2.8.7), and they survive a killed parent.
 
-The stop: SIGINT or SIGTERM closes the listening sockets and idle connections at once. Requests in progress may continue
-for `graceful_timeout_s`; after that, or at a second signal, they are cut off. Then the backend is closed. The exit
-status is 0 if no request was cut off. SIGHUP: see `ociserver.serve.reload`.
+The stop: SIGINT or SIGTERM makes `/readyz` answer 503. After `shutdown_delay_s`, in which everything else goes on, it
+closes the listening sockets and idle connections. Requests in progress may then continue for `graceful_timeout_s`.
+After that, or at a second signal, they are cut off. Then the backend is closed. The exit status is 0 if no request was
+cut off. SIGHUP: see `ociserver.serve.reload`.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import logging
 import signal
@@ -69,12 +71,14 @@ class Limits:
 
     Args:
         max_connections: number of connections that are accepted at a time. Further ones wait in the kernel.
-        graceful_timeout_s: how long requests may continue after a signal.
+        graceful_timeout_s: how long requests may continue after a signal, and after `shutdown_delay_s`.
+        shutdown_delay_s: how long to accept connections after a signal, so that load balancers notice `/readyz`.
         cut_off_s: how long requests that were cut off may take to clean up.
     """
 
     max_connections: int
     graceful_timeout_s: float
+    shutdown_delay_s: float = 0.0
     cut_off_s: float = CUT_OFF_S
 
 
@@ -191,6 +195,7 @@ class _Run:
         stopping.cancel()
         reloading.cancel()
         await asyncio.wait([reloading])
+        await self._tell_to_go(delay_s=0.0 if failed else self._limits.shutdown_delay_s)
         finished = await self._finish(serving)
         closed = await self._close()
         if beating is not None:
@@ -231,10 +236,17 @@ class _Run:
         for number in _SIGNALS:
             signal.signal(number, signal.SIG_DFL)
 
-    async def _finish(self, serving: list[asyncio.Task[None]]) -> bool:
-        """Let requests finish, within bounds; returns whether all did."""
+    async def _tell_to_go(self, *, delay_s: float) -> None:
+        """Tell whoever asks at `/readyz` to send requests elsewhere, and give them the time to do so."""
         self._readiness.reason = "the server is shutting down"
         self._notifier.stopping()
+        if delay_s:
+            _log.info("stopping: /readyz answers 503; accepting requests for %g s, or until a second signal", delay_s)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._hurry.wait(), delay_s)
+
+    async def _finish(self, serving: list[asyncio.Task[None]]) -> bool:
+        """Let requests finish, within bounds; returns whether all did."""
         for server in self._servers:
             server.stop()
         bound_s = self._limits.graceful_timeout_s
