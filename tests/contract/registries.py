@@ -9,8 +9,10 @@ from pathlib import Path
 
 from ociserver import Backend, Memory, Store, Writer, compose
 from ociserver.compose.wrapper import DeleterOf, ListerOf, ReaderOf, Wrapper, WriterOf
+from ociserver.store.objects import ObjectStorage
 from ociserver.store.postgres import PostgreSQL
 from ociserver.testing.contract.capabilities import Capabilities, Settings, Subject
+from tests.contract.buckets import fresh_bucket
 from tests.support import postgres
 from tests.support.remote import Remote
 
@@ -36,17 +38,28 @@ def _memory(folder: Path, settings: Settings) -> Backend:
     return Memory(immutable_tags=settings.immutable_tags, lax_child_references=settings.lax_child_references)
 
 
-def _store(folder: Path, settings: Settings, database: PostgreSQL | None = None) -> Backend:
+def _store(
+    folder: Path, settings: Settings, database: PostgreSQL | None = None, objects: ObjectStorage | None = None
+) -> Backend:
     return Store(
-        folder / "data",
+        None if database and objects else folder / "data",
         immutable_tags=settings.immutable_tags,
         lax_child_references=settings.lax_child_references,
         database=database,
+        objects=objects,
     )
 
 
 def _store_over_postgresql(folder: Path, settings: Settings) -> Backend:
     return _store(folder, settings, PostgreSQL(postgres.emptied()))
+
+
+def _store_over_objects(folder: Path, settings: Settings) -> Backend:
+    return _store(folder, settings, objects=fresh_bucket())
+
+
+def _store_over_both(folder: Path, settings: Settings) -> Backend:
+    return _store(folder, settings, PostgreSQL(postgres.emptied()), fresh_bucket())
 
 
 def _memories(folder: Path, settings: Settings) -> Backend:
@@ -73,7 +86,13 @@ class Spooled(ReaderOf, WriterOf, DeleterOf, ListerOf, Wrapper):
     locate_upload = Writer.locate_upload
 
 
-BACKENDS = (Registry("memory", _memory), Registry("store", _store), Registry("postgresql", _store_over_postgresql))
+BACKENDS = (
+    Registry("memory", _memory),
+    Registry("store", _store),
+    Registry("postgresql", _store_over_postgresql),
+    Registry("objects", _store_over_objects),
+    Registry("postgresql and objects", _store_over_both),
+)
 """Registries of their own."""
 
 WRAPPERS = (

@@ -143,7 +143,7 @@ class UploadContent(Sink, Protocol):
     async def recorded(self) -> None:
         """The state of `suspend` is recorded, and the request ends: what only an older record needs may go."""
 
-    def put_back(self) -> None:
+    async def put_back(self) -> None:
         """End without a write: the recorded state stays valid."""
 
     async def digest(self, algorithm: str) -> str:

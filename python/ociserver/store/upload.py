@@ -325,7 +325,7 @@ class Upload:
             self._row = await self._uploads.find(self._repository, self.id)
         if not self._is_to_record(state):
             if file is not None:
-                file.put_back()
+                await file.put_back()
             return
         try:
             if file is None:

@@ -276,7 +276,7 @@ class UploadFile:
     async def seal(self) -> None:
         """`UploadContent.seal`: the length of the file says how far the upload is."""
 
-    def put_back(self) -> None:
+    async def put_back(self) -> None:
         """End without a write: put the hash that `restore` has found back into the cache for the next request."""
         hashing, self._hash = self._hash, None
         # If bytes were missing, another state has been recorded since.
