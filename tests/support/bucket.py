@@ -69,8 +69,12 @@ class ObjectStore(ABC):
         """All multipart uploads that are in progress."""
 
     @abstractmethod
-    def path(self, key: str) -> Path:
-        """The file with the content of an object, to read it, delete it or truncate it while nobody knows."""
+    def delete(self, key: str) -> None:
+        """Delete an object while nobody knows."""
+
+    @abstractmethod
+    def truncate(self, key: str, size: int) -> None:
+        """Shorten an object while nobody knows."""
 
 
 class Versity(ObjectStore):
@@ -124,7 +128,14 @@ class Versity(ObjectStore):
             for upload in sorted((self._bucket / _TEMPORARY / "multipart").glob("*/*"))
         ]
 
+    def delete(self, key: str) -> None:
+        self.path(key).unlink()
+
+    def truncate(self, key: str, size: int) -> None:
+        os.truncate(self.path(key), size)
+
     def path(self, key: str) -> Path:
+        """The file with the content of an object."""
         return self._bucket / key
 
 

@@ -49,8 +49,13 @@ _BY_QUERY: Final = {
     ("GET", "list-type"): "list",
     ("GET", "prefix"): "list",
     ("POST", "delete"): "delete many",
+    # Azure
+    ("PUT", "comp=block"): "put part",
+    ("PUT", "comp=blocklist"): "complete multipart",
+    ("GET", "comp=list"): "list",
+    ("POST", "comp=batch"): "delete many",
 }
-"""Names of the operations that the method alone does not tell. Google's XML API has the queries of S3."""
+"""Names of the operations that the method alone does not tell, by a name or a pair of the query."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +70,8 @@ class Request:
     @property
     def operation(self) -> str:
         """What it asks for: `put`, `get`, `head`, `delete`, or one of the operations that have a query."""
-        for name in self.query:
-            if known := _BY_QUERY.get((self.method, name)):
-                return known
-        return self.method.lower()
+        parts = [*self.query, *(f"{name}={value}" for name, value in self.query.items())]
+        return next((known for part in parts if (known := _BY_QUERY.get((self.method, part)))), self.method.lower())
 
 
 class Counted:
