@@ -2,29 +2,28 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
-from ociserver._core import Hasher
 from ociserver.errors import OCIError
 from ociserver.interface import BlobReader, Descriptor, Url
 from ociserver.lru import LRU
-from ociserver.store.blobs import Found, Recorded, Records, Status, UnreadableError
+from ociserver.store.blobs import Found, Recorded, Records, Status
 from ociserver.store.errors import StoreError
 from ociserver.store.objects import rows
-from ociserver.store.objects.calls import MARKER, Calls
+from ociserver.store.objects.access import Access
+from ociserver.store.objects.calls import MARKER
 from ociserver.store.objects.hold import Hold, until
 from ociserver.store.objects.reader import ObjectReader
-from ociserver.store.objects.storage import ObjectStorage
+from ociserver.store.objects.settings import ObjectSettings
 from ociserver.store.objects.upload import ObjectUpload
-from ociserver.store.transaction import Metadata, Transaction
-from ociserver_objects import Bucket, ObjectError, Reading
+from ociserver.store.transaction import Metadata
+from ociserver_objects import ObjectError
 
 __all__ = ["BlobObjects"]
 
@@ -46,79 +45,63 @@ class BlobObjects:
 
     Args:
         database: has the records of objects, and holds of uploads.
-        storage: the bucket, and how it is used.
+        settings: the bucket, and how it is used.
     """
 
-    def __init__(self, database: Metadata, storage: ObjectStorage) -> None:
-        self.storage = storage
-        self.bucket = Bucket(
-            storage.url, storage.options, public_endpoint=storage.public_endpoint, retry_s=storage.retry_s
-        )
-        self.call = Calls(self.bucket)
-        self._database = database
-        self._background: set[asyncio.Task[None]] = set()
+    def __init__(self, database: Metadata, settings: ObjectSettings) -> None:
+        self._access = Access(database, settings)
+        self._settings = settings
+        self._bucket = self._access.bucket
+        self._call = self._access.call
         # URL, and until when it is given out, by key.
         self._urls: LRU[str, tuple[Url, float]] = LRU(MAX_URLS)
 
     async def open(self) -> None:
         try:
-            if not await self.call.is_right():
-                if await self._database.read(rows.has_objects()):
+            if not await self._call.is_right():
+                if await self._access.database.read(rows.has_objects()):
                     raise StoreError(
-                        f"{self.storage.url} does not have the contents of this registry: check bucket and prefix"
+                        f"{self._settings.url} does not have the contents of this registry: check bucket and prefix"
                     )
-                await self.call(self.bucket.put, MARKER, _ABOUT)
+                await self._call(self._bucket.put, MARKER, _ABOUT)
         except (OCIError, ObjectError) as error:
             reason = error.__cause__ or error
-            raise StoreError(f"the bucket {self.storage.url} cannot be used: {reason}") from error
+            raise StoreError(f"the bucket {self._settings.url} cannot be used: {reason}") from error
         finally:
-            self.call.stop()
+            self._call.stop()
 
     async def close(self) -> None:
-        self.call.stop()
-        while self._background:
-            await asyncio.wait(self._background)
+        await self._access.close()
 
     @property
     def unavailable(self) -> str | None:
-        return self.call.unavailable
+        return self._call.unavailable
 
     # Contents that the metadata names
 
     async def read(self, key: str, descriptor: Descriptor, start: int, stop: int) -> BlobReader | None:
-        reading = await self._begin_to_read(key, start, stop, descriptor.size)
+        reading = await self._access.begin_to_read(key, start, stop, descriptor.size)
         if reading is not None:
-            return ObjectReader(self.bucket, self.call, key, descriptor, reading, (start, stop))
+            return ObjectReader(self._bucket, self._call, key, descriptor, reading, (start, stop))
         # So that a HEAD no longer says that it is there, and a client pushes it again. Not if the whole bucket is gone.
-        if await self.call.is_right():
-            await self.write(partial(rows.mark_bad, key))
-        return None
-
-    async def _begin_to_read(self, key: str, start: int, stop: int, size: int) -> Reading | None:
-        """None if the object is missing or has another size."""
-        try:
-            reading: Reading | None = await self.call(self.bucket.read, key, start, stop)
-        except ObjectError:
-            reading = None  # it is shorter than `start`
-        if reading is None or reading.size == size:
-            return reading
-        reading.close()
+        if await self._call.is_right():
+            await self._access.write(partial(rows.mark_bad, key))
         return None
 
     async def locate(self, key: str, descriptor: Descriptor) -> Url | None:
-        if not self.storage.redirect or descriptor.size < self.storage.least_redirected:
+        if not self._settings.redirect or descriptor.size < self._settings.least_redirected:
             return None
         known, now = self._urls.get(key), time.monotonic()
         if known is not None and known[1] > now:
             return known[0]
         query = {"response-content-type": "application/octet-stream"}
-        lifetime = self.storage.url_lifetime_s
-        url = Url(await self.call(self.bucket.sign, key, lifetime, query))
+        lifetime = self._settings.url_lifetime_s
+        url = Url(await self._call(self._bucket.sign, key, lifetime, query))
         self._urls.put(key, (url, now + lifetime * URL_SHARE))
         return url
 
     async def size(self, key: str) -> int | None:
-        size: int | None = await self.call(self.bucket.size, key)
+        size: int | None = await self._call(self._bucket.size, key)
         return size
 
     def seems_whole(self, key: str, size: int) -> bool:
@@ -128,31 +111,7 @@ class BlobObjects:
         return await self.size(key) == size
 
     async def digest(self, key: str, size: int, algorithm: str) -> str | None:
-        reading = await self._begin_to_read(key, 0, size, size)
-        if reading is None:
-            return None
-        hasher = Hasher(algorithm)
-        try:
-            while data := await self.call(reading.next):
-                await asyncio.to_thread(hasher.update, data)
-        except ObjectError as error:
-            raise UnreadableError(str(error)) from error
-        finally:
-            reading.close()
-        return hasher.digest()
-
-    async def read_all(self, key: str, size: int) -> bytes | None:
-        """A small object; None if it is missing or has another size."""
-        reading = await self._begin_to_read(key, 0, size, size)
-        if reading is None:
-            return None
-        pieces = []
-        try:
-            while data := await self.call(reading.next):
-                pieces.append(data)
-        finally:
-            reading.close()
-        return b"".join(pieces)
+        return await self._access.digest(key, size, algorithm)
 
     # Uploads
 
@@ -163,10 +122,10 @@ class BlobObjects:
         return False
 
     async def hold(self, key: str, *, make: bool) -> ObjectUpload | None:
-        holder, now = secrets.token_hex(16), self.now()
-        if not await self.write(partial(rows.hold, key, holder, now, until(now), make=make)):
+        holder, now = secrets.token_hex(16), self._access.now()
+        if not await self._access.write(partial(rows.hold, key, holder, now, until(now), make=make)):
             return None
-        return ObjectUpload(self, key, Hold(self, key, holder))
+        return ObjectUpload(self._access, key, Hold(self._access, key, holder))
 
     def is_held(self, key: str) -> bool:
         # The transaction that records an upload compares what it was before.
@@ -180,14 +139,14 @@ class BlobObjects:
 
     @property
     def records(self) -> Records:
-        return _Records(self)
+        return _Records(self._access)
 
     async def delete(self, keys: Collection[str]) -> None:
         """`Blobs.delete`: they are recorded."""
 
     async def scan(self, page_size: int) -> AsyncIterator[list[Found]]:
         after = ""
-        while page := await self.call(self.bucket.list, after, page_size):
+        while page := await self._call(self._bucket.list, after, page_size):
             after = page[-1][0]
             if found := [Found(0, key, size) for key, size in page if key != MARKER]:
                 yield found
@@ -196,29 +155,14 @@ class BlobObjects:
     def scan_steps(self) -> int:
         return 1
 
-    # For the parts of this package
-
-    async def write(self, make: Callable[[], Transaction[Result]], *, durable: bool = False) -> Result:
-        """`Metadata.write`. Most of these transactions concern only what was not acknowledged yet."""
-        return await self._database.write(make, durable=durable)
-
-    def now(self) -> int:
-        return int(self._database.now())
-
-    def in_background(self, work: Coroutine[Any, Any, None]) -> None:
-        """Do work that nobody waits for, until `close`."""
-        task = asyncio.get_running_loop().create_task(work)
-        self._background.add(task)
-        task.add_done_callback(self._background.discard)
-
 
 class _Records:
     """`Records` of a bucket."""
 
-    def __init__(self, blobs: BlobObjects) -> None:
-        self._bucket = blobs.bucket
-        self._call = blobs.call
-        self.delete_after_s = blobs.storage.delete_after_s
+    def __init__(self, access: Access) -> None:
+        self._bucket = access.bucket
+        self._call = access.call
+        self.delete_after_s = access.settings.delete_after_s
 
     async def delete(self, objects: Sequence[Recorded]) -> None:
         for one in objects:

@@ -7,13 +7,11 @@ import contextlib
 import math
 import time
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from ociserver.errors import OCIError
 from ociserver.store.objects import rows
-
-if TYPE_CHECKING:
-    from ociserver.store.objects.blobs import BlobObjects
+from ociserver.store.objects.access import Access
 
 __all__ = ["Hold", "until"]
 
@@ -30,16 +28,16 @@ class Hold:
     """A hold that was taken, until `end`. It must be made on the event loop.
 
     Args:
-        blobs: the contents of the store.
+        access: the bucket and the database.
         upload_id: the upload.
         holder: who holds it, which nobody else knows.
     """
 
-    def __init__(self, blobs: BlobObjects, upload_id: str, holder: str) -> None:
+    def __init__(self, access: Access, upload_id: str, holder: str) -> None:
         self.holder = holder
         self.is_lost = False
         """Whether the upload has ended, or somebody else holds it, as far as is known."""
-        self._blobs = blobs
+        self._access = access
         self._upload_id = upload_id
         self._renewed = time.monotonic()
         self._renewing = asyncio.create_task(self._go_on())
@@ -53,8 +51,8 @@ class Hold:
 
     async def _renew(self) -> None:
         begun = time.monotonic()
-        renew = partial(rows.renew_hold, self._upload_id, self.holder, until(self._blobs.now()))
-        self.is_lost = not await self._blobs.write(renew)
+        renew = partial(rows.renew_hold, self._upload_id, self.holder, until(self._access.now()))
+        self.is_lost = not await self._access.write(renew)
         self._renewed = begun
 
     async def _go_on(self) -> None:
@@ -73,4 +71,4 @@ class Hold:
         """Let others hold the upload. A second call does nothing."""
         if self.stop():
             with contextlib.suppress(OCIError):  # it ends by itself
-                await self._blobs.write(partial(rows.end_hold, self._upload_id, self.holder))
+                await self._access.write(partial(rows.end_hold, self._upload_id, self.holder))

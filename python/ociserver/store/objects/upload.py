@@ -30,19 +30,16 @@ import secrets
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING
 
 from ociserver._core import Hasher
 from ociserver.backlog import call_threadsafe, wait_until_called
 from ociserver.errors import OCIError
 from ociserver.store.failpoint import reach
 from ociserver.store.objects import rows
+from ociserver.store.objects.access import Access
 from ociserver.store.objects.hold import Hold
 from ociserver.store.objects.state import ObjectState
 from ociserver_objects import ObjectError, PartWriter
-
-if TYPE_CHECKING:
-    from ociserver.store.objects.blobs import BlobObjects
 
 __all__ = ["ObjectUpload"]
 
@@ -51,16 +48,16 @@ class ObjectUpload:
     """An `UploadContent` whose bytes are objects.
 
     Args:
-        blobs: the contents of the store.
+        access: the bucket and the database.
         upload_id: the upload.
         hold: the hold of this request.
     """
 
     can_finish_again = True
 
-    def __init__(self, blobs: BlobObjects, upload_id: str, hold: Hold) -> None:
-        self._blobs = blobs
-        self._bucket = blobs.bucket
+    def __init__(self, access: Access, upload_id: str, hold: Hold) -> None:
+        self._access = access
+        self._bucket = access.bucket
         self._upload_id = upload_id
         self._algorithm = ""
         self._hold = hold
@@ -158,7 +155,7 @@ class ObjectUpload:
             self._parts.check()
         except ObjectError as error:
             self._take_back()
-            raise self._blobs.call.known(error) or self._lost() from None
+            raise self._access.call.known(error) or self._lost() from None
 
     def is_deleted(self) -> bool:
         return self._hold.is_lost
@@ -167,15 +164,15 @@ class ObjectUpload:
         """Get ready for pieces: read back what was left over from full parts."""
         if self._parts is not None:
             return
-        state, storage = self._recorded, self._blobs.storage
+        state, settings = self._recorded, self._access.settings
         begin = partial(call_threadsafe, self._loop, self._begin_multipart)
-        size, in_flight = storage.part_size, storage.parts_in_flight
+        size, in_flight = settings.part_size, settings.parts_in_flight
         if state is None:
             self._parts = PartWriter(self._bucket, self._algorithm, part_size=size, in_flight=in_flight, on_full=begin)
             return
         if state.tail_size and state.tail is None:
             raise OCIError("BLOB_UPLOAD_INVALID", "all bytes of this upload have come: it can only be ended")
-        tail = b"" if state.tail is None else await self._blobs.read_all(state.tail, state.tail_size)
+        tail = b"" if state.tail is None else await self._access.read_all(state.tail, state.tail_size)
         if tail is None:
             raise self._lost()
         if state.key is not None and state.multipart is not None:
@@ -194,15 +191,15 @@ class ObjectUpload:
 
     def _begin_multipart(self) -> None:
         if self._parts is not None:
-            self._blobs.in_background(self._make_multipart(self._parts))
+            self._access.in_background(self._make_multipart(self._parts))
 
     async def _make_multipart(self, parts: PartWriter) -> None:
         """Begin the multipart upload. Its parts wait until it is recorded."""
         try:
             key = await self._record_object()
-            multipart_id: str = await self._blobs.call(self._bucket.create_multipart, key)
+            multipart_id: str = await self._access.call(self._bucket.create_multipart, key)
             reach("multipart created")
-            await self._blobs.write(partial(rows.begin_multipart, key, multipart_id), durable=True)
+            await self._access.write(partial(rows.begin_multipart, key, multipart_id), durable=True)
             reach("multipart recorded")
         except Exception as error:
             if parts is self._parts:
@@ -216,7 +213,7 @@ class ObjectUpload:
     async def _record_object(self) -> str:
         """A new key, recorded for an object that is about to be made."""
         key = secrets.token_hex(16)
-        await self._blobs.write(partial(rows.record_object, self._upload_id, key, self._blobs.now()), durable=True)
+        await self._access.write(partial(rows.record_object, self._upload_id, key, self._access.now()), durable=True)
         reach("object recorded")
         return key
 
@@ -232,8 +229,8 @@ class ObjectUpload:
     async def recorded(self) -> None:
         state = self._stored
         if state is not None and self._hold.stop():
-            await self._blobs.write(
-                partial(rows.keep_only, self._upload_id, self.holder, state.objects, self._blobs.now())
+            await self._access.write(
+                partial(rows.keep_only, self._upload_id, self.holder, state.objects, self._access.now())
             )
 
     async def seal(self) -> bytes | None:
@@ -250,10 +247,10 @@ class ObjectUpload:
         if state is None or state.key is None or state.multipart is None:
             return
         try:
-            await self._blobs.call(self._bucket.complete, state.key, state.multipart, state.all_etags)
+            await self._access.call(self._bucket.complete, state.key, state.multipart, state.all_etags)
         except ObjectError:
             # An earlier try may have completed it.
-            if await self._blobs.call(self._bucket.size, state.key) != self.size:
+            if await self._access.call(self._bucket.size, state.key) != self.size:
                 raise self._lost() from None
         reach("object completed")
 
@@ -270,7 +267,7 @@ class ObjectUpload:
         """The digest by another algorithm than that of the upload: the object has to be finished and read."""
         await self._store_all(is_last=True)
         await self.finish()
-        found = await self._blobs.digest(self.key, self.size, algorithm)
+        found = await self._access.digest(self.key, self.size, algorithm)
         if found is None:
             raise self._lost()
         return found
@@ -289,7 +286,7 @@ class ObjectUpload:
     def close(self) -> None:
         if self._parts is not None:
             self._parts.close()
-        self._blobs.in_background(self._hold.end())
+        self._access.in_background(self._hold.end())
 
     async def _store_all(self, *, is_last: bool) -> ObjectState:
         """Store the bytes that are in no full part.
@@ -315,7 +312,7 @@ class ObjectUpload:
 
     async def _store(self, parts: PartWriter, *, is_last: bool) -> ObjectState:
         etags = tuple(parts.etags)
-        state = ObjectState(parts.save(), parts.length - len(etags) * self._blobs.storage.part_size, etags=etags)
+        state = ObjectState(parts.save(), parts.length - len(etags) * self._access.settings.part_size, etags=etags)
         if self._multipart is None:
             return replace(state, tail=await self._put_tail(parts))
         key, multipart_id = self._multipart
@@ -329,13 +326,13 @@ class ObjectUpload:
 
     async def _put_tail(self, parts: PartWriter) -> str:
         key = await self._record_object()
-        await self._blobs.call(parts.put_tail, key)
+        await self._access.call(parts.put_tail, key)
         reach("tail stored")
         return key
 
     async def _put_last_part(self, parts: PartWriter) -> str:
         try:
-            etag: str = await self._blobs.call(parts.flush_tail)
+            etag: str = await self._access.call(parts.flush_tail)
         except ObjectError:
             raise self._lost() from None
         return etag
