@@ -57,9 +57,8 @@ $(VENV)/built: $(VENV)/created pyproject.toml $(RUST_FILES)
 	@touch $@
 
 # The extension for object storage is a package of its own, with its own profile, because it depends on some 150 crates.
-$(VENV)/objects: $(VENV)/created $(OBJECTS_FILES)
-	@command -v cargo >/dev/null || { echo "cargo is missing: install Rust from https://rustup.rs"; exit 1; }
-	$(PIP) --group build
+# After the other one, because two runs of pip in one environment can disturb each other.
+$(VENV)/objects: $(OBJECTS_FILES) | $(VENV)/built
 	PIP_QUIET=1 $(BIN)/maturin develop --profile objects --quiet --manifest-path rust/objects-py/Cargo.toml
 	@touch $@
 
