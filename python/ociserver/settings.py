@@ -40,7 +40,7 @@ EXAMPLE_IMAGE: Final = "hello-world"
 
 UPLOAD_KEY_VARIABLE: Final = "_OCISERVER_UPLOAD_KEY"
 """Environment variable with the key, as hexadecimal digits, with which all processes of one server sign the ids of
-uploads to remote registries, so that each process can continue the uploads of the others."""
+uploads to remote registries, so that each process can continue the uploads of the others. Stores do not need it."""
 
 TOKEN_KEY_VARIABLE: Final = "_OCISERVER_TOKEN_KEY"  # noqa: S105  (a name)
 """Environment variable with the key of tokens of a server that has neither keys in its configuration nor a folder, so

@@ -179,4 +179,4 @@ def test_a_server_without_a_store(folder: Path) -> None:
     other.write_text("[auth]\napi-keys = true\n")
     done = process("serve", "--config", str(other), "--memory", "--port", "0")
     assert done.returncode not in (0, None)
-    assert "api-keys needs exactly one store in a folder" in done.stderr + done.stdout
+    assert "api-keys needs exactly one store, which keeps the keys" in done.stderr + done.stdout

@@ -433,3 +433,106 @@ WRONG.update(
         ),
     }
 )
+
+ELSEWHERE: Final = '[registry]\nkind = "store"\ndatabase = "postgresql://a@b/c"\nobjects = { url = "s3://d/e" }\n'
+
+RIGHT.update(
+    {
+        "a store in a database and a bucket": ELSEWHERE,
+        "all keys of a database": f'{ELSEWHERE}database-password = {{ env = "PATH" }}\ndatabase-connections = 5\n'
+        'database-pooled = true\ncache-manifests = 0\nimmutable-tags = true\ncollect-every = "1h"\ngrace = 0',
+        "all keys of a bucket": """
+[registry]
+kind = "store"
+data = "x"
+durability = "normal"
+[registry.objects]
+url = "az://container"
+endpoint = "https://s3.example"
+region = "eu-1"
+access-key-id = "a"
+secret-access-key = { env = "PATH" }
+options = { virtual-hosted-style-request = "true", token = { env = "PATH" } }
+redirect = true
+public-endpoint = "http://cdn.example:9000"
+least-redirected = "4MiB"
+url-lifetime = "5m"
+delete-after = 600
+part-size = "16MiB"
+parts-in-flight = 8
+retry = "1m"
+""",
+        "a registry of a cache that has the name of a key": '[registry]\nkind = "cache"\nlocal = { kind = "memory" }\n'
+        'hosts = { objects = { kind = "memory" } }',
+    }
+)
+
+WRONG.update(
+    {
+        "a database without a bucket": (
+            '[registry]\nkind = "store"\ndatabase = "postgresql://a@b/c"',
+            1,
+            "registry",
+            "`database` is set without `objects`: all nodes that use the database need the same contents",
+        ),
+        "a folder beside a database": (f'{ELSEWHERE}data = "x"', 1, "registry", "`data` has no effect"),
+        "durability beside a database": (f'{ELSEWHERE}durability = "off"', 1, "registry", "`durability` has no effect"),
+        "the mode of files beside a database": (
+            f"{ELSEWHERE}group-readable = true",
+            1,
+            "registry",
+            "`group-readable` has no effect, because with `database` and `objects` there is no folder: remove it",
+        ),
+        "a password without a database": (
+            '[registry]\nkind = "store"\ndatabase-password = "secret"',
+            1,
+            "registry",
+            "`database-password` is set without `database`",
+        ),
+        "a pool without a database": (
+            '[registry]\nkind = "store"\ndatabase-connections = 5',
+            1,
+            "registry",
+            "`database-connections` is set without `database`",
+        ),
+        "another database": (
+            '[registry]\nkind = "store"\ndatabase = "mysql://a:secret@b/c"\nobjects = { url = "s3://d" }',
+            3,
+            "registry.database",
+            "must be the URL of a database: postgresql://USER@HOST/DATABASE",
+        ),
+        "no bucket": (
+            '[registry]\nkind = "store"\n[registry.objects]\nregion = "x"',
+            3,
+            "registry.objects.url",
+            "is missing",
+        ),
+        "another bucket": (
+            '[registry]\nkind = "store"\nobjects = { url = "https://secret.example" }',
+            3,
+            "registry.objects.url",
+            "must be the URL of a bucket: s3://BUCKET/PREFIX",
+        ),
+        "an unknown key of a bucket": (
+            (
+                '[registry]\nkind = "read-only"\n[registry.backend]\nkind = "store"\n[registry.backend.objects]\n'
+                'url = "s3://a"\nendpont = "https://b"'
+            ),
+            7,
+            "registry.backend.objects.endpont",
+            "unknown key; did you mean endpoint?",
+        ),
+        "a kind of a bucket": (
+            '[registry]\nkind = "store"\nobjects = { url = "s3://a", kind = "s3" }',
+            3,
+            "registry.objects.kind",
+            "unknown key",
+        ),
+        "a key without its secret": (
+            '[registry]\nkind = "store"\nobjects = { url = "s3://a", access-key-id = "secret" }',
+            3,
+            "registry.objects",
+            "`access-key-id` and `secret-access-key` belong together",
+        ),
+    }
+)

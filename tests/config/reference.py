@@ -25,6 +25,7 @@ _WITHIN: Final = {
     "TokenServer": "`[auth.token-server]`",
     "Oidc": "`[auth.oidc.NAME]`",
     "AuthRule": "`[[auth.rules]]`",
+    "Objects": "`[registry.objects]`",
 }
 """Headings of the tables within other tables. Those of the others follow from the schema."""
 

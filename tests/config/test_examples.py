@@ -60,7 +60,7 @@ def test_a_wrong_file(name: str) -> None:
     (problem,) = caught.value.problems
     assert str(problem).startswith(f"registry.toml:{line}: {key}: ")
     assert words in problem.text
-    assert "secret" not in str(problem)
+    assert "secret" not in str(problem).replace("secret-access-key", "")
     assert list(VALIDATOR.iter_errors(as_json(tomllib.loads(text))))
 
 

@@ -12,8 +12,8 @@ from ociserver._core import is_repository, is_tag
 from ociserver.auth.identity import ACTIONS, ANONYMOUS, Action, Identity
 from ociserver.cli.auth_decision import Question, tell, tell_as_json, tell_without_rules
 from ociserver.cli.configured import read
+from ociserver.cli.data import Place, place_in, with_store
 from ociserver.cli.errors import CommandError
-from ociserver.cli.key_folder import folder_in
 from ociserver.cli.parameters import Command, option
 from ociserver.cli.references import quoted
 from ociserver.cli.registries import json_option
@@ -82,7 +82,7 @@ def explain(
     auth = found.auth
     is_key = auth is not None and auth.api_keys and user.startswith(f"{API_KEY}:")
     if is_key:
-        identity = _key(user.partition(":")[2], folder_in(found, config))
+        identity = _key(user.partition(":")[2], place_in(found, config))
     else:
         identity = ANONYMOUS if user == NOBODY else Identity(user, claims=_claims(claim))
     question = Question(identity, action, repository, tag)
@@ -99,21 +99,20 @@ def explain(
     context.exit(0 if explanation.is_allowed else 1)
 
 
-def _key(name: str, folder: Path) -> Identity:
+def _key(name: str, place: Place) -> Identity:
     """The identity of a key of a store.
 
     Raises:
         CommandError: there is no such key, or it has expired.
     """
     from ociserver.auth.key_accounts import identity_of
-    from ociserver.cli.data import with_store
 
     async def work(store: Store) -> ApiKey | None:
         return await store.api_keys.find(name)
 
-    key = with_store(folder, work)
+    key = with_store(place, work)
     if key is None:
-        raise CommandError(f"{folder} has no API key {quoted(name)}. See `ociserver key ls`.")
+        raise CommandError(f"{place} has no API key {quoted(name)}. See `ociserver key ls`.")
     if key.expires is not None and key.expires <= time.time():
         raise CommandError(f"the API key {name} has expired.")
     return identity_of(key)

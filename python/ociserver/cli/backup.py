@@ -10,13 +10,15 @@ from typing import Final
 
 import click
 
-from ociserver.cli.data import data_option, with_store
+from ociserver.cli.data import place_of, store_options, with_store
+from ociserver.cli.errors import CommandError
 from ociserver.cli.parameters import Command, option
 from ociserver.cli.table import counted
 from ociserver.cli.terminal import progress
 from ociserver.store import Store
 from ociserver.store.backup import BackupReport
 from ociserver.store.backup import backup as back_up
+from ociserver.store.folder import DATABASE
 from ociserver.units import format_size
 
 __all__ = ["INCOMPLETE", "backup"]
@@ -26,6 +28,12 @@ INCOMPLETE: Final = 3
 
 MAX_SHOWN: Final = 10
 """Maximum number of missing contents that are shown. The JSON has all of them."""
+
+_ELSEWHERE: Final = """\
+{place} cannot be copied to a folder. Back it up, while it is served, in this order: copy the bucket, and delete \
+nothing in the copy; dump the database, with {how}; copy the bucket again, which adds what was pushed meanwhile. The \
+second copy must end within `delete-after` of `objects` after the dump began. Otherwise stop collection \
+(`collect-every = 0`) before the dump."""
 
 _HOW: Final = "How to go about it"
 
@@ -37,9 +45,9 @@ Exit status: 0 the backup is complete and synced; 3 it is complete, but the stor
 
 @click.command(cls=Command, short_help="Copy a store to another folder, while it is served.", epilog=_EPILOG)
 @click.argument("destination", type=click.Path(path_type=Path, file_okay=False))
-@data_option
+@store_options
 @option("--json", "as_json", section=_HOW, is_flag=True, help="Print the report as a JSON object.")
-def backup(*, destination: Path, data: Path, as_json: bool) -> None:
+def backup(*, destination: Path, data: Path, config: Path | None, table: str | None, as_json: bool) -> None:
     """Copy a store to DESTINATION, an empty folder or an earlier backup. A server may be running on the store.
 
     The first backup copies everything, each later one the database and the files that are new. DESTINATION is then a
@@ -54,7 +62,11 @@ def backup(*, destination: Path, data: Path, as_json: bool) -> None:
 
             return await back_up(store, destination, on_progress=on_progress)
 
-    report = with_store(data, work)
+    place = place_of(data, config, table)
+    if place.external is not None:
+        how = "`pg_dump`" if place.folder is None else f"`sqlite3 {place.folder / DATABASE} '.backup FILE'`"
+        raise CommandError(_ELSEWHERE.format(place=place, how=how))
+    report = with_store(place, work)
     if as_json:
         click.echo(json.dumps(dataclasses.asdict(report)))
     else:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import shlex
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -13,7 +12,7 @@ from typing import Final
 
 import click
 
-from ociserver.cli.data import data_option, default_folder, with_store
+from ociserver.cli.data import place_of, store_options, with_store
 from ociserver.cli.parameters import Command, option
 from ociserver.cli.table import counted, rows_of
 from ociserver.cli.terminal import Style, paint, progress
@@ -54,7 +53,7 @@ but are not faults.
     short_help="Check a store, and repair it.",
     epilog=_EPILOG,
 )
-@data_option
+@store_options
 @option("--content", section=_HOW, is_flag=True, help="Read every blob and compare its digest, not only its size.")
 @option(
     "--repair",
@@ -65,7 +64,7 @@ but are not faults.
     "manifests as they are in their bytes.",
 )
 @option("--json", "as_json", section=_HOW, is_flag=True, help="Print the findings as a JSON object.")
-def check(*, data: Path, content: bool, repair: bool, as_json: bool) -> None:
+def check(*, data: Path, config: Path | None, table: str | None, content: bool, repair: bool, as_json: bool) -> None:
     """Compare the records of a store with the contents that it has. A server may be running on it."""
 
     async def work(store: Store) -> Checked:
@@ -76,20 +75,16 @@ def check(*, data: Path, content: bool, repair: bool, as_json: bool) -> None:
 
             return await check_store(store, content=content, repair=repair, on_progress=on_progress)
 
-    checked = with_store(data, work, takes_away=repair)
+    place = place_of(data, config, table)
+    checked = with_store(place, work, takes_away=repair)
     if as_json:
         findings = [{**dataclasses.asdict(one), "fault": one.kind not in HARMLESS} for one in checked.findings]
         click.echo(json.dumps({**dataclasses.asdict(checked), "findings": findings}))
     else:
-        _show(checked, _repairing(data, content=content), content=content, repair=repair)
+        repairing = place.command("check", *(["--content"] if content else []), "--repair")
+        _show(checked, repairing, content=content, repair=repair)
     if checked.faults:
         sys.exit(REPAIRED if all(finding.repaired for finding in checked.faults) else LEFT)
-
-
-def _repairing(data: Path, *, content: bool) -> str:
-    """The command that repairs what this command found."""
-    given = [] if data == default_folder() else ["--data", str(data)]
-    return shlex.join(["ociserver", "check", *given, *(["--content"] if content else []), "--repair"])
 
 
 def _show(checked: Checked, repairing: str, *, content: bool, repair: bool) -> None:

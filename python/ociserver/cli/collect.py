@@ -8,18 +8,25 @@ from pathlib import Path
 from typing import Any, Final
 
 import click
+from click.core import ParameterSource
 
-from ociserver.cli.data import data_option, with_store
+from ociserver.cli.data import Place, place_of, store_options, with_store
+from ociserver.cli.errors import CommandError
 from ociserver.cli.parameters import DURATION, Command, option
 from ociserver.cli.table import counted, rows_of
 from ociserver.cli.terminal import progress
+from ociserver.serve.schedule import BUSY
 from ociserver.settings import HELP
 from ociserver.store import Store
-from ociserver.store.collect import Freed, Policy, Reason, Report
+from ociserver.store.collect import CollectionRunningError, Freed, Policy, Reason, Report
 from ociserver.store.collect import collect as collect_store
 from ociserver.units import format_size
 
 __all__ = ["collect", "policy_from", "policy_options"]
+
+_EPILOG: Final = """\
+Exit status: 0 done; 3 another collection is running, on this or another node; 1 it failed; 2 the command line is wrong.
+"""
 
 _WHAT: Final = "What to delete"
 _HOW: Final = "How to go about it"
@@ -86,17 +93,48 @@ def policy_from(values: dict[str, Any]) -> Policy:
     )
 
 
-@click.command(cls=Command, short_help="Delete what is no longer needed.")
-@data_option
+class BusyError(CommandError):
+    """Another collection is running, here or on another node."""
+
+    exit_code = BUSY
+
+
+def _with_file(values: dict[str, Any], place: Place) -> dict[str, Any]:
+    """The flags, and what the configuration file says instead of their defaults."""
+    if place.table is None:
+        return values
+    from ociserver.cli.configured import settings_of  # late, because it loads what only `serve` needs
+
+    context = click.get_current_context()
+    types = {parameter.name: parameter for parameter in context.command.params}
+    said = {
+        name: types[name].type_cast_value(context, text)
+        for name, text in settings_of(place.table).items()
+        if name in values and context.get_parameter_source(name) is ParameterSource.DEFAULT
+    }
+    return values | said
+
+
+@click.command(cls=Command, short_help="Delete what is no longer needed.", epilog=_EPILOG)
+@store_options
 @policy_options
 @option("--dry-run", section=_HOW, is_flag=True, help="Only print what would be deleted.")
 @option("--verbose", "-v", section=_HOW, is_flag=True, help="Print each item that is deleted, and why.")
 @option("--json", "as_json", section=_HOW, is_flag=True, help="Print the report as a JSON object.")
-def collect(*, data: Path, dry_run: bool, verbose: bool, as_json: bool, **values: Any) -> None:
+def collect(
+    *,
+    data: Path,
+    config: Path | None,
+    table: str | None,
+    dry_run: bool,
+    verbose: bool,
+    as_json: bool,
+    **values: Any,
+) -> None:
     """Delete what is no longer needed, while pushes and pulls continue.
 
     What a push in progress needs is kept: see --unreferenced-after and --grace. `ociserver serve` does the same at the
-    interval of its --collect-every.
+    interval of its --collect-every. With --config, the file says what to delete, unless a flag does.
     """
 
     async def work(store: Store) -> Report:
@@ -111,11 +149,14 @@ def collect(*, data: Path, dry_run: bool, verbose: bool, as_json: bool, **values
                     where = f" in {freed.repository}" if freed.repository else ""
                     click.echo(f"{freed.reason}: {freed.what}{where}, {format_size(freed.size)}")
 
-            return await collect_store(
-                store, policy_from(values), dry_run=dry_run, on_freed=on_freed, on_progress=on_progress
-            )
+            try:
+                return await collect_store(store, policy, dry_run=dry_run, on_freed=on_freed, on_progress=on_progress)
+            except CollectionRunningError as error:
+                raise BusyError(f"{error}.") from error
 
-    report = with_store(data, work, takes_away=not dry_run)
+    place = place_of(data, config, table)
+    policy = policy_from(_with_file(values, place))
+    report = with_store(place, work, takes_away=not dry_run)
     if as_json:
         click.echo(
             json.dumps(

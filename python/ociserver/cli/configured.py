@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -27,6 +28,7 @@ from ociserver.store.folder import TOKEN_KEY
 if TYPE_CHECKING:
     from ociserver.auth import Auth
     from ociserver.config import Config
+    from ociserver.store.external import External
 
 __all__ = [
     "STORE_FLAGS",
@@ -35,12 +37,16 @@ __all__ = [
     "cached",
     "called",
     "config_option",
+    "folder",
     "has_users",
     "leaves",
     "place",
+    "place_arguments",
     "read",
+    "settings_of",
     "together",
     "trial",
+    "upload_key",
     "users_file",
 ]
 
@@ -66,6 +72,12 @@ STORE_FLAGS: Final = (
     "delete_untagged_after",
 )
 """The flags that describe a store."""
+
+_OF_FOLDER: Final = ("data", "durability", "group_readable")
+"""Those of them that have no effect without a folder."""
+
+_FILE: Final = "ociserver.config"
+"""The key, in `click.Context.meta`, of the path of the configuration file."""
 
 
 def config_option(section: str) -> Callable[..., Any]:
@@ -103,47 +115,109 @@ def _read_defaults(context: click.Context, _: click.Parameter, path: Path | None
     if config is None:
         return None
     stores = config.leaves()
-    context.default_map = container.defaults() | _flags(config.server) | _flags(config.options)
+    context.meta[_FILE] = path
+    context.default_map = container.defaults() | _redirects(stores) | _flags(config.server) | _flags(config.options)
     context.default_map |= _flags(config.telemetry)
     context.default_map |= _flags(config.metrics, "metrics_")
     if len(stores) == 1:
         # If there is only one store, flags apply to it, as without a file.
-        context.default_map |= _flags(stores[0])
+        context.default_map |= settings_of(stores[0])
     return config
 
 
+def _redirects(stores: Sequence[Any]) -> Values:
+    """`redirect-pulls`, if clients of a store may get its contents from a bucket."""
+    buckets = [each.objects for each in stores if each.kind == "store" and each.objects is not None]
+    return {"redirect_pulls": True} if any(each.redirect for each in buckets) else {}
+
+
 def leaves(values: Values) -> list[Values]:
-    """The stores to open, each as the flags that would describe it.
+    """The stores to open, each as the flags that would describe it, and with what they cannot describe.
+
+    `external` is what the store has outside of its folder, or None. `table` is its table in the file, as a text, if
+    there is a file.
 
     Raises:
         click.UsageError: the flags contradict the file.
     """
     config: Config | None = values["config"]
     if config is None or config.registry is None:
-        return [values]
+        return [{**values, "external": None, "table": None}]
+    from ociserver.config.problems import dotted  # late, as in `read`
+
     context = click.get_current_context()
     given = [name for name in STORE_FLAGS if context.get_parameter_source(name) in _GIVEN]
     stores = config.leaves()
+    tables = [dotted(each) for each in config.places()]
     if len(stores) == 1:
         if stores[0].kind == "memory" and "data" in given:
             raise click.UsageError(
                 "--data cannot be used: the configuration file describes a store in memory. Remove the flag, or set "
                 '`kind = "store"` in the file.'
             )
-        return [values]
+        described = [{**values, "external": _external(values, stores[0]), "table": tables[0]}]
+        if folder(described[0]) is None:
+            _refuse_flags_of_folder(given)
+        return described
     if given:
         flag = given[0].replace("_", "-")
         several = f"{len(stores)} stores, so set it in the file for each" if stores else "none, so remove the flag"
         raise click.UsageError(f"--{flag} applies to a single store, but the configuration file has {several}.")
     types = {parameter.name: parameter for parameter in context.command.params}
     described = [
-        {**values, **{name: types[name].type_cast_value(context, said) for name, said in _flags(store).items()}}
-        for store in stores
+        {
+            **values,
+            **{name: types[name].type_cast_value(context, said) for name, said in settings_of(store).items()},
+            "table": table,
+        }
+        for store, table in zip(stores, tables, strict=True)
     ]
-    folders = [each["data"].resolve() for each in described if not each["memory"]]
-    if len(set(folders)) < len(folders):
-        raise click.UsageError("two stores in the configuration file use the same folder. Set another `data` for one.")
+    for each, store in zip(described, stores, strict=True):
+        each["external"] = _external(each, store)
+    _refuse_same_place(described)
     return described
+
+
+def _external(values: Values, store: Any) -> External | None:
+    return None if values["memory"] or store.kind == "memory" else store.external
+
+
+def _refuse_flags_of_folder(given: Sequence[str]) -> None:
+    for name in given:
+        if name in _OF_FOLDER:
+            raise click.UsageError(
+                f"--{name.replace('_', '-')} cannot be used: the store of the configuration file is in a database and "
+                "a bucket, and has no folder. Remove the flag, or unset its variable."
+            )
+
+
+def _refuse_same_place(stores: Sequence[Values]) -> None:
+    def refuse_same(places: Sequence[Any], what: str, key: str) -> None:
+        if any(place in places[:number] for number, place in enumerate(places)):
+            raise click.UsageError(
+                f"two stores in the configuration file use the same {what}. Set another `{key}` for one."
+            )
+
+    folders = [path.resolve() for each in stores if (path := folder(each)) is not None]
+    externals: list[External] = [each["external"] for each in stores if each["external"] is not None]
+    refuse_same(folders, "folder", "data")
+    refuse_same([each.database.url for each in externals if each.database is not None], "database", "database")
+    refuse_same([each.objects.url.rstrip("/") for each in externals], "bucket", "objects.url")
+
+
+def folder(leaf: Values) -> Path | None:
+    """The folder of a store; None if it has none."""
+    external: External | None = leaf["external"]
+    has_none = leaf["memory"] or (external is not None and external.database is not None)
+    return None if has_none else leaf["data"]
+
+
+def place_arguments(leaf: Values) -> list[str]:
+    """The arguments that say to another command which store it is. No secret is among them."""
+    if leaf["external"] is None:
+        return ["--data", str(leaf["data"])]
+    # A program that is started reads the file again, and has the same environment.
+    return ["--config", str(click.get_current_context().meta[_FILE]), "--store", leaf["table"]]
 
 
 def cached(values: Values) -> list[bool]:
@@ -197,18 +271,26 @@ def authority(values: Values, stores: Sequence[Store], meter: Meter | None = Non
     from ociserver.auth.keys import TokenKeys, parse_key
     from ociserver.config.auth import auth_of
 
-    folder = next((leaf["data"] for leaf in leaves(values) if not leaf["memory"]), None)
+    path = next((path for leaf in leaves(values) if (path := folder(leaf)) is not None), None)
 
     def kept() -> TokenKeys:
-        return (
-            TokenKeys.generate(folder / TOKEN_KEY) if folder else TokenKeys([parse_key(os.environ[TOKEN_KEY_VARIABLE])])
-        )
+        return TokenKeys.generate(path / TOKEN_KEY) if path else TokenKeys([parse_key(os.environ[TOKEN_KEY_VARIABLE])])
 
     keepers = [keys for store in stores if (keys := api_keys_of(store.backend)) is not None]
     try:
         return auth_of(config.auth, kept, values["workers"], meter, api_keys=keepers[0] if len(keepers) == 1 else None)
     except (ImportError, OSError, ValueError) as error:
         raise CannotServeError(f"auth: {error}") from error
+
+
+def upload_key(values: Values) -> str:
+    """The key of `UPLOAD_KEY_VARIABLE`: derived from the keys of tokens, which all nodes have, or a random one."""
+    config: Config | None = values["config"]
+    if config is None or config.auth is None or config.auth.token_keys is None:
+        return secrets.token_hex(32)
+    from ociserver.auth.keys import TokenKeys, parse_key  # late, as in `authority`
+
+    return TokenKeys([parse_key(config.auth.token_keys[0])]).derive(b"uploads elsewhere")[0].hex()
 
 
 def place(stores: Sequence[Store]) -> str:
@@ -244,6 +326,11 @@ def trial(values: Values) -> Trial:
         if is_repository(name) and registry.takes_push(name):
             return Trial("push", name)
     return Trial("pull", next(registry.to_pull(), ""))
+
+
+def settings_of(store: Any) -> Values:
+    """The values of the table of a store, as texts of the flags that describe a store."""
+    return {name: value for name, value in _flags(store).items() if name in STORE_FLAGS}
 
 
 def _flags(part: Any, prefix: str = "") -> Values:

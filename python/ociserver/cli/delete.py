@@ -13,7 +13,7 @@ import click
 from click.core import ParameterSource
 
 from ociserver._core import is_repository
-from ociserver.cli.data import data_option, with_store
+from ociserver.cli.data import Place, place_of, store_options, with_store
 from ociserver.cli.errors import CommandError
 from ociserver.cli.parameters import Command, option
 from ociserver.cli.references import image, quoted
@@ -42,7 +42,7 @@ class Settings:
 
 @click.command(cls=Command, short_help="Delete a tag, a manifest or a repository.")
 @click.argument("reference")
-@data_option
+@store_options
 @option("--dry-run", section=_HOW, is_flag=True, help="Only print what would be deleted, and what would fail.")
 @option("--yes", "-y", section=_HOW, is_flag=True, help="Delete without asking.")
 @json_option("a report")
@@ -53,6 +53,8 @@ def delete(
     *,
     reference: str,
     data: Path,
+    config: Path | None,
+    table: str | None,
     dry_run: bool,
     yes: bool,
     as_json: bool,
@@ -66,6 +68,7 @@ def delete(
     ociserver delete HOST/REPOSITORY@sha256:...      a manifest at a registry, and all its tags
     ociserver delete REPOSITORY --data DIR           a whole repository of a store, with its blobs and uploads
     ociserver delete REPOSITORY:TAG --data DIR       a tag of a store, or by its digest a manifest
+    ociserver delete REPOSITORY --config FILE        the store of a configuration file
 
     A server may be running on the store. The next collection frees the contents that nothing needs any more.
     """
@@ -74,28 +77,33 @@ def delete(
         named = Reference.parse_relative(reference)
     except ValueError:
         raise click.UsageError(f"{quoted(reference)} is not the name of a repository.") from None
-    if named.host and context.get_parameter_source("data") is ParameterSource.COMMANDLINE:
+    names_store = any(context.get_parameter_source(each) is ParameterSource.COMMANDLINE for each in ("data", "config"))
+    if named.host and names_store:
         # The repositories of a cache of several registries have names such as docker.io/library/alpine.
         named = Reference("", f"{named.host}/{named.repository}", named.tag, named.digest)
         if not is_repository(named.repository):
-            raise click.UsageError(f"{quoted(reference)} is at a registry, and --data names a folder; use only one.")
+            raise click.UsageError(
+                f"{quoted(reference)} is at a registry, and --data or --config names a store; use only one."
+            )
     if named.host:
         _delete_elsewhere(image(reference), settings, insecure=insecure, token_hosts=token_hosts)
-    elif named.tag or named.digest:
+        return
+    place = place_of(data, config, table)
+    if named.tag or named.digest:
         _delete_content(
             named,
             settings,
-            look=lambda: with_store(data, lambda store: _told(_look(store, named), named)),
-            remove=lambda: with_store(data, lambda store: _told(_remove(store, named), named), takes_away=True),
+            look=lambda: with_store(place, lambda store: _told(_look(store, named), named)),
+            remove=lambda: with_store(place, lambda store: _told(_remove(store, named), named), takes_away=True),
         )
     else:
-        _delete_repository(named.repository, data, settings)
+        _delete_repository(named.repository, place, settings)
 
 
 def _delete_elsewhere(named: Reference, settings: Settings, *, insecure: bool, token_hosts: tuple[str, ...]) -> None:
     if not (named.tag or named.digest):
         raise click.UsageError(
-            "the protocol cannot delete a whole repository. Add a tag or digest, or set --data to a store."
+            "the protocol cannot delete a whole repository. Add a tag or digest, or set --data or --config to a store."
         )
 
     async def work(registries: Registries, *, really: bool) -> Descriptor:
@@ -136,7 +144,7 @@ def _delete_content(
     _tell(str(named), report, settings)
 
 
-def _delete_repository(repository: str, data: Path, settings: Settings) -> None:
+def _delete_repository(repository: str, place: Place, settings: Settings) -> None:
     async def look(store: Store) -> Inventory:
         try:
             return await store.database.read(inventory(repository))
@@ -144,10 +152,10 @@ def _delete_repository(repository: str, data: Path, settings: Settings) -> None:
             if error.code != "NAME_UNKNOWN":
                 raise
             raise StoreError(
-                f"{data} has no repository {repository}; GET /v2/_catalog lists the repositories"
+                f"{place} has no repository {repository}; GET /v2/_catalog lists the repositories"
             ) from None
 
-    held = with_store(data, look)
+    held = with_store(place, look)
     if not settings.as_json:
         own = f", {held.own_blobs} of them ({format_size(held.own_bytes)}) in no other repository"
         rows = [
@@ -160,7 +168,7 @@ def _delete_repository(repository: str, data: Path, settings: Settings) -> None:
             click.echo(line)
     if not settings.dry_run:
         _confirm(f"Delete {repository} and all of this?", settings)
-        with_store(data, lambda store: store.delete_repository(repository), takes_away=True)
+        with_store(place, lambda store: store.delete_repository(repository), takes_away=True)
     _tell(repository, {"repository": repository, **dataclasses.asdict(held)}, settings)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import getpass
 import json
 import time
-from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -14,9 +13,9 @@ import click
 
 from ociserver.api_keys import ApiKey, check_key_name
 from ociserver.auth.key_accounts import new_api_key
-from ociserver.cli.data import data_option, with_store
+from ociserver.cli.configured import read
+from ociserver.cli.data import Place, place_of, store_options, with_store
 from ociserver.cli.errors import CommandError
-from ociserver.cli.key_folder import config_of_store, folder_of
 from ociserver.cli.parameters import Command, Parsed, option
 from ociserver.cli.registries import json_option
 from ociserver.cli.table import printable, rows_of
@@ -49,9 +48,13 @@ def _key_name(text: str) -> str:
 NAME: Final = click.argument("name", type=Parsed(_key_name))
 
 
-def store_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """`--data` and `--config`."""
-    return data_option(config_of_store(command))
+def _keeper(data: Path, config: Path | None, table: str | None) -> Place:
+    """The store that keeps the keys. Warns if the server refuses them."""
+    if config is not None:
+        auth = read(config).auth
+        if auth is None or not auth.api_keys:
+            click.echo(f"{config}: keys are refused: set `api-keys = true` in [auth]", err=True)
+    return place_of(data, config, table)
 
 
 @click.group(short_help="API keys for robots: make, list and revoke them.")
@@ -106,6 +109,7 @@ def create(
     expires: float | None,
     data: Path,
     config: Path | None,
+    table: str | None,
     as_json: bool,
 ) -> None:
     """Make the key NAME, and print it. It is kept only as a hash, so it cannot be printed again.
@@ -128,7 +132,7 @@ def create(
     async def work(store: Store) -> bool:
         return await store.api_keys.create(made, by=_user())
 
-    if not with_store(folder_of(data, config), work):
+    if not with_store(_keeper(data, config, table), work):
         raise CommandError(f"there is a key {name} already. Revoke it first, or choose another name.")
     if as_json:
         click.echo(json.dumps({**_facts(made), "key": secret}))
@@ -140,13 +144,13 @@ def create(
 @key.command("ls", cls=Command, short_help="List the keys.")
 @store_options
 @json_option("a list")
-def list_keys(*, data: Path, config: Path | None, as_json: bool) -> None:
+def list_keys(*, data: Path, config: Path | None, table: str | None, as_json: bool) -> None:
     """List the keys with their rights, when they end, and when they were last used. No key is printed."""
 
     async def work(store: Store) -> list[ApiKey]:
         return await store.api_keys.all()
 
-    keys = with_store(folder_of(data, config), work)
+    keys = with_store(_keeper(data, config, table), work)
     if as_json:
         click.echo(json.dumps([_facts(each) for each in keys]))
         return
@@ -162,13 +166,13 @@ def list_keys(*, data: Path, config: Path | None, as_json: bool) -> None:
 @key.command(cls=Command, short_help="Revoke a key, at once.")
 @NAME
 @store_options
-def revoke(*, name: str, data: Path, config: Path | None) -> None:
-    """Revoke the key NAME. From now on every server on the folder refuses it, and all tokens that it was given."""
+def revoke(*, name: str, data: Path, config: Path | None, table: str | None) -> None:
+    """Revoke the key NAME. From now on every server on the store refuses it, and all tokens that it was given."""
 
     async def work(store: Store) -> bool:
         return await store.api_keys.revoke(name, by=_user())
 
-    if not with_store(folder_of(data, config), work):
+    if not with_store(_keeper(data, config, table), work):
         raise CommandError(f"there is no key {name}. See `ociserver key ls`.")
     click.echo(f"{name} is revoked")
 

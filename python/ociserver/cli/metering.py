@@ -13,7 +13,7 @@ from ociserver.cli.configured import Values
 from ociserver.serve.errors import CannotServeError
 from ociserver.serve.stores import Store
 from ociserver.serve.workers import Worker
-from ociserver.store import Store as FolderStore
+from ociserver.store import Store as AnyStore
 
 if TYPE_CHECKING:
     from ociserver.metrics.recorder import Recorder
@@ -58,7 +58,7 @@ class Metering:
         from ociserver.metrics.stored import Stored
 
         backends: list[Any] = [each.backend for each in stores]
-        folders = [each.path for each in backends if isinstance(each, FolderStore)]
+        folders = [each.path for each in backends if isinstance(each, AnyStore) and each.has_folder]
         registry = CollectorRegistry()
         registry.register(Totals(self.shared, Stored([each.figures for each in backends], folders), Processes()))
         listener = Listener(self._listening, registry)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Any, Final
 
 import click
 
@@ -14,6 +14,7 @@ from ociserver.cli.options import names
 from ociserver.handler import Handler
 from ociserver.serve.errors import CannotServeError
 from ociserver.serve.stores import Store
+from ociserver.store.external import External
 
 __all__ = ["Rereader"]
 
@@ -21,6 +22,9 @@ _log = logging.getLogger("ociserver.serve")
 
 _CHANGEABLE: Final = frozenset({"config", "access_log", "trusted_proxies", "proxy_headers", *names()})
 """Flags that take effect while the server runs."""
+
+_SHOWN: Final = {"external": "database or objects"}
+"""What is not the name of a key."""
 
 
 class Rereader:
@@ -96,7 +100,8 @@ class Rereader:
         }
         for leaf, at in found:
             if at is not None:
-                ignored |= {name for name in STORE_FLAGS if leaf[name] != self._leaves[at][name]}
+                names = (*STORE_FLAGS, "external")
+                ignored |= {_SHOWN.get(name, name) for name in names if leaf[name] != self._leaves[at][name]}
         if ignored:
             flags = ", ".join(sorted(name.replace("_", "-") for name in ignored))
             _log.warning("these settings take effect only after a restart: %s", flags)
@@ -105,7 +110,7 @@ class Rereader:
         """Each store, with the number of the open store that it is; None for a store in memory that is not open.
 
         Raises:
-            CannotServeError: a store is in a folder that is not open.
+            CannotServeError: a store is in a place that is not open.
         """
         found: list[tuple[Values, int | None]] = []
         for leaf, is_cached in zip(leaves, cached, strict=True):
@@ -113,15 +118,24 @@ class Rereader:
             at = None if leaf["memory"] and is_cached else self._open(leaf, {at for _, at in found})
             if at is None and not leaf["memory"]:
                 raise CannotServeError(
-                    f"the store in {leaf['data']} is not open, and a reload does not open folders. Restart the server."
+                    f"the store in {_place(leaf)} is not open, and a reload opens no stores. Restart the server."
                 )
             found.append((leaf, at))
         return found
 
     def _open(self, leaf: Values, taken: set[int | None]) -> int | None:
-        """The open store of a folder, or the next open store in memory."""
+        """The open store of the same place, or the next open store in memory."""
         for at, each in enumerate(self._leaves):
-            same = each["memory"] == leaf["memory"] and (leaf["memory"] or each["data"] == leaf["data"])
+            same = each["memory"] == leaf["memory"] and (leaf["memory"] or _identity(each) == _identity(leaf))
             if same and at not in taken:
                 return at
         return None
+
+
+def _identity(leaf: Values) -> tuple[Any, ...]:
+    external: External | None = leaf["external"]
+    return configured.folder(leaf), None if external is None else external.identity
+
+
+def _place(leaf: Values) -> str:
+    return str(configured.folder(leaf) or leaf["external"].name)

@@ -36,7 +36,7 @@ from ociserver.serve.open_files import connections_within_limits, descriptors_fo
 from ociserver.serve.reload import Reload
 from ociserver.serve.replaceable import Kept, Replaceable
 from ociserver.serve.schedule import CollectionMeter, Schedule
-from ociserver.serve.stores import Store, claim, folder, memory
+from ociserver.serve.stores import Store, claim, durable, memory
 from ociserver.serve.tuning import tune_process
 from ociserver.serve.workers import Worker, supervise
 from ociserver.settings import TOKEN_KEY_VARIABLE, UPLOAD_KEY_VARIABLE
@@ -76,13 +76,17 @@ def start(values: dict[str, Any]) -> NoReturn:
     container.wait_for_users(configured.users_file(values))
     notifier = Notifier.from_environment()
     # All workers, and all handlers of reloads, share the key, so that they can resume each other's uploads.
-    os.environ.setdefault(UPLOAD_KEY_VARIABLE, secrets.token_hex(32))
+    os.environ.setdefault(UPLOAD_KEY_VARIABLE, configured.upload_key(values))
     os.environ.setdefault(TOKEN_KEY_VARIABLE, secrets.token_hex(32))
     metering = metering_from(values, worker)
     meter = None if metering is None else metering.recorder
     stores = [_store(leaf, meter) for leaf in leaves]
     if worker is None:
-        claimed = [claim(leaf["data"], group_readable=leaf["group_readable"]) for leaf in leaves if not leaf["memory"]]
+        claimed = [
+            claim(path, group_readable=leaf["group_readable"])
+            for leaf in leaves
+            if (path := configured.folder(leaf)) is not None
+        ]
         listeners = sockets.listen(values["host"], values["port"], configured.called("host", values["host"]))
     else:
         claimed, listeners = [], worker.listeners
@@ -249,8 +253,9 @@ def _store(values: dict[str, Any], meter: Meter | None = None) -> Store:
     accepts = {name: values[name] for name in ("immutable_tags", "lax_child_references")}
     if values["memory"]:
         return memory(max_bytes=values["memory_limit"], **accepts)
-    return folder(
-        values["data"],
+    return durable(
+        configured.folder(values),
+        values["external"],
         durability=values["durability"],
         group_readable=values["group_readable"],
         renew_after_s=_renew_after(values),
@@ -271,7 +276,7 @@ def _collection(values: dict[str, Any], meter: CollectionMeter | None) -> Iterat
     if values["memory"] or not values["collect_every"]:
         yield
         return
-    arguments = ["--data", str(values["data"])]
+    arguments = configured.place_arguments(values)
     for name in ("unreferenced_after", "grace", "upload_timeout", "delete_untagged_after"):
         if values[name] is not None:
             arguments += [f"--{name.replace('_', '-')}", f"{values[name]}s"]

@@ -136,7 +136,7 @@ class Auth(Part):
         | None
     ) = field(default=None, repr=False)
     """The secret keys of tokens, the newest first, each from the environment or from a file. The first one signs new
-    tokens."""
+    tokens. By default one that the server makes in the folder of its store; without a folder they are required."""
     htpasswd: Htpasswd | None = None
     """The users of a file of passwords."""
     token_server: TokenServer | None = None
@@ -144,8 +144,8 @@ class Auth(Part):
     oidc: Annotated[dict[ProviderName, Oidc], Field(min_length=1, json_schema_extra=PROVIDERS_SCHEMA)] | None = None
     """Identity providers whose tokens are accepted, by name, such as "github"."""
     api_keys: Flag | None = None
-    """Accept the API keys of the store, which `ociserver key create` makes. The registry needs exactly one store in a
-    folder. By default they are refused."""
+    """Accept the API keys of the store, which `ociserver key create` makes. The registry needs exactly one store. By
+    default they are refused."""
     groups: dict[Name, list[Name]] | None = None
     """The users of each group. A change has effect on tokens that exist."""
     rules: Annotated[list[AuthRule], Field(json_schema_extra={"minItems": 1})] = field(default_factory=list)
@@ -214,7 +214,7 @@ def auth_of(
     """
     if auth.api_keys and api_keys is None:
         raise ValueError(
-            "api-keys needs exactly one store in a folder, which keeps the keys. This registry has none, or several: "
+            "api-keys needs exactly one store, which keeps the keys. This registry has none, or several: "
             "remove api-keys, or serve one store"
         )
     return auth_package.Auth(

@@ -222,6 +222,11 @@ class Cache(Kind):
 
     def build(self, *inner: Backend, meter: Meter | None = None) -> Backend:
         local, *upstreams = inner
+        if any(each.external is not None for each in _stores(self.local)):
+            raise ValueError(
+                "the cache needs a store in a folder, for files of its own: remove `database` and `objects` of its "
+                "`local`"
+            )
         if not upstreams:
             raise ValueError("the cache has neither `upstream` nor `hosts`; set at least one")
         settings: dict[str, Any] = {
@@ -253,6 +258,13 @@ class Cache(Kind):
 
     def _upstreams(self) -> dict[str, Registry]:
         return (self.hosts or {}) | ({} if self.upstream is None else {"": self.upstream})
+
+
+def _stores(kind: Kind) -> Iterator[Store]:
+    if isinstance(kind, Store):
+        yield kind
+    for each in kind.inner:
+        yield from _stores(each)
 
 
 Registry = Annotated[

@@ -106,6 +106,10 @@ class Config(Part):
         """The registries that keep contents on this machine, in the order of the file."""
         return [] if self.registry is None else list(_leaves(self.registry))
 
+    def places(self) -> list[tuple[Key, ...]]:
+        """For each of `leaves`, the keys that lead to its table."""
+        return [] if self.registry is None else list(_places(self.registry, ("registry",)))
+
     def cached(self) -> Iterator[bool]:
         """For each of `leaves`, whether a cache keeps its contents there."""
         return iter(()) if self.registry is None else _cached(self.registry, within=False)
@@ -131,7 +135,19 @@ class Config(Part):
                 f"needs exactly one registry of the kind store, which keeps the keys, but there {_are(stores)}; remove "
                 "api-keys, or change the registry",
             )
+        if self.auth is not None and self.auth.token_keys is None and self.is_shared:
+            raise BuildError(
+                ("auth",),
+                "has no token-keys: the registry is in a database, so it may have several nodes, and each must accept "
+                "the tokens of the others. Make a key with `openssl rand -base64 32`, and set "
+                'token-keys = [{ file = "PATH" }] on each',
+            )
         return _build(self.registry, leaf, meter, ("registry",))
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether several nodes may serve the registry, because a store has no folder."""
+        return any(isinstance(each, Store) and each.database is not None for each in self.leaves())
 
 
 def _are(count: int) -> str:
@@ -143,6 +159,13 @@ def _leaves(kind: Kind) -> Iterator[Store | Memory]:
         yield kind
     for each in kind.inner:
         yield from _leaves(each)
+
+
+def _places(kind: Kind, at: tuple[Key, ...]) -> Iterator[tuple[Key, ...]]:
+    if isinstance(kind, (Store, Memory)):
+        yield at
+    for each, place in zip(kind.inner, kind.places, strict=True):
+        yield from _places(each, (*at, *place))
 
 
 def _cached(kind: Kind, *, within: bool) -> Iterator[bool]:

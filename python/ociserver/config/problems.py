@@ -16,6 +16,7 @@ from ociserver.config.auth_providers import Oidc, TokenServer
 from ociserver.config.kinds import Kind, Registry
 from ociserver.config.lines import Key, find, line_of
 from ociserver.config.model import Config, Options, Server
+from ociserver.config.objects import Objects
 from ociserver.urls import shown
 
 __all__ = ["ConfigError", "Problem", "dotted", "problem_of"]
@@ -136,7 +137,9 @@ def _known_keys(document: Any, path: Sequence[Key]) -> list[str]:
     if names[:2] == ["auth", "oidc"]:
         names[2] = "*"  # the name of a provider
     table = ".".join(names)
-    part: Any = _PARTS.get(table) or _kinds()[document["kind"]]
+    # A registry of a cache may be named so too.
+    is_of_store = names[-1:] == ["objects"] and names[-2:-1] != ["hosts"]
+    part: Any = Objects if is_of_store else _PARTS.get(table) or _kinds()[document["kind"]]
     return [field.name.replace("_", "-") for field in fields(part)]
 
 

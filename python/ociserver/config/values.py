@@ -19,7 +19,9 @@ from ociserver.urls import check_host, parse_registry_url, shown
 __all__ = [
     "HOSTS_SCHEMA",
     "Bound",
+    "BucketUrl",
     "Count",
+    "DatabaseUrl",
     "DocumentUrl",
     "Duration",
     "File",
@@ -43,6 +45,8 @@ _HOST: Final = "^{0}(:[0-9]+)?(/{0})*$".format(r"[a-z0-9]+((\.|_|__|-+)[a-z0-9]+
 _HOST_AND_PORT: Final = r"^[^\s/@?#\\]+$"
 _URL: Final = r"^https?://[^\s@?#]+$"
 _DOCUMENT_URL: Final = r"^(https://|http://(localhost|127(\.[0-9]+){3}|\[::1\])(:|/|$))[^\s@#]*$"
+_DATABASE_URL: Final = r"^postgres(ql)?://\S*$"
+_BUCKET_URL: Final = r"^(s3|gs|az)://[^\s/@?#]+(/[^\s@?#]*)?$"
 _CREDENTIALS_VARIABLE: Final = "CREDENTIALS_DIRECTORY"
 _CREDENTIALS: Final = f"${_CREDENTIALS_VARIABLE}/"
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
@@ -119,6 +123,18 @@ def _path(text: str, info: ValidationInfo) -> Path:
 
 def _url(value: str) -> str:
     parse_registry_url(value)
+    return value
+
+
+def _database_url(value: str) -> str:
+    if not re.fullmatch(_DATABASE_URL, value):
+        raise ValueError("must be the URL of a database: postgresql://USER@HOST/DATABASE")
+    return value
+
+
+def _bucket_url(value: str) -> str:
+    if not re.fullmatch(_BUCKET_URL, value):
+        raise ValueError("must be the URL of a bucket: s3://BUCKET/PREFIX, gs://BUCKET/PREFIX or az://CONTAINER/PREFIX")
     return value
 
 
@@ -199,6 +215,22 @@ Text = Annotated[str, BeforeValidator(_text), _TEXT_SCHEMA]
 
 Url = Annotated[str, AfterValidator(_url), BeforeValidator(_text), _URL_SCHEMA]
 """The URL of a registry, without credentials. Like a `Text`, it may come from elsewhere."""
+
+DatabaseUrl = Annotated[
+    str,
+    AfterValidator(_database_url),
+    BeforeValidator(_text),
+    WithJsonSchema({"anyOf": [{"type": "string", "pattern": _DATABASE_URL}, *_FROM_ELSEWHERE]}),
+]
+"""The URL of a database of PostgreSQL. It may contain a password, so no message repeats it."""
+
+BucketUrl = Annotated[
+    str,
+    AfterValidator(_bucket_url),
+    BeforeValidator(_text),
+    WithJsonSchema({"anyOf": [{"type": "string", "pattern": _BUCKET_URL}, *_FROM_ELSEWHERE]}),
+]
+"""The URL of a bucket, or of a part of it, without credentials."""
 
 FilledText = Annotated[
     str,

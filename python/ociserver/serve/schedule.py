@@ -13,9 +13,12 @@ from typing import Final, Protocol
 
 from ociserver.units import format_size
 
-__all__ = ["CollectionMeter", "Schedule"]
+__all__ = ["BUSY", "CollectionMeter", "Schedule"]
 
 _log = logging.getLogger("ociserver.collect")
+
+BUSY: Final = 3
+"""Exit status of `ociserver collect` if another collection, or a backup, is running on the store."""
 
 STOP_S: Final = 5.0
 """How long a running collection may take to end when the server stops, before it is killed. It can be interrupted at
@@ -100,6 +103,10 @@ class Schedule:
                 process.terminate()
             output, errors = process.communicate()
         if self._stop.is_set():
+            return
+        if process.returncode == BUSY:
+            # Usually that of another node.
+            _log.info("another collection is running; the next attempt is in %g s", self._interval_s)
             return
         if process.returncode != 0:
             reason = errors.strip() or f"it exited with status {process.returncode}"

@@ -13,12 +13,13 @@ from ociserver.interface import Backend
 from ociserver.memory import Memory
 from ociserver.meter import Meter
 from ociserver.serve.errors import CannotServeError
+from ociserver.store.external import External
 from ociserver.store.folder import check_folder
 from ociserver.store.modes import GROUP_READABLE, PRIVATE
 from ociserver.store.sqlite import Durability
 from ociserver.units import format_size
 
-__all__ = ["Store", "claim", "folder", "memory"]
+__all__ = ["Store", "claim", "durable", "memory"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +46,9 @@ def memory(*, max_bytes: int, immutable_tags: bool, lax_child_references: bool) 
     return Store(backend, f"in memory, {format_size(max_bytes)} at most, and is lost when this process ends")
 
 
-def folder(
-    path: Path,
+def durable(
+    path: Path | None,
+    external: External | None,
     *,
     durability: Durability,
     group_readable: bool,
@@ -55,17 +57,30 @@ def folder(
     renew_after_s: float,
     meter: Meter | None = None,
 ) -> Store:
-    """A durable registry in one folder."""
-    backend = store.Store(
-        path,
-        durability=durability,
-        group_readable=group_readable,
-        immutable_tags=immutable_tags,
-        lax_child_references=lax_child_references,
-        renew_after_s=renew_after_s,
-        meter=meter,
-    )
-    return Store(backend, f"in {path}")
+    """A durable registry.
+
+    Args:
+        path: its folder; None if it has none.
+        external: what it has outside of the folder; None: nothing.
+        durability: see `ociserver.Store`, also for the other arguments.
+
+    Raises:
+        CannotServeError: packages for a database or a bucket are not installed, or their settings are wrong.
+    """
+    try:
+        backend = store.Store(
+            path,
+            durability=durability,
+            group_readable=group_readable,
+            immutable_tags=immutable_tags,
+            lax_child_references=lax_child_references,
+            renew_after_s=renew_after_s,
+            meter=meter,
+            **({} if external is None else external.made()),
+        )
+    except ValueError as error:
+        raise CannotServeError(str(error)) from None
+    return Store(backend, " and ".join(f"in {each}" for each in (path, external and external.name) if each))
 
 
 def claim(path: Path, *, group_readable: bool) -> int:

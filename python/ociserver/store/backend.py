@@ -21,7 +21,7 @@ from ociserver.store.blobs import Blobs, ContentStorage
 from ociserver.store.directory import Directory
 from ociserver.store.disk_reserve import Reserve
 from ociserver.store.errors import StoreError, is_full_below, of_disk
-from ociserver.store.folder import BLOBS, DATABASE, check_folder
+from ociserver.store.folder import BLOBS, DATABASE, IN_BUCKET, check_folder
 from ociserver.store.modes import GROUP_READABLE, PRIVATE
 from ociserver.store.opening import resume_upload, start_upload
 from ociserver.store.pushing import push_blob
@@ -120,6 +120,11 @@ class Store(Reading, reads_nowait=True):
         return self._path
 
     @property
+    def has_folder(self) -> bool:
+        """Whether it has a folder. It has none if a database and a bucket have everything."""
+        return self._path is not None
+
+    @property
     def name(self) -> str:
         """The store in messages for people."""
         return "the registry" if self._path is None else str(self._path)
@@ -156,6 +161,7 @@ class Store(Reading, reads_nowait=True):
             if self._path is not None:
                 check_folder(self._path)
                 self.modes.make_folder(self._path)
+                self._check_where_contents_are(self._path)
             if self.has_own_database and self._blob_folder is not None:
                 self._check_complete(self._blob_folder)
             while not await self._try_to_open():
@@ -307,6 +313,23 @@ class Store(Reading, reads_nowait=True):
                 f"{database} is missing, but there are blobs beside it: restore it from a backup, or move "
                 f"{self.path / BLOBS} away and let clients push again"
             )
+
+    def _check_where_contents_are(self, folder: Path) -> None:
+        """Refuse a bucket if the contents are in files, and the reverse: all of them would seem to be lost."""
+        marker = folder / IN_BUCKET
+        if self._blob_folder is not None:
+            if marker.exists():
+                raise StoreError(
+                    f"the large contents of {folder} are in a bucket: use the configuration file that names it, with "
+                    "--config"
+                )
+        elif not marker.exists():
+            if (folder / BLOBS).exists():
+                raise StoreError(
+                    f"the large contents of {folder} are in files, and not in a bucket: copy them to a new store with "
+                    "`ociserver copy --all`, or remove `objects` from the configuration"
+                )
+            marker.touch(self.modes.file)
 
     def _now(self) -> int:
         return int(self.database.now())

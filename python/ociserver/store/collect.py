@@ -24,12 +24,16 @@ from ociserver.store.folder import COLLECTION
 from ociserver.store.transaction import LeaseHeldError, Row, Transaction
 from ociserver.store.upkeep import Compacted
 
-__all__ = ["Freed", "Policy", "Report", "collect", "unknown_files"]
+__all__ = ["CollectionRunningError", "Freed", "Policy", "Report", "collect", "unknown_files"]
 
 PAGE: Final = 256
 """Rows in one read, which takes about a millisecond. Between two reads, the event loop serves requests."""
 
 Reason = Literal["untagged", "abandoned", "unreferenced", "unlinked", "unknown", "recorded"]
+
+
+class CollectionRunningError(StoreError):
+    """Another collection, or a backup, is running on the store."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,7 +135,7 @@ async def collect(
         page_size: rows in one read.
 
     Raises:
-        StoreError: another collection is running.
+        CollectionRunningError: another collection is running, here or on another node.
     """
     report = Report()
     try:
@@ -143,7 +147,9 @@ async def collect(
                     on_freed(freed)
             report.compacted = sweeping.compacted
     except LeaseHeldError:
-        raise StoreError(f"{store.name}: another collection is running, or a backup; wait until it has ended") from None
+        raise CollectionRunningError(
+            f"{store.name}: another collection is running, or a backup; wait until it has ended"
+        ) from None
     return report
 
 

@@ -18,7 +18,16 @@ from urllib.parse import quote
 
 from ociserver.store.errors import StoreError
 
-__all__ = ["BACKUP_MARKER", "BLOBS", "COLLECTION", "COLLECTION_LOCK", "DATABASE", "TOKEN_KEY", "check_folder"]
+__all__ = [
+    "BACKUP_MARKER",
+    "BLOBS",
+    "COLLECTION",
+    "COLLECTION_LOCK",
+    "DATABASE",
+    "IN_BUCKET",
+    "TOKEN_KEY",
+    "check_folder",
+]
 
 DATABASE: Final = "registry.db"
 BLOBS: Final = "blobs"
@@ -34,6 +43,9 @@ BACKUP_MARKER: Final = ".ociserver-backup.json"
 TOKEN_KEY: Final = "token.key"  # noqa: S105  (a name)
 """The key of tokens, which a server with users keeps here unless its configuration has one."""
 
+IN_BUCKET: Final = "in-bucket"
+"""The file that says that the contents of this store are in a bucket."""
+
 OURS: Final = frozenset(
     {
         DATABASE,
@@ -47,6 +59,7 @@ OURS: Final = frozenset(
         COLLECTION_LOCK,
         TOKEN_KEY,
         BLOBS,
+        IN_BUCKET,
     }
 )
 """Names that a store writes, or a server before it opens the store."""

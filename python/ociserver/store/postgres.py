@@ -74,6 +74,7 @@ class PostgreSQL:
 
     Args:
         url: `postgresql://user@host/database`. asyncpg describes what it can have, several hosts among them.
+        password: of the user. None: the one in the URL, in PGPASSWORD or in the file of passwords of libpq.
         schema: the tables. `open` runs the migrations that an older database needs.
         max_connections: connections of this process.
         is_pooled: whether a pooler such as PgBouncer, in transaction mode, is in front of the database. Then nothing
@@ -89,12 +90,14 @@ class PostgreSQL:
         url: str,
         schema: Schema = REGISTRY,
         *,
+        password: str | None = None,
         max_connections: int = MAX_CONNECTIONS,
         is_pooled: bool = False,
         statement_wait_s: float = STATEMENT_WAIT_S,
         cache_manifests_s: float = CACHE_MANIFESTS_S,
     ) -> None:
         self._url = url
+        self._password = password
         self._schema = schema
         self._max_connections = max_connections
         self._is_pooled = is_pooled
@@ -109,6 +112,7 @@ class PostgreSQL:
         try:
             self._pool = await asyncpg.create_pool(
                 self._url,
+                password=self._password,
                 min_size=0,
                 max_size=self._max_connections,
                 timeout=CONNECT_WAIT_S,
@@ -167,7 +171,11 @@ class PostgreSQL:
     async def _read_apart(self, transaction: Transaction[Result]) -> Result:
         try:
             connection = await asyncpg.connect(
-                self._url, timeout=CONNECT_WAIT_S, command_timeout=self._statement_wait_s, statement_cache_size=0
+                self._url,
+                password=self._password,
+                timeout=CONNECT_WAIT_S,
+                command_timeout=self._statement_wait_s,
+                statement_cache_size=0,
             )
             try:
                 async with connection.transaction(readonly=True):

@@ -13,7 +13,7 @@ from ociserver.errors import OCIError
 from ociserver.store.errors import unavailable
 from ociserver_objects import Bucket, Denied, ObjectError, Unavailable
 
-__all__ = ["MARKER", "Calls"]
+__all__ = ["MARKER", "Calls", "ask"]
 
 MARKER: Final = "ociserver"
 """An object that each registry has in its bucket: it shows that the bucket, and the prefix, are the right ones."""
@@ -44,20 +44,8 @@ class Calls:
             OCIError: 503 if the bucket refuses the credentials, or cannot be reached.
             ObjectError: the bucket refuses what was asked; NotFound if the multipart upload does not exist.
         """
-        loop = asyncio.get_running_loop()
-        ended: asyncio.Future[Any] = loop.create_future()
-
-        def end(result: Any, error: BaseException | None) -> None:
-            if ended.done():
-                return
-            if error is None:
-                ended.set_result(result)
-            else:
-                ended.set_exception(error)
-
-        method(*arguments, lambda result, error: call_threadsafe(loop, lambda: end(result, error)))
         try:
-            return await ended
+            return await ask(method, *arguments)
         except ObjectError as error:
             known = self.known(error)
             if known is None:
@@ -94,3 +82,24 @@ class Calls:
                 await self.is_right()
                 self.unavailable = None
         _log.warning("the bucket answers again")
+
+
+async def ask(method: Callable[..., None], *arguments: Any) -> Any:
+    """Call a method that reports its end to a callback, and wait for it.
+
+    Raises:
+        ObjectError: as the method says.
+    """
+    loop = asyncio.get_running_loop()
+    ended: asyncio.Future[Any] = loop.create_future()
+
+    def end(result: Any, error: BaseException | None) -> None:
+        if ended.done():
+            return
+        if error is None:
+            ended.set_result(result)
+        else:
+            ended.set_exception(error)
+
+    method(*arguments, lambda result, error: call_threadsafe(loop, lambda: end(result, error)))
+    return await ended
