@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from ociserver.cli.copy_all import copy_all
 from ociserver.cli.errors import CommandError
 from ociserver.cli.parameters import Command, option
 from ociserver.cli.references import image
@@ -50,6 +51,14 @@ copied; 2 the command line is wrong.
 @click.command("copy", cls=Command, short_help="Copy images to another registry.", epilog=_EPILOG)
 @click.argument("source", metavar="SRC")
 @click.argument("destination", metavar="DST")
+@option(
+    "--all",
+    "whole",
+    section=_WHAT,
+    is_flag=True,
+    help="Copy a whole registry: every repository, with all tags and what refers to the images. SRC and DST are hosts, "
+    "or configuration files (FILE.toml).",
+)
 @option("--all-tags", section=_WHAT, is_flag=True, help="Copy every tag of a repository, under the same name.")
 @platform_option(_WHAT)
 @option(
@@ -76,6 +85,7 @@ def copy(
     *,
     source: str,
     destination: str,
+    whole: bool,
     all_tags: bool,
     platform: Platform | None,
     referrers: bool,
@@ -91,23 +101,33 @@ def copy(
     ociserver copy docker.io/library/alpine:3 localhost:5000/alpine         the tag of SRC, if DST has none
     ociserver copy HOST/project@sha256:... OTHER/project:v1                 a digest gets a tag
     ociserver copy --all-tags HOST/project OTHER/project                    a whole repository
+    ociserver copy --all HOST OTHER                                         a whole registry
+    ociserver copy --all old.toml new.toml                                  that of a configuration file
 
     An index is copied with all its platforms. What DST has already is not sent, and within one registry blobs are
-    mounted instead of sent.
+    mounted instead of sent. A copy that was interrupted continues when it is started again.
     """
-    given, wanted = image(source), image(destination)
-    if wanted.digest:
-        raise click.UsageError(
-            "DST has a digest, but the digest is always that of SRC. Remove it, or replace it by a tag."
+    progress = Progress()
+    if whole:
+        if all_tags or platform is not None:
+            raise click.UsageError("--all copies everything. Remove --all-tags and --platform.")
+        copy_all(
+            source,
+            destination,
+            Settings(referrers=True, recheck=recheck, jobs=jobs),
+            progress,
+            bar=_bar(progress),
+            words_of=_words,
+            summary=lambda: _summary(progress),
+            as_json=as_json,
+            insecure=insecure,
+            token_hosts=token_hosts,
         )
-    if all_tags and (given.tag or given.digest or wanted.tag):
-        raise click.UsageError("--all-tags copies repositories. Remove tags and digests from SRC and DST.")
-    if not all_tags and not given.digest:
-        given = dataclasses.replace(given, tag=given.tag or "latest")
+        return
+    given, wanted = _named(source, destination, all_tags=all_tags)
     settings = Settings(
         platform=platform, referrers=referrers, recheck=recheck, mount=given.host == wanted.host, jobs=jobs
     )
-    progress = Progress()
 
     async def work(registries: Registries) -> list[Copied]:
         ends = Ends(
@@ -137,6 +157,19 @@ def copy(
         click.echo(f"ociserver: {printable(tag)}: {text}", err=True)
     if failed:
         sys.exit(1)
+
+
+def _named(source: str, destination: str, *, all_tags: bool) -> tuple[Reference, Reference]:
+    given, wanted = image(source), image(destination)
+    if wanted.digest:
+        raise click.UsageError(
+            "DST has a digest, but the digest is always that of SRC. Remove it, or replace it by a tag."
+        )
+    if all_tags and (given.tag or given.digest or wanted.tag):
+        raise click.UsageError("--all-tags copies repositories. Remove tags and digests from SRC and DST.")
+    if not all_tags and not given.digest:
+        given = dataclasses.replace(given, tag=given.tag or "latest")
+    return given, wanted
 
 
 @contextmanager

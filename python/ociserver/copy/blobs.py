@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 
 from ociserver.copy.ends import CopyError, Ends, is_there, may_pass, saying
 from ociserver.copy.parts import Part
 from ociserver.copy.progress import Progress
-from ociserver.copy.sharing import Once
+from ociserver.copy.sharing import Once, Shared
 from ociserver.errors import OCIError
 from ociserver.interface import UNKNOWN_SIZE, BlobReader, Descriptor
 
@@ -21,14 +20,15 @@ class Blobs:
 
     Args:
         ends: source and destination.
-        slots: held during a transfer or a request.
+        shared: what the copies of other repositories share with this one.
         progress: counts blobs and bytes.
         mount: source and destination are in one registry.
     """
 
-    def __init__(self, ends: Ends, slots: asyncio.Semaphore, progress: Progress, *, mount: bool) -> None:
+    def __init__(self, ends: Ends, shared: Shared, progress: Progress, *, mount: bool) -> None:
         self._ends = ends
-        self._slots = slots
+        self._slots = shared.slots
+        self._homes = shared.homes
         self._progress = progress
         self._mount = mount
         self._once = Once()
@@ -50,6 +50,7 @@ class Blobs:
             except BaseException:
                 self._progress.add(bytes_total=-size)
                 raise
+        self._homes.put(part.digest, self._ends.to_repository)
         self._progress.add(**{how: 1})
 
     async def _have(self, part: Part) -> str:
@@ -58,7 +59,7 @@ class Blobs:
         if await is_there(ends.target.resolve_blob(ends.to_repository, part.digest), what):
             self._progress.add(bytes_done=size)
             return "blobs_existing"
-        if self._mount and await self._mounted(part.digest):
+        if await self._mounted(part.digest):
             self._progress.add(bytes_done=size)
             return "blobs_mounted"
         try:
@@ -71,8 +72,12 @@ class Blobs:
         return "blobs_copied"
 
     async def _mounted(self, digest: str) -> bool:
+        """Mount the blob from another repository of the destination. False if none is known, or it is not possible."""
+        home = self._ends.from_repository if self._mount else self._homes.get(digest)
+        if home is None:
+            return False
         try:
-            await self._ends.target.mount_blob(self._ends.from_repository, self._ends.to_repository, digest)
+            await self._ends.target.mount_blob(home, self._ends.to_repository, digest)
         except OCIError:
             # The registry cannot mount the blob, or we may not do that. We may still be allowed to push it.
             return False

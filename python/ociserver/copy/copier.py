@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Final, Literal, Self
 
 from ociserver.copy.blobs import Blobs
-from ociserver.copy.ends import CopyError, Ends, MissingPartError, is_missing, is_there, saying
+from ociserver.copy.ends import CopyError, Ends, MissingPartError, is_missing, is_there, listed, saying
 from ociserver.copy.parts import Part, parts_of, read
 from ociserver.copy.platforms import Platform, PlatformError, choose
 from ociserver.copy.progress import Progress
-from ociserver.copy.sharing import Once, together
+from ociserver.copy.sharing import Once, Shared, each, together
 from ociserver.errors import OCIError
 from ociserver.interface import Descriptor, Manifest
 
@@ -63,14 +63,22 @@ class Copy:
         ends: source and destination.
         settings: how to copy.
         progress: counts all copies. A content that several of them share is copied once.
+        shared: what it shares with copies of other repositories to the same registry.
     """
 
-    def __init__(self, ends: Ends, settings: Settings | None = None, progress: Progress | None = None) -> None:
+    def __init__(
+        self,
+        ends: Ends,
+        settings: Settings | None = None,
+        progress: Progress | None = None,
+        shared: Shared | None = None,
+    ) -> None:
         self._ends = ends
         self._settings = settings or Settings()
         self._progress = progress or Progress()
-        self._slots = asyncio.Semaphore(self._settings.jobs)
-        self._blobs = Blobs(ends, self._slots, self._progress, mount=self._settings.mount)
+        shared = shared or Shared(self._settings.jobs)
+        self._slots = shared.slots
+        self._blobs = Blobs(ends, shared, self._progress, mount=self._settings.mount)
         self._manifests = Once()
         self._referred: set[str] = set()
 
@@ -102,42 +110,19 @@ class Copy:
         Raises:
             CopyError: the source does not list its tags, or a registry cannot be reached.
         """
-        tags = self._ends.source.tags(self._ends.from_repository)
-        results: asyncio.Queue[Copied | None] = asyncio.Queue(self._settings.jobs)
-        turn = asyncio.Lock()
 
-        async def work() -> None:
-            while True:
-                async with turn:
-                    with saying("source", "the list of tags"):
-                        tag = await anext(tags, None)
-                if tag is None:
-                    return
-                try:
-                    copied = Copied(tag, await self.tag(tag, tag))
-                except (CopyError, PlatformError) as error:
-                    if isinstance(error, CopyError) and error.is_unreachable:
-                        raise
-                    copied = Copied(tag, error=error)
-                await results.put(copied)
-
-        async def run() -> None:
+        async def work(tag: str) -> Copied:
             try:
-                await together(work() for _ in range(self._settings.jobs))
-            except Exception:
-                await results.put(None)
-                raise
-            # Not if this is cancelled: then the caller has left, and a full queue would never have room.
-            await results.put(None)
+                return Copied(tag, await self.tag(tag, tag))
+            except (CopyError, PlatformError) as error:
+                if isinstance(error, CopyError) and error.is_unreachable:
+                    raise
+                return Copied(tag, error=error)
 
-        running = asyncio.ensure_future(run())
-        try:
-            while (result := await results.get()) is not None:
-                yield result
-            await running
-        finally:
-            running.cancel()
-            await asyncio.gather(running, return_exceptions=True)
+        tags = listed(self._ends.source.tags(self._ends.from_repository), "the list of tags")
+        async with aclosing(each(tags, work, self._settings.jobs)) as results:
+            async for copied in results:
+                yield copied
 
     async def _image(self, manifest: Manifest, tags: tuple[str, ...]) -> Descriptor:
         if self._settings.platform is not None:

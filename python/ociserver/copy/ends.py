@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final, Literal
@@ -18,6 +18,7 @@ __all__ = [
     "MissingPartError",
     "is_missing",
     "is_there",
+    "listed",
     "may_pass",
     "saying",
 ]
@@ -83,6 +84,16 @@ def saying(end: End, what: str) -> Iterator[None]:
         yield
     except RegistryError as error:
         raise CopyError(end, what, error) from error
+
+
+async def listed(names: AsyncIterator[str], what: str) -> AsyncIterator[str]:
+    """The names of a list of the source, whose errors become `CopyError`."""
+    while True:
+        with saying("source", what):
+            name = await anext(names, None)
+        if name is None:
+            return
+        yield name
 
 
 def is_missing(error: CopyError, digest: str) -> bool:
