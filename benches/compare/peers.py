@@ -11,7 +11,9 @@ from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 from typing import Final, Literal
 
+from tests.support import postgres
 from tests.support.bucket import BUCKET, REGION, versity
+from tests.support.cluster import over_bucket
 
 _TOOLS: Final = Path(__file__).parents[2] / ".tools" / "bin"
 
@@ -20,6 +22,7 @@ REPOSITORY: Final = "bench"
 """The prefix of all repositories."""
 
 OURS: Final = "ociserver"
+OURS_OVER_OBJECTS: Final = "ociserver+s3"
 
 Command = Callable[[Path, Path, int], Sequence[str]]
 """Takes the binary, an empty folder and a port. Writes a configuration into the folder, and returns the command."""
@@ -63,9 +66,10 @@ class Peer:
 
     def path(self, binaries: Mapping[str, Path]) -> Path | None:
         """Return the path of its program. None if there is none."""
-        if self.name == OURS:
+        program = self.name.partition("+")[0]
+        if program == OURS:
             return Path(sys.executable)
-        given = binaries.get(self.name.partition("+")[0])
+        given = binaries.get(program)
         path = given or (_TOOLS / self.binary if self.binary else None)
         return path if path and path.exists() else None
 
@@ -73,6 +77,23 @@ class Peer:
 def _ours(python: Path, folder: Path, port: int) -> Sequence[str]:
     data = str(folder / "data")
     return [str(python), "-m", "ociserver", "serve", "--data", data, "--host", "127.0.0.1", "--port", str(port)]
+
+
+def _ours_over_objects(python: Path, folder: Path, port: int) -> Sequence[str]:
+    config = str(folder / "beside" / "registry.toml")
+    return [str(python), "-m", "ociserver", "serve", "--config", config, "--host", "127.0.0.1", "--port", str(port)]
+
+
+@contextmanager
+def _ours_beside(folder: Path) -> Iterator[Mapping[str, str]]:
+    """PostgreSQL with its default settings, so synced, and the same object store as others have."""
+    database = postgres.Cluster()
+    try:
+        with versity(folder) as store:
+            (folder / "registry.toml").write_text(over_bucket(database.create("registry"), store))
+            yield store.environment()
+    finally:
+        database.close()
 
 
 def _ours_collect(python: Path, folder: Path, port: int) -> Sequence[str]:
@@ -217,6 +238,15 @@ PEERS: Final = {
     peer.name: peer
     for peer in (
         Peer(OURS, "ociserver", _ours, syncs=True, switch="on by default", collect=_ours_collect),
+        Peer(
+            OURS_OVER_OBJECTS,
+            "ociserver over PostgreSQL and versitygw",
+            _ours_over_objects,
+            keeps="objects",
+            switch=_GATEWAY,
+            collect_reason="`collect` of such a store is not measured",
+            beside=_ours_beside,
+        ),
         Peer(
             "distribution3",
             "distribution 3.1.2",

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from benches.compare.peers import OURS, PEERS, Peer
+from benches.compare.peers import OURS, OURS_OVER_OBJECTS, PEERS, Peer
 from benches.compare.results import Figure, Report
 from benches.compare.tables import number, table
 
@@ -43,6 +43,7 @@ class Target:
         value: the value that is compared.
         costs: True if less is better.
         unless_bound: drop the target if it would require more than the constant answer reaches.
+        ours: which of ours is compared.
     """
 
     works: tuple[str, ...]
@@ -53,6 +54,7 @@ class Target:
     value: Value = _rate
     costs: bool = False
     unless_bound: bool = False
+    ours: str = OURS
 
 
 _MANIFESTS: Final = ("manifest-get-tag", "manifest-head-tag", "manifest-get-digest", "manifest-head-digest")
@@ -74,6 +76,13 @@ TARGETS: Final = (
     Target(("download",), "best on disk, CPU s/GB", 1, _on_disk, value=_cpu, costs=True),
     Target(("tags-page-5000", "catalog-page-5000", "referrers-page-5000"), "best on disk", 10, _on_disk),
     Target(("tags-put",), "best on disk", 1, _on_disk),
+    Target(
+        (*_MANIFESTS, "image-push", "image-pull", *_PUTS, "download", "tags-page-5000"),
+        "distribution, both over the same object store",
+        1,
+        names=("distribution3+s3",),
+        ours=OURS_OVER_OBJECTS,
+    ),
 )
 
 MEMORY_MIB: Final = 100.0
@@ -86,7 +95,7 @@ def rows(report: Report) -> Iterator[tuple[str, ...]]:
     """Yield a row for each work of each target, and for memory and start-up."""
     for target in TARGETS:
         for work in target.works:
-            if (ours := report.figure(work, OURS)) is not None:
+            if (ours := report.figure(work, target.ours)) is not None:
                 yield _row(report, target, ours)
     if (memory := report.memory(OURS)) is not None:
         yield _limit("peak memory, all processes", memory, MEMORY_MIB, "MiB")

@@ -20,6 +20,7 @@ LABELS = {
     "ociserver": "ociserver",
     "distribution3": "distribution 3",
     "distribution3+s3": "distribution 3 over S3",
+    "ociserver+s3": "ociserver over S3",
     "distribution2": "distribution 2.8",
     "ociregistry": "Go",
     "constant": "constant",
@@ -68,6 +69,11 @@ def test_the_best_peer_counts_and_one_in_memory_is_not_on_disk() -> None:
 def test_ours_over_a_folder_is_not_compared_with_one_over_objects() -> None:
     found = reached(figure("image-push", "ociserver", 400), figure("image-push", "distribution3+s3", 100))
     assert {answer for *_, answer in found} == {"-"}
+
+
+def test_both_over_objects_are_compared() -> None:
+    found = reached(figure("image-push", "ociserver+s3", 400), figure("image-push", "distribution3+s3", 100))
+    assert list(found) == [("distribution, both over the same object store", "4.00", "yes")]
 
 
 def test_without_a_peer_of_that_kind_nothing_is_claimed() -> None:
