@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 from urllib3 import request
 
-from tests.support.cluster import Cluster, cluster
+from tests.support import postgres
+from tests.support.bucket import Versity
+from tests.support.cluster import Cluster, cluster, over_bucket
 
 CONTENT = b"on one node only"
 BLOB = f"/v2/some/blobs/sha256:{hashlib.sha256(CONTENT).hexdigest()}"
@@ -38,6 +40,20 @@ def test_a_node_that_has_ended_gets_no_requests_until_it_starts_again(apart: Clu
     assert statuses(apart) == [200, 200, 200, 200]
     apart.nodes[1].start()
     assert sorted(statuses(apart)) == [200, 200, 404, 404]
+
+
+def test_nodes_over_a_database_and_a_bucket_share_a_blob(bucket: Versity, tmp_path: Path) -> None:
+    database = postgres.emptied()
+    content = bytes(1 << 20)
+    blobs, digest = "/v2/some/blobs", f"sha256:{hashlib.sha256(content).hexdigest()}"
+    environment = bucket.environment()
+    with cluster(tmp_path, lambda _: over_bucket(database, bucket), environment=environment) as nodes:
+        first, second = nodes.nodes
+        pushed = request("POST", f"{first.server.url}{blobs}/uploads/?digest={digest}", body=content)
+        assert pushed.status == 201
+        assert 1 << 20 in bucket.objects().values()
+        first.kill()
+        assert request("GET", f"{second.server.url}{blobs}/{digest}").data == content
 
 
 def test_a_node_whose_configuration_is_wrong_shows_its_log(tmp_path: Path) -> None:
