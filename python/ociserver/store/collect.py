@@ -258,10 +258,10 @@ class _Sweep:
     async def _copies(self) -> AsyncIterator[Freed]:
         # The grace period is counted from now and not from the start: with a grace of 0, what this collection has
         # unlinked may be deleted.
-        store, before, after = self._store, self._before(self._grace_s), 0
+        store, before, after = self._store, self._before(self._grace_s), (-1, -1)
         while rows := await self._page(collecting.idle_copies(before, after, self._page_size)):
-            for copy_id, digest, size in rows:
-                after = copy_id
+            for idle_since, copy_id, digest, size in rows:
+                after = (idle_since, copy_id)
                 if self._dry_run:
                     yield Freed("unlinked", digest, None, size)
                     continue

@@ -78,8 +78,9 @@ def abandoned_uploads(before: int, after: tuple[int, str], limit: int) -> Transa
     return (
         yield (
             f"SELECT u.touched, u.id, r.name, u.size, CASE WHEN substr(u.state, 1, {len(IN_ROW)}) = ? THEN 1 ELSE 0 END"
-            " FROM uploads u JOIN repositories r ON r.id = u.repository_id"
-            " WHERE u.touched < ? AND (u.touched, u.id) > (?, ?) ORDER BY u.touched, u.id LIMIT ?",
+            # As in `old_links`, a page first.
+            " FROM (SELECT * FROM uploads WHERE touched < ? AND (touched, id) > (?, ?) ORDER BY touched, id LIMIT ?)"
+            " AS u JOIN repositories r ON r.id = u.repository_id ORDER BY u.touched, u.id",
             (IN_ROW, before, *after, limit),
         )
     )
@@ -96,10 +97,13 @@ def old_links(before: int, after: tuple[int, int, int], limit: int) -> Transacti
     return (
         yield (
             "SELECT l.renewed, l.repository_id, l.copy_id, r.name, c.digest, c.size,"
-            f" CASE WHEN {_REFERENCED} THEN 1 ELSE 0 END FROM links l"
+            f" CASE WHEN {_REFERENCED} THEN 1 ELSE 0 END FROM"
+            # A page first, and then the rest: otherwise PostgreSQL expects so many rows that it reads whole tables.
+            " (SELECT renewed, repository_id, copy_id FROM links"
+            " WHERE renewed < ? AND (renewed, repository_id, copy_id) > (?, ?, ?)"
+            " ORDER BY renewed, repository_id, copy_id LIMIT ?) AS l"
             " JOIN copies c ON c.id = l.copy_id JOIN repositories r ON r.id = l.repository_id"
-            " WHERE l.renewed < ? AND (l.renewed, l.repository_id, l.copy_id) > (?, ?, ?)"
-            " ORDER BY l.renewed, l.repository_id, l.copy_id LIMIT ?",
+            " ORDER BY l.renewed, l.repository_id, l.copy_id",
             (before, *after, limit),
         )
     )
@@ -119,13 +123,13 @@ def unlink_unreferenced(repo_id: int, copy_id: int, before: int, now: int) -> Tr
     return bool(rows)
 
 
-def idle_copies(before: int, after: int, limit: int) -> Transaction[list[Row]]:
-    """(id, digest, size) of copies that no repository has linked since `before`."""
+def idle_copies(before: int, after: tuple[int, int], limit: int) -> Transaction[list[Row]]:
+    """(idle since, id, digest, size) of copies that no repository has linked since `before`."""
     return (
         yield (
-            "SELECT id, digest, size FROM copies WHERE idle_since IS NOT NULL AND idle_since < ? AND id > ?"
-            " ORDER BY id LIMIT ?",
-            (before, after, limit),
+            "SELECT idle_since, id, digest, size FROM copies WHERE idle_since IS NOT NULL AND idle_since < ?"
+            " AND (idle_since, id) > (?, ?) ORDER BY idle_since, id LIMIT ?",
+            (before, *after, limit),
         )
     )
 

@@ -48,9 +48,9 @@ def blobs_after(repository: str, copy_id: int, limit: int) -> Transaction[list[R
     return (
         yield (
             "SELECT c.id, c.digest, c.size FROM links l JOIN copies c ON c.id = l.copy_id"
-            " WHERE l.repository_id = (SELECT id FROM repositories WHERE name = ?) AND l.copy_id > ?"
+            " WHERE l.repository_id = (SELECT id FROM repositories WHERE name = ?) AND l.copy_id > ? AND c.id > ?"
             " ORDER BY l.copy_id LIMIT ?",
-            (repository, copy_id, limit),
+            (repository, copy_id, copy_id, limit),  # twice: PostgreSQL does not know that it is also true of the copy
         )
     )
 

@@ -24,6 +24,8 @@ _TYPES: Final = {
     "text": 'TEXT COLLATE "C"',
     "json": "BYTEA",
     "without_rowid": "",
+    "and_id": ", id",
+    "and_link": ", repository_id, copy_id",
 }
 
 _OWN: Final = (

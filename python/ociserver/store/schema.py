@@ -1,6 +1,8 @@
 """The tables, and the migrations of older folders.
 
-The statements are written for SQLite and PostgreSQL: the words in braces stand for types that differ. Times are whole
+The statements are written for SQLite and PostgreSQL: the words in braces stand for what differs: types, and the primary
+key, which SQLite has in every index anyway. An index needs it where pages are read in its order, because many rows may
+have the same second. Times are whole
 seconds since 1970. Digests are always in the text form of the spec.
 """
 
@@ -54,14 +56,14 @@ MIGRATIONS: Final[tuple[Migration, ...]] = (
             " key {text} UNIQUE, idle_since BIGINT, bad INTEGER NOT NULL DEFAULT 0, content {bytes},"
             " CHECK ((key IS NULL) <> (content IS NULL)))"
         ),
-        "CREATE INDEX copies_idle ON copies (idle_since) WHERE idle_since IS NOT NULL",
+        "CREATE INDEX copies_idle ON copies (idle_since{and_id}) WHERE idle_since IS NOT NULL",
         # A blob is a link of a repository to a copy. `renewed` is when it was last pushed, mounted or requested.
         (
             "CREATE TABLE links (repository_id BIGINT NOT NULL REFERENCES repositories, copy_id BIGINT NOT NULL"
             " REFERENCES copies, renewed BIGINT NOT NULL, PRIMARY KEY (repository_id, copy_id)){without_rowid}"
         ),
         "CREATE INDEX links_copy ON links (copy_id)",
-        "CREATE INDEX links_renewed ON links (renewed)",
+        "CREATE INDEX links_renewed ON links (renewed{and_link})",
         # `kind` is image, index, other or opaque. In a repository with an opaque manifest, all blobs count as
         # referenced.
         (
@@ -96,7 +98,7 @@ MIGRATIONS: Final[tuple[Migration, ...]] = (
             " algorithm {text} NOT NULL, size BIGINT NOT NULL, state {bytes} NOT NULL, touched BIGINT NOT NULL)"
             "{without_rowid}"
         ),
-        "CREATE INDEX uploads_touched ON uploads (touched)",
+        "CREATE INDEX uploads_touched ON uploads (touched{and_id})",
     ),
     (
         # A repository is listed if it has a blob or a manifest. This is a column, so that the cost of a page of the

@@ -62,6 +62,8 @@ _TYPES: Final = {
     "text": "TEXT",
     "json": "TEXT",
     "without_rowid": " WITHOUT ROWID",
+    "and_id": "",
+    "and_link": "",
 }
 _MINIMUM: Final = (3, 35, 0)
 
