@@ -106,6 +106,20 @@ class Cluster:
         self._server.send_signal(signal.SIGQUIT)  # its children exit without any clean-up
         self._server.wait(60)
 
+    @contextlib.contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Stop all processes of the server for a while: nothing answers, and no connection breaks."""
+        main = self._server.pid
+        os.kill(main, signal.SIGSTOP)  # the first, so that it makes no other
+        processes = [main, *_children_of(main)]
+        try:
+            for process in processes:
+                os.kill(process, signal.SIGSTOP)
+            yield
+        finally:
+            for process in processes:
+                os.kill(process, signal.SIGCONT)
+
     def url(self, database: str = "postgres") -> str:
         return f"postgresql://registry@/{database}?host={self.folder}"
 
@@ -123,6 +137,15 @@ class Cluster:
         subprocess.run(
             [self._bin / program, *arguments], user=self._user, cwd=self.folder, check=True, capture_output=True
         )
+
+
+def _children_of(process: int) -> list[int]:
+    children = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):  # it has ended meanwhile
+            if int(path.read_text().rpartition(")")[2].split()[1]) == process:
+                children.append(int(path.parent.name))
+    return children
 
 
 @contextlib.contextmanager

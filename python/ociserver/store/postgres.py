@@ -3,9 +3,9 @@
 Transactions run in READ COMMITTED, with the locks that are in the statements (`transaction`). One that conflicts with
 another runs again. A statement takes a round trip, so the first read of a connection costs two.
 
-The connection of a request may break at any moment. Before the COMMIT was sent, the transaction runs again on another
-connection. If the answer to a COMMIT is lost, nobody knows whether it was committed: the client gets 503 and repeats
-its request.
+The connection of a request may break at any moment (`postgres_connections`). Before the COMMIT was sent, the
+transaction runs again on another connection. If the answer to a COMMIT is lost, nobody knows whether it was committed:
+the client gets 503 and repeats its request.
 """
 
 from __future__ import annotations
@@ -14,8 +14,7 @@ import asyncio
 import contextlib
 import logging
 import secrets
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, Final, TypeVar
@@ -25,44 +24,32 @@ import asyncpg
 from ociserver.cancellation import finish
 from ociserver.errors import OCIError
 from ociserver.store.errors import StoreError
-from ociserver.store.postgres_errors import is_conflict, is_lost, of_postgres
+from ociserver.store.postgres_connections import (
+    CLOCK,
+    CONNECT_WAIT_S,
+    MAX_CONNECTIONS,
+    STATEMENT_WAIT_S,
+    Connections,
+    reason_of,
+)
+from ociserver.store.postgres_errors import is_lost
 from ociserver.store.postgres_schema import migrate
 from ociserver.store.postgres_text import drive
 from ociserver.store.schema import REGISTRY, Schema
-from ociserver.store.transaction import MAX_TEXTS, LeaseHeldError, Row, Transaction
+from ociserver.store.transaction import LeaseHeldError, Row, Transaction
 
 __all__ = ["PostgreSQL"]
 
 Result = TypeVar("Result")
 
-MAX_CONNECTIONS: Final = 10
-"""Connections of one process. Each is a process of the server, which has 100 by default."""
-
-CONNECT_WAIT_S: Final = 5.0
-"""Seconds that a connection may take to be made."""
-
-STATEMENT_WAIT_S: Final = 15.0
-"""Seconds that a statement may take, or wait for a lock. All of ours take milliseconds, except those of `check`."""
-
-ACQUIRE_WAIT_S: Final = 10.0
-"""Seconds that a request waits for a connection that is free."""
-
-PAUSES_S: Final = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4)
-"""Seconds before each new try of a transaction."""
+CACHE_MANIFESTS_S: Final = 1.0
+"""Default of `cache_manifests_s`: the pulls of one image by many nodes of a cluster come within seconds."""
 
 LEASE_S: Final = 30
 """Seconds after which a lease ends that its holder does not renew. It is renewed three times as often."""
 
-CACHE_MANIFESTS_S: Final = 1.0
-"""Default of `cache_manifests_s`: the pulls of one image by many nodes of a cluster come within seconds."""
-
-PROBE_S: Final = 1.0
-"""Seconds between two tries to reach a database that was lost."""
-
 _BEGIN: Final = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"
 _BEGIN_READ: Final = "BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY"
-_CLOCK: Final = "extract(epoch FROM clock_timestamp())::float8"
-
 _WRONG_URL: Final = "the URL of the database is not valid: postgresql://user@host/database"
 """Without the error of asyncpg, which may repeat a part of the password."""
 
@@ -99,48 +86,34 @@ class PostgreSQL:
         self._url = url
         self._password = password
         self._schema = schema
-        self._max_connections = max_connections
         self._is_pooled = is_pooled
         self._statement_wait_s = statement_wait_s
         self.cache_manifests_s: Final = cache_manifests_s
-        self._pool: Any = None
-        self._clock_offset = 0.0
-        self._unavailable: str | None = None
-        self._probe: asyncio.Task[None] | None = None
+        self._connections = Connections(
+            url,
+            password=password,
+            max_connections=max_connections,
+            is_pooled=is_pooled,
+            statement_wait_s=statement_wait_s,
+        )
 
     async def open(self) -> None:
         try:
-            self._pool = await asyncpg.create_pool(
-                self._url,
-                password=self._password,
-                min_size=0,
-                max_size=self._max_connections,
-                timeout=CONNECT_WAIT_S,
-                command_timeout=self._statement_wait_s,
-                statement_cache_size=0 if self._is_pooled else MAX_TEXTS,
-                init=self._read_clock,
-                reset=_leave,
-            )
-            async with self._pool.acquire() as connection:
+            await self._connections.open()
+            async with self._connections.connection() as connection:
                 await migrate(connection, self._schema, partial(drive, connection.fetch))
         except ValueError:
             await self.close()
             raise StoreError(_WRONG_URL) from None
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
             await self.close()
-            raise StoreError(f"the database cannot be used: {_reason(error)}") from error
+            raise StoreError(f"the database cannot be used: {reason_of(error)}") from error
         except BaseException:
             await self.close()
             raise
 
     async def close(self) -> None:
-        probe, self._probe = self._probe, None
-        if probe is not None:
-            probe.cancel()
-            await asyncio.wait([probe])
-        pool, self._pool = self._pool, None
-        if pool is not None:
-            await pool.close()
+        await self._connections.close()
 
     # Transactions
 
@@ -150,7 +123,7 @@ class PostgreSQL:
 
     async def _fetch_aside(self, text: str, *parameters: Any) -> list[Any]:
         async def fetch() -> list[Any]:
-            async with self._connection() as connection:
+            async with self._connections.connection() as connection:
                 if self._is_pooled:
                     await connection.execute(_BEGIN_READ)
                 rows: list[Any] = await connection.fetch(text, *parameters)
@@ -158,7 +131,7 @@ class PostgreSQL:
                     await connection.execute("COMMIT")
                 return rows
 
-        return await self._try(fetch)
+        return await self._connections.retried(fetch)
 
     async def read_aside(self, transaction: Transaction[Result]) -> Result:
         return await self.read(transaction)
@@ -185,7 +158,7 @@ class PostgreSQL:
         except ValueError:
             raise StoreError(_WRONG_URL) from None
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-            raise StoreError(f"the database cannot be read: {_reason(error)}") from error
+            raise StoreError(f"the database cannot be read: {reason_of(error)}") from error
 
     def read_nowait(self, statement: str, parameters: tuple[Any, ...]) -> list[Row] | None:
         return None
@@ -193,24 +166,10 @@ class PostgreSQL:
     async def write(self, make: Callable[[], Transaction[Result]], *, durable: bool = True) -> Result:
         # Every commit is durable. Otherwise a crash of the server, or a failover, would undo what only a power cut may
         # undo, such as the progress of an upload.
-        return await finish(self._try(lambda: self._write(make)))
-
-    async def _try(self, work: Callable[[], Awaitable[Result]]) -> Result:
-        """Do work on a connection, and do it again after a conflict, or if the connection was lost."""
-        pauses = iter(PAUSES_S)
-        while True:
-            try:
-                return await work()
-            except Exception as error:
-                pause = next(pauses, None)
-                # A statement that has timed out would only wait again.
-                is_to_try_again = is_conflict(error) or (is_lost(error) and not isinstance(error, TimeoutError))
-                if pause is None or not is_to_try_again:
-                    raise self._known(error) from None
-            await asyncio.sleep(pause * (1 + secrets.randbelow(100) / 100))
+        return await finish(self._connections.retried(lambda: self._write(make)))
 
     async def _write(self, make: Callable[[], Transaction[Result]]) -> Result:
-        async with self._connection() as connection:
+        async with self._connections.connection() as connection:
             await connection.execute(_BEGIN)
             result = await drive(connection.fetch, make())
             try:
@@ -218,50 +177,13 @@ class PostgreSQL:
             except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
                 if is_lost(error):
                     # Not tried again: it may have been committed.
-                    raise self._known(error) from None
+                    raise self._connections.known(error) from None
                 raise
             return result
 
-    @contextlib.asynccontextmanager
-    async def _connection(self) -> AsyncIterator[Any]:
-        """A connection without a transaction. What an error leaves behind is undone."""
-        if self._pool is None:
-            raise RuntimeError("the store is not open")
-        connection = await self._pool.acquire(timeout=ACQUIRE_WAIT_S)
-        try:
-            yield connection
-        except BaseException as error:
-            await _undo(connection, error)
-            raise
-        finally:
-            with contextlib.suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
-                await self._pool.release(connection)
-        self._unavailable = None
-
-    # Whether it can be reached
-
     @property
     def unavailable(self) -> str | None:
-        return self._unavailable
-
-    def _known(self, error: Exception) -> Exception:
-        """What a client gets for an error. A database that was lost is asked until it answers again."""
-        if is_lost(error):
-            if self._unavailable is None:
-                _log.error("the database cannot be reached: %s", _reason(error))
-            self._unavailable = "the registry's database cannot be reached"
-            if self._probe is None or self._probe.done():
-                self._probe = asyncio.create_task(self._wait_for_it())
-        return of_postgres(error)
-
-    async def _wait_for_it(self) -> None:
-        while self._unavailable is not None and self._pool is not None:
-            await asyncio.sleep(PROBE_S)
-            with contextlib.suppress(Exception):
-                async with self._connection() as connection:
-                    await connection.execute("SELECT 1")
-        if self._unavailable is None:
-            _log.warning("the database answers again")
+        return self._connections.unavailable
 
     async def problems(self) -> list[str]:
         return []  # amcheck needs rights that an owner of tables does not have
@@ -269,13 +191,7 @@ class PostgreSQL:
     # The clock and leases
 
     def now(self) -> float:
-        return time.monotonic() + self._clock_offset
-
-    async def _read_clock(self, connection: Any) -> None:
-        """Set our clock by that of the server. Each new connection does it, and a connection lives some minutes."""
-        before = time.monotonic()
-        there = await connection.fetchval(f"SELECT {_CLOCK}")
-        self._clock_offset = there - (before + time.monotonic()) / 2
+        return self._connections.now()
 
     @contextlib.asynccontextmanager
     async def lease(self, name: str) -> AsyncIterator[None]:
@@ -327,9 +243,9 @@ def _take_lease(name: str, holder: str) -> Transaction[bool]:
     """Take a lease, or renew it. False if another holder has it."""
     rows = yield (
         "INSERT INTO ociserver_leases AS l (name, holder, until)"
-        f" VALUES (?, ?, CAST({_CLOCK} AS BIGINT) + {LEASE_S}) ON CONFLICT (name)"
+        f" VALUES (?, ?, CAST({CLOCK} AS BIGINT) + {LEASE_S}) ON CONFLICT (name)"
         " DO UPDATE SET holder = excluded.holder, until = excluded.until"
-        f" WHERE l.holder = excluded.holder OR l.until < CAST({_CLOCK} AS BIGINT) RETURNING holder",
+        f" WHERE l.holder = excluded.holder OR l.until < CAST({CLOCK} AS BIGINT) RETURNING holder",
         (name, holder),
     )
     return bool(rows)
@@ -337,25 +253,3 @@ def _take_lease(name: str, holder: str) -> Transaction[bool]:
 
 def _end_lease(name: str, holder: str) -> Transaction[None]:
     yield "DELETE FROM ociserver_leases WHERE name = ? AND holder = ?", (name, holder)
-
-
-async def _undo(connection: Any, error: BaseException) -> None:
-    """Leave no transaction open on a connection, or close it."""
-    if connection.is_closed():
-        return
-    if is_lost(error) and not isinstance(error, TimeoutError):
-        connection.terminate()
-        return
-    try:
-        if connection.is_in_transaction():
-            await connection.execute("ROLLBACK")
-    except Exception:
-        connection.terminate()
-
-
-async def _leave(connection: Any) -> None:
-    """What the pool does with a connection that is free again: nothing, because nothing of ours stays in a session."""
-
-
-def _reason(error: Exception) -> str:
-    return str(error) or type(error).__name__

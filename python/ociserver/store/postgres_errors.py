@@ -61,6 +61,8 @@ def lost() -> OCIError:
 
 def of_postgres(error: Exception) -> Exception:
     """What a client gets for an error. An error that is not known here is returned unchanged."""
+    if isinstance(error, TimeoutError):
+        return unavailable("the registry's database does not answer in time: retry later")
     if is_lost(error):
         return lost()
     if isinstance(error, _BUSY) or is_conflict(error):

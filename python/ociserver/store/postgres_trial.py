@@ -9,7 +9,7 @@ from typing import Any, Final, Literal
 import asyncpg
 
 from ociserver.store.external import Database
-from ociserver.store.postgres import CONNECT_WAIT_S, MAX_CONNECTIONS, STATEMENT_WAIT_S
+from ociserver.store.postgres_connections import CONNECT_WAIT_S, MAX_CONNECTIONS, STATEMENT_WAIT_S
 
 __all__ = ["try_database"]
 
