@@ -191,8 +191,11 @@ class Records(Protocol):
     def delete_after_s(self) -> float:
         """Seconds after which an object that nothing needs may be deleted: nobody can still read it or write it."""
 
+    async def page(self, before: int, after: str, limit: int) -> list[Recorded]:
+        """Objects that nothing needs since `before`, with larger keys than `after`, in order."""
+
     async def delete(self, objects: Sequence[Recorded]) -> None:
-        """Delete objects, and end their multipart uploads. What does not exist counts as deleted.
+        """Delete objects of a page, their multipart uploads, and then their records. It may be done twice.
 
         Raises:
             OCIError: 503; then some may be deleted, and all may be tried again.

@@ -18,7 +18,7 @@ from typing import Final, Literal
 
 from ociserver.store import collecting
 from ociserver.store.backend import Store
-from ociserver.store.blobs import Found, HeldError, Recorded, Records
+from ociserver.store.blobs import Found, HeldError, Records
 from ociserver.store.errors import StoreError
 from ociserver.store.folder import COLLECTION
 from ociserver.store.transaction import LeaseHeldError, Row, Transaction
@@ -281,15 +281,13 @@ class _Sweep:
             self._progress(self._done + len(rows))
 
     async def _objects(self, records: Records) -> AsyncIterator[Freed]:
-        store, before, after = self._store, self._before(records.delete_after_s), ""
-        while rows := await self._page(collecting.recorded_objects(before, after, self._page_size)):
-            after = rows[-1][0]
+        before, after = self._before(records.delete_after_s), ""
+        while objects := await records.page(before, after, self._page_size):
+            after = objects[-1].key
             if not self._dry_run:
-                # Nothing makes an object with one of these keys any more, so this may be done twice, and by two nodes.
-                await records.delete([Recorded(*row) for row in rows])
-                await store.free(partial(collecting.forget_objects, [key for key, _ in rows]), durable=False)
-            for key, _ in rows:
-                yield Freed("recorded", key, None, 0)
+                await records.delete(objects)
+            for one in objects:
+                yield Freed("recorded", one.key, None, 0)
 
     async def _files(self) -> AsyncIterator[Freed]:
         async for page, files in unknown_files(self._store, self._page_size):

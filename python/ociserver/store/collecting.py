@@ -20,11 +20,9 @@ __all__ = [
     "drop_copy",
     "drop_manifest",
     "drop_upload",
-    "forget_objects",
     "idle_copies",
     "known_keys",
     "old_links",
-    "recorded_objects",
     "unlink_unreferenced",
     "untagged_manifests",
 ]
@@ -170,22 +168,6 @@ def known_keys(keys: Sequence[str]) -> Transaction[set[str]]:
         parameters,
     )
     return {row[0] for row in rows}
-
-
-def recorded_objects(before: int, after: str, limit: int) -> Transaction[list[Row]]:
-    """(key, multipart upload) of the objects that nothing needs since `before`, with larger keys than `after`."""
-    return (
-        yield (
-            "SELECT key, multipart FROM objects WHERE upload_id IS NULL AND since < ? AND key > ? ORDER BY key LIMIT ?",
-            (before, after, limit),
-        )
-    )
-
-
-def forget_objects(keys: Sequence[str]) -> Transaction[None]:
-    """Delete the records of objects that were deleted."""
-    marks = ", ".join("?" * len(keys))
-    yield f"DELETE FROM objects WHERE upload_id IS NULL AND key IN ({marks})", tuple(keys)
 
 
 def copy_key(copy_id: int) -> Transaction[list[str | None]]:

@@ -15,6 +15,7 @@ from ociserver.interface import BlobReader, Descriptor, Url
 from ociserver.lru import LRU
 from ociserver.store.blobs import Found, Recorded, Records, Status
 from ociserver.store.errors import StoreError
+from ociserver.store.failpoint import reach
 from ociserver.store.objects import rows
 from ociserver.store.objects.access import Access
 from ociserver.store.objects.calls import MARKER
@@ -160,12 +161,21 @@ class _Records:
     """`Records` of a bucket."""
 
     def __init__(self, access: Access) -> None:
+        self._access = access
         self._bucket = access.bucket
         self._call = access.call
         self.delete_after_s = access.settings.delete_after_s
 
+    async def page(self, before: int, after: str, limit: int) -> list[Recorded]:
+        rows_read = await self._access.database.read(rows.unneeded_objects(before, after, limit))
+        return [Recorded(*row) for row in rows_read]
+
     async def delete(self, objects: Sequence[Recorded]) -> None:
+        # Nothing makes an object with one of these keys any more, so two nodes may do this at the same time.
         for one in objects:
             if one.multipart is not None:
                 await self._call(self._bucket.abort, one.key, one.multipart)
-        await self._call(self._bucket.delete, [one.key for one in objects])
+        keys = [one.key for one in objects]
+        await self._call(self._bucket.delete, keys)
+        reach("objects deleted")
+        await self._access.write(partial(rows.forget_objects, keys))

@@ -6,9 +6,20 @@ from collections.abc import Sequence
 
 from ociserver.errors import OCIError
 from ociserver.store.blobs import IN_ROW
-from ociserver.store.transaction import Transaction
+from ociserver.store.transaction import Row, Transaction
 
-__all__ = ["begin_multipart", "end_hold", "has_objects", "hold", "keep_only", "mark_bad", "record_object", "renew_hold"]
+__all__ = [
+    "begin_multipart",
+    "end_hold",
+    "forget_objects",
+    "has_objects",
+    "hold",
+    "keep_only",
+    "mark_bad",
+    "record_object",
+    "renew_hold",
+    "unneeded_objects",
+]
 
 
 def hold(upload_id: str, holder: str, now: int, until: int, *, make: bool) -> Transaction[bool]:
@@ -87,3 +98,19 @@ def mark_bad(key: str) -> Transaction[None]:
 def has_objects() -> Transaction[bool]:
     """Whether a copy is in an object."""
     return bool((yield "SELECT 1 FROM copies WHERE key IS NOT NULL LIMIT 1", ()))
+
+
+def unneeded_objects(before: int, after: str, limit: int) -> Transaction[list[Row]]:
+    """(key, multipart upload) of the objects that nothing needs since `before`, with larger keys than `after`."""
+    return (
+        yield (
+            "SELECT key, multipart FROM objects WHERE upload_id IS NULL AND since < ? AND key > ? ORDER BY key LIMIT ?",
+            (before, after, limit),
+        )
+    )
+
+
+def forget_objects(keys: Sequence[str]) -> Transaction[None]:
+    """Delete the records of objects that were deleted."""
+    marks = ", ".join("?" * len(keys))
+    yield f"DELETE FROM objects WHERE upload_id IS NULL AND key IN ({marks})", tuple(keys)
