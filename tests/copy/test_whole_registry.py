@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterable
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from ociserver import Backend, ByteRange, Descriptor, HTTPError, Memory, OCIError
 from ociserver.copy import CopyError, Progress, Settings
 from ociserver.copy.registry import CopiedRepository, copy_registry
-from tests.contract.contents import collect, digest_of, push_blob, read_blob, tags_of
+from tests.contract.contents import IMAGE, collect, digest_of, image, push_blob, push_manifest, read_blob, tags_of
 from tests.copy.images import fill
 
 pytestmark = pytest.mark.anyio
@@ -113,9 +114,14 @@ async def test_an_interrupted_copy_continues(source: Reading) -> None:
 async def test_referrers_that_an_interrupted_copy_has_left_out(source: Reading) -> None:
     target = Memory()
     progress = Progress()
+    # Of an image that only its index names.
+    arm64 = json.loads((await source.get_tag(NAMES[0], "v1")).content)["manifests"][1]
+    signature = image(b"{}", subject=arm64)
+    await push_manifest(source, signature, IMAGE, repository=NAMES[0])
     async for _ in copy_registry(source, target, Settings(), progress):  # without referrers, as if it ended before them
         pass
     await copied(source, target)
+    assert (await target.get_manifest(NAMES[0], digest_of(signature))).content == signature
     for name in NAMES:
         index = (await target.get_tag(name, "v1")).descriptor.digest
         assert len(await collect(target.referrers(name, index))) == 1
