@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
-from contextlib import aclosing
+from contextlib import AsyncExitStack, aclosing
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from ociserver.store.writes import Stored
 from tests.contract.contents import REPOSITORY, digest_of, push_blob, read_blob
 from tests.contract.errors import refused
 from tests.store.looking import file_of, files, open_files, rows
-from tests.store.test_uploads import finish, start
+from tests.store.test_uploads import finish, resume, start
 
 pytestmark = pytest.mark.anyio
 
@@ -188,6 +188,23 @@ async def test_an_open_blob_says_where_it_is(store: Store, folder: Path) -> None
     assert store.blob_folder.directory.readers == 0
     async with aclosing(await store.get_blob(REPOSITORY, await push_blob(store, b"small"))) as small:
         assert small.location == b"small"
+
+
+async def test_pieces_are_smaller_beside_many_transfers(store: Store) -> None:
+    """Uploads count too: all of them share the thread that small requests wait for."""
+    digest = await push_blob(store, os.urandom(4 * reader.READ_SIZE_OF_FEW))
+    upload_ids = [await start(store, os.urandom(LARGE)) for _ in range(2)]
+    async with AsyncExitStack() as opened:
+        blobs = [await opened.enter_async_context(aclosing(await store.get_blob(REPOSITORY, digest))) for _ in range(7)]
+        pieces = aiter(blobs[0])
+        sizes = [len(await anext(pieces))]
+        async with AsyncExitStack() as written:
+            for upload_id in upload_ids:
+                upload = await written.enter_async_context(aclosing(await resume(store, upload_id, LARGE)))
+                assert await upload.open_sink()
+                sizes.append(len(await anext(pieces)))
+        sizes.append(len(await anext(pieces)))
+    assert sizes == [reader.READ_SIZE_OF_FEW, reader.READ_SIZE_OF_FEW, reader.READ_SIZE, reader.READ_SIZE_OF_FEW]
 
 
 @pytest.mark.usefixtures("in_memory")

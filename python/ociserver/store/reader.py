@@ -17,11 +17,12 @@ READ_SIZE: Final = 256 * 1024
 """Bytes of one read. The reason for this size is in `BlobReader.__aiter__`."""
 
 READ_SIZE_OF_FEW: Final = 512 * 1024
-"""Bytes of one read while few files are read. Each piece wakes three threads: with this size, 8 concurrent downloads
+"""Bytes of one read while few files are open. Each piece wakes three threads: with this size, 8 concurrent downloads
 reached 3.2 GB/s instead of 2.7, and for a few downloads twice the memory does not matter."""
 
 FEW: Final = 8
-"""The most open files that count as few."""
+"""The most files, being read or written, that count as few. With more of them, small requests wait longer than they
+take: the server's thread sends up to five pieces of each download before it turns to the next connection."""
 
 
 class FileReader:
@@ -81,7 +82,8 @@ class FileReader:
         return self._directory.read(lambda: read_at(fd, position, size))
 
     def _size(self, position: int, stop: int) -> int:
-        size = READ_SIZE_OF_FEW if self._directory.readers <= FEW else READ_SIZE
+        transfers = self._directory.readers + self._directory.writers
+        size = READ_SIZE_OF_FEW if transfers <= FEW else READ_SIZE
         return min(size, stop - position)
 
 
