@@ -224,3 +224,15 @@ def _answers_of(server: Serve, stop: object, start: object) -> list[tuple[int, s
     look(30, until=200)
     look(1)
     return seen
+
+
+def test_a_start_without_the_database(tmp_path: Path) -> None:
+    file = tmp_path / "registry.toml"
+    file.write_text(
+        '[registry]\nkind = "store"\ndatabase = "postgresql://a:hidden@127.0.0.1:1/b"\nobjects = { url = "s3://c" }\n'
+    )
+    done = run_to_end("--config", str(file), "--port", "0")
+    assert done.returncode == 1
+    assert "the store could not be opened: the database cannot be used: " in done.stdout
+    assert "`ociserver config check FILE --connect` says what to do" in done.stdout
+    assert "hidden" not in done.stdout + done.stderr

@@ -10,6 +10,7 @@ from ociserver.errors import OCIError, RegistryError
 
 __all__ = [
     "DISK_FULL",
+    "SAYS_MORE",
     "StoreError",
     "damaged",
     "disk_full",
@@ -25,6 +26,9 @@ RETRY_AFTER_S: Final = 10
 
 DISK_FULL: Final = 507
 """The HTTP status while the disk is full."""
+
+SAYS_MORE: Final = "`ociserver config check FILE --connect` says what to do"
+"""Ends the message that a database or a bucket cannot be used."""
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _REFUSED = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})

@@ -23,7 +23,7 @@ import asyncpg
 
 from ociserver.cancellation import finish
 from ociserver.errors import OCIError
-from ociserver.store.errors import StoreError
+from ociserver.store.errors import SAYS_MORE, StoreError
 from ociserver.store.postgres_connections import (
     CLOCK,
     CONNECT_WAIT_S,
@@ -107,7 +107,7 @@ class PostgreSQL:
             raise StoreError(_WRONG_URL) from None
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
             await self.close()
-            raise StoreError(f"the database cannot be used: {reason_of(error)}") from error
+            raise StoreError(f"the database cannot be used: {reason_of(error)}; {SAYS_MORE}") from error
         except BaseException:
             await self.close()
             raise

@@ -14,7 +14,7 @@ from ociserver.errors import OCIError
 from ociserver.interface import BlobReader, Descriptor, Url
 from ociserver.lru import LRU
 from ociserver.store.blobs import Found, Recorded, Records, Status
-from ociserver.store.errors import StoreError
+from ociserver.store.errors import SAYS_MORE, StoreError
 from ociserver.store.failpoint import reach
 from ociserver.store.objects import rows
 from ociserver.store.objects.access import Access
@@ -67,7 +67,7 @@ class BlobObjects:
                 await self._call(self._bucket.put, MARKER, _ABOUT)
         except (OCIError, ObjectError) as error:
             reason = error.__cause__ or error
-            raise StoreError(f"the bucket {self._settings.url} cannot be used: {reason}") from error
+            raise StoreError(f"the bucket {self._settings.url} cannot be used: {reason}; {SAYS_MORE}") from error
         finally:
             self._call.stop()
 
