@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ociserver.interface import Descriptor
+from ociserver.proxies import parse_networks
 from ociserver.types import Scope
 
 __all__ = ["LocationForUploadId", "LocationsForDescriptor", "Options", "Response", "WriteError"]
@@ -50,7 +51,10 @@ class Options:
             descriptor. A GET of a blob is redirected to the first, and a push answers with it as Location.
             No URL: the handler's own path.
         redirect_pulls: redirect clients that GET a blob to the registry behind this one, with 307, if they need
-            no credentials there.
+            no credentials there; or to a bucket that has the blob, with a signed URL. A client that sends
+            `Ociserver-Redirect: no` is not redirected.
+        redirect_except: addresses and networks of clients that are never redirected, with commas between
+            them: those that cannot reach the other server.
         redirect_pushes: direct clients that upload a blob there too, by the Location of the upload. Not every
             client follows: oras then refuses to push.
         debug_id: prefix of log lines and request ids; by default `ociserver1`, `ociserver2` and so on.
@@ -67,9 +71,14 @@ class Options:
     location_for_upload_id: LocationForUploadId | None = None
     locations_for_descriptor: LocationsForDescriptor | None = None
     redirect_pulls: bool = False
+    redirect_except: str = ""
     redirect_pushes: bool = False
     debug_id: str = ""
 
     def __post_init__(self) -> None:
         if self.max_list_page_size < 0:
             raise ValueError(f"max_list_page_size is {self.max_list_page_size}; it must be 0 (no limit) or more")
+        try:
+            parse_networks(self.redirect_except)
+        except ValueError as error:
+            raise ValueError(f"redirect_except {error}") from None

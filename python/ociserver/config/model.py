@@ -68,6 +68,7 @@ class Options(Part):
     omit_digest_from_tag_get_response: Flag | None = None
     omit_link_header_from_responses: Flag | None = None
     redirect_pulls: Flag | None = None
+    redirect_except: Text | None = None
     redirect_pushes: Flag | None = None
     debug_id: Text | None = None
 

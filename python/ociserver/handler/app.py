@@ -25,6 +25,7 @@ from ociserver.handler.deadlines import Deadlines
 from ociserver.handler.errors import fail
 from ociserver.handler.nowait import nowait_reader
 from ociserver.handler.pace import Pace
+from ociserver.handler.redirects import Redirects
 from ociserver.handler.responses import Answer, empty
 from ociserver.handler.site import Site
 from ociserver.interface import Backend
@@ -121,6 +122,7 @@ class Handler:
         self.site = Site(
             self._backend if auth is None else auth.guard(self._backend),
             options,
+            Redirects(options),
             request_ids,
             Deadlines(),
             Pace(TINY_EVENTS_PER_S),

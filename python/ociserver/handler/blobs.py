@@ -39,7 +39,7 @@ async def get(call: Call) -> Answer | None:
         descriptor = await _resolve(call)
         if call.not_modified(descriptor.digest):
             return not_modified(descriptor)
-    if call.site.options.redirect_pulls:
+    if call.site.redirects.allow(call.scope, call.headers):
         location = await call.site.backend.locate_blob(request.repository, request.digest)
         if location is not None:
             return empty(307, [(b"location", text(location.url))])

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from ociserver.handler.body import BodyLimits
     from ociserver.handler.deadlines import Deadlines
     from ociserver.handler.pace import Pace
+    from ociserver.handler.redirects import Redirects
     from ociserver.interface import Backend
     from ociserver.meter import Meter
     from ociserver.options import Options
@@ -25,6 +26,7 @@ class Site:
     Args:
         backend: holds the contents, as the client of the current request may use them.
         options: how the handler behaves.
+        redirects: says which clients may be redirected.
         request_ids: makes the ids of requests that have none.
         deadlines: the timeouts of all bodies.
         pace: bounds the events in a second of bodies in tiny pieces.
@@ -35,6 +37,7 @@ class Site:
 
     backend: Backend
     options: Options
+    redirects: Redirects
     request_ids: RequestIds
     deadlines: Deadlines
     pace: Pace

@@ -141,7 +141,6 @@ MIGRATIONS: Final[tuple[Migration, ...]] = (
             " upload_id {text} REFERENCES uploads ON DELETE SET NULL, since BIGINT NOT NULL){without_rowid}"
         ),
         "CREATE INDEX objects_upload ON objects (upload_id) WHERE upload_id IS NOT NULL",
-        "CREATE INDEX objects_unneeded ON objects (since, key) WHERE upload_id IS NULL",
     ),
 )
 """See `Schema.migrations`."""
