@@ -456,7 +456,10 @@ async def test_a_manifest_that_is_asked_for_without_waiting_begins_anew(store: S
     assert "untagged" not in await freed(store, UNTAGGED)
 
 
-async def test_a_manifest_that_goes_while_it_is_asked_for(store: Store, other: Store) -> None:
+async def test_a_manifest_that_goes_while_it_is_asked_for(
+    store: Store, other: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ociserver.store.reading.RENEWAL_WAIT_S", 30)  # longer than the collection takes
     digest = digest_of(await push_image(store))
     age(store, 8 * DAY)
 
