@@ -8,14 +8,24 @@ import pytest
 
 from tests.support.bucket import Versity, versity
 from tests.support.server import Server
-from tests.support.servers import SETUPS, Setup
+from tests.support.servers import SETUPS, TWO_NODES, Setup, TwoNodes
 from tests.support.summary import lines
 
 
-@pytest.fixture(scope="module", params=SETUPS, ids=lambda setup: setup.name)
+@pytest.fixture(scope="session")
+def two_nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Two nodes in turn. They take long to start, so all files share them."""
+    with TWO_NODES.start(tmp_path_factory.mktemp("server-two-nodes")) as server:
+        yield server
+
+
+@pytest.fixture(scope="module", params=[*SETUPS, TWO_NODES], ids=lambda setup: setup.name)
 def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A running server, in each setup of `tests.support.servers`, shared by the tests of one file."""
-    setup: Setup = request.param
+    setup: Setup | TwoNodes = request.param
+    if setup is TWO_NODES:
+        yield request.getfixturevalue("two_nodes")
+        return
     with setup.start(tmp_path_factory.mktemp(f"server-{setup.name}")) as server:
         yield server
 

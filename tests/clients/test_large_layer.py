@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import os
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -13,10 +14,14 @@ import pytest
 from tests.support.client import Client
 from tests.support.images import LAYER_TAR, Layout, random_bytes
 from tests.support.server import Server
+from tests.support.servers import SETUPS, TWO_NODES
 
 GIB = 1 << 30
 # More than a signed 32-bit length can hold, and not a multiple of any buffer size.
 SIZE = 2 * GIB + 1
+
+# Two nodes take the longest.
+LARGE = [*SETUPS, TWO_NODES] if os.environ.get("FULL_TESTS") else SETUPS
 
 
 @pytest.fixture(scope="module")
@@ -30,6 +35,7 @@ def large_image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Layo
     shutil.rmtree(layout.path)
 
 
+@pytest.mark.parametrize("server", LARGE, ids=lambda setup: setup.name, indirect=True)
 @pytest.mark.timeout(600)
 def test_push_and_pull(server: Server, skopeo: Client, crane: Client, large_image: tuple[Layout, str]) -> None:
     layout, digest = large_image

@@ -21,7 +21,7 @@ from tests.conformance.report import read_report
 from tests.support.http import send
 from tests.support.relay import relay
 from tests.support.server import Server
-from tests.support.servers import SETUPS, Setup
+from tests.support.servers import SETUPS, TWO_NODES, Setup
 from tests.support.summary import LINE, Record
 from tests.support.tools import ROOT, require_tool
 
@@ -48,7 +48,7 @@ VERSIONS = (
 LAX = "--lax-child-references"
 
 
-@pytest.fixture(scope="module", params=SETUPS, ids=lambda setup: setup.name)
+@pytest.fixture(scope="module", params=[*SETUPS, TWO_NODES], ids=lambda setup: setup.name)
 def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server that accepts manifests before their blobs and children."""
     with request.param.start(tmp_path_factory.mktemp("server"), LAX) as server:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +30,7 @@ upstream nodes {{ {nodes} }}
   server {{
     listen 127.0.0.1:{port};
     client_max_body_size 0;
+    large_client_header_buffers 4 64k;
     proxy_request_buffering off;
     proxy_buffering off;
     location / {{
@@ -48,15 +49,18 @@ class Node:
         folder: a new folder for its configuration and its log.
         configuration: the text of its configuration file.
         environment: added to the environment of the tests.
+        arguments: further ones of `ociserver serve`.
     """
 
-    def __init__(self, folder: Path, configuration: str, environment: Mapping[str, str]) -> None:
+    def __init__(
+        self, folder: Path, configuration: str, environment: Mapping[str, str], arguments: Sequence[str]
+    ) -> None:
         folder.mkdir(parents=True)
         file = folder / "registry.toml"
         file.write_text(configuration)
         port = free_port()
         self.process = Process(
-            [*PROGRAM, "serve", "--config", str(file), "--host", "127.0.0.1", "--port", str(port)],
+            [*PROGRAM, "serve", "--config", str(file), "--host", "127.0.0.1", "--port", str(port), *arguments],
             port,
             folder / "server.log",
             # The settings of the person who runs the tests must not change the result.
@@ -97,7 +101,12 @@ class Cluster:
 
 @contextmanager
 def cluster(
-    folder: Path, configure: Callable[[int], str], *, nodes: int = 2, environment: Mapping[str, str] | None = None
+    folder: Path,
+    configure: Callable[[int], str],
+    *,
+    nodes: int = 2,
+    environment: Mapping[str, str] | None = None,
+    arguments: Sequence[str] = (),
 ) -> Iterator[Cluster]:
     """Run nodes and nginx until the block ends. The nodes that still run must then leave without an error.
 
@@ -106,8 +115,11 @@ def cluster(
         configure: makes the configuration file of a node from its number, from 0 on.
         nodes: how many.
         environment: added to the environment of each node, such as the credentials of a bucket.
+        arguments: further ones of `ociserver serve`.
     """
-    members = tuple(Node(folder / f"node-{number}", configure(number), environment or {}) for number in range(nodes))
+    members = tuple(
+        Node(folder / f"node-{number}", configure(number), environment or {}, arguments) for number in range(nodes)
+    )
     port = free_port()
     server = _SERVER.format(port=port, nodes=" ".join(_NODE.format(port=node.process.port) for node in members))
     (folder / "nginx").mkdir()
@@ -124,12 +136,13 @@ def cluster(
         assert at == -1, f"a node printed a traceback:\n{text[at : at + 4096]}"
 
 
-def over_bucket(database: str, store: ObjectStore, *, port: int | None = None, more: str = "") -> str:
+def over_bucket(database: str, store: ObjectStore, *, prefix: str = "", port: int | None = None, more: str = "") -> str:
     """The configuration of a node over a database and a bucket. The keys of the bucket come from the environment.
 
     Args:
         database: the URL of the database.
         store: where the bucket is.
+        prefix: of the keys of all objects.
         port: that of a proxy in front of the store.
         more: further lines of the table `[registry.objects]`.
     """
@@ -139,7 +152,7 @@ kind = "store"
 database = "{database}"
 
 [registry.objects]
-url = "{store.url}"
+url = "{store.url}{prefix and f"/{prefix}"}"
 endpoint = "http://127.0.0.1:{port or store.port}"
 {more}
 """

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import shutil
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
+from tests.support import postgres
+from tests.support.bucket import versity
+from tests.support.cluster import cluster, over_bucket
 from tests.support.server import Server, serve
+
+__all__ = ["SETUPS", "TWO_NODES", "Setup", "TwoNodes"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,3 +42,24 @@ SETUPS = (
     Setup("store", ("--data", "{folder}/data")),
     Setup("store-2-workers", ("--data", "{folder}/data", "--workers", "2")),
 )
+
+
+class TwoNodes:
+    """Two nodes over PostgreSQL and a bucket, and nginx, which gives each request to the other one."""
+
+    name = "two-nodes"
+
+    @contextmanager
+    def start(self, folder: Path, *further: str) -> Iterator[Server]:
+        """Serve until the block ends, with additional arguments. The process of the server is the first node."""
+        database = postgres.create(f"nodes_{uuid.uuid4().hex}")
+        with versity(folder) as bucket:
+            text = over_bucket(database, bucket)
+            with cluster(folder, lambda _: text, environment=bucket.environment(), arguments=further) as nodes:
+                host, port = nodes.address.split(":")
+                first = nodes.nodes[0].server
+                yield Server(host, int(port), first.pid, first.log)
+        shutil.rmtree(folder / "s3", ignore_errors=True)
+
+
+TWO_NODES: Final = TwoNodes()
