@@ -9,6 +9,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from http.client import HTTPConnection
 from pathlib import Path
 from urllib.parse import quote, urlsplit
@@ -129,7 +130,7 @@ def test_flags_of_a_folder_are_refused(flag: tuple[str, ...], tmp_path: Path) ->
 
 
 def test_one_node_collects_at_a_time(here: Place) -> None:
-    here.write(keys='collect-every = "500ms"\nunreferenced-after = 0\ngrace = 0')
+    here.write(keys='collect-every = "1s"\nunreferenced-after = 0\ngrace = 0')
     with here.node("a") as first, here.node("b") as second:
 
         async def have_the_lease() -> None:
@@ -141,7 +142,7 @@ def test_one_node_collects_at_a_time(here: Place) -> None:
                 assert (await asyncio.to_thread(send, first, "POST", path, content))[0] == 201
                 for server in (first, second):
                     await asyncio.to_thread(
-                        server.wait_for, "another collection is running; the next attempt is in 0.5"
+                        server.wait_for, "another collection is running; the next attempt is in 1 s"
                     )
             await database.close()
 
@@ -210,8 +211,10 @@ def _answers_of(server: Serve, stop: object, start: object) -> list[tuple[int, s
     def look(seconds: float, until: int = 0) -> None:
         end = time.monotonic() + seconds
         while time.monotonic() < end and (not until or seen[-1][0] != until):
-            # A client that uses both parts meanwhile.
-            send(server, "POST", f"/v2/team/app/blobs/uploads/?digest={digest_of(content)}", content)
+            # A client that uses both parts meanwhile. It may wait for as long as a request to the bucket may take.
+            with closing(HTTPConnection("127.0.0.1", server.port, timeout=60)) as client:
+                client.request("POST", f"/v2/team/app/blobs/uploads/?digest={digest_of(content)}", content)
+                client.getresponse().read()
             status, text = server.get("/readyz")
             if seen[-1:] != [(status, text.decode().strip())]:
                 seen.append((status, text.decode().strip()))
