@@ -98,7 +98,7 @@ async def _run_next(connection: Any, schema: Schema, run: Callable[[Transaction[
             await connection.execute(
                 "UPDATE ociserver_version SET version = $1, readable_from = $2",
                 version + 1,
-                schema.oldest_reader if is_newest else version + 1,
+                (schema.oldest_reader if is_newest else 0) or version + 1,
             )
     except BaseException:
         if not connection.is_closed():

@@ -57,7 +57,7 @@ async def test_an_upgrade_beside_older_nodes(fresh: str) -> None:
     newest = replace(
         newer,
         migrations=(*newer.migrations, ("ALTER TABLE copies DROP COLUMN extra",)),
-        oldest_reader=newer.version + 1,
+        oldest_reader=0,
     )
     older = PostgreSQL(fresh)
     await older.open()
