@@ -7,6 +7,8 @@ PYTHON ?= python3
 # Arguments for `ociserver serve` and for pytest: make serve SERVE='--port 5001 --immutable-tags'
 SERVE  ?=
 TESTS  ?=
+# Arguments for the example of a cluster: make serve-cluster CLUSTER='--port 5001 --folder data'
+CLUSTER ?=
 BENCH  ?=
 # Arguments for `maturin build`: make wheel WHEEL='--zig --target aarch64-unknown-linux-musl --compatibility musllinux_1_2'
 # zig links against the symbols of glibc 2.17, whatever glibc this machine has.
@@ -88,6 +90,10 @@ tools: .tools/installed
 .PHONY: serve  ## Build, and serve a registry on localhost:5000 (SERVE='--port 5001 ...')
 serve: $(VENV)/built
 	@exec $(BIN)/ociserver serve $(SERVE)
+
+.PHONY: serve-cluster  ## Serve a registry of two nodes over PostgreSQL and a bucket on this machine (CLUSTER='--folder data ...')
+serve-cluster: dev
+	@exec $(BIN)/python deploy/cluster/serve.py $(CLUSTER)
 
 # --- tests -----------------------------------------------------------------------------------------
 
