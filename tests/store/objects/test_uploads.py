@@ -208,3 +208,16 @@ async def test_a_commit_with_bytes_that_the_database_has_not_heard_of(
             await finish(store, upload_id, content, content[-5:])
     assert await read_blob(store, await finish(store, upload_id, content)) == content
     await assert_known(store, bucket)
+
+
+async def test_a_part_size_that_has_changed(store: Store, bucket: Versity, open_store: Callable[..., Any]) -> None:
+    """An upload in progress starts again, and the next one is as usual."""
+    content = os.urandom(PART + 12_345)
+    upload_id = await start(store)
+    offset = await go_on(store, upload_id, 0, content)
+    other = await open_store(part_size=2 * PART)
+    with refused("BLOB_UPLOAD_UNKNOWN"):
+        await go_on(other, upload_id, offset, b"more")
+    digest = await push_blob(other, content)
+    assert await read_blob(store, digest) == content
+    await assert_known(store, bucket)

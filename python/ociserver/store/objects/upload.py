@@ -177,17 +177,23 @@ class ObjectUpload:
             raise self._lost()
         if state.key is not None and state.multipart is not None:
             self._multipart = state.key, state.multipart
-        self._parts = PartWriter.resume(
-            self._bucket,
-            state.hash,
-            key=state.key,
-            multipart_id=state.multipart,
-            etags=list(state.etags),
-            tail=tail,
-            part_size=size,
-            in_flight=in_flight,
-            on_full=begin,
-        )
+        try:
+            self._parts = PartWriter.resume(
+                self._bucket,
+                state.hash,
+                key=state.key,
+                multipart_id=state.multipart,
+                etags=list(state.etags),
+                tail=tail,
+                part_size=size,
+                in_flight=in_flight,
+                on_full=begin,
+            )
+        except ValueError:
+            # All parts have one size, and the configuration now has another one.
+            raise OCIError(
+                "BLOB_UPLOAD_UNKNOWN", "the upload was begun with parts of another size: start again"
+            ) from None
 
     def _begin_multipart(self) -> None:
         if self._parts is not None:
