@@ -336,8 +336,9 @@ class Store(Reading, reads_nowait=True):
 
     async def _close(self) -> None:
         await self.upkeep.stop()
-        await self.database.close()
+        # What it still has to record, such as the end of a hold, goes into the database.
         await self.blobs.close()
+        await self.database.close()
 
 
 def _reason(error: OSError) -> str:
