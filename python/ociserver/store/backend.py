@@ -336,7 +336,7 @@ class Store(Reading, reads_nowait=True):
 
     async def _close(self) -> None:
         await self.upkeep.stop()
-        # What it still has to record, such as the end of a hold, goes into the database.
+        # Uploads that end only now still need the database.
         await self.blobs.close()
         await self.database.close()
 

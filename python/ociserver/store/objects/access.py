@@ -33,10 +33,13 @@ class Access:
         )
         self.call = Calls(self.bucket)
         self.database = database
+        self.is_closed = False
+        """Whether work in the background must end."""
         self._background: set[asyncio.Task[None]] = set()
 
     async def close(self) -> None:
         """Wait for what is under way."""
+        self.is_closed = True
         self.call.stop()
         while self._background:
             await asyncio.wait(self._background)

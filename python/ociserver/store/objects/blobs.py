@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
+from http import HTTPStatus
 from typing import Final, TypeVar
 
 from ociserver.errors import OCIError
@@ -19,7 +20,7 @@ from ociserver.store.failpoint import reach
 from ociserver.store.objects import rows
 from ociserver.store.objects.access import Access
 from ociserver.store.objects.calls import MARKER
-from ociserver.store.objects.hold import Hold, until
+from ociserver.store.objects.hold import Hold, end_later, until
 from ociserver.store.objects.reader import ObjectReader
 from ociserver.store.objects.settings import ObjectSettings
 from ociserver.store.objects.upload import ObjectUpload
@@ -124,7 +125,14 @@ class BlobObjects:
 
     async def hold(self, key: str, *, make: bool) -> ObjectUpload | None:
         holder, now = secrets.token_hex(16), self._access.now()
-        if not await self._access.write(partial(rows.hold, key, holder, now, until(now), make=make)):
+        try:
+            is_held = await self._access.write(partial(rows.hold, key, holder, now, until(now), make=make))
+        except OCIError as error:
+            if error.status == HTTPStatus.SERVICE_UNAVAILABLE:
+                # The connection may have broken after the transaction, so that nobody knows that it is held.
+                self._access.in_background(end_later(self._access, key, holder))
+            raise
+        if not is_held:
             return None
         return ObjectUpload(self._access, key, Hold(self._access, key, holder))
 

@@ -13,15 +13,28 @@ from ociserver.errors import OCIError
 from ociserver.store.objects import rows
 from ociserver.store.objects.access import Access
 
-__all__ = ["Hold", "until"]
+__all__ = ["Hold", "end_later", "until"]
 
 HOLD_S: Final = 15
 """Seconds after which a hold ends that is not renewed, because its process died. It is renewed three times as often."""
+
+AGAIN_S: Final = 0.25
+"""Seconds between two tries to end a hold."""
 
 
 def until(now: int) -> int:
     """When a hold ends that is taken or renewed now."""
     return now + math.ceil(HOLD_S)
+
+
+async def end_later(access: Access, upload_id: str, holder: str) -> None:
+    """End a hold as soon as the database can be reached, or until it has ended by itself."""
+    end = time.monotonic() + HOLD_S
+    while time.monotonic() < end and not access.is_closed:
+        await asyncio.sleep(AGAIN_S)
+        with contextlib.suppress(OCIError):
+            await access.write(partial(rows.end_hold, upload_id, holder))
+            return
 
 
 class Hold:
@@ -40,6 +53,7 @@ class Hold:
         self._access = access
         self._upload_id = upload_id
         self._renewed = time.monotonic()
+        self._is_stopped = False
         self._renewing = asyncio.create_task(self._go_on())
 
     async def check(self) -> None:
@@ -63,12 +77,19 @@ class Hold:
 
     def stop(self) -> bool:
         """Renew it no more. Returns whether it was renewed until now."""
-        was_renewed = not self._renewing.done()
+        was_renewed = not self._is_stopped and not self._renewing.done()
+        self._is_stopped = True
         self._renewing.cancel()
         return was_renewed
 
     async def end(self) -> None:
         """Let others hold the upload. A second call does nothing."""
         if self.stop():
-            with contextlib.suppress(OCIError):  # it ends by itself
+            try:
                 await self._access.write(partial(rows.end_hold, self._upload_id, self.holder))
+            except OCIError:
+                self.end_later()
+
+    def end_later(self) -> None:
+        """Let others hold the upload as soon as the database can be reached, after `stop`."""
+        self._access.in_background(end_later(self._access, self._upload_id, self.holder))

@@ -235,9 +235,12 @@ class ObjectUpload:
     async def recorded(self) -> None:
         state = self._stored
         if state is not None and self._hold.stop():
-            await self._access.write(
-                partial(rows.keep_only, self._upload_id, self.holder, state.objects, self._access.now())
-            )
+            now = self._access.now()
+            try:
+                await self._access.write(partial(rows.keep_only, self._upload_id, self.holder, state.objects, now))
+            except OCIError:
+                self._hold.end_later()
+                raise
 
     async def seal(self) -> bytes | None:
         await self.written()
