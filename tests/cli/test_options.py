@@ -16,7 +16,7 @@ from ociserver.cli.parameters import Option, environment_variable
 FLAGS: dict[str, Option] = {flag.name: flag for flag in flags() if isinstance(flag, Option) and flag.name}
 DEFAULTS = {field.name: field.default for field in dataclasses.fields(Options)}
 OTHERS: dict[type, Any] = {bool: True, int: 7, str: "text"}
-NETWORKS = {"redirect_except": "10.0.0.0/8"}
+NETWORKS: dict[str, Any] = {"redirect_except": "10.0.0.0/8"}
 
 
 def is_callable(annotation: Any) -> bool:
