@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Generator, Iterator
+from typing import Final
 
 import pytest
 
@@ -10,6 +12,9 @@ from tests.support.bucket import Versity, versity
 from tests.support.server import Server
 from tests.support.servers import SETUPS, TWO_NODES, Setup, TwoNodes
 from tests.support.summary import lines
+
+collect_ignore: Final = [] if os.environ.get("FULL_TESTS") else ["test_support_azurite.py"]
+"""Only with FULL_TESTS, because its installation takes half a minute."""
 
 
 @pytest.fixture(scope="session")

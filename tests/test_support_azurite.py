@@ -1,8 +1,7 @@
-"""That Azurite tells what it really holds. Only with FULL_TESTS, because its installation takes half a minute."""
+"""That Azurite tells what it really holds."""
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,8 +13,6 @@ from azure.storage.blob import BlobBlock, ContainerClient
 from tests.support.azurite import Azurite, azurite
 from tests.support.bucket import BUCKET, Multipart
 from tests.support.counted import counted
-
-pytestmark = pytest.mark.skipif(not os.environ.get("FULL_TESTS"), reason="Azurite is installed only with FULL_TESTS")
 
 
 @pytest.fixture(scope="module")

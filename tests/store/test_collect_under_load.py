@@ -15,18 +15,15 @@ from tests.support.churn.tally import percentiles_ms
 SECONDS = 600 if os.environ.get("FULL_TESTS") else 60 if os.environ.get("CI") else 10
 
 
-NODES_SECONDS = 60 if os.environ.get("FULL_TESTS") else 10
-
-
 @pytest.mark.timeout(SECONDS + 110)
 def test_nothing_that_was_promised_is_collected_and_all_else_is(tmp_path: Path) -> None:
     check(run(tmp_path, SECONDS), "unlinked", "unreferenced", "untagged", "abandoned")
 
 
-@pytest.mark.timeout(NODES_SECONDS + 110)
+@pytest.mark.timeout(SECONDS + 110)
 def test_nothing_that_was_promised_by_one_of_two_nodes_is_collected(tmp_path: Path) -> None:
     place = OnTwoNodes(tmp_path, postgres.create("churn"))
-    check(run(tmp_path, NODES_SECONDS, place), "unlinked", "unreferenced", "untagged", "recorded")
+    check(run(tmp_path, SECONDS, place), "unlinked", "unreferenced", "untagged", "recorded")
 
 
 def check(report: Report, *reasons: str) -> None:

@@ -109,7 +109,7 @@ async def test_a_registry_that_cannot_delete_tags() -> None:
     "arguments, said",
     [
         (("localhost:5000/a",), "the protocol cannot delete a whole repository. Add a tag or digest"),
-        (("localhost:5000/a:v1", "--data", "x"), "is at a registry, and --data names a folder"),
+        (("localhost:5000/a:v1", "--data", "x"), "is at a registry, and --data or --config names a store"),
         (("A",), "'A' is not the name of a repository"),
     ],
 )
