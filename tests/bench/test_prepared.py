@@ -53,6 +53,19 @@ def test_contents_for_reads_are_pushed_once(server: Serve) -> None:
     assert prepared.clean() == {}
 
 
+@pytest.mark.parametrize("name", ["manifest-get-tag", "download", "manifest-get-tag-loaded", "image-push-loaded"])
+def test_contents_for_reads_are_pushed_again_after_they_were_deleted(server: Serve, name: str) -> None:
+    """As in rounds between which the disk is emptied."""
+    settings = Settings(f"work/again-{name}", CLIENTS, 0.1, 1 << 20, 50)
+    prepared = Bench(Target(url_of(server)), settings).prepare(name)
+    for _ in range(3):
+        result = prepared.measure()
+        assert result.failed is None
+        assert result.count
+        assert not result.errors
+        assert prepared.clean() == {}
+
+
 def test_a_setup_that_takes_too_long_is_stopped_and_cleaned_up(server: Serve) -> None:
     settings = Settings("work/long", CLIENTS, 0.1, 1 << 20, 50_000, setup_seconds=0.5)
     prepared = Bench(Target(url_of(server)), settings).prepare("tags-page")

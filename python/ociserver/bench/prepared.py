@@ -79,7 +79,7 @@ class Prepared:
 
     def measure(self, progress: Progress = lambda done: None) -> Result:
         """Measure what was prepared. Prepares it first if necessary."""
-        if not self._operations:
+        if not self._operations or not self._is_set_up:
             self.make_ready()
         if self._failed:
             return self._failed
@@ -95,7 +95,11 @@ class Prepared:
         return result
 
     def clean(self) -> Counter[str]:
-        """Delete what was pushed. Returns how many deletions failed, by status or kind."""
+        """Delete what was pushed. Returns how many deletions failed, by status or kind.
+
+        What is read later is pushed again before the next measurement.
+        """
+        self._is_set_up = False
         left: Counter[str] = Counter()
         undo, self._undo = sorted(self._undo, key=lambda entry: entry[0].order), []
         for _, entries in groupby(undo, key=lambda entry: entry[0].order):
