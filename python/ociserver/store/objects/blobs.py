@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 from http import HTTPStatus
-from typing import Final, TypeVar
+from typing import Final
 
 from ociserver.errors import OCIError
 from ociserver.interface import BlobReader, Descriptor, Url
@@ -28,8 +28,6 @@ from ociserver.store.transaction import Metadata
 from ociserver_objects import ObjectError
 
 __all__ = ["BlobObjects"]
-
-Result = TypeVar("Result")
 
 _ABOUT: Final = (
     b"This bucket, or its part below this prefix, belongs to a registry of ociserver. Its database knows the rest.\n"
@@ -55,6 +53,7 @@ class BlobObjects:
         self._settings = settings
         self._bucket = self._access.bucket
         self._call = self._access.call
+        self.records: Final[Records] = _Records(self._access)
         # URL, and until when it is given out, by key.
         self._urls: LRU[str, tuple[Url, float]] = LRU(MAX_URLS)
 
@@ -145,10 +144,6 @@ class BlobObjects:
         return contextlib.nullcontext()
 
     # What nothing needs
-
-    @property
-    def records(self) -> Records:
-        return _Records(self._access)
 
     async def delete(self, keys: Collection[str]) -> None:
         """`Blobs.delete`: they are recorded."""
