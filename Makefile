@@ -29,8 +29,8 @@ PIP  := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 export VIRTUAL_ENV := $(CURDIR)/$(VENV)
 unexport CONDA_PREFIX PYTHONPATH PYTHONHOME
 
-RUST_FILES := Cargo.toml $(wildcard Cargo.lock) $(shell find rust/core rust/io rust/load rust/py -name '*.rs' -o -name Cargo.toml)
-OBJECTS_FILES := Cargo.toml $(wildcard Cargo.lock) $(shell find rust/core rust/objects rust/objects-py -type f)
+RUST_FILES := Cargo.toml $(wildcard Cargo.lock) $(shell find rust/attach rust/core rust/io rust/load rust/py -name '*.rs' -o -name Cargo.toml)
+OBJECTS_FILES := Cargo.toml $(wildcard Cargo.lock) $(shell find rust/attach rust/core rust/objects rust/objects-py -type f)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:

@@ -6,6 +6,7 @@ use std::io;
 use std::sync::mpsc::{self, Sender};
 use std::sync::{Mutex, PoisonError};
 
+use ociserver_attach::attached;
 use ociserver_objects::Result;
 use ociserver_objects::runtime::{self, Handle};
 use pyo3::exceptions::PyRuntimeError;
@@ -108,8 +109,7 @@ fn start() -> io::Result<Sender<Call>> {
     let (sender, calls) = mpsc::channel::<Call>();
     std::thread::Builder::new().name("objects-done".into()).spawn(move || {
         while let Ok(first) = calls.recv() {
-            // None while the interpreter shuts down. Then no caller waits any more.
-            let is_over = Python::try_attach(|py| {
+            let is_over = attached(|py| {
                 first(py);
                 calls.try_iter().take(MOST_AT_ONCE).for_each(|call| call(py));
             })

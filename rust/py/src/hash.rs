@@ -2,6 +2,7 @@
 
 use std::sync::{Mutex, PoisonError};
 
+use ociserver_attach::attached;
 use ociserver_core::digest::Algorithm;
 use ociserver_core::hash::{self, Hasher};
 use ociserver_io::append::Hashing;
@@ -135,8 +136,7 @@ impl PyBackgroundHasher {
 /// A function that calls a Python `callback` from a thread without the GIL.
 pub(crate) fn notifying(callback: Py<PyAny>) -> impl FnOnce() + Send + 'static {
     move || {
-        // None while the interpreter shuts down. Then no caller waits any more.
-        Python::try_attach(|py| {
+        attached(|py| {
             if let Err(error) = callback.call0(py) {
                 error.write_unraisable(py, Some(callback.bind(py)));
             }

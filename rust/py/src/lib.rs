@@ -54,6 +54,7 @@ mod _core {
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        ociserver_attach::stop_at_exit(module.py())?;
         // Cargo and Python (PEP 440) spell pre-releases differently.
         let version = env!("CARGO_PKG_VERSION").replace("-alpha.", "a").replace("-beta.", "b").replace("-rc.", "rc");
         module.add("__version__", version)?;
