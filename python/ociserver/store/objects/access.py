@@ -11,7 +11,7 @@ from ociserver.store.blobs import UnreadableError
 from ociserver.store.objects.calls import Calls
 from ociserver.store.objects.settings import ObjectSettings
 from ociserver.store.transaction import Metadata, Transaction
-from ociserver_objects import Bucket, ObjectError, Reading
+from ociserver_objects import ObjectError, Reading
 
 __all__ = ["Access"]
 
@@ -28,10 +28,8 @@ class Access:
 
     def __init__(self, database: Metadata, settings: ObjectSettings) -> None:
         self.settings = settings
-        self.bucket = Bucket(
-            settings.url, settings.options, public_endpoint=settings.public_endpoint, retry_s=settings.retry_s
-        )
-        self.call = Calls(self.bucket)
+        self.call = Calls(settings)
+        self.bucket = self.call.bucket
         self.database = database
         self.is_closed = False
         """Whether work in the background must end."""
@@ -40,9 +38,9 @@ class Access:
     async def close(self) -> None:
         """Wait for what is under way."""
         self.is_closed = True
-        self.call.stop()
         while self._background:
             await asyncio.wait(self._background)
+        self.call.stop()
 
     async def write(self, make: Callable[[], Transaction[Result]], *, durable: bool = False) -> Result:
         """`Metadata.write`. Most of these transactions concern only what was not acknowledged yet."""
@@ -75,7 +73,7 @@ class Access:
             return None
         hasher = Hasher(algorithm)
         try:
-            while data := await self.call(reading.next):
+            while data := await self.call.go_on(reading.next):
                 await asyncio.to_thread(hasher.update, data)
         except ObjectError as error:
             raise UnreadableError(str(error)) from error
@@ -90,7 +88,7 @@ class Access:
             return None
         pieces = []
         try:
-            while data := await self.call(reading.next):
+            while data := await self.call.go_on(reading.next):
                 pieces.append(data)
         finally:
             reading.close()

@@ -97,7 +97,7 @@ class BlobObjects:
             return known[0]
         query = {"response-content-type": "application/octet-stream"}
         lifetime = self._settings.url_lifetime_s
-        url = Url(await self._call(self._bucket.sign, key, lifetime, query))
+        url = Url(await self._call.go_on(self._bucket.sign, key, lifetime, query))
         self._urls.put(key, (url, now + lifetime * URL_SHARE))
         return url
 

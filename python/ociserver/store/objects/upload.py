@@ -164,6 +164,7 @@ class ObjectUpload:
         """Get ready for pieces: read back what was left over from full parts."""
         if self._parts is not None:
             return
+        self._access.call.check()
         state, settings = self._recorded, self._access.settings
         begin = partial(call_threadsafe, self._loop, self._begin_multipart)
         size, in_flight = settings.part_size, settings.parts_in_flight
