@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import signal
+import socket
+import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
 
-from tests.support.server import serve
+from tests.cli.process import eventually
+from tests.support.server import free_port, serve
 from tests.support.tools import require_tool
+
+ROOT = Path(__file__).parents[1]
 
 # Takes the arguments of `ociserver serve`, answers /readyz, and then does what stands in WHAT.
 FAKE = """
@@ -54,3 +60,30 @@ def test_a_missing_program(monkeypatch: pytest.MonkeyPatch, ci: str, outcome: ty
     monkeypatch.setenv("CI", ci)
     with pytest.raises(outcome, match="no no-such-program"):
         require_tool("no-such-program")
+
+
+# Starts a server, makes a folder, and is killed before it has ended the one and removed the other.
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from tests.support import lifeline
+from tests.support.process import Process
+port, folder = sys.argv[1:]
+Path(folder).mkdir()
+lifeline.add_folder(Path(folder))
+command = [sys.executable, "-m", "http.server", "--bind", "127.0.0.1", port]
+Process(command, int(port), Path(folder, "log")).start()
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_servers_end_with_a_run_that_is_killed(tmp_path: Path) -> None:
+    port, folder = free_port(), tmp_path / "folder"
+    done = subprocess.run([sys.executable, "-c", KILLED, str(port), str(folder)], cwd=ROOT, check=False)
+    assert done.returncode == -signal.SIGKILL
+    eventually(lambda: not folder.exists() and not is_served(port), "the end of the server", str)
+
+
+def is_served(port: int) -> bool:
+    with socket.socket() as client:
+        return client.connect_ex(("127.0.0.1", port)) == 0

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from http.client import HTTPConnection
 from pathlib import Path
 
+from tests.support import lifeline
+
 TIMEOUT_S = 30.0
 
 _ADDRESS = re.compile(r"https?://([^\s/\"]+):(\d+)")
@@ -90,6 +92,7 @@ def serving(
             start_new_session=True,
             preexec_fn=prepare,
         )
+    lifeline.add_server(process.pid)
     try:
         address = _address(process, output)
         with ExitStack() as opened:
@@ -98,6 +101,7 @@ def serving(
         if process.poll() is None:
             process.kill()
         process.wait()
+        lifeline.forget_server(process.pid)
 
 
 def _address(process: subprocess.Popen[bytes], output: Path) -> re.Match[str]:

@@ -20,6 +20,7 @@ from typing import Any, Final, TypeVar
 import asyncpg
 
 from ociserver.store.postgres import PostgreSQL
+from tests.support import lifeline
 from tests.support.tools import require_tool
 
 Result = TypeVar("Result")
@@ -43,6 +44,12 @@ _TABLES: Final = (
 EMPTY: Final = "; ".join(f"DELETE FROM {table}" for table in _TABLES)  # noqa: S608
 """Deletes all rows."""
 
+EMPTY_S: Final = 30.0
+"""Seconds that this may take. It waits for transactions that an earlier test has left open."""
+
+_AT_ONCE: Final = signal.SIGQUIT
+"""Ends a server without any clean-up but that of its shared memory."""
+
 _FAST: Final = ("deadlock_timeout=50ms", "fsync=off", "full_page_writes=off", "synchronous_commit=off")
 """For tests that are not about what a crash of the machine leaves. Deadlocks are found after 50 ms instead of 1 s."""
 
@@ -56,6 +63,7 @@ class Cluster:
 
     def __init__(self, *settings: str) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="ociserver-pg-"))
+        lifeline.add_folder(self.folder)
         self._settings = settings
         self._bin = _programs()
         # PostgreSQL refuses to run as root.
@@ -75,7 +83,7 @@ class Cluster:
             )
             self.start()
         except BaseException:
-            shutil.rmtree(self.folder)
+            self._remove()
             raise
 
     def start(self) -> None:
@@ -89,7 +97,9 @@ class Cluster:
                 stdout=log,
                 stderr=log,
                 cwd=self.folder,
+                start_new_session=True,
             )
+        lifeline.add_server(self._server.pid, _AT_ONCE)
         deadline = time.monotonic() + 60
         while subprocess.run([self._bin / "pg_isready", "-q", "-h", self.folder], check=False).returncode:
             if self._server.poll() is not None or time.monotonic() > deadline:
@@ -98,13 +108,11 @@ class Cluster:
 
     def stop(self) -> None:
         """Stop the server at once, and break all connections, as a restart does."""
-        self._server.send_signal(signal.SIGINT)
-        self._server.wait(60)
+        self._end(signal.SIGINT)
 
     def kill(self) -> None:
         """Kill all processes of the server, so that the next start recovers from the log."""
-        self._server.send_signal(signal.SIGQUIT)  # its children exit without any clean-up
-        self._server.wait(60)
+        self._end(_AT_ONCE)
 
     @contextlib.contextmanager
     def frozen(self) -> Iterator[None]:
@@ -131,7 +139,16 @@ class Cluster:
     def close(self) -> None:
         if self._server.poll() is None:
             self.kill()  # nothing of it is needed any more, and a usual stop would sync all files
+        self._remove()
+
+    def _end(self, by: signal.Signals) -> None:
+        self._server.send_signal(by)
+        self._server.wait(60)
+        lifeline.forget_server(self._server.pid, _AT_ONCE)
+
+    def _remove(self) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)
+        lifeline.forget_folder(self.folder)
 
     def _run(self, program: str, *arguments: str) -> None:
         subprocess.run(
@@ -182,7 +199,7 @@ def create(name: str) -> str:
 def emptied() -> str:
     """The shared database, without rows."""
     url = shared()
-    run_aside(_execute(url, EMPTY))
+    run_aside(_empty(url))
     return url
 
 
@@ -197,7 +214,8 @@ def run_aside(work: Coroutine[Any, Any, Result]) -> Result:
         except BaseException as error:
             errors.append(error)
 
-    thread = threading.Thread(target=run)
+    # If a test is given up meanwhile, it must not keep the tests from ending.
+    thread = threading.Thread(target=run, daemon=True)
     thread.start()
     thread.join()
     if errors:
@@ -209,6 +227,20 @@ async def _execute(url: str, statements: str) -> None:
     connection = await asyncpg.connect(url)
     try:
         await connection.execute(statements)
+    finally:
+        await connection.close()
+
+
+async def _empty(url: str) -> None:
+    connection = await asyncpg.connect(url)
+    try:
+        await connection.execute(EMPTY, timeout=EMPTY_S)
+    except TimeoutError:
+        others = await connection.fetch(
+            "SELECT pid, state, wait_event, query FROM pg_stat_activity"
+            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+        raise RuntimeError(f"the tables cannot be emptied; there are other connections: {others}") from None
     finally:
         await connection.close()
 

@@ -13,6 +13,8 @@ from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Final, Self
 
+from tests.support import lifeline
+
 __all__ = ["Process"]
 
 START_TIMEOUT_S: Final = 30.0
@@ -85,6 +87,7 @@ class Process:
                 start_new_session=True,
             )
         self._process = process
+        lifeline.add_server(process.pid)
         deadline = time.monotonic() + START_TIMEOUT_S
         while not self._is_ready():
             if process.poll() is not None or time.monotonic() > deadline:
@@ -112,6 +115,7 @@ class Process:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
+            lifeline.forget_server(process.pid)
 
     def _is_ready(self) -> bool:
         try:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -14,11 +16,15 @@ from dataclasses import dataclass
 from http.client import HTTPConnection
 from pathlib import Path
 
+from tests.support import lifeline
+
 PROGRAM = (sys.executable, "-m", "ociserver")
 START_TIMEOUT_S = 30.0
 # Longer than the default time that requests have to finish after a signal.
 STOP_TIMEOUT_S = 45.0
 _LOG_TAIL_BYTES = 16 * 1024
+# Below those that Linux and macOS choose for the clients' ends of connections.
+_PORTS = range(10_000, 32_768)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +71,7 @@ def serve(arguments: Sequence[str], folder: Path, *, program: Sequence[str] = PR
             # A separate process group, so that the test can kill the workers too, and a Ctrl-C reaches only the test.
             start_new_session=True,
         )
+    lifeline.add_server(process.pid)
     server = Server(host, port, process.pid, log)
     try:
         _wait_until_ready(process, server)
@@ -72,6 +79,7 @@ def serve(arguments: Sequence[str], folder: Path, *, program: Sequence[str] = PR
         assert process.poll() is None, f"the server ended by itself ({process.returncode}):\n{server.log_tail()}"
     finally:
         _stop(process)
+        lifeline.forget_server(process.pid)
     text = log.read_text(errors="replace")
     code, at = process.returncode, text.find("Traceback")
     assert code in {0, -signal.SIGTERM}, f"the server left with {code}:\n{server.log_tail()}"
@@ -79,11 +87,15 @@ def serve(arguments: Sequence[str], folder: Path, *, program: Sequence[str] = PR
 
 
 def free_port() -> int:
-    """A port on which no process listens at present."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
+    """A port on which no process listens at present, and that no connection of a client gets.
+
+    Otherwise a connection could take it while its server is down, or before it starts.
+    """
+    while True:
+        port = secrets.choice(_PORTS)
+        with socket.socket() as listener, contextlib.suppress(OSError):
+            listener.bind(("127.0.0.1", port))
+            return port
 
 
 def _wait_until_ready(process: subprocess.Popen[bytes], server: Server) -> None:
