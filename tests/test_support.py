@@ -39,8 +39,9 @@ time.sleep(60)
         ("time.sleep(0.5); sys.exit(7)", r"ended by itself \(7\)"),
         ("print('Traceback (most recent call last):', flush=True)", "printed a traceback"),
         ("import signal; signal.signal(signal.SIGTERM, lambda *_: sys.exit(3))", "left with 3"),
+        ("print('Authorization: Basic YWxpY2U6c2VjcmV0', flush=True)", "printed a secret"),
     ],
-    ids=["ends", "traceback", "bad-status"],
+    ids=["ends", "traceback", "bad-status", "secret"],
 )
 def test_a_server_that_goes_wrong_fails_the_test(tmp_path: Path, what: str, complaint: str) -> None:
     program = [sys.executable, "-c", FAKE.replace("WHAT", what)]

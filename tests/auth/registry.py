@@ -13,8 +13,14 @@ import bcrypt
 from ociserver import Handler, Memory
 from ociserver.auth import Auth, Rule, TokenKeys
 from tests.handler.driver import Reply, request
+from tests.support.leaks import remember
 
-PASSWORDS = {"alice": "alice's secret", "bob": "bob's secret", "ci-1": "a robot's secret", "mallory": "evil"}
+PASSWORDS = {
+    "alice": "alice's secret",
+    "bob": "bob's secret",
+    "ci-1": "a robot's secret",
+    "mallory": "an evil secret",
+}
 """alice: pull, push and delete in team/*; bob: pull there; ci-1: pull and create tags v* there; mallory: nothing."""
 
 GROUPS = {"dev": ["alice"]}
@@ -74,6 +80,7 @@ def digest_of(content: bytes) -> str:
 
 def line(user: str, password: str) -> str:
     """A line of an htpasswd file, with the cheapest hash that bcrypt has."""
+    remember(password)
     return f"{user}:{bcrypt.hashpw(password.encode(), bcrypt.gensalt(4)).decode()}\n"
 
 
@@ -97,7 +104,9 @@ def handler(folder: Path, backend: Any = None, **settings: Any) -> Handler:
 
 def basic(user: str, password: str | None = None) -> dict[str, str]:
     """The header of a user, by default with the right password."""
-    text = f"{user}:{PASSWORDS[user] if password is None else password}"
+    secret = PASSWORDS[user] if password is None else password
+    remember(secret)
+    text = f"{user}:{secret}"
     return {"Authorization": f"Basic {base64.b64encode(text.encode()).decode()}"}
 
 

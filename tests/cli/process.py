@@ -16,6 +16,7 @@ from http.client import HTTPConnection
 from pathlib import Path
 
 from tests.support import lifeline
+from tests.support.leaks import given_secrets, refuse_secrets, watched
 
 TIMEOUT_S = 30.0
 
@@ -75,7 +76,7 @@ def serving(
     prepare: Callable[[], None] | None = None,
     program: Sequence[str] | None = None,
 ) -> Iterator[Serve]:
-    """Start a server on a free port. End it with the block, if it still runs.
+    """Start a server on a free port. End it with the block, if it still runs. It must not have printed a secret.
 
     It serves from memory, unless the arguments name a folder or a configuration file. `prepare` is called in the new
     process before the server starts. `program` replaces the `ociserver` command.
@@ -93,15 +94,16 @@ def serving(
             preexec_fn=prepare,
         )
     lifeline.add_server(process.pid)
-    try:
-        address = _address(process, output)
-        with ExitStack() as opened:
-            yield Serve(process, output, address[1], int(address[2]), opened)
-    finally:
-        if process.poll() is None:
-            process.kill()
-        process.wait()
-        lifeline.forget_server(process.pid)
+    with watched(output, arguments, environment):
+        try:
+            address = _address(process, output)
+            with ExitStack() as opened:
+                yield Serve(process, output, address[1], int(address[2]), opened)
+        finally:
+            if process.poll() is None:
+                process.kill()
+            process.wait()
+            lifeline.forget_server(process.pid)
 
 
 def _address(process: subprocess.Popen[bytes], output: Path) -> re.Match[str]:
@@ -115,8 +117,8 @@ def _address(process: subprocess.Popen[bytes], output: Path) -> re.Match[str]:
 
 
 def run_to_end(*arguments: str, environment: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-    """Run a command line that ends by itself."""
-    return subprocess.run(
+    """Run a command line that ends by itself. It must not print a secret."""
+    done = subprocess.run(
         [*command(), *arguments],
         env=clean_environment(environment),
         stdin=subprocess.DEVNULL,
@@ -125,6 +127,8 @@ def run_to_end(*arguments: str, environment: Mapping[str, str] | None = None) ->
         timeout=TIMEOUT_S,
         check=False,
     )
+    refuse_secrets((done.stdout + done.stderr).encode(), given_secrets(arguments, environment or {}))
+    return done
 
 
 def command() -> list[str]:

@@ -11,7 +11,6 @@ import pytest
 
 from ociserver import Store
 from ociserver.api_keys import ApiKey, hash_of, new_secret
-from tests.auth.registry import basic
 from tests.clients.contents import IMAGE
 from tests.support.client import Client
 from tests.support.images import Layout
@@ -74,7 +73,6 @@ def test_skopeo(keys: Keys, skopeo: Client, tmp_path: Path) -> None:
     assert "unauthorized" in told or "invalid username/password" in told
     log = keys.server.log.read_text()
     assert 'user="api-key:reader" via=api-key' in log
-    assert not [each for each in (secret, reader, *basic("ci", secret).values()) if each in log]
 
 
 def test_crane(keys: Keys, crane: Client, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.cli.process import TIMEOUT_S, clean_environment, eventually
+from tests.support.leaks import remember, watched
 from tests.support.server import free_port
 
 
@@ -46,6 +47,7 @@ class Container:
     ) -> tuple[int, dict[str, str], bytes]:
         """One request. `user` is a name and a password with a colon."""
         if user:
+            remember(user.partition(":")[2])
             headers["Authorization"] = f"Basic {b64encode(user.encode()).decode()}"
         connection = HTTPConnection("127.0.0.1", self.port, timeout=TIMEOUT_S)
         try:
@@ -79,7 +81,7 @@ EMPTY = "sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a
 
 @contextmanager
 def running(folder: Path, variables: Mapping[str, str] | None = None) -> Iterator[Container]:
-    """Start a server, with its data below the folder. It need not answer yet."""
+    """Start a server, with its data below the folder. It need not answer yet. It must not print a secret."""
     port = free_port()
     given: dict[str, Any] = {
         "OCISERVER_CONTAINER": "1",
@@ -93,15 +95,16 @@ def running(folder: Path, variables: Mapping[str, str] | None = None) -> Iterato
         process = subprocess.Popen(
             command, env=environment, stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT
         )
-    try:
-        yield Container(process, output, port, environment)
-        if process.poll() is None:
-            process.send_signal(signal.SIGTERM)
-            assert process.wait(TIMEOUT_S) == 0, output.read_text()
-    finally:
-        if process.poll() is None:
-            process.kill()
-        process.wait()
+    with watched(output, environment=variables):
+        try:
+            yield Container(process, output, port, environment)
+            if process.poll() is None:
+                process.send_signal(signal.SIGTERM)
+                assert process.wait(TIMEOUT_S) == 0, output.read_text()
+        finally:
+            if process.poll() is None:
+                process.kill()
+            process.wait()
 
 
 @contextmanager

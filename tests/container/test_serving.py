@@ -35,14 +35,14 @@ def test_a_file_of_users_that_is_copied_in_after_the_start(tmp_path: Path) -> No
         eventually(lambda: "waiting for" in server.printed(), "a notice", server.printed)
         assert not server.is_listening(), "it would have to refuse everybody"
         file.parent.mkdir()
-        file.write_bytes(b"alice:" + bcrypt.hashpw(b"secret", bcrypt.gensalt(rounds=4, prefix=b"2a")))
+        file.write_bytes(b"alice:" + bcrypt.hashpw(b"alice's secret", bcrypt.gensalt(rounds=4, prefix=b"2a")))
         server.wait()
         assert server.request("GET", "/v2")[0] == 401
-        assert server.request("GET", "/v2", user="alice:secret")[0] == 200
-        assert server.request("GET", "/v2", user="alice:wrong")[0] == 401
-        digest = server.push("a/b", user="alice:secret")
+        assert server.request("GET", "/v2", user="alice:alice's secret")[0] == 200
+        assert server.request("GET", "/v2", user="alice:a wrong secret")[0] == 401
+        digest = server.push("a/b", user="alice:alice's secret")
         assert server.request("GET", "/v2/a/b/tags/list")[0] == 401
-        assert server.request("DELETE", f"/v2/a/b/manifests/{digest}", user="alice:secret")[0] == 202
+        assert server.request("DELETE", f"/v2/a/b/manifests/{digest}", user="alice:alice's secret")[0] == 202
 
 
 def test_it_stops_while_it_waits_for_users(tmp_path: Path) -> None:

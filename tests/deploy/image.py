@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from tests.support.leaks import watched
 from tests.support.tools import require_tool
 
 STOP_S: Final = 40.0
@@ -79,7 +80,8 @@ class Image:
         with log.open("ab") as output:
             process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT)
         try:
-            yield
+            with watched(log, environment=variables):
+                yield
             (server,) = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
             os.kill(int(server), signal.SIGTERM)
             assert process.wait(STOP_S) == 0, log.read_text()

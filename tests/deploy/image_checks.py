@@ -17,6 +17,7 @@ import pytest
 from tests.cli.process import eventually
 from tests.deploy.image import Image, mounted
 from tests.support.images import Layout
+from tests.support.leaks import remember
 from tests.support.server import free_port
 from tests.support.tools import require_tool
 
@@ -88,7 +89,8 @@ def test_push_restart_and_pull(image: Image, data: Path, tmp_path: Path) -> None
 
 
 def test_users_of_htpasswd(image: Image, data: Path, tmp_path: Path) -> None:
-    line = b"alice:" + bcrypt.hashpw(b"secret", bcrypt.gensalt(rounds=5, prefix=b"2a"))
+    remember("alice's secret")
+    line = b"alice:" + bcrypt.hashpw(b"alice's secret", bcrypt.gensalt(rounds=5, prefix=b"2a"))
     # Below the volume, since that is the folder of this machine that the image sees.
     (data / ".htpasswd").write_bytes(line)
     variables = {
@@ -104,7 +106,7 @@ def test_users_of_htpasswd(image: Image, data: Path, tmp_path: Path) -> None:
         refused = skopeo(*copy)
         assert refused.returncode != 0
         assert "denied" in refused.stderr
-        done = skopeo("--dest-creds", "alice:secret", *copy)
+        done = skopeo("--dest-creds", "alice:alice's secret", *copy)
         assert done.returncode == 0, done.stderr
 
 

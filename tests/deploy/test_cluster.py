@@ -17,6 +17,7 @@ import pytest
 from urllib3 import request
 
 from tests.support.images import Layout, random_bytes
+from tests.support.leaks import watched
 from tests.support.postgres import unprivileged_folder
 from tests.support.process import Process
 from tests.support.server import free_port
@@ -47,7 +48,8 @@ def serving(folder: Path, port: int, log: Path) -> Iterator[Process]:
     process = Process(command, port, log)
     process.start()
     try:
-        yield process
+        with watched(log, ["--config", str(folder / "registry.toml")]):
+            yield process
     finally:
         # Not a kill: it has to stop what it has started.
         status = process.stop()

@@ -20,6 +20,7 @@ from ociserver._core import RequestRow
 from ociserver.metrics import recorder
 from ociserver.metrics.listener import MAX_SCRAPES, Listener, listen
 from ociserver.metrics.shared import MAX_ROWS, ROW_WIDTH, Shared, rows_of
+from tests.auth.registry import basic, bearer, htpasswd
 from tests.cli.process import clean_environment, run_to_end
 from tests.metrics.generated import LARGE, Generator, digest_of
 from tests.metrics.scraping import WAIT_S, eventually, scrape
@@ -133,8 +134,7 @@ def test_collections_are_counted(tmp_path: Path) -> None:
 
 
 def test_sign_ins_and_tokens_are_counted(tmp_path: Path) -> None:
-    # bcrypt of "secret", with the lowest cost.
-    (tmp_path / "htpasswd").write_text("alice:$2b$04$qfgP7PrCZ1h6dspTo0mDwOgQ34nKbE1gF2VpIV.V/Jlklecu0llvS\n")
+    htpasswd(tmp_path)
     port, config = free_port(), tmp_path / "registry.toml"
     config.write_text(f"""
         [registry]
@@ -142,14 +142,13 @@ def test_sign_ins_and_tokens_are_counted(tmp_path: Path) -> None:
         [metrics]
         address = "127.0.0.1:{port}"
         [auth]
-        htpasswd = {{ file = "htpasswd" }}
+        htpasswd = {{ file = "users.htpasswd" }}
         rules = [{{ users = ["alice"], allow = ["pull", "push"], repositories = ["**"] }}]
     """)
     with serve(["--config", str(config)], tmp_path) as server:
-        right, wrong = "Basic YWxpY2U6c2VjcmV0", "Basic YWxpY2U6d3Jvbmc="
-        assert send(server, "GET", "/v2/token", headers={"Authorization": right}).status == 200
-        assert send(server, "GET", "/v2/token", headers={"Authorization": wrong}).status == 401
-        assert send(server, "GET", "/v2/", headers={"Authorization": "Bearer x.y.z"}).status == 401
+        assert send(server, "GET", "/v2/token", headers=basic("alice")).status == 200
+        assert send(server, "GET", "/v2/token", headers=basic("alice", "a wrong secret")).status == 401
+        assert send(server, "GET", "/v2/", headers=bearer("x.y.z")).status == 401
         page = eventually(port, lambda page: page.total("ociserver_sign_ins_total"), 3.0)
         assert page.by("ociserver_sign_ins_total", "via", "result") == {
             ("htpasswd", "accepted"): 1.0,

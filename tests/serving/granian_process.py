@@ -13,6 +13,7 @@ from http.client import HTTPConnection
 from pathlib import Path
 
 from tests.serving.site import TIMEOUT_S, Site
+from tests.support.leaks import watched
 from tests.support.server import free_port
 
 _ROOT = Path(__file__).parents[2]
@@ -35,7 +36,8 @@ def serve_with_granian(target: str, log: Path, *options: str) -> Iterator[Site]:
         )
     try:
         _wait_until_ready(process, host, port, log)
-        yield Site(host, port, _worker_of(process.pid))
+        with watched(log):
+            yield Site(host, port, _worker_of(process.pid))
         assert process.poll() is None, f"granian ended by itself:\n{log.read_text(errors='replace')}"
     finally:
         _stop(process)

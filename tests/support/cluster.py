@@ -11,11 +11,13 @@ import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 from tests.support import nginx
 from tests.support.bucket import ObjectStore
+from tests.support.leaks import watched
 from tests.support.process import Process
 from tests.support.server import PROGRAM, Server, free_port
 from tests.support.threads import together
@@ -43,7 +45,7 @@ upstream nodes {{ {nodes} }}
 
 
 class Node:
-    """One node. A new start has the same port and configuration.
+    """One node. A new start has the same port and configuration. When it has ended, its log must not have a secret.
 
     Args:
         folder: a new folder for its configuration and its log.
@@ -67,6 +69,8 @@ class Node:
             {**{name: "" for name in os.environ if name.startswith("OCISERVER_")}, **environment},
             ready="/readyz",
         )
+        self._watch = partial(watched, self.process.log, ["--config", str(file), *arguments], environment)
+        self._watching = ExitStack()
 
     @property
     def server(self) -> Server:
@@ -75,16 +79,19 @@ class Node:
 
     def start(self) -> None:
         """Start the node, and wait until it is ready."""
+        self._watching.enter_context(self._watch())
         self.process.start()
 
     def kill(self) -> None:
         """Kill the node with `kill -9`."""
         self.process.kill()
+        self._watching.close()
 
     def drain(self) -> None:
         """Ask the node to end, and wait until it has answered its requests and left without an error."""
         status = self.process.stop()
         assert status in {0, -signal.SIGTERM}, f"the node left with {status}:\n{self.process.log_tail()}"
+        self._watching.close()
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from http.client import HTTPConnection
 from pathlib import Path
 
 from tests.support import lifeline
+from tests.support.leaks import watched
 
 PROGRAM = (sys.executable, "-m", "ociserver")
 START_TIMEOUT_S = 30.0
@@ -54,8 +55,8 @@ class Server:
 def serve(arguments: Sequence[str], folder: Path, *, program: Sequence[str] = PROGRAM) -> Iterator[Server]:
     """Run `ociserver serve` with these arguments until the block ends. Its log is in `folder`.
 
-    The test fails if the server ends by itself, exits with an error or logs a traceback, whatever the client received.
-    Otherwise a client that retries could hide a 500.
+    The test fails if the server ends by itself, exits with an error, or logs a traceback or a secret, whatever the
+    client received. Otherwise a client that retries could hide a 500.
     """
     host, port = "127.0.0.1", free_port()
     log = folder / "server.log"
@@ -73,13 +74,14 @@ def serve(arguments: Sequence[str], folder: Path, *, program: Sequence[str] = PR
         )
     lifeline.add_server(process.pid)
     server = Server(host, port, process.pid, log)
-    try:
-        _wait_until_ready(process, server)
-        yield server
-        assert process.poll() is None, f"the server ended by itself ({process.returncode}):\n{server.log_tail()}"
-    finally:
-        _stop(process)
-        lifeline.forget_server(process.pid)
+    with watched(log, arguments):
+        try:
+            _wait_until_ready(process, server)
+            yield server
+            assert process.poll() is None, f"the server ended by itself ({process.returncode}):\n{server.log_tail()}"
+        finally:
+            _stop(process)
+            lifeline.forget_server(process.pid)
     text = log.read_text(errors="replace")
     code, at = process.returncode, text.find("Traceback")
     assert code in {0, -signal.SIGTERM}, f"the server left with {code}:\n{server.log_tail()}"
