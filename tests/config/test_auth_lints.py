@@ -162,9 +162,44 @@ def test_the_command_warns_and_its_exit_status_stays_0(tmp_path: Path) -> None:
     assert check(file) == (0, f"{file}: no mistakes\n", [])
 
 
-def test_the_command_warns_of_a_file_of_passwords_that_cannot_be_read(tmp_path: Path) -> None:
+def test_a_file_of_passwords_that_is_missing_or_wrong_is_a_mistake(tmp_path: Path) -> None:
     file = tmp_path / "registry.toml"
     file.write_text(f'{FOR_ALL}{HTPASSWD}[auth.groups]\ndev = ["zoe"]')
-    status, _, (warning,) = check(file)
-    assert status == 0
-    assert warning.startswith(f"{file}:6: auth.htpasswd.file: warning: the users cannot be read: ")
+    at = f"{file}:6: auth.htpasswd.file: "
+    status, _, (missing,) = check(file)
+    assert status == 2
+    assert missing == (
+        f"{at}names a file that cannot be read (No such file or directory); make it with `ociserver auth hash USER`, "
+        "or check on the machine that has it"
+    )
+    (tmp_path / "users").write_text("zoe:S3cret\n")
+    status, _, (wrong,) = check(file)
+    assert status == 2
+    assert wrong.startswith(f"{at}the users cannot be read: {tmp_path}/users: line 1: ")
+
+
+def test_other_files_that_are_missing_are_mistakes(tmp_path: Path) -> None:
+    """Also one whose path is in another file: it may be a key in place of a path, so the message repeats none."""
+    file = tmp_path / "registry.toml"
+    file.write_text(
+        f"""{FOR_ALL}
+[server]
+tls-cert = "cert.pem"
+tls-key = {{ file = "key.path" }}
+tls-client-ca = "clients.pem"
+[auth.oidc.ci]
+issuer = "https://ci.example"
+audience = "registry.example"
+jwks = "keys.json"
+require = {{ project = "a" }}
+"""
+    )
+    (tmp_path / "key.path").write_text("S3cret")
+    status, _, lines = check(file)
+    assert status == 2
+    missing = (
+        "names a file that cannot be read (No such file or directory); correct the path, "
+        "or check on the machine that has it"
+    )
+    keys = {7: "server.tls-cert", 8: "server.tls-key", 9: "server.tls-client-ca", 13: "auth.oidc.ci.jwks"}
+    assert lines == [f"{file}:{line}: {key}: {missing}" for line, key in keys.items()]
