@@ -12,6 +12,7 @@ import random
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from http.client import HTTPConnection
@@ -44,6 +45,10 @@ _BY_DIGEST: Final = [f"/v2/{REPOSITORY}/manifests/{digest_of(manifest(number))}"
 
 _GUESSERS: Final = 32
 """Clients that guess. Each waits for its answer, so many are needed to keep the queue of the server full."""
+
+_DRAIN_S: Final = 3.0
+"""Seconds in which the server checks what is in its queue when the guesses end. Otherwise that is part of the next
+measurement without guesses."""
 
 Run = Callable[[Site, dict[str, str]], Load]
 
@@ -140,6 +145,7 @@ def _guessing(site: Site, rate: int) -> Iterator[dict[int, int]]:
         stop.set()
         for guesser in guessers:
             guesser.join()
+        time.sleep(_DRAIN_S)
 
 
 def _basic(user: str, password: str) -> str:
