@@ -294,8 +294,10 @@ class ObjectUpload:
         self._take_back()
 
     def close(self) -> None:
-        if self._parts is not None:
-            self._parts.close()
+        # It has a part of the content, and a reference to this, which no garbage collection would find.
+        parts, self._parts = self._parts, None
+        if parts is not None:
+            parts.close()
         self._access.in_background(self._hold.end())
 
     async def _store_all(self, *, is_last: bool) -> ObjectState:
