@@ -271,24 +271,24 @@ def _refuse(upload: UploadRow) -> Transaction[None]:
 
 def mount(from_repository: str | None, to_repository: str, digest: str, now: int) -> Transaction[int]:
     """Link a blob of another repository. Both repositories then link the same copy. Returns its size."""
+    source = () if from_repository is None else (from_repository,)
+    linked = " JOIN repositories s ON s.id = l.repository_id AND s.name = ?" if source else ""
+    whole = "c.digest = ? AND c.bad = 0"
+    source_has_it = f"EXISTS (SELECT 1 FROM links l{linked} WHERE l.copy_id = c.id)"
+    # One statement, because each takes a round trip, if the copy and the target need no other change.
+    rows = yield (
+        "INSERT INTO links (repository_id, copy_id, renewed) SELECT f.repository_id, f.copy_id, ?"
+        " FROM (SELECT t.id AS repository_id, c.id AS copy_id"
+        " FROM copies c JOIN repositories t ON t.name = ? AND t.listed = 1"
+        f" WHERE {whole} AND c.idle_since IS NULL AND {source_has_it} {{FOR KEY SHARE OF c, t}}) f"
+        " WHERE 1 = 1 ON CONFLICT (repository_id, copy_id) DO UPDATE SET renewed = excluded.renewed"
+        " RETURNING (SELECT size FROM copies WHERE id = copy_id)",
+        (now, to_repository, digest, *source),
+    )
+    if rows:
+        return int(rows[0][0])
     yield "{SELECT 1 FROM copies WHERE digest = ? FOR KEY SHARE}", (digest,)
-    if from_repository is None:
-        rows = yield (
-            (
-                "SELECT c.id, c.size FROM copies c WHERE c.digest = ? AND c.bad = 0"
-                " AND EXISTS (SELECT 1 FROM links l WHERE l.copy_id = c.id)"
-            ),
-            (digest,),
-        )
-    else:
-        source = yield from repository_id(from_repository)
-        rows = yield (
-            (
-                "SELECT c.id, c.size FROM copies c JOIN links l ON l.copy_id = c.id"
-                " WHERE c.digest = ? AND l.repository_id = ? AND c.bad = 0"
-            ),
-            (digest, source),
-        )
+    rows = yield f"SELECT c.id, c.size FROM copies c WHERE {whole} AND {source_has_it}", (digest, *source)
     if not rows:
         raise OCIError("BLOB_UNKNOWN")
     copy_id, size = rows[0]

@@ -172,25 +172,38 @@ async def _push_and_drop(registry: Registry) -> tuple[Make, Make]:
     return blob("b"), partial(collecting.drop_copy, copy, BEFORE, is_recorded=False, now=NOW)
 
 
-async def _mount_and_unlink(registry: Registry) -> tuple[Make, Make]:
-    await registry.write(blob("a", now=OLD))
-    repository, copy = (
-        await registry.one("SELECT repository_id FROM links"),
-        await registry.one("SELECT id FROM copies"),
-    )
+async def _mount_and_unlink(registry: Registry, prepared: Sequence[Make] = ()) -> tuple[Make, Make]:
+    await registry.write(*prepared, blob("a", now=OLD))
+    repository, copy = await registry.one("SELECT id FROM repositories WHERE name = 'a'"), await _copy_of(registry)
     mount = partial(writes.mount, "a", "b", digest_of(LAYER), NOW)
     return mount, partial(collecting.unlink_unreferenced, repository, copy, BEFORE, NOW)
 
 
+async def _mount_and_empty(registry: Registry) -> tuple[Make, Make]:
+    await registry.write(blob("a"), blob("b", b"more"))
+    mount = partial(writes.mount, "a", "b", digest_of(LAYER), NOW)
+    return mount, partial(writes.delete_blob, "b", digest_of(b"more"), immutable_tags=False, now=NOW)
+
+
+async def _copy_of(registry: Registry) -> int:
+    return int(await registry.one("SELECT id FROM copies WHERE digest = $1", digest_of(LAYER)))
+
+
 async def _mounted_or_unknown(registry: Registry, outcome: Outcome) -> bool:
     results = outcome.first, outcome.second
+    copy = await _copy_of(registry)
     links = await registry.one(
-        "SELECT count(*) FROM links l JOIN repositories r ON r.id = l.repository_id WHERE name = 'b'"
+        "SELECT count(*) FROM links l JOIN repositories r ON r.id = l.repository_id WHERE name = 'b' AND copy_id = $1",
+        copy,
     )
-    idle = await registry.one("SELECT idle_since FROM copies")
+    idle = await registry.one("SELECT idle_since FROM copies WHERE id = $1", copy)
     if any(getattr(result, "code", None) == "BLOB_UNKNOWN" for result in results):
         return bool(links == 0 and idle is not None)
     return bool(links == 1 and idle is None)
+
+
+async def _b_is_listed(registry: Registry, outcome: Outcome) -> bool:
+    return bool(await registry.one("SELECT listed FROM repositories WHERE name = 'b'") == 1)
 
 
 async def _linked_in_b(registry: Registry, outcome: Outcome) -> bool:
@@ -294,6 +307,12 @@ RACES: Final = (
     Race("a tag is created twice", partial(_two_fixed, create_only=["v1"]), _one_is_denied, locks=False),
     Race("a blob is pushed while collection drops its copy", _push_and_drop, _linked_in_b, locks=False),
     Race("a blob is mounted while its source is unlinked", _mount_and_unlink, _mounted_or_unknown),
+    Race(
+        "a blob is mounted into a repository that exists while its source is unlinked",
+        partial(_mount_and_unlink, prepared=[blob("b", b"more")]),
+        _mounted_or_unknown,
+    ),
+    Race("a blob is mounted while the target loses its last blob", _mount_and_empty, _b_is_listed),
     Race("two uploads start in a new repository", _two_uploads, _both_uploads, locks=False),
     Race("one manifest is pushed twice", _one_manifest_twice, _both_tags, locks=False),
     Race("an index is pushed while collection drops its image", _index_and_collect, _index_is_whole),

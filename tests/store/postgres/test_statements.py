@@ -110,3 +110,13 @@ async def test_the_push_of_a_small_blob(store: Store, statements: Statements) ->
     statements()
     await push_blob(store, b"2", "r")
     assert len(statements()) == 5
+
+
+async def test_a_mount(store: Store, statements: Statements) -> None:
+    """Whether the source has it, and whole; the link; and BEGIN and COMMIT."""
+    digest = await push_blob(store, b"1", "r")
+    await push_blob(store, b"2", "other")
+    for _ in range(2):
+        statements()
+        await store.mount_blob("r", "other", digest)
+        assert len(statements()) == 4
