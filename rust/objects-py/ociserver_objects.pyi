@@ -213,8 +213,8 @@ class PartWriter:
             key: the key of the multipart upload; None if none was begun.
             multipart_id: its id; None if none was begun.
             etags: from `etags`.
-            tail: the bytes behind the full parts, from `tail`.
-            part_size: the same as before.
+            tail: the bytes behind the full parts, from `tail`. They may fill a part.
+            part_size: the same as for the full parts.
             in_flight: the most parts that are being sent.
             on_full: see the class. It is not called if there is an upload.
 

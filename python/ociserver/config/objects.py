@@ -9,13 +9,11 @@ from pydantic import ConfigDict
 
 from ociserver.config.auth_values import Name
 from ociserver.config.values import BucketUrl, Count, Duration, FilledText, Flag, Part, Size, Text, Url
+from ociserver.store.objects.settings import LEAST_PART_SIZE
 from ociserver.store.objects.storage import ObjectStorage
 from ociserver.units import format_size, parse_duration, parse_size
 
 __all__ = ["Objects"]
-
-MIN_PART: Final = 5 * 1024 * 1024
-"""Bytes of the smallest part that S3 takes."""
 
 _DURATIONS: Final = {"url_lifetime": "url_lifetime_s", "delete_after": "delete_after_s", "retry": "retry_s"}
 _SIZES: Final = ("least_redirected", "part_size")
@@ -65,7 +63,8 @@ class Objects(Part):
     """How long an object is kept when nothing needs it any more. It must be longer than `url-lifetime`. By default
     30 min."""
     part_size: Size | None = None
-    """Size of the parts in which a blob is sent: 5MiB or more. A blob has 10,000 parts at most. By default 8MiB."""
+    """Size of the parts in which a blob is sent: 5MiB or more. A blob has 10,000 parts at most. Clients are told to
+    send chunks of this size. By default 8MiB."""
     parts_in_flight: Count | None = None
     """Maximum number of parts of one upload that are sent at the same time. By default 3."""
     retry: Duration | None = None
@@ -74,8 +73,8 @@ class Objects(Part):
     def __post_init__(self) -> None:
         if (self.access_key_id is None) != (self.secret_access_key is None):
             raise ValueError("`access-key-id` and `secret-access-key` belong together: set both, or neither")
-        if self.part_size is not None and parse_size(self.part_size) < MIN_PART:
-            raise ValueError(f"`part-size` must be {format_size(MIN_PART)} or more")
+        if self.part_size is not None and parse_size(self.part_size) < LEAST_PART_SIZE:
+            raise ValueError(f"`part-size` must be {format_size(LEAST_PART_SIZE)} or more")
         # Its mistakes are ours.
         self.built()
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ociserver._core import Hasher, hash_range
 from ociserver.blob_io import BlobReader
+from ociserver.interface import CHUNK_SIZE
 from ociserver.store.blobs import Found, Status, UnreadableError
 from ociserver.store.directory import FAN_OUT, Directory
 from ociserver.store.hash_cache import HashCache
@@ -73,6 +74,10 @@ class BlobFolder:
         finally:
             os.close(fd)
         return hasher.digest()
+
+    @property
+    def chunk_size(self) -> int:
+        return CHUNK_SIZE
 
     def upload_size(self, upload_id: str, recorded: int) -> int:
         # The file may have more than was recorded, or less after a power cut.

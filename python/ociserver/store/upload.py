@@ -10,7 +10,7 @@ from typing import Final
 from ociserver._core import digest_of
 from ociserver.digests import check_digest
 from ociserver.errors import OCIError
-from ociserver.interface import CHUNK_SIZE, Descriptor, Sink
+from ociserver.interface import Descriptor, Sink
 from ociserver.store.blobs import UploadContent
 from ociserver.store.errors import is_full
 from ociserver.store.reads import UploadRow
@@ -35,8 +35,6 @@ class Upload:
         state: OPENED or REMEMBERED.
         locked: the claim and the locked file, if the caller has already made this the only writer.
     """
-
-    chunk_size = CHUNK_SIZE
 
     def __init__(
         self,
@@ -69,6 +67,10 @@ class Upload:
     @property
     def id(self) -> str:
         return self._row.id
+
+    @property
+    def chunk_size(self) -> int:
+        return self._uploads.chunk_size
 
     @property
     def size(self) -> int:

@@ -88,6 +88,8 @@ class Uploads:
         max_remembered: int = MAX_REMEMBERED,
     ) -> None:
         self.inline_size = inline_size
+        self.chunk_size: Final = blobs.chunk_size
+        """Bytes of the smallest chunk that is recommended."""
         self._database = database
         self._blobs = blobs
         self._room = room

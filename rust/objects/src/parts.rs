@@ -108,7 +108,7 @@ impl PartWriter {
         Self { feed: Mutex::new(Feed { hasher, current: Vec::new(), full: 0 }), sender: Arc::new(sender) }
     }
 
-    /// Continue: full parts are stored with `etags`, and `tail` comes behind them.
+    /// Continue: full parts are stored with `etags`, and `tail` comes behind them, of the size of a part at most.
     ///
     /// # Errors
     /// A message if the lengths do not fit: `hasher` has hashed another number of bytes.
@@ -119,8 +119,8 @@ impl PartWriter {
         runtime: Handle,
         (upload, etags, tail): (Option<Upload>, Vec<String>, &[u8]),
     ) -> std::result::Result<Self, &'static str> {
-        if tail.len() >= parts.size {
-            return Err("the tail is not shorter than a part");
+        if tail.len() > parts.size {
+            return Err("the tail is longer than a part");
         }
         if !etags.is_empty() && upload.is_none() {
             return Err("there are parts, but no multipart upload");
@@ -156,7 +156,7 @@ impl PartWriter {
     pub fn add(&self, mut data: &[u8]) -> Added {
         let size = self.sender.parts.size;
         let mut feed = self.feed();
-        let mut is_first_full = false;
+        let mut is_first_full = self.cut(&mut feed);
         while !data.is_empty() {
             if feed.current.capacity() == 0 {
                 // The system gives the memory page by page, as it is used. So a short content takes little.
@@ -166,14 +166,20 @@ impl PartWriter {
             data = rest;
             feed.hasher.update(step);
             feed.current.extend_from_slice(step);
-            if feed.current.len() == size {
-                let part = std::mem::take(&mut feed.current).into();
-                is_first_full |= self.sender.push(feed.full, part);
-                feed.full += 1;
-            }
+            is_first_full |= self.cut(&mut feed);
         }
         let queue = self.sender.queue();
         Added { backlog: (!queue.is_lost).then(|| self.sender.backlog(&queue)), is_first_full }
+    }
+
+    /// Send the current part if it is full. Returns what [`Sender::push`] does.
+    fn cut(&self, feed: &mut Feed) -> bool {
+        if feed.current.len() < self.sender.parts.size {
+            return false;
+        }
+        let (number, part) = (feed.full, std::mem::take(&mut feed.current).into());
+        feed.full += 1;
+        self.sender.push(number, part)
     }
 
     /// Call back when no more than `backlog` bytes wait: now, or later in another thread.

@@ -97,6 +97,23 @@ fn a_saved_state_continues() {
 }
 
 #[test]
+fn a_tail_that_fills_a_part_is_the_first_one() {
+    let (bucket, data) = (bucket(), content(SIZE + 5));
+    let first = PartWriter::new(
+        Arc::clone(&bucket),
+        Hasher::new(Algorithm::Sha256),
+        Parts { size: 2 * SIZE, in_flight: 2 },
+        runtime::handle().expect("threads"),
+    );
+    first.add(&data[..SIZE]);
+    let hasher = Hasher::resume(&first.with_hasher(Hasher::save)).expect("a state");
+    let (runtime, stored) = (runtime::handle().expect("threads"), (None, Vec::new(), &data[..SIZE]));
+    let second = PartWriter::resume(Arc::clone(&bucket), hasher, PARTS, runtime, stored).expect("a writer");
+    assert_eq!(second.add(&data[SIZE..]), Added { backlog: Some(SIZE), is_first_full: true });
+    assert_eq!(second.with_tail(<[u8]>::to_vec), data[SIZE..]);
+}
+
+#[test]
 fn only_the_first_full_part_asks_for_an_upload() {
     let bucket = bucket();
     let writer = writer(&bucket);

@@ -57,13 +57,28 @@ async def test_a_layer_in_one_put(store: Store, proxy: Counted) -> None:
     assert proxy.operations() == Counter({"create multipart": 1, "put part": 4, "complete multipart": 1})
 
 
-async def test_chunks_of_the_size_of_a_part_leave_no_tails(store: Store, proxy: Counted) -> None:
-    content = os.urandom(3 * PART)
-    upload_id = await start(store)
-    for offset in range(0, len(content), PART):
-        await go_on(store, upload_id, offset, content[offset : offset + PART])
-    await finish(store, upload_id, content)
+async def test_chunks_of_the_recommended_size_leave_no_tails(store: Store, proxy: Counted) -> None:
+    upload = await store.push_blob_chunked(REPOSITORY)
+    await upload.aclose()
+    content, chunk = os.urandom(3 * PART), upload.chunk_size
+    for offset in range(0, len(content), chunk):
+        await go_on(store, upload.id, offset, content[offset : offset + chunk])
+    await finish(store, upload.id, content)
     assert proxy.operations() == Counter({"create multipart": 1, "put part": 3, "complete multipart": 1})
+
+
+async def test_parts_have_the_size_of_chunks(make_store: Callable[..., Store], proxy: Counted) -> None:
+    """Those of a client that ignores the recommended size: only the first one and the last are stored as tails."""
+    content, chunk = os.urandom(4 * PART), PART + 7
+    async with make_store(port=proxy.port, part_size=2 * PART) as store:
+        proxy.clear()
+        upload_id = await start(store)
+        for offset in range(0, len(content), chunk):
+            await go_on(store, upload_id, offset, content[offset : offset + chunk])
+        digest = await finish(store, upload_id, content)
+        expected = {"put": 2, "get": 1, "create multipart": 1, "put part": 4, "complete multipart": 1}
+        assert proxy.operations() == Counter(expected)
+        assert await read_blob(store, digest) == content
 
 
 async def test_reads(store: Store, proxy: Counted) -> None:

@@ -22,7 +22,7 @@ from ociserver.store.objects.access import Access
 from ociserver.store.objects.calls import MARKER
 from ociserver.store.objects.hold import Hold, end_later, until
 from ociserver.store.objects.reader import ObjectReader
-from ociserver.store.objects.settings import ObjectSettings
+from ociserver.store.objects.settings import MOST_CHUNK_SIZE, ObjectSettings
 from ociserver.store.objects.upload import ObjectUpload
 from ociserver.store.transaction import Metadata
 from ociserver_objects import ObjectError
@@ -115,6 +115,10 @@ class BlobObjects:
         return await self._access.digest(key, size, algorithm)
 
     # Uploads
+
+    @property
+    def chunk_size(self) -> int:
+        return min(self._settings.part_size, MOST_CHUNK_SIZE)
 
     def upload_size(self, upload_id: str, recorded: int) -> int:
         return recorded

@@ -6,10 +6,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-__all__ = ["ObjectSettings"]
+__all__ = ["LEAST_PART_SIZE", "MOST_CHUNK_SIZE", "ObjectSettings"]
 
 PART_SIZE: Final = 8 * 1024 * 1024
 """Bytes of a part. S3 takes 10,000 parts of at least 5 MiB, so a blob may have 78 GiB."""
+
+LEAST_PART_SIZE: Final = 5 * 1024 * 1024
+"""Bytes of the smallest part that S3 takes, except for the last part."""
+
+MOST_CHUNK_SIZE: Final = 64 * 1024 * 1024
+"""Bytes of the largest chunk that clients are told to send, whatever the size of a part: they hold it in memory."""
 
 PARTS_IN_FLIGHT: Final = 3
 """Parts of one upload that may wait for the bucket: with one more, which fills up, they bound its memory."""
@@ -44,7 +50,7 @@ class ObjectSettings:
         least_redirected: bytes of the smallest blob that is redirected.
         url_lifetime_s: seconds for which a signed URL is valid.
         delete_after_s: seconds after which an object that nothing needs is deleted.
-        part_size: bytes of a part of an upload: at least 5 MiB for S3.
+        part_size: bytes of a part of an upload: at least 5 MiB for S3. Clients are told to send such chunks.
         parts_in_flight: parts of one upload that may be sent at the same time.
         retry_s: seconds for which a request to the bucket is tried again.
 

@@ -15,7 +15,8 @@ class ObjectState:
 
     Args:
         hash: the saved hash of all bytes (`Hasher.save`).
-        tail_size: the number of bytes behind the last full part.
+        part_size: bytes of each full part. All parts of a multipart upload have one size: R2 takes no others.
+        tail_size: the number of bytes behind the last full part. Without a full part it may be `part_size`.
         tail: the object with these bytes, for a request that continues. Without a multipart upload it has all bytes.
             None if there are no such bytes, or if the upload can only be committed.
         key: the object that the multipart upload makes; None if there is no multipart upload.
@@ -25,6 +26,7 @@ class ObjectState:
     """
 
     hash: bytes
+    part_size: int
     tail_size: int
     tail: str | None = None
     key: str | None = None
@@ -46,6 +48,7 @@ class ObjectState:
         """For the row."""
         fields = {
             "hash": base64.b64encode(self.hash).decode(),
+            "part_size": self.part_size,
             "tail": self.tail,
             "tail_size": self.tail_size,
             "key": self.key,

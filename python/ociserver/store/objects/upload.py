@@ -7,6 +7,9 @@ loop begins a multipart upload; full parts go to the bucket while the next one f
 left over is stored as an object of its own, the tail, so that any process can continue. If there is a multipart upload,
 the tail also becomes its last part: if the next request only ends the upload, nothing has to be read back.
 
+A client that sends chunks of another size than that of a part would leave a tail with each. So if the first request
+fills no part, its size decides that of the parts (`_part_size_after`).
+
 So the content ends up in one of two ways:
 
 - All bytes are in the tail, because no part was full. Then the tail is the blob.
@@ -26,6 +29,7 @@ An error of the bucket takes back what this request has brought: the content the
 from __future__ import annotations
 
 import asyncio
+import math
 import secrets
 from collections.abc import Callable
 from dataclasses import replace
@@ -38,6 +42,7 @@ from ociserver.store.failpoint import reach
 from ociserver.store.objects import rows
 from ociserver.store.objects.access import Access
 from ociserver.store.objects.hold import Hold
+from ociserver.store.objects.settings import LEAST_PART_SIZE
 from ociserver.store.objects.state import ObjectState
 from ociserver_objects import ObjectError, PartWriter
 
@@ -67,6 +72,7 @@ class ObjectUpload:
         self._recorded_size = 0
         # What all bytes are stored as; None while there are others.
         self._stored: ObjectState | None = None
+        self._part_size = access.settings.part_size
         # Exists from the first piece of this request.
         self._parts: PartWriter | None = None
         # The multipart upload, once there is one: its object, and its id.
@@ -91,10 +97,13 @@ class ObjectUpload:
         """`UploadContent.restore`: all that was recorded is there."""
         self._algorithm = algorithm
         self._recorded_size = self.size = size
+        if not size:
+            return
         try:
-            self._recorded = self._stored = ObjectState.load(state) if size else None
+            self._recorded = self._stored = ObjectState.load(state)
         except ValueError:
             raise OCIError("BLOB_UPLOAD_UNKNOWN", "the upload was begun without this bucket: start again") from None
+        self._part_size = self._recorded.part_size
 
     # Writing
 
@@ -165,9 +174,9 @@ class ObjectUpload:
         if self._parts is not None:
             return
         self._access.call.check()
-        state, settings = self._recorded, self._access.settings
+        state = self._recorded
         begin = partial(call_threadsafe, self._loop, self._begin_multipart)
-        size, in_flight = settings.part_size, settings.parts_in_flight
+        size, in_flight = self._part_size, self._access.settings.parts_in_flight
         if state is None:
             self._parts = PartWriter(self._bucket, self._algorithm, part_size=size, in_flight=in_flight, on_full=begin)
             return
@@ -178,23 +187,17 @@ class ObjectUpload:
             raise self._lost()
         if state.key is not None and state.multipart is not None:
             self._multipart = state.key, state.multipart
-        try:
-            self._parts = PartWriter.resume(
-                self._bucket,
-                state.hash,
-                key=state.key,
-                multipart_id=state.multipart,
-                etags=list(state.etags),
-                tail=tail,
-                part_size=size,
-                in_flight=in_flight,
-                on_full=begin,
-            )
-        except ValueError:
-            # All parts have one size, and the configuration now has another one.
-            raise OCIError(
-                "BLOB_UPLOAD_UNKNOWN", "the upload was begun with parts of another size: start again"
-            ) from None
+        self._parts = PartWriter.resume(
+            self._bucket,
+            state.hash,
+            key=state.key,
+            multipart_id=state.multipart,
+            etags=list(state.etags),
+            tail=tail,
+            part_size=size,
+            in_flight=in_flight,
+            on_full=begin,
+        )
 
     def _begin_multipart(self) -> None:
         if self._parts is not None:
@@ -324,8 +327,11 @@ class ObjectUpload:
 
     async def _store(self, parts: PartWriter, *, is_last: bool) -> ObjectState:
         etags = tuple(parts.etags)
-        state = ObjectState(parts.save(), parts.length - len(etags) * self._access.settings.part_size, etags=etags)
+        tail_size = parts.length - len(etags) * self._part_size
+        state = ObjectState(parts.save(), self._part_size, tail_size, etags=etags)
         if self._multipart is None:
+            if self._recorded is None:
+                state = replace(state, part_size=self._part_size_after(tail_size))
             return replace(state, tail=await self._put_tail(parts))
         key, multipart_id = self._multipart
         state = replace(state, key=key, multipart=multipart_id)
@@ -335,6 +341,11 @@ class ObjectUpload:
             return replace(state, tail_etag=await self._put_last_part(parts))
         tail, etag = await asyncio.gather(self._put_tail(parts), self._put_last_part(parts))
         return replace(state, tail=tail, tail_etag=etag)
+
+    def _part_size_after(self, size: int) -> int:
+        """The size of parts of which requests with `size` bytes fill a whole number, or several fill one."""
+        fitting = math.ceil(LEAST_PART_SIZE / size) * size
+        return min(fitting, self._part_size)
 
     async def _put_tail(self, parts: PartWriter) -> str:
         key = await self._record_object()
