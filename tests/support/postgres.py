@@ -106,6 +106,11 @@ class Cluster:
                 raise RuntimeError(f"PostgreSQL does not start: {(self.folder / 'log').read_text()[-2000:]}")
             time.sleep(0.02)
 
+    @property
+    def pid(self) -> int:
+        """The first process of the server. Each connection has another one."""
+        return self._server.pid
+
     def stop(self) -> None:
         """Stop the server at once, and break all connections, as a restart does."""
         self._end(signal.SIGINT)
