@@ -27,9 +27,14 @@ from ociserver.store.postgres_text import drive
 from ociserver.store.transaction import Transaction
 from tests.support import postgres
 
-pytestmark = pytest.mark.anyio
-
 IS_FULL: Final = bool(os.environ.get("FULL_TESTS"))
+
+pytestmark = [
+    pytest.mark.anyio,
+    # Beside other tests, filling the tables of the full test takes minutes.
+    pytest.mark.timeout(1200 if IS_FULL else 120),
+]
+
 LINKS: Final = 1_000_000 if IS_FULL else 5_000
 TAGS: Final = 100_000 if IS_FULL else 5_000
 SIZE: Final = 20
