@@ -16,13 +16,19 @@ import pytest
 
 from tests.cli.process import eventually
 from tests.deploy.image import Image, mounted
+from tests.support.bucket import versity
+from tests.support.cluster import over_bucket
 from tests.support.images import Layout
 from tests.support.leaks import remember
+from tests.support.postgres import Cluster
 from tests.support.server import free_port
 from tests.support.tools import require_tool
 
 ADDRESS: Final = "REGISTRY_HTTP_ADDR"
 USER: Final = 65532
+VOLUME: Final = "/var/lib/registry"
+SOCKET: Final = ".s.PGSQL.5432"
+"""Where PostgreSQL listens, in its folder."""
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +64,7 @@ def test_what_it_says(image: Image) -> None:
     assert image.config["Entrypoint"] == ["ociserver"]
     assert image.config["Cmd"] == ["serve"]
     assert list(image.config["ExposedPorts"]) == ["5000/tcp"]
-    assert list(image.config["Volumes"]) == ["/var/lib/registry"]
+    assert list(image.config["Volumes"]) == [VOLUME]
     assert (image.root / "var/lib/registry").stat().st_uid == USER, "and so will a new volume"
 
 
@@ -88,6 +94,34 @@ def test_push_restart_and_pull(image: Image, data: Path, tmp_path: Path) -> None
     assert "Traceback" not in log.read_text()
 
 
+def test_a_database_and_a_bucket(image: Image, data: Path, tmp_path: Path) -> None:
+    log, layout = tmp_path / "log", Layout(tmp_path / "layout")
+    layout.tag(layout.image(os.urandom(100_000)), "v1")
+    database, port = Cluster("fsync=off"), free_port()
+    try:
+        with versity(tmp_path) as bucket:
+            # The volume is the only folder of this machine that the image sees.
+            os.link(database.folder / SOCKET, data / SOCKET)
+            url = database.create("registry").replace(str(database.folder), VOLUME)
+            (data / "registry.toml").write_text(over_bucket(url, bucket))
+            file = f"{VOLUME}/registry.toml"
+            address = {"OCISERVER_HOST": "127.0.0.1", "OCISERVER_PORT": str(port)}
+            variables = {"OCISERVER_CONFIG": file, **address, **bucket.environment()}
+            checked = image.run(data, variables, "ociserver", "config", "check", file, "--connect")
+            assert checked.returncode == 0, checked.stdout + checked.stderr
+            with image.serving(data, variables, log):
+                wait_until_healthy(image, data, variables, log)
+                name = f"docker://127.0.0.1:{port}/team/app:v1"
+                done = skopeo("--dest-tls-verify=false", f"oci:{layout.path}:v1", name)
+                assert done.returncode == 0, done.stderr
+                assert [size for size in bucket.objects().values() if size > 100_000], "the layer"
+                done = skopeo("--src-tls-verify=false", name, f"oci:{tmp_path / 'pulled'}:v1")
+                assert done.returncode == 0, done.stderr
+    finally:
+        database.close()
+    assert {path.name for path in data.iterdir()} == {SOCKET, "registry.toml"}, "nothing else is on a disk"
+
+
 def test_users_of_htpasswd(image: Image, data: Path, tmp_path: Path) -> None:
     remember("alice's secret")
     line = b"alice:" + bcrypt.hashpw(b"alice's secret", bcrypt.gensalt(rounds=5, prefix=b"2a"))
@@ -96,7 +130,7 @@ def test_users_of_htpasswd(image: Image, data: Path, tmp_path: Path) -> None:
     variables = {
         ADDRESS: f"127.0.0.1:{free_port()}",
         "REGISTRY_AUTH_HTPASSWD_REALM": "any",
-        "REGISTRY_AUTH_HTPASSWD_PATH": "/var/lib/registry/.htpasswd",
+        "REGISTRY_AUTH_HTPASSWD_PATH": f"{VOLUME}/.htpasswd",
     }
     log, layout = tmp_path / "log", Layout(tmp_path / "layout")
     layout.tag(layout.image(b"a layer"), "v1")
