@@ -192,7 +192,13 @@ def test_readiness_says_what_is_down_and_does_not_flap(tmp_path: Path) -> None:
                     seen = _answers_of(server, stop, start)
                     assert seen == [(200, "ok"), (503, part), (200, "ok")]
                 cluster.stop()
-                server.get("/v2/a/tags/list")
+
+                def is_noticed() -> bool:
+                    """The answer to a request that fails may come before the node knows that none would succeed."""
+                    server.get("/v2/a/tags/list")
+                    return server.get("/readyz")[0] == 503
+
+                eventually(is_noticed, "the end of the readiness", server.printed)
                 told = ociserver("health", url)
                 assert told.status == 1
                 assert "the registry's database cannot be reached" in told.stderr
