@@ -106,10 +106,8 @@ test: dev tools test-rust
 
 .PHONY: test-rust  ## Run the tests of the Rust crates
 test-rust:
-# rust/py and rust/objects-py need a Python interpreter. The tests in Python cover them.
+# The other crates need a Python interpreter or a store. The tests in Python cover them.
 	cargo test --locked --quiet --package ociserver-core --package ociserver-io --package ociserver-load
-# With the profile of `make build`, which has compiled the many dependencies already.
-	cargo test --locked --quiet --profile objects --package ociserver-objects
 
 .PHONY: test-python  ## Run the Python tests without the conformance suite and the clients (TESTS='-k ...')
 test-python: dev

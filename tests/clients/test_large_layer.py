@@ -20,8 +20,8 @@ GIB = 1 << 30
 # More than a signed 32-bit length can hold, and not a multiple of any buffer size.
 SIZE = 2 * GIB + 1
 
-# Two nodes take the longest.
-LARGE = [*SETUPS, TWO_NODES] if os.environ.get("FULL_TESTS") else SETUPS
+# Each takes half a minute.
+LARGE = [*SETUPS, TWO_NODES] if os.environ.get("FULL_TESTS") else [setup for setup in SETUPS if setup.name != "memory"]
 
 
 @pytest.fixture(scope="module")

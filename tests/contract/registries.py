@@ -16,7 +16,7 @@ from tests.contract.buckets import fresh_bucket
 from tests.support import postgres
 from tests.support.remote import Remote
 
-__all__ = ["BACKENDS", "CLIENTS", "REGISTRIES", "WRAPPERS", "Capabilities", "Registry", "Settings", "Subject"]
+__all__ = ["BACKENDS", "CLIENT", "REGISTRIES", "WRAPPERS", "Capabilities", "Registry", "Settings", "Subject"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,12 +124,7 @@ WRAPPERS = (
 )
 """Wrappers, which do what they wrap does, as far as they let it."""
 
-REMOTE = Capabilities(remote=True)
+CLIENT = Registry("client of store", _store, Remote, Capabilities(remote=True))
+"""A registry of its own, behind our handler, a server, HTTP and the client."""
 
-CLIENTS = (
-    Registry("client of memory", _memory, Remote, REMOTE),
-    Registry("client of store", _store, Remote, REMOTE),
-)
-"""Registries of their own, behind our handler, a server, HTTP and the client."""
-
-REGISTRIES = BACKENDS + WRAPPERS + CLIENTS
+REGISTRIES = (*BACKENDS, *WRAPPERS, CLIENT)

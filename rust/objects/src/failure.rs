@@ -46,20 +46,3 @@ fn code(document: &[u8]) -> Option<String> {
     let is_word = (1..=LONGEST_CODE).contains(&code.len()) && code.bytes().all(|byte| byte.is_ascii_alphanumeric());
     is_word.then(|| code.to_owned())
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn finds_the_code_and_nothing_else() {
-        let document = |code: &str| format!("<?xml?><Error><Code>{code}</Code><AWSAccessKeyId>AKIA</AWSAccessKeyId>");
-        assert_eq!(code(document("NoSuchKey").as_bytes()).as_deref(), Some("NoSuchKey"));
-        let long = "A".repeat(LONGEST_CODE + 1);
-        for other in ["", "two words", "AKIA/secret", &long] {
-            assert_eq!(code(document(other).as_bytes()), None, "{other}");
-        }
-        assert_eq!(code(b"<Code>NoSuchKey"), None);
-        assert_eq!(code(b"\xff<Code>A</Code>"), None);
-    }
-}
