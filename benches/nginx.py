@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from tests.serving.site import Site
+from tests.support.authority import Issued
 from tests.support.nginx import is_installed, run
 from tests.support.server import free_port
 
@@ -16,7 +17,9 @@ __all__ = ["EVERY", "is_installed", "serve_files", "serve_proxy"]
 EVERY: Final = "every"
 """The file that answers every path if `one_file` is set."""
 
-_STATIC: Final = "server {{ listen 127.0.0.1:{port}; root {root}; {every} }}"
+_STATIC: Final = "server {{ listen 127.0.0.1:{port}{tls}; root {root}; {every} }}"
+
+_TLS: Final = " ssl; ssl_certificate {cert}; ssl_certificate_key {key}; ssl_protocols TLSv1.2 TLSv1.3"
 
 _PROXY: Final = """\
 upstream registry {{ server {host}:{upstream_port}; keepalive 64; }}
@@ -34,17 +37,21 @@ upstream registry {{ server {host}:{upstream_port}; keepalive 64; }}
 
 
 @contextmanager
-def serve_files(root: Path, folder: Path, *, one_file: bool = False) -> Iterator[Site]:
+def serve_files(
+    root: Path, folder: Path, *, one_file: bool = False, certificate: Issued | None = None
+) -> Iterator[Site]:
     """Serve the files of `root` with one process until the block ends.
 
     Args:
         root: the folder to serve.
         folder: the folder for nginx's own files.
         one_file: answer every path with the file `EVERY`.
+        certificate: for HTTPS instead of HTTP.
     """
     port = free_port()
     every = f"rewrite ^ /{EVERY} break;" if one_file else ""
-    with run(folder, port, _STATIC.format(port=port, root=root, every=every)) as site:
+    tls = _TLS.format(cert=certificate.cert, key=certificate.key) if certificate else ""
+    with run(folder, port, _STATIC.format(port=port, tls=tls, root=root, every=every)) as site:
         yield site
 
 

@@ -21,6 +21,7 @@ from benches.compare.processes import peak_memory
 from benches.compare.results import Group, load_all
 from benches.compare.works import GROUPS, Work, chosen
 from tests.serving.site import Site
+from tests.support.authority import Authority, Issued
 
 _RESULTS: Final = Path(__file__).parents[2] / "results"
 _LOGINS: Final = Path(os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker")
@@ -61,7 +62,8 @@ def _measure(name: str, works: Sequence[Work], arguments: argparse.Namespace, re
     wanted = [peer for peer in peers.PEERS.values() if peer.name in arguments.peers or peer.name == peers.OURS]
     with tempfile.TemporaryDirectory(prefix="compare-", dir=arguments.folder) as temporary:
         folder = Path(temporary)
-        with registries(wanted, arguments.binary, folder) as (running, missing):
+        certificate = _certificate(arguments.tls, folder) if arguments.tls else None
+        with registries(wanted, arguments.binary, folder, certificate) as (running, missing):
             logins = [one.port for one in running if peers.PEERS[one.name].login]
             peers.write_logins(folder / "logins", logins, _LOGINS / "config.json")
             os.environ["DOCKER_CONFIG"] = str(folder / "logins")
@@ -71,11 +73,11 @@ def _measure(name: str, works: Sequence[Work], arguments: argparse.Namespace, re
             if "nginx" in needed and not nginx.is_installed():
                 missing["nginx"] = "no nginx: tests/tools/peers/build nginx"
                 needed.remove("nginx")
-            with bounds(sorted(needed), ours, folder) as beside:
+            with bounds(sorted(needed), ours, folder, certificate) as beside:
                 everyone: list[Contender] = [*running, *elsewhere, *beside]
                 labels = {one.name: peers.PEERS[one.name].label for one in running}
                 labels |= {one.name: one.name for one in elsewhere} | {one.name: LABELS[one.name] for one in beside}
-                settings = {"rounds": arguments.rounds, "seconds": arguments.seconds, "hash": arguments.hash}
+                settings = {name: getattr(arguments, name) for name in ("rounds", "seconds", "hash", "tls")}
                 group = Group(name, settings, labels, missing)
                 for reason in missing.items():
                     say("{}: {}".format(*reason))
@@ -89,6 +91,13 @@ def _measure(name: str, works: Sequence[Work], arguments: argparse.Namespace, re
                 group.memory = {one.name: peak_memory(one.pid) for one in running}
     group.save(results)
     say(f"{name} is done")
+
+
+def _certificate(kind: str, folder: Path) -> Issued:
+    """A certificate for all servers, whose authority this process trusts."""
+    authority = Authority(folder, "authority")
+    os.environ["SSL_CERT_FILE"] = str(authority.file)
+    return authority.issue("server", server=True, rsa_bits=2048 if kind == "rsa" else None)
 
 
 def _arguments() -> argparse.Namespace:
@@ -107,6 +116,11 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=3, help="rounds of each figure (%(default)s)")
     parser.add_argument("--seconds", type=float, default=1.0, help="seconds of load in a round (%(default)s)")
     parser.add_argument("--hash", action="store_true", help="let the client hash what it sends and receives")
+    parser.add_argument(
+        "--tls",
+        choices=("ecdsa", "rsa"),
+        help="serve HTTPS, with a certificate whose key is on P-256, or has 2,048 bits",
+    )
     parser.add_argument("--quick", action="store_true", help="one registry and one short round, to check that it runs")
     parser.add_argument("--report", action="store_true", help="measure nothing, and show the existing figures")
     parser.add_argument(
@@ -129,7 +143,10 @@ def _arguments() -> argparse.Namespace:
         arguments.rounds, arguments.seconds = 1, 0.2
         arguments.peers = ["crane"]
         arguments.only = arguments.only or list(_QUICK)
-    arguments.results = arguments.results or _RESULTS / ("compare-quick" if arguments.quick else "compare")
+    folder = "compare-quick" if arguments.quick else "compare"
+    arguments.results = arguments.results or _RESULTS / (f"{folder}-{arguments.tls}" if arguments.tls else folder)
+    if arguments.documents and arguments.tls:
+        parser.error("--documents publishes figures without TLS")
     return arguments
 
 

@@ -16,7 +16,7 @@ from typing import Final
 
 from benches import nginx
 from benches.baseline import ANSWER_PATH
-from benches.compare.contenders import Failed, Measurable
+from benches.compare.contenders import Failed, Measurable, url_of
 from benches.compare.peers import REPOSITORY
 from benches.compare.works import MIB, Work
 from benches.connection import Answer, Connection
@@ -28,6 +28,7 @@ from ociserver.bench import WORKLOADS, Prepared, Result, Target
 from ociserver.bench.pushes import Pushes
 from ociserver.bench.workload import Operation, Workload
 from tests.serving.site import Site
+from tests.support.authority import Issued
 
 LABELS: Final = {
     "constant": "granian, constant answer",
@@ -67,7 +68,7 @@ class Constant:
         content = {"status": answer.status, "headers": headers, "body": answer.body.decode("latin-1")}
         with Connection(self._site) as connection:
             connection.request("PUT", ANSWER_PATH, json.dumps(content).encode())
-        return _requests(work, self._site, seconds)
+        return _requests(work, self._site.url, seconds)
 
 
 def _answer(ours: Site, method: str, *, is_blob: bool) -> Answer:
@@ -92,8 +93,9 @@ class Nginx:
 
     name = "nginx"
 
-    def __init__(self, site: Site, root: Path) -> None:
+    def __init__(self, site: Site, root: Path, *, tls: bool) -> None:
         self._site = site
+        self._url = url_of(site.port, tls=tls)
         self._root = root
 
     @property
@@ -106,14 +108,14 @@ class Nginx:
         else:
             content = os.urandom(4096 if "4k" in work.workload else work.large)
         (self._root / nginx.EVERY).write_bytes(content)
-        return _requests(work, self._site, seconds)
+        return _requests(work, self._url, seconds)
 
 
-def _requests(work: Work, site: Site, seconds: float) -> Measurable:
+def _requests(work: Work, url: str, seconds: float) -> Measurable:
     """The requests of a workload, without its preparation."""
     settings = work.settings(seconds)
     workload = WORKLOADS[work.workload](settings, Pushes(""))
-    return Prepared(work.name, _Plain(site.url), settings, replace(workload, setup=(), check=()))
+    return Prepared(work.name, _Plain(url), settings, replace(workload, setup=(), check=()))
 
 
 class Drop:
@@ -182,18 +184,21 @@ def _sha256(seconds: float) -> Result:
 
 
 @contextmanager
-def bounds(names: Sequence[str], ours: Site | None, folder: Path) -> Iterator[list[Constant | Nginx | Drop | Here]]:
-    """Start the named bounds, until the block ends."""
+def bounds(
+    names: Sequence[str], ours: Site | None, folder: Path, certificate: Issued | None = None
+) -> Iterator[list[Constant | Nginx | Drop | Here]]:
+    """Start the named bounds, until the block ends. Of those with a network only nginx serves HTTPS."""
     with ExitStack() as stack:
         found: list[Constant | Nginx | Drop | Here] = []
-        if "constant" in names:
+        if "constant" in names and not certificate:
             found.append(Constant(stack.enter_context(serve("benches.baseline:constant")), ours))
-        if "drop" in names:
+        if "drop" in names and not certificate:
             found.append(Drop(stack.enter_context(serve("benches.baseline:drop"))))
         if "nginx" in names:
             root = folder / "root"
             root.mkdir()
-            found.append(Nginx(stack.enter_context(nginx.serve_files(root, folder, one_file=True)), root))
+            serving = nginx.serve_files(root, folder, one_file=True, certificate=certificate)
+            found.append(Nginx(stack.enter_context(serving), root, tls=certificate is not None))
         if "sha256" in names:
             found.append(Here("sha256", _sha256))
         if "fsync" in names:

@@ -17,6 +17,7 @@ from benches.compare import processes
 from benches.compare.peers import Peer
 from benches.compare.works import Work
 from ociserver.bench import Bench, Result, Settings, Target
+from tests.support.authority import Issued
 from tests.support.server import free_port
 
 _STARTS_KEPT: Final = 0.05
@@ -66,14 +67,23 @@ class Failed:
 class Registry:
     """A registry that was started here, once for all works of a group. It keeps its contents between works."""
 
-    def __init__(self, peer: Peer, binary: Path, folder: Path, port: int, process: processes.Process) -> None:
+    def __init__(
+        self,
+        peer: Peer,
+        binary: Path,
+        folder: Path,
+        port: int,
+        process: processes.Process,
+        certificate: Issued | None = None,
+    ) -> None:
         self.name = peer.name
         self._peer = peer
         self._binary = binary
         self._folder = folder
         self.port = port
         self._process = process
-        self._target = Target(f"http://127.0.0.1:{port}")
+        self._certificate = certificate
+        self._target = Target(url_of(port, tls=certificate is not None))
 
     @property
     def pid(self) -> int:
@@ -81,7 +91,8 @@ class Registry:
 
     def prepare(self, work: Work, seconds: float) -> Measurable:
         if work.workload == "start":
-            return _Starting(self._peer, self._binary, self._folder.with_name(f"{self._folder.name}-start"))
+            folder = self._folder.with_name(f"{self._folder.name}-start")
+            return _Starting(self._peer, self._binary, folder, self._certificate)
         if work.collecting:
             if self._peer.collect is None:
                 return Failed(work.name, self._peer.collect_reason)
@@ -120,10 +131,11 @@ class _Starting:
 
     failed: str | None = None
 
-    def __init__(self, peer: Peer, binary: Path, folder: Path) -> None:
+    def __init__(self, peer: Peer, binary: Path, folder: Path, certificate: Issued | None) -> None:
         self._peer = peer
         self._binary = binary
         self._folder = folder
+        self._certificate = certificate
         self._round = 0
 
     def set_up(self) -> None: ...
@@ -132,7 +144,7 @@ class _Starting:
     def measure(self) -> Result:
         self._round += 1
         result = Result("start", "requests/s", 1)
-        with started(self._peer, self._binary, self._folder / str(self._round)) as (process, _):
+        with started(self._peer, self._binary, self._folder / str(self._round), self._certificate) as (process, _):
             result.count, result.seconds = 1, process.start_s
             result.rate, result.p50_ms, result.p99_ms = (
                 1 / process.start_s,
@@ -192,9 +204,22 @@ class _Collecting:
         return self._inner.clean()
 
 
+def url_of(port: int, *, tls: bool) -> str:
+    """The URL of a server on this machine, with the name that is in the certificate."""
+    return f"https://localhost:{port}" if tls else f"http://127.0.0.1:{port}"
+
+
 @contextmanager
-def started(peer: Peer, binary: Path, folder: Path) -> Iterator[tuple[processes.Process, int]]:
-    """Run a registry in its own folder until the block ends. Provide the process and its port."""
+def started(
+    peer: Peer, binary: Path, folder: Path, certificate: Issued | None = None
+) -> Iterator[tuple[processes.Process, int]]:
+    """Run a registry in its own folder until the block ends. Provide the process and its port.
+
+    Raises:
+        RuntimeError: it does not start, or has no way to get the certificate.
+    """
+    if certificate and not peer.tls:
+        raise RuntimeError("how it gets a certificate is not known here")
     (folder / "data").mkdir(parents=True)
     port = free_port()
     # The settings of the caller must not change what is measured.
@@ -202,16 +227,17 @@ def started(peer: Peer, binary: Path, folder: Path) -> Iterator[tuple[processes.
     with ExitStack() as stack:
         if peer.beside:
             environment |= stack.enter_context(peer.beside(folder / "beside"))
+        if certificate and peer.tls:
+            environment |= dict(zip(peer.tls, (str(certificate.cert), str(certificate.key)), strict=True))
+        environment |= peer.environment
         command = peer.command(binary, folder, port)
-        yield (
-            stack.enter_context(processes.running(command, port, folder / "log", {**environment, **peer.environment})),
-            port,
-        )
+        process = processes.running(command, port, folder / "log", environment, tls=certificate is not None)
+        yield stack.enter_context(process), port
 
 
 @contextmanager
 def registries(
-    peers: Sequence[Peer], binaries: Mapping[str, Path], folder: Path
+    peers: Sequence[Peer], binaries: Mapping[str, Path], folder: Path, certificate: Issued | None = None
 ) -> Iterator[tuple[list[Registry], dict[str, str]]]:
     """Start registries. Provide those that run, and the reasons why the others do not."""
     with ExitStack() as stack:
@@ -223,11 +249,11 @@ def registries(
                 missing[peer.name] = f"no binary: {how}"
                 continue
             try:
-                process, port = stack.enter_context(started(peer, binary, folder / peer.name))
+                process, port = stack.enter_context(started(peer, binary, folder / peer.name, certificate))
             except (RuntimeError, OSError) as error:
                 missing[peer.name] = str(error)
                 continue
-            running.append(Registry(peer, binary, folder / peer.name, port, process))
+            running.append(Registry(peer, binary, folder / peer.name, port, process, certificate))
         yield running, missing
 
 

@@ -46,6 +46,7 @@ class Peer:
         collect: makes the command that frees space while it serves.
         collect_reason: why collection cannot be measured beside pushes.
         login: whether it requires the credentials of `write_logins`.
+        tls: the environment variables for the files of its certificate and key. None if it cannot be told so.
         environment: further environment variables.
         beside: runs what it needs beside it, which is not part of its memory and processor time.
     """
@@ -61,6 +62,7 @@ class Peer:
     collect: Command | None = None
     collect_reason: str = ""
     login: bool = False
+    tls: tuple[str, str] | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
     beside: Beside | None = None
 
@@ -231,13 +233,36 @@ _BY_ITSELF: Final = "it schedules collection itself, and no command starts it"
 _ALWAYS: Final = "none: always"
 _NOTHING: Final = "none: nothing to sync"
 _GATEWAY: Final = "none: versitygw never syncs"
+_OURS_TLS: Final = ("OCISERVER_TLS_CERT", "OCISERVER_TLS_KEY")
+_DISTRIBUTION_TLS: Final = ("REGISTRY_HTTP_TLS_CERTIFICATE", "REGISTRY_HTTP_TLS_KEY")
 _NO_TRACES: Final = {"OTEL_TRACES_EXPORTER": "none"}
 """Otherwise distribution waits for a trace collector that does not exist."""
 
 PEERS: Final = {
     peer.name: peer
     for peer in (
-        Peer(OURS, "ociserver", _ours, syncs=True, switch="on by default", collect=_ours_collect),
+        Peer(
+            OURS,
+            "ociserver",
+            _ours,
+            syncs=True,
+            switch="on by default",
+            collect=_ours_collect,
+            tls=_OURS_TLS,
+        ),
+        *(
+            Peer(
+                f"{OURS}+{workers}",
+                f"ociserver, {workers} workers",
+                _ours,
+                syncs=True,
+                switch="on by default",
+                collect=_ours_collect,
+                tls=_OURS_TLS,
+                environment={"OCISERVER_WORKERS": str(workers)},
+            )
+            for workers in (2, 4)
+        ),
         Peer(
             OURS_OVER_OBJECTS,
             "ociserver over PostgreSQL and versitygw",
@@ -255,6 +280,7 @@ PEERS: Final = {
             switch=_ALWAYS,
             binary="distribution3",
             collect_reason=_READ_ONLY,
+            tls=_DISTRIBUTION_TLS,
             environment=_NO_TRACES,
         ),
         Peer(
@@ -276,6 +302,7 @@ PEERS: Final = {
             switch=_ALWAYS,
             binary="distribution2",
             collect_reason=_READ_ONLY,
+            tls=_DISTRIBUTION_TLS,
         ),
         Peer(
             "zuul",

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -34,8 +35,10 @@ class Process:
 
 
 @contextmanager
-def running(command: Sequence[str], port: int, log: Path, environment: Mapping[str, str]) -> Iterator[Process]:
-    """Run a registry until the block ends. Its output goes into `log`.
+def running(
+    command: Sequence[str], port: int, log: Path, environment: Mapping[str, str], *, tls: bool = False
+) -> Iterator[Process]:
+    """Run a registry until the block ends. Its output goes into `log`. With `tls` it serves HTTPS.
 
     Raises:
         RuntimeError: it does not start. The message has the end of its output.
@@ -52,7 +55,7 @@ def running(command: Sequence[str], port: int, log: Path, environment: Mapping[s
             start_new_session=True,
         )
     try:
-        while not _answers(port):
+        while not _answers(port, tls=tls):
             if process.poll() is not None or time.perf_counter() - began > START_TIMEOUT_S:
                 tail = log.read_bytes()[-_LOG_TAIL:].decode(errors="replace")
                 raise RuntimeError(f"{command[0]} did not start: {tail}")
@@ -62,9 +65,13 @@ def running(command: Sequence[str], port: int, log: Path, environment: Mapping[s
         _stop(process)
 
 
-def _answers(port: int) -> bool:
+def _answers(port: int, *, tls: bool) -> bool:
     try:
-        with socket.create_connection(("127.0.0.1", port), 5) as connection:
+        with ExitStack() as stack:
+            connection = stack.enter_context(socket.create_connection(("127.0.0.1", port), 5))
+            if tls:
+                context = ssl.create_default_context()
+                connection = stack.enter_context(context.wrap_socket(connection, server_hostname="localhost"))
             connection.sendall(b"GET /v2/ HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")
             return connection.recv(12)[9:12] in _ANSWERED
     except OSError:

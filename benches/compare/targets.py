@@ -131,7 +131,11 @@ def _best(report: Report, target: Target, work: str) -> tuple[str, float] | None
 
 def _chosen(target: Target) -> Iterable[str]:
     choice = target.choice
-    return () if choice is None else (peer.name for peer in PEERS.values() if peer.name != OURS and choice(peer))
+    return (
+        ()
+        if choice is None
+        else (peer.name for peer in PEERS.values() if peer.name.partition("+")[0] != OURS and choice(peer))
+    )
 
 
 def _shown(target: Target, figure: Figure, value: float | None) -> str:

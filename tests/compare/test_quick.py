@@ -81,6 +81,18 @@ def test_memory_and_pictures_are_there(results: Path) -> None:
     assert (results / "summary.svg").read_text().count("ociserver") >= 5
 
 
+@pytest.mark.parametrize("key", ["ecdsa", "rsa"])
+def test_a_comparison_over_tls(tmp_path: Path, key: str) -> None:
+    done = compare("--quick", "--tls", key, "--only", "manifest-get-tag", "--results", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    # Only servers with the certificate take part.
+    assert {server for _, server in figures(tmp_path)} - {"nginx"} == {"ociserver"}
+    assert "crane: how it gets a certificate is not known here" in done.stderr
+    for figure in figures(tmp_path).values():
+        (sample,) = figure["samples"]
+        assert sample["errors"] == {}
+
+
 def test_a_registry_without_a_program_is_named(tmp_path: Path) -> None:
     done = compare("--peers", "olareg", "--only", "start", "--rounds", "1", "--results", str(tmp_path))
     assert done.returncode == 0, done.stderr
@@ -103,6 +115,7 @@ def test_a_program_that_does_not_start_is_named(tmp_path: Path) -> None:
         (("--only", "everything"), "'everything' is neither a group nor a work"),
         (("--peers", "quay"), "'quay' is not a known registry"),
         (("--binary", "zot"), "'zot' is not NAME=VALUE"),
+        (("--tls", "rsa", "--documents"), "--documents publishes figures without TLS"),
     ],
 )
 def test_what_is_not_known_is_said(arguments: tuple[str, ...], error: str) -> None:

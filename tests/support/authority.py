@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 __all__ = ["DAY", "Authority", "Issued"]
@@ -44,9 +44,20 @@ class Authority:
         self.file = folder / f"{name}.pem"
         self.file.write_bytes(_pem(self._certificate))
 
-    def issue(self, name: str, *, start: dt.timedelta = -DAY, end: dt.timedelta = DAY, server: bool = False) -> Issued:
-        """A certificate for a client, or for a server on this machine, valid from `start` to `end` relative to now."""
-        key = ec.generate_private_key(ec.SECP256R1())
+    def issue(
+        self,
+        name: str,
+        *,
+        start: dt.timedelta = -DAY,
+        end: dt.timedelta = DAY,
+        server: bool = False,
+        rsa_bits: int | None = None,
+    ) -> Issued:
+        """A certificate for a client, or for a server on this machine, valid from `start` to `end` relative to now.
+
+        Its key is on the curve P-256, or an RSA key of `rsa_bits`.
+        """
+        key = rsa.generate_private_key(65537, rsa_bits) if rsa_bits else ec.generate_private_key(ec.SECP256R1())
         usage = ExtendedKeyUsageOID.SERVER_AUTH if server else ExtendedKeyUsageOID.CLIENT_AUTH
         extensions: tuple[x509.ExtensionType, ...] = (
             x509.BasicConstraints(ca=False, path_length=None),
