@@ -103,7 +103,8 @@ class GranianServer(Server):
         super().__init__(
             target=app,
             interface=Interfaces.ASGINL,
-            # HTTP/1.1 only: on an HTTP/2 connection a slow upload would block the others, as they share a window.
+            # HTTP/1.1 only: on an HTTP/2 connection a slow upload would block the others, as they share a window. And
+            # each of its frames of 16 KiB would pass through three threads.
             http=HTTPModes.http1,
             http1_settings=HTTP1Settings(header_read_timeout=IDLE_TIMEOUT_S * 1000, max_buffer_size=RECEIVE_SIZE),
             websockets=False,
