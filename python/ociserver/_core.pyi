@@ -64,6 +64,7 @@ __all__ = [
     "read_stored_manifest",
     "run_load",
     "upload_path",
+    "usable_cores",
 ]
 
 __version__: Final[str]
@@ -716,6 +717,12 @@ def cores_apart() -> int | None:
     It measures the first two cores that the process may use. About 30 ns means that they share a cache, more than 100
     ns that they do not. The cores of a virtual machine can change between the two. None if there is only one core, or
     if the system is not Linux. Takes some milliseconds, and releases the GIL.
+    """
+
+def usable_cores() -> int:
+    """Return how many cores this process may use, at least 1.
+
+    On Linux its affinity and the quotas of its control groups count, so also the limit of a container.
     """
 
 def run_load(

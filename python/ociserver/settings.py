@@ -74,7 +74,8 @@ HELP: Final[Mapping[str, str]] = {
     "lax_child_references": "Accept manifests whose blobs or child manifests are not in the repository, instead of "
     "refusing them with MANIFEST_BLOB_UNKNOWN.",
     # Limits of the server.
-    "workers": "Number of processes. They share the folder; a registry in memory has only one process.",
+    "workers": "Number of processes, which share the folder. By default only stores in folders have more than one, "
+    "because a registry in memory cannot, and each process has its own connections to a database.",
     "max_connections": "Maximum number of open connections of each process, idle ones included. Further clients wait "
     "until one closes.",
     "graceful_timeout": "How long requests may continue after SIGINT or SIGTERM before they are cut off.",

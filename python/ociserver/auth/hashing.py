@@ -10,6 +10,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Final
 
+from ociserver._core import usable_cores
 from ociserver.errors import OCIError
 
 __all__ = ["NICE", "WAITING", "Hashing", "usable_threads"]
@@ -76,8 +77,7 @@ def usable_threads(processes: int = 1) -> int:
 
     The other half serves the clients that have signed in.
     """
-    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
-    return max(1, cores // (2 * processes))
+    return max(1, usable_cores() // (2 * processes))
 
 
 def _yield_to_others() -> None:

@@ -71,6 +71,8 @@ class Rereader:
         try:
             with self._command.make_context("serve", list(self._arguments)) as context:
                 values = context.params
+                if values["workers"] is None:
+                    values["workers"] = self._values["workers"]
                 self._check_auth(values)
                 leaves = configured.leaves(values)
                 found = self._find(leaves, configured.cached(values))

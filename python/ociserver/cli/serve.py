@@ -14,6 +14,7 @@ from ociserver.cli.collect import policy_options
 from ociserver.cli.data import default_folder
 from ociserver.cli.errors import CommandError, serving_errors
 from ociserver.cli.parameters import ADDRESS, DURATION, NETWORKS, PORT, SIZE, Command, Option, option
+from ociserver.cli.workers import CORES_EACH, MOST
 from ociserver.proxies import PROXY_HEADERS
 from ociserver.settings import HELP, LOG_FORMATS, LOG_LEVELS, PROFILES
 from ociserver.store.sqlite import Durability
@@ -98,7 +99,15 @@ file of --config again. /healthz says whether the process is alive, /readyz whet
 @option("--memory-limit", section=_KEEP, type=SIZE, default="50%", metavar="SIZE", help=HELP["memory_limit"])
 @option("--immutable-tags", section=_KEEP, is_flag=True, help=HELP["immutable_tags"])
 @option("--lax-child-references", section=_KEEP, is_flag=True, help=HELP["lax_child_references"])
-@option("--workers", section=_LIMITS, type=click.IntRange(1), default=1, metavar="N", help=HELP["workers"])
+@option(
+    "--workers",
+    section=_LIMITS,
+    type=click.IntRange(1),
+    default=None,
+    show_default=f"one for each {CORES_EACH} cores, 1 to {MOST}",
+    metavar="N",
+    help=HELP["workers"],
+)
 @option(
     "--max-connections",
     section=_LIMITS,

@@ -25,6 +25,7 @@ from ociserver.cli.reread import Rereader
 from ociserver.cli.table import counted
 from ociserver.cli.terminal import paint
 from ociserver.cli.traces import tracing
+from ociserver.cli.workers import automatic
 from ociserver.handler import Event, Handler
 from ociserver.meter import Meter
 from ociserver.proxies import TrustedProxies
@@ -66,13 +67,13 @@ def start(values: dict[str, Any]) -> NoReturn:
     certificate = certificate_from(values)
     _refuse_folder(values)
     leaves = configured.leaves(values)
-    _refuse_workers(values["workers"], leaves)
+    worker = Worker.from_environment()
+    values = _with_workers(values, leaves, worker)
     refuse_profile(values)
     # Check the options before anything is opened.
     handler_options.options_from(values)
     if certificate:
         tls.check(certificate)
-    worker = Worker.from_environment()
     container.wait_for_users(configured.users_file(values))
     notifier = Notifier.from_environment()
     # All workers, and all handlers of reloads, share the key, so that they can resume each other's uploads.
@@ -238,6 +239,15 @@ def _refuse_folder(values: dict[str, Any]) -> None:
             f"--data {values['data']} cannot be used with --memory, which keeps nothing in a folder. "
             "Use only one of the two."
         )
+
+
+def _with_workers(values: dict[str, Any], leaves: list[dict[str, Any]], worker: Worker | None) -> dict[str, Any]:
+    """The flags with the number of processes, also if nobody says it."""
+    if values["workers"] is None:
+        # A worker that replaces another one must not count the cores anew: their number may have changed.
+        return {**values, "workers": worker.count if worker else automatic(values, leaves)}
+    _refuse_workers(values["workers"], leaves)
+    return values
 
 
 def _refuse_workers(count: int, leaves: list[dict[str, Any]]) -> None:

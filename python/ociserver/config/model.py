@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ociserver.config.auth import Auth
-from ociserver.config.kinds import Cache, Kind, Memory, Registry, Store
+from ociserver.config.kinds import Cache, Kind, Memory, Registry, Store, Unify
 from ociserver.config.lines import Key
 from ociserver.config.values import Bound, Count, Duration, File, Flag, Networks, Part, Port, Text
 from ociserver.interface import Backend
@@ -107,6 +107,10 @@ class Config(Part):
         """The registries that keep contents on this machine, in the order of the file."""
         return [] if self.registry is None else list(_leaves(self.registry))
 
+    def unifies(self) -> bool:
+        """Whether several registries are served as one."""
+        return self.registry is not None and _unifies(self.registry)
+
     def places(self) -> list[tuple[Key, ...]]:
         """For each of `leaves`, the keys that lead to its table."""
         return [] if self.registry is None else list(_places(self.registry, ("registry",)))
@@ -160,6 +164,10 @@ def _leaves(kind: Kind) -> Iterator[Store | Memory]:
         yield kind
     for each in kind.inner:
         yield from _leaves(each)
+
+
+def _unifies(kind: Kind) -> bool:
+    return isinstance(kind, Unify) or any(map(_unifies, kind.inner))
 
 
 def _places(kind: Kind, at: tuple[Key, ...]) -> Iterator[tuple[Key, ...]]:

@@ -29,8 +29,8 @@ _log = logging.getLogger("ociserver.workers")
 
 _VARIABLE: Final = "_OCISERVER_WORKER"
 """Environment variable that makes a process a worker: its number, which no other worker has or had; its place, which
-it has from the worker that it replaces; and the descriptors of its ends of two pipes, of the memory that all processes
-share (-1: none) and of its sockets. They are separated by commas."""
+it has from the worker that it replaces; how many places there are; and the descriptors of its ends of two pipes, of the
+memory that all processes share (-1: none) and of its sockets. They are separated by commas."""
 
 RESTART_S: Final = 1.0
 """Pause before a worker is replaced, so that one that fails at once does not use up the machine."""
@@ -51,6 +51,7 @@ class Worker:
     Args:
         number: of the worker, from 1.
         place: of the worker, from 0. A worker that replaces another has its place.
+        count: number of places.
         listeners: the listening sockets.
         ready: descriptor of the pipe for heartbeats.
         life: descriptor of the pipe that ends when the parent does.
@@ -58,10 +59,18 @@ class Worker:
     """
 
     def __init__(
-        self, number: int, place: int, listeners: list[socket.socket], ready: int, life: int, shared: int | None
+        self,
+        number: int,
+        place: int,
+        count: int,
+        listeners: list[socket.socket],
+        ready: int,
+        life: int,
+        shared: int | None,
     ) -> None:
         self.number = number
         self.place = place
+        self.count = count
         self.listeners = listeners
         self.shared = shared
         self._heart = Heart(ready)
@@ -73,9 +82,9 @@ class Worker:
         value = os.environ.pop(_VARIABLE, None)
         if value is None:
             return None
-        number, place, ready, life, shared, *descriptors = (int(part) for part in value.split(","))
+        number, place, count, ready, life, shared, *descriptors = (int(part) for part in value.split(","))
         listeners = [socket.socket(fileno=descriptor) for descriptor in descriptors]
-        return cls(number, place, listeners, ready, life, shared if shared >= 0 else None)
+        return cls(number, place, count, listeners, ready, life, shared if shared >= 0 else None)
 
     def tell(self) -> None:
         """Tell the parent that this worker serves requests."""
@@ -255,7 +264,7 @@ class _Supervisor:
         ready, ready_of_worker = os.pipe()
         sockets = [each.fileno() for each in self._listeners]
         shared = [] if self._shared is None else [self._shared]
-        described = (number, place, ready_of_worker, self._life_of_workers, *(shared or [-1]), *sockets)
+        described = (number, place, self._count, ready_of_worker, self._life_of_workers, *(shared or [-1]), *sockets)
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",

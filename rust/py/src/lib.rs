@@ -2,6 +2,7 @@
 //! header fields, `nowait` and `answered` answer plain reads, and `counter` counts requests.
 
 mod answered;
+mod cores;
 mod counter;
 mod errors;
 mod file;
@@ -22,6 +23,8 @@ mod _core {
 
     #[pymodule_export]
     use crate::answered::{PyAnswered, PyRequestIds};
+    #[pymodule_export]
+    use crate::cores::usable_cores;
     #[pymodule_export]
     use crate::counter::{PyRequestCounter, PyRequestRow};
     #[pymodule_export]
