@@ -26,7 +26,8 @@ RIGHT: Final[dict[str, str]] = {
     "client with a token server": '[registry]\nkind = "client"\nurl = "https://a.example"\n'
     'token-hosts = ["b.example", "c.example:5001", "[::1]:80"]',
     "cache": '[registry]\nkind = "cache"\nmax-size = "1GiB"\ntag-lifetime = "5m"\nupstream-timeout = 1\n'
-    'retry-after = "1s"\nlocal-repositories = ["team/*"]\nlocal = { kind = "store", data = "x" }\n'
+    'retry-after = "1s"\ndownloads = "y"\ndownloads-size = "2GiB"\n'
+    'local-repositories = ["team/*"]\nlocal = { kind = "store", data = "x" }\n'
     'upstream = { kind = "memory" }\n'
     'hosts = { "docker.io" = { kind = "memory" } }',
     "unify": '[registry]\nkind = "unify"\nreads = "concurrent"\nwrites = "first"\n'

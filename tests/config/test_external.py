@@ -86,12 +86,6 @@ def test_a_bucket_that_would_lose_something(keys: str, words: str) -> None:
     "text, line, key, words",
     [
         (f"{USERS}{STORE}{BUCKET}", 1, "auth", "has no token-keys: the registry is in a database"),
-        (
-            f'[registry]\nkind = "cache"\nupstream = {{ kind = "memory" }}\n[registry.local]\nkind = "store"\n{BUCKET}',
-            1,
-            "registry",
-            "the cache needs a store in a folder, for files of its own: remove `database` and `objects`",
-        ),
     ],
 )
 def test_a_file_that_no_server_can_serve(text: str, line: int, key: str, words: str, tmp_path: Path) -> None:

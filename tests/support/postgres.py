@@ -39,9 +39,12 @@ _TABLES: Final = (
     "copies",
     "repositories",
     "ociserver_leases",
+    "cache_repositories",
+    "cache_contents",
+    "cache_tags",
 )
 
-EMPTY: Final = "; ".join(f"DELETE FROM {table}" for table in _TABLES)  # noqa: S608
+EMPTY: Final = "; ".join([*(f"DELETE FROM {table}" for table in _TABLES), "UPDATE cache_total SET bytes = 0"])  # noqa: S608
 """Deletes all rows."""
 
 EMPTY_S: Final = 30.0

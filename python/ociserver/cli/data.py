@@ -16,7 +16,7 @@ from platformdirs import user_data_path
 
 from ociserver.cli.errors import CommandError
 from ociserver.cli.parameters import option
-from ociserver.compose.cache.accounts import settle_folder
+from ociserver.compose.cache.accounts import settle_store
 from ociserver.container import DATA, is_container
 from ociserver.errors import OCIError
 from ociserver.store import Store, StoreError
@@ -161,7 +161,7 @@ def with_store(
     Args:
         place: where it is.
         work: what to do.
-        takes_away: whether it may have removed contents from the store, which a cache on its folder must know.
+        takes_away: whether it may have removed contents from the store, which a cache in front of it must know.
 
     Raises:
         CommandError: there is no store, or it cannot be opened.
@@ -172,8 +172,8 @@ def with_store(
     async def run() -> Result:
         async with place.store() as store:
             result = await work(store)
-            if takes_away and place.external is None:
-                await settle_folder(store)
+            if takes_away:
+                await settle_store(store)
             return result
 
     try:

@@ -8,8 +8,12 @@ pass on what the registries behind it say.
 
 from __future__ import annotations
 
+import hashlib
+import os
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
@@ -18,7 +22,7 @@ from ociserver import compose
 from ociserver.config.holders import Client, Memory, Store
 from ociserver.config.kind import Kind, given, pattern_of
 from ociserver.config.lines import Key
-from ociserver.config.values import HOSTS_SCHEMA, Duration, Host, Prefix, Size, Text
+from ociserver.config.values import HOSTS_SCHEMA, Duration, File, Host, Prefix, Size, Text
 from ociserver.interface import Backend
 from ociserver.meter import Meter
 from ociserver.settings import EXAMPLE_IMAGE
@@ -208,6 +212,12 @@ class Cache(Kind):
     0.8 s at most."""
     retry_after: Duration | None = None
     """How long an upstream that failed is not asked about tags and lists that are cached. By default 10 s."""
+    downloads: File | None = None
+    """A folder on this machine, in which the cache makes a folder of its own for downloads in progress. By default the
+    folder of the store, or the system's temporary folder if the store has none."""
+    downloads_size: Size | None = None
+    """Maximum size of the temporary files of each process: of blobs that are fetched into a bucket, or that `max-size`
+    does not allow to keep. Above it, downloads wait for each other. By default 8 GiB."""
 
     @property
     def inner(self) -> Sequence[Registry]:
@@ -222,11 +232,6 @@ class Cache(Kind):
 
     def build(self, *inner: Backend, meter: Meter | None = None) -> Backend:
         local, *upstreams = inner
-        if any(each.external is not None for each in _stores(self.local)):
-            raise ValueError(
-                "the cache needs a store in a folder, for files of its own: remove `database` and `objects` of its "
-                "`local`"
-            )
         if not upstreams:
             raise ValueError("the cache has neither `upstream` nor `hosts`; set at least one")
         settings: dict[str, Any] = {
@@ -235,6 +240,9 @@ class Cache(Kind):
         }
         if self.max_size is not None:
             settings["max_bytes"] = parse_size(self.max_size)
+        if self.downloads_size is not None:
+            settings["max_downloads_bytes"] = parse_size(self.downloads_size)
+        settings["downloads"] = self._downloads_folder()
         if self.local_repositories is not None:
             pattern = pattern_of(self.local_repositories)
             settings["is_local"] = lambda name: bool(pattern.match(name))
@@ -255,6 +263,19 @@ class Cache(Kind):
         for host, upstream in self._upstreams().items():
             begin = f"{host.replace(':', '_')}/" if host else ""
             yield from (begin + name for name in upstream.to_pull())
+
+    def _downloads_folder(self) -> Path | None:
+        """The folder that the processes of a node share. A cache of another registry has another one."""
+        store = next(_stores(self.local), None)
+        if store is None:
+            if self.downloads is not None:
+                raise ValueError("`downloads` has no effect, because `local` is not a store: remove it")
+            return None
+        if self.downloads is None and store.database is None:
+            return None
+        identity = store.data if store.external is None else (store.data, store.external.identity)
+        name = hashlib.sha256(repr(identity).encode()).hexdigest()[:16]
+        return (self.downloads or Path(tempfile.gettempdir())) / f"ociserver-{os.geteuid()}-{name}"
 
     def _upstreams(self) -> dict[str, Registry]:
         return (self.hosts or {}) | ({} if self.upstream is None else {"": self.upstream})

@@ -125,6 +125,11 @@ class Store(Reading, reads_nowait=True):
         return self._path is not None
 
     @property
+    def has_files(self) -> bool:
+        """Whether large contents are files in the folder. If not, they are in a bucket."""
+        return self._blob_folder is not None
+
+    @property
     def name(self) -> str:
         """The store in messages for people."""
         return "the registry" if self._path is None else str(self._path)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from ociserver.store.transaction import Row, Transaction
 
@@ -23,17 +23,18 @@ def linked(digests: Sequence[str]) -> Transaction[dict[str, dict[str, bool]]]:
     return found
 
 
-def present(manifests: Iterable[tuple[str, str]]) -> Transaction[set[tuple[str, str]]]:
+def present(manifests: Sequence[tuple[str, str]]) -> Transaction[set[tuple[str, str]]]:
     """Those of some manifests, (repository, digest), that exist."""
-    found: set[tuple[str, str]] = set()
-    for repository, digest in manifests:
-        rows = yield (
-            "SELECT 1 FROM manifests m JOIN repositories r ON r.id = m.repository_id WHERE r.name = ? AND m.digest = ?",
-            (repository, digest),
-        )
-        if rows:
-            found.add((repository, digest))
-    return found
+    if not manifests:
+        return set()
+    wanted = ", ".join(["(?, ?)"] * len(manifests))
+    rows = yield (
+        # Both databases name the columns of VALUES like this.
+        f"SELECT w.column1, w.column2 FROM (VALUES {wanted}) AS w JOIN repositories r ON r.name = w.column1"
+        " JOIN manifests m ON m.repository_id = r.id AND m.digest = w.column2",
+        tuple(value for manifest in manifests for value in manifest),
+    )
+    return {(repository, digest) for repository, digest in rows}
 
 
 def repositories_of(names: Sequence[str]) -> Transaction[set[str]]:

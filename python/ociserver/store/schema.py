@@ -15,7 +15,7 @@ from typing import Final
 from ociserver.store.rereading import reread_manifests
 from ociserver.store.transaction import Transaction
 
-__all__ = ["MIGRATIONS", "REGISTRY", "Schema"]
+__all__ = ["CACHE", "MIGRATIONS", "REGISTRY", "Migration", "Schema"]
 
 Migration = tuple[str | Callable[[], Transaction[None]], ...]
 """The steps from one version to the next: statements, and functions that read the tables."""
@@ -30,13 +30,10 @@ class Schema:
         table: a table that every version has. A database without it belongs to another program.
         oldest_reader: the oldest version whose programs can use tables of the newest version, beside newer programs:
             while nodes are upgraded one after another. 0: only the newest one can.
-        unversioned: the version of a database that has this table but no version number, because it was written before
-            there were version numbers. 0: no such database exists.
     """
 
     migrations: tuple[Migration, ...]
     table: str
-    unversioned: int = 0
     oldest_reader: int = 0
 
     @property
@@ -44,6 +41,34 @@ class Schema:
         """The newest version."""
         return len(self.migrations)
 
+
+CACHE: Final[Migration] = (
+    # The owner of a repository: upstream or local.
+    "CREATE TABLE cache_repositories (name {text} PRIMARY KEY, owner {text} NOT NULL){without_rowid}",
+    # A content of upstream that is kept: a blob, with an empty `repository` because it counts once for all of them, or
+    # the manifest of a repository. `size` is what it takes. `used` and `added` are when it was used last, in seconds,
+    # and kept last, in nanoseconds.
+    (
+        "CREATE TABLE cache_contents (id {identity}, kind {text} NOT NULL, digest {text} NOT NULL,"
+        " repository {text} NOT NULL, size BIGINT NOT NULL, used DOUBLE PRECISION NOT NULL, added BIGINT NOT NULL,"
+        " UNIQUE (kind, digest, repository))"
+    ),
+    "CREATE INDEX cache_contents_used ON cache_contents (used{and_id})",
+    # The repositories that have a content.
+    (
+        "CREATE TABLE cache_links (content_id BIGINT NOT NULL REFERENCES cache_contents ON DELETE CASCADE,"
+        " repository {text} NOT NULL, PRIMARY KEY (content_id, repository)){without_rowid}"
+    ),
+    # Upstream's last answer about a tag, and its time in seconds.
+    (
+        "CREATE TABLE cache_tags (repository {text} NOT NULL, tag {text} NOT NULL, digest {text} NOT NULL,"
+        " checked DOUBLE PRECISION NOT NULL, PRIMARY KEY (repository, tag)){without_rowid}"
+    ),
+    # The sum of the sizes. Whoever changes it locks this row first.
+    "CREATE TABLE cache_total (bytes BIGINT NOT NULL)",
+    "INSERT INTO cache_total (bytes) VALUES (0)",
+)
+"""The index of a cache, which keeps its contents in the registry."""
 
 MIGRATIONS: Final[tuple[Migration, ...]] = (
     (
@@ -142,8 +167,9 @@ MIGRATIONS: Final[tuple[Migration, ...]] = (
         ),
         "CREATE INDEX objects_upload ON objects (upload_id) WHERE upload_id IS NOT NULL",
     ),
+    CACHE,
 )
 """See `Schema.migrations`."""
 
-REGISTRY: Final = Schema(MIGRATIONS, "copies")
+REGISTRY: Final = Schema(MIGRATIONS, "copies", oldest_reader=4)
 """The tables of a registry."""

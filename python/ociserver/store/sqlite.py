@@ -23,12 +23,12 @@ from ociserver.store.failpoint import reach
 from ociserver.store.modes import PRIVATE, Modes
 from ociserver.store.pages import CONVERT_BYTES, PAGE_SIZE, convert, count_free, take_out
 from ociserver.store.process_lock import ProcessLock
-from ociserver.store.schema import REGISTRY, Schema
+from ociserver.store.schema import REGISTRY, Migration, Schema
 from ociserver.store.sqlite_writer import LOCK_WAIT_S, SYNCHRONOUS, Durability, SQLiteWriter
 from ociserver.store.transaction import LeaseHeldError, Row, Transaction, drive
 from ociserver.store.wal_index import WalIndex
 
-__all__ = ["Durability", "SQLite"]
+__all__ = ["Durability", "SQLite", "run_migration"]
 
 Result = TypeVar("Result")
 
@@ -361,18 +361,12 @@ class SQLite:
         known = "SELECT COUNT(*) FROM sqlite_master WHERE name = ?"
         (tables,) = connection.execute(known, (schema.table,)).fetchone()
         (others,) = connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()
-        if version == 0 and tables:
-            version = schema.unversioned
         if (version > 0 and not tables) or (version == 0 and others):
             raise StoreError(f"{self._path} is a database of another program: serve another folder")
         for number, steps in enumerate(schema.migrations[version:], start=version + 1):
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute("BEGIN IMMEDIATE")
-            for step in steps:
-                if isinstance(step, str):
-                    connection.execute(step.format_map(_TYPES))
-                else:
-                    drive(connection, step())
+            run_migration(connection, steps)
             connection.execute(f"PRAGMA user_version = {number}")
             reach("before migration")
             connection.execute("COMMIT")
@@ -386,3 +380,12 @@ class SQLite:
             )
         known = of_disk(error) if isinstance(error, OSError) else of_database(error)
         return f"{self._path} cannot be opened: {known.message if isinstance(known, OCIError) else known}"
+
+
+def run_migration(connection: sqlite3.Connection, steps: Migration) -> None:
+    """Run the steps of a migration, as a part of the connection's current transaction if there is one."""
+    for step in steps:
+        if isinstance(step, str):
+            connection.execute(step.format_map(_TYPES))
+        else:
+            drive(connection, step())

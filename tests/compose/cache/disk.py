@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-_DATABASES = ("registry.", "cache.")
+_FILES = ("registry.", "tidying.")
 
 
 def taken(folder: Path) -> int:
@@ -17,7 +17,7 @@ def taken(folder: Path) -> int:
     total = 0
     for parent, _, names in os.walk(folder):
         for name in names:
-            if name.startswith(_DATABASES):
+            if name.startswith(_FILES):
                 continue
             try:
                 total += os.stat(os.path.join(parent, name)).st_blocks * 512

@@ -94,12 +94,10 @@ async def test_the_folder_stays_below_the_bound(tmp_path: Path) -> None:
             # This cleanup needs no request.
             assert await anyio.to_thread.run_sync(eventually_below, data, BOUND) <= BOUND
     async with Store(data) as store:
-        index = Index.of(store)
-        await index.open()
+        index = Index(store)
         assert await index.total() <= BOUND
         # Each content of a MiB is a file of a MiB, so the counted size is the size on the disk.
         assert await index.total() == taken(data)
-        await index.close()
 
 
 async def test_partial_files_of_killed_processes_are_deleted_at_the_next_start(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ import pytest
 from ociserver import Store
 from ociserver.compose import Cache
 from ociserver.compose.cache.limits import FOLDER
+from ociserver.compose.cache.local import Folder
 from ociserver.compose.cache.locks import Lock, Locks
 from ociserver.compose.cache.notes import Note
 from tests.compose.cache.upstream import REPOSITORY, Upstream, until
@@ -27,7 +28,7 @@ NOTE = Note("coming", 5, "a/b", "library/app", "1").encode()
 @pytest.fixture
 async def two(tmp_path: Path) -> AsyncIterator[tuple[Lock, Lock]]:
     """One name, as two processes see it."""
-    one, other = Locks(tmp_path / "locks"), Locks(tmp_path / "locks")
+    one, other = Locks(Folder(tmp_path / "locks")), Locks(Folder(tmp_path / "locks"))
     await one.open()
     await other.open()
     async with asyncio.timeout(20):
@@ -105,10 +106,11 @@ async def test_a_cancelled_waiter_does_not_get_the_lock_later(two: tuple[Lock, L
 HOLDER = """
 import asyncio, sys
 from pathlib import Path
+from ociserver.compose.cache.local import Folder
 from ociserver.compose.cache.locks import Locks
 
 async def main():
-    locks = Locks(Path(sys.argv[1]))
+    locks = Locks(Folder(Path(sys.argv[1])))
     await locks.open()
     lock = locks.lock("blob", "a")
     await lock.hold()
@@ -145,7 +147,7 @@ async def test_locks_of_killed_holders_are_found(two: tuple[Lock, Lock], tmp_pat
     (folder / "killed").write_bytes(NOTE)
     (folder / "lost.part").write_bytes(b"spooled")
     await two[0].hold()
-    locks = Locks(folder)
+    locks = Locks(Folder(folder))
     await locks.open()
     found = {}
     async for lock in locks.abandoned():
@@ -177,7 +179,7 @@ async def test_without_a_folder_the_lock_is_always_free() -> None:
 async def test_the_wait_for_a_process_that_hangs_is_bounded(two: tuple[Lock, Lock], tmp_path: Path) -> None:
     one, other = two
     await one.hold()
-    locks = Locks(tmp_path / "locks")
+    locks = Locks(Folder(tmp_path / "locks"))
     await locks.open()
     began = time.monotonic()
     async with locks.hold("blob", "a", wait_s=0.05):
@@ -195,7 +197,7 @@ async def test_modes(tmp_path: Path, upstream: Upstream, *, group_readable: bool
     try:
         async with Cache(upstream, local) as cache:
             await cache.get_tag(REPOSITORY, "latest")
-            locks = Locks(tmp_path / "data" / FOLDER, local.modes)
+            locks = Locks(Folder(tmp_path / "data" / FOLDER, local.modes))
             await locks.open()
             async with locks.hold("held"):
                 found = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "data").rglob("*")}
@@ -204,6 +206,6 @@ async def test_modes(tmp_path: Path, upstream: Upstream, *, group_readable: bool
         os.umask(before)
     folder, file = (0o750, 0o640) if group_readable else (0o700, 0o600)
     assert found[FOLDER] == found["blobs"] == folder
-    assert {"cache.db", "cache.db-wal", "cache.lock", "registry.db"} <= set(found)
+    assert {"registry.db", "registry.db-wal", "registry.lock"} <= set(found)
     assert set(found.values()) == {folder, file}
     assert not any((tmp_path / "data" / FOLDER).iterdir())

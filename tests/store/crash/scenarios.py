@@ -9,13 +9,13 @@ import sqlite3
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ociserver.compose.cache.index import FILE, Index
-from ociserver.compose.cache.queries import Content
-from ociserver.compose.cache.schema import INDEX
-from ociserver.store.sqlite import SQLite
+from ociserver.compose.cache.index import Index
+from ociserver.compose.cache.queries import Content, add
+from ociserver.store import Store
 from tests.store.crash.registry import IMAGE, Registry, digest_of
 from tests.store.crash.server import Victim
 from tests.support.aging import age_files
@@ -303,11 +303,11 @@ def leave_to_cache(play: Round) -> None:
     delete_blob(play)
 
     async def count() -> None:
-        index = Index(SQLite(play.victim.data / FILE, schema=INDEX))
-        await index.open()
-        await index.claim(play.repository, "upstream")
-        await index.add(Content("blob", digest_of(content)), play.repository, len(content))
-        await index.close()
+        async with Store(play.victim.data) as store:
+            index = Index(store)
+            await index.claim(play.repository, "upstream")
+            counted = Content("blob", digest_of(content))
+            await store.database.write(partial(add, counted, [play.repository], len(content), 1.0, 1))
 
     asyncio.run(count())
 

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from pathlib import Path
 from typing import Final
 
 from ociserver.compose.cache.index import Index
-from ociserver.compose.cache.queries import Content, Kept
+from ociserver.compose.cache.queries import Content, Kept, Kind
 from ociserver.store import Store, holdings
 
-__all__ = ["adopt", "release", "settle", "settle_folder"]
+__all__ = ["adopt", "release", "settle", "settle_store"]
 
 PAGE: Final = 100
 """Rows of one read. The event loop serves waiting requests after each."""
@@ -35,7 +34,7 @@ async def _settle_page(store: Store, index: Index, page: list[Kept]) -> None:
     manifests = [kept for kept in page if kept.content.kind == "manifest"]
     linked = await store.database.read(holdings.linked([kept.content.digest for kept in blobs])) if blobs else {}
     present = await store.database.read(
-        holdings.present((kept.content.repository, kept.content.digest) for kept in manifests)
+        holdings.present([(kept.content.repository, kept.content.digest) for kept in manifests])
     )
     gone = [kept for kept in manifests if (kept.content.repository, kept.content.digest) not in present]
     dropped: dict[str, tuple[str, ...]] = {}
@@ -88,29 +87,23 @@ async def _adopt_repository(store: Store, index: Index, repository: str, takes: 
     last = 0
     while rows := await store.database.read(holdings.blobs_after(repository, last, PAGE)):
         last = rows[-1][0]
-        await _adopt(index, repository, {Content("blob", digest): takes(size) for _, digest, size in rows})
+        await _adopt(index, "blob", repository, {digest: takes(size) for _, digest, size in rows})
     digest = ""
     while rows := await store.database.read(holdings.manifests_after(repository, digest, PAGE)):
         digest = rows[-1][0]
-        await _adopt(index, repository, {Content("manifest", found, repository): size for found, size in rows})
+        await _adopt(index, "manifest", repository, dict(rows))
 
 
-async def _adopt(index: Index, repository: str, sizes: dict[Content, int]) -> None:
-    known = await index.known(list(sizes), repository)
-    for content, size in sizes.items():
-        if content not in known:
-            await index.add(content, repository, size)
+async def _adopt(index: Index, kind: Kind, repository: str, sizes: dict[str, int]) -> None:
+    known = await index.known(kind, list(sizes), repository)
+    for digest, size in sizes.items():
+        if digest not in known:
+            await index.add(Content(kind, digest, "" if kind == "blob" else repository), repository, size)
     await asyncio.sleep(0)
 
 
-async def settle_folder(store: Store) -> None:
-    """Correct the index of the cache in a store's folder, if there is one. Call it after contents left the store."""
-    if not Index.exists(Path(store.path)):
-        return
-    index = Index.of(store)
-    await index.open()
-    try:
-        await settle(store, index)
-        await release(store, index)
-    finally:
-        await index.close()
+async def settle_store(store: Store) -> None:
+    """Correct the index of the cache in a store, if there is one. Call it after contents left the store."""
+    index = Index(store)
+    await settle(store, index)
+    await release(store, index)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Collection, Hashable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from types import TracebackType
@@ -16,10 +17,13 @@ from ociserver.compose.cache.blobs import Blobs
 from ociserver.compose.cache.eviction import USE_AFTER_S, Eviction
 from ociserver.compose.cache.index import Index
 from ociserver.compose.cache.lists import Ask, Lists
+from ociserver.compose.cache.local import folder_of, store_of
 from ociserver.compose.cache.locks import Locks
 from ociserver.compose.cache.manifests import Found, Manifests, usable
-from ociserver.compose.cache.partial_file import store_of
+from ociserver.compose.cache.old_index import take_over
+from ociserver.compose.cache.ownership import Ownership
 from ociserver.compose.cache.queries import Content
+from ociserver.compose.cache.room import Room
 from ociserver.compose.cache.routing import Route, Routes
 from ociserver.compose.cache.tidying import Tidying
 from ociserver.compose.cache.upstream import Upstream
@@ -55,7 +59,7 @@ class Cache(Backend, reads_nowait=True):
         upstream: the registry to cache; or several, by the host that each stands for, such as `docker.io`. A client
             names the host by the `ns` parameter or at the beginning of the repository. "" is for all other names.
         local: keeps the contents. It must accept manifests before their children (`lax_child_references`). If it is a
-            `Store`, any number of processes may share the cache, and the cache keeps its index across restarts.
+            `Store`, any number of processes and nodes may share the cache, and its index outlives restarts.
         is_local: whether a repository is local. All other repositories are read-only.
         tag_lifetime: seconds for which the cache does not ask upstream about a tag again.
         max_bytes: bytes on the disk that contents of upstream may take. The cache evicts the least recently used ones.
@@ -66,8 +70,13 @@ class Cache(Backend, reads_nowait=True):
             cache answers 504.
         retry_after: seconds for which the cache does not ask an upstream that failed about tags and lists that it has
             itself. After that, one request tries upstream.
-        meter: is told of reads and of failures of upstream, for metrics.
         use_after: seconds after which the cache records another use of a content, for the order of eviction.
+        downloads: a folder for downloads in progress, which the processes of one node share, so that they fetch a blob
+            once. It is created for the user of the process, and nothing else may be in it. By default a folder in that
+            of the store. Without one, each process fetches for itself, and uses temporary files without names.
+        max_downloads_bytes: bytes of temporary files of this process: of blobs that are fetched into a bucket, or that
+            are not kept. Above it, a download waits for others to end, for `answer_timeout` at most, and then gets 503.
+        meter: is told of reads and of failures of upstream, for metrics.
 
     Raises:
         ValueError: a number is negative, or a host is not valid.
@@ -86,6 +95,8 @@ class Cache(Backend, reads_nowait=True):
         answer_timeout: float = limits.ANSWER_TIMEOUT_S,
         retry_after: float = limits.RETRY_AFTER_S,
         use_after: float = USE_AFTER_S,
+        downloads: str | os.PathLike[str] | None = None,
+        max_downloads_bytes: int = limits.MAX_SPOOLED,
         meter: Meter | None = None,
     ) -> None:
         seconds = (tag_lifetime, upstream_timeout, list_timeout, answer_timeout, retry_after, use_after)
@@ -99,15 +110,17 @@ class Cache(Backend, reads_nowait=True):
         self._meter = meter
         self._routes = Routes(self._upstreams)
         self._local = complete(local)
-        self._is_local = is_local
         self._local_read_nowait = read_nowait_of(self._local)
-        store = store_of(self._local)
-        self._index = Index.of(store)
-        self._locks = Locks(None) if store is None else Locks(store.path / limits.FOLDER, store.modes)
+        self._store = store = store_of(self._local)
+        self._index = Index(store)
+        self._ownership = Ownership(self._local, self._index, is_local)
+        self._locks = Locks(folder_of(store, downloads))
         self._flights: SingleFlight[Hashable, None] = SingleFlight(own_context=True)
         self._eviction = Eviction(self._local, store, self._index, max_bytes, use_after)
         shared = (self._index, self._eviction, self._flights, self._locks)
-        self._blobs = Blobs(self._local, store, *shared)
+        folder = store.blob_folder if store is not None and store.has_files else None
+        room = Room(max_downloads_bytes, answer_timeout)
+        self._blobs = Blobs(self._local, folder, *shared, room)
         self._manifests = Manifests(self._local, *shared, tag_lifetime=tag_lifetime, upstream_timeout=upstream_timeout)
         self._lists = Lists(self._local, min(list_timeout, upstream_timeout))
         self._tidying = Tidying(store, self._index, self._eviction, self._locks, self._blobs, is_local)
@@ -121,6 +134,9 @@ class Cache(Backend, reads_nowait=True):
             stack.push_async_callback(self._eviction.close)
             stack.push_async_callback(self._locks.close)
             await self._locks.open()
+            if self._store is not None:
+                async with self._locks.hold("index"):
+                    await take_over(self._store)
             for upstream in self._upstreams.values():
                 await stack.enter_async_context(upstream.backend)
             stack.push_async_callback(self._flights.close)
@@ -203,21 +219,21 @@ class Cache(Backend, reads_nowait=True):
     # Writer
 
     async def push_blob(self, repository: str, descriptor: Descriptor, chunks: AsyncIterable[bytes]) -> Descriptor:
-        await self._check_push(repository)
+        await self._ownership.check_push(repository)
         return await self._local.push_blob(repository, descriptor, chunks)
 
     async def push_blob_chunked(self, repository: str, *, chunk_size: int = 0, algorithm: str = "sha256") -> BlobWriter:
-        await self._check_push(repository)
+        await self._ownership.check_push(repository)
         return await self._local.push_blob_chunked(repository, chunk_size=chunk_size, algorithm=algorithm)
 
     async def push_blob_chunked_resume(
         self, repository: str, upload_id: str, *, offset: int | None, digest: str | None = None
     ) -> BlobWriter:
-        await self._check_push(repository)
+        await self._ownership.check_push(repository)
         return await self._local.push_blob_chunked_resume(repository, upload_id, offset=offset, digest=digest)
 
     async def mount_blob(self, from_repository: str | None, to_repository: str, digest: str) -> Descriptor:
-        await self._check_push(to_repository)
+        await self._ownership.check_push(to_repository)
         return await self._local.mount_blob(from_repository, to_repository, digest)
 
     async def push_manifest(
@@ -230,32 +246,21 @@ class Cache(Backend, reads_nowait=True):
         tags: Sequence[str] = (),
         create_only: Collection[str] = (),
     ) -> PushedManifest:
-        is_new = False
-        if self._is_local is not None:
-            await self._check_push(repository)
-        else:
-            owner, is_new = await self._index.claim(repository, "local")
-            if owner == "upstream":
-                raise _denied(repository)
-        try:
+        async with self._ownership.pushing(repository):
             return await self._local.push_manifest(
                 repository, content, media_type, digest=digest, tags=tags, **if_any(create_only)
             )
-        except BaseException:
-            if is_new:
-                await self._index.release([repository])
-            raise
 
     # Deleter
 
     async def delete_blob(self, repository: str, digest: str) -> None:
         await self._local.delete_blob(repository, digest)
-        if await self._is_cached(repository):
+        if await self._ownership.is_cached(repository):
             await self._eviction.deleted(Content("blob", digest), repository)
 
     async def delete_manifest(self, repository: str, digest: str) -> None:
         await self._local.delete_manifest(repository, digest)
-        if await self._is_cached(repository):
+        if await self._ownership.is_cached(repository):
             await self._eviction.deleted(Content("manifest", digest, repository), repository)
 
     async def delete_tag(self, repository: str, tag: str) -> None:
@@ -290,7 +295,7 @@ class Cache(Backend, reads_nowait=True):
         )
 
     async def _list(self, route: Route, ask: Ask[Item]) -> AsyncIterator[Item]:
-        if await self._is_upstreams(route):
+        if await self._ownership.is_upstreams(route):
             self._count("list", is_hit=False)
             is_known = await self._index.owner(route.repository) is not None
             items = self._lists.upstreams(route, ask, is_known=is_known)
@@ -301,31 +306,11 @@ class Cache(Backend, reads_nowait=True):
             async for item in found:
                 yield item
 
-    # Ownership of repositories
-
-    async def _is_upstreams(self, route: Route) -> bool:
-        """Whether the cache asks upstream about this repository."""
-        if route.upstream is None:
-            return False
-        if self._is_local is not None:
-            return not self._is_local(route.repository)
-        owner = await self._index.owner(route.repository)
-        if owner is None and await self._is_tagged(route.repository):
-            # Clients pushed it to the local registry directly, or before the cache existed.
-            owner = (await self._index.claim(route.repository, "local"))[0]
-        return owner != "local"
-
-    async def _is_cached(self, repository: str) -> bool:
-        """Whether the contents of a repository come from upstream."""
-        if self._is_local is not None and self._is_local(repository):
-            return False
-        return await self._index.owner(repository) == "upstream"
-
     async def _otherwise(
         self, route: Route, content: CacheContent, error: OCIError, ask: Callable[[Upstream], Awaitable[Item]]
     ) -> Item:
         """Ask upstream, if the local error only says that the content is missing."""
-        if error.code not in CONTENT_UNKNOWN or not await self._is_upstreams(route):
+        if error.code not in CONTENT_UNKNOWN or not await self._ownership.is_upstreams(route):
             raise error
         assert route.upstream
         self._count(content, is_hit=False)
@@ -338,22 +323,6 @@ class Cache(Backend, reads_nowait=True):
     def _count(self, content: CacheContent, *, is_hit: bool) -> None:
         if self._meter:
             self._meter.cache_read(content, is_hit=is_hit)
-
-    async def _is_tagged(self, repository: str) -> bool:
-        try:
-            async with closing(self._local.tags(repository, limit=1)) as tags:
-                async for _ in tags:
-                    return True
-        except OCIError:
-            pass
-        return False
-
-    async def _check_push(self, repository: str) -> None:
-        if self._is_local is not None:
-            if not self._is_local(repository):
-                raise _denied(repository)
-        elif await self._index.owner(repository) == "upstream":
-            raise _denied(repository)
 
     # Manifests
 
@@ -370,7 +339,7 @@ class Cache(Backend, reads_nowait=True):
         return usable(await read(route.repository, digest))
 
     async def _by_tag(self, route: Route, tag: str, read: Callable[[str, str], Awaitable[Found]]) -> Found:
-        is_hit = await self._manifests.is_fresh(route, tag) or not await self._is_upstreams(route)
+        is_hit = await self._manifests.is_fresh(route, tag) or not await self._ownership.is_upstreams(route)
         self._count("manifest", is_hit=is_hit)
         if not is_hit:
             try:
@@ -381,7 +350,7 @@ class Cache(Backend, reads_nowait=True):
         try:
             return usable(await read(route.repository, tag))
         except OCIError:
-            if not await self._manifests.is_fresh(route, tag) or not await self._is_upstreams(route):
+            if not await self._manifests.is_fresh(route, tag) or not await self._ownership.is_upstreams(route):
                 raise
         for _ in range(limits.ATTEMPTS):
             # The manifest was evicted or deleted after upstream was asked.
@@ -390,7 +359,3 @@ class Cache(Backend, reads_nowait=True):
             with contextlib.suppress(OCIError):
                 return usable(await read(route.repository, tag))
         return usable(await read(route.repository, tag))
-
-
-def _denied(repository: str) -> OCIError:
-    return OCIError("DENIED", f"{repository} belongs to upstream, and is read-only here")

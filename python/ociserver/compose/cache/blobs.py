@@ -16,11 +16,12 @@ from ociserver.compose.cache.index import Index
 from ociserver.compose.cache.locks import Lock, Locks
 from ociserver.compose.cache.queries import Content
 from ociserver.compose.cache.reader import EvictedError, open_download
+from ociserver.compose.cache.room import Room
 from ociserver.compose.cache.routing import Route
 from ociserver.errors import HTTPError, OCIError
 from ociserver.interface import Backend, BlobReader, Descriptor
 from ociserver.single_flight import SingleFlight
-from ociserver.store import Store
+from ociserver.store.blob_folder import BlobFolder
 
 __all__ = ["Blobs"]
 
@@ -35,28 +36,30 @@ class Blobs:
 
     Args:
         local: the registry that keeps the contents.
-        store: the store in `local`; None if `local` is not a store.
+        folder: has the files of uploads of `local`; None if there are none.
         index: records what is kept.
         eviction: makes room.
         flights: work of this process that several requests share.
         locks: between processes.
+        room: of temporary files.
     """
 
     def __init__(
         self,
         local: Backend,
-        store: Store | None,
+        folder: BlobFolder | None,
         index: Index,
         eviction: Eviction,
         flights: SingleFlight[Hashable, None],
         locks: Locks,
+        room: Room,
     ) -> None:
         self._local = local
         self._index = index
         self._eviction = eviction
         self._flights = flights
         self._locks = locks
-        self._fetching = Fetching(local, store, index, eviction)
+        self._fetching = Fetching(local, folder, index, eviction, room)
         self._downloads: dict[tuple[str, str], Download] = {}
 
     async def get(self, route: Route, digest: str, range: ByteRange | None) -> BlobReader:
@@ -95,12 +98,15 @@ class Blobs:
         await self._mount_existing(route, digest)
         lock = self._locks.lock("blob", route.repository, digest)
         while not await lock.try_hold():
-            await self._fetching.follow(download, digest, lock)
-            if download.state is State.WHOLE:
-                return
+            is_complete = await self._fetching.follow(download, digest, lock)
             found = await self._find(route, digest)
             if found is not None:
                 download.keep(found)
+                return
+            if is_complete:
+                # It was not kept, or is evicted already. Further readers of this process can share the open file.
+                download.pass_on()
+                await download.unread()
                 return
             if download.state is State.COMING:
                 # The process that fetched the blob has failed or was killed.

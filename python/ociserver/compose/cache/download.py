@@ -17,6 +17,7 @@ from enum import Enum
 
 from ociserver.compose.cache.partial_file import GrowingFile
 from ociserver.compose.cache.read_ahead import ReadAhead
+from ociserver.compose.cache.room import Share
 from ociserver.interface import Descriptor
 
 __all__ = ["Download", "State"]
@@ -48,6 +49,7 @@ class Download:
         self.readers = 0
         self._file: GrowingFile | None = None
         self._ahead: ReadAhead | None = None
+        self._share: Share | None = None
         self._ended = False
         self._change = asyncio.Event()
         self._waiting = 0
@@ -60,6 +62,10 @@ class Download:
         """Start. The size is known. In the process that fetches, `ahead` has the bytes that are not in the file yet."""
         self.state, self.descriptor, self._ahead = State.COMING, descriptor, ahead
         self._notify()
+
+    def take(self, share: Share) -> None:
+        """Have room for the file, until nobody has it open any more."""
+        self._share = share
 
     def grow(self, count: int) -> None:
         """Record that `count` bytes have arrived. The last byte stays unreadable until the digest is verified."""
@@ -159,6 +165,8 @@ class Download:
     def _close_if_unused(self) -> None:
         if self._ended and not self.readers:
             self._close_file()
+            if self._share is not None:
+                self._share.free()
 
     def _close_file(self) -> None:
         file, self._file, self._ahead = self._file, None, None

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from typing import Final
 
+from ociserver.compose.cache.evicting import evict, victims_of
 from ociserver.compose.cache.index import Index
 from ociserver.compose.cache.queries import Content, Kept
 from ociserver.errors import CONTENT_UNKNOWN, OCIError
@@ -41,7 +42,8 @@ _log = logging.getLogger("ociserver")
 class Eviction:
     """Counts the contents of upstream that are kept, and makes room for more.
 
-    With a store, evicting a content frees its bytes at once. A content counts once, even if many repositories have it.
+    A content counts once, even if many repositories have it. Evicting it frees its bytes at once in a folder, and at a
+    later collection in a bucket.
 
     Args:
         local: the registry that keeps the contents.
@@ -98,7 +100,7 @@ class Eviction:
 
     def use(self, content: Content) -> None:
         """Record a use of a content."""
-        now = time.time()
+        now = self._index.now()
         if now - (self._used.get(content) or 0.0) < self._use_after:
             return
         self._used.put(content, now)
@@ -108,7 +110,7 @@ class Eviction:
 
     def was_just_used(self, content: Content) -> bool:
         """Whether the last recorded use of a content is recent enough. Any thread may call this."""
-        return time.time() - (self._used.peek(content) or 0.0) < self._use_after
+        return self._index.now() - (self._used.peek(content) or 0.0) < self._use_after
 
     async def deleted(self, content: Content, repository: str) -> None:
         """Free a content that a client has deleted from an upstream repository."""
@@ -117,8 +119,8 @@ class Eviction:
         await self._index.remove(content, [repository])
 
     def takes(self, size: int) -> int:
-        """Bytes that a content of this size takes on the disk. A file takes whole blocks."""
-        is_file = self._store is not None and size > INLINE_SIZE
+        """Bytes that a content of this size takes. A file takes whole blocks."""
+        is_file = self._store is not None and self._store.has_files and size > INLINE_SIZE
         return -(-size // BLOCK) * BLOCK if is_file else size
 
     async def make_room(self) -> None:
@@ -126,51 +128,49 @@ class Eviction:
         if self._max is None:
             return
         async with self._one:
-            while (too_much := await self._index.total() + self._coming - self._max) > 0:
-                await self._write_uses()
-                victims: list[Kept] = []
-                for kept in await self._index.least_used(BATCH):
-                    victims.append(kept)
-                    too_much -= kept.size
-                    if too_much <= 0:
-                        break
+            while await self._index.total() + self._coming > self._max:
+                # Also if that fails, as on a full disk: only the order depends on it.
+                await self._try_to_write_uses()
+                most = self._max - self._coming
+                victims = await (self._evict(most) if self._store is None else self._evict_from(self._store, most))
                 if not victims:
                     return
-                await self._evict(victims)
+                for kept in victims:
+                    self._used.pop(kept.content)
 
-    async def _evict(self, victims: list[Kept]) -> None:
-        blobs = {kept.content.digest: kept.repositories for kept in victims if kept.content.kind == "blob"}
-        if self._store is not None:
-            if blobs:
-                await self._store.drop_blobs(blobs)
-        else:
-            for digest, repositories in blobs.items():
-                for repository in repositories:
-                    with _missing_is_gone():
-                        await self._local.delete_blob(repository, digest)
-        await asyncio.gather(*(self._delete(kept) for kept in victims if kept.content.kind == "manifest"))
+    async def _evict_from(self, store: Store, most: int) -> list[Kept]:
+        is_recorded = store.blobs.records is not None
+        evicted = await store.free(partial(evict, most, BATCH, is_recorded=is_recorded, now=int(store.database.now())))
+        # The transaction is synced before the files are deleted: after a power cut no row may name a missing file.
+        await store.blobs.delete(evicted.keys)
+        return evicted.contents
+
+    async def _evict(self, most: int) -> list[Kept]:
+        victims = victims_of(await self._index.least_used(BATCH), await self._index.total() - most)
         for kept in victims:
-            self._used.pop(kept.content)
+            for repository in kept.repositories:
+                with _missing_is_gone():
+                    await self._delete(kept.content, repository)
         await self._index.forget(victims)
+        return victims
 
-    async def _delete(self, kept: Kept) -> None:
-        with _missing_is_gone():
-            await self._local.delete_manifest(kept.content.repository, kept.content.digest)
+    async def _delete(self, content: Content, repository: str) -> None:
+        if content.kind == "blob":
+            await self._local.delete_blob(repository, content.digest)
+        else:
+            await self._local.delete_manifest(repository, content.digest)
 
     async def _write_later(self) -> None:
         await asyncio.sleep(NOTE_AFTER_S)
         await self._try_to_write_uses()
 
     async def _try_to_write_uses(self) -> None:
-        try:
-            await self._write_uses()
-        except Exception:
-            _log.warning("the last uses of cached contents could not be written to cache.db", exc_info=True)
-
-    async def _write_uses(self) -> None:
         uses, self._unwritten = self._unwritten, {}
-        if uses:
-            await self._index.note_uses(uses)
+        try:
+            if uses:
+                await self._index.note_uses(uses)
+        except Exception:
+            _log.warning("the last uses of cached contents could not be recorded", exc_info=True)
 
 
 @contextmanager

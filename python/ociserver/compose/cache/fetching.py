@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from ociserver.cancellation import finish
-from ociserver.compose.cache.download import Download, State
+from ociserver.compose.cache.download import Download
 from ociserver.compose.cache.eviction import Eviction
 from ociserver.compose.cache.index import Index
 from ociserver.compose.cache.locks import Followed, Lock
@@ -16,10 +16,11 @@ from ociserver.compose.cache.notes import Note, Stage
 from ociserver.compose.cache.partial_file import GrowingFile, PartialFile, Spool, SpooledUpload, StoreUpload
 from ociserver.compose.cache.queries import Content
 from ociserver.compose.cache.read_ahead import ReadAhead
+from ociserver.compose.cache.room import Room
 from ociserver.compose.cache.routing import Route
 from ociserver.errors import HTTPError, OCIError
 from ociserver.interface import Backend, Descriptor
-from ociserver.store import Store
+from ociserver.store.blob_folder import BlobFolder
 
 __all__ = ["Fetching", "UnreadError"]
 
@@ -41,16 +42,18 @@ class Fetching:
 
     Args:
         local: the registry that keeps the contents.
-        store: the store in `local`, whose uploads other processes can read; None if `local` is not a store.
+        folder: has the files of uploads of `local`, which other processes can read; None if there are none.
         index: records what is kept.
         eviction: makes room.
+        room: of spools.
     """
 
-    def __init__(self, local: Backend, store: Store | None, index: Index, eviction: Eviction) -> None:
+    def __init__(self, local: Backend, folder: BlobFolder | None, index: Index, eviction: Eviction, room: Room) -> None:
         self._local = local
-        self._store = store
+        self._folder = folder
         self._index = index
         self._eviction = eviction
+        self._room = room
 
     async def fetch(self, download: Download, route: Route, digest: str, lock: Lock) -> None:
         """Fetch a blob from upstream. The caller holds the lock."""
@@ -60,6 +63,8 @@ class Fetching:
         try:
             descriptor = Descriptor(reader.descriptor.media_type, digest, reader.descriptor.size)
             is_kept = await self._admit(route, descriptor.size)
+            if self._folder is None or not is_kept:
+                download.take(await self._room.take(descriptor.size))
             ahead = ReadAhead(upstream.read(route.name, reader), lambda count: _came(download, descriptor, count))
             download.begin(descriptor, ahead)
             async with ahead:
@@ -82,18 +87,19 @@ class Fetching:
             finally:
                 await finish(file.discard())
 
-    async def follow(self, download: Download, digest: str, lock: Lock) -> None:
-        """Read the file of the process that downloads the blob, until that process has succeeded or failed."""
+    async def follow(self, download: Download, digest: str, lock: Lock) -> bool:
+        """Read the file of the process that downloads the blob, until that process has succeeded or failed.
+
+        Returns:
+            Whether the file is open and complete, and that process has verified it.
+        """
         followed = await lock.follow()
         if followed is None:
-            return
+            return False
         try:
-            await self._watch(download, digest, lock, followed)
+            return await self._watch(download, digest, lock, followed)
         finally:
             followed.close()
-        if download.state is State.WHOLE:
-            # Further readers of this process can share the open file.
-            await download.unread()
 
     async def clear(self, lock: Lock) -> None:
         """Delete the partial file of the last holder of a lock, which was killed."""
@@ -118,10 +124,10 @@ class Fetching:
         if not is_kept:
             return await Spool.make(lock.spool, algorithm)
         writer = await self._local.push_blob_chunked(route.repository, algorithm=algorithm)
-        if self._store is not None:
-            return StoreUpload(self._store, writer)
+        if self._folder is not None:
+            return StoreUpload(self._folder, writer)
         try:
-            return SpooledUpload(writer, await Spool.make(None, algorithm))
+            return SpooledUpload(writer, await Spool.make(lock.spool, algorithm))
         except BaseException:
             await finish(writer.cancel())
             raise
@@ -158,15 +164,19 @@ class Fetching:
             lock.tell(note("whole"))
             download.pass_on()
 
-    async def _watch(self, download: Download, digest: str, lock: Lock, followed: Followed) -> None:
-        """Follow the size of another process's file until that process has ended or the blob is complete."""
+    async def _watch(self, download: Download, digest: str, lock: Lock, followed: Followed) -> bool:
+        """Follow the size of another process's file until that process has ended or the blob is complete.
+
+        Returns:
+            See `follow`.
+        """
         note = Note.decode(followed.note())
         ended = asyncio.ensure_future(followed.ended())
         file: GrowingFile | None = None
         try:
             if note is None or note.state == "kept":
                 await ended
-                return
+                return False
             download.begin(Descriptor(note.media_type, digest, note.size))
             while not ended.done():
                 if file is None and (file := GrowingFile.open(self._path_of(note, lock))) is not None:
@@ -174,29 +184,27 @@ class Fetching:
                 if file is not None:
                     size = file.size()
                     download.grow(size)
-                    if size == note.size and _is_whole(followed):
-                        download.pass_on()
-                        return
+                    if size == note.size and _stage(followed) == "whole":
+                        return True
                 if download.is_awaited:
                     await asyncio.wait([ended], timeout=PROGRESS_S)
                 else:
                     await _either(ended, download)
             await ended
-            if file is not None and _is_whole(followed):
-                download.pass_on()
+            return file is not None and _stage(followed) in ("whole", "kept")
         finally:
             ended.cancel()
 
     def _path_of(self, note: Note, lock: Lock) -> Path:
         """The file that the other process writes."""
-        path = self._store.blob_folder.path(note.upload) if note.upload and self._store else lock.spool
+        path = self._folder.path(note.upload) if note.upload and self._folder is not None else lock.spool
         assert path
         return path
 
 
-def _is_whole(followed: Followed) -> bool:
+def _stage(followed: Followed) -> Stage | None:
     note = Note.decode(followed.note())
-    return note is not None and note.state == "whole"
+    return None if note is None else note.state
 
 
 async def _either(ended: asyncio.Future[None], download: Download) -> None:

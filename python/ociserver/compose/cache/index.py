@@ -1,32 +1,28 @@
-"""The cache's database: the owner of each repository, and the size and last use of each content.
+"""The cache's records: the owner of each repository, and the size and last use of each content.
 
-The contents themselves are in the local registry, which alone decides what the cache can serve. When a cache is opened,
-`accounts` restores lost entries. The owner of a repository cannot be restored. So it is durable before a content is.
+They are in the database of the store that keeps the contents, so all processes and nodes share them. The store alone
+decides what the cache can serve. When a cache is opened, `accounts` restores lost entries. The owner of a repository
+cannot be restored. So it is durable before a content is.
 """
 
 from __future__ import annotations
 
-import sqlite3
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
-from pathlib import Path
-from typing import Final, Self, TypeVar
+from typing import Final, TypeVar
 
 from ociserver.compose.cache import queries
-from ociserver.compose.cache.queries import Content, Kept, Owner
-from ociserver.compose.cache.schema import INDEX
+from ociserver.compose.cache.evicting import add_held
+from ociserver.compose.cache.in_memory import InMemory
+from ociserver.compose.cache.queries import Content, Kept, Kind, Owner
 from ociserver.lru import LRU
 from ociserver.store import Store
-from ociserver.store.sqlite import SQLite
-from ociserver.store.transaction import Transaction, TransactionRunner, drive
+from ociserver.store.transaction import Transaction, TransactionRunner
 
-__all__ = ["FILE", "Index"]
+__all__ = ["Index"]
 
 Result = TypeVar("Result")
-
-FILE: Final = "cache.db"
-"""Name of the database in the folder of a store."""
 
 MAX_REMEMBERED: Final = 10_000
 """Repositories whose owner is in memory; about 200 bytes each."""
@@ -36,30 +32,24 @@ class Index:
     """Reads use memory for facts that cannot have changed. Writes return after the commit.
 
     Args:
-        database: has the tables of `schema.INDEX`.
+        store: an open store, which has the index. None: the index is in memory, for one process.
     """
 
-    def __init__(self, database: TransactionRunner) -> None:
-        self._database = database
+    def __init__(self, store: Store | None) -> None:
+        self._store = store
+        self._memory = InMemory()
         self._upstreams: LRU[str, Owner] = LRU(MAX_REMEMBERED)
 
-    @classmethod
-    def of(cls, store: Store | None) -> Self:
-        """The index in the folder of a store, which several processes may share. Without a store, it is in memory."""
-        if store is None:
-            return cls(InMemory())
-        return cls(SQLite(store.path / FILE, "full" if store.blob_folder.syncs else "off", store.modes, INDEX))
-
-    @staticmethod
-    def exists(folder: Path) -> bool:
-        """Whether the folder of a store has the index of a cache."""
-        return (folder / FILE).exists()
-
     async def open(self) -> None:
-        await self._database.open()
+        if self._store is None:
+            await self._memory.open()
 
     async def close(self) -> None:
-        await self._database.close()
+        await self._memory.close()
+
+    def now(self) -> float:
+        """Seconds since 1970, by the clock that all nodes share. Any thread may call it."""
+        return time.time() if self._store is None else self._store.database.now()
 
     # Owners
 
@@ -75,13 +65,13 @@ class Index:
         if known is not None:
             return known, False
         # Durable: without an owner, fetched contents would look pushed after a power cut, and would never be refreshed.
-        found, is_new = await self._database.write(partial(queries.claim, repository, owner))
+        found, is_new = await self._take(partial(queries.claim, repository, owner), durable=True)
         self._remember(repository, found)
         return found, is_new
 
     async def release(self, repositories: Iterable[str]) -> None:
         """Remove the owner of local repositories."""
-        await self._write(partial(queries.release, repositories))
+        await self._free(partial(queries.release, list(repositories)))
 
     async def owned(self, owner: Owner, after: str, limit: int) -> list[str]:
         """Repositories of an owner, in order, after a name."""
@@ -90,29 +80,32 @@ class Index:
     # Contents
 
     async def add(self, content: Content, repository: str, size: int) -> None:
-        """Record that a repository has a content, which takes `size` bytes."""
-        now = time.time_ns()
-        await self._write(partial(queries.add, content, repository, size, now / 1e9, now))
+        """Record that a repository has a content, which takes `size` bytes. Skips what the store has lost meanwhile."""
+        now = self.now()
+        if self._store is None:
+            await self._free(partial(queries.add, content, (repository,), size, now, int(now * 1e9)))
+        else:
+            await self._free(partial(add_held, content, repository, size, now, int(now * 1e9)))
 
-    async def forget(self, kept: Iterable[Kept]) -> None:
+    async def forget(self, kept: Sequence[Kept]) -> None:
         """Remove contents, except those that were added again since they were read."""
-        await self._write(partial(queries.forget, kept))
+        await self._free(partial(queries.forget, kept))
 
-    async def leave(self, kept: Kept, repositories: Iterable[str]) -> None:
+    async def leave(self, kept: Kept, repositories: Collection[str]) -> None:
         """Remove a content from some repositories, unless it was added again since it was read."""
-        await self._write(partial(queries.leave, kept, repositories))
+        await self._free(partial(queries.leave, kept, repositories))
 
-    async def remove(self, content: Content, repositories: Iterable[str]) -> bool:
+    async def remove(self, content: Content, repositories: Sequence[str]) -> bool:
         """Remove a content from some repositories. Returns whether it was in no other."""
-        return await self._write(partial(queries.remove, content, repositories))
+        return await self._free(partial(queries.remove, content, repositories))
 
     async def leave_alone(self, repository: str) -> None:
         """Remove all records of a repository's contents."""
-        await self._write(partial(queries.leave_alone, repository))
+        await self._free(partial(queries.leave_alone, repository))
 
     async def note_uses(self, uses: Mapping[Content, float]) -> None:
         """Record the last uses of contents."""
-        await self._write(partial(queries.note_uses, uses))
+        await self._take(partial(queries.note_uses, uses))
 
     async def total(self) -> int:
         """Bytes of all contents that are kept."""
@@ -126,9 +119,9 @@ class Index:
         """Contents by row id, after the id `after`."""
         return await self._database.read(queries.kept_after(after, limit))
 
-    async def known(self, contents: Sequence[Content], repository: str) -> set[Content]:
-        """Those of the contents that are recorded for a repository."""
-        return await self._database.read(queries.known(contents, repository))
+    async def known(self, kind: Kind, digests: Sequence[str], repository: str) -> set[str]:
+        """The digests of those contents that are recorded for a repository."""
+        return await self._database.read(queries.known(kind, digests, repository))
 
     async def repository_with(self, digest: str) -> str | None:
         """A repository that has this blob."""
@@ -137,63 +130,35 @@ class Index:
     # Tags
 
     async def checked(self, repository: str, tag: str) -> float:
-        """The time of the last answer of upstream about a tag, in seconds since 1970; 0 for never."""
+        """The time of the last answer of upstream about a tag, by `now`; 0 for never."""
         return await self._database.read(queries.checked(repository, tag))
 
     async def check_tag(self, repository: str, tag: str, digest: str, now: float) -> None:
         """Record upstream's answer about a tag."""
-        await self._write(partial(queries.check_tag, repository, tag, digest, now))
+        await self._take(partial(queries.check_tag, repository, tag, digest, now))
 
     async def forget_tag(self, repository: str, tag: str) -> None:
         """Forget upstream's answer about a tag."""
-        await self._write(partial(queries.forget_tag, repository, tag))
+        await self._free(partial(queries.forget_tag, repository, tag))
 
-    async def _write(self, make: Callable[[], Transaction[Result]]) -> Result:
-        # Not synced: after a power cut, lost entries are restored when the cache is opened.
-        return await self._database.write(make, durable=False)
+    @property
+    def _database(self) -> TransactionRunner:
+        return self._memory if self._store is None else self._store.database
+
+    async def _take(self, make: Callable[[], Transaction[Result]], *, durable: bool = False) -> Result:
+        """Run a transaction that needs space. What is not durable and lost is restored when the cache is opened."""
+        if self._store is None:
+            return await self._memory.write(make)
+        return await self._store.upkeep.take(make, durable=durable)
+
+    async def _free(self, make: Callable[[], Transaction[Result]]) -> Result:
+        """Run a transaction that must succeed on a full disk too, because it corrects the accounts."""
+        if self._store is None:
+            return await self._memory.write(make)
+        return await self._store.upkeep.free(make, durable=False)
 
     def _remember(self, repository: str, owner: Owner | None) -> Owner | None:
         if owner == "upstream":
             # An upstream owner never changes, and each read needs it. A failed push may remove the owner "local".
             self._upstreams.put(repository, owner)
         return owner
-
-
-class InMemory:
-    """A `TransactionRunner` in memory, for one process. It never waits, so the SQL runs on the event loop."""
-
-    def __init__(self) -> None:
-        self._connection: sqlite3.Connection | None = None
-
-    async def open(self) -> None:
-        connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
-        connection.execute("PRAGMA foreign_keys = ON")
-        for steps in INDEX.migrations:
-            for step in steps:
-                assert isinstance(step, str)
-                connection.execute(step)
-        self._connection = connection
-
-    async def close(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
-
-    async def read(self, transaction: Transaction[Result]) -> Result:
-        return drive(self._opened(), transaction)
-
-    async def write(self, make: Callable[[], Transaction[Result]], *, durable: bool = True) -> Result:
-        connection = self._opened()
-        connection.execute("BEGIN")
-        try:
-            result = drive(connection, make())
-        except BaseException:
-            connection.execute("ROLLBACK")
-            raise
-        connection.execute("COMMIT")
-        return result
-
-    def _opened(self) -> sqlite3.Connection:
-        if self._connection is None:
-            raise RuntimeError("the cache is not open: use it in `async with`")
-        return self._connection

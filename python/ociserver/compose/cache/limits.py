@@ -17,5 +17,8 @@ ANSWER_TIMEOUT_S: Final = 15.0
 FOLDER: Final = "downloads"
 """Name of the folder of lock files in the folder of a store."""
 
+MAX_SPOOLED: Final = 8 * 1024**3
+"""Bytes of the temporary files of one process: those of blobs that are fetched into a bucket, or are not kept."""
+
 ATTEMPTS: Final = 3
 """Attempts to fetch a manifest that is evicted before it can be read."""

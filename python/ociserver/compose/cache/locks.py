@@ -22,7 +22,7 @@ from typing import Final, TypeVar
 from ociserver._core import digest_of
 from ociserver.backlog import call_threadsafe
 from ociserver.cancellation import finish
-from ociserver.store.modes import PRIVATE, Modes
+from ociserver.compose.cache.local import Folder
 
 __all__ = ["Followed", "Lock", "Locks"]
 
@@ -68,15 +68,15 @@ class Lock:
     """The lock of one name. Without a folder, no other process can hold it.
 
     Args:
-        path: of its file.
+        folder: has its file.
+        name: of the file.
         pool: runs calls that may wait for the disk.
-        modes: of the file.
     """
 
-    def __init__(self, path: Path | None, pool: ThreadPoolExecutor | None = None, modes: Modes = PRIVATE) -> None:
-        self._path = path
+    def __init__(self, folder: Folder | None, name: str = "", pool: ThreadPoolExecutor | None = None) -> None:
+        self._folder = folder
+        self._path = None if folder is None else folder.path / name
         self._pool = pool
-        self._modes = modes
         self._fd = -1
         self.left = b""
         """The note that a killed holder has left. Known while this lock is held."""
@@ -90,9 +90,10 @@ class Lock:
         """Take the lock if it is free."""
         if self._path is None:
             return True
-        path, pool, mode = self._path, self._pool, self._modes.file
+        path, pool, folder = self._path, self._pool, self._folder
         assert pool
-        taking = asyncio.get_running_loop().run_in_executor(pool, lambda: _taken(path, mode))
+        assert folder
+        taking = asyncio.get_running_loop().run_in_executor(pool, lambda: _taken(path, folder))
         return self._is_held_by(await finish(taking, _close_all))
 
     async def hold(self) -> None:
@@ -157,18 +158,16 @@ class Locks:
 
     Args:
         folder: shared by the processes; None if there is only this process.
-        modes: of the folder and its files.
     """
 
-    def __init__(self, folder: Path | None, modes: Modes = PRIVATE) -> None:
+    def __init__(self, folder: Folder | None) -> None:
         self._folder = folder
         self._pool: ThreadPoolExecutor | None = None
-        self._modes = modes
 
     async def open(self) -> None:
         """Create the folder."""
         if self._folder is not None:
-            self._modes.make_folder(self._folder)
+            self._folder.make()
             self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="ociserver-cache")
 
     async def close(self) -> None:
@@ -182,7 +181,7 @@ class Locks:
         if self._folder is None:
             return Lock(None)
         name = digest_of("\0".join(names).encode(), "sha256").partition(":")[2]
-        return Lock(self._folder / name, self._pool, self._modes)
+        return Lock(self._folder, name, self._pool)
 
     @asynccontextmanager
     async def hold(self, *names: str, wait_s: float = HOLD_S) -> AsyncIterator[None]:
@@ -202,9 +201,9 @@ class Locks:
         if folder is None or pool is None:
             return
         loop = asyncio.get_running_loop()
-        names = await loop.run_in_executor(pool, lambda: {path.stem for path in folder.iterdir()})
+        names = await loop.run_in_executor(pool, lambda: {path.stem for path in folder.path.iterdir()})
         for name in names:
-            lock = Lock(folder / name, pool, self._modes)
+            lock = Lock(folder, name, pool)
             if await lock.try_hold():
                 try:
                     yield lock
@@ -212,13 +211,16 @@ class Locks:
                     lock.release()
 
 
-def _taken(path: Path, mode: int) -> tuple[int, bytes] | None:
+def _taken(path: Path, folder: Folder) -> tuple[int, bytes] | None:
     """Create and lock a lock's file. Returns its descriptor and the note in it; None if another process holds it."""
     while True:
         try:
-            fd = _opened(path, os.O_RDWR | os.O_CREAT, fcntl.LOCK_EX | fcntl.LOCK_NB, mode)
+            fd = _opened(path, os.O_RDWR | os.O_CREAT, fcntl.LOCK_EX | fcntl.LOCK_NB, folder.modes.file)
         except BlockingIOError:
             return None
+        except FileNotFoundError:
+            folder.make()  # a program that cleans up temporary folders has deleted it
+            continue
         # The last holder may have deleted the file between the two calls. Then no other process would see this lock.
         if _names(path, fd):
             left = os.pread(fd, NOTE_SIZE, 0).rstrip()

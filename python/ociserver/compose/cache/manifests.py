@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Awaitable, Callable, Hashable
 from contextlib import nullcontext, suppress
 from typing import Final, TypeVar
@@ -107,7 +106,7 @@ class Manifests:
 
     def _is_young(self, checked: float | None) -> bool:
         # A time in the future means that the clock was set back.
-        return checked is not None and checked <= time.time() < checked + self._tag_lifetime
+        return checked is not None and checked <= self._index.now() < checked + self._tag_lifetime
 
     async def _revalidate(self, route: Route, tag: str) -> None:
         upstream = route.upstream
@@ -199,7 +198,7 @@ class Manifests:
         return await _succeeds(lambda: self._local.resolve_tag(route.repository, tag))
 
     async def _note(self, route: Route, tag: str, digest: str) -> None:
-        now = time.time()
+        now = self._index.now()
         await self._index.check_tag(route.repository, tag, digest, now)
         self._checked.put((route.repository, tag), now)
 

@@ -22,7 +22,8 @@ class Note:
         size: of the blob, in bytes.
         media_type: of the blob, from upstream.
         repository: its name in the local registry.
-        upload: the id of the upload whose file is written; empty for the spool file of the lock.
+        upload: the id of the upload in the local registry; empty if the blob is not kept. If this upload has no file,
+            the bytes are in the spool file of the lock.
     """
 
     state: Stage

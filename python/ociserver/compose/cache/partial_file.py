@@ -13,11 +13,11 @@ from ociserver.backlog import wait_until_below, wait_until_called
 from ociserver.cancellation import finish
 from ociserver.compose.cache.upstream import wrong_content
 from ociserver.errors import OCIError
-from ociserver.interface import Backend, BlobWriter
-from ociserver.store import Store
+from ociserver.interface import BlobWriter
+from ociserver.store.blob_folder import BlobFolder
 from ociserver.store.errors import of_disk
 
-__all__ = ["GrowingFile", "PartialFile", "Spool", "SpooledUpload", "StoreUpload", "store_of"]
+__all__ = ["GrowingFile", "PartialFile", "Spool", "SpooledUpload", "StoreUpload"]
 
 MOST: Final = 1024 * 1024
 """High-water mark in bytes of what is not yet in a spool. Above it, the writer waits until half of it is left."""
@@ -93,15 +93,15 @@ class PartialFile(Protocol):
 
 
 class StoreUpload:
-    """An upload of a store. Other processes can read its file, too.
+    """An upload of a store with files. Other processes can read its file, too.
 
     Args:
-        store: has the upload.
+        folder: has the file.
         writer: writes to it.
     """
 
-    def __init__(self, store: Store, writer: BlobWriter) -> None:
-        self._path = store.blob_folder.path(writer.id)
+    def __init__(self, folder: BlobFolder, writer: BlobWriter) -> None:
+        self._path = folder.path(writer.id)
         self._writer = writer
         self._given = False
 
@@ -199,18 +199,20 @@ class Spool:
 
 
 class SpooledUpload:
-    """An upload of a registry that is not a store, with a spool to read from.
+    """An upload of a registry that has no file to read from, with a spool for that.
 
     Args:
         writer: writes to the upload.
         spool: gets the same bytes.
     """
 
-    upload = ""
-
     def __init__(self, writer: BlobWriter, spool: Spool) -> None:
         self._writer = writer
         self._spool = spool
+
+    @property
+    def upload(self) -> str:
+        return self._writer.id
 
     def growing(self) -> GrowingFile | None:
         return self._spool.growing()
@@ -230,16 +232,6 @@ class SpooledUpload:
             await self._writer.cancel()
         finally:
             await self._spool.discard()
-
-
-def store_of(backend: Backend) -> Store | None:
-    """The store that a backend is or wraps; None if there is none."""
-    while not isinstance(backend, Store):
-        inner = getattr(backend, "inner", None)
-        if not isinstance(inner, Backend):
-            return None
-        backend = inner
-    return backend
 
 
 async def _commit(writer: BlobWriter, digest: str) -> None:

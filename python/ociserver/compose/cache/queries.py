@@ -1,12 +1,16 @@
-"""The SQL of the index. Each function is one transaction."""
+"""The SQL of the index. Each function is one transaction.
+
+Several nodes may write to the index. Whoever changes which contents there are, or their sizes, locks the row with the
+total first. So these transactions run one after another, and the total is right.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
-from ociserver.store.transaction import Row, Transaction
+from ociserver.store.transaction import Row, Statement, Transaction
 
 __all__ = [
     "Content",
@@ -24,6 +28,7 @@ __all__ = [
     "least_used",
     "leave",
     "leave_alone",
+    "locked_total",
     "note_uses",
     "owned_after",
     "owner_of",
@@ -38,9 +43,7 @@ Owner = Literal["upstream", "local"]
 
 Kind = Literal["blob", "manifest"]
 
-_DELETE_UNLESS_KEPT: Final = (
-    "DELETE FROM kept WHERE id = ? AND NOT EXISTS (SELECT 1 FROM kept_in WHERE kept_id = ?) RETURNING id"
-)
+_LOCK: Final[Statement] = ("{SELECT 1 FROM cache_total FOR UPDATE}", ())
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +63,7 @@ class Kept:
     Args:
         id: of its row.
         content: the content.
-        size: bytes that it takes on the disk.
+        size: bytes that it takes on the disk or in the bucket.
         added: when it was added last, in nanoseconds since 1970.
         repositories: that have it.
     """
@@ -73,133 +76,157 @@ class Kept:
 
 
 def owner_of(repository: str) -> Transaction[Owner | None]:
-    rows = yield "SELECT owner FROM repository WHERE name = ?", (repository,)
+    rows = yield "SELECT owner FROM cache_repositories WHERE name = ?", (repository,)
     return rows[0][0] if rows else None
 
 
 def claim(repository: str, owner: Owner) -> Transaction[tuple[Owner, bool]]:
     """Set the owner of a repository that has none. Returns the owner, and whether this call has set it."""
-    rows = yield (
-        "INSERT INTO repository (name, owner) VALUES (?, ?) ON CONFLICT DO NOTHING RETURNING owner",
-        (repository, owner),
-    )
-    if rows:
-        return owner, True
-    found = yield from owner_of(repository)
-    assert found
-    return found, False
+    while True:
+        rows = yield (
+            "INSERT INTO cache_repositories (name, owner) VALUES (?, ?) ON CONFLICT DO NOTHING RETURNING owner",
+            (repository, owner),
+        )
+        if rows:
+            return owner, True
+        found = yield from owner_of(repository)
+        if found is not None:
+            return found, False
+        # Another node has just released it.
 
 
 def release(repositories: Iterable[str]) -> Transaction[None]:
     """Remove the owner of local repositories."""
-    for repository in repositories:
-        yield "DELETE FROM repository WHERE name = ? AND owner = 'local'", (repository,)
+    for repository in sorted(repositories):
+        yield "DELETE FROM cache_repositories WHERE name = ? AND owner = 'local'", (repository,)
 
 
 def owned_after(owner: Owner, name: str, limit: int) -> Transaction[list[str]]:
     """Repositories of an owner, in order, after a name."""
     rows = yield (
-        "SELECT name FROM repository WHERE owner = ? AND name > ? ORDER BY name LIMIT ?",
+        "SELECT name FROM cache_repositories WHERE owner = ? AND name > ? ORDER BY name LIMIT ?",
         (owner, name, limit),
     )
     return [row[0] for row in rows]
 
 
-def add(content: Content, repository: str, size: int, used: float, added: int) -> Transaction[None]:
-    """Record that a repository has a content."""
+def add(content: Content, repositories: Iterable[str], size: int, used: float, added: int) -> Transaction[None]:
+    """Record that repositories have a content."""
+    yield _LOCK
     rows = yield (
-        "INSERT INTO kept (kind, digest, repository, size, used, added) VALUES (?, ?, ?, ?, ?, ?)"
-        " ON CONFLICT (kind, digest, repository) DO UPDATE SET size = excluded.size,"
-        " used = MAX(used, excluded.used), added = excluded.added RETURNING id",
-        (content.kind, content.digest, content.repository, size, used, added),
+        "SELECT id, size FROM cache_contents WHERE kind = ? AND digest = ? AND repository = ?",
+        (content.kind, content.digest, content.repository),
     )
-    yield "INSERT INTO kept_in VALUES (?, ?) ON CONFLICT DO NOTHING", (rows[0][0], repository)
+    if rows:
+        content_id, before = rows[0]
+        yield (
+            "UPDATE cache_contents SET size = ?, added = ?, used = CASE WHEN used < ? THEN ? ELSE used END"
+            " WHERE id = ?",
+            (size, added, used, used, content_id),
+        )
+    else:
+        rows = yield (
+            "INSERT INTO cache_contents (kind, digest, repository, size, used, added) VALUES (?, ?, ?, ?, ?, ?)"
+            " RETURNING id",
+            (content.kind, content.digest, content.repository, size, used, added),
+        )
+        content_id, before = rows[0][0], 0
+    for repository in repositories:
+        yield (
+            "INSERT INTO cache_links (content_id, repository) VALUES (?, ?) ON CONFLICT DO NOTHING",
+            (content_id, repository),
+        )
+    if size != before:
+        yield "UPDATE cache_total SET bytes = bytes + ?", (size - before,)
 
 
 def forget(kept: Iterable[Kept]) -> Transaction[None]:
     """Remove contents, except those that were added again since they were read."""
-    for one in kept:
-        yield "DELETE FROM kept WHERE id = ? AND added = ?", (one.id, one.added)
+    yield _LOCK
+    yield from _delete(("id = ? AND added = ?", (one.id, one.added)) for one in kept)
 
 
 def leave(kept: Kept, repositories: Iterable[str]) -> Transaction[None]:
     """Remove a content from some repositories, unless it was added again since it was read."""
+    yield _LOCK
     for repository in repositories:
         yield (
-            "DELETE FROM kept_in WHERE kept_id = ? AND repository = ?"
-            " AND EXISTS (SELECT 1 FROM kept WHERE id = ? AND added = ?)",
+            "DELETE FROM cache_links WHERE content_id = ? AND repository = ?"
+            " AND EXISTS (SELECT 1 FROM cache_contents WHERE id = ? AND added = ?)",
             (kept.id, repository, kept.id, kept.added),
         )
 
 
 def remove(content: Content, repositories: Iterable[str]) -> Transaction[bool]:
     """Remove a content from some repositories. Returns whether it was in no other."""
+    yield _LOCK
     rows = yield (
-        "SELECT id FROM kept WHERE kind = ? AND digest = ? AND repository = ?",
+        "SELECT id FROM cache_contents WHERE kind = ? AND digest = ? AND repository = ?",
         (content.kind, content.digest, content.repository),
     )
     if not rows:
         return False
-    kept_id = rows[0][0]
     for repository in repositories:
-        yield "DELETE FROM kept_in WHERE kept_id = ? AND repository = ?", (kept_id, repository)
-    rows = yield _DELETE_UNLESS_KEPT, (kept_id, kept_id)
-    return bool(rows)
+        yield "DELETE FROM cache_links WHERE content_id = ? AND repository = ?", (rows[0][0], repository)
+    return bool((yield from _delete_unlinked([rows[0][0]])))
 
 
 def leave_alone(repository: str) -> Transaction[None]:
     """Remove all records of a repository's contents."""
-    rows = yield "DELETE FROM kept_in WHERE repository = ? RETURNING kept_id", (repository,)
-    for (kept_id,) in rows:
-        yield _DELETE_UNLESS_KEPT, (kept_id, kept_id)
+    yield _LOCK
+    rows = yield "DELETE FROM cache_links WHERE repository = ? RETURNING content_id", (repository,)
+    yield from _delete_unlinked([row[0] for row in rows])
 
 
 def note_uses(uses: Mapping[Content, float]) -> Transaction[None]:
     """Record the last uses of contents. Skips contents without an entry."""
-    for content, used in uses.items():
+    # In one order: several nodes do this at the same time.
+    for content, used in sorted(uses.items(), key=lambda use: (use[0].digest, use[0].kind, use[0].repository)):
         yield (
-            "UPDATE kept SET used = ? WHERE kind = ? AND digest = ? AND repository = ? AND used < ?",
+            "UPDATE cache_contents SET used = ? WHERE kind = ? AND digest = ? AND repository = ? AND used < ?",
             (used, content.kind, content.digest, content.repository, used),
         )
 
 
 def total() -> Transaction[int]:
     """Bytes of all contents."""
-    rows = yield "SELECT bytes FROM total", ()
+    rows = yield "SELECT bytes FROM cache_total", ()
     size: int = rows[0][0]
     return size
 
 
+def locked_total() -> Transaction[int]:
+    """Bytes of all contents. No content is added or removed before the end of the transaction."""
+    yield _LOCK
+    return (yield from total())
+
+
 def least_used(limit: int) -> Transaction[list[Kept]]:
     """The least recently used contents, in this order."""
-    rows = yield f"SELECT {_COLUMNS} FROM kept k ORDER BY k.used LIMIT ?", (limit,)
-    return _kept(rows)
+    return (yield from _kept("SELECT * FROM cache_contents ORDER BY used, id LIMIT ?", (limit,), "used, k.id"))
 
 
-def kept_after(kept_id: int, limit: int) -> Transaction[list[Kept]]:
-    """Contents by row id, after the id `kept_id`."""
-    rows = yield f"SELECT {_COLUMNS} FROM kept k WHERE k.id > ? ORDER BY k.id LIMIT ?", (kept_id, limit)
-    return _kept(rows)
+def kept_after(content_id: int, limit: int) -> Transaction[list[Kept]]:
+    """Contents by row id, after the id `content_id`."""
+    page = "SELECT * FROM cache_contents WHERE id > ? ORDER BY id LIMIT ?"
+    return (yield from _kept(page, (content_id, limit), "id"))
 
 
-def known(contents: Sequence[Content], repository: str) -> Transaction[set[Content]]:
+def known(kind: Kind, digests: Sequence[str], repository: str) -> Transaction[set[str]]:
     """Those of the contents that are recorded for a repository."""
-    found: set[Content] = set()
-    for content in contents:
-        rows = yield (
-            "SELECT 1 FROM kept k JOIN kept_in i ON i.kept_id = k.id"
-            " WHERE k.kind = ? AND k.digest = ? AND k.repository = ? AND i.repository = ?",
-            (content.kind, content.digest, content.repository, repository),
-        )
-        if rows:
-            found.add(content)
-    return found
+    marks = ", ".join("?" * len(digests))
+    rows = yield (
+        "SELECT k.digest FROM cache_contents k JOIN cache_links l ON l.content_id = k.id"
+        f" WHERE k.kind = ? AND k.repository = ? AND l.repository = ? AND k.digest IN ({marks})",
+        (kind, "" if kind == "blob" else repository, repository, *digests),
+    )
+    return {digest for (digest,) in rows}
 
 
 def repository_with(digest: str) -> Transaction[str | None]:
     """A repository that has this blob."""
     rows = yield (
-        "SELECT i.repository FROM kept k JOIN kept_in i ON i.kept_id = k.id"
+        "SELECT l.repository FROM cache_contents k JOIN cache_links l ON l.content_id = k.id"
         " WHERE k.kind = 'blob' AND k.digest = ? AND k.repository = '' LIMIT 1",
         (digest,),
     )
@@ -208,14 +235,14 @@ def repository_with(digest: str) -> Transaction[str | None]:
 
 def checked(repository: str, tag: str) -> Transaction[float]:
     """The time of the last answer of upstream about a tag, in seconds since 1970; 0 for never."""
-    rows = yield "SELECT checked FROM tag WHERE repository = ? AND tag = ?", (repository, tag)
+    rows = yield "SELECT checked FROM cache_tags WHERE repository = ? AND tag = ?", (repository, tag)
     return float(rows[0][0]) if rows else 0.0
 
 
 def check_tag(repository: str, tag: str, digest: str, now: float) -> Transaction[None]:
     """Record upstream's answer about a tag."""
     yield (
-        "INSERT INTO tag (repository, tag, digest, checked) VALUES (?, ?, ?, ?)"
+        "INSERT INTO cache_tags (repository, tag, digest, checked) VALUES (?, ?, ?, ?)"
         " ON CONFLICT (repository, tag) DO UPDATE SET digest = excluded.digest, checked = excluded.checked",
         (repository, tag, digest, now),
     )
@@ -223,18 +250,49 @@ def check_tag(repository: str, tag: str, digest: str, now: float) -> Transaction
 
 def forget_tag(repository: str, tag: str) -> Transaction[None]:
     """Forget upstream's answer about a tag."""
-    yield "DELETE FROM tag WHERE repository = ? AND tag = ?", (repository, tag)
+    yield "DELETE FROM cache_tags WHERE repository = ? AND tag = ?", (repository, tag)
 
 
-_COLUMNS = (
-    "k.id, k.kind, k.digest, k.repository, k.size, k.added,"
-    # A repository's name contains no space.
-    " (SELECT GROUP_CONCAT(i.repository, ' ') FROM kept_in i WHERE i.kept_id = k.id)"
-)
-
-
-def _kept(rows: list[Row]) -> list[Kept]:
+def _kept(page: str, parameters: tuple[Any, ...], order: str) -> Transaction[list[Kept]]:
+    """The contents of a page. One statement reads them and their repositories, so that they belong together."""
+    rows = yield (
+        "SELECT k.id, k.kind, k.digest, k.repository, k.size, k.added, l.repository"
+        f" FROM ({page}) AS k LEFT JOIN cache_links l ON l.content_id = k.id ORDER BY k.{order}, l.repository",
+        parameters,
+    )
+    pages: dict[int, tuple[Row, list[str]]] = {}
+    for row in rows:
+        repositories = pages.setdefault(row[0], (row, []))[1]
+        if row[6] is not None:
+            repositories.append(row[6])
     return [
-        Kept(number, Content(kind, digest, repository), size, added, tuple((names or "").split()))
-        for number, kind, digest, repository, size, added, names in rows
+        Kept(number, Content(kind, digest, repository), size, added, tuple(repositories))
+        for (number, kind, digest, repository, size, added, _), repositories in pages.values()
     ]
+
+
+def _delete_unlinked(content_ids: Sequence[int]) -> Transaction[int]:
+    return (
+        yield from _delete(
+            ("id = ? AND NOT EXISTS (SELECT 1 FROM cache_links WHERE content_id = ?)", (one, one))
+            for one in content_ids
+        )
+    )
+
+
+def _delete(conditions: Iterable[Statement]) -> Transaction[int]:
+    """Delete contents, and the records of their tags. Returns how many there were."""
+    count = freed = 0
+    for condition, parameters in conditions:
+        rows = yield (
+            f"DELETE FROM cache_contents WHERE {condition} RETURNING kind, repository, digest, size",
+            parameters,
+        )
+        for kind, repository, digest, size in rows:
+            count += 1
+            freed += size
+            if kind == "manifest":
+                yield "DELETE FROM cache_tags WHERE repository = ? AND digest = ?", (repository, digest)
+    if freed:
+        yield "UPDATE cache_total SET bytes = bytes - ?", (freed,)
+    return count

@@ -6,6 +6,8 @@ import asyncio
 import logging
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
+from typing import Final
 
 from ociserver.compose.cache import accounts
 from ociserver.compose.cache.blobs import Blobs
@@ -14,10 +16,14 @@ from ociserver.compose.cache.index import Index
 from ociserver.compose.cache.locks import Locks
 from ociserver.store import Store
 from ociserver.store.collect import unknown_files
+from ociserver.store.transaction import LeaseHeldError
 
 __all__ = ["Tidying"]
 
-_OLD_FOLDER = "filling"
+LEASE: Final = "tidying"
+"""The lease of the process or node that does it."""
+
+_OLD_FOLDER: Final = "filling"
 """Name of the folder of lock files in earlier versions."""
 
 _log = logging.getLogger("ociserver")
@@ -62,15 +68,16 @@ class Tidying:
     async def _run(self, store: Store) -> None:
         async for lock in self._locks.abandoned():
             await self._blobs.clear(lock)
-        turn = self._locks.lock("tidying")
-        if not await turn.try_hold():
-            return  # another process does it
-        try:
+        with suppress(LeaseHeldError):  # another process or node does it
+            async with store.database.lease(LEASE):
+                await self._correct(store)
+        await self._eviction.make_room()
+
+    async def _correct(self, store: Store) -> None:
+        if store.has_folder:
             await asyncio.to_thread(shutil.rmtree, store.path / _OLD_FOLDER, ignore_errors=True)
-            await accounts.settle(store, self._index)
-            await accounts.adopt(store, self._index, self._eviction.takes, self._is_local)
+        await accounts.settle(store, self._index)
+        await accounts.adopt(store, self._index, self._eviction.takes, self._is_local)
+        if store.has_files:  # a bucket is not listed; collection deletes what is recorded
             async for _, files in unknown_files(store):
                 await store.blobs.delete([file.key for file in files])
-        finally:
-            turn.release()
-        await self._eviction.make_room()
