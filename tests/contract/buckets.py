@@ -26,7 +26,9 @@ def fresh_bucket() -> ObjectStorage:
 
 @functools.cache
 def _store() -> Versity:
-    stack = ExitStack()
-    atexit.register(stack.close)
-    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ociserver-bucket-")))
-    return stack.enter_context(versity(folder))
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ociserver-bucket-")))
+        store = stack.enter_context(versity(folder))
+        # Last, so that it runs before what the store has registered (`tests.support.lifeline`) ends.
+        atexit.register(stack.pop_all().close)
+    return store
