@@ -21,9 +21,8 @@ and then acts locks first, and looks in the next statement. (The statement that 
 - Where two transactions may insert the same row, the INSERT says ON CONFLICT.
 
 The order is: the total of a cache (`compose.cache.queries`); then copies, by digest; then links; then repositories.
-The push of a manifest and the deletion of a repository
-begin with the repository, so they can meet others in a deadlock. The database then undoes one of the two transactions,
-which runs again.
+The push of a manifest and the deletion of a repository begin with the repository, so they can meet others in a
+deadlock. The database then undoes one of the two transactions, which runs again.
 """
 
 from __future__ import annotations
