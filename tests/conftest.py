@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Generator, Iterator
 from typing import Final
 
 import pytest
 
+from ociserver.cli.workers import CORES_EACH
 from tests.support.bucket import Versity, versity
 from tests.support.server import Server
 from tests.support.servers import SETUPS, TWO_NODES, Setup, TwoNodes
@@ -15,6 +17,15 @@ from tests.support.summary import lines
 
 collect_ignore: Final = [] if os.environ.get("FULL_TESTS") else ["test_support_azurite.py"]
 """Only with FULL_TESTS, because its installation takes half a minute."""
+
+
+def _limit_cores() -> None:
+    """Use so few cores that a server has one process by default, because most tests look at that process."""
+    if sys.platform == "linux":
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: 2 * CORES_EACH - 1])
+
+
+_limit_cores()
 
 
 @pytest.fixture(scope="session")
