@@ -43,7 +43,7 @@ UNDO_WAIT_S: Final = 2.0
 CLOSE_WAIT_S: Final = 20.0
 """Seconds in which all connections must be free, and close."""
 
-PAUSES_S: Final = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4)
+PAUSES_S: Final = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
 """Seconds before each new try of a transaction."""
 
 PROBE_S: Final = 1.0
