@@ -16,8 +16,10 @@ from minio import Minio
 from ociserver import Handler, Store
 from ociserver._core import digest_of
 from ociserver.store.objects import calls
+from tests.contract.contents import REPOSITORY, read_blob
 from tests.handler.driver import Reply, request
 from tests.store.objects.conftest import MakeStore
+from tests.store.objects.looking import PART
 from tests.support.bucket import BUCKET, REGION, Versity
 from tests.support.toxic import Toxic, toxic
 
@@ -54,7 +56,7 @@ def network(bucket: Versity, tmp_path: Path) -> Iterator[Toxic]:
 @pytest.fixture
 async def beside(make_store: MakeStore, network: Toxic) -> AsyncIterator[tuple[Store, Handler]]:
     """A store whose bucket is behind the bad network."""
-    store = make_store(port=network.port)
+    store = make_store(port=network.port, retry_s=REACHED_S)
     async with Handler(store) as handler:
         assert (await push(handler, CONTENT)).status == 201
         yield store, handler
@@ -96,6 +98,24 @@ async def test_a_bucket_that_hangs(network: Toxic, beside: tuple[Store, Handler]
     await until(store, is_reachable=True)
     assert (await pull(registry)).body == CONTENT
     assert (await push(registry, os.urandom(20_000))).status == 201
+
+
+async def test_what_has_begun_goes_on(network: Toxic, beside: tuple[Store, Handler]) -> None:
+    """A short outage costs an upload and a download nothing, also if others are refused meanwhile."""
+    store, registry = beside
+    content = os.urandom(PART + 20_000)
+    upload = await store.push_blob_chunked(REPOSITORY)
+    await upload.write(content)
+    with network.down():
+        waiting = asyncio.ensure_future(pull(registry))
+        await until(store, is_reachable=False)
+        committing = asyncio.ensure_future(upload.commit(digest_of(content)))
+        check_refused(await pull(registry), await push(registry, os.urandom(20_000)))
+    assert (await waiting).body == CONTENT
+    await committing
+    await upload.aclose()
+    await until(store, is_reachable=True)
+    assert await read_blob(store, digest_of(content)) == content
 
 
 async def test_a_slow_call_refuses_nobody(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import json
+import math
 import os
 from collections.abc import Callable
 from typing import Any
@@ -231,3 +233,45 @@ async def test_a_part_size_that_has_changed(store: Store, bucket: Versity, open_
     offset = await go_on(other, upload_id, PART + 5, content[PART + 5 : -1])
     assert await read_blob(store, await finish(store, upload_id, content, content[offset:])) == content
     await assert_known(store, bucket)
+
+
+async def test_a_state_of_a_newer_version(store: Store, bucket: Versity) -> None:
+    """A node of the version before continues the upload during an upgrade."""
+    content = os.urandom(PART + 12_345)
+    upload_id = await start(store, content[:-1])
+    ((state,),) = await rows(store, "SELECT state FROM uploads WHERE id = ?", upload_id)
+    newer = json.dumps({**json.loads(state), "added": 1}).encode()
+    await change(store, "UPDATE uploads SET state = ? WHERE id = ?", newer, upload_id)
+    assert await read_blob(store, await finish(store, upload_id, content, content[-1:])) == content
+    await assert_known(store, bucket)
+
+
+async def test_more_parts_than_a_bucket_takes(store: Store, bucket: Versity, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ociserver.store.objects.upload.MAX_PARTS", 2)
+    content = os.urandom(2 * PART)
+    upload_id = await start(store, content[:-2])
+    with pytest.raises(OCIError, match="less than 10485760 bytes") as raised:
+        await finish(store, upload_id, content, content[-2:])
+    assert (raised.value.code, raised.value.status) == ("SIZE_INVALID", 413)
+    content = content[:-1]
+    assert await read_blob(store, await finish(store, upload_id, content, content[-1:])) == content
+
+
+@pytest.mark.parametrize(
+    "part_size, first, expected",
+    [
+        (2 * PART, 20_000, math.ceil(PART / 20_000) * 20_000),
+        (2 * PART, PART, PART),
+        (20 * PART, PART, 10 * PART),
+        (20 * PART, 11 * PART, 11 * PART),
+    ],
+)
+async def test_the_first_request_decides_the_size_of_parts(
+    open_store: Callable[..., Any], part_size: int, first: int, expected: int
+) -> None:
+    """But they are not so small that half of the largest blob would not fit."""
+    store = await open_store(part_size=part_size)
+    ((state,),) = await rows(
+        store, "SELECT state FROM uploads WHERE id = ?", await start(store, b"a" * (first - 1), b"b")
+    )
+    assert json.loads(state)["part_size"] == expected

@@ -81,6 +81,7 @@ class BlobObjects:
     # Contents that the metadata names
 
     async def read(self, key: str, descriptor: Descriptor, start: int, stop: int) -> BlobReader | None:
+        self._call.check()
         reading = await self._access.begin_to_read(key, start, stop, descriptor.size)
         if reading is not None:
             return ObjectReader(self._bucket, self._call, key, descriptor, reading, (start, stop))
@@ -97,7 +98,7 @@ class BlobObjects:
             return known[0]
         query = {"response-content-type": "application/octet-stream"}
         lifetime = self._settings.url_lifetime_s
-        url = Url(await self._call.go_on(self._bucket.sign, key, lifetime, query))
+        url = Url(await self._call(self._bucket.sign, key, lifetime, query))
         self._urls.put(key, (url, now + lifetime * URL_SHARE))
         return url
 

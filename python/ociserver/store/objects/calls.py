@@ -1,7 +1,10 @@
 """Calls of `ociserver_objects` for asyncio, its errors as clients see them, and whether the bucket answers.
 
-Any call may fail, or wait. After that, a request of another connection reads the marker, which each node may. If that
-fails too, calls are refused at once and need not wait in vain, and the marker is read again and again until it can be.
+A call that fails is tried again for some time. Any call may fail, or wait. After that, a request of another connection
+reads the marker, which each node may. If that fails too, requests of clients are refused at once when they begin to use
+the bucket (`Calls.check`), so that they do not wait in vain, and the marker is read again and again until it can be.
+What has begun goes on: the bucket may answer before its tries end.
+
 So a slow part refuses nobody else. Nor does a refused write, if the credentials can still read: then the node serves
 what it has, and another one could do no more.
 """
@@ -60,26 +63,17 @@ class Calls:
         self._settings = settings
         self._watching: asyncio.Task[None] | None = None
 
-    async def __call__(self, method: Callable[..., None], *arguments: Any) -> Any:
-        """Call a method that reports its end to a callback, and wait for it.
-
-        Raises:
-            OCIError: 503 if the bucket refuses the credentials, or cannot be reached; at once if that is known.
-            ObjectError: the bucket refuses what was asked; NotFound if the multipart upload does not exist.
-        """
-        self.check()
-        return await self.go_on(method, *arguments)
-
     def check(self) -> None:
         """Raises OCIError (503) if it is known that the bucket cannot be used."""
         if self.unavailable is not None:
             raise _refusal(self.unavailable)
 
-    async def go_on(self, method: Callable[..., None], *arguments: Any) -> Any:
-        """As a call, for what may succeed even if new requests to the bucket fail.
+    async def __call__(self, method: Callable[..., None], *arguments: Any) -> Any:
+        """Call a method that reports its end to a callback, and wait for it.
 
         Raises:
-            OCIError, ObjectError: as a call.
+            OCIError: 503 if the bucket refuses the credentials, or cannot be reached.
+            ObjectError: the bucket refuses what was asked; NotFound if the multipart upload does not exist.
         """
         timer = asyncio.get_running_loop().call_later(SLOW_S, self._watch)
         try:

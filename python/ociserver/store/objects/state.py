@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 __all__ = ["ObjectState"]
 
@@ -46,7 +46,7 @@ class ObjectState:
 
     def dump(self) -> bytes:
         """For the row."""
-        fields = {
+        state = {
             "hash": base64.b64encode(self.hash).decode(),
             "part_size": self.part_size,
             "tail": self.tail,
@@ -56,7 +56,7 @@ class ObjectState:
             "etags": self.etags,
             "tail_etag": self.tail_etag,
         }
-        return json.dumps(fields, separators=(",", ":")).encode()
+        return json.dumps(state, separators=(",", ":")).encode()
 
     @classmethod
     def load(cls, state: bytes) -> ObjectState:
@@ -66,8 +66,11 @@ class ObjectState:
             ValueError: it is something else, for example the state of a file.
         """
         try:
-            fields = json.loads(state)
-            saved = base64.b64decode(fields.pop("hash"))
-            return cls(hash=saved, etags=tuple(fields.pop("etags")), **fields)
+            recorded = json.loads(state)
+            # A newer version may have recorded more.
+            known = {field.name: recorded[field.name] for field in fields(cls) if field.name in recorded}
+            known["hash"] = base64.b64decode(known["hash"])
+            known["etags"] = tuple(known["etags"])
+            return cls(**known)
         except (TypeError, KeyError, AttributeError) as error:
             raise ValueError("the state of the upload is not that of objects") from error

@@ -44,7 +44,7 @@ from ociserver.store.objects.access import Access
 from ociserver.store.objects.hold import Hold
 from ociserver.store.objects.settings import LEAST_PART_SIZE
 from ociserver.store.objects.state import ObjectState
-from ociserver_objects import ObjectError, PartWriter
+from ociserver_objects import MAX_PARTS, ObjectError, PartWriter
 
 __all__ = ["ObjectUpload"]
 
@@ -99,6 +99,7 @@ class ObjectUpload:
         self._recorded_size = self.size = size
         if not size:
             return
+        self._access.call.check()
         try:
             self._recorded = self._stored = ObjectState.load(state)
         except ValueError:
@@ -160,6 +161,12 @@ class ObjectUpload:
             raise failure
         if self._parts is None:
             return
+        # The last part, which may be shorter, has a number too.
+        too_many = MAX_PARTS * self._part_size
+        if self._parts.length >= too_many:
+            self._take_back()
+            message = f"this upload must have less than {too_many} bytes: send larger chunks, or all bytes in one"
+            raise OCIError("SIZE_INVALID", message, status=413)
         try:
             self._parts.check()
         except ObjectError as error:
@@ -343,9 +350,12 @@ class ObjectUpload:
         return replace(state, tail=tail, tail_etag=etag)
 
     def _part_size_after(self, size: int) -> int:
-        """The size of parts of which requests with `size` bytes fill a whole number, or several fill one."""
-        fitting = math.ceil(LEAST_PART_SIZE / size) * size
-        return min(fitting, self._part_size)
+        """The size of parts that requests with `size` bytes fill exactly.
+
+        It is at least half of the usual size, because the number of parts bounds the blob.
+        """
+        least = max(LEAST_PART_SIZE, self._part_size // 2)
+        return min(math.ceil(least / size) * size, self._part_size)
 
     async def _put_tail(self, parts: PartWriter) -> str:
         key = await self._record_object()
