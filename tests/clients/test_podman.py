@@ -13,7 +13,10 @@ import pytest
 from tests.support.client import Client
 from tests.support.images import LAYER, Layout, digest_of, random_bytes, tar_of
 from tests.support.server import Server
+from tests.support.servers import SEVERAL_PROCESSES
 from tests.support.tap import Exchange, tapped
+
+pytestmark = pytest.mark.parametrize("server", SEVERAL_PROCESSES, ids=lambda setup: setup.name, indirect=True)
 
 # Maximum number of ranges that the client sends in one request. If it needs more parts, it also fetches some gaps.
 # (Its limit is 1,024, but it joins two of those.)
@@ -22,7 +25,7 @@ MOST_RANGES = 1023
 SIZE = 1200
 
 
-def test_partial_pull(store: Server, podman: Client, tmp_path: Path) -> None:
+def test_partial_pull(server: Server, podman: Client, tmp_path: Path) -> None:
     if os.geteuid() != 0:
         # CI runs as root. Other users may not make the mounts of the storage.
         pytest.skip("the storage mounts its layers, which needs root")
@@ -32,11 +35,11 @@ def test_partial_pull(store: Server, podman: Client, tmp_path: Path) -> None:
     layout, repository = Layout(tmp_path / "in"), "podman/partial"
     for tag, contents in (("some", some), ("all", files)):
         _image(layout, tag, contents)
-        podman.run("push", f"{layout.path}:{tag}", f"{store.address}/{repository}:{tag}")
+        podman.run("push", f"{layout.path}:{tag}", f"{server.address}/{repository}:{tag}")
 
     storage = tmp_path / "storage"
-    assert podman.json("pull", f"{store.address}/{repository}:some", storage) == _digests(some)
-    with tapped(store) as tap:
+    assert podman.json("pull", f"{server.address}/{repository}:some", storage) == _digests(some)
+    with tapped(server) as tap:
         assert podman.json("pull", f"{tap.address}/{repository}:all", storage) == _digests(files)
         parts = [exchange for exchange in tap.exchanges() if "range" in exchange.headers]
     # The first request fetches the table of contents at the end of the layer, the second the files.

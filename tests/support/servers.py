@@ -15,7 +15,7 @@ from tests.support.bucket import versity
 from tests.support.cluster import cluster, over_bucket
 from tests.support.server import Server, serve
 
-__all__ = ["SETUPS", "TWO_NODES", "Setup", "TwoNodes"]
+__all__ = ["SETUPS", "SEVERAL_PROCESSES", "TWO_NODES", "Setup", "TwoNodes"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,3 +63,6 @@ class TwoNodes:
 
 
 TWO_NODES: Final = TwoNodes()
+
+SEVERAL_PROCESSES: Final = (SETUPS[-1], TWO_NODES)
+"""Those in which different processes answer the requests of a client: for tests that take too long for every setup."""
