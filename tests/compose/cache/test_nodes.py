@@ -175,19 +175,6 @@ async def has(store: Store, digest: str) -> bool:
     return True
 
 
-async def test_the_room_for_temporary_files(join: Join, upstream: Upstream) -> None:
-    digests = [await push(upstream.memory, REPOSITORY, random_bytes(SIZE, seed)) for seed in range(2)]
-    upstream.gate.clear()
-    cache, _ = await join(max_downloads_bytes=SIZE, answer_timeout=0.2)
-    first = asyncio.ensure_future(read(cache.get_blob(REPOSITORY, digests[0])))
-    await until(lambda: upstream.asked[f"blob {digests[0]}"] == 1)
-    with pytest.raises(Exception, match="temporary files of other downloads"):
-        await read(cache.get_blob(REPOSITORY, digests[1]))
-    second = asyncio.ensure_future(read(cache.get_blob(REPOSITORY, digests[1])))
-    upstream.gate.set()
-    assert list(map(digest_of, await asyncio.gather(first, second))) == digests
-
-
 async def test_the_bucket_holds_no_more_than_was_not_collected(
     upstream: Upstream, objects: ObjectStorage, tmp_path: Path
 ) -> None:

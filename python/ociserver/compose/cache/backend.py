@@ -76,6 +76,7 @@ class Cache(Backend, reads_nowait=True):
             of the store. Without one, each process fetches for itself, and uses temporary files without names.
         max_downloads_bytes: bytes of temporary files of this process: of blobs that are fetched into a bucket, or that
             are not kept. Above it, a download waits for others to end, for `answer_timeout` at most, and then gets 503.
+            A larger blob than three quarters of it counts as three quarters.
         meter: is told of reads and of failures of upstream, for metrics.
 
     Raises:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Hashable
+from collections.abc import Awaitable, Hashable
 from typing import Final
 
 from ociserver._core import ByteRange
@@ -59,17 +59,30 @@ class Blobs:
         self._eviction = eviction
         self._flights = flights
         self._locks = locks
+        self._has_files = folder is not None
         self._fetching = Fetching(local, folder, index, eviction, room)
         self._downloads: dict[tuple[str, str], Download] = {}
 
     async def get(self, route: Route, digest: str, range: ByteRange | None) -> BlobReader:
         """Open a missing blob, or a range of it, while it is downloaded from upstream."""
+
+        def open_kept(range: ByteRange | None) -> Awaitable[BlobReader]:
+            return self._local.get_blob(route.repository, digest, range)
+
+        async def open_rest(range: ByteRange) -> BlobReader:
+            try:
+                return await open_kept(range)
+            except OCIError as error:
+                if error.code != "BLOB_UNKNOWN":
+                    raise
+                return await self.get(route, digest, range)  # it is evicted already
+
         attempt = 0
         while True:
             attempt += 1
             download = self._download(route, digest)
             try:
-                return await open_download(download, digest, range, self._local, route.repository)
+                return await open_download(download, range, open_kept, open_rest)
             except (EvictedError, UnreadError):
                 if attempt == ATTEMPTS:
                     raise OCIError("BLOB_UNKNOWN") from None
@@ -83,7 +96,7 @@ class Blobs:
         key = (route.repository, digest)
         download = self._downloads.get(key)
         if download is None:
-            download = self._downloads[key] = Download()
+            download = self._downloads[key] = Download(is_temporary=not self._has_files)
             flight = self._flights.start(("blob", *key), lambda: self._run(download, route, digest))
             flight.add_done_callback(lambda flight: self._end(key, flight))
         return download
@@ -99,24 +112,24 @@ class Blobs:
         lock = self._locks.lock("blob", route.repository, digest)
         while not await lock.try_hold():
             is_complete = await self._fetching.follow(download, digest, lock)
+            if not is_complete and download.state is State.COMING:
+                # The process that fetched the blob has failed or was killed. Nobody has verified the bytes.
+                download.restart()
             found = await self._find(route, digest)
             if found is not None:
-                download.keep(found)
+                await download.keep(found)
                 return
             if is_complete:
                 # It was not kept, or is evicted already. Further readers of this process can share the open file.
                 download.pass_on()
                 await download.unread()
                 return
-            if download.state is State.COMING:
-                # The process that fetched the blob has failed or was killed.
-                download.restart()
         try:
             if lock.left:
                 await self._fetching.clear(lock)
             found = await self._find(route, digest)
             if found is not None:
-                download.keep(found)
+                await download.keep(found)
             else:
                 await self._fetching.fetch(download, route, digest, lock)
         finally:

@@ -8,12 +8,16 @@ ASKED --begin--> COMING --keep--> KEPT      a blob of the local registry
 ```
 
 The last byte becomes readable after the digest is verified. So no answer is complete with the wrong content.
+
+A temporary file is closed when the blob is KEPT, so that slow readers do not occupy the disk. Readers then get the end
+of the blob from memory, and anything before it from the local registry.
 """
 
 from __future__ import annotations
 
 import asyncio
 from enum import Enum
+from typing import Final
 
 from ociserver.compose.cache.partial_file import GrowingFile
 from ociserver.compose.cache.read_ahead import ReadAhead
@@ -21,6 +25,10 @@ from ociserver.compose.cache.room import Share
 from ociserver.interface import Descriptor
 
 __all__ = ["Download", "State"]
+
+TAIL: Final = 256 * 1024
+"""Bytes of the end of a blob that stay in memory when its temporary file is closed. Readers that kept up with the
+download lack no more, and need no request to a bucket for it."""
 
 
 class State(Enum):
@@ -34,9 +42,14 @@ class State(Enum):
 
 
 class Download:
-    """The state that the readers of one blob share."""
+    """The state that the readers of one blob share.
 
-    def __init__(self) -> None:
+    Args:
+        is_temporary: whether the file is another one than that of the blob in the local registry.
+    """
+
+    def __init__(self, *, is_temporary: bool) -> None:
+        self._is_temporary = is_temporary
         self.state = State.ASKED
         self.descriptor: Descriptor | None = None
         """Known from COMING on."""
@@ -50,6 +63,7 @@ class Download:
         self._file: GrowingFile | None = None
         self._ahead: ReadAhead | None = None
         self._share: Share | None = None
+        self._tail = b""
         self._ended = False
         self._change = asyncio.Event()
         self._waiting = 0
@@ -64,7 +78,7 @@ class Download:
         self._notify()
 
     def take(self, share: Share) -> None:
-        """Have room for the file, until nobody has it open any more."""
+        """Have room for the file, until it is closed."""
         self._share = share
 
     def grow(self, count: int) -> None:
@@ -79,8 +93,11 @@ class Download:
         """Let readers use this file from now on."""
         self._file = file
 
-    def keep(self, descriptor: Descriptor) -> None:
+    async def keep(self, descriptor: Descriptor) -> None:
         """Finish: the blob is in the local registry."""
+        if self._is_temporary and self._file is not None:
+            self._tail = await self._file.read(max(0, descriptor.size - TAIL), TAIL)
+            self._close_file()
         self._finish(State.KEPT, descriptor)
 
     def pass_on(self) -> None:
@@ -150,9 +167,13 @@ class Download:
     async def read(self, at: int, size: int) -> bytes:
         """Some bytes below `available`. Empty if the caller must read them from the local registry."""
         data = self._ahead.read(at, size) if self._ahead is not None else b""
-        if data or self._file is None:
+        if data:
             return data
-        return await self._file.read(at, size)
+        if self._file is not None:
+            return await self._file.read(at, size)
+        assert self.descriptor
+        start = at - max(0, self.descriptor.size - TAIL)
+        return self._tail[start : start + size] if start >= 0 else b""
 
     def _finish(self, state: State, descriptor: Descriptor) -> None:
         self.state, self.descriptor, self.available, self._ahead = state, descriptor, descriptor.size, None
@@ -165,10 +186,10 @@ class Download:
     def _close_if_unused(self) -> None:
         if self._ended and not self.readers:
             self._close_file()
-            if self._share is not None:
-                self._share.free()
 
     def _close_file(self) -> None:
         file, self._file, self._ahead = self._file, None, None
         if file is not None:
             file.close()
+        if self._share is not None:
+            self._share.free()

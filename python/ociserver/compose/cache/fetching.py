@@ -37,8 +37,10 @@ class Fetching:
 
     A download writes into an upload of the local registry, so that a partial blob is never visible. After a crash, the
     next process that holds the lock cancels the upload. Bytes are readable before they are written, so that clients do
-    not wait for the disk. A blob that does not fit into the cache goes into a spool file, which is deleted after its
-    last reader.
+    not wait for the disk.
+
+    If uploads of the local registry have no files, the bytes also go into a spool file until the blob is kept. A blob
+    that does not fit into the cache is only in a spool file, which is deleted after its last reader.
 
     Args:
         local: the registry that keeps the contents.
@@ -158,7 +160,7 @@ class Fetching:
             async with self._eviction.keep(content, route.repository, descriptor.size):
                 await file.finish(descriptor.digest)
             lock.tell(note("kept"))
-            download.keep(descriptor)
+            await download.keep(descriptor)
         else:
             await file.finish(descriptor.digest)
             lock.tell(note("whole"))

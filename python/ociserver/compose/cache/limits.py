@@ -20,5 +20,12 @@ FOLDER: Final = "downloads"
 MAX_SPOOLED: Final = 8 * 1024**3
 """Bytes of the temporary files of one process: those of blobs that are fetched into a bucket, or are not kept."""
 
+FREE_SIZE: Final = 1024**2
+"""Bytes of a temporary file that needs no room, so that a config never waits for layers. Each download may hold as much
+in memory anyway."""
+
+RESERVED_PART: Final = 4
+"""One in this many bytes of the room is not for the largest file, but for those beside it."""
+
 ATTEMPTS: Final = 3
 """Attempts to fetch a manifest that is evicted before it can be read."""

@@ -222,7 +222,6 @@ class SpooledUpload:
         await self._spool.write(data)
 
     async def finish(self, digest: str) -> None:
-        # Readers continue with the spool, even if the blob is evicted.
         await self._spool.written()
         await _commit(self._writer, digest)
         await self._spool.discard()

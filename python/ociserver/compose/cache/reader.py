@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Final
 
 from ociserver._core import ByteRange
 from ociserver.compose.cache.download import Download, State
 from ociserver.errors import HTTPError, OCIError
-from ociserver.interface import Backend, BlobReader, Descriptor
+from ociserver.interface import BlobReader, Descriptor
 
 __all__ = ["DownloadReader", "EvictedError", "open_download"]
 
@@ -30,21 +30,23 @@ class DownloadReader:
         download: the caller has called its `join`.
         descriptor: of the blob.
         span: (start, stop), stop exclusive.
-        local: has the blob when the download is KEPT.
-        repository: of the blob in `local`.
+        open_rest: opens a part of a blob that is KEPT.
     """
 
     location = None
 
     def __init__(
-        self, download: Download, descriptor: Descriptor, span: tuple[int, int], local: Backend, repository: str
+        self,
+        download: Download,
+        descriptor: Descriptor,
+        span: tuple[int, int],
+        open_rest: Callable[[ByteRange], Awaitable[BlobReader]],
     ) -> None:
         self.descriptor = descriptor
         self.range = span
         self._download = download
         self._attempt = download.attempt
-        self._local = local
-        self._repository = repository
+        self._open_rest = open_rest
         self._open = True
         self._has_given = False
 
@@ -72,8 +74,8 @@ class DownloadReader:
             else:
                 await download.changed()
         if at < stop:
-            # A small blob, which had no file during the download.
-            rest = await self._local.get_blob(self._repository, self.descriptor.digest, ByteRange(at, stop - 1))
+            # The download has no file, or not any more.
+            rest = await self._open_rest(ByteRange(at, stop - 1))
             try:
                 async for data in rest:
                     yield data
@@ -87,9 +89,18 @@ class DownloadReader:
 
 
 async def open_download(
-    download: Download, digest: str, range: ByteRange | None, local: Backend, repository: str
+    download: Download,
+    range: ByteRange | None,
+    open_kept: Callable[[ByteRange | None], Awaitable[BlobReader]],
+    open_rest: Callable[[ByteRange], Awaitable[BlobReader]],
 ) -> BlobReader:
     """Open the blob of a download, or a part of it, when its size is known. Wait for all of a small blob.
+
+    Args:
+        download: of the blob.
+        range: the part; None for all of it.
+        open_kept: opens the blob in the local registry.
+        open_rest: the same for a part, and fetches the blob again if it is evicted.
 
     Raises:
         OCIError: RANGE_INVALID.
@@ -107,7 +118,7 @@ async def open_download(
         assert descriptor
         if download.state is State.KEPT:
             try:
-                reader = await local.get_blob(repository, digest, range)
+                reader = await open_kept(range)
             except OCIError as error:
                 raise (EvictedError() if error.code == "BLOB_UNKNOWN" else error) from None
             download.leave()
@@ -115,7 +126,7 @@ async def open_download(
         span = (0, descriptor.size) if range is None else range.resolve(descriptor.size)
         if span is None:
             raise OCIError("RANGE_INVALID", detail={"size": descriptor.size})
-        return DownloadReader(download, descriptor, span, local, repository)
+        return DownloadReader(download, descriptor, span, open_rest)
     except BaseException:
         download.leave()
         raise
