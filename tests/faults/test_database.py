@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 
 from tests.faults.registry import LARGE, SMALL, Registry, error_of, ociserver
+from tests.support.damage import spoil, spoil_tables
 from tests.support.server import serve
 
 FULL = bool(os.environ.get("FULL_TESTS"))
 COMMANDS = (("serve", "--port", "0"), ("check",), ("collect",))
-PAGE = 4096
 BRIEF_S = 2
 LONG_S = 60 if FULL else 1
 """For so long pushes are tried again; each of them waits ten seconds."""
@@ -30,13 +30,6 @@ def data(tmp_path: Path) -> Path:
     with serve(["--data", str(data)], tmp_path) as server:
         Registry(server).seed()
     return data
-
-
-def spoil(path: Path, start: int, stop: int | None = None) -> None:
-    content = bytearray(path.read_bytes())
-    stop = len(content) if stop is None else stop
-    content[start:stop] = os.urandom(stop - start)
-    path.write_bytes(content)
 
 
 @contextmanager
@@ -57,7 +50,7 @@ def test_a_header_that_is_overwritten(data: Path) -> None:
 
 def test_pages_that_are_overwritten(data: Path, tmp_path: Path) -> None:
     """Met by the requests that read them, since reading all of them at the start would take long."""
-    spoil(data / "registry.db", PAGE)
+    spoil_tables(data / "registry.db")
     with serve(["--data", str(data)], tmp_path) as server:
         registry = Registry(server)
         for answer in (registry.blob(SMALL), registry.push(b"another"), registry.ask("DELETE", "manifests/one")):

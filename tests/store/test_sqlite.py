@@ -21,6 +21,7 @@ from ociserver.store.process_lock import ProcessLock
 from ociserver.store.schema import MIGRATIONS, REGISTRY, Schema
 from ociserver.store.sqlite import SQLite
 from ociserver.store.transaction import Row, Transaction
+from tests.support.damage import spoil_tables
 
 pytestmark = pytest.mark.anyio
 
@@ -466,9 +467,7 @@ async def test_damage_that_is_met_later(database: SQLite, tmp_path: Path) -> Non
     for number in range(200):
         await database.write(partial(insert, f"name-{number:0100}"), durable=False)
     await database.close()
-    path = tmp_path / "registry.db"
-    data = path.read_bytes()
-    path.write_bytes(data[:4096] + b"\xff" * (len(data) - 4096))
+    spoil_tables(tmp_path / "registry.db")
     await database.open()
     with pytest.raises(OCIError, match="damaged") as caught:
         await database.read(names())
@@ -511,26 +510,6 @@ async def test_a_migration_that_fails_changes_nothing(database: SQLite, tmp_path
     assert "table more already exists" in await refusal(tmp_path / "registry.db", schema)
     await database.open()
     assert await database.read(names()) == ["kept"]
-
-
-OTHER = Schema((("CREATE TABLE others (name TEXT)",), ("ALTER TABLE others ADD COLUMN size INTEGER",)), "others", 1)
-
-
-async def test_a_database_with_tables_of_its_own(tmp_path: Path) -> None:
-    """One of this schema that was written before it had a version is brought up to date too."""
-    with sqlite3.connect(tmp_path / "others.db") as connection:
-        connection.execute("CREATE TABLE others (name TEXT)")
-        connection.execute("INSERT INTO others VALUES ('kept')")
-    connection.close()
-
-    def everything() -> Transaction[list[Row]]:
-        return (yield "SELECT * FROM others", ())
-
-    for _ in range(2):
-        database = SQLite(tmp_path / "others.db", schema=OTHER)
-        await database.open()
-        assert await database.read(everything()) == [("kept", None)]
-        await database.close()
 
 
 async def test_every_version_is_what_its_statements_say(tmp_path: Path) -> None:
