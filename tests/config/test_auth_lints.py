@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection
 from pathlib import Path
 from typing import Final
@@ -203,3 +204,12 @@ require = {{ project = "a" }}
     )
     keys = {7: "server.tls-cert", 8: "server.tls-key", 9: "server.tls-client-ca", 13: "auth.oidc.ci.jwks"}
     assert lines == [f"{file}:{line}: {key}: {missing}" for line, key in keys.items()]
+
+
+def test_a_named_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    file = tmp_path / "registry.toml"
+    file.write_text(f"{FOR_ALL}{HTPASSWD}")
+    os.mkfifo(tmp_path / "users")
+    status, _, (line,) = check(file)
+    assert status == 2
+    assert "auth.htpasswd.file: names a file that cannot be read (not a regular file); " in line

@@ -227,6 +227,17 @@ def test_values_from_the_environment_and_from_files(tmp_path: Path, monkeypatch:
     assert f"the file {tmp_path / 'name'} cannot be read" in str(caught.value)
 
 
+def test_a_path_has_no_nul(tmp_path: Path) -> None:
+    text = (
+        'registry = { kind = "store", data = "a\\u0000b" }\n'
+        '[server]\ntls-cert = "a\\u0000b"\ntls-key = { file = "a\\u0000b" }'
+    )
+    with pytest.raises(ConfigError) as caught:
+        parse(text, tmp_path / "registry.toml")
+    assert [each.line for each in caught.value.problems] == [1, 3, 4]
+    assert {each.text for each in caught.value.problems} == {"must be a path, which has no NUL characters"}
+
+
 def test_a_missing_file(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"no-such.toml:1: cannot be read: No such file or directory"):
         load(tmp_path / "no-such.toml")

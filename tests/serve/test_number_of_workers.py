@@ -32,6 +32,13 @@ backends = [{ kind = "store", data = "one" }, { kind = "store", data = "two" }]
 """
 
 
+WITH_ANOTHER = """
+[registry]
+kind = "unify"
+backends = [{ kind = "store", data = "data" }, { kind = "client", url = "http://127.0.0.1:1" }]
+"""
+
+
 @pytest.fixture(scope="module")
 def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
     compiler = shutil.which("cc")
@@ -88,3 +95,6 @@ def test_a_reload_does_not_take_the_number_for_a_change(start: Start, tmp_path: 
         server.signal(signal.SIGHUP)
         server.wait_for("the configuration was reloaded")
         assert "only after a restart" not in server.printed()
+        file.write_text(WITH_ANOTHER)
+        server.signal(signal.SIGHUP)
+        server.wait_for("these settings take effect only after a restart: workers\n")

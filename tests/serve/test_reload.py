@@ -19,6 +19,8 @@ import pytest
 
 from tests.cli.process import Serve, eventually, serving
 from tests.serve.test_shutdown import SlowUpload, push
+from tests.serve.test_workers import children, is_gone
+from tests.support.server import free_port
 
 READ = "the configuration was reloaded"
 REFUSED = "the configuration was not reloaded"
@@ -265,6 +267,19 @@ def test_both_workers_reload(file: File) -> None:
         server.signal(signal.SIGTERM)
         assert server.exit_status() == 0
         assert set(re.findall(r"id=(\w+)-\d+$", printed, re.MULTILINE)) <= {"ociserver1", "ociserver2"}
+
+
+def test_a_replacement_worker_does_not_take_over_another_number_of_workers(file: File) -> None:
+    metrics = f'address = "127.0.0.1:{free_port()}"'
+    file.write(file.store, server="workers = 2", metrics=metrics)
+    with file.served() as server:
+        file.write(file.store, server="workers = 2000", metrics=metrics)
+        before = children(server)
+        for pid in before:
+            os.kill(pid, signal.SIGKILL)
+        eventually(lambda: all(is_gone(pid) for pid in before), "their end", server.printed)
+        # The parent's socket keeps the connection until one of the new workers takes it.
+        assert server.get("/v2/")[0] == 200
 
 
 def test_no_two_requests_have_the_same_id(file: File) -> None:

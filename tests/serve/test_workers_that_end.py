@@ -6,7 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.cli.process import TIMEOUT_S
+from ociserver import __version__
+from tests.cli.process import TIMEOUT_S, run_to_end
 
 PARENT = """
 import logging, sys
@@ -24,7 +25,8 @@ sys.exit(workers.supervise([], int(sys.argv[2]), all_serve, lambda: True, **limi
 WORKER = """#!{python} -IS
 import os, signal, sys, time
 
-number, place, ready, life, *_ = (int(part) for part in os.environ["_OCISERVER_WORKER"].split(","))
+_, *numbers = os.environ["_OCISERVER_WORKER"].split(",")
+number, place, count, ready, life, *_ = map(int, numbers)
 parent = os.getppid()
 
 
@@ -79,6 +81,15 @@ def test_a_worker_is_not_replaced_forever(tmp_path: Path) -> None:
 
 def test_a_worker_that_cannot_start_has_reported_why(tmp_path: Path) -> None:
     assert supervised(tmp_path, "print('no store'); sys.exit(3)") == (3, ["no store"])
+
+
+def test_a_worker_of_another_version_than_its_parent_says_what_to_do() -> None:
+    done = run_to_end("--memory", environment={"_OCISERVER_WORKER": "0.0.0,of,another,meaning"})
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == (
+        f"ociserver: ociserver {__version__} was installed while a server of another version was running. "
+        "Restart the server.\n"
+    )
 
 
 def test_a_reload_does_not_signal_a_worker_that_has_ended(tmp_path: Path) -> None:

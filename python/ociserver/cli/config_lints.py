@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 from pathlib import Path
+from stat import S_ISREG
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -56,14 +57,23 @@ def _unreadable(config: Config) -> Iterator[Lint]:
     from ociserver.config.auth_lints import Lint
 
     for at, path in (*_paths(config.server, ("server",)), *_paths(config.auth, ("auth",))):
-        try:
-            path.open("rb").close()
-        except OSError as error:
+        why = _why_unreadable(path)
+        if why is not None:
             # Without the path, because it can be a secret that was given in place of a path.
             do = "make it with `ociserver auth hash USER`" if at[1] == "htpasswd" else "correct the path"
-            yield Lint(
-                at, f"names a file that cannot be read ({error.strerror}); {do}, or check on the machine that has it"
-            )
+            yield Lint(at, f"names a file that cannot be read ({why}); {do}, or check on the machine that has it")
+
+
+def _why_unreadable(path: Path) -> str | None:
+    """Why a file cannot be read; None if it can."""
+    try:
+        # A named pipe would wait for a writer.
+        if not S_ISREG(path.stat().st_mode):
+            return "not a regular file"
+        path.open("rb").close()
+    except OSError as error:
+        return error.strerror
+    return None
 
 
 def _paths(table: Any, at: tuple[Key, ...]) -> Iterator[tuple[tuple[Key, ...], Path]]:

@@ -95,7 +95,9 @@ def metering_from(values: Values, worker: Worker | None) -> Metering | None:
     # The parent of several workers has a place too, after theirs: it counts collections.
     places = count + 1 if count > 1 else 1
     if worker is not None:
-        assert worker.shared is not None
+        if worker.shared is None:
+            # It replaces another worker, and the address was added to the file after the start of the parent.
+            return None
         shared = Shared(worker.shared, places)
         return Metering(shared, Recorder(shared.place(worker.place)), None)
     host, port = address

@@ -11,6 +11,7 @@ import click
 from ociserver.cli import configured
 from ociserver.cli.configured import STORE_FLAGS, Values
 from ociserver.cli.options import names
+from ociserver.cli.workers import automatic
 from ociserver.handler import Handler
 from ociserver.serve.errors import CannotServeError
 from ociserver.serve.stores import Store
@@ -71,18 +72,20 @@ class Rereader:
         try:
             with self._command.make_context("serve", list(self._arguments)) as context:
                 values = context.params
-                if values["workers"] is None:
-                    values["workers"] = self._values["workers"]
                 self._check_auth(values)
                 leaves = configured.leaves(values)
+                workers = self._values["workers"]
+                if values["workers"] is None:
+                    # More would only be faster, but with fewer the registry may behave differently.
+                    values["workers"] = min(workers, automatic(values, leaves))
                 found = self._find(leaves, configured.cached(values))
-                if self._values["workers"] > 1 and any(leaf["memory"] for leaf in leaves):
+                if workers > 1 and any(leaf["memory"] for leaf in leaves):
                     raise CannotServeError(
                         "a store in memory cannot be used with several workers. Use a store in a folder, or restart "
                         "the server with one worker."
                     )
                 stores = [self._make_store(leaf) if at is None else self._stores[at] for leaf, at in found]
-                handler = self._make(values, stores)
+                handler = self._make({**values, "workers": workers}, stores)
         except click.ClickException as error:
             raise CannotServeError(error.format_message()) from error
         if self._warns:

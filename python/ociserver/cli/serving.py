@@ -60,6 +60,8 @@ def start(values: dict[str, Any]) -> NoReturn:
         click.UsageError: the flags contradict each other.
         CannotServeError: something else prevents serving.
     """
+    # First, because a new version under an old parent can fail at anything.
+    worker = Worker.from_environment()
     check_granian()
     if values["config"] is not None:
         # By default the signal would end the process before the server can handle it.
@@ -67,7 +69,6 @@ def start(values: dict[str, Any]) -> NoReturn:
     certificate = certificate_from(values)
     _refuse_folder(values)
     leaves = configured.leaves(values)
-    worker = Worker.from_environment()
     values = _with_workers(values, leaves, worker)
     refuse_profile(values)
     # Check the options before anything is opened.
@@ -243,9 +244,11 @@ def _refuse_folder(values: dict[str, Any]) -> None:
 
 def _with_workers(values: dict[str, Any], leaves: list[dict[str, Any]], worker: Worker | None) -> dict[str, Any]:
     """The flags with the number of processes, also if nobody says it."""
+    if worker:
+        # Cores and the configuration file may have changed since the parent was started.
+        return {**values, "workers": worker.count}
     if values["workers"] is None:
-        # A worker that replaces another one must not count the cores anew: their number may have changed.
-        return {**values, "workers": worker.count if worker else automatic(values, leaves)}
+        return {**values, "workers": automatic(values, leaves)}
     _refuse_workers(values["workers"], leaves)
     return values
 

@@ -158,7 +158,7 @@ def upload_size(answer: Answered) -> int | None:
 
 
 def min_chunk(answer: Answered) -> int:
-    """OCI-Chunk-Min-Length: the smallest chunk that the registry accepts, in bytes; 0 if the header is missing."""
+    """OCI-Chunk-Min-Length: the smallest chunk that the registry recommends, in bytes; 0 if the header is missing."""
     text = answer.headers.get("OCI-Chunk-Min-Length", "")
     return _size(text, "OCI-Chunk-Min-Length") if _SIZE.fullmatch(text) else 0
 

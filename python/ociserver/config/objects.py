@@ -64,7 +64,7 @@ class Objects(Part):
     30 min."""
     part_size: Size | None = None
     """Size of the parts in which a blob is sent: 5MiB or more. A blob has 10,000 parts at most. Clients are told to
-    send chunks of this size. By default 8MiB."""
+    send chunks of this size, but of 64MiB at most. By default 8MiB."""
     parts_in_flight: Count | None = None
     """Maximum number of parts of one upload that are sent at the same time. By default 3."""
     retry: Duration | None = None

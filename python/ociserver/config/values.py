@@ -114,6 +114,8 @@ def _one_line(text: str, origin: str) -> str:
 
 def _path(text: str, info: ValidationInfo) -> Path:
     """The path of a file. Credentials of a unit of systemd are where that says."""
+    if "\0" in text:
+        raise ValueError("must be a path, which has no NUL characters")
     if not text.startswith(_CREDENTIALS):
         return _folder(info) / text
     if _CREDENTIALS_VARIABLE not in os.environ:

@@ -20,6 +20,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from ociserver._core import __version__
+from ociserver.serve.errors import CannotServeError
 from ociserver.serve.heartbeat import BEAT_S, SILENCE_S, Heart, Pulse
 from ociserver.serve.notify import Notifier
 
@@ -28,9 +30,10 @@ __all__ = ["Worker", "supervise"]
 _log = logging.getLogger("ociserver.workers")
 
 _VARIABLE: Final = "_OCISERVER_WORKER"
-"""Environment variable that makes a process a worker: its number, which no other worker has or had; its place, which
-it has from the worker that it replaces; how many places there are; and the descriptors of its ends of two pipes, of the
-memory that all processes share (-1: none) and of its sockets. They are separated by commas."""
+"""Environment variable that makes a process a worker: the version of its parent; its number, which no other worker has
+or had; its place, which it has from the worker that it replaces; how many places there are; and the descriptors of its
+ends of two pipes, of the memory that all processes share (-1: none) and of its sockets. They are separated by commas.
+The meaning of all but the first may change with each version."""
 
 RESTART_S: Final = 1.0
 """Pause before a worker is replaced, so that one that fails at once does not use up the machine."""
@@ -78,11 +81,21 @@ class Worker:
 
     @classmethod
     def from_environment(cls) -> Worker | None:
-        """This process as a worker; None if no parent has started it."""
+        """This process as a worker; None if no parent has started it.
+
+        Raises:
+            CannotServeError: the parent is of another version of ociserver.
+        """
         value = os.environ.pop(_VARIABLE, None)
         if value is None:
             return None
-        number, place, count, ready, life, shared, *descriptors = (int(part) for part in value.split(","))
+        version, *numbers = value.split(",")
+        if version != __version__:
+            raise CannotServeError(
+                f"ociserver {__version__} was installed while a server of another version was running. Restart the "
+                "server."
+            )
+        number, place, count, ready, life, shared, *descriptors = map(int, numbers)
         listeners = [socket.socket(fileno=descriptor) for descriptor in descriptors]
         return cls(number, place, count, listeners, ready, life, shared if shared >= 0 else None)
 
@@ -264,13 +277,14 @@ class _Supervisor:
         ready, ready_of_worker = os.pipe()
         sockets = [each.fileno() for each in self._listeners]
         shared = [] if self._shared is None else [self._shared]
-        described = (number, place, self._count, ready_of_worker, self._life_of_workers, *(shared or [-1]), *sockets)
+        pipes = (ready_of_worker, self._life_of_workers)
+        described = (__version__, number, place, self._count, *pipes, *(shared or [-1]), *sockets)
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
             "ociserver",
             *sys.argv[1:],
-            pass_fds=[ready_of_worker, self._life_of_workers, *shared, *sockets],
+            pass_fds=[*pipes, *shared, *sockets],
             env={**os.environ, _VARIABLE: ",".join(map(str, described))},
             # A Ctrl-C in a terminal goes to the whole process group, and only the parent must get it.
             start_new_session=True,

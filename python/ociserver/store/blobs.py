@@ -250,7 +250,7 @@ class Blobs(Protocol):
 
     @property
     def chunk_size(self) -> int:
-        """Bytes of the smallest chunk of an upload that takes no more work than its bytes (`BlobWriter.chunk_size`)."""
+        """Bytes of the smallest chunk of an upload that causes no extra writes and reads (`BlobWriter.chunk_size`)."""
 
     def upload_size(self, upload_id: str, recorded: int) -> int:
         """Bytes of the content of an upload, while nobody writes to it.

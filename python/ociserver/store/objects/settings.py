@@ -50,7 +50,8 @@ class ObjectSettings:
         least_redirected: bytes of the smallest blob that is redirected.
         url_lifetime_s: seconds for which a signed URL is valid.
         delete_after_s: seconds after which an object that nothing needs is deleted.
-        part_size: bytes of a part of an upload: at least 5 MiB for S3. Clients are told to send such chunks.
+        part_size: bytes of a part of an upload: at least 5 MiB for S3. Clients are told to send such chunks, but
+            of `MOST_CHUNK_SIZE` at most.
         parts_in_flight: parts of one upload that may be sent at the same time.
         retry_s: seconds for which a request to the bucket is tried again.
 
