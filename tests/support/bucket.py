@@ -6,6 +6,7 @@ compare it with what our code believes.
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 from abc import ABC, abstractmethod
@@ -77,6 +78,18 @@ class ObjectStore(ABC):
         """Shorten an object while nobody knows."""
 
 
+def _multipart(folder: Path) -> Multipart | None:
+    try:
+        key = os.getxattr(folder.parent, "user.objname").decode()
+        return Multipart(key, folder.name, {int(part.name): part.stat().st_size for part in folder.iterdir()})
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        if error.errno != errno.ENODATA:
+            raise
+        return None
+
+
 class Versity(ObjectStore):
     """versitygw, which offers a folder as S3 (`tests/tools/stores/s3-server`).
 
@@ -119,14 +132,9 @@ class Versity(ObjectStore):
         }
 
     def uploads(self) -> list[Multipart]:
-        return [
-            Multipart(
-                os.getxattr(upload.parent, "user.objname").decode(),
-                upload.name,
-                {int(part.name): part.stat().st_size for part in upload.iterdir()},
-            )
-            for upload in sorted((self._bucket / _TEMPORARY / "multipart").glob("*/*"))
-        ]
+        """Multipart uploads, without those that are just being begun or ended, which have no parts."""
+        folders = sorted((self._bucket / _TEMPORARY / "multipart").glob("*/*"))
+        return [upload for upload in map(_multipart, folders) if upload is not None]
 
     def delete(self, key: str) -> None:
         self.path(key).unlink()
