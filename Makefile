@@ -106,8 +106,9 @@ test: dev tools test-rust
 
 .PHONY: test-rust  ## Run the tests of the Rust crates
 test-rust:
-# The other crates need a Python interpreter or a store. The tests in Python cover them.
-	cargo test --locked --quiet --package ociserver-core --package ociserver-io --package ociserver-load
+# The other crates need a Python interpreter. The tests in Python cover them.
+	cargo test --locked --quiet --package ociserver-core --package ociserver-io --package ociserver-load \
+		--package ociserver-objects
 
 .PHONY: test-python  ## Run the Python tests without the conformance suite and the clients (TESTS='-k ...')
 test-python: dev
