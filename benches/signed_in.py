@@ -1,6 +1,7 @@
 """Measures what authentication costs, and what wrong passwords take away: `python -m benches.signed_in`.
 
-Two servers have the same store, one with users and one without. The rounds alternate.
+Two servers have the same store, one with users and one without. The rounds alternate. Both trust a proxy, for the
+addresses of those who guess, because that has a cost of its own.
 """
 
 from __future__ import annotations
@@ -30,9 +31,11 @@ from tests.serving.site import Site
 
 _RESULTS: Final = Path(__file__).parents[1] / "results"
 _PASSWORD: Final = "the password of the benchmark"
-_CONFIG: Final = """\
+_SERVER: Final = """\
 [server]
 trusted-proxies = ["127.0.0.1"]
+"""
+_USERS: Final = """\
 [auth.htpasswd]
 file = "users.htpasswd"
 [[auth.rules]]
@@ -65,12 +68,13 @@ def main() -> int:
     figures = []
     with ExitStack() as stack:
         folders = [Path(stack.enter_context(tempfile.TemporaryDirectory())) for _ in range(2)]
-        for folder in folders:
-            prepare(folder, fill)
         (folders[1] / "users.htpasswd").write_text(f"alice:{hash_password(_PASSWORD.encode())}\n")
-        (folders[1] / "registry.toml").write_text(_CONFIG)
-        plain = stack.enter_context(serve_store(folders[0]))
-        ours = stack.enter_context(serve_store(folders[1], "--config", str(folders[1] / "registry.toml")))
+        sites = []
+        for folder, config in zip(folders, (_SERVER, _SERVER + _USERS), strict=True):
+            prepare(folder, fill)
+            (folder / "registry.toml").write_text(config)
+            sites.append(stack.enter_context(serve_store(folder, "--config", str(folder / "registry.toml"))))
+        plain, ours = sites
         for figure in _measure(ours, plain, arguments):
             print(table([figure]).splitlines()[-1], flush=True)
             figures.append(figure)
