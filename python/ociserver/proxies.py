@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
@@ -27,6 +28,12 @@ it."""
 
 _ESCAPED: Final = re.compile(r"\\(.)")
 
+_NODE_SIZE: Final = 128
+"""The most characters of an address with its port. A longer text is not an address."""
+
+_KNOWN_ADDRESSES: Final = 1024
+"""Addresses of which the result of parsing is kept, because the same proxies and clients send many requests."""
+
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
@@ -37,6 +44,13 @@ class _Hop(NamedTuple):
     client: str
     scheme: str
     host: str
+
+
+class _Address(NamedTuple):
+    """An address without its port, and whether it is that of a trusted proxy."""
+
+    text: str
+    trusted: bool
 
 
 class TrustedProxies:
@@ -59,6 +73,7 @@ class TrustedProxies:
     def __init__(self, networks: Sequence[str], headers: ProxyHeaders = "x-forwarded") -> None:
         self._networks: list[Network] = [ip_network(network) for network in networks]
         self._hops = _x_forwarded if headers == "x-forwarded" else _forwarded
+        self._address = lru_cache(_KNOWN_ADDRESSES)(self._parse)
 
     def resolve(self, scope: Scope) -> Scope:
         """The scope as if the client had sent the request to the outermost proxy: `client`, `scheme` and `host`.
@@ -67,21 +82,21 @@ class TrustedProxies:
             scope: of an HTTP request. It is not changed.
         """
         peer = scope.get("client")
-        address = _address(peer[0]) if peer else None
-        if address is None or not self._trusts(address):
+        address = self._address(peer[0]) if peer else None
+        if address is None or not address.trusted:
             return scope
         scheme = host = ""
         for hop in self._hops(scope):
             # A trusted proxy has written this hop.
             scheme = hop.scheme if hop.scheme in ("http", "https") else scheme
             host = hop.host if HOST.fullmatch(hop.host) else host
-            client = _address(hop.client)
+            client = self._address(hop.client)
             if client is None:
                 break
             address = client
-            if not self._trusts(address):
+            if not address.trusted:
                 break
-        resolved = {**scope, "client": (str(address), 0)}
+        resolved = {**scope, "client": (address.text, 0)}
         if scheme:
             resolved["scheme"] = scheme
         if host:
@@ -89,8 +104,12 @@ class TrustedProxies:
             resolved["headers"] = [(b"host", host.encode()), *others]
         return resolved
 
-    def _trusts(self, address: Address) -> bool:
-        return any(address in network for network in self._networks)
+    def _parse(self, text: str) -> _Address | None:
+        """An address, perhaps with a port. None: the text is not an address."""
+        address = _parse_address(text) if len(text) <= _NODE_SIZE else None
+        if address is None:
+            return None
+        return _Address(str(address), any(address in network for network in self._networks))
 
 
 def parse_networks(text: str) -> tuple[str, ...]:
@@ -111,7 +130,7 @@ def parse_networks(text: str) -> tuple[str, ...]:
     return networks
 
 
-def _address(text: str) -> Address | None:
+def _parse_address(text: str) -> Address | None:
     """An address without its port. None: the text is not an address."""
     found = _NODE.fullmatch(text)
     if found is None:
@@ -127,25 +146,27 @@ def _address(text: str) -> Address | None:
 
 def _x_forwarded(scope: Scope) -> Iterator[_Hop]:
     """The hops of X-Forwarded-For, the last one first. The nearest proxy writes the last scheme and the last host."""
-    scheme = next(_values(scope, b"x-forwarded-proto"), "").lower()
-    host = next(_values(scope, b"x-forwarded-host"), "")
-    for client in _values(scope, b"x-forwarded-for"):
+    clients, schemes, hosts = _lines(scope, b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host")
+    scheme = next(_values(schemes), "").lower()
+    host = next(_values(hosts), "")
+    for client in _values(clients):
         yield _Hop(client, scheme, host)
         scheme = host = ""
     yield _Hop("", scheme, host)
 
 
-def _values(scope: Scope, name: bytes) -> Iterator[str]:
+def _values(lines: Sequence[str]) -> Iterator[str]:
     """The values in all headers of a name, the last one first."""
-    for header in reversed(_lines(scope, name)):
-        for value in reversed(header.split(",")):
-            if value.strip():
-                yield value.strip()
+    for line in reversed(lines):
+        for value in reversed(line.split(",")):
+            if value := value.strip():
+                yield value
 
 
 def _forwarded(scope: Scope) -> Iterator[_Hop]:
     """The hops of Forwarded, the last one first. A header that cannot be parsed, and all before it, do not count."""
-    for header in reversed(_lines(scope, b"forwarded")):
+    [lines] = _lines(scope, b"forwarded")
+    for header in reversed(lines):
         hops = _parse_forwarded(header)
         if hops is None:
             return
@@ -187,5 +208,10 @@ def _skip_space(text: str, at: int) -> int:
     return at
 
 
-def _lines(scope: Scope, name: bytes) -> list[str]:
-    return [value.decode("latin-1") for header, value in scope["headers"] if header == name]
+def _lines(scope: Scope, *names: bytes) -> list[list[str]]:
+    """The headers of each of these names."""
+    lines: dict[bytes, list[str]] = {name: [] for name in names}
+    for name, value in scope["headers"]:
+        if name in lines:
+            lines[name].append(value.decode("latin-1"))
+    return list(lines.values())

@@ -55,6 +55,8 @@ def where(scope: Scope) -> tuple[str, list[bytes]]:
         ("10.0.0.1", "203.0.113.7, 10.0.0.2, 300.1.1.1", "10.0.0.1"),
         ("10.0.0.1", "203.0.113.7, unknown, 10.0.0.2", "10.0.0.2"),
         ("10.0.0.1", "203.0.113.7 evil", "10.0.0.1"),
+        ("10.0.0.1", f"203.0.113.7:{'1' * 100}", "203.0.113.7"),
+        ("10.0.0.1", f"203.0.113.7:{'1' * 200}", "10.0.0.1"),
         ("10.0.0.1", "fe80::1%eth0", "10.0.0.1"),
         ("10.0.0.1", "[2001:db9::7", "10.0.0.1"),
         ("10.0.0.1", "203.0.113.007", "10.0.0.1"),
@@ -69,6 +71,14 @@ def where(scope: Scope) -> tuple[str, list[bytes]]:
 )
 def test_the_address_in_x_forwarded_for(peer: str, forwarded: str, address: str) -> None:
     assert client(resolved([("X-Forwarded-For", forwarded)], peer)) == address
+
+
+def test_each_server_trusts_its_own_proxies() -> None:
+    scope = make_scope("GET", "/v2/", [("X-Forwarded-For", "203.0.113.7")], client=("10.0.0.1", 4711))
+    trusting, other = TrustedProxies(["10.0.0.0/8"]), TrustedProxies(["192.0.2.0/24"])
+    for _ in range(2):
+        assert client(trusting.resolve(scope)) == "203.0.113.7"
+        assert client(other.resolve(scope)) == "10.0.0.1"
 
 
 def test_repeated_headers_are_one_list() -> None:
