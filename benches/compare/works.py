@@ -9,7 +9,7 @@ from benches.compare.peers import REPOSITORY
 from ociserver.bench import Settings
 
 MIB: Final = 1024 * 1024
-SETUP_S: Final = 60.0
+SETUP_S: Final = 180.0
 """Seconds for pushing the entries of a list. A registry that needs longer fails this work."""
 
 
