@@ -14,7 +14,7 @@ from tests.clients.signed_in_tools import TOOLS
 from tests.support.client import Client
 from tests.support.server import Server
 from tests.support.servers import SETUPS
-from tests.support.signed_in import signed_in_server
+from tests.support.signed_in import signed_in_nodes, signed_in_server
 from tests.support.tools import require_tool
 
 # Their programs take long to build, so only `make test-full` runs them.
@@ -47,12 +47,27 @@ def store(folder: Path) -> Iterator[Server]:
 
 @pytest.fixture(scope="module")
 def users(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A store with two workers, which has users, and a content of each kind in public/ and in team/."""
-    with signed_in_server(tmp_path_factory.mktemp("users"), "--workers", "2") as users:
-        for content in {tool.content.tag: tool.content for tool in TOOLS.values()}.values():
-            for project in ("public", "team"):
-                push(users, f"{project}/{content.tag}/example", content)
+    """Two nodes with users, and a content of each kind in public/ and in team/.
+
+    Each request goes to the other node, so a node also gets the tokens of the other one.
+    """
+    with signed_in_nodes(tmp_path_factory.mktemp("users")) as users:
+        _push_contents(users)
         yield users
+
+
+@pytest.fixture(scope="module")
+def workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A store with two workers, and the users and contents of `users`."""
+    with signed_in_server(tmp_path_factory.mktemp("workers"), "--workers", "2") as workers:
+        _push_contents(workers)
+        yield workers
+
+
+def _push_contents(server: Server) -> None:
+    for content in {tool.content.tag: tool.content for tool in TOOLS.values()}.values():
+        for project in ("public", "team"):
+            push(server, f"{project}/{content.tag}/example", content)
 
 
 @pytest.fixture

@@ -151,7 +151,7 @@ def over_bucket(database: str, store: ObjectStore, *, prefix: str = "", port: in
         store: where the bucket is.
         prefix: of the keys of all objects.
         port: that of a proxy in front of the store.
-        more: further lines of the table `[registry.objects]`.
+        more: further lines of the table `[registry.objects]`, and further tables.
     """
     return f"""\
 [registry]

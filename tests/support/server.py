@@ -36,6 +36,8 @@ class Server:
     port: int
     pid: int
     log: Path
+    others: tuple[Server, ...] = ()
+    """Further nodes, which share its address."""
 
     @property
     def address(self) -> str:
@@ -46,9 +48,14 @@ class Server:
     def url(self) -> str:
         return f"http://{self.address}"
 
+    @property
+    def nodes(self) -> tuple[Server, ...]:
+        """All nodes; the server itself if it is only one."""
+        return (self, *self.others)
+
     def log_tail(self) -> str:
-        """The end of the server's log."""
-        return self.log.read_bytes()[-_LOG_TAIL_BYTES:].decode(errors="replace")
+        """The end of the log of each node."""
+        return "\n".join(node.log.read_bytes()[-_LOG_TAIL_BYTES:].decode(errors="replace") for node in self.nodes)
 
 
 @contextmanager

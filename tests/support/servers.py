@@ -50,15 +50,18 @@ class TwoNodes:
     name = "two-nodes"
 
     @contextmanager
-    def start(self, folder: Path, *further: str) -> Iterator[Server]:
-        """Serve until the block ends, with additional arguments. The process of the server is the first node."""
+    def start(self, folder: Path, *further: str, more: str = "") -> Iterator[Server]:
+        """Serve until the block ends, with additional arguments. The process of the server is the first node.
+
+        `more` are further tables of the configuration of both nodes.
+        """
         database = postgres.create(f"nodes_{uuid.uuid4().hex}")
         with versity(folder) as bucket:
-            text = over_bucket(database, bucket)
+            text = over_bucket(database, bucket, more=more)
             with cluster(folder, lambda _: text, environment=bucket.environment(), arguments=further) as nodes:
                 host, port = nodes.address.split(":")
-                first = nodes.nodes[0].server
-                yield Server(host, int(port), first.pid, first.log)
+                first, second = (node.server for node in nodes.nodes)
+                yield Server(host, int(port), first.pid, first.log, (second,))
         shutil.rmtree(folder / "s3", ignore_errors=True)
 
 
