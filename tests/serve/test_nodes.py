@@ -15,7 +15,9 @@ from pathlib import Path
 from urllib.parse import quote, urlsplit
 
 import pytest
+from click.testing import CliRunner
 
+from ociserver.cli import main
 from ociserver.store.folder import COLLECTION
 from ociserver.store.postgres import PostgreSQL
 from tests.auth.registry import MANIFEST_TYPE, TOML, basic, bearer, htpasswd, manifest
@@ -32,6 +34,16 @@ KEY = "[auth]\ntoken-keys = ['q8Zk1mN4vR7xT0wY3bF6hJ9sD2gL5pCe']\n"
 def here(tmp_path: Path) -> Iterator[Place]:
     with place(tmp_path) as found:
         yield found
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Place, Serve, Serve]]:
+    """Two nodes, the second with two workers, which have users and API keys."""
+    with place(tmp_path_factory.mktemp("two")) as here:
+        htpasswd(here.folder)
+        here.write(f"[server]\naccess-log = false\n{KEY}api-keys = true\n{TOML}")
+        with here.node("a") as first, here.node("b", "--workers", "2") as second:
+            yield here, first, second
 
 
 def send(
@@ -54,39 +66,58 @@ def digest_of(content: bytes) -> str:
     return f"sha256:{hashlib.sha256(content).hexdigest()}"
 
 
-def test_two_nodes_are_one_registry(here: Place) -> None:
-    htpasswd(here.folder)
-    here.write(f"[server]\naccess-log = false\n{KEY}{TOML}")
+def test_two_nodes_are_one_registry(two: tuple[Place, Serve, Serve]) -> None:
+    here, first, second = two
     content = os.urandom(9 * MIB)
-    with here.node("a") as first, here.node("b", "--workers", "2") as second:
-        scope = quote("repository:team/app:pull,push,delete")
-        status, body = first.get(f"/v2/token?scope={scope}", headers=basic("alice"))
-        assert status == 200
-        # Issued by one node, and accepted by both.
-        token = bearer(json.loads(body)["token"])
-        upload = begin(first, token)
-        for server, start in ((first, 0), (second, 3 * MIB), (first, 6 * MIB)):
-            part = content[start : start + 3 * MIB]
-            span = f"{start}-{start + len(part) - 1}"
-            status, _, body = send(server, "PATCH", upload, part, {"content-range": span, **token})
-            assert status == 202, body
-        status, _, body = send(second, "PUT", f"{upload}?digest={digest_of(content)}", headers=token)
-        assert status == 201, body
-        status, _, body = send(
-            second, "PUT", "/v2/team/app/manifests/v1", manifest(), {"content-type": MANIFEST_TYPE, **token}
-        )
-        assert status == 201, body
-        for server in (first, second):
-            assert send(server, "GET", f"/v2/team/app/blobs/{digest_of(content)}", headers=token)[2] == content
-            assert send(server, "GET", "/v2/team/app/manifests/v1", headers=token)[2] == manifest()
-            assert server.get("/readyz") == (200, b"ok\n")
-            said = server.printed()
-            assert f"and {here.bucket.url}/prefix" in said
-            children = Path(f"/proc/{server.pid}/task/{server.pid}/children").read_text().split()
-            for pid in (server.pid, *children):
-                said += Path(f"/proc/{pid}/cmdline").read_bytes().decode()
-            assert not [secret for secret in here.secrets if secret in said]
+    scope = quote("repository:team/app:pull,push,delete")
+    status, body = first.get(f"/v2/token?scope={scope}", headers=basic("alice"))
+    assert status == 200
+    # Issued by one node, and accepted by both.
+    token = bearer(json.loads(body)["token"])
+    upload = begin(first, token)
+    for server, start in ((first, 0), (second, 3 * MIB), (first, 6 * MIB)):
+        part = content[start : start + 3 * MIB]
+        span = f"{start}-{start + len(part) - 1}"
+        status, _, body = send(server, "PATCH", upload, part, {"content-range": span, **token})
+        assert status == 202, body
+    status, _, body = send(second, "PUT", f"{upload}?digest={digest_of(content)}", headers=token)
+    assert status == 201, body
+    status, _, body = send(
+        second, "PUT", "/v2/team/app/manifests/v1", manifest(), {"content-type": MANIFEST_TYPE, **token}
+    )
+    assert status == 201, body
+    for server in (first, second):
+        assert send(server, "GET", f"/v2/team/app/blobs/{digest_of(content)}", headers=token)[2] == content
+        assert send(server, "GET", "/v2/team/app/manifests/v1", headers=token)[2] == manifest()
+        assert server.get("/readyz") == (200, b"ok\n")
+        said = server.printed()
+        assert f"and {here.bucket.url}/prefix" in said
+        children = Path(f"/proc/{server.pid}/task/{server.pid}/children").read_text().split()
+        for pid in (server.pid, *children):
+            said += Path(f"/proc/{pid}/cmdline").read_bytes().decode()
+        assert not [secret for secret in here.secrets if secret in said]
     assert not list(here.folder.rglob("registry.db"))
+
+
+def test_a_key_that_is_revoked_ends_on_every_node(two: tuple[Place, Serve, Serve]) -> None:
+    here, first, second = two
+
+    def key(*arguments: str) -> str:
+        """Run `ociserver key`, as on a machine that is no node."""
+        file = here.folder / "registry.toml"
+        done = CliRunner().invoke(main, ["key", *arguments, "--config", str(file)], env=here.environment)
+        assert done.exit_code == 0, done.output
+        return done.stdout.strip()
+
+    def statuses() -> set[int]:
+        # More than once, so that both workers answer.
+        return {server.get("/v2/", headers=way)[0] for way in ways for server in (first, *[second] * 8)}
+
+    ways = [basic("ci", key("create", "ci", "--repositories", "team/*", "--allow", "pull"))]
+    ways.append(bearer(json.loads(first.get("/v2/token", headers=ways[0])[1])["token"]))
+    assert statuses() == {200}
+    key("revoke", "ci")
+    assert statuses() == {401}
 
 
 def test_clients_are_redirected_if_the_file_says_so(here: Place) -> None:

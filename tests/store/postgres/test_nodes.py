@@ -176,6 +176,8 @@ async def test_api_keys_of_another_node(nodes: tuple[Store, Store]) -> None:
     found = await two.api_keys.find("robot")
     assert found == key
     assert found.used == 60
+    assert await one.api_keys.find("robot") == key
     assert await two.api_keys.revoke("robot")
+    assert await one.api_keys.find("robot") is None
     assert await one.api_keys.all() == []
     assert [event.event for event in await one.api_keys.take_events()] == ["key-created", "key-revoked"]
