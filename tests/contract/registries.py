@@ -62,6 +62,10 @@ def _store_over_both(folder: Path, settings: Settings) -> Backend:
     return _store(folder, settings, PostgreSQL(postgres.emptied()), fresh_bucket())
 
 
+def _cache_over_both(folder: Path, settings: Settings) -> Backend:
+    return compose.Cache(Memory(), _store_over_both(folder, settings), downloads=folder / "downloads")
+
+
 def _memories(folder: Path, settings: Settings) -> Backend:
     return compose.Unify(_memory(folder, settings), _memory(folder, settings), _memory(folder, settings))
 
@@ -118,6 +122,7 @@ WRAPPERS = (
     Registry("spooled", _memory, Spooled, Capabilities(starts_repositories=False)),
     Registry("cache", _memory, lambda inner: compose.Cache(Memory(), inner)),
     Registry("cache over store", _store, lambda inner: compose.Cache(Memory(), inner)),
+    Registry("cache over postgresql and objects", _cache_over_both),
     Registry("unify", _memories, None),
     Registry("unify-concurrent", _store_and_memory, None),
     Registry("unify-first", _layers, None),
