@@ -57,6 +57,10 @@ _FAST: Final = ("deadlock_timeout=50ms", "fsync=off", "full_page_writes=off", "s
 """For tests that are not about what a crash of the machine leaves. Deadlocks are found after 50 ms instead of 1 s."""
 
 
+_emptying: Final[dict[str, asyncpg.Connection]] = {}
+"""The connection that deletes all rows of a database, by its URL. Only the event loop of `_loop` uses it."""
+
+
 class Cluster:
     """A running server of PostgreSQL.
 
@@ -207,7 +211,7 @@ def create(name: str) -> str:
 def emptied() -> str:
     """The shared database, without rows."""
     url = shared()
-    run_aside(_empty(url))
+    asyncio.run_coroutine_threadsafe(_empty(url), _loop()).result()
     return url
 
 
@@ -239,8 +243,19 @@ async def _execute(url: str, statements: str) -> None:
         await connection.close()
 
 
+@functools.cache
+def _loop() -> asyncio.AbstractEventLoop:
+    """An event loop in a thread, until the process ends."""
+    loop = asyncio.new_event_loop()
+    threading.Thread(target=loop.run_forever, daemon=True).start()
+    return loop
+
+
 async def _empty(url: str) -> None:
-    connection = await asyncpg.connect(url)
+    # A new connection would take longer than the deletion, and there are hundreds of them.
+    connection = _emptying.get(url)
+    if connection is None or connection.is_closed():
+        connection = _emptying[url] = await asyncpg.connect(url)
     try:
         await connection.execute(EMPTY, timeout=EMPTY_S)
     except TimeoutError:
@@ -249,8 +264,6 @@ async def _empty(url: str) -> None:
             " WHERE datname = current_database() AND pid <> pg_backend_pid()"
         )
         raise RuntimeError(f"the tables cannot be emptied; there are other connections: {others}") from None
-    finally:
-        await connection.close()
 
 
 async def _make_tables(url: str) -> None:
