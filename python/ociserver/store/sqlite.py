@@ -38,9 +38,6 @@ WAL_PAGES: Final = 4_000
 MAX_LOG_AT_RESTART: Final = WAL_PAGES * (PAGE_SIZE + 24)
 """Bytes to which the log file is truncated when a writer restarts it. A frame has a page and 24 more bytes."""
 
-WRITER_WAIT_S: Final = 10.0
-"""Seconds that a write waits for another program that has locked the database, before it fails with 503."""
-
 READER_WAIT_S: Final = 0.1
 """Seconds that a read waits for another program that has locked the database. A read blocks the event loop, so it waits
 only for a moment. It never waits for our own writers."""
@@ -79,7 +76,8 @@ class SQLite:
         durability: `full` syncs every durable commit; `normal` leaves that to checkpoints; `off` never syncs.
         modes: permissions of the files.
         schema: the tables. `open` runs the migrations that an older file needs.
-        lock_wait_s: seconds that a write waits for other processes before it is refused with 503.
+        lock_wait_s: seconds that a write waits for other processes, ours and others that have locked the database,
+            before it is refused with 503.
         convert_bytes: the most bytes in a file of an older version that is rewritten when it is opened, so that free
             pages can be removed from it.
         meter: is told of commits.
@@ -314,13 +312,14 @@ class SQLite:
         # SQLite would make the file readable for all. The log and its index get the permissions of the database.
         self._modes.make_file(self._path)
         # Under the lock: while SQLite turns a new database into WAL mode, it refuses other connections at once.
-        self._writer = self._connect(WRITER_WAIT_S)
+        self._writer = self._connect(self._lock_wait_s)
         self._migrate(self._writer)
         convert(self._writer, self._path, self._convert_bytes)
         self._reader = self._connect(READER_WAIT_S)
         self._nowait_connection = self._connect(READER_WAIT_S)
-        self._aside = self._connect(WRITER_WAIT_S)
-        self._checkpointer = Checkpointer(self._connect(WRITER_WAIT_S), ProcessLock(self._lock_path, self._modes.file))
+        self._aside = self._connect(self._lock_wait_s)
+        checkpointing = self._connect(self._lock_wait_s)
+        self._checkpointer = Checkpointer(checkpointing, ProcessLock(self._lock_path, self._modes.file))
         self._aside.execute("PRAGMA query_only = ON")
         self._nowait_connection.execute("PRAGMA query_only = ON")
         self._nowait_connection.execute("PRAGMA busy_timeout = 0")
