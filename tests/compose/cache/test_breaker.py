@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
-from ociserver import Backend, Handler
+from ociserver import Backend, Handler, Memory
 from ociserver.client import Client
 from ociserver.compose import Cache
 from tests.client.hostile import DIGEST, MANIFEST_DIGEST, good
@@ -32,6 +32,12 @@ UNKNOWN = (
 
 AT_ONCE_S = 0.5
 """A wide margin for an answer that does not wait."""
+
+
+@pytest.fixture
+def local() -> Backend:
+    """Of one kind, because what is kept has no part in this, and some tests wait for seconds."""
+    return Memory(lax_child_references=True)
 
 
 @asynccontextmanager
