@@ -14,9 +14,9 @@ from tests.serving.uvicorn_thread import serve_with_uvicorn
 from tests.support import postgres
 
 
-@pytest.fixture(scope="session", params=["uvicorn", "granian"])
+@pytest.fixture(scope="session")
 def cases_site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """A server that runs `tests.cases.application`."""
+    """The server with this name, which runs `tests.cases.application`."""
     with contextlib.suppress(pytest.skip.Exception):
         postgres.shared()  # here, so that the server uses it too, and does not start another one
     if request.param == "uvicorn":

@@ -1,4 +1,4 @@
-"""The tables of requests and answers, over every backend, under two real servers."""
+"""The tables of requests and answers: over every backend under granian, and over two of them under uvicorn too."""
 
 from __future__ import annotations
 
@@ -12,6 +12,12 @@ from tests.contract.registries import BACKENDS
 from tests.serving.site import Site
 from tests.support.summary import PART, Record
 
+# What a server does differently does not depend on where the registry has its contents.
+PLACES = [
+    ("granian", [registry.name for registry in BACKENDS]),
+    ("uvicorn", ["memory", "store"]),
+]
+
 CASES: list[Case] = json.loads(Path(__file__).with_name("cases.json").read_text())
 
 
@@ -20,7 +26,12 @@ def test_no_case_is_missing() -> None:
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case["name"])
-@pytest.mark.parametrize("registry", [registry.name for registry in BACKENDS])
+@pytest.mark.parametrize(
+    "cases_site, registry",
+    [(server, registry) for server, registries in PLACES for registry in registries],
+    indirect=["cases_site"],
+    scope="session",  # one server for all cases
+)
 def test_case(
     case: Case, registry: str, cases_site: Site, request: pytest.FixtureRequest, record_property: Record
 ) -> None:
