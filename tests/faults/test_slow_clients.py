@@ -24,7 +24,7 @@ from tests.support.http import send
 from tests.support.server import Server, serve
 
 FULL = bool(os.environ.get("FULL_TESTS"))
-SECONDS = 5
+SECONDS = 3
 HEADS, BODIES, READERS = 100, 100, 50
 BLOB = os.urandom(16 << 20)
 HELD_BYTES = 4 << 20
