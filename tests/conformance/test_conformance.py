@@ -13,6 +13,7 @@ import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,7 +22,7 @@ from tests.conformance.report import read_report
 from tests.support.http import send
 from tests.support.relay import relay
 from tests.support.server import Server
-from tests.support.servers import SETUPS, TWO_NODES, Setup
+from tests.support.servers import SETUPS, SEVERAL_PROCESSES, TWO_NODES, Setup, TwoNodes
 from tests.support.summary import LINE, Record
 from tests.support.tools import ROOT, require_tool
 
@@ -48,7 +49,19 @@ VERSIONS = (
 LAX = "--lax-child-references"
 
 
-@pytest.fixture(scope="module", params=[*SETUPS, TWO_NODES], ids=lambda setup: setup.name)
+def _versions_of(*setups: Setup | TwoNodes) -> list[Any]:
+    """The versions to run against each setup.
+
+    Two processes differ from one in what they share, which is the same in both versions.
+    """
+    return [
+        pytest.param(setup, version, id=f"{setup.name}-{version.name}")
+        for setup in setups
+        for version in (VERSIONS[:1] if setup in SEVERAL_PROCESSES else VERSIONS)
+    ]
+
+
+@pytest.fixture(scope="module")
 def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server that accepts manifests before their blobs and children."""
     with request.param.start(tmp_path_factory.mktemp("server"), LAX) as server:
@@ -63,7 +76,7 @@ def through(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         yield server
 
 
-@pytest.mark.parametrize("version", VERSIONS, ids=lambda version: version.name)
+@pytest.mark.parametrize("server, version", _versions_of(*SETUPS, TWO_NODES), indirect=["server"], scope="module")
 def test_conformance(
     server: Server,
     version: Version,
@@ -85,13 +98,6 @@ def test_conformance_through_a_client(
     _run(through, version, tmp_path, f"client-of-{request.node.callspec.id}", record_property)
 
 
-# Two processes differ from one in what they share, which is the same in both versions.
-SIGNED_IN = [
-    pytest.param(setup, version, id=f"{setup.name}-{version.name}")
-    for setup in SETUPS
-    for version in (VERSIONS[:1] if setup is SETUPS[-1] else VERSIONS)
-]
-
 # The suite mounts with the token for the target of the mount, and gets a token for the source when it is told to. It
 # keeps that token, so the mount without a source after it finds the blob where the token allows to pull.
 USERS = """
@@ -105,7 +111,7 @@ allow = ["pull", "push", "delete"]
 """
 
 
-@pytest.mark.parametrize("setup, version", SIGNED_IN)
+@pytest.mark.parametrize("setup, version", _versions_of(*SETUPS))
 def test_conformance_signed_in(
     setup: Setup, version: Version, tmp_path: Path, request: pytest.FixtureRequest, record_property: Record
 ) -> None:
