@@ -43,29 +43,29 @@ class Listing:
         await fill(subject.filled)
         assert await tags_of(subject.backend, "a") == TAGS
 
-    @pytest.mark.parametrize("start_after", ["", *REPOSITORIES, "!", "a-", "a/", "a/a", "a1", "b0", "zzz"])
-    async def test_repositories_after(self, subject: Subject, start_after: str) -> None:
+    async def test_repositories_after(self, subject: Subject) -> None:
         await fill(subject.filled)
-        wanted = [name for name in REPOSITORIES if name > start_after]
-        assert await collect(subject.backend.repositories(start_after=start_after)) == wanted
+        for start_after in ("", *REPOSITORIES, "!", "a-", "a/", "a/a", "a1", "b0", "zzz"):
+            wanted = [name for name in REPOSITORIES if name > start_after]
+            assert await collect(subject.backend.repositories(start_after=start_after)) == wanted, start_after
 
-    @pytest.mark.parametrize("start_after", ["", *TAGS, "!", "00", "A0", "a-", "aa", "zz"])
-    async def test_tags_after(self, subject: Subject, start_after: str) -> None:
+    async def test_tags_after(self, subject: Subject) -> None:
         await fill(subject.filled)
-        wanted = [tag for tag in TAGS if tag > start_after]
-        assert await collect(subject.backend.tags("a", start_after=start_after)) == wanted
+        for start_after in ("", *TAGS, "!", "00", "A0", "a-", "aa", "zz"):
+            wanted = [tag for tag in TAGS if tag > start_after]
+            assert await collect(subject.backend.tags("a", start_after=start_after)) == wanted, start_after
 
-    @pytest.mark.parametrize("limit", [1, 2, 3, 9, 10, 11, 12, 13, 1_000_000])
-    async def test_a_limit_is_a_hint(self, subject: Subject, limit: int) -> None:
+    async def test_a_limit_is_a_hint(self, subject: Subject) -> None:
         """A list gives at least `limit` items, if they exist. The caller takes no more."""
         await fill(subject.filled)
-        names = await collect(subject.backend.repositories(limit=limit))
-        assert names[:limit] == REPOSITORIES[:limit]
-        assert names == REPOSITORIES[: len(names)]
-        tags = await collect(subject.backend.tags("a", start_after="9", limit=limit))
         after = TAGS[TAGS.index("9") + 1 :]
-        assert tags[:limit] == after[:limit]
-        assert tags == after[: len(tags)]
+        for limit in (1, 2, 3, 9, 10, 11, 12, 13, 1_000_000):
+            names = await collect(subject.backend.repositories(limit=limit))
+            assert names[:limit] == REPOSITORIES[:limit]
+            assert names == REPOSITORIES[: len(names)], limit
+            tags = await collect(subject.backend.tags("a", start_after="9", limit=limit))
+            assert tags[:limit] == after[:limit]
+            assert tags == after[: len(tags)], limit
 
     async def test_pages_make_the_whole(self, subject: Subject) -> None:
         await fill(subject.filled)
