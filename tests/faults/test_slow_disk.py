@@ -86,6 +86,7 @@ def test_reads_do_not_wait_for_pushes(registry: Registry, faults: Faults) -> Non
     for push in pushes:
         push.join()
     took = time.monotonic() - began
+    faults.end()  # so that the server stops soon
     assert statuses == [201] * len(contents)
     assert took > 2 * DELAY_S, "the disk was not slow"
     median, longest = statistics.median(reads), max(reads)
