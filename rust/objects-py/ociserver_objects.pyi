@@ -16,8 +16,8 @@ store has sent but the status and the error code.
 Threads that do the work are made for each process. After a fork, open the bucket again.
 """
 
-from collections.abc import Callable, Mapping
-from typing import Final, Literal, final
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, Literal, final
 
 __all__ = [
     "MAX_PARTS",
@@ -144,6 +144,10 @@ class Bucket:
 
         One request for 1,000 keys. On Azure it begins at the first key each time.
         """
+    def fileno(self) -> int:
+        """Return a file descriptor that can be read while `arrived` has something to return."""
+    def arrived(self) -> Sequence[Any]:
+        """Return each `waiter` of `Reading.take` whose wait has ended, once."""
     def requests(self) -> dict[str, int]:
         """Return the number of requests so far, by operation: the methods, and `put_part`. Repetitions count."""
 
@@ -152,15 +156,19 @@ class Reading:
     """A range of an object, while it is fetched.
 
     If the connection breaks, it goes on with a request for the rest, as long as the object has the same ETag. It gives up
-    when such a request has brought nothing. At most two pieces are fetched ahead. The store may close a connection whose
+    when such a request has brought nothing. One piece is fetched ahead. The store may close a connection whose
     reader is slow, which costs another request.
     """
 
     @property
     def size(self) -> int:
         """Bytes of the whole object."""
-    def next(self, done: Callable[[bytes | None, ObjectError | None], object]) -> None:
-        """Get the next piece, of 512 KiB to 1 MiB, the last one less. b"" at the end. An error is repeated by each call."""
+    def take(self, waiter: object) -> bytes | None:
+        """Return the next piece, of 512 KiB to 1 MiB, the last one less. b"" at the end. An error is repeated by each call.
+
+        None if it has not arrived. When it has, or the reading was closed, `Bucket.arrived` returns `waiter`, once. Only
+        one may wait.
+        """
     def close(self) -> None:
         """Stop fetching. It may be called more than once."""
 

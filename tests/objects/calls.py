@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import queue
+import select
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from ociserver_objects import Bucket, PartWriter, Reading
 
-__all__ = ["kept", "read", "rest_of", "result_of"]
+__all__ = ["kept", "next_of", "read", "rest_of", "result_of"]
 
 Done = Callable[[Any, Exception | None], object]
 
@@ -34,11 +36,16 @@ def kept(writer: PartWriter) -> None:
 def read(bucket: Bucket, key: str, start: int, stop: int) -> bytes | None:
     """Read a range. None if the object does not exist."""
     reading: Reading | None = result_of(lambda done: bucket.read(key, start, stop, done))
-    return None if reading is None else rest_of(reading)
+    return None if reading is None else rest_of(bucket, reading)
 
 
-def rest_of(reading: Reading) -> bytes:
-    pieces = []
-    while piece := result_of(reading.next):
-        pieces.append(piece)
-    return b"".join(pieces)
+def next_of(bucket: Bucket, reading: Reading, *, timeout_s: float = 60) -> bytes:
+    """Wait for the next piece, or raise its error."""
+    while (piece := reading.take("next")) is None:
+        assert select.select([bucket], [], [], timeout_s)[0], "no piece has arrived"
+        assert bucket.arrived() == ["next"]
+    return piece
+
+
+def rest_of(bucket: Bucket, reading: Reading) -> bytes:
+    return b"".join(iter(partial(next_of, bucket, reading), b""))

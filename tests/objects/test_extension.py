@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import random
+import select
 import subprocess
 import sys
 import threading
@@ -23,8 +24,9 @@ import ociserver
 import ociserver_objects
 from ociserver.blob_io import Sink
 from ociserver_objects import Bucket, Denied, NotFound, ObjectError, PartWriter, Unavailable
-from tests.objects.calls import kept, read, rest_of, result_of
+from tests.objects.calls import kept, next_of, read, rest_of, result_of
 from tests.objects.other_process import PART_SIZE
+from tests.objects.readings import READINGS
 from tests.support.bucket import Versity, versity
 from tests.support.tools import ROOT
 from tests.support.toxic import Toxic, toxic
@@ -131,7 +133,7 @@ def test_a_reading_knows_the_size_of_the_whole_object_and_repeats_its_end(bucket
     result_of(partial(bucket.put, key, b"0123456789"))
     reading = result_of(partial(bucket.read, key, 2, 5))
     assert reading.size == 10
-    assert [result_of(reading.next) for _ in range(3)] == [b"234", b"", b""]
+    assert [next_of(bucket, reading) for _ in range(3)] == [b"234", b"", b""]
 
 
 def test_pieces_are_neither_small_nor_large(bucket: Bucket, key: str) -> None:
@@ -139,7 +141,7 @@ def test_pieces_are_neither_small_nor_large(bucket: Bucket, key: str) -> None:
     result_of(partial(bucket.put, key, bytes(size)))
     reading = result_of(partial(bucket.read, key, 0, size))
     sizes = []
-    while piece := result_of(reading.next):
+    while piece := next_of(bucket, reading):
         sizes.append(len(piece))
     assert sum(sizes) == size
     assert all(MIB // 2 <= length <= MIB for length in sizes[:-1]), sizes
@@ -360,6 +362,18 @@ def test_memory_is_bounded_by_parts_in_flight(store: Versity, bucket: Bucket, ke
     assert grown < 4 * 8 * MIB + 16 * MIB, f"{grown / MIB:.0f} MiB"
 
 
+def test_a_reading_that_nobody_takes_from_holds_back_the_store(store: Versity, bucket: Bucket, key: str) -> None:
+    size = 32 * MIB
+    result_of(partial(bucket.put, key, bytes(size)))
+    given = {"url": store.url, "options": store.options(), "key": key, "size": size}
+    command = [sys.executable, "-m", "tests.objects.readings"]
+    done = subprocess.run(command, input=json.dumps(given), capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.returncode == 0, done.stderr
+    grown = int(done.stdout)
+    # Each has a piece of at most 1 MiB, and what the HTTP client holds; all of them would be 256 MiB.
+    assert grown < READINGS * 2 * MIB + 16 * MIB, f"{grown / MIB:.0f} MiB"
+
+
 def test_an_error_of_a_part_loses_all_and_is_raised_once(bucket: Bucket, key: str) -> None:
     writer = writer_to(bucket)
     writer.begin(key, "00000000-0000-0000-0000-000000000000")
@@ -493,10 +507,10 @@ def test_a_reading_that_gets_nothing_more_ends_with_an_error(
     reading = result_of(partial(through.read, key, 0, 32 * MIB))
     began = time.monotonic()
     with network.down(), pytest.raises(Unavailable, match="read: cannot connect"):
-        rest_of(reading)
+        rest_of(through, reading)
     assert time.monotonic() - began < 10
     with pytest.raises(Unavailable, match="read: cannot connect"):
-        result_of(reading.next)
+        next_of(through, reading)
 
 
 def test_the_rest_of_another_object_is_not_taken(network: Toxic, bucket: Bucket, through: Bucket, key: str) -> None:
@@ -506,7 +520,23 @@ def test_the_rest_of_another_object_is_not_taken(network: Toxic, bucket: Bucket,
     with network.down():
         result_of(partial(bucket.put, key, b"1" * (32 * MIB)))
     with pytest.raises(ObjectError, match="read: the store answers 412"):
-        rest_of(reading)
+        rest_of(through, reading)
+
+
+def test_each_waiter_is_told_once(network: Toxic, bucket: Bucket, through: Bucket, key: str) -> None:
+    result_of(partial(bucket.put, key, bytes(MIB)))
+    with network.bandwidth(100_000):
+        readings = [result_of(partial(through.read, key, 0, MIB)) for _ in range(3)]
+        assert [reading.take(number) for number, reading in enumerate(readings)] == [None, None, None]
+        assert not select.select([through], [], [], 0)[0]
+        for reading in readings:
+            reading.close()
+        told: list[int] = []
+        while len(told) < len(readings) and select.select([through], [], [], 10)[0]:
+            told += through.arrived()
+    assert sorted(told) == [0, 1, 2]
+    assert not select.select([through], [], [], 0)[0]
+    assert through.arrived() == []
 
 
 def test_a_closed_reading_ends_with_an_error(bucket: Bucket, key: str) -> None:
@@ -514,7 +544,7 @@ def test_a_closed_reading_ends_with_an_error(bucket: Bucket, key: str) -> None:
     reading = result_of(partial(bucket.read, key, 0, 32 * MIB))
     reading.close()
     with pytest.raises(ObjectError, match="read: it was closed"):
-        rest_of(reading)
+        rest_of(bucket, reading)
 
 
 # --- settings ---------------------------------------------------------------------------------------

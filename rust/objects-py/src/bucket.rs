@@ -11,6 +11,7 @@ use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::{PyDict, PyMapping};
 
+use crate::arrivals::Arrivals;
 use crate::callbacks::Callbacks;
 use crate::errors::value_error;
 use crate::reading::PyReading;
@@ -19,6 +20,7 @@ use crate::reading::PyReading;
 pub(crate) struct PyBucket {
     pub(crate) bucket: Arc<Bucket>,
     pub(crate) callbacks: Callbacks,
+    arrivals: Arc<Arrivals>,
 }
 
 #[pymethods]
@@ -42,7 +44,7 @@ impl PyBucket {
         };
         // It reads the certificates of the system.
         let bucket = py.detach(|| settings.open()).map_err(value_error)?;
-        Ok(Self { bucket: Arc::new(bucket), callbacks: Callbacks::of_process()? })
+        Ok(Self { bucket: Arc::new(bucket), callbacks: Callbacks::of_process()?, arrivals: Arc::new(Arrivals::new()?) })
     }
 
     fn put(&self, key: String, data: PyBackedBytes, done: Py<PyAny>) -> PyResult<()> {
@@ -60,9 +62,9 @@ impl PyBucket {
         if start >= stop {
             return Err(value_error("the range is empty"));
         }
-        let (bucket, callbacks) = (Arc::clone(&self.bucket), self.callbacks.clone());
+        let (bucket, arrivals) = (Arc::clone(&self.bucket), Arc::clone(&self.arrivals));
         self.callbacks.run(done, async move { Reading::open(&bucket, &key, start..stop).await }, |py, reading| {
-            reading.map(|reading| PyReading::new(reading, callbacks)).into_py_any(py)
+            reading.map(|reading| PyReading::new(reading, arrivals)).into_py_any(py)
         })
     }
 
@@ -95,6 +97,14 @@ impl PyBucket {
     fn list(&self, after: String, limit: usize, done: Py<PyAny>) -> PyResult<()> {
         let bucket = Arc::clone(&self.bucket);
         self.callbacks.run(done, async move { bucket.list(&after, limit).await }, |py, found| found.into_py_any(py))
+    }
+
+    fn fileno(&self) -> i32 {
+        self.arrivals.fd()
+    }
+
+    fn arrived(&self) -> PyResult<Vec<Py<PyAny>>> {
+        Ok(self.arrivals.take()?)
     }
 
     fn requests<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {

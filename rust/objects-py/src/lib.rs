@@ -1,5 +1,6 @@
 //! `ociserver_objects`: the crate `ociserver-objects` for Python. The modules only convert types, errors and callbacks.
 
+mod arrivals;
 mod bucket;
 mod callbacks;
 mod errors;

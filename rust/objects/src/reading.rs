@@ -1,13 +1,14 @@
 //! One object, or a range of it, that arrives in pieces.
 
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use futures_util::TryStreamExt as _;
 use futures_util::stream::BoxStream;
 use tokio::runtime::Handle;
-use tokio::sync::{Mutex, mpsc};
+use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
 use crate::bucket::Bucket;
@@ -18,7 +19,7 @@ use crate::transport::run;
 /// Bytes that are gathered before a piece is passed on. No piece has twice as many.
 const ENOUGH: usize = 512 * 1024;
 
-/// Pieces that are fetched ahead, beside the one that waits to be put here.
+/// Pieces that are fetched ahead.
 const AHEAD: usize = 1;
 
 /// Bytes as they came from the network. Empty at the end.
@@ -26,7 +27,7 @@ pub type Piece = Vec<Bytes>;
 
 /// A range of an object, while it is fetched.
 ///
-/// A task fetches it, and stops while two pieces wait. If the connection breaks, it goes on with a new request for the
+/// A task fetches it, and stops while a piece waits. If the connection breaks, it goes on with a new request for the
 /// rest, which must have the same `ETag`. It gives up if such a request brings nothing.
 #[derive(Debug)]
 pub struct Reading {
@@ -70,23 +71,24 @@ impl Reading {
         self.size
     }
 
-    /// The next piece, of 512 KiB to 1 MiB, the last one less. Empty at the end.
+    /// The next piece, of 512 KiB to 1 MiB, the last one less. Empty at the end. It is pending until it has arrived, or
+    /// the reading was closed; then the last waker that was given is woken.
     ///
     /// # Errors
     /// See [`Kind`]. After an error, each call repeats it.
-    pub async fn next(&self) -> Result<Piece> {
-        let mut pieces = self.pieces.lock().await;
+    pub fn poll_next(&self, context: &mut Context<'_>) -> Poll<Result<Piece>> {
+        let mut pieces = self.pieces.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(end) = &pieces.end {
-            return end.clone().map(|()| Piece::new());
+            return Poll::Ready(end.clone().map(|()| Piece::new()));
         }
         let closed = || Err(Error::new(Kind::Other, Operation::Read, "it was closed"));
-        let piece = pieces.coming.recv().await.unwrap_or_else(closed);
+        let piece = ready!(pieces.coming.poll_recv(context)).unwrap_or_else(closed);
         match &piece {
             Ok(piece) if !piece.is_empty() => {}
             Ok(_) => pieces.end = Some(Ok(())),
             Err(error) => pieces.end = Some(Err(error.clone())),
         }
-        piece
+        Poll::Ready(piece)
     }
 
     /// Stop fetching.
@@ -117,9 +119,11 @@ struct Fetch {
 impl Fetch {
     async fn send_to(mut self, sender: mpsc::Sender<Result<Piece>>) {
         loop {
+            let Ok(place) = sender.reserve().await else { return };
             let piece = self.piece().await;
             let is_last = piece.as_ref().map_or(true, Vec::is_empty);
-            if sender.send(piece).await.is_err() || is_last {
+            place.send(piece);
+            if is_last {
                 return;
             }
         }

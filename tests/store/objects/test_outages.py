@@ -7,6 +7,7 @@ import json
 import os
 import time
 from collections.abc import AsyncIterator, Iterator
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,7 +17,7 @@ from minio import Minio
 from ociserver import Handler, Store
 from ociserver._core import digest_of
 from ociserver.store.objects import calls
-from tests.contract.contents import REPOSITORY, read_blob
+from tests.contract.contents import REPOSITORY, push_blob, read_blob
 from tests.handler.driver import Reply, request
 from tests.store.objects.conftest import MakeStore
 from tests.store.objects.looking import PART
@@ -116,6 +117,25 @@ async def test_what_has_begun_goes_on(network: Toxic, beside: tuple[Store, Handl
     await upload.aclose()
     await until(store, is_reachable=True)
     assert await read_blob(store, digest_of(content)) == content
+
+
+async def test_a_reader_that_is_cancelled_while_it_waits_disturbs_no_other(
+    network: Toxic, beside: tuple[Store, Handler]
+) -> None:
+    store, _ = beside
+    content = os.urandom(3_000_000)
+    digest = await push_blob(store, content)
+    with network.bandwidth(100_000):
+        reading = asyncio.ensure_future(read_blob(store, digest))
+        async with aclosing(await store.get_blob(REPOSITORY, digest)) as reader:
+            waiting = asyncio.ensure_future(anext(aiter(reader)))
+            await asyncio.sleep(WAIT_S)
+            assert not waiting.done()
+            assert not reading.done()
+            waiting.cancel()
+            await asyncio.wait([waiting])
+    assert await reading == content
+    assert await read_blob(store, digest) == content
 
 
 async def test_a_slow_call_refuses_nobody(

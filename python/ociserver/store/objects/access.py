@@ -73,7 +73,7 @@ class Access:
             return None
         hasher = Hasher(algorithm)
         try:
-            while data := await self.call(reading.next):
+            while data := await self.call.next(reading):
                 await asyncio.to_thread(hasher.update, data)
         except ObjectError as error:
             raise UnreadableError(str(error)) from error
@@ -88,7 +88,7 @@ class Access:
             return None
         pieces = []
         try:
-            while data := await self.call(reading.next):
+            while data := await self.call.next(reading):
                 pieces.append(data)
         finally:
             reading.close()

@@ -12,16 +12,18 @@ what it has, and another one could do no more.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from typing import Any, Final
 
 from ociserver.backlog import call_threadsafe
 from ociserver.errors import OCIError
 from ociserver.store.errors import unavailable
+from ociserver.store.objects.arrivals import Arrivals
 from ociserver.store.objects.settings import ObjectSettings
-from ociserver_objects import Bucket, Denied, ObjectError, Unavailable
+from ociserver_objects import Bucket, Denied, ObjectError, Reading, Unavailable
 
 __all__ = ["MARKER", "Calls", "ask"]
 
@@ -60,6 +62,7 @@ class Calls:
         )
         self.unavailable: str | None = None
         """Why the bucket cannot be used, as a text for people; None if, as far as is known, it can."""
+        self._arrivals = Arrivals(self.bucket)
         self._settings = settings
         self._watching: asyncio.Task[None] | None = None
 
@@ -75,9 +78,23 @@ class Calls:
             OCIError: 503 if the bucket refuses the credentials, or cannot be reached.
             ObjectError: the bucket refuses what was asked; NotFound if the multipart upload does not exist.
         """
+        with self._watched():
+            return await ask(method, *arguments)
+
+    async def next(self, reading: Reading) -> bytes:
+        """The next piece of a reading of the bucket; b"" at its end.
+
+        Raises:
+            OCIError, ObjectError: as for a call.
+        """
+        with self._watched():
+            return await self._arrivals.next(reading)
+
+    @contextlib.contextmanager
+    def _watched(self) -> Iterator[None]:
         timer = asyncio.get_running_loop().call_later(SLOW_S, self._watch)
         try:
-            return await ask(method, *arguments)
+            yield
         except ObjectError as error:
             known = self.known(error)
             if known is None:

@@ -53,7 +53,7 @@ class ObjectReader:
                 yield data
 
     async def _pieces(self) -> AsyncIterator[bytes]:
-        while self._reading is not None and (data := await self._call(self._reading.next)):
+        while self._reading is not None and (data := await self._call.next(self._reading)):
             yield data
 
     async def aclose(self) -> None:

@@ -7,6 +7,7 @@ import secrets
 from collections.abc import AsyncIterator
 from typing import Final, Literal
 
+from ociserver.store.objects.arrivals import Arrivals
 from ociserver.store.objects.calls import MARKER, ask
 from ociserver.store.objects.storage import ObjectStorage
 from ociserver_objects import Bucket, Denied, ObjectError, Unavailable
@@ -47,7 +48,7 @@ async def try_bucket(storage: ObjectStorage, *, retry_s: float = RETRY_S) -> Asy
         try:
             step = "read an object of"
             reading = await ask(bucket.read, key, 0, len(_TRIAL))
-            if reading is None or await ask(reading.next) != _TRIAL:
+            if reading is None or await Arrivals(bucket).next(reading) != _TRIAL:
                 yield (
                     "fault",
                     "the bucket does not return what was put into it. Is there another program in front of it?",
