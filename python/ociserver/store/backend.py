@@ -103,7 +103,7 @@ class Store(Reading, reads_nowait=True):
         else:
             self.room = DiskRoom(self.path, Reserve(self.path / "registry.reserve", self.modes), database.owed)
         self.upkeep = Upkeep(database, self.room)
-        self.uploads = Uploads(self.database, self.blobs, self.room, self.upkeep, self._read_cache)
+        self.uploads = Uploads(self.database, self.blobs, self.room, self.upkeep)
         self.api_keys = ApiKeys(self.database, self.upkeep, self._read_cache)
         self._opening = asyncio.Lock()
         self._openings = 0

@@ -15,7 +15,6 @@ from ociserver.interface import Descriptor
 from ociserver.lru import LRU
 from ociserver.store import collecting, reads, writes
 from ociserver.store.blobs import IN_ROW, Blobs, UploadContent
-from ociserver.store.read_cache import ReadCache
 from ociserver.store.reads import UploadRow
 from ociserver.store.room import Room
 from ociserver.store.transaction import Metadata
@@ -40,15 +39,14 @@ def is_upload_id(text: str) -> bool:
     return _ID.fullmatch(text) is not None
 
 
-def content_of(row: UploadRow) -> bytes | None:
-    """All bytes of an upload, if they are in its row and not in a file."""
-    content = row.state[len(IN_ROW) :]
-    return content if row.state.startswith(IN_ROW) and len(content) == row.size else None
-
-
 def is_in_file(row: UploadRow) -> bool:
     """Whether the bytes of an upload are in its file, which may have more than the row says."""
-    return row.size > 0 and content_of(row) is None
+    return row.size > 0 and not (row.state.startswith(IN_ROW) and len(row.state) == len(IN_ROW) + row.size)
+
+
+def content_of(row: UploadRow) -> bytes | None:
+    """All bytes of an upload, if they are in its row and not in a file."""
+    return row.state[len(IN_ROW) :] if row.size and not is_in_file(row) else None
 
 
 class Claim:
@@ -70,7 +68,6 @@ class Uploads:
         blobs: has a file for each upload that is larger than what a row holds.
         room: the space on the disk.
         upkeep: runs transactions that need space, and those that free space.
-        read_cache: caches rows until anything is committed.
         inline_size: the most bytes of an upload that are kept in its row.
         max_remembered: rows that are remembered.
 
@@ -82,7 +79,6 @@ class Uploads:
         blobs: Blobs,
         room: Room,
         upkeep: Upkeep,
-        read_cache: ReadCache,
         *,
         inline_size: int = INLINE_SIZE,
         max_remembered: int = MAX_REMEMBERED,
@@ -94,7 +90,6 @@ class Uploads:
         self._blobs = blobs
         self._room = room
         self._upkeep = upkeep
-        self._read_cache = read_cache
 
         self._claims: dict[str, Claim] = {}
         # Repository and row, by the id of the upload.
@@ -119,13 +114,7 @@ class Uploads:
 
     async def find(self, repository: str, upload_id: str) -> UploadRow:
         """An upload as it is recorded now. Raises BLOB_UPLOAD_UNKNOWN."""
-        key = (repository, upload_id, "upload")
-        row: UploadRow | None = self._read_cache.get(key)
-        if row is None:
-            generation = self._read_cache.begin()
-            row = await self._database.read(reads.find_upload(repository, upload_id))
-            generation.put(key, row, row.state)
-        return row
+        return await self._database.read(reads.find_upload(repository, upload_id))
 
     def remember(self, repository: str, row: UploadRow) -> None:
         """Keep a row that this process has just recorded, for the next request of the upload."""

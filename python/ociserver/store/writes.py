@@ -383,13 +383,13 @@ def unlink(repo_id: int, copy_id: int, now: int) -> Transaction[None]:
 
 
 def _link(repository: str, copy_id: int, now: int) -> Transaction[None]:
-    yield from _insert_into(
-        repository,
-        "INSERT INTO links (repository_id, copy_id, renewed) SELECT id, ?, ? FROM repositories WHERE name = ?"
-        " ON CONFLICT (repository_id, copy_id) DO UPDATE SET renewed = excluded.renewed RETURNING repository_id",
-        (copy_id, now),
-    )
-    yield from list_repository(repository)
+    into = "INSERT INTO links (repository_id, copy_id, renewed) SELECT id, ?, ? FROM repositories WHERE name = ?"
+    again = " ON CONFLICT (repository_id, copy_id) DO UPDATE SET renewed = excluded.renewed RETURNING repository_id"
+    # One statement, if the repository is in the catalog and so needs no change.
+    rows = yield f"{into} AND listed = 1 {{FOR KEY SHARE}}{again}", (copy_id, now, repository)
+    if not rows:
+        yield from _insert_into(repository, into + again, (copy_id, now))
+        yield from list_repository(repository)
 
 
 def _wake(copy_id: int) -> Transaction[None]:
