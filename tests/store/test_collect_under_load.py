@@ -13,7 +13,7 @@ from tests.support.churn.place import OnTwoNodes
 from tests.support.churn.tally import percentiles_ms
 
 FULL = "FULL_TESTS" in os.environ
-SECONDS = 600 if FULL else 30 if "CI" in os.environ else 10
+SECONDS = 600 if FULL else 60 if "CI" in os.environ else 10
 # The load of two nodes has the transactions of one node too.
 SECONDS_OF_ONE = 600 if FULL else 10
 
