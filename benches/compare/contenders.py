@@ -227,10 +227,13 @@ def started(
     with ExitStack() as stack:
         if peer.beside:
             environment |= stack.enter_context(peer.beside(folder / "beside"))
-        if certificate and peer.tls:
+        if certificate and callable(peer.tls):
+            command = peer.tls(binary, folder, port, certificate)
+        else:
+            command = peer.command(binary, folder, port)
+        if certificate and isinstance(peer.tls, tuple):
             environment |= dict(zip(peer.tls, (str(certificate.cert), str(certificate.key)), strict=True))
         environment |= peer.environment
-        command = peer.command(binary, folder, port)
         process = processes.running(command, port, folder / "log", environment, tls=certificate is not None)
         yield stack.enter_context(process), port
 

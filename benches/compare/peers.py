@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from tests.support import postgres
+from tests.support.authority import Issued
 from tests.support.bucket import BUCKET, REGION, versity
 from tests.support.cluster import over_bucket
 
@@ -26,6 +27,9 @@ OURS_OVER_OBJECTS: Final = "ociserver+s3"
 
 Command = Callable[[Path, Path, int], Sequence[str]]
 """Takes the binary, an empty folder and a port. Writes a configuration into the folder, and returns the command."""
+
+SecureCommand = Callable[[Path, Path, int, Issued], Sequence[str]]
+"""The same for a registry that serves HTTPS with a certificate."""
 
 Beside = Callable[[Path], AbstractContextManager[Mapping[str, str]]]
 """Runs what a registry needs beside it, with its files in a new folder. Provides environment variables for it."""
@@ -46,7 +50,8 @@ class Peer:
         collect: makes the command that frees space while it serves.
         collect_reason: why collection cannot be measured beside pushes.
         login: whether it requires the credentials of `write_logins`.
-        tls: the environment variables for the files of its certificate and key. None if it cannot be told so.
+        tls: the environment variables for the files of its certificate and key, or the command that starts it with
+            them. None if neither is known.
         environment: further environment variables.
         beside: runs what it needs beside it, which is not part of its memory and processor time.
     """
@@ -62,7 +67,7 @@ class Peer:
     collect: Command | None = None
     collect_reason: str = ""
     login: bool = False
-    tls: tuple[str, str] | None = None
+    tls: tuple[str, str] | SecureCommand | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
     beside: Beside | None = None
 
@@ -179,12 +184,18 @@ def _zot_synced(binary: Path, folder: Path, port: int) -> Sequence[str]:
     return _zot(binary, folder, port, commit=True)
 
 
-def _zot(binary: Path, folder: Path, port: int, *, commit: bool = False) -> Sequence[str]:
+def _zot_over_tls(binary: Path, folder: Path, port: int, certificate: Issued) -> Sequence[str]:
+    return _zot(binary, folder, port, tls={"cert": str(certificate.cert), "key": str(certificate.key)})
+
+
+def _zot(
+    binary: Path, folder: Path, port: int, *, commit: bool = False, tls: Mapping[str, str] | None = None
+) -> Sequence[str]:
     storage: dict[str, object] = {"rootDirectory": str(folder / "data"), "commit": commit}
     content = {
         "distSpecVersion": "1.1.1",
         "storage": storage,
-        "http": {"address": "127.0.0.1", "port": str(port)},
+        "http": {"address": "127.0.0.1", "port": str(port), **({"tls": tls} if tls else {})},
         "log": {"level": "info"},
     }
     return [str(binary), "serve", _write(folder / "config.json", json.dumps(content))]
@@ -193,6 +204,11 @@ def _zot(binary: Path, folder: Path, port: int, *, commit: bool = False) -> Sequ
 def _olareg(binary: Path, folder: Path, port: int) -> Sequence[str]:
     listen = ["--addr", "127.0.0.1", "--port", str(port)]
     return [str(binary), "serve", "--dir", str(folder / "data"), "--api-blob-delete", *listen]
+
+
+def _olareg_over_tls(binary: Path, folder: Path, port: int, certificate: Issued) -> Sequence[str]:
+    files = ["--tls-cert", str(certificate.cert), "--tls-key", str(certificate.key)]
+    return [*_olareg(binary, folder, port), *files]
 
 
 def _angos_synced(binary: Path, folder: Path, port: int) -> Sequence[str]:
@@ -332,9 +348,9 @@ PEERS: Final = {
             binary="crane",
             collect_reason=_NEVER,
         ),
-        Peer("zot", "zot", _zot, switch="`commit`, off", collect_reason=_BY_ITSELF),
+        Peer("zot", "zot", _zot, switch="`commit`, off", collect_reason=_BY_ITSELF, tls=_zot_over_tls),
         Peer("zot+fsync", "zot, commit", _zot_synced, syncs=True, switch="`commit`, on", collect_reason=_BY_ITSELF),
-        Peer("olareg", "olareg", _olareg, switch="none", collect_reason=_BY_ITSELF),
+        Peer("olareg", "olareg", _olareg, switch="none", collect_reason=_BY_ITSELF, tls=_olareg_over_tls),
         Peer("angos", "angos", _angos, switch="`sync_to_disk`, off", collect_reason=_BY_ITSELF),
         Peer(
             "angos+fsync",
