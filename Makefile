@@ -125,7 +125,7 @@ test-clients: dev tools
 
 .PHONY: test-full  ## Run the tests that take an hour: 500 kills, power cuts, collection under load (TESTS='...')
 test-full: dev .tools/installed-full
-	FULL_TESTS=1 $(BIN)/pytest --durations 20 $(or $(TESTS),tests/store tests/faults tests/compose/cache tests/memory tests/clients tests/deploy)
+	FULL_TESTS=1 $(BIN)/pytest --durations 20 $(or $(TESTS),tests/contract tests/store tests/faults tests/compose/cache tests/memory tests/clients tests/deploy)
 
 .PHONY: test-package  ## Build sdist and wheel, install the wheel into an empty environment, push and pull
 test-package: wheel

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -58,6 +59,13 @@ def _store_over_objects(folder: Path, settings: Settings) -> Backend:
     return _store(folder, settings, objects=fresh_bucket())
 
 
+def _store_over_azure(folder: Path, settings: Settings) -> Backend:
+    # Its client is imported only where Azurite is installed.
+    from tests.support.azurite import azurite
+
+    return _store(folder, settings, objects=fresh_bucket(azurite))
+
+
 def _store_over_both(folder: Path, settings: Settings) -> Backend:
     return _store(folder, settings, PostgreSQL(postgres.emptied()), fresh_bucket())
 
@@ -96,6 +104,8 @@ BACKENDS = (
     Registry("postgresql", _store_over_postgresql),
     Registry("objects", _store_over_objects),
     Registry("postgresql and objects", _store_over_both),
+    # A second object store, which takes long to install.
+    *([Registry("azure", _store_over_azure)] if os.environ.get("FULL_TESTS") else []),
 )
 """Registries of their own."""
 
