@@ -109,7 +109,6 @@ def test_a_killed_worker_takes_nothing_with_it(tmp_path: Path) -> None:
             client.stop()
         got = sum(sum(client.answers.values()) for client in clients)
         broken = sum(client.broken for client in clients)
-        assert broken, "no request was cut off"
         # A request that was cut off may have been counted, and one that was answered just before a kill may not.
         total = scrape(port).total(COUNT)
         assert got - len(clients) * KILLS <= total <= got + broken
