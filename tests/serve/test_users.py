@@ -114,7 +114,10 @@ def test_a_reload_without_rules_does_not_open_the_registry(file: Path) -> None:
 @pytest.mark.parametrize(
     "content, said",
     [
+        ("", "no users"),
         ("alice:secret\n", "line 1"),
+        ("alice:$apr1$zzzzzzzz$zzzzzzzzzzzzzzzzzzzzzz\n", "ociserver auth hash"),
+        ("alice:{SHA}5en6G6MezRroT3XKqkdPOmY/BfQ=\n", "ociserver auth hash"),
         (None, "users.htpasswd"),
     ],
 )
