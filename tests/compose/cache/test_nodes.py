@@ -225,7 +225,7 @@ async def test_a_node_is_killed_while_its_workers_fetch(
                 await anyio.to_thread.run_sync(begin, connection, digest)
             # All workers serve what one has requested.
             assert upstream.asked[key] == 1
-            assert [path.stat().st_size >= 3 * MIB for path in downloads.glob("*/*.part")] == [True]
+            await until(lambda: [path.stat().st_size >= 3 * MIB for path in downloads.glob("*/*.part")] == [True])
             os.killpg(process.pid, signal.SIGKILL)
         other = Store(database=PostgreSQL(url), objects=objects, lax_child_references=True)
         async with Cache(upstream, other) as cache:
