@@ -48,6 +48,10 @@ class LRU(Generic[Key, Value]):
         """Remove a key. Returns its value, or None."""
         return self._entries.pop(key, None)
 
+    def clear(self) -> None:
+        """Remove all keys."""
+        self._entries.clear()
+
     def items(self) -> list[tuple[Key, Value]]:
         """All entries, the least recently used one first. This does not count as a use."""
         return list(self._entries.items())

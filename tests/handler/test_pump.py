@@ -175,6 +175,14 @@ async def test_a_client_that_is_refused_is_asked_for_nothing(monkeypatch: pytest
     assert pushing.client.asked == 0
 
 
+async def test_a_short_body_opens_no_sink() -> None:
+    pushing = Pushing(("content-length", "5"))
+    pushing.backend.at_once = True
+    await pushing.client.sends(b"short", more=False)
+    assert await pushing.status() == 202
+    assert (pushing.backend.written, pushing.backend.added) == ([b"short"], [])
+
+
 async def test_not_before_it_is_known_that_something_comes() -> None:
     pushing = Pushing()
     pushing.backend.at_once = True
@@ -303,7 +311,7 @@ async def test_a_slow_client_is_not_given_up() -> None:
 
 async def test_pieces_that_carry_little_leave_the_pump() -> None:
     """The event loop slows them down, and refuses the body in the end."""
-    pushing = Pushing(("content-length", "5000"))
+    pushing = Pushing(("content-length", str(CHUNK_SIZE + 1)))
     pushing.backend.at_once = True
     sent = 0
     while not pushing.task.done():

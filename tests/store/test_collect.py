@@ -558,11 +558,11 @@ class Meanwhile:
         self._store, self._kind, self._deed = store, kind, deed
         self._write = store.database.write
 
-    async def write(self, make: Any, *, durable: bool = True) -> Any:
+    async def write(self, make: Any, **how: Any) -> Any:
         if make().__name__ == self._kind:
             self._store.database.write = self._write  # type: ignore[method-assign]
             await self._deed()
-        return await self._write(make, durable=durable)
+        return await self._write(make, **how)
 
 
 async def collect_while(store: Store, kind: str, deed: Any, policy: Policy) -> Report:

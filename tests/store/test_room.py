@@ -12,7 +12,6 @@ from ociserver import OCIError
 from ociserver.store.disk_reserve import SIZE, SLICE, Reserve
 from ociserver.store.modes import PRIVATE
 from ociserver.store.room import LEAST, MARGIN, DiskRoom, State
-from ociserver.store.transaction import Transaction
 from tests.faults.disk import Disk, small_disk
 
 
@@ -107,29 +106,12 @@ def test_what_a_deletion_has_given_up_is_not_taken_back(disk: Disk, room: DiskRo
 
 
 def test_what_takes_room_is_refused(disk: Disk, room: DiskRoom) -> None:
-    ran = []
-
-    def work() -> Transaction[str]:
-        ran.append(1)
-        yield "SELECT 1", ()
-        return "done"
-
     disk.fill()
     with pytest.raises(OCIError, match="disk is full") as caught:
         room.check()
     assert caught.value.status == 507
-    admitted = room.admitted(work)
-    assert admitted.__name__ == "work"  # type: ignore[attr-defined]
-    with pytest.raises(OCIError, match="disk is full"):
-        next(admitted)
-    assert ran == []
     disk.make_room()
     room.check()
-    admitted = room.admitted(work)
-    assert next(admitted) == ("SELECT 1", ())
-    with pytest.raises(StopIteration) as end:
-        admitted.send([])
-    assert end.value.value == "done"
 
 
 def test_a_reserve_that_cannot_be_written_is_no_full_disk(disk: Disk, room: DiskRoom) -> None:

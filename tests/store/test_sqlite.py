@@ -77,8 +77,10 @@ class Batch:
         assert self._go.wait(30)
         yield "SELECT 1", ()
 
-    async def write(self, make: Callable[[], Transaction[object]], *, durable: bool = True) -> asyncio.Future[object]:
-        task = asyncio.ensure_future(self._database.write(make, durable=durable))
+    async def write(
+        self, make: Callable[[], Transaction[object]], *, check: Callable[[], None] | None = None
+    ) -> asyncio.Future[object]:
+        task = asyncio.ensure_future(self._database.write(make, check=check))
         self.tasks.append(task)
         await asyncio.sleep(0)
         return task
@@ -128,6 +130,49 @@ async def test_a_work_that_fails_does_not_undo_its_neighbours(database: SQLite) 
     assert isinstance(before, int)
     assert isinstance(after, int)
     assert await database.read(names()) == ["after", "before"]
+
+
+async def test_what_fails_before_it_changes_anything_costs_the_others_nothing(database: SQLite) -> None:
+    def refuse() -> Transaction[None]:
+        yield "SELECT 1", ()
+        raise OCIError("DENIED")
+
+    assert database._writer is not None
+    statements: list[str] = []
+    batch = await Batch.begin(database)
+    await batch.write(partial(insert, "before"))
+    await batch.write(refuse)
+    await batch.write(partial(insert, "after"))
+    database._writer.set_trace_callback(statements.append)
+    before, denied, after = await batch.commit()
+    assert isinstance(denied, OCIError)
+    assert (before, after) == (1, 2)
+    inserts = [statement for statement in statements if statement.startswith("INSERT")]
+    assert len(inserts) == 2
+    assert "SAVEPOINT job" not in statements
+
+
+@pytest.mark.parametrize("others", [0, 2])
+async def test_a_check_that_fails(database: SQLite, others: int) -> None:
+    """Nothing runs, whether the transaction is alone or in a group."""
+
+    def check() -> None:
+        raise OCIError("DENIED", "no space")
+
+    batch = await Batch.begin(database)
+    for number in range(others):
+        await batch.write(partial(insert, f"other-{number}"))
+    checked: list[int] = []
+    await batch.write(partial(insert, "checked"), check=lambda: checked.append(1))
+    await batch.write(partial(insert, "refused"), check=check)
+    *_, denied = await batch.commit()
+    assert isinstance(denied, OCIError)
+    assert denied.message == "no space"
+    assert checked == [1]
+    assert await database.read(names()) == ["checked", *(f"other-{number}" for number in range(others))]
+    with pytest.raises(OCIError, match="no space"):
+        await database.write(partial(insert, "refused"), check=check)
+    assert "refused" not in await database.read(names())
 
 
 async def test_a_commit_that_fails_fails_all(database: SQLite) -> None:

@@ -20,6 +20,7 @@ from ociserver.backlog import wait_until_called
 from ociserver.interface import OpenSink
 from ociserver.store import Store, directory, upload_file
 from ociserver.store.disk import NO_BOOT
+from ociserver.store.sqlite import SQLite
 from ociserver.store.upload import INLINE_SIZE, Upload
 from ociserver.store.upload_file import MOST_OF_FEW, STAMP_SIZE, UploadFile
 from tests.contract.contents import BINARY, REPOSITORY, digest_of, push_blob, read_blob
@@ -284,6 +285,40 @@ async def test_a_writer_in_another_process_is_refused(store: Store, other: Store
             await second.commit(digest_of(content))
         await first.commit(digest_of(content + b"first"))
     assert await read_blob(other, digest_of(content + b"first")) == content + b"first"
+
+
+@pytest.mark.parametrize("before", [b"", b"before"])
+async def test_few_bytes_are_appended_without_a_read(store: Store, before: bytes) -> None:
+    """As long as no other process commits, this one knows the row that it has recorded."""
+    assert isinstance(store.database, SQLite)
+    assert store.database._reader is not None
+    await push_blob(store, b"Only after its first commit, a process knows whether others have committed.")
+    reads: list[str] = []
+    upload_id = await start(store, before)
+    store.database._reader.set_trace_callback(reads.append)
+    for piece in (b"one", b"two"):
+        async with aclosing(await resume(store, upload_id)) as upload:
+            assert upload.size == len(before)
+            await upload.write(piece)
+            before += piece
+    assert reads == []
+    await finish(store, upload_id, b"!", digest_of(before + b"!"))
+
+
+async def test_another_process_appends_in_between(store: Store, other: Store) -> None:
+    upload_id = await start(store, b"one")
+    for continued, piece in ((other, b" two"), (store, b" three"), (other, b" four"), (store, b" five")):
+        async with aclosing(await resume(continued, upload_id)) as upload:
+            await upload.write(piece)
+    await finish(other, upload_id, b"!", digest_of(b"one two three four five!"))
+
+
+@pytest.mark.parametrize("of_another", [False, True])
+async def test_the_repository_of_an_upload_is_deleted(store: Store, other: Store, *, of_another: bool) -> None:
+    upload_id = await start(store, b"bytes")
+    await (other if of_another else store).delete_repository(REPOSITORY)
+    with refused("BLOB_UPLOAD_UNKNOWN"):
+        await resume(store, upload_id)
 
 
 @pytest.mark.parametrize("before", [b"", b"before"])

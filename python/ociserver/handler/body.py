@@ -115,6 +115,8 @@ class Body:
         # Such a client sends nothing before the first receive(), which sends 100 Continue (RFC 9110, 10.1.1).
         self._waits = headers.get(b"expect", b"").lower() == b"100-continue"
         self._ended = self._end == 0
+        # Its one piece is not worth a sink, unless opening the sink may refuse the client before it sends the body.
+        self._is_short = self._end is not None and self._end <= CHUNK_SIZE and not self._waits
         self._events = 0
         self._ahead: asyncio.Future[Message] | None = None
         self._failure: HTTPError | None = None
@@ -157,8 +159,8 @@ class Body:
 
         The caller iterates over the rest.
         """
-        # An empty body opens no sink. Without a length, only the first event shows whether the body is empty.
-        if self._ended or not (self.length or self._begun) or self._is_tiny:
+        # Without a length, only the first event shows whether the body is empty.
+        if self._ended or not (self.length or self._begun) or self._is_short or self._is_tiny:
             return
         # Before the first receive(): a client whose request is refused need not send the body.
         sink = await open_sink()

@@ -41,6 +41,7 @@ class Call(RequestContext):
     """The digest of the manifest that was pushed."""
     watch: asyncio.Future[None] | None = None
     """Done when the client has disconnected. Only long answers are watched."""
+    _body: Body | None = None
 
     def __init__(self, site: Site, scope: Scope, receive: Receive, send: Send) -> None:
         self.site = site
@@ -54,8 +55,9 @@ class Call(RequestContext):
 
     @property
     def has_body(self) -> bool:
-        """Whether the request announces a body."""
-        return b"content-length" in self.headers or b"transfer-encoding" in self.headers
+        """Whether the request announces a body that is not empty."""
+        headers = self.headers
+        return headers.get(b"content-length", b"0") != b"0" or b"transfer-encoding" in headers
 
     @property
     def if_none_match(self) -> bytes | None:
@@ -67,17 +69,18 @@ class Call(RequestContext):
         """The Range header."""
         return self.headers.get(b"range")
 
-    @cached_property
+    @property
     def body(self) -> Body:
         """The body of the request."""
-        site = self.site
-        return Body(self.receive, self.headers, site.deadlines, site.pace, site.body_limits)
+        if self._body is None:
+            site = self.site
+            self._body = Body(self.receive, self.headers, site.deadlines, site.pace, site.body_limits)
+        return self._body
 
     @property
     def received(self) -> int:
         """Bytes of the body that were read. HTTP/2 need not announce a body, so only a body that was used counts."""
-        body: Body | None = self.__dict__.get("body")
-        return body.received if body else 0
+        return 0 if self._body is None else self._body.received
 
     @cached_property
     def request_id(self) -> str:  # type: ignore[override]  # nobody else sets it

@@ -304,8 +304,9 @@ class Store(Reading, reads_nowait=True):
         """`Upkeep.free`."""
         try:
             return await self.upkeep.free(make, durable=durable)
-        finally:
-            self._recent_manifests.clear()  # also after an error: it may have been committed
+        finally:  # also after an error: it may have been committed
+            self._recent_manifests.clear()
+            self.uploads.forget_all()
 
     # Shared
 

@@ -35,10 +35,12 @@ async def resume_upload(
     remembered = uploads.take_remembered(repository, upload_id)
     if is_writer:
         if remembered is not None:
-            return Upload(uploads, repository, remembered, offset, State.REMEMBERED)
+            return Upload(uploads, repository, remembered.row, offset, State.REMEMBERED)
         upload = await _resume_locked(uploads, repository, upload_id, offset)
         if upload is not None:
             return upload
+    elif remembered is not None and uploads.is_current(remembered):
+        return Upload(uploads, repository, remembered.row, offset)
     return Upload(uploads, repository, await uploads.find(repository, upload_id), offset)
 
 

@@ -163,13 +163,17 @@ class PostgreSQL:
     def read_nowait(self, statement: str, parameters: tuple[Any, ...]) -> list[Row] | None:
         return None
 
-    async def write(self, make: Callable[[], Transaction[Result]], *, durable: bool = True) -> Result:
+    async def write(
+        self, make: Callable[[], Transaction[Result]], *, durable: bool = True, check: Callable[[], None] | None = None
+    ) -> Result:
         # Every commit is durable. Otherwise a crash of the server, or a failover, would undo what only a power cut may
         # undo, such as the progress of an upload.
-        return await finish(self._connections.retried(lambda: self._write(make)))
+        return await finish(self._connections.retried(lambda: self._write(make, check)))
 
-    async def _write(self, make: Callable[[], Transaction[Result]]) -> Result:
+    async def _write(self, make: Callable[[], Transaction[Result]], check: Callable[[], None] | None) -> Result:
         async with self._connections.connection() as connection:
+            if check is not None:
+                check()
             await connection.execute(_BEGIN)
             result = await drive(connection.fetch, make())
             try:
@@ -180,6 +184,9 @@ class PostgreSQL:
                     raise self._connections.known(error) from None
                 raise
             return result
+
+    def epoch(self) -> None:
+        return None
 
     @property
     def unavailable(self) -> str | None:

@@ -33,7 +33,7 @@ async def push_blob(
     """
     check_digest(descriptor.digest)
     algorithm = descriptor.digest.partition(":")[0]
-    uploads.check_room()
+    uploads.room.check()
     head = b""
     upload: Upload | None = None
     try:

@@ -89,8 +89,7 @@ class Referrer(NamedTuple):
     """Whether it has annotations that are too large for `annotations`."""
 
 
-@dataclass(frozen=True, slots=True)
-class UploadRow:
+class UploadRow(NamedTuple):
     """An upload as it was last recorded. If it has a file, the file may have more bytes."""
 
     id: str

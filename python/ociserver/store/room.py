@@ -12,15 +12,12 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final, Protocol, TypeVar
+from typing import Final, Protocol
 
 from ociserver.store.disk_reserve import SLICE, Reserve
 from ociserver.store.errors import disk_full
-from ociserver.store.transaction import Transaction
 
 __all__ = ["LEAST", "MARGIN", "DiskRoom", "EndlessRoom", "Room", "State"]
-
-Result = TypeVar("Result")
 
 CHECK_S: Final = 0.025
 """Seconds for which ample space is remembered. A check takes three system calls, and each of them releases the GIL:
@@ -48,9 +45,6 @@ class Room(Protocol):
     def check(self) -> None:
         """Raises OCIError (507) if there is no space for work that needs space."""
 
-    def admitted(self, make: Callable[[], Transaction[Result]]) -> Transaction[Result]:
-        """A transaction, with another `check` when it runs: it may have waited."""
-
     def state(self) -> State:
         """Check the disk. An incomplete reserve is refilled, if there is much more space than that needs."""
 
@@ -75,9 +69,6 @@ class EndlessRoom:
 
     def check(self) -> None:
         pass
-
-    def admitted(self, make: Callable[[], Transaction[Result]]) -> Transaction[Result]:
-        return make()
 
     def state(self) -> State:
         return State.AMPLE
@@ -120,17 +111,6 @@ class DiskRoom:
         if self.state() is not State.AMPLE:
             raise disk_full()
         self._ample_until = now + CHECK_S
-
-    def admitted(self, make: Callable[[], Transaction[Result]]) -> Transaction[Result]:
-        transaction = make()
-
-        def take() -> Transaction[Result]:
-            self.check()
-            return (yield from transaction)
-
-        taking = take()
-        taking.__name__ = transaction.__name__  # type: ignore[attr-defined]  # the name of its failpoint
-        return taking
 
     def state(self) -> State:
         left = self.left()

@@ -9,7 +9,7 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -21,6 +21,7 @@ from ociserver.store.disk import sync_folder
 from ociserver.store.errors import StoreError, damaged, of_database, of_disk
 from ociserver.store.failpoint import reach
 from ociserver.store.modes import PRIVATE, Modes
+from ociserver.store.own_commits import OwnCommits
 from ociserver.store.pages import CONVERT_BYTES, PAGE_SIZE, convert, count_free, take_out
 from ociserver.store.process_lock import ProcessLock
 from ociserver.store.schema import REGISTRY, Migration, Schema
@@ -115,6 +116,7 @@ class SQLite:
         self._home = 0
         self._checkpointer: Checkpointer | None = None
         self._index: WalIndex | None = None
+        self._commits = OwnCommits(None)
 
     async def open(self) -> None:
         self._home = threading.get_ident()
@@ -142,6 +144,7 @@ class SQLite:
             self._durability,
             str(self._path),
             lock_wait_s=self._lock_wait_s,
+            commits=self._commits,
             meter=self._meter,
         )
         self._writing.start()
@@ -214,11 +217,12 @@ class SQLite:
         finally:
             self._nowait_lock.release()
 
-    async def write(self, make: Callable[[], Transaction[Result]], *, durable: bool = True) -> Result:
+    def write(
+        self, make: Callable[[], Transaction[Result]], *, durable: bool = True, check: Callable[[], None] | None = None
+    ) -> Coroutine[Any, Any, Result]:
         if self._writing is None:
             raise RuntimeError("the store is not open")
-        # Once: no other transaction runs at the same time, so there is no conflict.
-        return await self._writing.write(make(), durable=durable)
+        return self._writing.write(make, durable=durable, check=check)
 
     def now(self) -> float:
         return time.time()
@@ -277,6 +281,9 @@ class SQLite:
         index = self._index  # read once: another thread may be closing it
         return None if index is None else index.header()
 
+    def epoch(self) -> int | None:
+        return self._commits.epoch()
+
     @property
     def cache_manifests_s(self) -> float:
         return 0  # `version` tells when to look again
@@ -307,6 +314,7 @@ class SQLite:
         finally:
             lock.release()
         self._index = WalIndex.of(self._path)
+        self._commits = OwnCommits(self._index)
 
     def _connect_all(self) -> None:
         # SQLite would make the file readable for all. The log and its index get the permissions of the database.

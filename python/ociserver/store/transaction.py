@@ -104,6 +104,18 @@ class Metadata(TransactionRunner, Protocol):
     with nothing: no bytes owed, no log, no free pages.
     """
 
+    async def write(
+        self, make: Callable[[], Transaction[Result]], *, durable: bool = True, check: Callable[[], None] | None = None
+    ) -> Result:
+        """`TransactionRunner.write`, with a check.
+
+        Args:
+            make: makes the transaction, for each try.
+            durable: whether it must survive a power cut when this returns.
+            check: called just before the transaction runs, which may have waited for others, in any thread. If it
+                raises, nothing is changed, and its exception is raised here.
+        """
+
     async def read_aside(self, transaction: Transaction[Result]) -> Result:
         """Run a transaction that reads megabytes, like `read`, but so that other reads need not wait for it."""
 
@@ -125,6 +137,12 @@ class Metadata(TransactionRunner, Protocol):
 
     def version(self) -> bytes | None:
         """A value that differs after every commit of any process; None if that is not known without a read."""
+
+    def epoch(self) -> int | None:
+        """A number that stays the same while only this process commits. None if that is not known without a read.
+
+        What a transaction of this process has written is unchanged by others while the epoch is that of before.
+        """
 
     @property
     def cache_manifests_s(self) -> float:

@@ -11,10 +11,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from functools import partial
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from ociserver.errors import OCIError
 from ociserver.store.errors import is_full
@@ -104,15 +104,14 @@ class Upkeep:
             task.cancel()
             await asyncio.wait([task])
 
-    async def take(self, make: Callable[[], Transaction[Result]], *, durable: bool = True) -> Result:
+    def take(self, make: Callable[[], Transaction[Result]], *, durable: bool = True) -> Coroutine[Any, Any, Result]:
         """Run a transaction that needs space. Raises OCIError (507) while the disk is full.
 
         Args:
             make: makes the transaction, for each try.
             durable: see `Metadata.write`.
         """
-        self._room.check()
-        return await self._database.write(lambda: self._room.admitted(make), durable=durable)
+        return self._database.write(make, durable=durable, check=self._room.check)
 
     async def free(self, make: Callable[[], Transaction[Result]], *, durable: bool = True) -> Result:
         """Run a transaction that frees space, now or at the next collection. On a full disk it uses the reserve.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator
 from typing import Final
 
 from ociserver._core import digest_of
@@ -86,8 +85,8 @@ class Upload:
     async def write(self, data: bytes) -> None:
         if not data:
             return
-        with self._noting_full_disk():
-            self._uploads.check_room()
+        try:
+            self._uploads.room.check()
             await self._ensure_claimed()
             await self._begin()
             await self._touch()
@@ -96,36 +95,44 @@ class Upload:
                 return
             file = self._file or await self._move_to_file()
             await file.write(data)
+        except OCIError as error:
+            self._note(error)
+            raise
 
     async def written(self) -> int:
         """Wait until all bytes are in the file or in memory, and return their number. Raises the error of a piece."""
         if self._file is not None:
-            with self._noting_full_disk():
+            try:
                 await self._file.written()
                 self._file.check()
+            except OCIError as error:
+                self._note(error)
+                raise
         return self.size
 
     async def open_sink(self) -> Sink | None:
         """The file, for bytes that are about to come; None if there is no file yet: `write` creates it."""
         if self._state is State.ENDED:
             return None
-        with self._noting_full_disk():
+        try:
             # The handler calls this at least once a second while bytes come.
-            self._uploads.check_room()
-        if self._state in UNCLAIMED and not self._has_file():
-            # This request keeps out no other one before its first bytes come.
-            return None
-        await self._ensure_claimed()
-        if self._file is None:
-            return None
-        await self._begin()
-        with self._noting_full_disk():
+            self._uploads.room.check()
+            if self._state in UNCLAIMED and not self._has_file():
+                # This request keeps out no other one before its first bytes come.
+                return None
+            await self._ensure_claimed()
+            if self._file is None:
+                return None
+            await self._begin()
             return await self._file.open_sink()
+        except OCIError as error:
+            self._note(error)
+            raise
 
     async def commit(self, digest: str) -> Descriptor:
         check_digest(digest)
-        with self._noting_full_disk():
-            self._uploads.check_room()
+        try:
+            self._uploads.room.check()
             await self._ensure_claimed()
             found = await self._digest(digest)
             if found != digest:
@@ -135,6 +142,9 @@ class Upload:
             stored = Stored(content=self._buffer) if self._file is None else Stored(key=self._file.key)
             self._change(Event.COMMIT)
             committed = await self._uploads.commit(self._repository, digest, self.size, upload=self._row, stored=stored)
+        except OCIError as error:
+            self._note(error)
+            raise
         self._upload_ended()
         self._end()
         return committed
@@ -159,7 +169,8 @@ class Upload:
             self._end()
 
     async def aclose(self) -> None:
-        if self._state is State.ENDED:
+        if self._state in (State.OPENED, State.ENDED):
+            # There is nothing to record.
             self._end()
             return
         try:
@@ -380,15 +391,11 @@ class Upload:
         if self._file is not None:
             self._file.ended()
 
-    @contextlib.contextmanager
-    def _noting_full_disk(self) -> Iterator[None]:
-        try:
-            yield
-        except OCIError as error:
-            # A failed commit of bytes in memory has used no space that could be returned.
-            if is_full(error) and not (self._state is State.COMMITTING and self._file is None):
-                self._change(Event.FILL)
-            raise
+    def _note(self, error: OCIError) -> None:
+        """Note whether a step has failed because the disk is full."""
+        # A failed commit of bytes in memory has used no space that could be returned.
+        if is_full(error) and not (self._state is State.COMMITTING and self._file is None):
+            self._change(Event.FILL)
 
     def _end(self) -> None:
         """Release the upload, so that other requests can write to it."""

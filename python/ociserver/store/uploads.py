@@ -6,9 +6,8 @@ import asyncio
 import logging
 import re
 import secrets
-from dataclasses import replace
 from functools import partial
-from typing import Final
+from typing import Final, NamedTuple
 
 from ociserver.errors import OCIError
 from ociserver.interface import Descriptor
@@ -21,7 +20,7 @@ from ociserver.store.transaction import Metadata
 from ociserver.store.upkeep import Upkeep
 from ociserver.store.writes import CheckedCopy, Stored, UncheckedCopyError
 
-__all__ = ["INLINE_SIZE", "Claim", "Uploads", "content_of", "is_in_file", "is_upload_id"]
+__all__ = ["INLINE_SIZE", "Claim", "Remembered", "Uploads", "content_of", "is_in_file", "is_upload_id"]
 
 INLINE_SIZE: Final = 16 * 1024
 """The most bytes of a blob that is kept in the database: one commit, instead of a file and two syncs."""
@@ -60,6 +59,15 @@ class Claim:
         """Whether another request of this process has cancelled the upload."""
 
 
+class Remembered(NamedTuple):
+    """A row that this process has recorded, for the next request of the upload."""
+
+    repository: str
+    row: UploadRow
+    epoch: int | None
+    """`Metadata.epoch` before the row was recorded."""
+
+
 class Uploads:
     """Finds, claims, records and ends uploads.
 
@@ -88,46 +96,46 @@ class Uploads:
         """Bytes of the smallest chunk that is recommended."""
         self._database = database
         self._blobs = blobs
-        self._room = room
+        self.room: Final = room
         self._upkeep = upkeep
 
         self._claims: dict[str, Claim] = {}
-        # Repository and row, by the id of the upload.
-        self._remembered: LRU[str, tuple[str, UploadRow]] = LRU(max_remembered)
+        self._remembered: LRU[str, Remembered] = LRU(max_remembered)
 
     @property
     def claimed(self) -> frozenset[str]:
         """Ids of the uploads that this process is writing to."""
         return frozenset(self._claims)
 
-    def check_room(self) -> None:
-        """Raises OCIError (507) while the disk has no space for pushes."""
-        self._room.check()
-
     async def start(self, repository: str, algorithm: str) -> UploadRow:
         """Record a new upload."""
         row = UploadRow(secrets.token_hex(16), algorithm, 0, b"")
+        epoch = self._database.epoch()
         # Not synced: after a power cut the client starts again.
         await self._upkeep.take(partial(writes.start_upload, repository, row.id, algorithm, self._now()), durable=False)
-        self.remember(repository, row)
+        self._remember(repository, row, epoch)
         return row
 
     async def find(self, repository: str, upload_id: str) -> UploadRow:
         """An upload as it is recorded now. Raises BLOB_UPLOAD_UNKNOWN."""
         return await self._database.read(reads.find_upload(repository, upload_id))
 
-    def remember(self, repository: str, row: UploadRow) -> None:
-        """Keep a row that this process has just recorded, for the next request of the upload."""
-        self._remembered.put(row.id, (repository, row))
-
-    def take_remembered(self, repository: str, upload_id: str) -> UploadRow | None:
+    def take_remembered(self, repository: str, upload_id: str) -> Remembered | None:
         """The row that this process has recorded last, and forget it. Another process may have changed it since."""
         found = self._remembered.pop(upload_id)
-        return found[1] if found is not None and found[0] == repository else None
+        return found if found is not None and found.repository == repository else None
+
+    def is_current(self, remembered: Remembered) -> bool:
+        """Whether no other process can have changed a remembered row."""
+        return remembered.epoch is not None and remembered.epoch == self._database.epoch()
 
     def forget(self, upload_id: str) -> None:
         """Forget the row of an upload that is about to change."""
         self._remembered.pop(upload_id)
+
+    def forget_all(self) -> None:
+        """Forget all rows, because something was deleted."""
+        self._remembered.clear()
 
     def size(self, row: UploadRow) -> int:
         """Bytes that an upload has, while nobody writes to it."""
@@ -178,7 +186,7 @@ class Uploads:
         if file is None:
             return None
         try:
-            row = replace(await self.find(repository, upload_id), holder=file.holder)
+            row = (await self.find(repository, upload_id))._replace(holder=file.holder)
         except BaseException as error:
             file.close()
             if make and isinstance(error, OCIError) and error.code == "BLOB_UPLOAD_UNKNOWN":
@@ -215,12 +223,13 @@ class Uploads:
                 has ended.
         """
         await self._upkeep.take(partial(writes.suspend_upload, row, size, state, self._now()), durable=False)
-        return replace(row, size=size, state=state)
+        return row._replace(size=size, state=state)
 
     async def record_content(self, repository: str, row: UploadRow, content: bytes) -> UploadRow:
         """Record all bytes of an upload in its row. Raises what `record` does."""
+        epoch = self._database.epoch()
         recorded = await self.record(row, len(content), IN_ROW + content)
-        self.remember(repository, recorded)
+        self._remember(repository, recorded, epoch)
         return recorded
 
     async def touch(self, upload_id: str) -> None:
@@ -257,11 +266,12 @@ class Uploads:
         except UncheckedCopyError as found:
             checked = CheckedCopy(found.key, is_whole=await self._blobs.is_whole(found.key, size))
             linked = await self._upkeep.take(partial(finish, checked=checked, now=self._now()))
-        try:
-            await self._blobs.delete(linked.dropped)
-        except (OSError, OCIError) as error:
-            # The blob is pushed. Collection finds the file later.
-            _log.warning("a file that is no longer needed could not be deleted; collection will retry: %s", error)
+        if linked.dropped:
+            try:
+                await self._blobs.delete(linked.dropped)
+            except (OSError, OCIError) as error:
+                # The blob is pushed. Collection finds the file later.
+                _log.warning("a file that is no longer needed could not be deleted; collection will retry: %s", error)
         return linked.descriptor
 
     async def end(self, upload_id: str) -> None:
@@ -277,6 +287,9 @@ class Uploads:
         """Delete the file of an upload that has ended, unless it has become the file of a blob."""
         if not await self._database.read(collecting.known_keys([upload_id])):
             await self._blobs.delete([upload_id])
+
+    def _remember(self, repository: str, row: UploadRow, epoch: int | None) -> None:
+        self._remembered.put(row.id, Remembered(repository, row, epoch))
 
     def _now(self) -> int:
         return int(self._database.now())
