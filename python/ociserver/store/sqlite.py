@@ -349,6 +349,9 @@ class SQLite:
                     "not support that: use a local one"
                 )
             connection.execute("PRAGMA foreign_keys = ON")
+            # What a failed statement or savepoint restores would go to a temporary file. A container with a read-only
+            # root has no folder for that, and a full disk has no space, not even for a deletion.
+            connection.execute("PRAGMA temp_store = MEMORY")
             connection.execute(f"PRAGMA wal_autocheckpoint = {WAL_PAGES}")
             connection.execute(f"PRAGMA journal_size_limit = {MAX_LOG_AT_RESTART}")
             connection.execute(f"PRAGMA synchronous = {SYNCHRONOUS[self._durability][False]}")
