@@ -84,6 +84,21 @@ async def test_another_process_commits_between_two_commits(database: SQLite, oth
 
 async def test_it_is_opened_again(database: SQLite) -> None:
     await write(database, "one")
+    before = database.epoch()
     await database.close()
     await database.open()
     assert database.epoch() is None
+    await write(database, "two")
+    assert database.epoch() not in {None, before}
+
+
+async def test_the_log_is_truncated(database: SQLite) -> None:
+    """This changes the log's index without a commit."""
+    await write(database, "one")
+    assert await database.shrink_log()
+    for name in ("two", "three"):
+        await write(database, name)
+    epoch = database.epoch()
+    assert epoch is not None
+    await write(database, "four")
+    assert database.epoch() == epoch

@@ -152,6 +152,31 @@ async def test_what_fails_before_it_changes_anything_costs_the_others_nothing(da
     assert "SAVEPOINT job" not in statements
 
 
+async def test_what_runs_again_has_the_result_of_its_second_run(database: SQLite) -> None:
+    """Its first run saw the changes of a transaction that was undone."""
+
+    def insert_unless_taken(name: str) -> Transaction[int]:
+        rows = yield "SELECT 1 FROM repositories WHERE name = ?", (name,)
+        if rows:
+            raise OCIError("DENIED", "taken")
+        return (yield from insert(name))
+
+    def insert_in_the_first_run() -> Transaction[None]:
+        if not runs:
+            yield from insert("name")
+        runs.append(1)
+
+    runs: list[int] = []
+    batch = await Batch.begin(database)
+    await batch.write(insert_in_the_first_run)
+    await batch.write(partial(insert_unless_taken, "name"))
+    await batch.write(partial(insert_and_fail, "failed", OCIError("DENIED")))
+    _, second, failed = await batch.commit()
+    assert second == 1
+    assert isinstance(failed, OCIError)
+    assert await database.read(names()) == ["name"]
+
+
 @pytest.mark.parametrize("others", [0, 2])
 async def test_a_check_that_fails(database: SQLite, others: int) -> None:
     """Nothing runs, whether the transaction is alone or in a group."""

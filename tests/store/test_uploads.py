@@ -313,6 +313,32 @@ async def test_another_process_appends_in_between(store: Store, other: Store) ->
     await finish(other, upload_id, b"!", digest_of(b"one two three four five!"))
 
 
+async def test_another_process_appends_while_the_store_is_closed(tmp_path: Path) -> None:
+    async with Store(tmp_path / "data") as first, Store(tmp_path / "data") as other:
+        await push_blob(first, b"first")
+        upload_id = await start(first, b"one")
+        await first.__aexit__(None, None, None)
+        async with aclosing(await resume(other, upload_id)) as upload:
+            await upload.write(b" two")
+        await first.__aenter__()
+        await push_blob(first, b"second")
+        async with aclosing(await resume(first, upload_id)) as upload:
+            assert upload.size == len(b"one two")
+
+
+async def test_an_upload_that_is_cancelled_while_it_is_recorded_is_not_remembered(store: Store) -> None:
+    await push_blob(store, b"first")
+    upload_id = await start(store)
+    writing, cancelling = await resume(store, upload_id), await resume(store, upload_id)
+    await writing.write(b"bytes")
+    recording = asyncio.ensure_future(writing.aclose())
+    await asyncio.sleep(0)
+    await cancelling.cancel()
+    await recording
+    with refused("BLOB_UPLOAD_UNKNOWN"):
+        await resume(store, upload_id)
+
+
 @pytest.mark.parametrize("of_another", [False, True])
 async def test_the_repository_of_an_upload_is_deleted(store: Store, other: Store, *, of_another: bool) -> None:
     upload_id = await start(store, b"bytes")

@@ -1,8 +1,8 @@
 """Tells, without a read, whether another process has committed to the database.
 
-Every commit changes the header of the log's index (`wal_index`). The writer thread looks at the header when it has the
-lock of the processes, and again after its commit. So a header that it has not seen comes from another process, or from
-the truncation of the log, which counts as such.
+Every commit changes the header of the log's index (`wal_index`). The writer thread has the lock of the processes when
+it looks at the header: after it has begun a transaction, and after its commit. So a header that it has not seen comes
+from another process, or from the truncation of the log, which counts as such.
 """
 
 from __future__ import annotations
@@ -13,24 +13,28 @@ __all__ = ["OwnCommits"]
 
 
 class OwnCommits:
-    """The commits of this process among all commits.
+    """The commits of this process among all commits."""
 
-    Args:
-        index: the index of the database; None if it cannot be mapped.
-    """
-
-    def __init__(self, index: WalIndex | None) -> None:
-        self._index = index
+    def __init__(self) -> None:
+        self._index: WalIndex | None = None
         self._last: bytes | None = None
         self._epoch = 0
 
+    def open(self, index: WalIndex | None) -> None:
+        """The database was opened. Others may have committed while it was closed.
+
+        Args:
+            index: the index of the database; None if it cannot be mapped.
+        """
+        self._index, self._last = index, None
+
     def begin(self) -> None:
-        """The writer thread has the lock, and is about to commit."""
+        """The writer thread has begun a transaction, so that nobody else can commit."""
         if self._header() != self._last:
             self._epoch += 1
 
     def end(self) -> None:
-        """The writer thread has committed, or has failed to, and still has the lock."""
+        """The writer thread has committed, and nobody else has yet."""
         self._last = self._header()
 
     def epoch(self) -> int | None:

@@ -68,5 +68,5 @@ def convert(connection: sqlite3.Connection, path: Path, most: int) -> None:
         connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
         connection.execute("VACUUM")
     except sqlite3.Error as error:
-        # For example, the disk of SQLite's temporary files is full.
+        # For example, the disk is full by now.
         _log.warning("%s cannot be converted to return free space to the disk; it is unchanged: %s", path, error)

@@ -116,7 +116,7 @@ class SQLite:
         self._home = 0
         self._checkpointer: Checkpointer | None = None
         self._index: WalIndex | None = None
-        self._commits = OwnCommits(None)
+        self._commits = OwnCommits()
 
     async def open(self) -> None:
         self._home = threading.get_ident()
@@ -314,7 +314,7 @@ class SQLite:
         finally:
             lock.release()
         self._index = WalIndex.of(self._path)
-        self._commits = OwnCommits(self._index)
+        self._commits.open(self._index)
 
     def _connect_all(self) -> None:
         # SQLite would make the file readable for all. The log and its index get the permissions of the database.
@@ -349,8 +349,8 @@ class SQLite:
                     "not support that: use a local one"
                 )
             connection.execute("PRAGMA foreign_keys = ON")
-            # What a failed statement or savepoint restores would go to a temporary file. A container with a read-only
-            # root has no folder for that, and a full disk has no space, not even for a deletion.
+            # SQLite would keep the old pages of a statement or savepoint in a temporary file, to undo it. A container
+            # with a read-only root has no folder for that, and a full disk has no space, not even for a deletion.
             connection.execute("PRAGMA temp_store = MEMORY")
             connection.execute(f"PRAGMA wal_autocheckpoint = {WAL_PAGES}")
             connection.execute(f"PRAGMA journal_size_limit = {MAX_LOG_AT_RESTART}")

@@ -215,9 +215,9 @@ class SQLiteWriter:
         if not batch:
             return
         connection = self._connection
-        self._commits.begin()
         try:
             connection.execute("BEGIN IMMEDIATE")
+            self._commits.begin()
             if not _run_together(connection, batch):
                 connection.execute("ROLLBACK")
                 connection.execute("BEGIN IMMEDIATE")
@@ -225,14 +225,13 @@ class SQLiteWriter:
                     _run_apart(connection, job)
             reach("before commit of", batch)
             connection.execute("COMMIT")
+            self._commits.end()
             reach("after commit of", batch)
         except BaseException:
             if connection.in_transaction:
                 with contextlib.suppress(sqlite3.Error):
                     connection.execute("ROLLBACK")
             raise
-        finally:
-            self._commits.end()
 
     def _watch(self) -> None:
         while not self._stopped.wait(WATCH_S):
@@ -264,7 +263,8 @@ def _run_together(connection: sqlite3.Connection, batch: list[_Job]) -> bool:
     """Run transactions without savepoints: these would take a third of the statements of a group of small pushes.
 
     Returns:
-        False if one has failed after it had changed something. Most transactions that fail do so before that.
+        False if one has failed after it had changed something. Few do: for example, the commit of an upload whose
+        content has a copy that is not checked yet (`UncheckedCopyError`).
     """
     for job in batch:
         changes = connection.total_changes

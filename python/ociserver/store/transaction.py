@@ -141,7 +141,8 @@ class Metadata(TransactionRunner, Protocol):
     def epoch(self) -> int | None:
         """A number that stays the same while only this process commits. None if that is not known without a read.
 
-        What a transaction of this process has written is unchanged by others while the epoch is that of before.
+        What a transaction of this process has written is unchanged by others as long as the epoch is what it was before
+        that transaction.
         """
 
     @property

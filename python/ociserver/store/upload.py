@@ -115,7 +115,7 @@ class Upload:
         if self._state is State.ENDED:
             return None
         try:
-            # The handler calls this at least once a second while bytes come.
+            # The handler calls this at least once a second while the bytes of a long body come.
             self._uploads.room.check()
             if self._state in UNCLAIMED and not self._has_file():
                 # This request keeps out no other one before its first bytes come.

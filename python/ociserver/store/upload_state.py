@@ -33,8 +33,8 @@ still has the size that the writer knows. Otherwise it raises RANGE_INVALID.
 
 When the row is read
 --------------------
-Once, when the request begins. It is not read if this process has recorded it last, and no other process has committed
-since (`Metadata.epoch`). A request may write to a file only if it has found the upload under the lock on the file:
+Once, when the request begins, unless this process has recorded it last and no other process has committed since
+(`Metadata.epoch`). A request may write to a file only if it has found the upload under the lock on the file:
 without the lock, another process may have committed the upload, so that the file belongs to a blob. So a request that
 says where it writes (Content-Range), or that it ends the upload (a digest), locks the file first and then reads the
 row. Any other request may only ask how far the upload is, and must not hinder a writer. So it locks the file when bytes

@@ -276,9 +276,13 @@ class Uploads:
 
     async def end(self, upload_id: str) -> None:
         """End an upload without a blob, and delete its file. Nothing happens if it has ended."""
-        self.forget(upload_id)
+        try:
+            has_ended = await self._upkeep.free(partial(writes.end_upload, upload_id), durable=False)
+        finally:
+            # Only now: until then, another request may have recorded the row, and remembered it.
+            self.forget(upload_id)
         # Only the request that ends the row may delete the file: a commit ends the row too, and keeps the file.
-        if await self._upkeep.free(partial(writes.end_upload, upload_id), durable=False):
+        if has_ended:
             if upload_id in self._claims:
                 self._claims[upload_id].has_ended = True
             await self._blobs.delete([upload_id])

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import os
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from ociserver import Store
+from ociserver import OCIError, Store
 from ociserver.meter import Figures
 from ociserver.store import StoreError
 from ociserver.store.backup import backup
 from ociserver.store.postgres import PostgreSQL
+from ociserver.store.transaction import Transaction
 from tests.contract.contents import REPOSITORY, push_image
 
 pytestmark = pytest.mark.anyio
@@ -45,6 +47,23 @@ def test_figures_do_not_show_a_password(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="not valid") as caught:
         store.figures()
     assert "cret" not in str(caught.value)
+
+
+async def test_a_check_that_fails(database: PostgreSQL) -> None:
+    def check() -> None:
+        raise OCIError("DENIED", "no space")
+
+    def insert(name: str) -> Transaction[None]:
+        yield "INSERT INTO repositories (name) VALUES (?)", (name,)
+
+    def names() -> Transaction[list[str]]:
+        rows = yield "SELECT name FROM repositories", ()
+        return [name for (name,) in rows]
+
+    await database.write(partial(insert, "checked"), check=lambda: None)
+    with pytest.raises(OCIError, match="no space"):
+        await database.write(partial(insert, "refused"), check=check)
+    assert await database.read(names()) == ["checked"]
 
 
 async def test_a_backup_is_refused(url: str, tmp_path: Path) -> None:
