@@ -1,4 +1,4 @@
-"""An open store, and a second one on the same folder, like that of another process."""
+"""An open store, a second one on the same folder, like that of another process, and a database without a store."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from ociserver.store import Store
+from ociserver.store.sqlite import SQLite
 
 
 @pytest.fixture
@@ -31,3 +32,11 @@ async def other(store: Store) -> AsyncIterator[Store]:
     """A store like that of another process: it shares only the folder."""
     async with Store(store.path) as other:
         yield other
+
+
+@pytest.fixture
+async def database(tmp_path: Path) -> AsyncIterator[SQLite]:
+    database = SQLite(tmp_path / "registry.db")
+    await database.open()
+    yield database
+    await database.close()

@@ -15,15 +15,6 @@ pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture
-async def database(tmp_path: Path) -> AsyncIterator[SQLite]:
-    """What this process has open."""
-    database = SQLite(tmp_path / "registry.db")
-    await database.open()
-    yield database
-    await database.close()
-
-
-@pytest.fixture
 async def other(database: SQLite, tmp_path: Path) -> AsyncIterator[SQLite]:
     """The same database, as another process has it open."""
     other = SQLite(tmp_path / "registry.db")

@@ -26,14 +26,6 @@ from tests.support.damage import spoil_tables
 pytestmark = pytest.mark.anyio
 
 
-@pytest.fixture
-async def database(tmp_path: Path) -> AsyncIterator[SQLite]:
-    database = SQLite(tmp_path / "registry.db")
-    await database.open()
-    yield database
-    await database.close()
-
-
 def insert(name: str) -> Transaction[int]:
     rows = yield "INSERT INTO repositories (name) VALUES (?) RETURNING id", (name,)
     number: int = rows[0][0]
