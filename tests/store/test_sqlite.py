@@ -144,6 +144,21 @@ async def test_what_fails_before_it_changes_anything_costs_the_others_nothing(da
     assert "SAVEPOINT job" not in statements
 
 
+async def test_an_error_of_sqlite_may_have_changed_something(database: SQLite) -> None:
+    """Its statement is undone, except in a damaged page. So nothing of that run is committed."""
+    assert database._writer is not None
+    statements: list[str] = []
+    batch = await Batch.begin(database)
+    await batch.write(partial(insert, "name"))
+    await batch.write(partial(insert, "name"))
+    database._writer.set_trace_callback(statements.append)
+    first, taken = await batch.commit()
+    assert first == 1
+    assert isinstance(taken, sqlite3.IntegrityError)
+    assert statements.count("ROLLBACK") == 1
+    assert statements.count("SAVEPOINT job") == 2
+
+
 async def test_what_runs_again_has_the_result_of_its_second_run(database: SQLite) -> None:
     """Its first run saw the changes of a transaction that was undone."""
 

@@ -260,10 +260,10 @@ class SQLiteWriter:
 
 
 def _run_together(connection: sqlite3.Connection, batch: list[_Job]) -> bool:
-    """Run transactions without savepoints: these would take a third of the statements of a group of small pushes.
+    """Run transactions without savepoints, which would be nearly half of the statements of a group of small pushes.
 
     Returns:
-        False if one has failed after it had changed something. Few do: for example, the commit of an upload whose
+        False if one has failed that may have changed something. Few do: for example, the commit of an upload whose
         content has a copy that is not checked yet (`UncheckedCopyError`).
     """
     for job in batch:
@@ -274,7 +274,8 @@ def _run_together(connection: sqlite3.Connection, batch: list[_Job]) -> bool:
             # SQLite has undone everything, or there is nothing else to undo.
             if not connection.in_transaction or len(batch) == 1:
                 raise
-            if connection.total_changes != changes:
+            # A statement that fails in a damaged page may leave a change that is not counted.
+            if isinstance(error, sqlite3.Error) or connection.total_changes != changes:
                 return False
             job.error = _error_of(error)
     return True

@@ -130,7 +130,7 @@ class Uploads:
         return remembered.epoch is not None and remembered.epoch == self._database.epoch()
 
     def forget(self, upload_id: str) -> None:
-        """Forget the row of an upload that is about to change."""
+        """Forget the row of an upload, because it changes or has ended."""
         self._remembered.pop(upload_id)
 
     def forget_all(self) -> None:
